@@ -1,0 +1,139 @@
+"""What every data set hands to the rest of the harness.
+
+A `Dataset` is a recipe bound to a place on disk; `load` gives a `CloudSet`, plain arrays that may be
+memory-mapped. Validation is never a split of the data set: `bench.data.splits` carves it from `train`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+SplitName = Literal["train", "test"]
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while long work goes on."""
+
+
+def silent(done: int, total: int) -> None:
+    """Progress callback that shows nothing."""
+
+
+@dataclass(frozen=True)
+class CloudSet:
+    """One split in memory (or memory-mapped).
+
+    Attributes:
+        points: float32 ``[n, N, 3]``, y up.
+        labels: int64 ``[n]``, index into `classes`.
+        ids: One stable name per object.
+        classes: Class names, index = label.
+        normals: float32 ``[n, N, 3]`` or None.
+        parts: int64 ``[n, N]`` part id per point, or None.
+        captions: One sentence per object, or None.
+        views: uint8 ``[n, V, H, W, C]`` with C 1 or 3, or None.
+        views_kind: How the views came about: ``shaded`` (rendered from the surface) or ``depth-of-points``
+            (depth image of the cloud itself, for sets that have no images).
+    """
+
+    points: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    normals: npt.NDArray[np.float32] | None = None
+    parts: npt.NDArray[np.int64] | None = None
+    captions: tuple[str, ...] | None = None
+    views: npt.NDArray[np.uint8] | None = None
+    views_kind: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, index: npt.NDArray[np.int64]) -> CloudSet:
+        """Return the objects at `index` (int64 ``[m]``), in that order."""
+
+        def pick(array: npt.NDArray[np.generic] | None) -> npt.NDArray[np.generic] | None:
+            return None if array is None else array[index]
+
+        return replace(
+            self,
+            points=self.points[index],
+            labels=self.labels[index],
+            ids=tuple(self.ids[i] for i in index),
+            normals=pick(self.normals),  # type: ignore[arg-type]
+            parts=pick(self.parts),  # type: ignore[arg-type]
+            captions=None if self.captions is None else tuple(self.captions[i] for i in index),
+            views=pick(self.views),  # type: ignore[arg-type]
+        )
+
+
+class DatasetCard(BaseModel):
+    """Typed, validated metadata of a data set, shown by ``bench list datasets -v`` and in reports."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    summary: str
+    licence: str
+    terms: str
+    citation: str
+    normalisation: str
+    """What the field does to the coordinates before a network sees them."""
+    has_images: bool = False
+    has_captions: bool = False
+    has_parts: bool = False
+    how_to_get: str = "embedded: made on demand"
+
+
+@dataclass
+class DataPlace:
+    """Where a data set may read and cache. Never part of a key."""
+
+    cache: Path
+    root: Path | None = None
+    progress: Progress = field(default=silent, repr=False)
+
+
+class Dataset(ABC):
+    """A data set bound to its place.
+
+    Subclasses set `name`, `card` and `Options`, and implement `manifest`, `classes` and `load`.
+    Importing the module must not import torch.
+    """
+
+    name: ClassVar[str]
+    card: ClassVar[DatasetCard]
+    needs_root: ClassVar[bool] = False
+
+    class Options(BaseModel):
+        """Options that change the data; they enter the key."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, place: DataPlace, options: BaseModel | None = None) -> None:
+        self.place = place
+        self.options = options if options is not None else self.Options()
+
+    @abstractmethod
+    def manifest(self) -> str:
+        """SHA-256 hex digest of everything the loaded arrays depend on (files or generator and options).
+
+        Must be cheap when asked again: file digests are remembered by path, size and modification time.
+        """
+
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Class names, index = label, without loading clouds."""
+
+    @abstractmethod
+    def load(self, split: SplitName) -> CloudSet:
+        """Load one split.
+
+        Raises:
+            DataError: One line naming the file and what is wrong with it.
+        """

@@ -1,0 +1,1 @@
+"""Pretraining methods: one file each, all on the shared backbone."""

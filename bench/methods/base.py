@@ -1,0 +1,97 @@
+"""What a pretraining method is: a network with a loss for pretraining, and an encoder afterwards."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from bench.models.encoder import Encoder
+from bench.spec import BackboneSpec, Recipe
+
+
+class MethodCard(BaseModel):
+    """Typed metadata of a method, shown by ``bench list methods -v`` and in reports."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    paper: str
+    modalities: tuple[Literal["points", "images", "text"], ...]
+    sees_class_names: str
+    """Whether and how pretraining sees class names, in one sentence."""
+    release_splits: str
+    """Pretraining splits the authors' release uses."""
+    deviations: tuple[str, ...] = ()
+    """Where the default differs from the release, and the option that restores it."""
+
+
+@dataclass
+class Batch:
+    """One pretraining step's input, on the device, after augmentation.
+
+    Attributes:
+        points: float32 ``[B, N, 3]``.
+        image_features: ``[B, D_image]`` teacher features, or None.
+        text_features: ``[B, D_text]`` teacher features, or None.
+        labels: int64 ``[B]`` class of each object where the method is supervised by it, else None.
+        generator: Draws masks; CPU generator seeded for this step.
+    """
+
+    points: Tensor
+    image_features: Tensor | None = None
+    text_features: Tensor | None = None
+    labels: Tensor | None = None
+    generator: torch.Generator | None = None
+
+
+@dataclass(frozen=True)
+class Dims:
+    """Widths of the teacher features the model regresses; None switches the term off."""
+
+    image: int | None = None
+    text: int | None = None
+
+
+class PretrainModel(nn.Module, ABC):
+    """Network plus pretext loss."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return scalar losses by name; ``total`` is the one to minimise."""
+
+    @abstractmethod
+    def encoder(self) -> Encoder:
+        """The part that is transferred, sharing parameters with this model."""
+
+
+class Method(ABC):
+    """A pretraining method. Third-party methods subclass this in one file."""
+
+    name: ClassVar[str]
+    card: ClassVar[MethodCard]
+    uses_images: ClassVar[bool] = False
+    uses_text: ClassVar[bool] = False
+
+    class Options(BaseModel):
+        """Options of the method; they enter the key."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    @abstractmethod
+    def recipe(cls, preset: str) -> Recipe:
+        """Recipe of a preset: the published one for ``tiny``, ``small``, ``base``; ours for ``nano``, ``smoke``."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, backbone: BackboneSpec, options: BaseModel, dims: Dims) -> PretrainModel:
+        """Build the pretraining network with its own initialisation (draws from torch's global generator)."""
+
+    @classmethod
+    @abstractmethod
+    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+        """Build just the encoder (same architecture as `PretrainModel.encoder`), PyTorch default initialisation."""

@@ -1,0 +1,1 @@
+"""Networks: tokenizer, transformer blocks, heads, losses and point operations."""

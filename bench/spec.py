@@ -1,0 +1,142 @@
+"""Specifications: the complete, validated, immutable description of a pretraining and of a run.
+
+A spec holds everything *resolved* that can change a number, and nothing else: paths, worker counts, the
+device index and the log level stay out. Its content key is the SHA-256 of its canonical JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+SPEC_VERSION = 1
+
+Precision = Literal["fp32", "bf16"]
+Captions = Literal["none", "dataset", "class-names"]
+Options = dict[str, JsonValue]
+
+
+class Frozen(BaseModel):
+    """Immutable model that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneSpec(Frozen):
+    """Size of the shared backbone (tokenizer and transformer).
+
+    `tokenizer_width` is the first convolution of the patch embedding; the others are 2 and 4 times as wide
+    (128 gives the published 128-256-512-512).
+    """
+
+    points: int = Field(1024, ge=1)
+    groups: int = Field(64, ge=1)
+    group_size: int = Field(32, ge=1)
+    width: int = Field(384, ge=1)
+    depth: int = Field(12, ge=1)
+    heads: int = Field(6, ge=1)
+    tokenizer_width: int = Field(128, ge=1)
+    drop_path: float = Field(0.1, ge=0, lt=1)
+
+
+class Recipe(Frozen):
+    """Hyperparameters of one stage of training."""
+
+    epochs: int = Field(300, ge=1)
+    batch_size: int = Field(128, ge=2)
+    lr: float = Field(5e-4, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_epochs: int = Field(10, ge=0)
+    warmup_lr: float = Field(1e-6, ge=0)
+    min_lr: float = Field(1e-6, ge=0)
+    clip_norm: float | None = None
+    augmentation: tuple[str, ...] = ()
+    head_lr_scale: float = Field(1.0, gt=0)
+    """Learning-rate factor of head and class-token parameters in fine-tuning (ReCon: 10)."""
+    reference_schedule: bool = False
+    """The released loops' off-by-one: epochs 0 and 1 at the warm-up rate, one epoch more than stated."""
+
+
+class DataSpec(Frozen):
+    """A data set as it enters the key: its format, its options and the digest of its content."""
+
+    name: str
+    options: Options = {}
+    manifest: str
+
+
+class TeacherSpec(Frozen):
+    """A teacher as it enters the key."""
+
+    name: str
+    options: Options = {}
+    identity: str
+
+
+class Numerics(Frozen):
+    """What the machine contributes to a number."""
+
+    precision: Precision
+    compile: bool
+    device: Literal["cpu", "cuda"]
+    op_backend: str
+    torch: str
+    """Major.minor of torch."""
+    plugins: dict[str, str] = {}
+    """Version of every third-party plugin in use, by ``kind.name``."""
+
+
+class PretrainSpec(Frozen):
+    """One encoder: a method trained on a data set with a seed, or the untrained `scratch`."""
+
+    version: int = SPEC_VERSION
+    method: str
+    options: Options = {}
+    backbone: BackboneSpec
+    recipe: Recipe | None
+    data: DataSpec | None
+    captions: Captions = "none"
+    teacher: TeacherSpec | None = None
+    numerics: Numerics
+    seed: int = Field(ge=0)
+
+
+class ProtocolSpec(Frozen):
+    """A protocol with its options resolved."""
+
+    name: str
+    revision: int
+    """Raised by the protocol's author whenever its statement of what is done changes."""
+    form: Literal["fair", "published"] = "fair"
+    options: Options = {}
+
+
+class RunSpec(Frozen):
+    """One run: an encoder judged by a protocol on a data set in one setting."""
+
+    version: int = SPEC_VERSION
+    preset: str
+    encoder: PretrainSpec
+    protocol: ProtocolSpec
+    setting: str
+    data: DataSpec
+    split_seed: int = Field(0, ge=0)
+    seed: int = Field(ge=0)
+
+
+def canonical_json(value: BaseModel | JsonValue) -> str:
+    """Serialise with sorted keys and no white space, so equal content gives equal text.
+
+    Raises:
+        ValueError: The content holds NaN or an infinity, which JSON cannot express.
+    """
+    plain: Any = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def content_key(value: BaseModel | JsonValue) -> str:
+    """Return the SHA-256 hex digest of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

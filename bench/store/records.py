@@ -1,0 +1,79 @@
+"""Run records: what a finished (or failed) run leaves behind, as plain data.
+
+A record is one folder, written beside its final place and renamed into it, with a manifest of SHA-256
+digests. The database is only an index of these folders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+
+class Metric(BaseModel):
+    """One number with its path.
+
+    A row with `fold` None is the run's own value (folds averaged); rows with a fold are its parts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "accuracy"
+    value: float
+    """Fraction in 0..1 for accuracies."""
+    split: Literal["val", "test"]
+    selection: Literal["val", "last", "test"] = "val"
+    variant: str = ""
+    """Which of several candidates (e.g. the initialisation of `scratch`); empty for the only one."""
+    headline: bool = True
+    """False for candidates that validation did not choose."""
+    fold: int | None = None
+    epoch: int | None = None
+    votes: int = 1
+    n_objects: int
+
+
+class SeenNames(BaseModel):
+    """How many of the evaluated class names pretraining saw, through captions, teacher or supervision."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seen: tuple[str, ...]
+    total: int
+
+
+@dataclass
+class RunRecord:
+    """Everything stored about one run.
+
+    Attributes:
+        key: Content key of the spec.
+        fingerprint: Code fingerprint of the modules the job imported.
+        status: Failed runs are stored too, apart from the finished ones.
+        spec: `RunSpec` as plain JSON.
+        label: Names for tables: method, architecture, protocol, setting, dataset, pretrain_data, preset.
+        metrics: Numbers.
+        seen_names: For the "saw evaluated class names" column.
+        predictions: Per-object arrays (``ids``, ``labels``, ``logits`` or ``predicted``), by name.
+        curves: Series by name, each a list of (step, value).
+        cost: seconds by stage, peak memory, samples seen, parameters.
+        provenance: commit, dirty flag, versions, host, device, seeds, times, paths.
+        error: Exception text and log path of a failed run.
+    """
+
+    key: str
+    fingerprint: str
+    status: Literal["done", "failed"]
+    spec: dict[str, JsonValue]
+    label: dict[str, str]
+    metrics: list[Metric] = field(default_factory=list)
+    seen_names: SeenNames | None = None
+    predictions: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    provenance: dict[str, JsonValue] = field(default_factory=dict)
+    error: str | None = None
