@@ -1,0 +1,259 @@
+"""Validation carved from train, and few-shot episodes: fixed by a seed, identical for every method.
+
+Both draw from named streams (`bench.seeds`) whose position holds the class or the fold, so one class's draw
+does not depend on another's, and fold *i* is the same whether 3 or 10 folds are asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import DataError, UsageError
+from bench.seeds import numpy_stream
+
+Index = npt.NDArray[np.int64]
+
+QUERIES = 20
+"""Test-split queries per class of the field's few-shot sets (Point-BERT's ModelNetFewshot)."""
+
+
+def _shuffled(index: Index, rng: np.random.Generator) -> Index:
+    """Shuffle by sorting uniform draws: unlike `Generator.permutation` this rests on the bare stream only."""
+    return index[np.argsort(rng.random(len(index)), kind="stable")]
+
+
+def carve_validation(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
+    """Split the training objects into train and validation, stratified by class.
+
+    Of a class with n objects, ``round(fraction * n)`` go to validation, at least one where n >= 2 and never all;
+    the only object of a class stays in train. The draw of a class depends on the seed, the class and the order
+    of *its* objects alone: adding or removing another class changes nothing. It does depend on the stored order
+    within the class, which the data set's manifest fixes.
+
+    Args:
+        labels: int64 ``[n]``.
+        fraction: Part of every class that goes to validation, in (0, 1).
+        seed: Root seed of the split.
+
+    Returns:
+        Ascending positions of the train part and of the validation part; disjoint, together all of ``0..n-1``.
+
+    Raises:
+        UsageError: `fraction` is not inside (0, 1).
+        DataError: No class has two objects, so nothing can be set aside.
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"validation fraction is {fraction}: expected a number between 0 and 1, e.g. 0.2")
+    val: list[Index] = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label).astype(np.int64)
+        if len(members) < 2:
+            continue
+        take = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        val.append(_shuffled(members, numpy_stream(seed, "split", "validation", int(label)))[:take])
+    if not val:
+        raise DataError(
+            f"no validation part can be carved from {len(labels)} training objects: no class has two; "
+            "add objects to the training split"
+        )
+    val_index = np.sort(np.concatenate(val))
+    train_index = np.setdiff1d(np.arange(len(labels), dtype=np.int64), val_index, assume_unique=True)
+    return train_index, val_index
+
+
+def split_digest(*parts: Index) -> str:
+    """Return the SHA-256 hex digest of index arrays, their number and their lengths, stored beside each metric."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One fold of a few-shot setting.
+
+    Attributes:
+        fold: Number of the fold, from 0.
+        classes: int64 ``[way]``, the drawn classes; position = local label.
+        support: int64 ``[way * shot]``, positions in the training labels, class by class.
+        support_labels: int64 ``[way * shot]``, local labels 0..way-1.
+        query: int64 ``[q]``, positions in the query labels, class by class.
+        query_labels: int64 ``[q]``, local labels.
+    """
+
+    fold: int
+    classes: Index
+    support: Index
+    support_labels: Index
+    query: Index
+    query_labels: Index
+
+
+def episodes(
+    train_labels: Index,
+    test_labels: Index,
+    way: int,
+    shot: int,
+    queries: int = QUERIES,
+    folds: int = 10,
+    seed: int = 0,
+    purpose: str = "test",
+) -> list[Episode]:
+    """Draw few-shot episodes: shuffle the classes, take `way`, then `shot` supports and up to `queries` queries each.
+
+    A class takes part if it has `shot` training objects and at least one query object; a class with fewer than
+    `queries` query objects gives all it has. Fold i depends on (seed, purpose, way, shot, i) only, not on `folds`,
+    and the supports not on `queries`. For validation episodes pass the labels of the train part and of the
+    validation part with ``purpose="val"``, so that their draws are independent of the test folds.
+
+    Args:
+        train_labels: int64 ``[n]`` labels of the objects supports are drawn from.
+        test_labels: int64 ``[m]`` labels of the objects queries are drawn from.
+        way: Classes per episode, at least 2.
+        shot: Supports per class, at least 1.
+        queries: Queries per class wanted.
+        folds: Number of episodes.
+        seed: Root seed.
+        purpose: Names the stream: ``test`` or ``val``.
+
+    Returns:
+        One episode per fold.
+
+    Raises:
+        UsageError: A number is out of range.
+        DataError: Fewer than `way` classes have enough objects.
+    """
+    for label, value, least in (("way", way, 2), ("shot", shot, 1), ("queries", queries, 1), ("folds", folds, 1)):
+        if value < least:
+            raise UsageError(f"few-shot: {label} is {value}, expected at least {least}")
+    test_classes = set(np.unique(test_labels).tolist())
+    labels, counts = np.unique(train_labels, return_counts=True)
+    usable = [int(c) for c, n in zip(labels, counts, strict=True) if n >= shot and int(c) in test_classes]
+    if len(usable) < way:
+        raise DataError(
+            f"few-shot {way}w{shot}s: only {len(usable)} classes have {shot} training objects and a query object; "
+            f"expected {way}; use a smaller setting"
+        )
+    supports = {c: np.flatnonzero(train_labels == c).astype(np.int64) for c in usable}
+    targets = {c: np.flatnonzero(test_labels == c).astype(np.int64) for c in usable}
+    drawn: list[Episode] = []
+    for fold in range(folds):
+        rng = numpy_stream(seed, "fold", purpose, way, shot, fold)
+        classes = _shuffled(np.asarray(usable, dtype=np.int64), rng)[:way]
+        support = [_shuffled(supports[int(c)], rng)[:shot] for c in classes]
+        query = [_shuffled(targets[int(c)], rng)[:queries] for c in classes]
+        drawn.append(
+            Episode(
+                fold=fold,
+                classes=classes,
+                support=np.concatenate(support),
+                support_labels=_local_labels(support),
+                query=np.concatenate(query),
+                query_labels=_local_labels(query),
+            )
+        )
+    return drawn
+
+
+def _local_labels(groups: Sequence[Index]) -> Index:
+    return np.repeat(np.arange(len(groups), dtype=np.int64), [len(g) for g in groups])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A few-shot setting as it can be run on a data set.
+
+    Attributes:
+        requested: The setting asked for, e.g. ``10w20s``.
+        name: What is run, e.g. ``7w20s``; equal to `requested` where nothing had to give.
+        way: Classes per episode.
+        shot: Supports per class.
+        queries: Queries per class wanted; classes with fewer give what they have.
+        clipped_reason: In words, how what is run differs from what was asked for; None where it does not.
+    """
+
+    requested: str
+    name: str
+    way: int
+    shot: int
+    queries: int
+    clipped_reason: str | None = None
+
+
+def parse_setting(name: str) -> tuple[int, int]:
+    """Read ``10w20s`` as (way, shot).
+
+    Raises:
+        UsageError: The text has another form, or fewer than 2 ways or 1 shot.
+    """
+    match = re.fullmatch(r"([0-9]{1,4})w([0-9]{1,4})s", name)
+    way, shot = (int(match[1]), int(match[2])) if match else (0, 0)
+    if way < 2 or shot < 1:
+        raise UsageError(
+            f"unknown few-shot setting '{name}': expected <ways>w<shots>s with 2 ways or more, e.g. 5w10s or 10w20s"
+        )
+    return way, shot
+
+
+def clip_setting(name: str, train_labels: Index, *query_labels: Index, queries: int = QUERIES) -> Setting:
+    """Fit a few-shot setting to the classes and objects there are, and say so in words.
+
+    Ways are lowered to the number of classes. Where too few classes have the shots, the shots are lowered, to no
+    less than half of what was asked; where even that leaves too few classes, the ways are lowered to the classes
+    that reach half. Classes below the shots that are used are left out.
+
+    Args:
+        name: Setting asked for, e.g. ``10w20s``.
+        train_labels: Labels of the objects supports are drawn from.
+        query_labels: Labels of each pool that queries are drawn from (test; with validation episodes also the
+            validation part): a class must have an object in every pool.
+        queries: Queries per class wanted.
+
+    Returns:
+        The setting to run.
+
+    Raises:
+        UsageError: `name` is not a setting.
+        DataError: Not even two classes can be told apart.
+    """
+    way, shot = parse_setting(name)
+    labels, counts = np.unique(train_labels, return_counts=True)
+    answered = [c for c in labels.tolist() if all(np.any(pool == c) for pool in query_labels)]
+    supply = {int(c): int(n) for c, n in zip(labels, counts, strict=True) if int(c) in answered}
+    reachable = sorted(supply.values(), reverse=True)
+    floor = -(-shot // 2)
+    used_way = min(way, sum(n >= floor for n in reachable))
+    if used_way < 2:
+        raise DataError(
+            f"few-shot {name}: {used_way} of {len(labels)} classes have {floor} or more training objects and a query "
+            "object; at least 2 are needed; use fewer shots or a larger data set"
+        )
+    used_shot = min(shot, reachable[used_way - 1])
+    words: list[str] = []
+    if used_way < way:
+        enough = "" if used_way == len(labels) else f" with {floor} or more training objects and a query object"
+        words.append(f"{way} ways clipped to the {used_way} classes{enough}")
+    if used_shot < shot:
+        words.append(f"{shot} shots clipped to {used_shot}, what {used_way} classes have")
+    playing = {c for c, n in supply.items() if n >= used_shot}
+    if len(playing) < len(labels):
+        words.append(f"{len(labels) - len(playing)} of {len(labels)} classes left out, too few objects")
+    fewest = min((int(np.sum(pool == c)) for pool in query_labels for c in playing), default=queries)
+    if fewest < queries:
+        words.append(f"{queries} queries per class wanted, some classes have only {fewest}")
+    return Setting(
+        requested=name,
+        name=f"{used_way}w{used_shot}s",
+        way=used_way,
+        shot=used_shot,
+        queries=queries,
+        clipped_reason="; ".join(words) or None,
+    )

@@ -1,0 +1,136 @@
+"""Batched augmentation of clouds on their device.
+
+Every transform takes points ``[B, N, 3]`` and a `torch.Generator` and returns new points. Random numbers are drawn
+on the generator's device and moved, so a CPU generator gives the same augmentation on every device. This is the
+one module of `bench.data` that imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from bench.errors import DataError, unknown_name
+
+Transform = Callable[[Tensor, Generator], Tensor]
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, points: Tensor, generator: Generator) -> Tensor:
+    drawn = torch.rand(shape, generator=generator, device=generator.device)
+    return (drawn * (high - low) + low).to(points)
+
+
+def rotate_y(points: Tensor, generator: Generator) -> Tensor:
+    """Turn each cloud about the vertical axis by a uniform angle, ``p' = p R`` (ReCon, methods.md 5.2)."""
+    angle = _uniform((len(points),), 0.0, 2 * math.pi, points, generator)
+    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+    x, y, z = points.unbind(-1)
+    return torch.stack((cos * x - sin * z, y, sin * x + cos * z), dim=-1)
+
+
+def rotate_so3(points: Tensor, generator: Generator) -> Tensor:
+    """Turn each cloud by a rotation drawn uniformly from SO(3), as a normalised Gaussian quaternion."""
+    drawn = torch.randn((len(points), 4), generator=generator, device=generator.device).to(points)
+    w, x, y, z = torch.nn.functional.normalize(drawn, dim=1).unbind(1)
+    rows = (
+        torch.stack((1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)), dim=1),
+        torch.stack((2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)), dim=1),
+        torch.stack((2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)), dim=1),
+    )
+    return torch.bmm(points, torch.stack(rows, dim=1))
+
+
+def scale_translate(points: Tensor, generator: Generator) -> Tensor:
+    """Scale each axis by U(2/3, 3/2) and shift it by U(-0.2, 0.2), per cloud (Point-MAE, methods.md 7.1)."""
+    scale = _uniform((len(points), 1, 3), 2 / 3, 3 / 2, points, generator)
+    shift = _uniform((len(points), 1, 3), -0.2, 0.2, points, generator)
+    return points * scale + shift
+
+
+def isotropic_scale(points: Tensor, generator: Generator) -> Tensor:
+    """Scale each cloud by U(0.8, 1.25), the same on every axis (part segmentation, methods.md 7.6)."""
+    return points * _uniform((len(points), 1, 1), 0.8, 1.25, points, generator)
+
+
+def jitter(points: Tensor, generator: Generator) -> Tensor:
+    """Shift every coordinate by Gaussian noise of deviation 0.01, cut at 0.05 (PointNet++)."""
+    noise = torch.randn(points.shape, generator=generator, device=generator.device).to(points)
+    return points + (0.01 * noise).clamp_(-0.05, 0.05)
+
+
+def unit_sphere(points: Tensor, generator: Generator | None = None) -> Tensor:
+    """Centre each cloud on its mean and scale its farthest point to radius 1; draws nothing.
+
+    The tensor form of `bench.data.normalise.normalise_unit_sphere`.
+    """
+    centred = points - points.mean(dim=1, keepdim=True)
+    radius = centred.square().sum(-1).amax(1).sqrt()[:, None, None]
+    return centred / torch.where(radius > 0, radius, torch.ones_like(radius))
+
+
+TRANSFORMS: dict[str, Transform] = {
+    "isotropic_scale": isotropic_scale,
+    "jitter": jitter,
+    "rotate_so3": rotate_so3,
+    "rotate_y": rotate_y,
+    "scale_translate": scale_translate,
+    "unit_sphere": unit_sphere,
+}
+
+
+def compose(names: Sequence[str]) -> Transform:
+    """Chain transforms by name, first name first; no name gives the identity.
+
+    Raises:
+        UsageError: A name is unknown; the line suggests near ones.
+    """
+    for name in names:
+        if name not in TRANSFORMS:
+            raise unknown_name("augmentation", name, TRANSFORMS)
+    chain = [TRANSFORMS[name] for name in names]
+
+    def apply(points: Tensor, generator: Generator) -> Tensor:
+        for transform in chain:
+            points = transform(points, generator)
+        return points
+
+    return apply
+
+
+def subsample(points: Tensor, count: int, generator: Generator, common: bool = False) -> Tensor:
+    """Draw `count` of the N points of each cloud without replacement, in random order.
+
+    Args:
+        points: ``[B, N, 3]``.
+        count: Points to keep, at most N. With ``count == N`` the points are only put in a new order.
+        generator: Source of the draw.
+        common: Keep the same positions in every cloud of the batch, as the released fine-tuning loops do
+            (methods.md 7.1); otherwise each cloud has its own draw.
+
+    Returns:
+        ``[B, count, 3]``.
+
+    Raises:
+        DataError: The clouds have fewer than `count` points.
+    """
+    batch, available, _ = points.shape
+    if not 0 < count <= available:
+        raise DataError(
+            f"clouds have {available} points, {count} are wanted; expected between 1 and {available}: "
+            "lower backbone.points or use denser clouds"
+        )
+    if common or count == available:
+        order = torch.randperm(available, generator=generator, device=generator.device)[:count]
+        return points.index_select(1, order.to(points.device))
+    keys = torch.rand((batch, available), generator=generator, device=generator.device)
+    kept = keys.topk(count, dim=1, sorted=False).indices
+    # An unsorted topk favours some positions in its first places, and FPS starts at the first point: begin
+    # each cloud at a random place of its draw.
+    start = torch.randint(count, (batch, 1), generator=generator, device=generator.device)
+    kept = kept.gather(1, (start + torch.arange(count, device=generator.device)) % count).to(points.device)
+    # One flat index_select is several times faster than gather along a short last axis.
+    flat = kept + torch.arange(batch, device=points.device)[:, None] * available
+    return points.reshape(batch * available, 3).index_select(0, flat.reshape(-1)).view(batch, count, 3)

@@ -1,0 +1,160 @@
+"""Splits and episodes: without these, methods would be compared on different objects or see their test queries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.data.splits import Episode, carve_validation, clip_setting, episodes, parse_setting, split_digest
+from bench.errors import DataError, UsageError
+
+quick = settings(max_examples=40, deadline=None, derandomize=True)
+label_arrays = st.lists(st.integers(0, 6), min_size=2, max_size=80).map(lambda v: np.asarray(v, dtype=np.int64))
+
+
+@quick
+@given(label_arrays, st.floats(0.05, 0.9), st.integers(0, 2**32))
+def test_carve_partitions_and_keeps_every_class_in_train(labels: np.ndarray, fraction: float, seed: int) -> None:
+    if max(np.bincount(labels)) < 2:
+        with pytest.raises(DataError, match="no class has two"):
+            carve_validation(labels, fraction, seed)
+        return
+    train, val = carve_validation(labels, fraction, seed)
+    assert sorted([*train, *val]) == list(range(len(labels)))
+    assert set(labels[train]) == set(labels), "a class vanished from train"
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        expected = 0 if count < 2 else min(max(round(fraction * count), 1), count - 1)
+        assert np.sum(labels[val] == label) == expected
+    again = carve_validation(labels, fraction, seed)
+    assert split_digest(train, val) == split_digest(*again)
+
+
+def test_carve_is_pinned_and_changes_with_the_seed_only() -> None:
+    """A changed draw would silently unpair new runs from stored ones."""
+    labels = np.repeat(np.arange(4), 10)
+    train, val = carve_validation(labels, 0.2, 7)
+    assert val.tolist() == [4, 7, 10, 16, 20, 28, 31, 33]
+    assert not np.array_equal(val, carve_validation(labels, 0.2, 8)[1])
+    assert train.dtype == np.int64
+
+
+def test_carve_of_one_class_ignores_the_others() -> None:
+    """Adding a class to a data set must not reshuffle what the other classes validate on."""
+    small = carve_validation(np.repeat(np.arange(3), 12), 0.25, 3)[1]
+    large = carve_validation(np.repeat(np.arange(5), 12), 0.25, 3)[1]
+    assert np.array_equal(small, large[: len(small)])
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
+def test_carve_refuses_a_fraction_outside_zero_one(fraction: float) -> None:
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        carve_validation(np.repeat(np.arange(3), 4), fraction, 0)
+
+
+def test_split_digest_tells_splits_apart() -> None:
+    """Equal digests of different splits would let a baseline be compared with other objects."""
+    a, b = np.array([1, 2, 3]), np.array([4])
+    assert split_digest(a, b) != split_digest(np.array([1, 2]), np.array([3, 4]))
+    assert split_digest(a) == split_digest(a.astype(np.int32))
+
+
+def check_episode(episode: Episode, train: np.ndarray, test: np.ndarray, way: int, shot: int, queries: int) -> None:
+    assert len(set(episode.classes.tolist())) == way
+    assert np.array_equal(train[episode.support], episode.classes[episode.support_labels])
+    assert np.array_equal(test[episode.query], episode.classes[episode.query_labels])
+    assert len(set(episode.support.tolist())) == way * shot
+    assert len(set(episode.query.tolist())) == len(episode.query)
+    for local, label in enumerate(episode.classes):
+        assert np.sum(episode.support_labels == local) == shot
+        assert np.sum(episode.query_labels == local) == min(queries, np.sum(test == label))
+
+
+@quick
+@given(st.integers(2, 6), st.integers(1, 5), st.integers(1, 30), st.integers(0, 2**40))
+def test_episodes_hold_what_they_promise(way: int, shot: int, queries: int, seed: int) -> None:
+    train, test = np.repeat(np.arange(8), 6), np.tile(np.arange(8), 9)
+    for episode in episodes(train, test, way, shot, queries, folds=3, seed=seed):
+        check_episode(episode, train, test, way, shot, queries)
+
+
+def test_a_fold_does_not_depend_on_the_number_of_folds() -> None:
+    """Otherwise a quick 3-fold look and the full run would not be comparable."""
+    train, test = np.repeat(np.arange(8), 15), np.repeat(np.arange(8), 25)
+    few, many = episodes(train, test, 5, 10, folds=2, seed=1), episodes(train, test, 5, 10, folds=10, seed=1)
+    for a, b in zip(few, many[:2], strict=True):
+        assert split_digest(a.classes, a.support, a.query) == split_digest(b.classes, b.support, b.query)
+    assert len({split_digest(e.classes, e.support, e.query) for e in many}) == 10
+    fewer_queries = episodes(train, test, 5, 10, queries=5, folds=2, seed=1)
+    assert np.array_equal(fewer_queries[1].support, few[1].support)
+    val = episodes(train, test, 5, 10, folds=2, seed=1, purpose="val")
+    assert not np.array_equal(val[0].support, few[0].support)
+
+
+def test_classes_without_enough_objects_stay_out() -> None:
+    train = np.array([0] * 5 + [1] * 5 + [2] * 2 + [3] * 5)
+    test = np.array([0, 1, 2, 2])
+    for episode in episodes(train, test, 2, 5, folds=5):
+        assert set(episode.classes.tolist()) == {0, 1}
+    with pytest.raises(DataError, match=r"only 2 classes have 5 training objects"):
+        episodes(train, test, 3, 5)
+
+
+@pytest.mark.parametrize(("way", "shot", "queries", "folds"), [(1, 1, 1, 1), (2, 0, 1, 1), (2, 1, 0, 1), (2, 1, 1, 0)])
+def test_episode_numbers_out_of_range_are_refused(way: int, shot: int, queries: int, folds: int) -> None:
+    labels = np.repeat(np.arange(3), 4)
+    with pytest.raises(UsageError, match="expected at least"):
+        episodes(labels, labels, way, shot, queries, folds)
+
+
+def test_setting_that_fits_is_left_alone() -> None:
+    setting = clip_setting("5w10s", np.repeat(np.arange(6), 30), np.repeat(np.arange(6), 20))
+    assert (setting.way, setting.shot, setting.name, setting.clipped_reason) == (5, 10, "5w10s", None)
+
+
+def test_too_few_classes_clip_the_ways_in_words() -> None:
+    setting = clip_setting("10w20s", np.repeat(np.arange(7), 30), np.repeat(np.arange(7), 20))
+    assert (setting.name, setting.requested) == ("7w20s", "10w20s")
+    assert setting.clipped_reason == "10 ways clipped to the 7 classes"
+
+
+def test_too_few_objects_clip_the_shots_and_a_starved_class_is_left_out() -> None:
+    train = np.repeat(np.arange(6), [30, 16, 16, 15, 15, 2])
+    setting = clip_setting("5w20s", train, np.repeat(np.arange(6), 8))
+    assert setting.name == "5w15s"
+    assert setting.clipped_reason == (
+        "20 shots clipped to 15, what 5 classes have; 1 of 6 classes left out, too few objects; "
+        "20 queries per class wanted, some classes have only 8"
+    )
+    fewer = clip_setting("5w20s", np.repeat(np.arange(4), [30, 16, 4, 4]), np.arange(4))
+    assert (fewer.way, fewer.shot) == (2, 16)
+    assert fewer.clipped_reason is not None
+    assert "5 ways clipped to the 2 classes with 10 or more" in fewer.clipped_reason
+
+
+@quick
+@given(label_arrays, label_arrays, label_arrays, st.integers(2, 12), st.integers(1, 12))
+def test_a_clipped_setting_can_always_be_drawn(
+    train: np.ndarray, val: np.ndarray, test: np.ndarray, way: int, shot: int
+) -> None:
+    """A setting announced as runnable that then fails would waste a whole pretraining."""
+    try:
+        setting = clip_setting(f"{way}w{shot}s", train, val, test)
+    except DataError:
+        return
+    assert setting.way <= way
+    assert setting.shot <= shot
+    for pool in (val, test):
+        assert len(episodes(train, pool, setting.way, setting.shot, folds=1)) == 1
+
+
+def test_two_classes_are_the_least() -> None:
+    with pytest.raises(DataError, match="at least 2 are needed"):
+        clip_setting("5w10s", np.zeros(40, dtype=np.int64), np.zeros(40, dtype=np.int64))
+
+
+@pytest.mark.parametrize("name", ["5x10", "5w", "w10s", "1w10s", "5w0s", "5w10s ", "-5w10s", ""])
+def test_misspelt_settings_are_refused_with_an_example(name: str) -> None:
+    with pytest.raises(UsageError, match="5w10s"):
+        parse_setting(name)
