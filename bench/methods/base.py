@@ -57,11 +57,24 @@ class Dims:
 
 
 class PretrainModel(nn.Module, ABC):
-    """Network plus pretext loss."""
+    """Network plus pretext loss, in two halves.
+
+    `prepare` does what is discrete and has no gradient (cutting patches, drawing masks) and runs eagerly; `compute`
+    is the differentiable rest with shapes that do not depend on the data, so that a training loop may replace it:
+    ``model.compute = torch.compile(model.compute)``.
+    """
 
     @abstractmethod
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def prepare(self, batch: Batch) -> dict[str, Tensor]:
+        """Turn a batch into the tensors `compute` needs; all random draws but stochastic depth happen here."""
+
+    @abstractmethod
+    def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return scalar losses by name; ``total`` is the one to minimise."""
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return ``compute(prepare(batch))``."""
+        return self.compute(self.prepare(batch))
 
     @abstractmethod
     def encoder(self) -> Encoder:
@@ -83,8 +96,11 @@ class Method(ABC):
 
     @classmethod
     @abstractmethod
-    def recipe(cls, preset: str) -> Recipe:
-        """Recipe of a preset: the published one for ``tiny``, ``small``, ``base``; ours for ``nano``, ``smoke``."""
+    def recipe(cls, preset: str) -> Recipe | None:
+        """Recipe of a preset: the published one for ``tiny``, ``small``, ``base``; ours for ``nano``, ``smoke``.
+
+        None where there is nothing to train (`scratch`).
+        """
 
     @classmethod
     @abstractmethod

@@ -1,0 +1,122 @@
+"""Point-MAE: masked autoencoding of point patches (Pang et al., ECCV 2022)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from bench.errors import unknown_name
+from bench.methods.base import Batch, Dims, Method, MethodCard, PretrainModel
+from bench.models.decoder import MaskedDecoder
+from bench.models.encoder import Encoder
+from bench.models.grouping import RELEASED_POINT_MAE, Sampling
+from bench.models.losses import ReconstructionLoss, masked_reconstruction
+from bench.models.masked import Embedding, embed_visible, prepare_masked
+from bench.models.masking import MaskKind
+from bench.models.standard import StandardEncoder
+from bench.spec import BackboneSpec, Recipe
+
+
+class PointMAEModel(PretrainModel):
+    """Encode visible patches, reconstruct hidden ones."""
+
+    def __init__(self, backbone: BackboneSpec, options: PointMAE.Options) -> None:
+        """Build with the published initialisation."""
+        super().__init__()
+        self.backbone = backbone
+        self.options = options
+        self.trunk = _encoder(backbone, options)
+        self.trunk.init_released()
+        # The class token joins at transfer, fresh, as in the release; pretraining neither uses nor trains it.
+        self.trunk.cls_token.requires_grad_(False)
+        self.trunk.cls_pos.requires_grad_(False)
+        self.decoder = MaskedDecoder(
+            backbone.width, options.decoder_depth, backbone.heads, backbone.group_size, backbone.drop_path
+        )
+
+    def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Cut patches and draw masks (or take `mask`, bool ``[B, G]``)."""
+        o = self.options
+        return prepare_masked(
+            batch.points,
+            self.backbone,
+            self.trunk.sampling,
+            ratio=o.mask_ratio,
+            kind=o.mask,
+            embedding=o.embedding,
+            generator=batch.generator,
+            mask=mask,
+        )
+
+    def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the reconstruction loss as ``mdm`` and ``total``."""
+        centres = prepared["visible_centres"]
+        visible = self.trunk.encode_patches(embed_visible(self.trunk.tokenizer, prepared), centres)
+        predicted = self.decoder(visible, centres, prepared["masked_centres"])
+        mdm = masked_reconstruction(predicted, prepared["masked_patches"].flatten(0, 1), self.options.loss)
+        return {"mdm": mdm, "total": mdm}
+
+    def encoder(self) -> StandardEncoder:
+        """Return the trunk, whose class token has not been trained."""
+        return self.trunk
+
+
+class PointMAE(Method):
+    """Masked autoencoding of point patches."""
+
+    name = "point-mae"
+    card = MethodCard(
+        paper="Pang et al., Masked Autoencoders for Point Cloud Self-supervised Learning, ECCV 2022, arXiv 2203.06604",
+        modalities=("points",),
+        sees_class_names="never: only point coordinates enter the loss",
+        release_splits="ShapeNet-55 train",
+        deviations=(
+            "only visible patches are embedded in pretraining, so hidden ones do not enter BatchNorm's statistics "
+            "(embedding=exact restores it)",
+            "centres near the origin may be picked and ties go to the first point (reference=true restores the "
+            "released sampler)",
+        ),
+    )
+
+    class Options(Method.Options):
+        """Options of Point-MAE."""
+
+        mask_ratio: float = Field(0.6, gt=0, lt=1)
+        """Share of hidden patches."""
+        mask: MaskKind = "rand"
+        decoder_depth: int = Field(4, ge=1)
+        loss: ReconstructionLoss = "cdl2"
+        embedding: Embedding = "fast"
+        """``fast`` embeds visible patches only; ``exact`` all, as in the release."""
+        reference: bool = False
+        """Cut patches as the released sampler does (origin skip, tie rule)."""
+
+    _recipes: ClassVar[dict[str, Recipe]] = {
+        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("scale_translate",)),
+        "nano": Recipe(epochs=50, batch_size=128, lr=1e-3, warmup_epochs=3, augmentation=("scale_translate",)),
+    }
+
+    @classmethod
+    def recipe(cls, preset: str) -> Recipe:
+        """Return the published recipe for tiny, small, base (section 2), ours for nano and smoke."""
+        published = Recipe(epochs=300, batch_size=128, lr=1e-3, warmup_epochs=10, augmentation=("scale_translate",))
+        recipes = cls._recipes | dict.fromkeys(("tiny", "small", "base"), published)
+        if preset not in recipes:
+            raise unknown_name("preset", preset, recipes)
+        return recipes[preset]
+
+    @classmethod
+    def build(cls, backbone: BackboneSpec, options: BaseModel, dims: Dims) -> PointMAEModel:
+        """Build the pretraining network; teacher features are not used."""
+        return PointMAEModel(backbone, cls.Options.model_validate(options.model_dump()))
+
+    @classmethod
+    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+        """Build the transfer encoder with PyTorch's initialisation."""
+        return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
+
+
+def _encoder(backbone: BackboneSpec, options: PointMAE.Options) -> StandardEncoder:
+    return StandardEncoder(backbone, RELEASED_POINT_MAE if options.reference else Sampling())

@@ -1,0 +1,172 @@
+"""ReCon: reconstruction guided by cross-modal contrast (Qi et al., ICML 2023)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from bench.errors import BenchError, unknown_name
+from bench.methods.base import Batch, Dims, Method, MethodCard, PretrainModel
+from bench.models.decoder import MaskedDecoder
+from bench.models.encoder import Encoder
+from bench.models.grouping import RELEASED_RECON, Sampling
+from bench.models.heads import contrast_head
+from bench.models.init import released_projection, truncated_normal_trunk
+from bench.models.losses import (
+    CrossModalLoss,
+    ReconstructionLoss,
+    cross_modal,
+    masked_reconstruction,
+    self_contrast,
+)
+from bench.models.masked import Embedding, embed_visible, prepare_masked
+from bench.models.masking import MaskKind
+from bench.models.two_stream import TwoStreamEncoder
+from bench.spec import BackboneSpec, Recipe
+
+
+class ReConModel(PretrainModel):
+    """Reconstruct hidden patches; regress frozen teachers' features from the global queries."""
+
+    def __init__(self, backbone: BackboneSpec, options: ReCon.Options, dims: Dims) -> None:
+        """Build with the published initialisation; a term without teacher features or switched off has no head."""
+        super().__init__()
+        width = backbone.width
+        self.backbone = backbone
+        self.options = options
+        self.trunk = _encoder(backbone, options)
+        self.trunk.init_released()
+        self.decoder = MaskedDecoder(
+            width, options.decoder_depth, backbone.heads, backbone.group_size, backbone.drop_path
+        )
+        image = dims.image if options.modalities in ("both", "image") else None
+        text = dims.text if options.modalities in ("both", "text") else None
+        self.image_head = None if image is None else nn.Linear(width, image)
+        self.text_head = None if text is None else nn.Linear(width, text)
+        self.contrast_head = contrast_head(width) if options.smc else None
+        for head in (self.image_head, self.text_head, self.contrast_head):
+            if head is not None:
+                (released_projection if options.reference else truncated_normal_trunk)(head)
+
+    def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Cut patches, draw masks (or take `mask`, bool ``[B, G]``), collect the targets of every active term."""
+        o = self.options
+        prepared = prepare_masked(
+            batch.points,
+            self.backbone,
+            self.trunk.sampling,
+            ratio=o.mask_ratio,
+            kind=o.mask,
+            embedding=o.embedding,
+            generator=batch.generator,
+            mask=mask,
+        )
+        targets = (
+            ("image_features", self.image_head, batch.image_features),
+            ("text_features", self.text_head, batch.text_features),
+            ("labels", self.contrast_head, batch.labels),
+        )
+        for name, head, target in targets:
+            if head is None:
+                continue
+            if target is None:
+                raise BenchError(
+                    f"recon was built with a loss on {name}, but the batch has none; give them or switch it off"
+                )
+            prepared[name] = target
+        return prepared
+
+    def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``mdm``, ``csc_image``, ``csc_text``, ``smc`` (those that are on) and their sum ``total``."""
+        o = self.options
+        centres = prepared["visible_centres"]
+        tokens = embed_visible(self.trunk.tokenizer, prepared)
+        queries, visible = self.trunk.encode_patches(tokens, centres, stop_gradient=o.stop_gradient)
+        predicted = self.decoder(visible, centres, prepared["masked_centres"])
+        losses = {"mdm": masked_reconstruction(predicted, prepared["masked_patches"].flatten(0, 1), o.loss)}
+        cls, image, text = queries.unbind(1)
+        if self.image_head is not None:
+            losses["csc_image"] = cross_modal(self.image_head(image), prepared["image_features"], o.cross_modal_loss)
+        if self.text_head is not None:
+            losses["csc_text"] = cross_modal(self.text_head(text), prepared["text_features"], o.cross_modal_loss)
+        if self.contrast_head is not None:
+            losses["smc"] = self_contrast(self.contrast_head(cls), prepared["labels"])
+        return losses | {"total": torch.stack(list(losses.values())).sum()}
+
+    def encoder(self) -> TwoStreamEncoder:
+        """Return the trunk."""
+        return self.trunk
+
+
+class ReCon(Method):
+    """Reconstruction guided by cross-modal contrast."""
+
+    name = "recon"
+    uses_images = True
+    uses_text = True
+    card = MethodCard(
+        paper="Qi et al., Contrast with Reconstruct: Contrastive 3D Representation Learning Guided by Generative "
+        "Pretraining, ICML 2023, arXiv 2302.02318",
+        modalities=("points", "images", "text"),
+        sees_class_names="through captions: the release writes every object's class name into its sentence; smc=true "
+        "also groups objects by class",
+        release_splits="ShapeNet-55 train + test",
+        deviations=(
+            "projection heads start from N(0, 0.02); the release draws them with mean 0.02 and std 0.01, and its "
+            "sampler skips points near the origin (reference=true restores all of it)",
+            "only visible patches are embedded in pretraining, so hidden ones do not enter BatchNorm's statistics "
+            "(embedding=exact restores it)",
+            "text is the data set's caption, not the class name (--captions class-names restores it)",
+        ),
+    )
+
+    class Options(Method.Options):
+        """Options of ReCon."""
+
+        mask_ratio: float = Field(0.6, gt=0, lt=1)
+        """Share of hidden patches."""
+        mask: MaskKind = "rand"
+        decoder_depth: int = Field(4, ge=1)
+        loss: ReconstructionLoss = "cdl2"
+        cross_modal_loss: CrossModalLoss = "smooth_l1"
+        modalities: Literal["both", "image", "text", "none"] = "both"
+        """Teachers to regress; a term whose features the data lacks is off whatever is said here."""
+        smc: bool = False
+        """Supervised self-contrast of the class query by category; off in every published configuration."""
+        stop_gradient: bool = True
+        """Keep the gradient of the cross-modal terms out of the local stream."""
+        embedding: Embedding = "fast"
+        """``fast`` embeds visible patches only; ``exact`` all, as in the release."""
+        reference: bool = False
+        """Restore the release's quirks: sampler, neighbour formula, initialisation of projection heads."""
+
+    _recipes: ClassVar[dict[str, Recipe]] = {
+        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("rotate_y",)),
+        "nano": Recipe(epochs=50, batch_size=128, lr=1e-3, warmup_epochs=3, augmentation=("rotate_y",)),
+    }
+
+    @classmethod
+    def recipe(cls, preset: str) -> Recipe:
+        """Return the published recipe for tiny, small, base (section 5.2), ours for nano and smoke."""
+        published = Recipe(epochs=300, batch_size=128, lr=5e-4, warmup_epochs=10, augmentation=("rotate_y",))
+        recipes = cls._recipes | dict.fromkeys(("tiny", "small", "base"), published)
+        if preset not in recipes:
+            raise unknown_name("preset", preset, recipes)
+        return recipes[preset]
+
+    @classmethod
+    def build(cls, backbone: BackboneSpec, options: BaseModel, dims: Dims) -> ReConModel:
+        """Build the pretraining network."""
+        return ReConModel(backbone, cls.Options.model_validate(options.model_dump()), dims)
+
+    @classmethod
+    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+        """Build the transfer encoder with PyTorch's initialisation."""
+        return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
+
+
+def _encoder(backbone: BackboneSpec, options: ReCon.Options) -> TwoStreamEncoder:
+    return TwoStreamEncoder(backbone, RELEASED_RECON if options.reference else Sampling())

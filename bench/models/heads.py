@@ -1,0 +1,48 @@
+"""Heads: classification and projection."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+HeadKind = Literal["linear", "mlp"]
+
+
+def classification_head(kind: HeadKind, features: int, classes: int, dropout: float = 0.5) -> nn.Sequential:
+    """Build a classification head with PyTorch's default initialisation.
+
+    Args:
+        kind: ``linear`` is one layer; ``mlp`` the published three-layer head
+            (Linear 256, BatchNorm, ReLU, Dropout, twice, then Linear).
+        features: Width of the input.
+        classes: Number of logits.
+        dropout: Rate inside ``mlp``.
+
+    Source: section 2 of the method specification.
+    """
+    if kind == "linear":
+        return nn.Sequential(nn.Linear(features, classes))
+    hidden = 256
+    return nn.Sequential(
+        nn.Linear(features, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, classes),
+    )
+
+
+def contrast_head(width: int, hidden: int = 128) -> nn.Sequential:
+    """Build ReCon's self-contrast projection: Linear, BatchNorm, ReLU, Linear, BatchNorm (section 5.2)."""
+    return nn.Sequential(
+        nn.Linear(width, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, hidden),
+        nn.BatchNorm1d(hidden),
+    )

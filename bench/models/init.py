@@ -1,0 +1,49 @@
+"""Initialisation rules of the published models (section 1.9 of the method specification)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+STD = 0.02
+
+
+def truncated_normal_trunk(module: nn.Module) -> None:
+    """Draw linear weights from N(0, 0.02), cut at +-2 absolute; biases 0, LayerNorm 1/0, BatchNorm untouched."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=STD)
+            _zero_bias(part)
+        elif isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+
+
+def xavier_uniform_decoder(module: nn.Module) -> None:
+    """Draw linear weights Xavier-uniform; biases 0, LayerNorm 1/0."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            _zero_bias(part)
+        elif isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+
+
+def released_projection(module: nn.Module) -> None:
+    """Draw linear weights from N(mean 0.02, std 0.01), biases 0: ReCon's release passes the two numbers that way."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.normal_(part.weight, mean=0.02, std=0.01)
+            _zero_bias(part)
+
+
+def free_token(width: int) -> nn.Parameter:
+    """Return a learned token or position ``[1, 1, C]`` drawn from N(0, 0.02)."""
+    token: Tensor = nn.init.trunc_normal_(torch.empty(1, 1, width), std=STD)
+    return nn.Parameter(token)
+
+
+def _zero_bias(layer: nn.Linear) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

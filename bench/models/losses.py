@@ -1,0 +1,81 @@
+"""Pretext losses as pure functions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.models.ops import chamfer_l1, chamfer_l2
+
+ReconstructionLoss = Literal["cdl1", "cdl2"]
+CrossModalLoss = Literal["smooth_l1", "cosine"]
+
+
+def masked_reconstruction(predicted: Tensor, target: Tensor, kind: ReconstructionLoss = "cdl2") -> Tensor:
+    """Chamfer distance between predicted and true hidden patches, in float32.
+
+    Args:
+        predicted: ``[P, K, 3]``.
+        target: ``[P, K, 3]``.
+        kind: ``cdl2`` (published) or ``cdl1``.
+
+    Returns:
+        Scalar.
+
+    Source: sections 1.7 and 1.8 of the method specification.
+    """
+    with torch.autocast(predicted.device.type, enabled=False):
+        return (chamfer_l2 if kind == "cdl2" else chamfer_l1)(predicted.float(), target.float())
+
+
+def cross_modal(student: Tensor, teacher: Tensor, kind: CrossModalLoss = "smooth_l1") -> Tensor:
+    """Distance between a student's and a frozen teacher's feature, in float32.
+
+    Args:
+        student: ``[B, D]``.
+        teacher: ``[B, D]``; receives no gradient.
+        kind: ``smooth_l1`` (beta 1, mean over all elements, neither side normalised: published) or ``cosine``
+            (mean of 1 - cosine).
+
+    Returns:
+        Scalar.
+
+    Source: section 5.2 of the method specification.
+
+    >>> import torch
+    >>> float(cross_modal(torch.ones(2, 3), torch.zeros(2, 3)))
+    0.5
+    """
+    student, teacher = student.float(), teacher.detach().float()
+    if kind == "cosine":
+        return (1 - F.cosine_similarity(student, teacher, dim=-1)).mean()
+    return F.smooth_l1_loss(student, teacher)
+
+
+def self_contrast(embedding: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+    """Supervised contrast of a batch by category, one view per object (ReCon's `smc`), in float32.
+
+    Per row the positive logit is the mean cosine similarity to all samples of the same label, itself included; the
+    negatives are the similarities to all others; cross-entropy at the positive.
+
+    Args:
+        embedding: ``[B, D]``.
+        labels: int64 ``[B]``.
+        temperature: Divides all logits.
+
+    Returns:
+        Scalar.
+
+    Source: section 5.2 of the method specification.
+    """
+    with torch.autocast(embedding.device.type, enabled=False):
+        unit = F.normalize(embedding.float(), dim=-1)
+        similarity = unit @ unit.T
+        same = labels[:, None] == labels[None, :]
+        positive = (similarity * same).sum(1) / same.sum(1) / temperature
+        negative = (similarity / temperature).masked_fill(same, float("-inf"))
+        logits = torch.cat([positive[:, None], negative], dim=1)
+        return (torch.logsumexp(logits, dim=1) - positive).mean()

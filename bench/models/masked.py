@@ -1,0 +1,89 @@
+"""The half that masked pretraining methods share: cut, hide, embed, and later reconstruct."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import UsageError
+from bench.models.grouping import Sampling, cut_patches
+from bench.models.masking import MaskKind, draw_mask, mask_index
+from bench.models.ops import gather_points
+from bench.models.tokenizer import PatchTokenizer
+from bench.spec import BackboneSpec
+
+Embedding = Literal["fast", "exact"]
+
+
+def check_backbone(backbone: BackboneSpec) -> None:
+    """Check that sizes fit together.
+
+    Raises:
+        UsageError: The width is not a multiple of the heads, or there are fewer points than a patch or centres need.
+    """
+    if backbone.width % backbone.heads:
+        raise UsageError(
+            f"backbone.width {backbone.width} is not a multiple of backbone.heads {backbone.heads}; change one of them"
+        )
+    needed = max(backbone.groups, backbone.group_size)
+    if backbone.points < needed:
+        raise UsageError(
+            f"backbone.points {backbone.points} is less than the {needed} that backbone.groups {backbone.groups} and "
+            f"backbone.group_size {backbone.group_size} need; raise backbone.points or lower those"
+        )
+
+
+@torch.no_grad()
+def prepare_masked(
+    points: Tensor,
+    backbone: BackboneSpec,
+    sampling: Sampling,
+    *,
+    ratio: float,
+    kind: MaskKind,
+    embedding: Embedding,
+    generator: torch.Generator | None,
+    mask: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Cut clouds into patches and hide some, outside the compiled and differentiated part.
+
+    Args:
+        points: ``[B, N, 3]``.
+        backbone: Sizes.
+        sampling: How patches are cut.
+        ratio: Share of hidden patches.
+        kind: How hidden patches are drawn.
+        embedding: ``exact`` adds what embedding the hidden patches needs.
+        generator: Draws masks.
+        mask: bool ``[B, G]`` to use instead of a drawn one, True = hidden.
+
+    Returns:
+        ``visible_patches`` ``[B, V, K, 3]``, ``visible_centres``, ``masked_patches`` ``[B, M, K, 3]``,
+        ``masked_centres``; for ``exact`` also ``patches`` ``[B, G, K, 3]`` and ``visible`` int64 ``[B, V]``.
+    """
+    patches = cut_patches(points, backbone.groups, backbone.group_size, sampling)
+    if mask is None:
+        mask = draw_mask(patches.centres, ratio, kind, generator)
+    index = mask_index(mask)
+    prepared = {
+        "visible_centres": gather_points(patches.centres, index.visible),
+        "masked_centres": gather_points(patches.centres, index.masked),
+        "masked_patches": gather_points(patches.points, index.masked),
+    }
+    if embedding == "exact":
+        return prepared | {"patches": patches.points, "visible": index.visible}
+    return prepared | {"visible_patches": gather_points(patches.points, index.visible)}
+
+
+def embed_visible(tokenizer: PatchTokenizer | nn.Module, prepared: dict[str, Tensor]) -> Tensor:
+    """Embed the visible patches into tokens ``[B, V, C]``.
+
+    With ``exact`` preparation hidden patches are embedded too, so that they enter BatchNorm's statistics as in the
+    release; otherwise they cost nothing.
+    """
+    if "patches" not in prepared:
+        tokens: Tensor = tokenizer(prepared["visible_patches"])
+        return tokens
+    return gather_points(tokenizer(prepared["patches"]), prepared["visible"])
