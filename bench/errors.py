@@ -31,6 +31,10 @@ class SetupError(BenchError):
     exit_code = 4
 
 
+class Interrupted(BenchError):  # noqa: N818 (it is a request carried out, not an error)
+    """Work was stopped on request (Ctrl-C, SIGTERM) after its state was saved; the line says how to go on."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a name that does not exist, with near-miss suggestions.
 

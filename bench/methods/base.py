@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from bench.models.batch import Batch as Batch
 from bench.models.encoder import Encoder
 from bench.spec import BackboneSpec, Recipe
 
@@ -27,25 +27,6 @@ class MethodCard(BaseModel):
     """Pretraining splits the authors' release uses."""
     deviations: tuple[str, ...] = ()
     """Where the default differs from the release, and the option that restores it."""
-
-
-@dataclass
-class Batch:
-    """One pretraining step's input, on the device, after augmentation.
-
-    Attributes:
-        points: float32 ``[B, N, 3]``.
-        image_features: ``[B, D_image]`` teacher features, or None.
-        text_features: ``[B, D_text]`` teacher features, or None.
-        labels: int64 ``[B]`` class of each object where the method is supervised by it, else None.
-        generator: Draws masks; CPU generator seeded for this step.
-    """
-
-    points: Tensor
-    image_features: Tensor | None = None
-    text_features: Tensor | None = None
-    labels: Tensor | None = None
-    generator: torch.Generator | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,27 @@
+"""One pretraining step's input, the contract between the training loop and every method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """One pretraining step's input, on the device, after augmentation.
+
+    Attributes:
+        points: float32 ``[B, N, 3]``.
+        image_features: ``[B, D_image]`` teacher features, or None.
+        text_features: ``[B, D_text]`` teacher features, or None.
+        labels: int64 ``[B]`` class of each object where the method is supervised by it, else None.
+        generator: Draws masks; CPU generator seeded for this step.
+    """
+
+    points: Tensor
+    image_features: Tensor | None = None
+    text_features: Tensor | None = None
+    labels: Tensor | None = None
+    generator: torch.Generator | None = None

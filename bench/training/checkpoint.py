@@ -1,0 +1,182 @@
+"""Checkpoints: one safetensors file each, written beside its place and renamed into it.
+
+The JSON header travels inside the file as safetensors metadata and the file's name carries the digest of its
+bytes, so a checkpoint is either whole or not used: there is no moment at which a kill leaves half a state.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors_torch
+from torch import Tensor
+
+from bench.errors import SetupError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+_DIGEST_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state read back.
+
+    Attributes:
+        step: Optimiser steps done.
+        tensors: Tensors by name, on the CPU.
+        header: The JSON header as it was saved.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    header: dict[str, Any]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader finds the old content, or the new, never a part.
+
+    Args:
+        path: Final place; its folder is made if need be.
+        data: Content.
+
+    Raises:
+        SetupError: The folder is read-only or the disk is full; nothing is left behind.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; file systems that cannot sync a folder do without."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        log.debug("%s: folder cannot be synced", folder)
+    finally:
+        os.close(handle)
+
+
+def _cannot_write(path: Path, error: OSError) -> SetupError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    mend = "free some space there" if full else "make the folder writable"
+    reason = error.strerror or str(error)
+    return SetupError(
+        f"{path.parent}: cannot write the checkpoint {path.name} ({reason}): {mend} or choose another results "
+        "folder, then run the same command again; it goes on from the last checkpoint"
+    )
+
+
+def serialise(tensors: dict[str, Tensor], header: dict[str, Any]) -> bytes:
+    """Return safetensors bytes of copies of the tensors, with the header as metadata ``bench`` (JSON)."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return bytes(safetensors_torch.save(plain, {"bench": json.dumps(header, allow_nan=False)}))
+
+
+def deserialise(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Invert `serialise`.
+
+    Raises:
+        ValueError: The bytes are not whole or not ours.
+    """
+    try:
+        tensors = safetensors_torch.load(data)
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["bench"])
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a checkpoint of this harness ({error})") from error
+    return {name: tensor.clone() for name, tensor in tensors.items()}, header
+
+
+class CheckpointFolder:
+    """The newest checkpoints of one stage of one run.
+
+    Args:
+        folder: Work folder; belongs to this stage alone.
+        identity: Digest of everything that must be equal for a state to be continued. A checkpoint with
+            another identity is not used.
+        keep: How many of the newest to keep. With two, a damaged newest falls back to the one before.
+    """
+
+    def __init__(self, folder: Path, identity: str, keep: int = 2) -> None:
+        self.folder = folder
+        self.identity = identity
+        self.keep = keep
+
+    def _files(self) -> list[tuple[int, Path]]:
+        """Checkpoint files with their steps, newest first."""
+        found = []
+        for path in self.folder.glob("step-*.safetensors"):
+            step = path.name.split("-")[1]
+            if step.isdigit():
+                found.append((int(step), path))
+        return sorted(found, reverse=True)
+
+    def save(self, step: int, tensors: dict[str, Tensor], header: dict[str, Any]) -> Path:
+        """Write a checkpoint, then drop all but the newest `keep`.
+
+        Raises:
+            SetupError: It cannot be written; earlier checkpoints are untouched.
+        """
+        data = serialise(tensors, {**header, "format": FORMAT, "identity": self.identity, "step": step})
+        digest = hashlib.sha256(data).hexdigest()[:_DIGEST_LENGTH]
+        path = self.folder / f"step-{step:010d}-{digest}.safetensors"
+        write_atomically(path, data)
+        for _, old in self._files()[self.keep :]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def load(self) -> Checkpoint | None:
+        """Read the newest whole checkpoint of this identity, or None.
+
+        A file that is damaged or belongs to something else is set aside with the suffix ``.aside`` and reported
+        in the log (left in place it would count as the newest); left-overs of a killed write are removed.
+        """
+        for leftover in self.folder.glob("*.tmp"):
+            leftover.unlink(missing_ok=True)
+        for step, path in self._files():
+            try:
+                return self._read(step, path)
+            except ValueError as error:
+                log.warning("%s: checkpoint set aside: %s", path, error)
+                path.replace(path.with_name(path.name + ".aside"))
+        return None
+
+    def _read(self, step: int, path: Path) -> Checkpoint:
+        data = path.read_bytes()
+        stated = path.stem.rpartition("-")[2]
+        if hashlib.sha256(data).hexdigest()[:_DIGEST_LENGTH] != stated:
+            raise ValueError("its content does not have the digest in its name (truncated or altered)")
+        tensors, header = deserialise(data)
+        if header.get("format") != FORMAT or header.get("identity") != self.identity:
+            raise ValueError("it belongs to another specification, seed, data set or model")
+        return Checkpoint(step, tensors, header)
+
+
+def all_finite(tensors: dict[str, Tensor]) -> bool:
+    """Whether no floating-point tensor holds NaN or an infinity."""
+    return all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point())

@@ -1,0 +1,95 @@
+"""What the training loop is given and what it hands back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.training.progress import OnProgress, unseen
+
+Curves = dict[str, list[tuple[float, float]]]
+Validate = Callable[[], dict[str, float]]
+
+
+class Objective(ABC):
+    """What a stage minimises.
+
+    Attributes:
+        model: The network trained; its parameter names decide weight decay and rate.
+    """
+
+    model: nn.Module
+
+    @abstractmethod
+    def prepare(self, index: Tensor, generator: torch.Generator) -> Any:
+        """Make one step's input: gather objects, augment, group, draw masks. Runs eagerly, without gradient.
+
+        Args:
+            index: int64 ``[B]`` objects of the step, on the CPU.
+            generator: CPU generator of the step; the only source of chance allowed here.
+        """
+
+    @abstractmethod
+    def compute(self, prepared: Any) -> dict[str, Tensor]:
+        """Return scalar losses by name; ``total`` is minimised. May be compiled."""
+
+
+@dataclass(frozen=True)
+class TrainingPlace:
+    """Where and how a stage runs. Nothing here can change a number, so nothing here enters a key.
+
+    Attributes:
+        folder: Work folder for checkpoints, of this stage alone; None trains without.
+        compile_cache: Folder for compiled kernels, shared by all runs; None leaves torch's own.
+        checkpoint_seconds: Time between checkpoints.
+        on_progress: Receives progress.
+    """
+
+    folder: Path | None = None
+    compile_cache: Path | None = None
+    checkpoint_seconds: float = 20.0
+    on_progress: OnProgress = unseen
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The state validation chose.
+
+    Attributes:
+        epoch: After which epoch, counted from 1.
+        metrics: What validation measured then.
+        state: The model's state dict then, on the CPU.
+    """
+
+    epoch: int
+    metrics: dict[str, float]
+    state: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a finished stage reports.
+
+    Attributes:
+        curves: Per epoch (counted from 1): mean of each loss, ``lr``, and ``val_*`` of each validation metric.
+        seconds: Wall time, summed over resumes (work lost by a kill is not counted).
+        samples: Training samples seen.
+        peak_memory_bytes: Peak of the process, or on CUDA of torch's allocations.
+        resumed_from: Step this session continued from, or None.
+        compile_seconds: Time of the first step of each session when compiling.
+        best: What validation chose; None without validation. The model itself is left in its last state.
+    """
+
+    curves: Curves
+    seconds: float
+    samples: int
+    peak_memory_bytes: int
+    resumed_from: int | None
+    compile_seconds: float
+    best: Selected | None = None

@@ -1,0 +1,179 @@
+"""Fine-tuning: a classifier on labelled clouds, or a head on cached features, selected on validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.data.transforms import Transform, compose, subsample
+from bench.errors import DataError
+from bench.models import roles
+from bench.spec import Numerics, Recipe
+from bench.training.contract import FitResult, Objective, TrainingPlace
+from bench.training.loop import fit
+from bench.training.optim import Decays, InHeadGroup
+from bench.training.precision import autocast
+
+
+class ClassificationObjective(Objective):
+    """Cross-entropy without smoothing (spec 7.1).
+
+    Args:
+        classifier: Maps inputs to logits ``[B, classes]``.
+        inputs: Clouds ``[n, M, 3]`` or features ``[n, F]``, on the device.
+        labels: int64 ``[n]``, on the device.
+        points: Points drawn from each cloud in each step, at the same positions in the whole batch as in the
+            releases; None takes the inputs as they are.
+        augment: Applied after drawing points; None for features.
+    """
+
+    def __init__(
+        self, classifier: nn.Module, inputs: Tensor, labels: Tensor, points: int | None, augment: Transform | None
+    ) -> None:
+        self.model = classifier
+        self._inputs = inputs
+        self._labels = labels
+        self._points = points
+        self._augment = augment
+
+    def prepare(self, index: Tensor, generator: torch.Generator) -> Any:
+        """See `Objective.prepare`."""
+        index = index.to(self._inputs.device)
+        inputs = self._inputs.index_select(0, index)
+        if self._points is not None:
+            inputs = subsample(inputs, self._points, generator, common=True)
+        if self._augment is not None:
+            inputs = self._augment(inputs, generator)
+        return inputs, self._labels.index_select(0, index)
+
+    def compute(self, prepared: Any) -> dict[str, Tensor]:
+        """See `Objective.compute`."""
+        inputs, labels = prepared
+        return {"total": functional.cross_entropy(self.model(inputs).float(), labels)}
+
+
+def predict(classifier: nn.Module, inputs: Tensor, numerics: Numerics, batch_size: int = 128) -> Tensor:
+    """Return logits float32 ``[n, classes]`` on the CPU.
+
+    The classifier is run in evaluation mode and left in the mode it came in; every input is used as it is.
+
+    Args:
+        classifier: Moved to the device of `numerics`.
+        inputs: Clouds ``[n, N, 3]`` or features ``[n, F]``.
+        numerics: Device and precision.
+        batch_size: Inputs at a time.
+    """
+    device = torch.device(numerics.device)
+    classifier.to(device)
+    training = classifier.training
+    classifier.eval()
+    try:
+        with torch.no_grad(), autocast(numerics.device, numerics.precision):
+            parts = [
+                classifier(part.to(device, torch.float32)).float().cpu() for part in torch.split(inputs, batch_size)
+            ]
+    finally:
+        classifier.train(training)
+    return torch.cat(parts)
+
+
+def finetune(
+    classifier: nn.Module,
+    points: Tensor,
+    labels: Tensor,
+    val_points: Tensor | None,
+    val_labels: Tensor | None,
+    recipe: Recipe,
+    numerics: Numerics,
+    seed: int,
+    *,
+    n_points: int | None = None,
+    eval_batch_size: int = 128,
+    stage: str = "fine-tune",
+    place: TrainingPlace | None = None,
+    decays: Decays = roles.decays,
+    in_head_group: InHeadGroup = roles.in_head_group,
+    identity: str = "",
+) -> FitResult:
+    """Train a classifier in place and keep the epoch validation likes best.
+
+    Args:
+        classifier: Maps inputs to logits; frozen parameters stay frozen.
+        points: Clouds ``[n, M, 3]``, or cached features ``[n, F]`` for a head alone.
+        labels: int64 ``[n]``.
+        val_points: Clouds already brought to the evaluated number of points, or features. None: no selection.
+        val_labels: Their labels.
+        recipe: Recipe of the stage. Augmentation applies to clouds only.
+        numerics: Device, precision, compilation.
+        seed: Root seed of order and augmentation.
+        n_points: Random points drawn from the M in each step; None takes all.
+        eval_batch_size: Inputs at a time in validation.
+        stage: What is running, in words.
+        place: Work folder, compile cache and progress.
+        decays: Whether a parameter decays.
+        in_head_group: Which parameters learn at `recipe.head_lr_scale`.
+        identity: Digest of what else a checkpoint must agree in (data, encoder).
+
+    Returns:
+        `best` holds the state of the epoch with the highest validation accuracy (the earliest of equals); load
+        it with ``classifier.load_state_dict(result.best.state)``. The classifier itself is in its last state.
+
+    Raises:
+        DataError: Inputs and labels disagree in number, a part is empty, or values are not finite.
+        UsageError, BenchError, SetupError, Interrupted: See `fit`.
+    """
+    _check("training", points, labels)
+    device = torch.device(numerics.device)
+    clouds = points.ndim == 3
+    objective = ClassificationObjective(
+        classifier,
+        points.to(device, torch.float32),
+        labels.to(device, torch.int64),
+        n_points if clouds else None,
+        compose(recipe.augmentation) if clouds else None,
+    )
+
+    validate = None
+    if val_points is not None and val_labels is not None:
+        _check("validation", val_points, val_labels)
+        held_points, held_labels = val_points.to(device, torch.float32), val_labels.to(torch.int64).cpu()
+
+        def measure() -> dict[str, float]:
+            logits = predict(classifier, held_points, numerics, eval_batch_size)
+            return {
+                "accuracy": float((logits.argmax(1) == held_labels).double().mean()),
+                "loss": float(functional.cross_entropy(logits.double(), held_labels)),
+            }
+
+        validate = measure
+    return fit(
+        objective,
+        len(points),
+        recipe,
+        numerics,
+        seed,
+        stage=stage,
+        place=place,
+        decays=decays,
+        in_head_group=in_head_group,
+        validate=validate,
+        identity=identity,
+    )
+
+
+def _check(part: str, inputs: Tensor, labels: Tensor) -> None:
+    if len(inputs) == 0:
+        raise DataError(f"fine-tuning: the {part} part is empty, expected at least one object")
+    if inputs.ndim not in (2, 3) or labels.shape != inputs.shape[:1]:
+        raise DataError(
+            f"fine-tuning: {part} inputs have shape {tuple(inputs.shape)} and labels {tuple(labels.shape)}, expected "
+            "[n, N, 3] or [n, F] and [n]"
+        )
+    if not bool(torch.isfinite(inputs).all()):
+        row = int((~torch.isfinite(inputs.flatten(1)).all(1)).nonzero()[0])
+        raise DataError(f"fine-tuning: {part} object {row} has values that are not finite; remove or repair it")
+    if int(labels.min()) < 0:
+        raise DataError(f"fine-tuning: a {part} label is negative ({int(labels.min())}), expected 0 or more")

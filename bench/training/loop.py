@@ -1,0 +1,307 @@
+"""The one training loop: pretraining and fine-tuning are objectives it minimises.
+
+Every random draw is derived from its position (epoch, step), never from history: the order from
+``("order", epoch)``, augmentation and masks from ``("augmentation", step, "input")``, drop path and dropout from
+``("augmentation", step, "network")``. A resumed run therefore draws what an uninterrupted one would have drawn,
+and on CPU ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import BenchError, Interrupted, SetupError, UsageError
+from bench.models import roles
+from bench.seeds import derive, torch_stream
+from bench.spec import Numerics, Recipe, content_key
+from bench.training.checkpoint import CheckpointFolder, all_finite
+from bench.training.contract import FitResult, Objective, Selected, TrainingPlace, Validate
+from bench.training.interrupt import StopRequest
+from bench.training.optim import Decays, InHeadGroup, build_optimiser, parameter_groups
+from bench.training.precision import autocast
+from bench.training.progress import Pace
+from bench.training.schedule import epochs_run, rate
+from bench.training.state import State, pack, peak_memory_bytes, unpack
+
+__all__ = ["FitResult", "Objective", "Selected", "TrainingPlace", "fit"]
+
+# Saving may take this share of the time at most; large models are saved less often than asked.
+_SAVE_SHARE = 0.05
+# On a GPU, reading a loss waits for the device: look only this often.
+_CUDA_CHECK_EVERY = 16
+
+
+def fit(
+    objective: Objective,
+    n_objects: int,
+    recipe: Recipe,
+    numerics: Numerics,
+    seed: int,
+    *,
+    stage: str = "training",
+    place: TrainingPlace | None = None,
+    decays: Decays = roles.decays,
+    in_head_group: InHeadGroup | None = None,
+    validate: Validate | None = None,
+    select: str = "accuracy",
+    identity: str = "",
+) -> FitResult:
+    """Minimise an objective; continue from the newest checkpoint in the place's folder if there is one.
+
+    Batches are drawn without replacement and the last partial one is dropped; where there are fewer objects than
+    `recipe.batch_size`, the batch is all of them. torch's global random state is the same afterwards as before.
+    The model is left in its last state, in evaluation mode.
+
+    Args:
+        objective: Its model is trained in place, on the device of `numerics`.
+        n_objects: Objects to draw from.
+        recipe: Schedule, optimiser and batch.
+        numerics: Device, precision, compilation.
+        seed: Root seed of the order and augmentation streams.
+        stage: What is running, in words, for progress and messages.
+        place: Folders, checkpoint interval, progress.
+        decays: Whether a parameter decays.
+        in_head_group: Whether a parameter belongs to the head group; None: there is no head (pretraining).
+        validate: Called after each epoch with the model in evaluation mode.
+        select: Validation metric to maximise; the earliest best epoch is kept.
+        identity: Whatever else a checkpoint must agree in to be continued (a digest of the data, say).
+
+    Returns:
+        Curves, costs and the selected state.
+
+    Raises:
+        UsageError: Fewer than two objects, or nothing to train.
+        BenchError: A loss or a weight is no longer finite.
+        SetupError: Compilation fails, or a checkpoint cannot be written.
+        Interrupted: SIGINT or SIGTERM; the state was saved first.
+    """
+    if n_objects < 2:
+        raise UsageError(f"{stage}: {n_objects} object(s) to train on, expected at least 2")
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if numerics.device == "cuda" else []):
+        loop = _Loop(objective, n_objects, recipe, numerics, seed, stage, place or TrainingPlace())
+        loop.validate, loop.select = validate, select
+        loop.set_up(decays, in_head_group, identity)
+        with StopRequest() as stop:
+            return loop.run(stop)
+
+
+class _Loop:
+    """One call of `fit`."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        n_objects: int,
+        recipe: Recipe,
+        numerics: Numerics,
+        seed: int,
+        stage: str,
+        place: TrainingPlace,
+    ) -> None:
+        self.objective = objective
+        self.compute = objective.compute
+        self.model = objective.model.to(torch.device(numerics.device))
+        self.n = n_objects
+        self.recipe = recipe
+        self.numerics = numerics
+        self.seed = seed
+        self.stage = stage
+        self.place = place
+        self.validate: Validate | None = None
+        self.select = ""
+        self.batch = min(recipe.batch_size, n_objects)
+        self.steps_per_epoch = n_objects // self.batch
+        self.epochs = epochs_run(recipe)
+        self.total = self.epochs * self.steps_per_epoch
+        self.state = State()
+        self.checkpoints: CheckpointFolder | None = None
+        self.resumed_from: int | None = None
+
+    def set_up(self, decays: Decays, in_head_group: InHeadGroup | None, identity: str) -> None:
+        """Build the optimiser, restore the newest checkpoint and compile."""
+        groups = parameter_groups(self.model, self.recipe, decays, in_head_group)
+        self.optimiser = build_optimiser(groups, self.recipe)
+        if self.place.folder is not None:
+            trainable = [name for group in groups for name in group.names]
+            self.checkpoints = CheckpointFolder(self.place.folder, self._identity(identity, trainable))
+            found = self.checkpoints.load()
+            if found is not None:
+                self.state = unpack(found, self.model, self.optimiser, torch.device(self.numerics.device))
+                self.resumed_from = found.step
+        self.started = self.saved_at = time.perf_counter()
+        self.seconds_before = self.state.seconds
+        self.save_cost = 0.0
+        if self.numerics.compile and self.state.step < self.total:
+            self._compile()
+
+    def _identity(self, extra: str, trainable: list[str]) -> str:
+        """Digest of everything a checkpoint must agree in to be continued."""
+        layout: list[Any] = [[name, list(t.shape), str(t.dtype)] for name, t in self.model.state_dict().items()]
+        return content_key(
+            {
+                "extra": extra,
+                "stage": self.stage,
+                "seed": self.seed,
+                "objects": self.n,
+                "recipe": self.recipe.model_dump(mode="json"),
+                "numerics": self.numerics.model_dump(mode="json"),
+                "layout": layout,
+                "trainable": list(trainable),
+            }
+        )
+
+    def _compile(self) -> None:
+        if self.place.compile_cache is not None:
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self.place.compile_cache))
+        # Earlier compilations of the same code count against dynamo's limit, past which it quietly runs eagerly.
+        torch._dynamo.reset()
+        self.compute = torch.compile(self.objective.compute, dynamic=False)
+
+    def run(self, stop: StopRequest) -> FitResult:
+        """Train to the end, or until asked to stop."""
+        pace = Pace(self.place.on_progress)
+        order = torch.empty(0, dtype=torch.int64)
+        ordered_epoch = -1
+        first = True
+        while self.state.step < self.total:
+            epoch, within = divmod(self.state.step, self.steps_per_epoch)
+            if epoch != ordered_epoch:
+                order = torch.randperm(self.n, generator=torch_stream(self.seed, "order", epoch))
+                ordered_epoch = epoch
+                for group in self.optimiser.param_groups:
+                    group["lr"] = rate(epoch, self.recipe, group["lr_scale"])
+                self.model.train()
+            began = time.perf_counter()
+            losses = self._step(order[within * self.batch : (within + 1) * self.batch], first)
+            if first and self.numerics.compile:
+                self.state.compile_seconds += time.perf_counter() - began
+            first = False
+            ends_epoch = within + 1 == self.steps_per_epoch
+            if ends_epoch:
+                self._finish_epoch(epoch)
+            if pace.due(self.state.step, self.total):
+                values = {name: float(value) for name, value in losses.items()}
+                pace.send(self.stage, self.state.step, self.total, epoch + 1, self.epochs, values, self.batch)
+            self._save_if_due(stop, ends_epoch)
+        self.model.eval()
+        return self._result()
+
+    def _step(self, index: Tensor, first: bool) -> dict[str, Tensor]:
+        """One optimiser step on the objects at `index`; returns the detached losses."""
+        step = self.state.step
+        with torch.no_grad():
+            prepared = self.objective.prepare(index, torch_stream(self.seed, "augmentation", step, "input"))
+        torch.manual_seed(derive(self.seed, "augmentation", step, "network"))
+        try:
+            with autocast(self.numerics.device, self.numerics.precision):
+                losses = self.compute(prepared)
+            if self.numerics.device == "cpu" or step % _CUDA_CHECK_EVERY == 0:
+                self._check_finite(losses, step)
+            losses["total"].backward()  # type: ignore[no-untyped-call]
+        except Exception as error:
+            if first and self.numerics.compile and _from_compiler(error):
+                raise SetupError(
+                    f"{self.stage}: torch.compile fails here ({_first_line(error)}): use --set numerics.compile=false"
+                ) from error
+            raise
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        detached = {name: value.detach() for name, value in losses.items()}
+        for name, value in detached.items():
+            before = self.state.sums.get(name)
+            self.state.sums[name] = value.double() if before is None else before + value.double()
+        self.state.step += 1
+        return detached
+
+    def _finish_epoch(self, epoch: int) -> None:
+        """Close an epoch: curves, validation, selection."""
+        self._check_finite(self.state.sums, self.state.step - 1)
+        row = {name: float(value) / self.steps_per_epoch for name, value in self.state.sums.items()}
+        row["lr"] = rate(epoch, self.recipe)
+        self.state.sums = {}
+        if self.validate is not None:
+            self.model.eval()
+            metrics = self.validate()
+            row.update({f"val_{name}": value for name, value in metrics.items()})
+            best = self.state.best
+            if best is None or metrics[self.select] > best.metrics[self.select]:
+                state = {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
+                self.state.best = Selected(epoch + 1, metrics, state)
+        for name, value in row.items():
+            self.state.curves.setdefault(name, []).append((float(epoch + 1), value))
+
+    def _check_finite(self, losses: dict[str, Tensor], step: int) -> None:
+        bad = [name for name, value in losses.items() if not bool(torch.isfinite(value))]
+        if bad:
+            raise self._diverged(f"loss {', '.join(bad)} is not finite", step)
+
+    def _diverged(self, what: str, step: int) -> BenchError:
+        epoch, within = divmod(step, self.steps_per_epoch)
+        return BenchError(
+            f"{self.stage}: {what} at epoch {epoch + 1} of {self.epochs}, step {within + 1} of "
+            f"{self.steps_per_epoch}, learning rate {rate(epoch, self.recipe):.3g}: lower --set recipe.lr, or set "
+            "recipe.clip_norm"
+        )
+
+    def _save_if_due(self, stop: StopRequest, ends_epoch: bool) -> None:
+        """Save when it is time, when asked to stop, and at the very end; then stop if asked to."""
+        since = time.perf_counter() - self.saved_at
+        interval = max(self.place.checkpoint_seconds, self.save_cost / _SAVE_SHARE)
+        # The end of an epoch is a better place than the middle of one, so it is taken a little early.
+        due = since >= (0.75 * interval if ends_epoch else interval)
+        finished = self.state.step == self.total
+        if due or finished or stop.name is not None:
+            self._save()
+        if stop.name is None or finished:
+            return
+        outcome = "nothing was saved, for want of a work folder"
+        if self.checkpoints is not None:
+            outcome = "its state is saved, run the same command again to go on"
+        raise Interrupted(
+            f"{self.stage} stopped by {stop.name} in epoch {self.state.step // self.steps_per_epoch + 1} of "
+            f"{self.epochs}, after step {self.state.step} of {self.total}: {outcome}"
+        )
+
+    def _save(self) -> None:
+        began = time.perf_counter()
+        self.state.seconds = self.seconds_before + began - self.started
+        self.state.peak_memory = max(self.state.peak_memory, peak_memory_bytes(self.numerics.device))
+        tensors, header = pack(self.state, self.model, self.optimiser)
+        if not all_finite(tensors):
+            raise self._diverged("a weight or a moment is not finite", self.state.step - 1)
+        if self.checkpoints is not None:
+            self.checkpoints.save(self.state.step, tensors, header)
+        self.saved_at = time.perf_counter()
+        self.save_cost = self.saved_at - began
+
+    def _result(self) -> FitResult:
+        return FitResult(
+            curves=self.state.curves,
+            seconds=self.state.seconds,
+            samples=self.state.step * self.batch,
+            peak_memory_bytes=self.state.peak_memory,
+            resumed_from=self.resumed_from,
+            compile_seconds=self.state.compile_seconds,
+            best=self.state.best,
+        )
+
+
+def _from_compiler(error: BaseException) -> bool:
+    """Whether an exception, or one it was raised from, comes from torch's compiler rather than from the model."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if type(seen).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,139 @@
+"""What the machine contributes to a number, resolved: device, precision, compilation, op backend."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from bench.errors import SetupError, UsageError
+from bench.spec import Numerics, Precision
+
+Device = Literal["cpu", "cuda"]
+
+# Compilation costs some 35 s on two CPU cores and saves about 0.5 ms a sample there; on a GPU it costs about a
+# minute and saves about 0.02 ms. Below these many samples a run ends sooner without it.
+_PAYS_FROM = {"cpu": 100_000, "cuda": 4_000_000}
+_CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies bf16 in hardware (AVX512-BF16, AMX, or Arm BF16).
+
+    Args:
+        cpuinfo: The kernel's description of the processor; where it is absent the answer is no, since emulated
+            bf16 is slower than fp32.
+    """
+    try:
+        lines = cpuinfo.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    words = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
+    return bool(_CPU_BF16_FLAGS.intersection(next(words, [])))
+
+
+def has_bf16(device: Device) -> bool:
+    """Whether bf16 runs in hardware on the device."""
+    return bool(torch.cuda.is_bf16_supported()) if device == "cuda" else cpu_has_bf16()
+
+
+def has_compiler(device: Device) -> bool:
+    """Whether `torch.compile` can build kernels here: a C++ compiler on PATH (``CXX`` or g++), Triton for CUDA."""
+    if shutil.which(os.environ.get("CXX") or "g++") is None:
+        return False
+    if device == "cpu":
+        return True
+    from importlib.util import find_spec
+
+    return find_spec("triton") is not None
+
+
+def compile_pays(device: Device, samples: int | None) -> bool:
+    """Whether compiling the step ends a run sooner.
+
+    Args:
+        device: Where it runs.
+        samples: Training samples planned in the whole stage (objects times epochs); None if not known, which
+            counts as few.
+    """
+    return samples is not None and samples >= _PAYS_FROM[device] and has_compiler(device)
+
+
+def resolve_device(device: str) -> Device:
+    """Resolve ``auto`` to what the machine has.
+
+    Raises:
+        UsageError: Not one of auto, cpu, cuda.
+        SetupError: CUDA is asked for and torch sees none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return "cpu"
+    if device != "cuda":
+        raise UsageError(f"numerics.device is '{device}': expected auto, cpu or cuda")
+    if not torch.cuda.is_available():
+        raise SetupError(
+            "numerics.device is cuda, but torch finds no CUDA device here: use --set numerics.device=cpu, or "
+            "check the driver with nvidia-smi"
+        )
+    return "cuda"
+
+
+def resolve_numerics(
+    device: str = "auto",
+    precision: str = "auto",
+    compile: bool | Literal["auto"] = "auto",
+    op_backend: str = "torch",
+    *,
+    samples: int | None = None,
+    plugins: Mapping[str, str] | None = None,
+) -> Numerics:
+    """Resolve every ``auto`` to what this machine does, for the key.
+
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: ``auto`` (bf16 where the hardware has it), ``fp32`` or ``bf16``.
+        compile: ``auto`` (see `compile_pays`), or a decision.
+        op_backend: The op backend's name, already resolved by `bench.models.ops`.
+        samples: Planned training samples, for `compile_pays`.
+        plugins: Versions of third-party plugins in use.
+
+    Returns:
+        Numerics without any ``auto``.
+
+    Raises:
+        UsageError: A value is not one of those named.
+        SetupError: CUDA is asked for and absent, or compilation is asked for without a C++ compiler.
+    """
+    where = resolve_device(device)
+    if precision not in ("auto", "fp32", "bf16"):
+        raise UsageError(f"numerics.precision is '{precision}': expected auto, fp32 or bf16")
+    if compile not in ("auto", True, False):
+        raise UsageError(f"numerics.compile is '{compile}': expected auto, true or false")
+    if compile is True and not has_compiler(where):
+        raise SetupError(
+            "numerics.compile is true, but there is no C++ compiler on PATH: install g++ or use "
+            "--set numerics.compile=false"
+        )
+    if precision == "auto":
+        chosen: Precision = "bf16" if has_bf16(where) else "fp32"
+    else:
+        chosen = "bf16" if precision == "bf16" else "fp32"
+    return Numerics(
+        precision=chosen,
+        compile=compile_pays(where, samples) if compile == "auto" else compile,
+        device=where,
+        op_backend=op_backend,
+        torch=".".join(torch.__version__.split("+")[0].split(".")[:2]),
+        plugins=dict(plugins or {}),
+    )
+
+
+def autocast(device: Device, precision: Precision) -> torch.autocast:
+    """Mixed precision for a forward pass: bf16 where it is safe, or nothing for fp32."""
+    return torch.autocast(device_type=device, dtype=torch.bfloat16, enabled=precision == "bf16")

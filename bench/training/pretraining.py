@@ -1,0 +1,178 @@
+"""Pretraining: a method's network on clouds held in memory, with cached teacher features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from bench.data.transforms import Transform, compose, subsample
+from bench.errors import DataError, UsageError
+from bench.models import roles
+from bench.models.batch import Batch
+from bench.seeds import derive
+from bench.spec import PretrainSpec, content_key
+from bench.training.contract import FitResult, Objective, TrainingPlace
+from bench.training.loop import fit
+from bench.training.optim import Decays
+
+
+class PretrainNetwork(Protocol):
+    """What pretraining asks of a method's network, which is an `nn.Module` besides (`bench.methods.base`)."""
+
+    def prepare(self, batch: Batch) -> Any:
+        """Group points and draw masks; eager, without gradient."""
+
+    def compute(self, prepared: Any) -> dict[str, Tensor]:
+        """Return scalar losses by name, with ``total``; compiled where the spec says so."""
+
+
+@dataclass(frozen=True)
+class PretrainData:
+    """Everything pretraining reads, in memory.
+
+    Attributes:
+        points: float32 ``[n, N, 3]``.
+        image_features: float32 ``[n, V, D_image]``, teacher features of V views, or None.
+        text_features: float32 ``[n, D_text]`` or, with T wordings of a caption, ``[n, T, D_text]``; or None.
+        labels: int64 ``[n]`` class of each object for a method that is supervised by it, or None.
+    """
+
+    points: Tensor
+    image_features: Tensor | None = None
+    text_features: Tensor | None = None
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def check(self) -> None:
+        """Check that shapes agree and values are finite.
+
+        Raises:
+            DataError: One line naming the field.
+        """
+        shapes = {"points": (3,), "image_features": (3,), "text_features": (2, 3), "labels": (1,)}
+        for name, dims in shapes.items():
+            tensor: Tensor | None = getattr(self, name)
+            if tensor is None:
+                continue
+            if tensor.ndim not in dims or len(tensor) != len(self.points) or 0 in tensor.shape:
+                raise DataError(
+                    f"pretraining data: {name} has shape {tuple(tensor.shape)}, expected {len(self.points)} objects "
+                    f"in {' or '.join(map(str, dims))} non-empty dimension(s)"
+                )
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                row = int((~torch.isfinite(tensor.flatten(1)).all(1)).nonzero()[0])
+                raise DataError(f"pretraining data: {name} of object {row} is not finite; remove or repair that object")
+        if self.points.shape[-1] != 3:
+            raise DataError(f"pretraining data: points has shape {tuple(self.points.shape)}, expected [n, N, 3]")
+
+    def to(self, device: torch.device) -> PretrainData:
+        """Return the data on a device, floats as float32."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, torch.float32)
+
+        labels = None if self.labels is None else self.labels.to(device, torch.int64)
+        return PretrainData(
+            self.points.to(device, torch.float32), move(self.image_features), move(self.text_features), labels
+        )
+
+
+class PretrainObjective(Objective):
+    """Random points, augmentation and a random view per object and step, then the method's own losses.
+
+    Args:
+        model: A method's network; both an `nn.Module` and a `PretrainNetwork`.
+        data: On the device the model runs on.
+        points: Points drawn from each cloud in each step.
+        augment: Applied after drawing points (so a normalisation among them sees the drawn points, spec 6.1).
+    """
+
+    def __init__(self, model: nn.Module, data: PretrainData, points: int, augment: Transform) -> None:
+        self.model = model
+        self._network = cast(PretrainNetwork, model)
+        self._data = data
+        self._points = points
+        self._augment = augment
+
+    def prepare(self, index: Tensor, generator: torch.Generator) -> Any:
+        """See `Objective.prepare`."""
+        data = self._data
+        index = index.to(data.points.device)
+        points = subsample(data.points.index_select(0, index), self._points, generator)
+        batch = Batch(
+            points=self._augment(points, generator),
+            image_features=_pick(data.image_features, index, generator),
+            text_features=_pick(data.text_features, index, generator),
+            labels=None if data.labels is None else data.labels.index_select(0, index),
+            generator=generator,
+        )
+        return self._network.prepare(batch)
+
+    def compute(self, prepared: Any) -> dict[str, Tensor]:
+        """See `Objective.compute`."""
+        return self._network.compute(prepared)
+
+
+def _pick(features: Tensor | None, index: Tensor, generator: torch.Generator) -> Tensor | None:
+    """Rows at `index`, each from a random one of its views where there are several."""
+    if features is None or features.ndim == 2:
+        return None if features is None else features.index_select(0, index)
+    view = torch.randint(features.shape[1], (len(index),), generator=generator).to(index.device)
+    return features[index, view]
+
+
+def pretrain(
+    model: nn.Module,
+    data: PretrainData,
+    spec: PretrainSpec,
+    place: TrainingPlace | None = None,
+    *,
+    decays: Decays = roles.decays,
+    stage: str | None = None,
+) -> FitResult:
+    """Pretrain a method's network in place.
+
+    Args:
+        model: Built and initialised by the method from the spec; also a `PretrainNetwork`.
+        data: In memory; moved to the device.
+        spec: Recipe, backbone, numerics and seed. The whole spec is part of a checkpoint's identity.
+        place: Work folder, compile cache and progress.
+        decays: Whether a parameter decays.
+        stage: What is running, in words; default ``pretrain METHOD``.
+
+    Returns:
+        Curves and costs; the model is in its last state (pretraining selects nothing).
+
+    Raises:
+        UsageError: The spec has no recipe (an untrained encoder), or the network lacks the two parts.
+        DataError: Shapes disagree, values are not finite, or clouds have too few points.
+        BenchError, SetupError, Interrupted: See `fit`.
+    """
+    if spec.recipe is None:
+        raise UsageError(f"method {spec.method} has no recipe: there is nothing to pretrain")
+    if not (hasattr(model, "prepare") and hasattr(model, "compute")):
+        raise UsageError(f"method {spec.method}: its network needs prepare(batch) and compute(prepared)")
+    data.check()
+    if data.points.shape[1] < spec.backbone.points:
+        raise DataError(
+            f"pretraining clouds have {data.points.shape[1]} points, backbone.points asks for "
+            f"{spec.backbone.points}: lower backbone.points or use denser clouds"
+        )
+    moved = data.to(torch.device(spec.numerics.device))
+    objective = PretrainObjective(model, moved, spec.backbone.points, compose(spec.recipe.augmentation))
+    return fit(
+        objective,
+        len(data),
+        spec.recipe,
+        spec.numerics,
+        derive(spec.seed, "pretrain"),
+        stage=stage or f"pretrain {spec.method}",
+        place=place,
+        decays=decays,
+        identity=content_key(spec),
+    )

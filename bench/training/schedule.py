@@ -1,0 +1,67 @@
+"""The cosine schedule with linear warm-up, one learning rate per epoch (spec 1.10).
+
+With `T` the stated number of epochs, `W` the warm-up, `b` the base rate, `w` the warm-up rate and `m` the
+minimum, the rate as a function of schedule time `t` is::
+
+    t < W        w + t (b - w) / W
+    W <= t < T   m + (b - m) (1 + cos(pi t / T)) / 2      (the warm-up is not a prefix: t, not t - W)
+    t >= T       m
+
+Only the map from epoch to `t` differs:
+
+* default: epoch `e` of `0 .. T-1` runs at the schedule's value in the middle of that epoch, `t = e + 1/2`. No
+  epoch is spent at the warm-up rate, none at the minimum, and a run lasts exactly `T` epochs;
+* `reference_schedule`: the released loops set the rate at the *end* of an epoch and run one epoch more than
+  stated, so `t = max(e - 1, 0)` for `e` of `0 .. T`: epochs 0 and 1 both run at the warm-up rate.
+"""
+
+from __future__ import annotations
+
+import math
+
+from bench.spec import Recipe
+
+
+def epochs_run(recipe: Recipe) -> int:
+    """Number of epochs the loop runs: the stated one, or one more with `reference_schedule`."""
+    return recipe.epochs + int(recipe.reference_schedule)
+
+
+def rate_at(time: float, recipe: Recipe, scale: float = 1.0) -> float:
+    """Learning rate at a schedule time.
+
+    Args:
+        time: Schedule time `t` in epochs, at least 0.
+        recipe: Holds base, warm-up and minimum rate and the two durations.
+        scale: Factor on the base rate of a parameter group. The warm-up and minimum rates are not scaled, as
+            in the releases, where each group anneals from the same start to the same end.
+
+    Returns:
+        The learning rate.
+    """
+    base = recipe.lr * scale
+    if time < recipe.warmup_epochs:
+        return recipe.warmup_lr + time * (base - recipe.warmup_lr) / recipe.warmup_epochs
+    if time >= recipe.epochs:
+        return recipe.min_lr
+    return recipe.min_lr + 0.5 * (base - recipe.min_lr) * (1.0 + math.cos(math.pi * time / recipe.epochs))
+
+
+def rate(epoch: int, recipe: Recipe, scale: float = 1.0) -> float:
+    """Learning rate of a whole epoch.
+
+    Args:
+        epoch: Epoch index from 0 to ``epochs_run(recipe) - 1``.
+        recipe: See `rate_at`.
+        scale: See `rate_at`.
+
+    Returns:
+        The learning rate every step of that epoch uses.
+
+    Example:
+        >>> recipe = Recipe(epochs=300, lr=1e-3, warmup_epochs=10, warmup_lr=0.0, min_lr=0.0)
+        >>> round(rate(0, recipe), 9), round(rate(9, recipe), 9)
+        (5e-05, 0.00095)
+    """
+    time = max(epoch - 1, 0) if recipe.reference_schedule else epoch + 0.5
+    return rate_at(time, recipe, scale)

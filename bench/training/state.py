@@ -1,0 +1,91 @@
+"""All that changes while a stage runs, and its way into a checkpoint and back."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.training.checkpoint import Checkpoint
+from bench.training.contract import Curves, Selected
+
+
+@dataclass
+class State:
+    """Progress of a stage, besides the model's and the optimiser's own tensors.
+
+    Attributes:
+        step: Optimiser steps done.
+        seconds: Wall time up to the last call of `account`, earlier sessions included.
+        compile_seconds: Time of each session's first step when compiling.
+        peak_memory: Peak memory in bytes over all sessions.
+        curves: One row per finished epoch.
+        sums: Running sum of each loss in the epoch under way, float64 scalars on the device.
+        best: What validation chose so far.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+    peak_memory: int = 0
+    curves: Curves = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    best: Selected | None = None
+
+
+def pack(state: State, model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the JSON header a checkpoint needs."""
+    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, values in optimiser.state_dict()["state"].items():
+        tensors.update({f"optimiser/{index}/{key}": value for key, value in values.items()})
+    tensors.update({f"sum/{name}": value for name, value in state.sums.items()})
+    best: dict[str, Any] | None = None
+    if state.best is not None:
+        tensors.update({f"best/{name}": value for name, value in state.best.state.items()})
+        best = {"epoch": state.best.epoch, "metrics": state.best.metrics}
+    header = {
+        "seconds": state.seconds,
+        "compile_seconds": state.compile_seconds,
+        "peak_memory": state.peak_memory,
+        "curves": state.curves,
+        "best": best,
+    }
+    return tensors, header
+
+
+def unpack(found: Checkpoint, model: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device) -> State:
+    """Invert `pack`: restore model and optimiser in place and return the state."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}, "sum": {}, "best": {}}
+    for name, tensor in found.tensors.items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = tensor
+    model.load_state_dict(parts["model"])
+    by_parameter: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimiser"].items():
+        index, _, key = name.partition("/")
+        by_parameter.setdefault(int(index), {})[key] = tensor
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": by_parameter, "param_groups": groups})
+    header = found.header
+    best = header["best"]
+    return State(
+        step=found.step,
+        seconds=header["seconds"],
+        compile_seconds=header["compile_seconds"],
+        peak_memory=header["peak_memory"],
+        curves={name: [(x, y) for x, y in series] for name, series in header["curves"].items()},
+        sums={name: tensor.to(device) for name, tensor in parts["sum"].items()},
+        best=None if best is None else Selected(best["epoch"], best["metrics"], parts["best"]),
+    )
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Peak resident memory of this process, or on CUDA the peak of torch's allocations."""
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere but on macOS
