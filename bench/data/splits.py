@@ -28,7 +28,14 @@ def _shuffled(index: Index, rng: np.random.Generator) -> Index:
     return index[np.argsort(rng.random(len(index)), kind="stable")]
 
 
-def carve_validation(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
+def object_groups(ids: Sequence[str]) -> list[str]:
+    """Name the object behind each cloud: what comes before a last ``#``, as in ``mug#3`` (third view of a mug)."""
+    return [re.sub(r"#[^#/]*$", "", name) for name in ids]
+
+
+def carve_validation(
+    labels: Index, fraction: float, seed: int, groups: Sequence[str] | None = None
+) -> tuple[Index, Index]:
     """Split the training objects into train and validation, stratified by class.
 
     Of a class with n objects, ``round(fraction * n)`` go to validation, at least one where n >= 2 and never all;
@@ -40,6 +47,9 @@ def carve_validation(labels: Index, fraction: float, seed: int) -> tuple[Index, 
         labels: int64 ``[n]``.
         fraction: Part of every class that goes to validation, in (0, 1).
         seed: Root seed of the split.
+        groups: Object behind each cloud (`object_groups`): all clouds of an object then go to the same part, so
+            that validation never sees another view of a training object, and n above counts objects. Without it
+            each cloud is an object of its own.
 
     Returns:
         Ascending positions of the train part and of the validation part; disjoint, together all of ``0..n-1``.
@@ -53,10 +63,14 @@ def carve_validation(labels: Index, fraction: float, seed: int) -> tuple[Index, 
     val: list[Index] = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label).astype(np.int64)
-        if len(members) < 2:
+        keys = members.tolist() if groups is None else [groups[i] for i in members]
+        order = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        objects = np.arange(len(order), dtype=np.int64)
+        if len(objects) < 2:
             continue
-        take = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        val.append(_shuffled(members, numpy_stream(seed, "split", "validation", int(label)))[:take])
+        take = min(max(round(fraction * len(objects)), 1), len(objects) - 1)
+        chosen = _shuffled(objects, numpy_stream(seed, "split", "validation", int(label)))[:take]
+        val.append(members[np.isin([order[key] for key in keys], chosen)])
     if not val:
         raise DataError(
             f"no validation part can be carved from {len(labels)} training objects: no class has two; "

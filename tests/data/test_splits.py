@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.data.splits import Episode, carve_validation, clip_setting, episodes, parse_setting, split_digest
+from bench.data.splits import (
+    Episode,
+    carve_validation,
+    clip_setting,
+    episodes,
+    object_groups,
+    parse_setting,
+    split_digest,
+)
 from bench.errors import DataError, UsageError
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
@@ -45,6 +53,23 @@ def test_carve_of_one_class_ignores_the_others() -> None:
     small = carve_validation(np.repeat(np.arange(3), 12), 0.25, 3)[1]
     large = carve_validation(np.repeat(np.arange(5), 12), 0.25, 3)[1]
     assert np.array_equal(small, large[: len(small)])
+
+
+@quick
+@given(st.integers(2, 6), st.integers(1, 5), st.floats(0.1, 0.8), st.integers(0, 99))
+def test_views_of_one_object_stay_together(objects: int, views: int, fraction: float, seed: int) -> None:
+    """Another view of a training object in validation would make every head look better than it is."""
+    ids = [f"set/{label}/{item}#{view}" for view in range(views) for label in range(3) for item in range(objects)]
+    labels = np.array([int(name.split("/")[1]) for name in ids])
+    train, val = carve_validation(labels, fraction, seed, object_groups(ids))
+    names = object_groups(ids)
+    assert not {names[i] for i in train} & {names[i] for i in val}
+    assert len(train) + len(val) == len(ids)
+    assert set(labels[val]) == set(labels[train]) == {0, 1, 2}
+
+
+def test_object_groups_strip_the_view_only() -> None:
+    assert object_groups(["mug#3", "a/b.ply", "x#y/z.ply", "t.txt#480"]) == ["mug", "a/b.ply", "x#y/z.ply", "t.txt"]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])

@@ -1,0 +1,256 @@
+"""What the HDF5 data sets share: labels and class names checked across splits, manifest, loading."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, get_args
+
+import numpy as np
+
+from bench.data.base import CloudSet, Dataset, SplitName
+from bench.data.digest import file_digest, manifest_digest
+from bench.data.h5io import Fields, Head, load_arrays, read_head
+from bench.errors import DataError
+
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts ``train2`` before ``train10``."""
+    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"([0-9]+)", name)]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read a UTF-8 list, one entry a line, without blank lines at its end.
+
+    Raises:
+        DataError: Unreadable, not UTF-8, empty, or a blank line between entries (it would shift the numbering).
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise DataError(f"{path}: is empty, expected one entry a line")
+    if "" in lines:
+        raise DataError(f"{path}: line {lines.index('') + 1} is blank; entries are numbered by line, remove it")
+    return lines
+
+
+class H5Dataset(Dataset):
+    """A folder of HDF5 files with a training and a test split.
+
+    Subclasses say where files, class list and object names lie.
+    """
+
+    needs_root: ClassVar[bool] = True
+    fields: ClassVar[Fields]
+    revision: ClassVar[int] = 1
+    """Raised whenever the loader gives other arrays for the same files."""
+
+    @abstractmethod
+    def _files(self, split: SplitName) -> list[Path]:
+        """Files of a split, in order; at least one.
+
+        Raises:
+            DataError: The folder or its files are not there.
+        """
+
+    @abstractmethod
+    def _class_list(self) -> Path | None:
+        """The class list, if there is one."""
+
+    @abstractmethod
+    def _names_file(self, split: SplitName, path: Path) -> Path | None:
+        """JSON list with one object name per row of `path`, if there is one."""
+
+    def _default_classes(self, count: int) -> tuple[str, ...]:
+        """Class names where there is no list."""
+        return tuple(f"class_{i}" for i in range(count))
+
+    def manifest(self) -> str:
+        """SHA-256 of the content of every file read, and of the options (see `Dataset.manifest`)."""
+        listed: list[tuple[str, str, str]] = []
+        for split in SPLITS:
+            for path in self._files(split):
+                listed.append((split, path.name, file_digest(path, self.place.cache)))
+                names = self._names_file(split, path)
+                if names is not None:
+                    listed.append((f"{split} names", names.name, file_digest(names, self.place.cache)))
+        classes = self._class_list()
+        if classes is not None:
+            listed.append(("classes", classes.name, file_digest(classes, self.place.cache)))
+        return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
+
+    def train_size(self) -> int:
+        """Number of training objects; reads labels, no clouds.
+
+        Raises:
+            DataError: As `classes`.
+        """
+        return sum(len(head.labels) for head in self._checked[1]["train"])
+
+    def classes(self) -> tuple[str, ...]:
+        """Class names, index = label; reads labels, no clouds.
+
+        Raises:
+            DataError: A file, a label or the class list is broken.
+        """
+        return self._checked[0]
+
+    def load(self, split: SplitName) -> CloudSet:
+        """Load one split, coordinates as stored.
+
+        Raises:
+            DataError: One line naming the file and what is wrong with it.
+        """
+        classes, heads = self._checked
+        arrays = load_arrays(
+            heads[split],
+            self.fields,
+            self.place.cache / "datasets" / self.manifest()[:16],
+            split,
+            self.place.progress,
+        )
+        return CloudSet(
+            points=arrays.points,
+            labels=np.concatenate([head.labels for head in heads[split]]),
+            ids=self._ids(split, heads[split]),
+            classes=classes,
+            normals=arrays.normals,
+            parts=arrays.parts,
+        )
+
+    def _ids(self, split: SplitName, heads: Sequence[Head]) -> tuple[str, ...]:
+        ids: list[str] = []
+        for head in heads:
+            listed = self._names_file(split, head.path)
+            rows = len(head.labels)
+            ids += [f"{head.path.stem}/{row}" for row in range(rows)] if listed is None else _names(listed, head)
+        repeated = {name for name, times in Counter(ids).items() if times > 1}
+        return tuple(f"{name}#{row}" if name in repeated else name for row, name in enumerate(ids))
+
+    @cached_property
+    def _checked(self) -> tuple[tuple[str, ...], dict[SplitName, list[Head]]]:
+        """Class names and file heads of both splits, checked against each other."""
+        heads: dict[SplitName, list[Head]] = {}
+        for split in SPLITS:
+            heads[split] = [read_head(path, self.fields) for path in self._files(split)]
+            if not any(len(head.labels) for head in heads[split]):
+                files = ", ".join(head.path.name for head in heads[split])
+                raise DataError(f"{heads[split][0].path.parent}: the {split} split has no objects ({files})")
+        listed = self._class_list()
+        if listed is None:
+            highest = max(int(head.labels.max(initial=0)) for split in SPLITS for head in heads[split])
+            classes = self._default_classes(highest + 1)
+        else:
+            classes = tuple(read_lines(listed))
+            _check_class_list(classes, listed)
+            for split in SPLITS:
+                for head in heads[split]:
+                    _check_range(head, self.fields.labels, classes, listed)
+        self._check_coverage(heads, classes)
+        return classes, heads
+
+    def _check_coverage(self, heads: dict[SplitName, list[Head]], classes: tuple[str, ...]) -> None:
+        trained = {label for head in heads["train"] for label in np.unique(head.labels).tolist()}
+        for head in heads["test"]:
+            unseen = sorted(set(np.unique(head.labels).tolist()) - trained)
+            if unseen:
+                names = ", ".join(f"{label} ({classes[label]})" for label in unseen[:5])
+                raise DataError(
+                    f"{head.path}: field '{self.fields.labels}' has classes that no training object has: {names}; "
+                    "expected every test class in the training split"
+                )
+
+
+def _check_class_list(classes: tuple[str, ...], path: Path) -> None:
+    repeated = [name for name, times in Counter(classes).items() if times > 1]
+    if repeated:
+        lines = [i + 1 for i, name in enumerate(classes) if name == repeated[0]]
+        raise DataError(f"{path}: class '{repeated[0]}' stands on lines {lines[0]} and {lines[1]}; names must differ")
+
+
+def _check_range(head: Head, name: str, classes: tuple[str, ...], listed: Path) -> None:
+    beyond = np.flatnonzero(head.labels >= len(classes))
+    if len(beyond):
+        row = int(beyond[0])
+        raise DataError(
+            f"{head.path}: field '{name}' row {row} is {head.labels[row]}, expected 0 to {len(classes) - 1}: "
+            f"{listed.name} names {len(classes)} classes"
+        )
+
+
+def _names(path: Path, head: Head) -> list[str]:
+    try:
+        names = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: is not a JSON list ({error}); mend or remove it") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{path}: expected a JSON list of strings, one object name per row; mend or remove it")
+    if len(names) != len(head.labels):
+        raise DataError(
+            f"{path}: names {len(names)} objects but {head.path.name} has {len(head.labels)}; mend or remove it"
+        )
+    return names
+
+
+def data_root(root: Path | None, name: str, expected: str) -> Path:
+    """Check that the data set's folder is there.
+
+    Args:
+        root: What the user gave.
+        name: Name of the format, for the hint.
+        expected: What the folder should hold, in words.
+
+    Raises:
+        DataError: No folder given, none there (with near-miss folders), or not a folder.
+    """
+    if root is None:
+        raise DataError(f"{name} needs a folder with {expected}: write {name}:DIR")
+    root = root.expanduser()
+    try:
+        if root.is_dir():
+            return root
+        if root.exists():
+            raise DataError(f"{root}: is a file; give the folder that holds it ({name}:{root.parent})")
+    except OSError as error:
+        raise DataError(f"{root}: cannot be looked at: {error.strerror or error}") from error
+    raise DataError(f"{root}: no such folder{_near_folders(root)}; expected a folder with {expected}")
+
+
+def _near_folders(root: Path) -> str:
+    parent = next((p for p in root.absolute().parents if p.is_dir()), None)
+    if parent is None:
+        return ""
+    wanted = root.absolute().relative_to(parent).parts[0]
+    try:
+        folders = sorted(p.name for p in parent.iterdir() if p.is_dir())
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(wanted, folders, n=3, cutoff=0.5)
+    found = f" (did you mean {' or '.join(str(parent / name) for name in near)}?)" if near else f" in {parent}"
+    return found if near or parent != root.absolute().parent else ""
+
+
+def holding_folder(root: Path, pattern: str) -> str:
+    """Hint at a folder up to two levels below `root` that holds files like `pattern`; empty where there is none."""
+    for depth in ("*", "*/*"):
+        try:
+            found = next(iter(sorted(root.glob(f"{depth}/{pattern}"))), None)
+        except OSError:
+            return ""
+        if found is not None:
+            return f"; did you mean {found.parent}?"
+    return ""
