@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from bench.data.base import Progress, silent
 
@@ -40,12 +40,20 @@ class Teacher(ABC):
         """SHA-256 hex digest of what determines the features, known without fitting."""
 
     @abstractmethod
+    def ready(self) -> bool:
+        """Whether `prepare` would find the weights in place; cheap."""
+
+    @abstractmethod
     def prepare(self, progress: Progress = silent) -> None:
         """Fit or load the weights; a no-op when they are in the cache.
 
         Raises:
             SetupError: Weights are not on disk; the line says which command or file provides them.
         """
+
+    def fit_report(self) -> dict[str, JsonValue]:
+        """Figures of the fit, for ``bench teachers fit``; empty for a teacher whose weights are not made here."""
+        return {}
 
     @abstractmethod
     def captions_seen(self) -> tuple[str, ...]:

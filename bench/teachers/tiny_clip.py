@@ -1,0 +1,331 @@
+"""The embedded teacher `tiny-clip`: open_clip's model, our size, fitted on views and captions of `shapes`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from bench.data.base import CloudSet, DataPlace, Dataset, Progress, silent
+from bench.errors import SetupError, UsageError
+from bench.fingerprint import fingerprint
+from bench.spec import content_key
+from bench.teachers.base import Teacher
+from bench.teachers.publish import publish_folder
+from bench.teachers.tokenizer import WordTokenizer
+
+if TYPE_CHECKING:
+    from bench.teachers.clip_fit import ClipSize, FitRecipe
+
+HELD_OUT = 256
+"""Objects of the source's test split on which a fit is judged."""
+ENCODE_BATCH = 256
+_CODE = ("bench.teachers.tiny_clip", "bench.teachers.clip_fit", "bench.teachers.tokenizer", "bench.seeds")
+
+
+class TinyClip(Teacher):
+    """A small image and text tower, fitted once in under a minute on two cores and cached by identity.
+
+    Features are the towers' projected outputs, not normalised, as ReCon takes them from CLIP.
+
+    Args:
+        cache: Folder for caches; the fit goes to ``cache/teachers/<identity>``.
+        options: What determines the weights.
+        source: Images and captions to fit on; by default the teacher's own stream of `shapes`, which
+            shares no object with pretraining or evaluation.
+    """
+
+    name: ClassVar[str] = "tiny-clip"
+    summary: ClassVar[str] = "small CLIP fitted on shapes (embedded, no download, under a minute on two cores)"
+
+    class Options(BaseModel):
+        """What determines the weights."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+        objects: int = Field(2000, ge=2)
+        views: int = Field(1, ge=1)
+        view_size: int = Field(64, ge=8)
+        epochs: int = Field(14, ge=1)
+        batch_size: int = Field(128, ge=2)
+        lr: float = Field(2e-3, gt=0)
+        weight_decay: float = Field(0.1, ge=0)
+        warmup_fraction: float = Field(0.1, ge=0, lt=1)
+        zoom: float = Field(0.15, ge=0)
+        shift: float = Field(0.06, ge=0, lt=0.5)
+        word_dropout: float = Field(0.03, ge=0, lt=1)
+        embed: int = Field(64, ge=1)
+        patch: int = Field(16, ge=1)
+        image_width: int = Field(128, ge=32, multiple_of=32)
+        image_layers: int = Field(4, ge=1)
+        text_width: int = Field(64, ge=32, multiple_of=32)
+        text_layers: int = Field(2, ge=1)
+        context: int = Field(32, ge=3)
+        buckets: int = Field(64, ge=1)
+        seed: int = Field(0, ge=0)
+
+    def __init__(self, cache: Path, options: BaseModel | None = None, source: Dataset | None = None) -> None:
+        super().__init__(cache, options)
+        self._given_source = source
+        self._source: Dataset | None = None
+        self._loaded: tuple[Any, WordTokenizer] | None = None
+        self._identity: str | None = None
+        self.image_dim = self.text_dim = self._options.embed
+        if self._options.view_size % self._options.patch:
+            raise UsageError(
+                f"teacher option patch={self._options.patch} does not divide view_size={self._options.view_size}: "
+                "choose a patch that does"
+            )
+
+    @property
+    def _options(self) -> Options:
+        return cast(TinyClip.Options, self.options)
+
+    @property
+    def folder(self) -> Path:
+        """Where the fit lies, or will lie: weights, configuration, report and the captions it saw."""
+        return self.cache / "teachers" / f"{self.name}-{self.identity()[:16]}"
+
+    def source(self) -> Dataset:
+        """The data set the teacher is fitted on."""
+        if self._source is None:
+            self._source = self._given_source or _teacher_stream(self.cache, self._options)
+        return self._source
+
+    def identity(self) -> str:
+        """SHA-256 of options, the source's manifest, the fitting code and the versions of torch and open_clip."""
+        if self._identity is None:
+            modules = fingerprint(_CODE).modules
+            self._identity = content_key(
+                {
+                    "teacher": self.name,
+                    "options": self._options.model_dump(mode="json"),
+                    "source": {"name": self.source().name, "manifest": self.source().manifest()},
+                    "code": {name: modules[name] for name in _CODE},
+                    "torch": ".".join(importlib.metadata.version("torch").split(".")[:2]),
+                    "open_clip": importlib.metadata.version("open_clip_torch"),
+                }
+            )
+        return self._identity
+
+    def ready(self) -> bool:
+        """Whether the fit is in the cache; the folder is published whole, so one file tells."""
+        return (self.folder / "config.json").is_file()
+
+    def prepare(self, progress: Progress = silent) -> None:
+        """Fit unless the weights are in the cache; an interrupted fit leaves nothing and starts again.
+
+        Args:
+            progress: Called with (steps done, steps in all) while fitting.
+
+        Raises:
+            UsageError: The source has no views or captions, or fewer than two objects.
+            SetupError: The cache cannot be written.
+        """
+        if self.ready():
+            return
+        from bench.teachers import clip_fit
+
+        options = self._options
+        train, test = self._load("train"), self._load("test")
+        captions = cast(tuple[str, ...], train.captions)
+        tokenizer = WordTokenizer.from_captions(captions, options.context, options.buckets)
+        model = clip_fit.build(self._size(), tokenizer.vocab_size, options.seed)
+        views = cast(npt.NDArray[np.uint8], train.views)
+        with clip_fit.fixed_threads():
+            fitted = clip_fit.fit(model, tokenizer, views, captions, options.view_size, self._recipe(), progress)
+        self._loaded = (model, tokenizer)
+        try:
+            held_out = self._judge(test)
+            report: dict[str, JsonValue] = {"teacher": self.name, "identity": self.identity(), "fit": fitted}
+            report["held_out"] = held_out
+            self._publish(model, tokenizer, report, sorted(set(captions)))
+        finally:
+            self._loaded = None  # whoever lost a race encodes with the winner's weights
+
+    def fit_report(self) -> dict[str, JsonValue]:
+        """Figures of the fit and of held-out retrieval against chance.
+
+        Returns:
+            ``fit`` (objects, steps, seconds, losses, ...) and ``held_out`` (``recall_at_1``, ``recall_at_5``
+            and their chance levels, ``class_name_accuracy`` and its chance level, feature scales).
+
+        Raises:
+            SetupError: The teacher is not fitted, or its report is damaged.
+        """
+        self._require_fitted()
+        return cast(dict[str, JsonValue], _read_json(self.folder / "report.json"))
+
+    def captions_seen(self) -> tuple[str, ...]:
+        """Distinct sentences of the fit, sorted; read from the source where the teacher is not fitted yet."""
+        if self.ready():
+            return tuple(cast(list[str], _read_json(self.folder / "captions.json")))
+        return tuple(sorted(set(cast(tuple[str, ...], self._load("train").captions))))
+
+    def encode_images(self, images: npt.NDArray[np.uint8], progress: Progress = silent) -> npt.NDArray[np.float32]:
+        """Features ``[n, embed]`` of uint8 images ``[n, H, W, C]`` with C 1 or 3 of any size.
+
+        Raises:
+            SetupError: The teacher is not fitted, or its weights are damaged.
+            UsageError: The images have another shape or type.
+        """
+        if images.ndim != 4 or images.shape[3] not in (1, 3) or images.dtype != np.uint8:
+            raise UsageError(
+                f"teacher '{self.name}' takes uint8 images [n, H, W, 1 or 3], not {images.dtype} {list(images.shape)}"
+            )
+        import torch
+
+        from bench.teachers.clip_fit import fixed_threads, to_pixels
+
+        model, _ = self._network()
+        features = np.empty((len(images), self.image_dim), dtype=np.float32)
+        with torch.inference_mode(), fixed_threads():
+            for start in range(0, len(images), ENCODE_BATCH):
+                part = torch.from_numpy(np.array(images[start : start + ENCODE_BATCH]))
+                features[start : start + len(part)] = model.encode_image(to_pixels(part, self._options.view_size))
+                progress(start + len(part), len(images))
+        return features
+
+    def encode_texts(self, texts: Sequence[str], progress: Progress = silent) -> npt.NDArray[np.float32]:
+        """Features ``[n, embed]`` of sentences; words the fit never saw fall into hash buckets.
+
+        Raises:
+            SetupError: The teacher is not fitted, or its weights are damaged.
+        """
+        import torch
+
+        from bench.teachers.clip_fit import fixed_threads
+
+        model, tokenizer = self._network()
+        features = np.empty((len(texts), self.text_dim), dtype=np.float32)
+        with torch.inference_mode(), fixed_threads():
+            for start in range(0, len(texts), ENCODE_BATCH):
+                part = torch.from_numpy(tokenizer.encode(texts[start : start + ENCODE_BATCH]))
+                features[start : start + len(part)] = model.encode_text(part)
+                progress(start + len(part), len(texts))
+        return features
+
+    def _network(self) -> tuple[Any, WordTokenizer]:
+        """The fitted open_clip model and its tokenizer, read once."""
+        if self._loaded is None:
+            self._require_fitted()
+            self._loaded = self._read_network()
+        return self._loaded
+
+    def _read_network(self) -> tuple[Any, WordTokenizer]:
+        import safetensors
+        import safetensors.torch
+
+        from bench.teachers.clip_fit import build
+
+        config = cast(dict[str, Any], _read_json(self.folder / "config.json"))
+        weights = self.folder / "weights.safetensors"
+        try:
+            raw = weights.read_bytes()
+            if hashlib.sha256(raw).hexdigest() != config["weights_sha256"]:
+                raise ValueError(f"its SHA-256 is not the {str(config['weights_sha256'])[:12]}... written by the fit")
+            tokenizer = WordTokenizer(config["words"], self._options.context, self._options.buckets)
+            model = build(self._size(), tokenizer.vocab_size, self._options.seed)
+            model.load_state_dict(safetensors.torch.load(raw))
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+            raise _damaged(weights, str(error)) from error
+        return model.eval(), tokenizer
+
+    def _require_fitted(self) -> None:
+        if not self.ready():
+            raise SetupError(
+                f"teacher '{self.name}' with these options is not fitted (looked in {self.folder}): "
+                f"run `bench teachers fit {self.name}`"
+            )
+
+    def _load(self, split: Literal["train", "test"]) -> CloudSet:
+        cloudset = self.source().load(split)
+        for what, there in (("views", cloudset.views), ("captions", cloudset.captions)):
+            if there is None:
+                raise UsageError(
+                    f"teacher '{self.name}' is fitted on images with captions, and data set "
+                    f"'{self.source().name}' has no {what} in split '{split}': use one that has"
+                )
+        if len(cloudset) < 2:
+            raise UsageError(
+                f"teacher '{self.name}' needs at least 2 objects in split '{split}' of data set "
+                f"'{self.source().name}', which has {len(cloudset)}"
+            )
+        return cloudset
+
+    def _judge(self, test: CloudSet) -> dict[str, JsonValue]:
+        """Retrieval and class-name accuracy on held-out objects, first view of each."""
+        from bench.teachers.clip_fit import named_accuracy, retrieval
+
+        chosen = np.unique(np.linspace(0, len(test) - 1, min(HELD_OUT, len(test))).astype(np.int64))
+        test = test.subset(chosen)
+        captions = cast(tuple[str, ...], test.captions)
+        images = self.encode_images(cast(npt.NDArray[np.uint8], test.views)[:, 0])
+        texts = self.encode_texts(captions)
+        names = self.encode_texts([f"a {name.replace('_', ' ')}" for name in test.classes])
+        figures = retrieval(images, texts, captions)
+        figures["class_name_accuracy"] = named_accuracy(images, names, test.labels)
+        figures["class_name_chance"] = 1 / len(test.classes)
+        figures["image_feature_std"] = float(images.std())
+        figures["text_feature_std"] = float(texts.std())
+        return figures
+
+    def _publish(self, model: Any, tokenizer: WordTokenizer, report: dict[str, JsonValue], captions: list[str]) -> None:
+        import safetensors.torch
+
+        raw = safetensors.torch.save({name: value.contiguous() for name, value in model.state_dict().items()})
+        config: dict[str, JsonValue] = {
+            "identity": self.identity(),
+            "options": self._options.model_dump(mode="json"),
+            "words": list(tokenizer.words),
+            "weights_sha256": hashlib.sha256(raw).hexdigest(),
+        }
+
+        def write(folder: Path) -> None:
+            (folder / "weights.safetensors").write_bytes(raw)
+            (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+            (folder / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+            (folder / "captions.json").write_text(json.dumps(captions, indent=0), encoding="utf-8")
+
+        publish_folder(self.folder, write)
+
+    def _size(self) -> ClipSize:
+        from bench.teachers.clip_fit import ClipSize
+
+        return ClipSize(**{name: getattr(self._options, name) for name in ClipSize.__dataclass_fields__})
+
+    def _recipe(self) -> FitRecipe:
+        from bench.teachers.clip_fit import FitRecipe
+
+        return FitRecipe(**{name: getattr(self._options, name) for name in FitRecipe.__dataclass_fields__})
+
+
+def _teacher_stream(cache: Path, options: TinyClip.Options) -> Dataset:
+    """The teacher's own stream of `shapes`."""
+    from bench.data.shapes import Shapes
+
+    wanted = Shapes.Options(stream="teacher", objects=options.objects, views=options.views, view_size=options.view_size)
+    return Shapes(DataPlace(cache=cache), wanted)
+
+
+def _read_json(path: Path) -> JsonValue:
+    try:
+        return cast(JsonValue, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, why: str) -> SetupError:
+    """The error for a cached file that cannot be trusted."""
+    reason = " ".join(why.split())[:200]
+    return SetupError(
+        f"teacher file {path} is damaged ({reason}): delete the folder {path.parent} "
+        f"and run `bench teachers fit {TinyClip.name}`"
+    )
