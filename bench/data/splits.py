@@ -63,7 +63,7 @@ def carve_validation(
     val: list[Index] = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label).astype(np.int64)
-        keys = members.tolist() if groups is None else [groups[i] for i in members]
+        keys = members.tolist() if groups is None else [groups[i] for i in members.tolist()]
         order = {key: place for place, key in enumerate(dict.fromkeys(keys))}
         objects = np.arange(len(order), dtype=np.int64)
         if len(objects) < 2:

@@ -1,0 +1,109 @@
+"""Depth pictures of clouds, for sets that have no images of their own.
+
+A vectorised z-buffer: each point is put on its pixel, the nearest wins, and every point is then spread over a small
+disc (the maximum over a disc of a maximum is the z-buffer of discs), so that 2,048 points give a closed surface.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.base import CloudSet, Progress, silent
+from bench.data.normalise import normalise_unit_sphere
+
+VIEWS_KIND = "depth-of-points"
+REVISION = 1
+"""Raised whenever the same cloud would give another picture; belongs in keys of what is computed from pictures."""
+
+NEAREST, FARTHEST = 255, 64
+"""Grey of the nearest and of the farthest point of the unit sphere; the background is 0."""
+_BLOCK = 128
+
+
+def view_rotations(views: int) -> npt.NDArray[np.float32]:
+    """Return the fixed viewpoints ``[V, 3, 3]``; rows are the picture's right, up and towards-the-viewer axes.
+
+    The first looks from the front right and 25 degrees above; the others go round the object in equal steps, every
+    second one from 25 degrees above and the rest from the horizon.
+    """
+    rotations = []
+    for view in range(views):
+        azimuth = math.radians(35) + 2 * math.pi * view / views
+        elevation = math.radians(25 if view % 2 == 0 else 0)
+        toward = np.array(
+            [math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation)]
+        )
+        right = np.array([math.cos(azimuth), 0.0, -math.sin(azimuth)])
+        rotations.append(np.stack([right, np.cross(toward, right), toward]))
+    return np.asarray(rotations, dtype=np.float32).reshape(views, 3, 3)
+
+
+def depth_views(
+    points: npt.NDArray[np.float32], views: int = 1, size: int = 64, progress: Progress = silent
+) -> npt.NDArray[np.uint8]:
+    """Render clouds as depth pictures, orthographic, each cloud normalised to the unit sphere first.
+
+    Args:
+        points: float32 ``[n, N, 3]``, y up.
+        views: Number of viewpoints V (see `view_rotations`).
+        size: Height and width H = W of a picture in pixels.
+        progress: Called with clouds done and clouds in all.
+
+    Returns:
+        uint8 ``[n, V, H, W, 1]``; 0 is background, brighter is nearer.
+    """
+    pictures = np.zeros((len(points), views, size, size, 1), dtype=np.uint8)
+    rotations = view_rotations(views)
+    radius = _splat_radius(points.shape[1], size)
+    for start in range(0, len(points), _BLOCK):
+        block = normalise_unit_sphere(np.asarray(points[start : start + _BLOCK], dtype=np.float32))
+        for view, rotation in enumerate(rotations):
+            pictures[start : start + len(block), view, :, :, 0] = _render(block @ rotation.T, size, radius)
+        progress(start + len(block), len(points))
+    return pictures
+
+
+def _splat_radius(count: int, size: int) -> float:
+    """Disc radius in pixels that closes a surface of `count` points which fills about half of the picture."""
+    return min(max(1.45 * math.sqrt(0.5 * size * size / count), 1.0), size / 8)
+
+
+def _render(seen: npt.NDArray[np.float32], size: int, radius: float) -> npt.NDArray[np.uint8]:
+    """Draw clouds ``[n, N, 3]`` already turned to the viewer as uint8 ``[n, size, size]``."""
+    margin = math.ceil(radius)
+    scale = size / 2 - margin - 0.5
+    column = np.rint(seen[..., 0] * scale + (size - 1) / 2).astype(np.int64)
+    row = np.rint((size - 1) / 2 - seen[..., 1] * scale).astype(np.int64)
+    grey = np.rint(FARTHEST + (NEAREST - FARTHEST) * (seen[..., 2] + 1) / 2).clip(1, 255).astype(np.uint8)
+    cloud = np.arange(len(seen), dtype=np.int64)[:, None]
+    nearest = np.zeros(len(seen) * size * size, dtype=np.uint8)
+    np.maximum.at(nearest, ((cloud * size + row) * size + column).ravel(), grey.ravel())
+    picture = nearest.reshape(len(seen), size, size)
+    spread = picture.copy()
+    for dy in range(-margin, margin + 1):
+        for dx in range(-margin, margin + 1):
+            if (dx or dy) and dx * dx + dy * dy <= radius * radius:
+                # Nothing lies within `margin` of the border, so rolling wraps background only.
+                np.maximum(spread, np.roll(picture, (dy, dx), axis=(1, 2)), out=spread)
+    return spread
+
+
+def with_views(clouds: CloudSet, views: int = 1, size: int = 64, progress: Progress = silent) -> CloudSet:
+    """Give a set without images depth pictures of its points, marked ``depth-of-points``.
+
+    A set that has images is returned as it is. The pictures are not cached: drawing them takes about as long as
+    reading them (0.1 ms a picture), and teachers cache what they compute from them.
+
+    Args:
+        clouds: The set.
+        views: Number of viewpoints.
+        size: Height and width in pixels.
+        progress: Called with clouds done and clouds in all.
+    """
+    if clouds.views is not None:
+        return clouds
+    return replace(clouds, views=depth_views(clouds.points, views, size, progress), views_kind=VIEWS_KIND)
