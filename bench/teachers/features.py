@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ Features = npt.NDArray[np.float32]
 
 CHUNK = 4096
 """Images or sentences handed to the teacher at once; bounds memory, not the teacher's own batch."""
+ABANDONED_SECONDS = 3600.0
+"""A temporary file untouched for this long belongs to a killed writer."""
 PROBED = 256
 """Objects whose pixels enter the key besides the manifest."""
 
@@ -131,6 +134,7 @@ def _once(
     temporary = file.with_name(f".{file.stem}-{uuid.uuid4().hex}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(file.parent)
         with temporary.open("wb") as sink:
             np.lib.format.write_array_header_1_0(sink, {"descr": "<f4", "fortran_order": False, "shape": (n, width)})
             for start in range(0, n, CHUNK):
@@ -154,6 +158,14 @@ def _once(
     if stored is None:
         raise SetupError(f"teacher features just written to {file} cannot be read back: check that disk")
     return stored
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what killed writers left; one that still writes touches its file far more often than this."""
+    for part in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                part.unlink()
 
 
 def _check(teacher: Teacher, block: Features, shape: tuple[int, int]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -17,8 +17,8 @@ from bench.data.base import CloudSet, DataPlace, Dataset, Progress, silent
 from bench.errors import SetupError, UsageError
 from bench.fingerprint import fingerprint
 from bench.spec import content_key
+from bench.store import folders
 from bench.teachers.base import Teacher
-from bench.teachers.publish import publish_folder
 from bench.teachers.tokenizer import WordTokenizer
 
 if TYPE_CHECKING:
@@ -102,13 +102,12 @@ class TinyClip(Teacher):
     def identity(self) -> str:
         """SHA-256 of options, the source's manifest, the fitting code and the versions of torch and open_clip."""
         if self._identity is None:
-            modules = fingerprint(_CODE).modules
             self._identity = content_key(
                 {
                     "teacher": self.name,
                     "options": self._options.model_dump(mode="json"),
                     "source": {"name": self.source().name, "manifest": self.source().manifest()},
-                    "code": {name: modules[name] for name in _CODE},
+                    "code": _code(),
                     "torch": ".".join(importlib.metadata.version("torch").split(".")[:2]),
                     "open_clip": importlib.metadata.version("open_clip_torch"),
                 }
@@ -116,14 +115,14 @@ class TinyClip(Teacher):
         return self._identity
 
     def ready(self) -> bool:
-        """Whether the fit is in the cache; the folder is published whole, so one file tells."""
-        return (self.folder / "config.json").is_file()
+        """Whether the fit is in the cache; its folder is placed whole or not at all."""
+        return (self.folder / folders.MANIFEST).is_file()
 
     def prepare(self, progress: Progress = silent) -> None:
         """Fit unless the weights are in the cache; an interrupted fit leaves nothing and starts again.
 
         Args:
-            progress: Called with (steps done, steps in all) while fitting.
+            progress: Called with (thousandths done, 1000) while images are made and the towers are fitted.
 
         Raises:
             UsageError: The source has no views or captions, or fewer than two objects.
@@ -134,13 +133,15 @@ class TinyClip(Teacher):
         from bench.teachers import clip_fit
 
         options = self._options
-        train, test = self._load("train"), self._load("test")
+        train = self._load("train", _part(progress, 0.0, 0.2))
+        test = self._load("test", _part(progress, 0.2, 0.25))
         captions = cast(tuple[str, ...], train.captions)
         tokenizer = WordTokenizer.from_captions(captions, options.context, options.buckets)
         model = clip_fit.build(self._size(), tokenizer.vocab_size, options.seed)
         views = cast(npt.NDArray[np.uint8], train.views)
         with clip_fit.fixed_threads():
-            fitted = clip_fit.fit(model, tokenizer, views, captions, options.view_size, self._recipe(), progress)
+            stage = _part(progress, 0.25, 1.0)
+            fitted = clip_fit.fit(model, tokenizer, views, captions, options.view_size, self._recipe(), stage)
         self._loaded = (model, tokenizer)
         try:
             held_out = self._judge(test)
@@ -161,12 +162,12 @@ class TinyClip(Teacher):
             SetupError: The teacher is not fitted, or its report is damaged.
         """
         self._require_fitted()
-        return cast(dict[str, JsonValue], _read_json(self.folder / "report.json"))
+        return cast(dict[str, JsonValue], self._read_json("report.json"))
 
     def captions_seen(self) -> tuple[str, ...]:
         """Distinct sentences of the fit, sorted; read from the source where the teacher is not fitted yet."""
         if self.ready():
-            return tuple(cast(list[str], _read_json(self.folder / "captions.json")))
+            return tuple(cast(list[str], self._read_json("captions.json")))
         return tuple(sorted(set(cast(tuple[str, ...], self._load("train").captions))))
 
     def encode_images(self, images: npt.NDArray[np.uint8], progress: Progress = silent) -> npt.NDArray[np.float32]:
@@ -220,23 +221,31 @@ class TinyClip(Teacher):
         return self._loaded
 
     def _read_network(self) -> tuple[Any, WordTokenizer]:
-        import safetensors
         import safetensors.torch
 
         from bench.teachers.clip_fit import build
 
-        config = cast(dict[str, Any], _read_json(self.folder / "config.json"))
-        weights = self.folder / "weights.safetensors"
-        try:
-            raw = weights.read_bytes()
-            if hashlib.sha256(raw).hexdigest() != config["weights_sha256"]:
-                raise ValueError(f"its SHA-256 is not the {str(config['weights_sha256'])[:12]}... written by the fit")
-            tokenizer = WordTokenizer(config["words"], self._options.context, self._options.buckets)
-            model = build(self._size(), tokenizer.vocab_size, self._options.seed)
-            model.load_state_dict(safetensors.torch.load(raw))
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
-            raise _damaged(weights, str(error)) from error
+        self._verify(digests=True)
+        words = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))["words"]
+        tokenizer = WordTokenizer(words, self._options.context, self._options.buckets)
+        model = build(self._size(), tokenizer.vocab_size, self._options.seed)
+        model.load_state_dict(safetensors.torch.load_file(self.folder / "weights.safetensors"))
         return model.eval(), tokenizer
+
+    def _verify(self, *, digests: bool) -> None:
+        try:
+            folders.verify(self.folder, digests=digests)
+        except folders.DamagedFolder as damage:
+            remedy = f"delete it and run `bench teachers fit {self.name}`"
+            raise folders.DamagedFolder(damage.folder, damage.reason, remedy) from damage
+
+    def _read_json(self, name: str) -> JsonValue:
+        self._verify(digests=False)
+        try:
+            return cast(JsonValue, json.loads((self.folder / name).read_text(encoding="utf-8")))
+        except ValueError:
+            self._verify(digests=True)
+            raise
 
     def _require_fitted(self) -> None:
         if not self.ready():
@@ -245,8 +254,13 @@ class TinyClip(Teacher):
                 f"run `bench teachers fit {self.name}`"
             )
 
-    def _load(self, split: Literal["train", "test"]) -> CloudSet:
-        cloudset = self.source().load(split)
+    def _load(self, split: Literal["train", "test"], progress: Progress = silent) -> CloudSet:
+        place = self.source().place
+        before, place.progress = place.progress, progress
+        try:
+            cloudset = self.source().load(split)
+        finally:
+            place.progress = before
         for what, there in (("views", cloudset.views), ("captions", cloudset.captions)):
             if there is None:
                 raise UsageError(
@@ -280,21 +294,27 @@ class TinyClip(Teacher):
     def _publish(self, model: Any, tokenizer: WordTokenizer, report: dict[str, JsonValue], captions: list[str]) -> None:
         import safetensors.torch
 
-        raw = safetensors.torch.save({name: value.contiguous() for name, value in model.state_dict().items()})
-        config: dict[str, JsonValue] = {
-            "identity": self.identity(),
-            "options": self._options.model_dump(mode="json"),
-            "words": list(tokenizer.words),
-            "weights_sha256": hashlib.sha256(raw).hexdigest(),
+        config = {"options": self._options.model_dump(mode="json"), "words": list(tokenizer.words)}
+        weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+        files = {
+            "weights.safetensors": safetensors.torch.save(weights),
+            "config.json": json.dumps(config, indent=1).encode(),
+            "report.json": json.dumps(report, indent=1).encode(),
+            "captions.json": json.dumps(captions, indent=0).encode(),
         }
-
-        def write(folder: Path) -> None:
-            (folder / "weights.safetensors").write_bytes(raw)
-            (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-            (folder / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-            (folder / "captions.json").write_text(json.dumps(captions, indent=0), encoding="utf-8")
-
-        publish_folder(self.folder, write)
+        try:
+            folders.remove_abandoned(self.folder.parent)
+            staged = folders.stage(self.folder.parent, files)
+            try:
+                folders.seal(staged, "teacher", self.identity(), content_key(_code()))
+                folders.place(staged, self.folder, lambda damage: shutil.rmtree(damage.folder))
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
+        except OSError as error:
+            raise SetupError(
+                f"cannot write {self.folder}: {error.strerror or error}; "
+                "free space there, or choose a results folder you can write to"
+            ) from error
 
     def _size(self) -> ClipSize:
         from bench.teachers.clip_fit import ClipSize
@@ -315,17 +335,16 @@ def _teacher_stream(cache: Path, options: TinyClip.Options) -> Dataset:
     return Shapes(DataPlace(cache=cache), wanted)
 
 
-def _read_json(path: Path) -> JsonValue:
-    try:
-        return cast(JsonValue, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
+def _code() -> dict[str, JsonValue]:
+    """Digest of the syntax of every module that shapes the weights or the features."""
+    modules = fingerprint(_CODE).modules
+    return {name: modules[name] for name in _CODE}
 
 
-def _damaged(path: Path, why: str) -> SetupError:
-    """The error for a cached file that cannot be trusted."""
-    reason = " ".join(why.split())[:200]
-    return SetupError(
-        f"teacher file {path} is damaged ({reason}): delete the folder {path.parent} "
-        f"and run `bench teachers fit {TinyClip.name}`"
-    )
+def _part(progress: Progress, start: float, stop: float) -> Progress:
+    """Report a stage's progress as the part from `start` to `stop` of the whole, in thousandths."""
+
+    def report(done: int, total: int) -> None:
+        progress(round(1000 * (start + (stop - start) * done / max(total, 1))), 1000)
+
+    return report

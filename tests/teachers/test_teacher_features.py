@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +145,19 @@ def test_an_interrupted_extraction_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InterruptedWorkError):
         image_features(Ruler(tmp_path), cloudset(), "m", tmp_path, stop)
     assert list((tmp_path / "features").iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
+    """Otherwise every kill -9 costs disk space for ever; a file of a writer at work must stay."""
+    folder = tmp_path / "features"
+    folder.mkdir()
+    old, fresh = folder / ".old.part", folder / ".fresh.part"
+    old.write_bytes(b"x")
+    fresh.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    text_features(Ruler(tmp_path), ["a"], tmp_path)
+    assert not old.exists()
+    assert fresh.exists()
 
 
 def test_features_that_are_not_finite_are_never_cached(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     """Otherwise the bar of a fit never finishes."""
     calls: list[tuple[int, int]] = []
     toy_teacher(tmp_path, epochs=2).prepare(lambda done, total: calls.append((done, total)))
-    assert calls == [(i + 1, 30) for i in range(30)]
+    assert calls == sorted(calls)
+    assert calls[-1] == (1000, 1000)
+    assert len(set(calls)) >= 30
 
 
 def test_batch_size_does_not_change_features(fitted: TinyClip) -> None:
@@ -161,7 +163,9 @@ def test_damaged_weights_are_one_clear_line(fitted: TinyClip, tmp_path: Path, da
         weights.write_bytes(raw)
     else:
         weights.unlink()
-    with pytest.raises(SetupError, match=r"weights\.safetensors is damaged .*delete the folder") as caught:
+    with pytest.raises(
+        SetupError, match=r"is damaged: weights\.safetensors .*delete it and run `bench teachers"
+    ) as caught:
         copy.encode_texts(["red"])
     assert "\n" not in str(caught.value)
 
@@ -169,7 +173,7 @@ def test_damaged_weights_are_one_clear_line(fitted: TinyClip, tmp_path: Path, da
 def test_damaged_report_is_one_clear_line(fitted: TinyClip, tmp_path: Path) -> None:
     copy = damaged_copy(fitted, tmp_path)
     (copy.folder / "report.json").write_text("{")
-    with pytest.raises(SetupError, match=r"report\.json is damaged") as caught:
+    with pytest.raises(SetupError, match=r"is damaged: report\.json") as caught:
         copy.fit_report()
     assert "\n" not in str(caught.value)
 
@@ -200,7 +204,7 @@ def test_a_killed_fit_leaves_nothing_that_looks_finished(tmp_path: Path) -> None
         pass
 
     def kill(done: int, total: int) -> None:
-        if done == 3:
+        if done > 300:
             raise KilledError
 
     teacher = toy_teacher(tmp_path, epochs=3)
