@@ -16,6 +16,7 @@ SPEC_VERSION = 1
 
 Precision = Literal["fp32", "bf16"]
 Captions = Literal["none", "dataset", "class-names"]
+Images = Literal["none", "dataset", "depth-of-points"]
 Options = dict[str, JsonValue]
 
 
@@ -98,6 +99,7 @@ class PretrainSpec(Frozen):
     backbone: BackboneSpec
     recipe: Recipe | None
     data: DataSpec | None
+    images: Images = "none"
     captions: Captions = "none"
     teacher: TeacherSpec | None = None
     numerics: Numerics

@@ -127,6 +127,10 @@ class Dataset(ABC):
         """
 
     @abstractmethod
+    def train_size(self) -> int:
+        """Number of objects of the training split, without loading or generating clouds where that is possible."""
+
+    @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Class names, index = label, without loading clouds."""
 

@@ -1,0 +1,54 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.paths import Workspace
+
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option("--results", help="Results folder (BENCH_RESULTS, or ./results).", show_default=False),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store-url", envvar="BENCH_STORE_URL", help="Database URL instead of <results>/bench.sqlite."),
+]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="Python file with methods, protocols, data sets or teachers; repeatable."),
+]
+
+
+def workspace(results: Path | None) -> Workspace:
+    """Return the workspace of a command, writable or an error."""
+    from bench.paths import Workspace
+
+    place = Workspace.at(results)
+    place.prepare()
+    return place
+
+
+def load_plugins(files: Sequence[Path] | None) -> tuple[Path, ...]:
+    """Register installed plugins and the given plugin files."""
+    from bench.registry import load_entry_points, load_plugin_file
+
+    load_entry_points()
+    paths = tuple(path.resolve() for path in files or ())
+    for path in paths:
+        load_plugin_file(path)
+    return paths
+
+
+def console() -> Console:
+    """Return the console for results."""
+    from rich.console import Console
+
+    return Console()

@@ -1,0 +1,32 @@
+"""``bench db``: the index of the stored runs."""
+
+from __future__ import annotations
+
+import typer
+
+from bench.cli.common import ResultsOption, StoreOption, console, workspace
+
+app = typer.Typer(help="Rebuild and inspect the index of stored runs.", no_args_is_help=True)
+
+
+@app.command()
+def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> None:
+    """Recreate the index from the run folders; damaged folders are set aside and named."""
+    from bench.store.rebuild import rebuild as rebuild_index
+
+    found = rebuild_index(workspace(results).results, store_url)
+    screen = console()
+    screen.print(f"indexed {found.indexed} finished and {found.failed} failed runs", highlight=False)
+    for path, reason in found.quarantined:
+        screen.print(f"[yellow]set aside[/yellow] {path}: {reason}", highlight=False)
+    raise typer.Exit(1 if found.quarantined else 0)
+
+
+@app.command()
+def status(results: ResultsOption = None, store_url: StoreOption = None) -> None:
+    """Show counts, sizes and the schema revision."""
+    from bench.store.store import Store
+
+    with Store(workspace(results).results, store_url) as store:
+        for name, value in store.status().items():
+            console().print(f"{name.replace('_', ' ')}: {value}", highlight=False, markup=False)

@@ -1,0 +1,59 @@
+"""Entry point of ``bench``: the commands, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from bench.cli import data, database, listing, run, teachers, verify
+from bench.errors import BenchError
+
+app = typer.Typer(
+    help="Pretrain, evaluate and compare 3D point-cloud self-supervised methods, with honest numbers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("run")(run.run)
+app.command("report")(run.report)
+app.command("runs")(run.runs)
+app.command("why")(run.why)
+app.command("check")(verify.check)
+app.command("list")(listing.show)
+app.add_typer(verify.app, name="verify")
+app.add_typer(data.app, name="data")
+app.add_typer(teachers.app, name="teachers")
+app.add_typer(database.app, name="db")
+
+
+def main() -> None:
+    """Run the command line; exit codes as in the design: 0 good, 1 failed, 2 usage, 3 undecided, 4 broken."""
+    debug = "--debug" in sys.argv or bool(os.environ.get("BENCH_DEBUG"))
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except BenchError as error:
+        if debug:
+            raise
+        _complain(str(error))
+        raise SystemExit(error.exit_code) from None
+    except BrokenPipeError:  # e.g. piped into head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except OSError as error:
+        if debug:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        _complain(f"{error.strerror or error}{where}; see --debug for where it happened")
+        raise SystemExit(4) from None
+
+
+def _complain(line: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True)
+    console.print(f"[bold red]error[/bold red]: {escape(line)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,236 @@
+"""``bench run``, ``bench report``, ``bench runs`` and ``bench why``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins, workspace
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.execution.local import Outcome
+    from bench.paths import Workspace
+    from bench.plan.graph import Plan
+    from bench.plan.request import RunRequest
+
+INTERRUPTED = 130
+
+
+def run(
+    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Method; repeatable, or 'all'.")] = None,
+    protocol: Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Protocol; repeatable.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="What is evaluated: NAME[:ROOT]; repeatable.")] = None,
+    pretrain_data: Annotated[str | None, typer.Option(help="What is pretrained on: NAME[:ROOT].")] = None,
+    preset: Annotated[str | None, typer.Option(help="smoke, nano, tiny, small or base.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="A count (5: seeds 0 to 4) or a list (0,4,7).")] = None,
+    setting: Annotated[list[str] | None, typer.Option(help="Setting of the protocol, e.g. 5w10s; repeatable.")] = None,
+    captions: Annotated[str | None, typer.Option(help="auto, none, dataset or class-names.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Teacher of methods that need one.")] = None,
+    form: Annotated[str | None, typer.Option(help="fair or published.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="GROUP.FIELD=VALUE, e.g. recipe.lr=0.001; repeatable.")
+    ] = None,
+    baseline: Annotated[bool, typer.Option(help="Run scratch beside every method.")] = True,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    compile_: Annotated[str | None, typer.Option("--compile", help="auto, on or off.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML request; options given here win over it.")] = None,
+    save_config: Annotated[Path | None, typer.Option(help="Write the request as YAML and stop.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    reuse: Annotated[str, typer.Option(help="exact, same-spec (older code counts, marked) or never.")] = "exact",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Jobs at a time.")] = 1,
+    plugin: PluginOption = None,
+    results: ResultsOption = None,
+    store_url: StoreOption = None,
+) -> None:
+    """Pretrain and evaluate, reusing whatever is stored; run it again to continue after any interruption."""
+    from bench.plan.request import write_request
+
+    plugins = load_plugins(plugin)
+    given = {
+        "methods": method,
+        "protocols": protocol,
+        "datasets": dataset,
+        "pretrain_data": pretrain_data,
+        "preset": preset,
+        "seeds": seeds,
+        "settings": setting,
+        "captions": captions,
+        "teacher": teacher,
+        "form": form,
+        "baseline": None if baseline else False,
+        "device": device,
+        "precision": precision,
+        "compile": compile_,
+    }
+    request = _request(config, {name: value for name, value in given.items() if value is not None}, assignments or [])
+    if save_config is not None:
+        write_request(request, save_config)
+        console().print(f"wrote {save_config}; run it with: bench run --config {save_config}")
+        return
+    if reuse not in ("exact", "same-spec", "never"):
+        raise UsageError(f"--reuse '{reuse}': expected exact, same-spec or never")
+    place = workspace(results)
+    from bench.execution.local import PoolOptions
+
+    options = PoolOptions(workers=jobs, store_url=store_url, plugins=plugins)
+    raise typer.Exit(execute(request, place, options, reuse=reuse, dry_run=dry_run))
+
+
+def _request(config: Path | None, given: dict[str, Any], assignments: list[str]) -> RunRequest:
+    from bench.plan.request import RunRequest, parse_assignment, parse_seeds, read_request, validated
+
+    values = read_request(config) if config is not None else {}
+    values.update(given)
+    if isinstance(values.get("seeds"), str | int):
+        values["seeds"] = parse_seeds(str(values["seeds"]))
+    overrides = dict(values.get("overrides") or {})
+    overrides.update(parse_assignment(text) for text in assignments)
+    values["overrides"] = overrides
+    request: RunRequest = validated(RunRequest, values, "request")
+    return request
+
+
+def execute(
+    request: RunRequest, place: Workspace, options: Any, *, reuse: Any = "exact", dry_run: bool = False
+) -> int:
+    """Plan a request, run what is missing, and say what came of it.
+
+    Returns:
+        The exit code: 0 all good, 1 something failed, 130 interrupted.
+    """
+    from bench.execution.local import LocalPool
+    from bench.execution.planning import make_plan
+    from bench.execution.progress import ProgressView
+
+    screen = console()
+    plan = make_plan(request, place, options.store_url, reuse)
+    for note in plan.notes:
+        screen.print(f"[yellow]note[/yellow]: {note}", highlight=False)
+    if dry_run:
+        _print_plan(plan, place)
+        return 0
+    _print_summary(plan)
+    if not plan.jobs:
+        _print_results(plan, place, options.store_url)
+        return 0
+    with ProgressView(screen) as view:
+        outcome = LocalPool(place, options, view).run(plan)
+    _print_results(plan, place, options.store_url)
+    return _conclude(outcome)
+
+
+def _print_summary(plan: Plan) -> None:
+    reused = sum(1 for run in plan.runs if run.key in plan.reused)
+    older = sum(plan.reused.values())
+    text = f"{len(plan.runs)} runs: {reused} stored already, {len(plan.runs) - reused} to do in {len(plan.jobs)} jobs"
+    console().print(text + (f" ({older} made by older code)" if older else ""), highlight=False)
+
+
+def _print_plan(plan: Plan, place: Workspace) -> None:
+    from rich.table import Table
+
+    from bench.plan.estimate import Estimator, duration
+
+    _print_summary(plan)
+    estimator = Estimator(place)
+    table = Table(box=None, pad_edge=False)
+    for column in ("job", "what", "needs", "time"):
+        table.add_column(column, overflow="fold")
+    total = 0.0
+    for job in plan.jobs:
+        seconds = estimator.seconds(job)
+        total += seconds
+        table.add_row(job.id, job.title, ", ".join(job.needs), f"~{duration(seconds)}")
+    screen = console()
+    screen.print(table)
+    screen.print(f"estimated time: {duration(total)} one after another ({estimator.basis})", highlight=False)
+
+
+def _print_results(plan: Plan, place: Workspace, store_url: str | None) -> None:
+    """Print the table of this request's runs."""
+    from bench.report.terminal import print_tables
+    from bench.store.queries import metric_rows, run_rows
+    from bench.store.store import Store
+
+    keys = {run.key for run in plan.runs}
+    with Store(place.results, store_url) as store:
+        rows = [row for row in metric_rows(store) if row.run_key in keys]
+        runs = [row for row in run_rows(store) if row.run_key in keys]
+    print_tables(rows, runs, console())
+
+
+def _conclude(outcome: Outcome) -> int:
+    from rich.markup import escape
+
+    screen = console()
+    for title, error, log in outcome.failed:
+        screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}  [dim]log: {log}[/dim]", highlight=False)
+    if outcome.interrupted:
+        screen.print("stopped; everything finished is stored. Run the same command again to continue.")
+        return INTERRUPTED
+    return 1 if outcome.failed else 0
+
+
+def report(
+    results: ResultsOption = None,
+    out: Annotated[Path, typer.Option(help="Folder for index.html, results.csv and results.md.")] = Path("reports"),
+    store_url: StoreOption = None,
+) -> None:
+    """Print tables of everything stored and write one self-contained HTML page, CSV and Markdown."""
+    from bench.execution.reporting import write_report
+
+    page = write_report(workspace(results), store_url, out, console())
+    screen = console()
+    if page is None:
+        raise typer.Exit(0)
+    screen.print(f"report: [bold]{page}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
+    screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")
+    screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see README)")
+    screen.print("      where pretraining pays:       make demo-full")
+
+
+def runs(results: ResultsOption = None, store_url: StoreOption = None) -> None:
+    """List stored runs with their keys."""
+    from rich.table import Table
+
+    from bench.store.queries import run_rows
+    from bench.store.store import Store
+
+    place = workspace(results)
+    with Store(place.results, store_url) as store:
+        rows = run_rows(store)
+    table = Table(box=None, pad_edge=False)
+    for column in ("key", "code", "method", "protocol", "setting", "dataset", "pretrained on", "preset", "seed", "status"):
+        table.add_column(column)
+    for row in rows:
+        method = row.method if row.method == row.architecture else f"{row.method} ({row.architecture})"
+        table.add_row(
+            row.run_key[:12],
+            row.fingerprint[:8],
+            method,
+            row.protocol,
+            row.setting,
+            row.dataset,
+            row.pretrain_data,
+            row.preset,
+            str(row.seed),
+            row.status,
+        )
+    console().print(table if rows else "no runs stored yet; start with: bench run --method recon --protocol fewshot")
+
+
+def why(
+    first: Annotated[str, typer.Argument(help="Key of a run (first characters suffice), see bench runs.")],
+    second: Annotated[str, typer.Argument(help="Key of another run, or KEY@CODE for one version of the code.")],
+    results: ResultsOption = None,
+    store_url: StoreOption = None,
+) -> None:
+    """Say which field or module made two runs differ."""
+    from bench.execution.differences import explain
+
+    for line in explain(workspace(results), store_url, first, second):
+        console().print(line, highlight=False, markup=False)

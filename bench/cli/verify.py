@@ -1,0 +1,45 @@
+"""``bench verify`` and ``bench check``: is it still computing what it should?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.common import PluginOption, ResultsOption, console, load_plugins
+
+app = typer.Typer(help="Compare with recorded reference numbers.", no_args_is_help=True)
+
+
+@app.callback()
+def verify() -> None:
+    """Compare with recorded reference numbers."""
+
+
+@app.command()
+def golden(
+    folder: Annotated[Path, typer.Argument(help="Folder of recorded .npz files.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Files that are not covered fail too.")] = False,
+) -> None:
+    """Load recorded weights and inputs, and compare outputs, buffers and gradient norms."""
+    from bench.interop.golden import format_line, verify_folder
+
+    bad = 0
+    for result in verify_folder(folder):
+        console().print(format_line(result), highlight=False, markup=False, soft_wrap=True)
+        bad += result.status == "fail" or (strict and result.status == "not-covered")
+    raise typer.Exit(1 if bad else 0)
+
+
+def check(
+    baseline: Annotated[Path, typer.Option(help="Baseline file; it holds the suite, the numbers and the margins.")],
+    results: ResultsOption = None,
+    update: Annotated[bool, typer.Option("--update", help="Run the suite and write its numbers as baseline.")] = False,
+    plugin: PluginOption = None,
+) -> None:
+    """Run the baseline's suite into an empty folder and compare: 0 pass, 1 fail, 3 undecided, 4 broken."""
+    from bench.execution.check import check_baseline
+
+    plugins = load_plugins(plugin)
+    raise typer.Exit(check_baseline(baseline, results, update=update, plugins=plugins, screen=console()))

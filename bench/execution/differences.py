@@ -1,0 +1,70 @@
+"""Why two runs differ: the first fields of their specs, and the modules of their code, that are not the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import JsonValue
+
+from bench.errors import UsageError
+from bench.paths import Workspace
+from bench.store.queries import RunRow, run_rows
+from bench.store.store import Store
+
+
+def explain(workspace: Workspace, store_url: str | None, first: str, second: str) -> list[str]:
+    """Compare two stored runs.
+
+    Args:
+        workspace: Results folder.
+        store_url: Database URL, or None.
+        first: Beginning of a run's key, optionally ``@`` and the beginning of its code fingerprint.
+        second: Likewise.
+
+    Returns:
+        One line per difference; a single line when there is none.
+
+    Raises:
+        UsageError: A key matches no run, or several.
+    """
+    with Store(workspace.results, store_url) as store:
+        rows = run_rows(store)
+        a, b = (_find(rows, text) for text in (first, second))
+        records = [store.load_row(row) for row in (a, b)]
+    lines = [
+        f"spec {path}: {_show(left)} | {_show(right)}"
+        for path, left, right in differing(dict(records[0].spec), dict(records[1].spec))
+    ]
+    modules = [record.provenance.get("modules") for record in records]
+    if a.fingerprint != b.fingerprint and all(isinstance(found, dict) for found in modules):
+        left, right = (dict(found) for found in modules if isinstance(found, dict))
+        for name in sorted(left.keys() | right.keys()):
+            if left.get(name) != right.get(name):
+                what = "changed" if name in left and name in right else "only in the " + ("first" if name in left else "second")
+                lines.append(f"code {name}: {what}")
+    if not lines:
+        lines = ["no difference: same specification and same code"]
+    return [f"A {a.run_key[:12]}@{a.fingerprint[:8]}   B {b.run_key[:12]}@{b.fingerprint[:8]}", *lines]
+
+
+def differing(left: JsonValue, right: JsonValue, path: str = "") -> Iterator[tuple[str, JsonValue, JsonValue]]:
+    """Yield (path, left, right) for every leaf that differs between two JSON values."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        for name in sorted(left.keys() | right.keys()):
+            yield from differing(left.get(name), right.get(name), f"{path}.{name}" if path else name)
+    elif left != right:
+        yield path, left, right
+
+
+def _find(rows: list[RunRow], text: str) -> RunRow:
+    key, _, code = text.partition("@")
+    found = [row for row in rows if row.run_key.startswith(key) and row.fingerprint.startswith(code)]
+    if not found:
+        raise UsageError(f"no stored run has a key beginning with '{text}'; bench runs lists them")
+    if len({row.run_key for row in found}) > 1:
+        raise UsageError(f"'{text}' fits {len(found)} runs; give more characters (bench runs lists them)")
+    return found[-1]
+
+
+def _show(value: JsonValue) -> str:
+    return "absent" if value is None else str(value)

@@ -1,0 +1,61 @@
+"""What a worker process tells its parent: one JSON object a line."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Event(BaseModel):
+    """A message of a worker.
+
+    Attributes:
+        kind: ``stage`` (progress of a stage), ``waiting`` (another process does this work), ``run`` (a run was
+            stored), ``failed`` (a run, or with an empty key the whole job, failed).
+        stage: Name of the stage, e.g. ``pretrain``.
+        done: Units done.
+        total: Units in all; 0 when unknown.
+        note: Free text: samples per second, whom we wait for, the error.
+        key: Key of the run concerned.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["stage", "waiting", "run", "failed"]
+    stage: str = ""
+    done: float = 0
+    total: float = 0
+    note: str = ""
+    key: str = ""
+
+
+class Channel:
+    """Writes events to a file descriptor, dropping progress that comes too fast."""
+
+    def __init__(self, descriptor: int, interval: float = 0.2) -> None:
+        self._descriptor = descriptor
+        self._interval = interval
+        self._last: tuple[str, float] = ("", 0.0)
+        self._lock = threading.Lock()
+
+    def send(self, event: Event) -> None:
+        """Send an event; a parent that is gone is no error, the work still counts."""
+        line = event.model_dump_json(exclude_defaults=True) + "\n"
+        with self._lock:
+            try:
+                os.write(self._descriptor, line.encode())
+            except OSError:
+                return
+
+    def stage(self, stage: str, done: float, total: float, note: str = "") -> None:
+        """Report progress of a stage, at most a few times a second; its start and end are always sent."""
+        now = time.monotonic()
+        name, at = self._last
+        if name == stage and now - at < self._interval and 0 < done < total:
+            return
+        self._last = (stage, now)
+        self.send(Event(kind="stage", stage=stage, done=done, total=total, note=note))

@@ -1,0 +1,213 @@
+"""The local pool: one subprocess per job, progress with an ETA, failures kept as data."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bench
+from bench.errors import BenchError
+from bench.execution.events import Event
+from bench.execution.failures import store_failure
+from bench.paths import Workspace
+from bench.plan.graph import Job, Plan
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class PoolOptions:
+    """How jobs are run; none of it is part of a key.
+
+    Attributes:
+        workers: Jobs at a time.
+        store_url: Database URL, or None for the SQLite file of the results folder.
+        plugins: Plugin files every worker loads.
+        threads: CPU threads of one job; None shares the cores evenly.
+    """
+
+    workers: int = 1
+    store_url: str | None = None
+    plugins: tuple[Path, ...] = ()
+    threads: int | None = None
+
+
+@dataclass
+class Outcome:
+    """What came of a plan.
+
+    Attributes:
+        done: Keys of runs stored now.
+        failed: (title, error, log path) of what failed.
+        interrupted: Whether the user stopped it.
+    """
+
+    done: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str, Path]] = field(default_factory=list)
+    interrupted: bool = False
+
+
+@dataclass
+class _Running:
+    job: Job
+    process: subprocess.Popen[str]
+    log: Path
+    error: str = ""
+    finished_runs: set[str] = field(default_factory=set)
+
+
+Listener = Callable[[Job, Event], None]
+"""Called in the main thread with every event; ``stage`` events named ``start`` and ``end`` frame a job."""
+
+
+class LocalPool:
+    """Runs the jobs of a plan on this machine."""
+
+    def __init__(self, workspace: Workspace, options: PoolOptions, listener: Listener) -> None:
+        self._workspace = workspace
+        self._options = options
+        self._listener = listener
+        self._messages: queue.Queue[tuple[str, Event | None]] = queue.Queue()
+        self._running: dict[str, _Running] = {}
+        self._outcome = Outcome()
+
+    def run(self, plan: Plan) -> Outcome:
+        """Run every job of the plan; other jobs go on when one fails."""
+        waiting = list(plan.jobs)
+        settled: set[str] = set()
+        broken: dict[str, str] = {}
+        try:
+            while waiting or self._running:
+                for job in self._startable(waiting, settled, broken):
+                    waiting.remove(job)
+                    bad = next((need for need in job.needs if need in broken), None)
+                    if bad is not None:
+                        self._give_up(job, f"needs a job that failed: {broken[bad]}", broken)
+                    else:
+                        self._start(job)
+                if not self._running:
+                    continue
+                identity, event = self._messages.get()
+                if event is not None:
+                    self._receive(identity, event)
+                else:
+                    self._finish(identity, settled, broken)
+        except KeyboardInterrupt:
+            self._outcome.interrupted = True
+            self._stop_all()
+        return self._outcome
+
+    def _startable(self, waiting: Sequence[Job], settled: set[str], broken: dict[str, str]) -> list[Job]:
+        free = self._options.workers - len(self._running)
+        ready = [job for job in waiting if all(need in settled or need in broken for need in job.needs)]
+        return ready[: max(free, 0)]
+
+    def _start(self, job: Job) -> None:
+        log = self._workspace.logs / f"{job.id}.log"
+        payload = {
+            "job": job.model_dump(mode="json"),
+            "results": str(self._workspace.results),
+            "cache": str(self._workspace.cache),
+            "store_url": self._options.store_url,
+            "plugins": [str(path) for path in self._options.plugins],
+        }
+        descriptor, name = tempfile.mkstemp(prefix="bench-job-", suffix=".json")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(payload, file)
+        threads = self._options.threads or max(1, (os.cpu_count() or 1) // self._options.workers)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(Path(bench.__file__).parent.parent),
+            "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+        }
+        with log.open("a", encoding="utf-8") as log_file:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "bench.execution.worker", name],
+                stdout=subprocess.PIPE,
+                stderr=log_file,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                text=True,
+                start_new_session=True,  # Ctrl-C reaches us alone; we pass it on once
+            )
+        self._running[job.id] = _Running(job, process, log)
+        self._listener(job, Event(kind="stage", stage="start"))
+        threading.Thread(target=self._pump, args=(job.id, process), daemon=True).start()
+
+    def _pump(self, identity: str, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                self._messages.put((identity, Event.model_validate_json(line)))
+            except ValueError:
+                continue  # a killed worker can leave half a line
+        process.wait()
+        self._messages.put((identity, None))
+
+    def _receive(self, identity: str, event: Event) -> None:
+        running = self._running[identity]
+        if event.kind == "run":
+            running.finished_runs.add(event.key)
+            self._outcome.done.append(event.key)
+        elif event.kind == "failed" and event.key:
+            running.finished_runs.add(event.key)
+            self._outcome.failed.append((f"{running.job.title}, {event.stage}", event.note, running.log))
+        elif event.kind == "failed":
+            running.error = event.note
+        self._listener(running.job, event)
+
+    def _finish(self, identity: str, settled: set[str], broken: dict[str, str]) -> None:
+        running = self._running.pop(identity)
+        code = running.process.returncode
+        self._listener(running.job, Event(kind="stage", stage="end"))
+        if code == 0:
+            settled.add(identity)
+        elif code == INTERRUPTED:
+            self._outcome.interrupted = True
+            broken[identity] = "interrupted"
+        else:
+            error = running.error or (
+                f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
+            )
+            self._give_up(running.job, error, broken, skip=running.finished_runs, log=running.log)
+
+    def _give_up(
+        self,
+        job: Job,
+        error: str,
+        broken: dict[str, str],
+        skip: set[str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        broken[job.id] = error
+        log = log or self._workspace.logs / f"{job.id}.log"
+        self._outcome.failed.append((job.title, error, log))
+        for run in job.runs:
+            if run.key in (skip or ()):
+                continue
+            try:
+                store_failure(self._workspace, self._options.store_url, run, error, log)
+            except BenchError as problem:  # e.g. the disk is full: the summary must still appear
+                self._outcome.failed.append((f"record the failure of {job.title}", str(problem), log))
+                return
+
+    def _stop_all(self) -> None:
+        for running in self._running.values():
+            running.process.send_signal(signal.SIGINT)
+        for running in self._running.values():
+            try:
+                running.process.wait(timeout=60)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                running.process.kill()
+        self._running.clear()

@@ -1,0 +1,89 @@
+"""Progress on the screen: bars with an ETA on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from bench.execution.events import Event
+from bench.plan.graph import Job
+
+
+class ProgressView:
+    """Shows the events of running jobs; a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=console,
+            disable=not self._live,
+        )
+        self._tasks: dict[str, tuple[TaskID, str]] = {}
+        self._started: dict[str, float] = {}
+        self._said: dict[str, str] = {}
+
+    def __enter__(self) -> ProgressView:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, job: Job, event: Event) -> None:
+        """Show one event."""
+        if event.kind == "stage" and event.stage == "start":
+            self._started[job.id] = time.monotonic()
+            self._console.print(f"[bold]{job.title}[/bold]", highlight=False)
+        elif event.kind == "stage" and event.stage == "end":
+            self._drop(job)
+            seconds = time.monotonic() - self._started.pop(job.id, time.monotonic())
+            self._console.print(f"  [dim]{seconds:.1f} s[/dim]", highlight=False)
+        elif event.kind == "stage":
+            self._advance(job, event)
+        elif event.kind == "waiting":
+            self._say(job, f"  [yellow]waiting[/yellow]: {event.note}")
+        elif event.kind == "failed":
+            self._console.print(f"  [red]failed[/red]: {event.note}", highlight=False)
+
+    def _advance(self, job: Job, event: Event) -> None:
+        if not self._live:
+            if event.total and event.done >= event.total:
+                self._say(job, f"  {event.stage}: {event.total:g} done  {event.note}".rstrip())
+            return
+        task, stage = self._tasks.get(job.id, (None, ""))
+        if task is None or stage != event.stage:
+            self._drop(job)
+            task = self._progress.add_task(f"  {event.stage}", total=event.total or None, note="")
+            self._tasks[job.id] = (task, event.stage)
+        self._progress.update(task, completed=event.done, total=event.total or None, note=event.note)
+
+    def _say(self, job: Job, line: str) -> None:
+        if self._said.get(job.id) != line:
+            self._said[job.id] = line
+            self._console.print(line, highlight=False)
+
+    def _drop(self, job: Job) -> None:
+        task, _ = self._tasks.pop(job.id, (None, ""))
+        if task is not None:
+            self._progress.remove_task(task)

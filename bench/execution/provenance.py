@@ -1,0 +1,97 @@
+"""Where a number came from: code, versions, machine, seeds."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from pydantic import JsonValue
+
+import bench
+from bench.fingerprint import Fingerprint
+
+_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "timm", "open_clip_torch", "h5py")
+
+
+@cache
+def commit() -> tuple[str, bool]:
+    """Return the commit of the running code and whether the tree differs from it; ("unknown", True) outside git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(Path(bench.__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", True
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return versions of Python, of the harness and of the packages that numbers depend on."""
+    found = {"python": platform.python_version(), "bench": bench.__version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine_kind(device: str) -> str:
+    """Name the kind of machine: two machines of one kind are expected to give identical numbers."""
+    cores = os.cpu_count() or 1
+    kind = f"{processor()}, {cores} cores, {platform.system()}"
+    if device == "cuda":
+        import torch
+
+        kind += f", {torch.cuda.get_device_name()}"
+    return kind
+
+
+def provenance(code: Fingerprint, device: str, seeds: dict[str, int], started: str) -> dict[str, JsonValue]:
+    """Collect the provenance of a result.
+
+    Args:
+        code: Fingerprint of the code that made it, with its modules.
+        device: ``cpu`` or ``cuda``.
+        seeds: Root seeds by role.
+        started: UTC start time, ISO 8601.
+    """
+    revision, dirty = commit()
+    return {
+        "commit": revision,
+        "dirty": dirty,
+        "modules": dict(code.modules),
+        "versions": dict(versions()),
+        "host": socket.gethostname(),
+        "machine": machine_kind(device),
+        "device": device,
+        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+        "seeds": dict(seeds),
+        "started": started,
+        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }

@@ -1,0 +1,45 @@
+"""Fitting a teacher on request."""
+
+from __future__ import annotations
+
+from pydantic import JsonValue
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.paths import Workspace
+from bench.plan.request import parse_assignment, validated
+from bench.plan.resolve import Overrides
+from bench.registry import TEACHERS
+from bench.store.store import Store
+
+
+def fit_teacher(name: str, assignments: list[str], workspace: Workspace, screen: Console) -> dict[str, JsonValue]:
+    """Fit a teacher unless it is fitted, and return its report.
+
+    Args:
+        name: Registered name.
+        assignments: ``teacher.FIELD=VALUE`` texts.
+        workspace: Where the cache is.
+        screen: Shows progress.
+
+    Returns:
+        The teacher's report.
+
+    Raises:
+        UsageError: Unknown name or option.
+        SetupError: Its weights cannot be had here.
+    """
+    teacher_class = TEACHERS.load(name)
+    overrides = Overrides(dict(parse_assignment(text) for text in assignments), frozenset({"teacher"}))
+    options = validated(teacher_class.Options, overrides.merge({}, "teacher"), "teacher")
+    teacher = teacher_class(workspace.cache, options)
+    with Store(workspace.results) as store:
+        while not teacher.ready():
+            lease = store.lease("teacher", teacher.identity(), note=f"fit {name}")
+            if lease is None:
+                store.wait_for("teacher", teacher.identity(), on_wait=lambda owner: screen.print(f"waiting: {owner}"))
+                continue
+            with lease, Progress(console=screen, disable=not screen.is_terminal) as progress:
+                task = progress.add_task(f"fit {name}", total=None)
+                teacher.prepare(lambda done, total: progress.update(task, completed=done, total=total))
+    return teacher.fit_report()

@@ -1,0 +1,281 @@
+"""The process that does one job: ``python -m bench.execution.worker JOB.json``.
+
+Events go to standard output, everything else to standard error (the job's log). Work that several processes want
+is done by the one that holds its lease; the others wait and then find it done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.data.base import DataPlace, Dataset
+from bench.errors import BenchError, Interrupted
+from bench.execution.events import Channel, Event
+from bench.execution.failures import store_failure
+from bench.execution.provenance import provenance
+from bench.paths import Workspace
+from bench.plan.graph import Job, PlannedRun, encoder_fingerprint
+from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS, load_entry_points, load_plugin_file
+from bench.seeds import derive
+from bench.spec import DataSpec, PretrainSpec, TeacherSpec
+from bench.store.artifacts import ArtifactStore
+from bench.store.store import Store
+
+INTERRUPTED = 130
+
+
+class Worker:
+    """Does one job."""
+
+    def __init__(self, payload: dict[str, Any], channel: Channel) -> None:
+        self.job = Job.model_validate(payload["job"])
+        self.workspace = Workspace(Path(payload["results"]), Path(payload["cache"]))
+        self.store_url: str | None = payload["store_url"]
+        self.channel = channel
+        self.store = Store(self.workspace.results, self.store_url)
+        self.artifacts = ArtifactStore(self.workspace.results)
+        load_entry_points()
+        for path in payload["plugins"]:
+            load_plugin_file(Path(path))
+
+    def perform(self) -> bool:
+        """Do the job; return whether everything in it succeeded."""
+        if self.job.kind == "teacher":
+            assert self.job.teacher is not None
+            self._teacher(self.job.teacher)
+            return True
+        if self.job.kind == "encoder":
+            assert self.job.encoder is not None
+            self._encoder(self.job.encoder)
+            return True
+        return self._evaluate()
+
+    def _once(self, kind: str, key: str, done: Callable[[], bool], work: Callable[[], None]) -> None:
+        """Do work under its lease unless it is done; wait while another process does it."""
+        while not done():
+            lease = self.store.lease(kind, key, note=self.job.title)
+            if lease is None:
+                self.store.wait_for(kind, key, on_wait=self._say_waiting)
+                continue
+            with lease:
+                if not done():
+                    work()
+
+    def _say_waiting(self, owner: str) -> None:
+        self.channel.send(Event(kind="waiting", note=owner))
+
+    def _teacher(self, spec: TeacherSpec) -> None:
+        teacher = self._open_teacher(spec)
+        self._once(
+            "teacher",
+            spec.identity,
+            teacher.ready,
+            lambda: teacher.prepare(lambda done, total: self.channel.stage(f"fit {spec.name}", done, total)),
+        )
+
+    def _encoder(self, spec: PretrainSpec) -> None:
+        from bench.execution.pretrain import PretrainJob, run_pretraining
+
+        assert spec.data is not None
+        key, code = self.job.key, self.job.fingerprint
+        dataset = self._open_dataset(spec.data)
+        teacher = None
+        if spec.teacher is not None:
+            self._teacher(spec.teacher)
+            teacher = self._open_teacher(spec.teacher)
+            teacher.prepare()
+        workdir = self.workspace.work(f"{key[:16]}-{code.digest[:16]}")
+        job = PretrainJob(
+            spec=spec,
+            method=METHODS.load(spec.method),
+            dataset=dataset,
+            teacher=teacher,
+            cache=self.workspace.cache,
+            workdir=workdir,
+            progress=self.channel.stage,
+        )
+        started = _now()
+
+        def work() -> None:
+            self._materialise(spec.data, dataset)
+            with tempfile.TemporaryDirectory(dir=self.workspace.results, prefix=".encoder-") as name:
+                folder = Path(name) / "artifact"
+                folder.mkdir()
+                run_pretraining(job, folder)
+                seeds = {role: derive(spec.seed, role) for role in ("init", "order", "augmentation")}  # type: ignore[arg-type]
+                facts = provenance(code, spec.numerics.device, {"root": spec.seed, **seeds}, started)
+                (folder / "provenance.json").write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
+                self.artifacts.publish_folder("encoder", key, code.digest, folder)
+            shutil.rmtree(workdir, ignore_errors=True)
+
+        self._once(
+            "encoder",
+            f"{key}:{code.digest[:16]}",
+            lambda: self.artifacts.find_folder("encoder", key, code.digest) is not None,
+            work,
+        )
+
+    def _evaluate(self) -> bool:
+        from bench.execution.evaluate import EncoderSource, Judge
+
+        spec = self.job.encoder
+        assert spec is not None
+        architecture = spec.method
+        folder = None
+        digest = self.job.runs[0].fingerprint.digest
+        if spec.method == "scratch":
+            architecture = str(spec.options["architecture"])
+        else:
+            digest = encoder_fingerprint(spec).digest
+            folder = self.artifacts.find_folder("encoder", self.job.key, digest)
+            if folder is None:
+                raise BenchError(
+                    f"encoder {self.job.key[:12]} is missing from the results folder; run the command again"
+                )
+        source = EncoderSource(
+            spec=spec,
+            method=METHODS.load(spec.method),
+            architecture=METHODS.load(architecture),
+            folder=folder,
+            fingerprint=digest,
+        )
+        judges: dict[str, Judge] = {}
+        good = True
+        for run in self.job.runs:
+            manifest = run.spec.data.manifest
+            if manifest not in judges:
+                dataset = self._open_dataset(run.spec.data)
+                self._materialise(run.spec.data, dataset)
+                judges[manifest] = Judge(source, dataset, self.workspace.cache, self.channel.stage)
+            try:
+                self._run(run, judges[manifest])
+            except Interrupted:
+                raise
+            except Exception as error:
+                good = False
+                self._failed(run, error)
+        return good
+
+    def _run(self, run: PlannedRun, judge: Any) -> None:
+        from bench.execution.evaluate import evaluate_run
+
+        code = run.fingerprint
+        started = _now()
+
+        def work() -> None:
+            workdir = self.workspace.work(f"{run.key[:16]}-{code.digest[:16]}")
+            evaluation, record = evaluate_run(run.spec, judge, PROTOCOLS.load(run.spec.protocol.name), workdir)
+            record.fingerprint = code.digest
+            record.label = dict(run.label)
+            seeds = {"root": run.spec.seed, "split": run.spec.split_seed, "probe": derive(run.spec.seed, "probe")}
+            record.provenance = provenance(code, run.spec.encoder.numerics.device, seeds, started)
+            record.provenance |= {
+                "finished": _now(),
+                "split_digest": evaluation.split_digest,
+                "notes": evaluation.notes,
+                "data_root": {place.label: place.root for place in self.job.places},
+            }
+            self.store.publish(record)
+            shutil.rmtree(workdir, ignore_errors=True)
+
+        self._once(
+            "run",
+            f"{run.key}:{code.digest[:16]}",
+            lambda: self.store.find(run.key, code.digest) is not None,
+            work,
+        )
+        self.channel.send(Event(kind="run", key=run.key, stage=run.spec.setting))
+
+    def _failed(self, run: PlannedRun, error: Exception) -> None:
+        traceback.print_exc()
+        line = describe(error)
+        log = self.workspace.logs / f"{self.job.id}.log"
+        store_failure(self.workspace, self.store_url, run, line, log)
+        stage = f"{run.spec.protocol.name} {run.spec.setting}"
+        self.channel.send(Event(kind="failed", key=run.key, stage=stage, note=line))
+
+    def _open_dataset(self, spec: DataSpec) -> Dataset:
+        dataset_class = DATASETS.load(spec.name)
+        root = next((place.root for place in self.job.places if place.manifest == spec.manifest), None)
+        place = DataPlace(
+            self.workspace.cache,
+            Path(root) if root else None,
+            lambda done, total: self.channel.stage(f"data {spec.name}", done, total),
+        )
+        return dataset_class(place, dataset_class.Options.model_validate(spec.options))
+
+    def _materialise(self, spec: DataSpec, dataset: Dataset) -> None:
+        """Make or convert a data set while nobody else does."""
+        ready = False
+
+        def load() -> None:
+            nonlocal ready
+            dataset.load("train")
+            dataset.load("test")
+            ready = True
+
+        self._once("data", spec.manifest, lambda: ready, load)
+
+    def _open_teacher(self, spec: TeacherSpec) -> Any:
+        teacher_class = TEACHERS.load(spec.name)
+        return teacher_class(self.workspace.cache, teacher_class.Options.model_validate(spec.options))
+
+
+def describe(error: BaseException) -> str:
+    """Describe an error in one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, BenchError) else f"{type(error).__name__}: {text}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _follow_parent() -> None:
+    """Stop as on Ctrl-C (with a checkpoint) when the parent is gone, so that no orphan goes on unseen."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(job_file: str) -> int:
+    """Do the job in a file; return the exit code: 0 good, 1 something failed, 130 interrupted."""
+    events = os.dup(1)
+    os.dup2(2, 1)  # whatever libraries print belongs in the log
+    channel = Channel(events)
+    payload = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    Path(job_file).unlink(missing_ok=True)
+    _follow_parent()
+    print(f"--- {_now()} {payload['job']['title']}", file=sys.stderr)
+    try:
+        return 0 if Worker(payload, channel).perform() else 1
+    except (Interrupted, KeyboardInterrupt) as error:
+        print(describe(error), file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        traceback.print_exc()
+        channel.send(Event(kind="failed", note=describe(error)))
+        return 1
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1])
+    sys.stderr.flush()
+    os._exit(code)  # no teardown: heartbeat threads and compiled kernels need none, and it can take seconds

@@ -1,0 +1,141 @@
+"""Code fingerprint: which code a result depends on.
+
+The digest covers the syntax trees, without comments and docstrings, of the given modules and of every `bench`
+module they import, found by reading the sources (nothing is imported). A result is reused only while both its
+content key and its fingerprint match.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+PACKAGE = "bench"
+
+
+class Fingerprint(BaseModel):
+    """Digest of a set of modules, and of each of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    modules: dict[str, str]
+
+
+def fingerprint(roots: Iterable[str]) -> Fingerprint:
+    """Fingerprint modules and everything of `bench` they import.
+
+    Args:
+        roots: Dotted module names: the plugin's module, the protocol's, the job's.
+
+    Returns:
+        The digest over all modules, with one digest per module.
+    """
+    modules: dict[str, str] = {}
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        if name in modules:
+            continue
+        modules[name], imported = _read(name)
+        waiting.extend(imported)
+    listing = "\n".join(f"{name} {digest}" for name, digest in sorted(modules.items()))
+    return Fingerprint(digest=hashlib.sha256(listing.encode()).hexdigest(), modules=dict(sorted(modules.items())))
+
+
+@cache
+def _read(name: str) -> tuple[str, tuple[str, ...]]:
+    """Return a module's digest and the `bench` modules it imports."""
+    path = _source(name)
+    tree = ast.parse(path.read_bytes())
+    is_package = path.name == "__init__.py"
+    return syntax_digest(tree), tuple(dict.fromkeys(_imports(tree, name, is_package)))
+
+
+def _source(name: str) -> Path:
+    module = sys.modules.get(name)  # plugin files are not on the import path
+    spec = module.__spec__ if module is not None else importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"no source for module {name}")
+    return Path(spec.origin)
+
+
+@cache
+def _exists(name: str) -> bool:
+    """Whether `name` is a module of this package, judged by its file."""
+    root = Path(__file__).parent
+    path = root.joinpath(*name.split(".")[1:])
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def _imports(tree: ast.Module, name: str, is_package: bool) -> Iterator[str]:
+    """Yield the `bench` modules that a syntax tree imports at run time, parents included."""
+    for node in _runtime_nodes(tree):
+        if isinstance(node, ast.Import):
+            candidates = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = name.split(".") if is_package else name.split(".")[:-1]
+                parents = parents[: len(parents) - node.level + 1]
+                base = ".".join([*parents, base] if base else parents)
+            candidates = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for candidate in candidates:
+            parts = candidate.split(".")
+            if parts[0] == PACKAGE:
+                for length in range(2, len(parts) + 1):
+                    module = ".".join(parts[:length])
+                    if _exists(module):
+                        yield module
+
+
+def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree without the bodies of ``if TYPE_CHECKING:``."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            for other in child.orelse:
+                yield from _runtime_nodes(other)
+            continue
+        yield child
+        yield from _runtime_nodes(child)
+
+
+def syntax_digest(tree: ast.AST) -> str:
+    """Return the SHA-256 of a syntax tree without docstrings; comments and layout never enter a tree.
+
+    Empty fields are left out, so that Python releases which add optional fields agree.
+    """
+    return hashlib.sha256(_dump(tree).encode()).hexdigest()
+
+
+def _dump(node: object) -> str:
+    if isinstance(node, ast.AST):
+        fields = []
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if field == "body" and isinstance(value, list):
+                value = _without_docstring(node, value)
+            if value is not None and value != []:
+                fields.append(f"{field}={_dump(value)}")
+        return f"{type(node).__name__}({','.join(fields)})"
+    if isinstance(node, list):
+        return f"[{','.join(_dump(item) for item in node)}]"
+    return repr(node)
+
+
+def _without_docstring(node: ast.AST, body: list[ast.stmt]) -> list[ast.stmt]:
+    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    if documented and body and isinstance(body[0], ast.Expr):
+        value = body[0].value
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            return body[1:]
+    return body

@@ -1,0 +1,56 @@
+"""Where things lie: one results folder, with everything that can be made again under ``cache``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import SetupError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A results folder.
+
+    Attributes:
+        results: Root; ``BENCH_RESULTS`` or ``./results`` by default.
+        cache: Data sets, teacher features and compiled kernels; ``BENCH_CACHE`` or ``<results>/cache``.
+    """
+
+    results: Path
+    cache: Path
+
+    @classmethod
+    def at(cls, results: Path | None = None) -> Workspace:
+        """Return the workspace at `results`, or the default one."""
+        root = (results or Path(os.environ.get("BENCH_RESULTS", "results"))).absolute()
+        cache = os.environ.get("BENCH_CACHE")
+        return cls(root, Path(cache).absolute() if cache else root / "cache")
+
+    @property
+    def logs(self) -> Path:
+        """One log per job."""
+        return self.results / "logs"
+
+    def work(self, key: str) -> Path:
+        """Folder for the unfinished state of one job (checkpoints)."""
+        return self.results / "work" / key
+
+    def prepare(self) -> None:
+        """Create the folders and check that they can be written.
+
+        Raises:
+            SetupError: A folder cannot be created or written.
+        """
+        for folder in (self.results, self.cache, self.logs):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                probe = folder / f".write-probe-{os.getpid()}"
+                probe.write_text("bench")
+                probe.unlink()
+            except OSError as error:
+                raise SetupError(
+                    f"cannot write to {folder}: {error.strerror or error}; "
+                    "free the space or choose another place with --results DIR"
+                ) from error

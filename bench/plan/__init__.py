@@ -1,0 +1,1 @@
+"""From a request to specifications, and from specifications to jobs."""

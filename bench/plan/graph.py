@@ -1,0 +1,231 @@
+"""The job graph: teacher -> encoder -> evaluate, without what is already stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.fingerprint import Fingerprint, fingerprint
+from bench.plan.resolve import Located, Resolution
+from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
+from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
+
+JobKind = Literal["teacher", "encoder", "evaluate"]
+Reuse = Literal["exact", "same-spec", "never"]
+
+PRETRAIN_MODULE = "bench.execution.pretrain"
+EVALUATE_MODULE = "bench.execution.evaluate"
+
+
+class PlannedRun(Frozen):
+    """A run with its key and the fingerprint of the code that would make it."""
+
+    spec: RunSpec
+    key: str
+    fingerprint: Fingerprint
+    label: dict[str, str]
+
+
+class Place(Frozen):
+    """Where a data set lies, by manifest."""
+
+    manifest: str
+    label: str
+    root: str | None
+
+
+class Job(Frozen):
+    """One unit of work for one process.
+
+    `key` and `fingerprint` name what it makes: a teacher's identity, an encoder's key, or the encoder whose
+    runs it evaluates.
+    """
+
+    kind: JobKind
+    key: str
+    fingerprint: Fingerprint
+    title: str
+    needs: tuple[str, ...] = ()
+    teacher: TeacherSpec | None = None
+    encoder: PretrainSpec | None = None
+    runs: tuple[PlannedRun, ...] = ()
+    places: tuple[Place, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Name of the job in the plan and of its log."""
+        return f"{self.kind}-{self.key[:12]}-{self.fingerprint.digest[:6]}"
+
+
+@dataclass
+class Plan:
+    """What a request comes down to.
+
+    Attributes:
+        jobs: Work to do, in an order that respects `Job.needs`.
+        runs: Every run of the request, in order.
+        reused: Keys of runs that are stored already, with whether older code made them.
+        notes: Decisions worth saying.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    runs: list[PlannedRun] = field(default_factory=list)
+    reused: dict[str, bool] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Questions the plan asks of the store."""
+
+    run: Callable[[str, str | None], bool]
+    """(key, fingerprint or None for any code) -> stored and finished."""
+    encoder: Callable[[str, str], bool]
+    """(key, fingerprint) -> artefact in place."""
+
+
+def encoder_fingerprint(spec: PretrainSpec) -> Fingerprint:
+    """Fingerprint of the code that makes an encoder."""
+    roots = [PRETRAIN_MODULE, *_encoder_roots(spec)]
+    return fingerprint(roots)
+
+
+def run_fingerprint(spec: RunSpec) -> Fingerprint:
+    """Fingerprint of the code that makes a run: its encoder's, its protocol's and its data set's."""
+    roots = [EVALUATE_MODULE, PROTOCOLS.entry(spec.protocol.name).module, DATASETS.entry(spec.data.name).module]
+    if spec.encoder.method != "scratch":
+        roots.append(PRETRAIN_MODULE)
+    return fingerprint([*roots, *_encoder_roots(spec.encoder)])
+
+
+def _encoder_roots(spec: PretrainSpec) -> list[str]:
+    roots = [METHODS.entry(spec.method).module]
+    if spec.method == "scratch":
+        roots.append(METHODS.entry(str(spec.options["architecture"])).module)
+    if spec.data is not None:
+        roots.append(DATASETS.entry(spec.data.name).module)
+    if spec.teacher is not None:
+        roots.append(TEACHERS.entry(spec.teacher.name).module)
+    return roots
+
+
+def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -> Plan:
+    """Turn resolved runs into jobs, leaving out what is stored.
+
+    Args:
+        resolution: The runs.
+        stored: The store's answers.
+        reuse: ``exact`` (key and code must match), ``same-spec`` (older code's results count, marked) or ``never``.
+
+    Returns:
+        The plan; every shared piece of work appears once.
+    """
+    plan = Plan(notes=list(resolution.notes))
+    places = tuple(
+        Place(manifest=manifest, label=place.label, root=str(place.root) if place.root else None)
+        for manifest, place in resolution.places.items()
+    )
+    pending: dict[str, list[PlannedRun]] = {}
+    encoders: dict[str, PretrainSpec] = {}
+    for spec in resolution.runs:
+        planned = PlannedRun(
+            spec=spec,
+            key=content_key(spec),
+            fingerprint=run_fingerprint(spec),
+            label=run_label(spec, resolution.places),
+        )
+        plan.runs.append(planned)
+        if reuse != "never" and stored.run(planned.key, planned.fingerprint.digest):
+            plan.reused[planned.key] = False
+        elif reuse == "same-spec" and stored.run(planned.key, None):
+            plan.reused[planned.key] = True
+        else:
+            encoder_key = content_key(spec.encoder)
+            encoders[encoder_key] = spec.encoder
+            pending.setdefault(encoder_key, []).append(planned)
+    teachers: dict[str, Job] = {}
+    for key, runs in pending.items():
+        needs: tuple[str, ...] = ()
+        encoder = encoders[key]
+        if encoder.method != "scratch":
+            code = encoder_fingerprint(encoder)
+            if not stored.encoder(key, code.digest):
+                job = _encoder_job(key, encoder, code, places, teachers)
+                plan.jobs.append(job)
+                needs = (job.id,)
+        plan.jobs.append(
+            Job(
+                kind="evaluate",
+                key=key,
+                fingerprint=runs[0].fingerprint,
+                title=f"evaluate {_encoder_title(encoder)}: {_run_titles(runs)}",
+                needs=needs,
+                encoder=encoder,
+                runs=tuple(runs),
+                places=places,
+            )
+        )
+    plan.jobs = [*teachers.values(), *plan.jobs]
+    return plan
+
+
+def _encoder_job(
+    key: str, encoder: PretrainSpec, code: Fingerprint, places: tuple[Place, ...], teachers: dict[str, Job]
+) -> Job:
+    needs: tuple[str, ...] = ()
+    if encoder.teacher is not None:
+        needs = (_teacher_job(encoder.teacher, teachers).id,)
+    return Job(
+        kind="encoder",
+        key=key,
+        fingerprint=code,
+        title=f"pretrain {_encoder_title(encoder)}",
+        needs=needs,
+        encoder=encoder,
+        places=places,
+    )
+
+
+def _teacher_job(teacher: TeacherSpec, teachers: dict[str, Job]) -> Job:
+    if teacher.identity not in teachers:
+        teachers[teacher.identity] = Job(
+            kind="teacher",
+            key=teacher.identity,
+            fingerprint=fingerprint([TEACHERS.entry(teacher.name).module]),
+            title=f"fit teacher {teacher.name}",
+            teacher=teacher,
+        )
+    return teachers[teacher.identity]
+
+
+def method_label(encoder: PretrainSpec) -> str:
+    """Name of a method in tables: scratch is named with its architecture."""
+    return f"scratch ({encoder.options['architecture']})" if encoder.method == "scratch" else encoder.method
+
+
+def run_label(spec: RunSpec, places: dict[str, Located]) -> dict[str, str]:
+    """Names of a run for tables; labels of data sets are the user's and in no key."""
+    encoder = spec.encoder
+    scratch = encoder.method == "scratch"
+    return {
+        "method": encoder.method,
+        "architecture": str(encoder.options["architecture"]) if scratch else encoder.method,
+        "protocol": spec.protocol.name,
+        "form": spec.protocol.form,
+        "setting": spec.setting,
+        "dataset": places[spec.data.manifest].label,
+        "pretrain_data": places[encoder.data.manifest].label if encoder.data is not None else "none",
+        "preset": spec.preset,
+    }
+
+
+def _encoder_title(encoder: PretrainSpec) -> str:
+    return f"{method_label(encoder)} seed {encoder.seed}"
+
+
+def _run_titles(runs: list[PlannedRun]) -> str:
+    groups: dict[str, list[str]] = {}
+    for run in runs:
+        groups.setdefault(f"{run.spec.protocol.name} on {run.label['dataset']}", []).append(run.spec.setting)
+    return "; ".join(f"{name} ({', '.join(settings)})" for name, settings in groups.items())

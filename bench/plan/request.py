@@ -1,0 +1,129 @@
+"""What the user asks for, before anything is resolved; reads and writes YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator
+
+from bench.errors import UsageError, unknown_name
+from bench.spec import Frozen
+
+DEFAULT_DATASET = "shapes-scan-novel"
+
+
+class RunRequest(Frozen):
+    """A grid of runs: methods x protocols x data sets x seeds, under one preset.
+
+    Data sets are ``NAME[:ROOT]``. `overrides` holds the dotted assignments of ``--set``.
+    """
+
+    methods: tuple[str, ...] = Field(("recon",), min_length=1)
+    protocols: tuple[str, ...] = Field(("fewshot",), min_length=1)
+    datasets: tuple[str, ...] = Field((DEFAULT_DATASET,), min_length=1)
+    pretrain_data: str = "shapes"
+    preset: str = "nano"
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    settings: tuple[str, ...] = ()
+    """Settings of the protocol to run; empty means all of them."""
+    captions: Literal["auto", "none", "dataset", "class-names"] = "auto"
+    teacher: str = "tiny-clip"
+    form: Literal["fair", "published"] = "fair"
+    baseline: bool = True
+    """Whether `scratch` runs beside every method."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    overrides: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if any(seed < 0 for seed in seeds) or len(set(seeds)) != len(seeds):
+            raise ValueError("seeds must be distinct and not negative")
+        return seeds
+
+
+def parse_assignment(text: str) -> tuple[str, JsonValue]:
+    """Parse one ``--set a.b=c``; the value is read as YAML (numbers, true/false, null, [lists]).
+
+    Raises:
+        UsageError: No ``=``, an empty or undotted path, or a value YAML cannot read.
+    """
+    path, equals, value = text.partition("=")
+    path = path.strip()
+    if not equals or "." not in path or not all(path.split(".")):
+        raise UsageError(f"--set '{text}' is not of the form GROUP.FIELD=VALUE, e.g. --set recipe.lr=0.001")
+    try:
+        parsed: JsonValue = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {path}: cannot read the value '{value}' ({_one_line(error)})") from error
+    return path, parsed
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Parse ``--seeds``: a count (``5`` means 0..4), or a list (``3,`` or ``0,4,7``).
+
+    Raises:
+        UsageError: Not a count or a list of non-negative integers.
+    """
+    try:
+        if "," in text:
+            return tuple(int(part) for part in text.split(",") if part.strip())
+        count = int(text)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise UsageError(f"--seeds '{text}': expected a count such as 5 (seeds 0 to 4) or a list such as 0,4,7")
+    return tuple(range(count))
+
+
+def read_request(path: Path) -> dict[str, Any]:
+    """Read the fields of a request from a YAML file.
+
+    Raises:
+        UsageError: The file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"configuration file '{path}' does not exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"configuration file '{path}' cannot be read as YAML: {_one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"configuration file '{path}' must hold a mapping, e.g. 'methods: [recon]'")
+    return content
+
+
+def write_request(request: RunRequest, path: Path) -> None:
+    """Write a request as YAML that `read_request` reads back to an equal request."""
+    text = yaml.safe_dump(request.model_dump(mode="json", exclude_defaults=True), sort_keys=True, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any:
+    """Validate values against a model, turning the first problem into one line.
+
+    Args:
+        model: Pydantic model to build.
+        values: Its fields.
+        where: What the fields are called on the command line, e.g. ``recipe``.
+
+    Raises:
+        UsageError: A field is unknown (with near misses) or its value is not acceptable.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            raise unknown_name(f"field of {where}", field, model.model_fields) from None
+        given = problem.get("input")
+        raise UsageError(f"{where}.{field} = {given!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

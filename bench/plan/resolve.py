@@ -1,0 +1,333 @@
+"""Resolution: a request becomes complete specifications, with everything that can change a number decided."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from bench.data.base import DataPlace, Dataset
+from bench.errors import UsageError, unknown_name
+from bench.paths import Workspace
+from bench.plan.presets import Preset, preset
+from bench.plan.request import RunRequest, validated
+from bench.registry import DATASETS, METHODS, PROTOCOLS, REGISTRIES, TEACHERS
+from bench.spec import (
+    BackboneSpec,
+    Captions,
+    DataSpec,
+    Images,
+    Numerics,
+    PretrainSpec,
+    ProtocolSpec,
+    Recipe,
+    RunSpec,
+    TeacherSpec,
+)
+
+Assignments = dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Located:
+    """A data set as a spec, and where it lies (which is no part of any key)."""
+
+    spec: DataSpec
+    label: str
+    root: Path | None
+
+
+@dataclass
+class Resolution:
+    """The runs of a request.
+
+    Attributes:
+        runs: One specification per (method, protocol, data set, setting, seed).
+        places: Data sets by manifest.
+        notes: What was left out or decided, one line each.
+    """
+
+    runs: list[RunSpec] = field(default_factory=list)
+    places: dict[str, Located] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class Overrides:
+    """The assignments of ``--set``, handed out by group; what nobody takes is an error."""
+
+    def __init__(self, assignments: Assignments, groups: frozenset[str]) -> None:
+        self._assignments = assignments
+        self._taken: set[str] = set()
+        for path in assignments:
+            group = path.partition(".")[0]
+            if group not in groups:
+                raise unknown_name("--set group", group, groups)
+
+    def merge(self, values: dict[str, Any], *groups: str, known: frozenset[str] | None = None) -> dict[str, Any]:
+        """Return `values` with the assignments of the groups applied, later groups last.
+
+        Args:
+            values: Fields as they stand.
+            groups: Group names, e.g. ``("method", "recon")``.
+            known: With it, assignments in the first group to other fields are left for somebody else.
+        """
+        merged = dict(values)
+        for group in groups:
+            for path, value in self._assignments.items():
+                first, _, rest = path.partition(".")
+                if first != group or (known is not None and group == groups[0] and rest.split(".")[0] not in known):
+                    continue
+                self._taken.add(path)
+                _assign(merged, rest.split("."), value)
+        return merged
+
+    def check_all_taken(self) -> None:
+        """Raise a `UsageError` for the first assignment that no part of the request understands."""
+        for path in self._assignments:
+            if path not in self._taken:
+                raise UsageError(f"--set {path}: nothing in this request has that field; see bench list methods -v")
+
+
+def _assign(values: dict[str, Any], path: list[str], value: JsonValue) -> None:
+    for part in path[:-1]:
+        inner = values.get(part)
+        values[part] = dict(inner) if isinstance(inner, dict) else {}
+        values = values[part]
+    values[path[-1]] = value
+
+
+def resolve(request: RunRequest, workspace: Workspace) -> Resolution:
+    """Turn a request into run specifications.
+
+    Raises:
+        UsageError: A name, a value or a path of the request is wrong.
+    """
+    return _Resolver(request, workspace).resolve()
+
+
+class _Resolver:
+    def __init__(self, request: RunRequest, workspace: Workspace) -> None:
+        self.request = request
+        self.workspace = workspace
+        self.preset: Preset = preset(request.preset)
+        self.methods = _expand(request.methods, METHODS.names())
+        self.protocols = _expand(request.protocols, PROTOCOLS.names())
+        for name in self.methods:
+            METHODS.entry(name)
+        for name in self.protocols:
+            PROTOCOLS.entry(name)
+        groups = {"backbone", "recipe", "method", "protocol", "data", "pretrain_data", "teacher", "numerics"}
+        self.overrides = Overrides(request.overrides, frozenset({*groups, *METHODS.names(), *PROTOCOLS.names()}))
+        self.result = Resolution()
+
+    def resolve(self) -> Resolution:
+        datasets = [self._locate(reference, "data") for reference in self.request.datasets]
+        encoders = self._encoders()
+        for protocol_name in self.protocols:
+            protocol, settings = self._protocol(protocol_name)
+            for dataset in datasets:
+                for encoder in encoders:
+                    for setting in settings:
+                        self.result.runs.append(
+                            RunSpec(
+                                preset=self.preset.name,
+                                encoder=encoder,
+                                protocol=protocol,
+                                setting=setting,
+                                data=dataset.spec,
+                                seed=encoder.seed,
+                            )
+                        )
+        self.overrides.check_all_taken()
+        return self.result
+
+    def _locate(self, reference: str, group: str) -> Located:
+        from bench.data.local import resolve_dataset_ref
+
+        found = resolve_dataset_ref(reference, self.workspace.results, DATASETS.names())
+        dataset_class = DATASETS.load(found.format)
+        if dataset_class.needs_root and found.root is None:
+            raise UsageError(
+                f"data set '{found.format}' needs its folder: write {found.format}:DIR, "
+                f"or name one with bench data add NAME --format {found.format} --root DIR"
+            )
+        known = frozenset(dataset_class.Options.model_fields)
+        values = {**self.preset.data.get(found.format, {}), **found.options}
+        options = validated(dataset_class.Options, self.overrides.merge(values, group, known=known), group)
+        dataset = dataset_class(DataPlace(self.workspace.cache, found.root), options)
+        spec = DataSpec(name=found.format, options=options.model_dump(mode="json"), manifest=dataset.manifest())
+        located = Located(spec, found.label, found.root)
+        self.result.places[spec.manifest] = located
+        return located
+
+    def _protocol(self, name: str) -> tuple[ProtocolSpec, tuple[str, ...]]:
+        protocol = PROTOCOLS.load(name)
+        defaults = protocol.defaults(self.preset.name).model_dump(mode="json")
+        known = frozenset(protocol.Options.model_fields)
+        options = validated(protocol.Options, self.overrides.merge(defaults, "protocol", name, known=known), name)
+        offered = protocol.settings(options)
+        for setting in self.request.settings:
+            if setting not in offered and len(self.protocols) == 1:
+                raise unknown_name(f"setting of {name}", setting, offered)
+        wanted = tuple(s for s in offered if not self.request.settings or s in self.request.settings)
+        spec = ProtocolSpec(
+            name=name, revision=protocol.revision, form=self.request.form, options=options.model_dump(mode="json")
+        )
+        return spec, wanted or offered
+
+    def _encoders(self) -> list[PretrainSpec]:
+        pretrained = [name for name in self.methods if name != "scratch"]
+        specs: list[PretrainSpec] = []
+        data = self._locate(self.request.pretrain_data, "pretrain_data") if pretrained else None
+        for name in pretrained:
+            assert data is not None
+            specs += self._pretrained(name, data)
+        architectures = pretrained if self.request.baseline or "scratch" in self.methods else []
+        if not pretrained:
+            architectures = [str(self.request.overrides.get("scratch.architecture", "recon"))]
+        for name in architectures:
+            specs += self._scratch(name)
+        return specs
+
+    def _method_options(self, name: str) -> dict[str, Any]:
+        method = METHODS.load(name)
+        known = frozenset(method.Options.model_fields)
+        options = validated(method.Options, self.overrides.merge({}, "method", name, known=known), name)
+        values: dict[str, Any] = options.model_dump(mode="json")
+        return values
+
+    def _backbone(self) -> BackboneSpec:
+        values = self.overrides.merge(self.preset.backbone.model_dump(), "backbone")
+        backbone: BackboneSpec = validated(BackboneSpec, values, "backbone")
+        if backbone.width % backbone.heads:
+            raise UsageError(
+                f"backbone.width = {backbone.width} is not a multiple of backbone.heads = {backbone.heads}"
+            )
+        if backbone.groups > backbone.points or backbone.group_size > backbone.points:
+            raise UsageError(
+                f"backbone.groups = {backbone.groups} and backbone.group_size = {backbone.group_size} "
+                f"must not exceed backbone.points = {backbone.points}"
+            )
+        return backbone
+
+    def _pretrained(self, name: str, data: Located) -> list[PretrainSpec]:
+        method = METHODS.load(name)
+        options = self._method_options(name)
+        uses = method.uses(method.Options.model_validate(options))
+        recipe: Recipe = validated(
+            Recipe, self.overrides.merge(method.recipe(self.preset.name).model_dump(), "recipe"), "recipe"
+        )
+        images, captions = self._supervision(name, data, uses)
+        teacher = self._teacher() if images != "none" or captions != "none" else None
+        dataset = self._dataset(data)
+        samples = recipe.epochs * dataset.train_size()
+        return [
+            PretrainSpec(
+                method=name,
+                options=options,
+                backbone=self._backbone(),
+                recipe=recipe,
+                data=data.spec,
+                images=images,
+                captions=captions,
+                teacher=teacher,
+                numerics=self._numerics(samples, data.spec.name, name),
+                seed=seed,
+            )
+            for seed in self.request.seeds
+        ]
+
+    def _scratch(self, architecture: str) -> list[PretrainSpec]:
+        scratch = METHODS.load("scratch")
+        METHODS.entry(architecture)
+        self.overrides.merge({}, "scratch")
+        values = {"architecture": architecture, "options": self._method_options(architecture)}
+        options = validated(scratch.Options, values, "scratch")
+        return [
+            PretrainSpec(
+                method="scratch",
+                options=options.model_dump(mode="json"),
+                backbone=self._backbone(),
+                recipe=None,
+                data=None,
+                numerics=self._numerics(0, architecture),
+                seed=seed,
+            )
+            for seed in self.request.seeds
+        ]
+
+    def _dataset(self, located: Located) -> Dataset:
+        return open_dataset(located, self.workspace)
+
+    def _supervision(self, name: str, data: Located, uses: frozenset[str]) -> tuple[Images, Captions]:
+        """Decide where images and captions come from."""
+        card = DATASETS.load(data.spec.name).card
+        images: Images = "none"
+        if "images" in uses:
+            images = "dataset" if card.has_images else "depth-of-points"
+            if images == "depth-of-points":
+                self._note(f"{data.label} has no images: {name} sees depth renderings of its points")
+        captions: Captions = "none"
+        if "text" in uses and self.request.captions != "none":
+            if self.request.captions == "class-names":
+                captions = "class-names"
+            elif card.has_captions:
+                captions = "dataset"
+            elif self.request.captions == "dataset":
+                raise UsageError(
+                    f"--captions dataset: {data.label} has no captions; "
+                    "use --captions class-names, or leave the option out to switch the text term off"
+                )
+            else:
+                self._note(f"{data.label} has no captions: the text term of {name} is off (--captions class-names)")
+        return images, captions
+
+    def _teacher(self) -> TeacherSpec:
+        name = self.request.teacher
+        teacher_class = TEACHERS.load(name)
+        values = self.overrides.merge(dict(self.preset.teacher.get(name, {})), "teacher")
+        options = validated(teacher_class.Options, values, "teacher")
+        teacher = teacher_class(self.workspace.cache, options)
+        return TeacherSpec(name=name, options=options.model_dump(mode="json"), identity=teacher.identity())
+
+    def _numerics(self, samples: int, *plugins: str) -> Numerics:
+        from bench.training.precision import compile_pays, resolve_numerics
+
+        values = self.overrides.merge({}, "numerics")
+        device = str(values.pop("device", self.request.device))
+        precision = str(values.pop("precision", self.request.precision))
+        asked = values.pop("compile", {"on": True, "off": False}.get(self.request.compile, "auto"))
+        backend = str(values.pop("op_backend", "auto"))
+        if values:
+            raise unknown_name("field of numerics", next(iter(values)), Numerics.model_fields)
+        numerics = resolve_numerics(device=device, precision=precision, compile=False, op_backend=backend)
+        pays = samples > 0 and (compile_pays(numerics.device, samples) if asked == "auto" else bool(asked))
+        versions = {}
+        for kind, registry in REGISTRIES.items():
+            for entry in registry:
+                if entry.version and entry.name in (*plugins, *self.protocols, self.request.teacher):
+                    versions[f"{kind}.{entry.name}"] = entry.version
+        return numerics.model_copy(update={"compile": pays, "plugins": versions})
+
+    def _note(self, line: str) -> None:
+        if line not in self.result.notes:
+            self.result.notes.append(line)
+
+
+def open_dataset(located: Located, workspace: Workspace) -> Dataset:
+    """Build the data set object of a located spec."""
+    dataset_class = DATASETS.load(located.spec.name)
+    options = dataset_class.Options.model_validate(located.spec.options)
+    return dataset_class(DataPlace(workspace.cache, located.root), options)
+
+
+def torch_version() -> str:
+    """Return torch's major.minor without importing it."""
+    return ".".join(importlib.metadata.version("torch").split(".")[:2])
+
+
+def _expand(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    return known if "all" in names else tuple(dict.fromkeys(names))

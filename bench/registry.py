@@ -1,0 +1,289 @@
+"""One typed registry for methods, protocols, data sets and teachers.
+
+Targets are ``module:attribute`` strings imported on first use, so listing names costs nothing. Third parties
+register through the entry-point group ``bench.plugins`` (entry name ``KIND.NAME``, e.g. ``methods.my-method``)
+or with ``--plugin path.py`` (every method, protocol, data set or teacher class defined in that file).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from bench.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from bench.data.base import Dataset
+    from bench.methods.base import Method
+    from bench.protocols.base import Protocol
+    from bench.teachers.base import Teacher
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered name.
+
+    Attributes:
+        kind: Plural kind, e.g. ``methods``.
+        name: Name on the command line.
+        target: ``module:attribute`` of the class.
+        summary: One line.
+        needs: What it needs to run, in words.
+        modules: Importable modules without which it is not usable here.
+        source: ``built in``, or where the plugin comes from.
+        version: Version of the plugin (empty for built-in names); enters the key.
+    """
+
+    kind: str
+    name: str
+    target: str
+    summary: str
+    needs: str = "nothing"
+    modules: tuple[str, ...] = ()
+    source: str = "built in"
+    version: str = ""
+
+    @property
+    def module(self) -> str:
+        """Dotted name of the module that defines the target."""
+        return self.target.partition(":")[0]
+
+    def unusable(self) -> str | None:
+        """Return why this entry cannot be used on this machine, or None when it can."""
+        for module in self.modules:
+            if importlib.util.find_spec(module) is None:
+                return f"Python module '{module}' is not installed"
+        return None
+
+
+class Registry(Generic[T]):
+    """Names of one kind, each with a lazily imported class."""
+
+    def __init__(self, kind: str, entries: tuple[Entry, ...]) -> None:
+        self.kind = kind
+        self._entries = {entry.name: entry for entry in entries}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def names(self) -> tuple[str, ...]:
+        """Return all names in order of registration."""
+        return tuple(self._entries)
+
+    def add(self, entry: Entry) -> None:
+        """Register a plugin's entry.
+
+        Raises:
+            UsageError: The name is taken by something else.
+        """
+        known = self._entries.get(entry.name)
+        if known is not None and known.target != entry.target:
+            raise UsageError(
+                f"{entry.source} registers {self.kind[:-1]} '{entry.name}', "
+                f"which {known.source} already provides; rename it"
+            )
+        self._entries[entry.name] = entry
+
+    def entry(self, name: str) -> Entry:
+        """Return the entry of a name.
+
+        Raises:
+            UsageError: Unknown name (with near-miss suggestions).
+        """
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise unknown_name(self.kind[:-1], name, self._entries) from None
+
+    def load(self, name: str) -> type[T]:
+        """Import and return the class behind a name.
+
+        Raises:
+            UsageError: Unknown name, or its module cannot be imported.
+        """
+        entry = self.entry(name)
+        reason = entry.unusable()
+        if reason is not None:
+            raise UsageError(f"{self.kind[:-1]} '{name}' is not usable here: {reason}")
+        module, _, attribute = entry.target.partition(":")
+        try:
+            loaded: type[T] = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            if entry.source == "built in":
+                raise
+            raise UsageError(f"{self.kind[:-1]} '{name}' from {entry.source} cannot be imported: {error}") from error
+        return loaded
+
+
+def _entries(kind: str, rows: dict[str, tuple[str, str, str]]) -> tuple[Entry, ...]:
+    return tuple(Entry(kind, name, target, summary, needs) for name, (target, summary, needs) in rows.items())
+
+
+METHODS: Registry[Method] = Registry(
+    "methods",
+    _entries(
+        "methods",
+        {
+            "recon": (
+                "bench.methods.recon:ReCon",
+                "reconstruction guided by cross-modal contrast (ReCon, ICML 2023)",
+                "a teacher; images and captions where the data has them",
+            ),
+            "point-mae": ("bench.methods.point_mae:PointMAE", "masked autoencoding of point patches", "points only"),
+            "scratch": (
+                "bench.methods.scratch:Scratch",
+                "no pretraining: the compared method's architecture, best of four initialisations",
+                "nothing",
+            ),
+        },
+    ),
+)
+
+PROTOCOLS: Registry[Protocol] = Registry(
+    "protocols",
+    _entries(
+        "protocols",
+        {
+            "fewshot": ("bench.protocols.fewshot:FewShot", "w-way n-shot classification over 10 folds", "labels"),
+            "linear": ("bench.protocols.linear:Linear", "logistic regression on frozen features", "labels"),
+        },
+    ),
+)
+
+_SHAPES = "bench.data.shapes.datasets"
+
+DATASETS: Registry[Dataset] = Registry(
+    "datasets",
+    _entries(
+        "datasets",
+        {
+            "shapes": (f"{_SHAPES}:Shapes", "procedural everyday objects with captions and views", "nothing"),
+            "shapes-cad": (f"{_SHAPES}:ShapesCad", "clean procedural objects, as ModelNet40", "nothing"),
+            "shapes-scan": (f"{_SHAPES}:ShapesScan", "single noisy views with clutter, as ScanObjectNN", "nothing"),
+            "shapes-cad-novel": (f"{_SHAPES}:ShapesCadNovel", "shapes-cad of categories no pretraining saw", "nothing"),
+            "shapes-scan-novel": (
+                f"{_SHAPES}:ShapesScanNovel",
+                "shapes-scan of categories no pretraining saw",
+                "nothing",
+            ),
+            "modelnet-h5": (
+                "bench.data.modelnet_h5:ModelNetH5",
+                "ModelNet40 HDF5 layout, any class list",
+                "its folder: modelnet-h5:DIR",
+            ),
+            "scanobjectnn-h5": (
+                "bench.data.scanobjectnn_h5:ScanObjectNNH5",
+                "ScanObjectNN HDF5 layout",
+                "its folder: scanobjectnn-h5:DIR",
+            ),
+        },
+    ),
+)
+
+TEACHERS: Registry[Teacher] = Registry(
+    "teachers",
+    _entries(
+        "teachers",
+        {
+            "tiny-clip": (
+                "bench.teachers.tiny_clip:TinyClip",
+                "small image and text tower fitted on shapes in under a minute",
+                "nothing",
+            ),
+        },
+    ),
+)
+
+REGISTRIES: dict[str, Registry[Method] | Registry[Protocol] | Registry[Dataset] | Registry[Teacher]] = {
+    "methods": METHODS,
+    "protocols": PROTOCOLS,
+    "datasets": DATASETS,
+    "teachers": TEACHERS,
+}
+
+_BASES = {
+    "methods": "bench.methods.base:Method",
+    "protocols": "bench.protocols.base:Protocol",
+    "datasets": "bench.data.base:Dataset",
+    "teachers": "bench.teachers.base:Teacher",
+}
+
+
+def load_entry_points() -> None:
+    """Register what installed distributions declare under ``bench.plugins``; imports none of it."""
+    for point in importlib.metadata.entry_points(group="bench.plugins"):
+        kind, _, name = point.name.partition(".")
+        distribution = point.dist
+        source = f"package {distribution.name}" if distribution is not None else "an installed package"
+        if kind not in REGISTRIES or not name:
+            raise UsageError(
+                f"{source} declares the entry point '{point.name}' in bench.plugins; "
+                f"expected KIND.NAME with KIND one of {', '.join(REGISTRIES)}"
+            )
+        version = distribution.version if distribution is not None else "unknown"
+        REGISTRIES[kind].add(Entry(kind, name, point.value, f"from {source}", source=source, version=version))
+
+
+def load_plugin_file(path: Path) -> tuple[Entry, ...]:
+    """Import a plugin file and register every plugin class defined in it.
+
+    Args:
+        path: A Python file.
+
+    Returns:
+        The entries registered.
+
+    Raises:
+        UsageError: The file is missing, fails to import, or defines no plugin class.
+    """
+    path = path.resolve()
+    if not path.is_file():
+        raise UsageError(f"plugin file '{path}' does not exist; --plugin takes the path of a Python file")
+    module_name = f"bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise UsageError(f"plugin file '{path}' is not a Python file (expected a name ending in .py)")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise UsageError(f"plugin file '{path}' fails to import: {type(error).__name__}: {error}") from error
+    found = tuple(_plugin_entries(module_name, path))
+    if not found:
+        raise UsageError(f"plugin file '{path}' defines no Method, Protocol, Dataset or Teacher subclass with a name")
+    for entry in found:
+        REGISTRIES[entry.kind].add(entry)
+    return found
+
+
+def _plugin_entries(module_name: str, path: Path) -> Iterator[Entry]:
+    module = sys.modules[module_name]
+    for kind, target in _BASES.items():
+        base_module, _, base_name = target.partition(":")
+        if base_module not in sys.modules:  # a subclass cannot exist where its base was never imported
+            continue
+        base = getattr(sys.modules[base_module], base_name)
+        for attribute, value in vars(module).items():
+            if not (inspect.isclass(value) and issubclass(value, base) and value.__module__ == module_name):
+                continue
+            name = getattr(value, "name", None)
+            if isinstance(name, str):
+                summary = (inspect.getdoc(value) or "").partition("\n")[0]
+                version = str(getattr(module, "__version__", "file"))
+                yield Entry(kind, name, f"{module_name}:{attribute}", summary, source=f"file {path}", version=version)

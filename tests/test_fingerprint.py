@@ -1,0 +1,81 @@
+"""The code fingerprint: if it missed a module, results of old code would pass for results of new code."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.fingerprint import fingerprint, syntax_digest
+
+PACKAGE = Path(bench.__file__).parent
+
+
+def digest(source: str) -> str:
+    return syntax_digest(ast.parse(source))
+
+
+def test_comments_docstrings_and_layout_do_not_count() -> None:
+    plain = "def f(x):\n    return x + 1\n"
+    dressed = '"""Module."""\n\n\ndef f(x):  # comment\n    """Doc."""\n    return (\n        x + 1\n    )\n'
+    assert digest(plain) == digest(dressed)
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["def f(x):\n    return x + 2\n", "def f(x):\n    return x - 1\n", "def g(x):\n    return x + 1\n", "f = 'x'\n"],
+)
+def test_code_counts(other: str) -> None:
+    assert digest("def f(x):\n    return x + 1\n") != digest(other)
+
+
+def test_a_string_that_is_no_docstring_counts() -> None:
+    assert digest("def f():\n    x = 'a'\n    return x\n") != digest("def f():\n    x = 'b'\n    return x\n")
+
+
+def test_the_closure_holds_what_a_job_imports() -> None:
+    """Checked against Python itself: importing the module in a fresh process loads nothing outside the closure."""
+    for root in ("bench.execution.pretrain", "bench.protocols.fewshot", "bench.methods.recon"):
+        found = set(fingerprint([root]).modules)
+        code = f"import sys, {root}; print('\\n'.join(m for m in sys.modules if m.startswith('bench.')))"
+        loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        assert set(loaded) <= found | {"bench"}
+
+
+def test_results_do_not_depend_on_the_list_of_plugins_or_the_store() -> None:
+    """Else registering one more data set would make every stored number stale."""
+    modules = fingerprint(["bench.execution.pretrain", "bench.methods.recon", "bench.data.modelnet_h5"]).modules
+    assert "bench.registry" not in modules
+    assert not any(name.startswith(("bench.cli", "bench.report", "bench.store.", "bench.plan")) for name in modules)
+
+
+def test_changing_one_module_changes_exactly_its_dependents(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "from bench.fingerprint import fingerprint as f;"
+        "print(f(['bench.methods.recon']).digest, f(['bench.data.modelnet_h5']).digest)"
+    )
+
+    def digests() -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        )
+        return done.stdout.split()
+
+    before = digests()
+    target = tmp_path / "bench" / "models" / "tokenizer.py"
+    target.write_text(target.read_text() + "\n# a comment\n")
+    assert digests() == before
+    target.write_text(target.read_text() + "\nEXTRA = 1\n")
+    after = digests()
+    assert after[0] != before[0]
+    assert after[1] == before[1]

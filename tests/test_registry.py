@@ -1,0 +1,76 @@
+"""The registry: a wrong name must help, and a plugin file must be enough to add a method."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError
+from bench.registry import METHODS, REGISTRIES, Entry, Registry, load_plugin_file
+
+
+@pytest.mark.parametrize("kind", sorted(REGISTRIES))
+def test_every_built_in_target_imports_and_carries_its_name(kind: str) -> None:
+    for entry in REGISTRIES[kind]:
+        if entry.source == "built in":
+            assert REGISTRIES[kind].load(entry.name).name == entry.name
+            assert entry.summary
+            assert entry.needs
+
+
+def test_a_wrong_name_gets_near_misses() -> None:
+    with pytest.raises(UsageError, match="unknown method 'point_mae': did you mean point-mae"):
+        METHODS.load("point_mae")
+
+
+def test_a_missing_requirement_is_said() -> None:
+    registry: Registry[object] = Registry(
+        "methods", (Entry("methods", "m", "bench.errors:BenchError", "s", modules=("no_such_module",)),)
+    )
+    with pytest.raises(UsageError, match="'m' is not usable here: Python module 'no_such_module' is not installed"):
+        registry.load("m")
+
+
+PLUGIN = '''
+"""A plugin."""
+from bench.methods.point_mae import PointMAE
+
+class Mine(PointMAE):
+    """Point-MAE under another name."""
+    name = "mine-{name}"
+'''
+
+
+def test_one_file_adds_a_method(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(PLUGIN.format(name="a"))
+    entries = load_plugin_file(file)
+    assert [entry.name for entry in entries] == ["mine-a"]
+    assert METHODS.load("mine-a").name == "mine-a"
+    assert load_plugin_file(file) == entries, "loading a plugin twice must be harmless"
+
+
+def test_a_plugin_cannot_take_a_built_in_name(tmp_path: Path) -> None:
+    file = tmp_path / "thief.py"
+    file.write_text(PLUGIN.format(name="a").replace("mine-a", "recon"))
+    with pytest.raises(UsageError, match="'recon', which built in already provides; rename it"):
+        load_plugin_file(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        ("import no_such_thing", "fails to import: ModuleNotFoundError"),
+        ("x = 1", "defines no"),
+    ],
+)
+def test_a_bad_plugin_file_is_one_clear_line(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "bad.py"
+    if content is not None:
+        file.write_text(textwrap.dedent(content))
+    with pytest.raises(UsageError, match=message) as caught:
+        load_plugin_file(file)
+    assert "\n" not in str(caught.value)

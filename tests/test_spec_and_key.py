@@ -1,0 +1,138 @@
+"""The content key: if it missed a field, two different experiments would be taken for one and the same number."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bench.seeds import derive, numpy_stream
+from bench.spec import (
+    BackboneSpec,
+    DataSpec,
+    Numerics,
+    PretrainSpec,
+    ProtocolSpec,
+    Recipe,
+    RunSpec,
+    TeacherSpec,
+    canonical_json,
+    content_key,
+)
+
+NUMERICS = Numerics(precision="fp32", compile=False, device="cpu", op_backend="torch", torch="2.15")
+DATA = DataSpec(name="shapes", options={"objects": 10}, manifest="ab" * 32)
+ENCODER = PretrainSpec(
+    method="recon",
+    options={"mask_ratio": 0.6},
+    backbone=BackboneSpec(),
+    recipe=Recipe(augmentation=("rotate_y",), clip_norm=10.0),
+    data=DATA,
+    images="dataset",
+    captions="dataset",
+    teacher=TeacherSpec(name="tiny-clip", options={"epochs": 2}, identity="cd" * 32),
+    numerics=NUMERICS,
+    seed=3,
+)
+RUN = RunSpec(
+    preset="nano",
+    encoder=ENCODER,
+    protocol=ProtocolSpec(name="fewshot", revision=1, options={"folds": 10, "head": "linear"}),
+    setting="5w10s",
+    data=DATA,
+    seed=3,
+)
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if isinstance(value, dict) and value:
+        return [leaf for name, inner in value.items() for leaf in leaves(inner, (*path, name))]
+    return [path]
+
+
+def changed(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value * 0.5 + 0.001
+    if isinstance(value, list):
+        return [*value, "jitter"]
+    if value is None:
+        return 1.0
+    if isinstance(value, dict):
+        return {"new": "1"}
+    swaps = {"fp32": "bf16", "cpu": "cuda", "dataset": "none", "fair": "published"}
+    return swaps.get(value, f"{value}x")
+
+
+PLAIN = json.loads(RUN.model_dump_json())
+
+
+@pytest.mark.parametrize("path", leaves(PLAIN), ids=".".join)
+def test_every_field_is_in_the_key(path: tuple[str, ...]) -> None:
+    other = json.loads(RUN.model_dump_json())
+    place = other
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = changed(place[path[-1]])
+    assert content_key(RunSpec.model_validate(other)) != content_key(RUN)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(value=st.dictionaries(st.text(), json_values, max_size=5))
+def test_key_ignores_order_and_survives_json(value: dict[str, Any]) -> None:
+    backwards = dict(reversed(list(value.items())))
+    assert content_key(value) == content_key(backwards) == content_key(json.loads(canonical_json(value)))
+
+
+def test_a_spec_survives_storage_unchanged() -> None:
+    again = RunSpec.model_validate_json(canonical_json(RUN))
+    assert again == RUN
+    assert content_key(again) == content_key(RUN)
+
+
+def test_a_spec_is_immutable_and_refuses_unknown_fields() -> None:
+    with pytest.raises(ValidationError):
+        RUN.seed = 4  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="workers"):
+        RunSpec.model_validate({**PLAIN, "workers": 8})
+
+
+def test_not_a_number_never_enters_a_key() -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        content_key({"lr": float("nan")})
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(root=st.integers(0, 2**40), first=st.integers(0, 10**6), second=st.integers(0, 10**6))
+def test_streams_are_reproducible_and_apart(root: int, first: int, second: int) -> None:
+    """If streams ran together, augmentation of one step would repeat in another."""
+    assert derive(root, "order", first) == derive(root, "order", first)
+    assert (derive(root, "order", first) == derive(root, "order", second)) == (first == second)
+    assert derive(root, "order", first) != derive(root, "augmentation", first)
+    assert derive(root, "fold", 1, 23) != derive(root, "fold", 12, 3)
+    assert derive(root, "fold", 1) != derive(root, "fold", "1")
+    assert 0 <= derive(root, "init") < 2**63
+
+
+def test_streams_never_change_between_releases() -> None:
+    """Stored results name their seeds; the numbers drawn from them must stay what they were."""
+    assert derive(0, "split") == 6812300375708456965
+    assert numpy_stream(0, "fold", "5w10s", 0).integers(0, 1000, 4).tolist() == [433, 155, 974, 309]
