@@ -13,6 +13,9 @@ from bench.models.ops import chamfer_l1, chamfer_l2
 ReconstructionLoss = Literal["cdl1", "cdl2"]
 CrossModalLoss = Literal["smooth_l1", "cosine"]
 
+_NEVER = -1e4
+"""Logit of a pair that is not a negative: finite, so that a row without negatives has gradient 0 and not NaN."""
+
 
 def masked_reconstruction(predicted: Tensor, target: Tensor, kind: ReconstructionLoss = "cdl2") -> Tensor:
     """Chamfer distance between predicted and true hidden patches, in float32.
@@ -76,6 +79,6 @@ def self_contrast(embedding: Tensor, labels: Tensor, temperature: float = 0.1) -
         similarity = unit @ unit.T
         same = labels[:, None] == labels[None, :]
         positive = (similarity * same).sum(1) / same.sum(1) / temperature
-        negative = (similarity / temperature).masked_fill(same, float("-inf"))
-        logits = torch.cat([positive[:, None], negative], dim=1)
-        return (torch.logsumexp(logits, dim=1) - positive).mean()
+        negative = (similarity / temperature).masked_fill(same, _NEVER)
+        # Cross-entropy at the positive, written so that a small loss keeps its digits.
+        return F.softplus(torch.logsumexp(negative, dim=1) - positive).mean()
