@@ -1,0 +1,208 @@
+"""What a protocol is: a way to judge an encoder on a data set.
+
+Importing this module (and the module of every protocol) is cheap: numpy and torch come in when something is
+evaluated, so that listing, planning and ``--dry-run`` stay instant.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from bench.spec import Numerics
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from bench.data.base import CloudSet
+    from bench.models.encoder import Encoder
+    from bench.store.records import Metric
+
+StageProgress = Callable[[str, int, int], None]
+"""Called with (stage, done, total) while long work goes on."""
+
+
+def unseen(stage: str, done: int, total: int) -> None:
+    """Progress callback that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One set of weights that may be judged.
+
+    Attributes:
+        name: Short name for tables, e.g. ``trunc+bn``.
+        build: Returns a fresh encoder with its weights, on the CPU, every time it is called.
+        key: Identity of the weights; cached features carry it.
+    """
+
+    name: str
+    build: Callable[[], Encoder]
+    key: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is judged.
+
+    Attributes:
+        method: Name of the method.
+        architecture: Method whose architecture it has (differs from `method` for ``scratch``).
+        candidates: One for a pretrained encoder; several where validation has to choose (``scratch``). Their order
+            breaks ties.
+    """
+
+    method: str
+    architecture: str
+    candidates: Mapping[str, Candidate]
+
+    def variant(self, name: str) -> str:
+        """Name of a candidate for `Metric.variant`: empty for the only one."""
+        return name if len(self.candidates) > 1 else ""
+
+
+class HeldOut:
+    """The test split: its clouds are open, its labels stay sealed until the one final scoring.
+
+    Class counts are open too: they describe the data set (which folds it can carry) and no single object.
+
+    Attributes:
+        revealed: How often the labels were read.
+    """
+
+    def __init__(self, clouds: CloudSet) -> None:
+        self._clouds = clouds
+        self.revealed = 0
+
+    def __len__(self) -> int:
+        return len(self._clouds)
+
+    @property
+    def points(self) -> npt.NDArray[np.float32]:
+        """Clouds ``[m, N, 3]``."""
+        return self._clouds.points
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """One stable name per object."""
+        return self._clouds.ids
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, index = label."""
+        return self._clouds.classes
+
+    def class_pool(self) -> npt.NDArray[np.int64]:
+        """As many labels of each class as there are objects of it, sorted: counts without the objects."""
+        import numpy as np
+
+        return np.sort(self._clouds.labels)
+
+    def reveal(self) -> npt.NDArray[np.int64]:
+        """Return the labels ``[m]`` and count the access; to be called once, after every choice is made."""
+        self.revealed += 1
+        return self._clouds.labels
+
+
+@dataclass
+class Task:
+    """A data set made ready to judge an encoder on it.
+
+    Attributes:
+        train: Training split; validation is carved from it by the protocol.
+        test: Test split with sealed labels.
+        data_manifest: Digest of the data set's content.
+        split_seed: Root seed of splits and folds: every method and every pretraining seed shares them.
+        seed: Root seed of the probe stream (head initialisation, order, augmentation).
+        device: Torch device encoders run on.
+        numerics: What the machine contributes to a number.
+        cache: Folder of what can be made again (clouds, features).
+        workdir: Folder for unfinished state (checkpoints of fine-tuning).
+        points: Points of a cloud that the encoder sees.
+        progress: Told about long work.
+    """
+
+    train: CloudSet
+    test: HeldOut
+    data_manifest: str
+    split_seed: int
+    seed: int
+    device: str
+    numerics: Numerics
+    cache: Path
+    workdir: Path
+    points: int
+    progress: StageProgress = field(default=unseen, repr=False)
+
+
+@dataclass
+class Evaluation:
+    """What a protocol found.
+
+    Attributes:
+        metrics: Numbers of the chosen candidate (headline) and of the others.
+        predictions: Per-object arrays by name; names ending in ``.<candidate>`` belong to candidates that were
+            not chosen.
+        curves: Series by name, each a list of (step, value).
+        notes: Decisions of this evaluation, e.g. ``clipped``, ``candidate``, ``strength``.
+        split_digest: SHA-256 of everything drawn (validation part, supports, queries); equal digests mean paired
+            numbers.
+    """
+
+    metrics: list[Metric]
+    predictions: dict[str, npt.NDArray[np.generic]]
+    curves: dict[str, list[tuple[float, float]]]
+    notes: dict[str, JsonValue]
+    split_digest: str
+
+
+class ProtocolOptions(BaseModel):
+    """Base of every protocol's options: immutable, refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Protocol(ABC):
+    """A protocol. Third-party protocols subclass this in one file and are used as classes, never instantiated.
+
+    Raise `revision` whenever what `card` states changes, so that older results are not compared with newer ones.
+    """
+
+    name: ClassVar[str]
+    revision: ClassVar[int]
+    summary: ClassVar[str]
+    forms: ClassVar[tuple[Literal["fair", "published"], ...]] = ("fair",)
+
+    class Options(ProtocolOptions):
+        """Options of the protocol; they enter the key."""
+
+    @classmethod
+    @abstractmethod
+    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+        """Settings offered under these options, in the order of the table."""
+
+    @classmethod
+    @abstractmethod
+    def defaults(cls, preset: str) -> BaseModel:
+        """Options of a preset."""
+
+    @classmethod
+    @abstractmethod
+    def card(cls, options: BaseModel) -> str:
+        """State in plain sentences what is done under these options."""
+
+    @classmethod
+    @abstractmethod
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+        """Judge a subject in one setting.
+
+        Raises:
+            UsageError: An option, the setting or the data do not fit the protocol.
+            BenchError: The encoder gives features that cannot be used.
+        """

@@ -1,0 +1,202 @@
+"""Frozen features: every cloud reduced once, every encoder run once per data set, everything cached.
+
+Clouds are normalised and reduced by farthest point sampling once per (data set, split, number of points). An encoder
+is run once over them, in eval mode and float32, and all the features it offers are stored, so that every head,
+setting and seed of a probe reads the same files. A file is written under a temporary name and renamed: it is whole
+or absent, and of two processes that compute the same one both succeed.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from bench.data.transforms import unit_sphere
+from bench.errors import BenchError, SetupError, unknown_name
+from bench.models.encoder import Encoder
+from bench.models.ops.fps import farthest_point_sample
+from bench.models.ops.gather import gather_points
+from bench.protocols.base import Candidate, Task
+from bench.spec import content_key
+
+Array = npt.NDArray[np.float32]
+Split = Literal["train", "test"]
+
+REVISION = 1
+"""Raised when clouds or features come out differently for the same inputs."""
+ENCODER_BATCH = 64
+CLOUD_BATCH = 256
+
+
+def clipped_points(task: Task) -> str | None:
+    """Say so where the clouds have fewer points than the encoder was to see; all of them are then used."""
+    available = min(task.train.points.shape[1], task.test.points.shape[1])
+    if available >= task.points:
+        return None
+    return f"{task.points} points wanted, the clouds have {available}: all are used"
+
+
+def prepared_clouds(task: Task, split: Split, *, normalise: bool, count: int | None = None) -> Array:
+    """Clouds as an encoder sees them at evaluation, cached.
+
+    Args:
+        task: The task.
+        split: Which split.
+        normalise: Centre each cloud and scale it into the unit sphere first.
+        count: Points to keep; None for `Task.points`.
+
+    Returns:
+        float32 ``[n, min(N, count), 3]``, chosen by deterministic farthest point sampling (start at point 0);
+        memory-mapped where they came from the cache.
+
+    Raises:
+        SetupError: The cache cannot be written.
+    """
+    points = task.train.points if split == "train" else task.test.points
+    count = min(count or task.points, points.shape[1])
+    file = task.cache / "clouds" / f"{_clouds_key(task, split, normalise, count)[:32]}.npy"
+    stored = _read(file, len(points), (count, 3))
+    if stored is not None:
+        return stored
+    reduced = np.empty((len(points), count, 3), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(points), CLOUD_BATCH):
+            stop = min(start + CLOUD_BATCH, len(points))
+            batch = torch.from_numpy(np.array(points[start:stop], dtype=np.float32)).to(task.device)
+            if normalise:
+                batch = unit_sphere(batch)
+            if count < batch.shape[1]:
+                picks = farthest_point_sample(batch, count, backend=task.numerics.op_backend)
+                batch = gather_points(batch, picks)
+            reduced[start:stop] = batch.cpu().numpy()
+            task.progress(f"clouds of {split}", stop, len(points))
+    _publish(file, reduced)
+    return reduced
+
+
+def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise: bool) -> dict[Split, Array]:
+    """Features of both splits under one candidate's weights, cached.
+
+    Args:
+        candidate: The weights; the encoder is built only if something has to be computed.
+        task: The task; no label of either split is read.
+        feature: Name of the encoder's feature.
+        normalise: See `prepared_clouds`.
+
+    Returns:
+        float32 ``[n, F]`` per split, memory-mapped where they came from the cache.
+
+    Raises:
+        UsageError: The encoder has no feature of that name.
+        BenchError: The encoder gives features that are not finite.
+        SetupError: The cache cannot be written.
+    """
+    sizes: dict[Split, int] = {"train": len(task.train), "test": len(task.test)}
+    found: dict[Split, Array] = {}
+    encoder: Encoder | None = None
+    for split, size in sizes.items():
+        stem = _features_stem(candidate, task, split, normalise)
+        stored = _read(stem.with_name(f"{stem.name}-{feature}.npy"), size, None)
+        if stored is None:
+            encoder = encoder or _ready(candidate, task)
+            if feature not in encoder.feature_dims:
+                raise unknown_name("encoder feature", feature, encoder.feature_dims)
+            made = _encode(encoder, candidate, task, split, normalise)
+            for name, values in made.items():
+                _publish(stem.with_name(f"{stem.name}-{name}.npy"), values)
+            stored = made[feature]
+        found[split] = stored
+    return found
+
+
+def _ready(candidate: Candidate, task: Task) -> Encoder:
+    return candidate.build().to(task.device).float().eval()
+
+
+def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, normalise: bool) -> Mapping[str, Array]:
+    """Run the encoder over a split; every feature it offers, ``[n, F]`` each."""
+    clouds = prepared_clouds(task, split, normalise=normalise)
+    made = {name: np.empty((len(clouds), width), np.float32) for name, width in encoder.feature_dims.items()}
+    stage = f"features of {split}" + (f" ({candidate.name})" if candidate.name else "")
+    with torch.inference_mode():
+        for start in range(0, len(clouds), ENCODER_BATCH):
+            stop = min(start + ENCODER_BATCH, len(clouds))
+            batch = torch.from_numpy(np.array(clouds[start:stop])).to(task.device)
+            for name, feature in encoder.features(encoder(batch)).items():
+                made[name][start:stop] = feature.float().cpu().numpy()
+            task.progress(stage, stop, len(clouds))
+    for name, values in made.items():
+        bad = np.flatnonzero(~np.isfinite(values).all(1))
+        if len(bad):
+            raise BenchError(
+                f"feature '{name}' of encoder {candidate.name or candidate.key[:12]} is not finite for {len(bad)} of "
+                f"{len(values)} {split} objects (first: row {bad[0]}): the weights are damaged or training diverged; "
+                "pretrain again with a lower recipe.lr"
+            )
+    return made
+
+
+def _clouds_key(task: Task, split: Split, normalise: bool, count: int) -> str:
+    return content_key(
+        {
+            "kind": "clouds",
+            "revision": REVISION,
+            "manifest": task.data_manifest,
+            "split": split,
+            "points": count,
+            "normalise": normalise,
+            "op_backend": task.numerics.op_backend,
+        }
+    )
+
+
+def _features_stem(candidate: Candidate, task: Task, split: Split, normalise: bool) -> Path:
+    points = task.train.points if split == "train" else task.test.points
+    count = min(task.points, points.shape[1])
+    key = content_key(
+        {
+            "kind": "features",
+            "revision": REVISION,
+            "candidate": candidate.key,
+            "clouds": _clouds_key(task, split, normalise, count),
+            "device": task.numerics.device,
+            "torch": task.numerics.torch,
+        }
+    )
+    return task.cache / "features" / f"encoder-{key[:32]}"
+
+
+def _publish(file: Path, array: Array) -> None:
+    temporary = file.with_name(f".{file.stem}-{uuid.uuid4().hex}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as sink:
+            np.save(sink, array, allow_pickle=False)
+            sink.flush()
+            os.fsync(sink.fileno())
+        temporary.replace(file)
+    except OSError as error:
+        raise SetupError(
+            f"cannot write cached features to {file}: {error.strerror or error}; "
+            "free space there, or choose a results folder you can write to"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(file: Path, rows: int, shape: tuple[int, ...] | None) -> Array | None:
+    """Map `file`, or None where it is absent, cut short or of another shape (it is then made again)."""
+    try:
+        stored: npt.NDArray[np.generic] = np.load(file, mmap_mode="r" if rows else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if stored.dtype != np.float32 or len(stored) != rows or (shape is not None and stored.shape[1:] != shape):
+        return None
+    return stored  # type: ignore[return-value]
