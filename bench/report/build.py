@@ -1,0 +1,85 @@
+"""`build_report`: from stored rows to tables on screen and files on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import SetupError
+from bench.report.html import to_html
+from bench.report.model import ReportModel, build_model
+from bench.report.summary import Sentence, summarise_report
+from bench.report.text import to_csv, to_markdown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.store.queries import MetricRow
+    from bench.store.records import RunRecord
+
+
+@dataclass(frozen=True)
+class BuiltReport:
+    """What `build_report` made.
+
+    Attributes:
+        model: What the report says.
+        summary: The same in plain words.
+        html: The page.
+        csv: One line per cell.
+        markdown: The tables for people.
+    """
+
+    model: ReportModel
+    summary: tuple[Sentence, ...]
+    html: Path
+    csv: Path
+    markdown: Path
+
+
+def build_report(
+    rows: Iterable[MetricRow], runs: Sequence[RunRecord], out: Path, *, console: Console | None = None
+) -> BuiltReport:
+    """Write ``index.html``, ``results.csv`` and ``results.md``; the same rows give the same bytes.
+
+    Args:
+        rows: Metric rows of the store (`bench.store.queries`).
+        runs: Records of those runs and of failed ones; predictions may be left out.
+        out: Folder for the files, made if need be.
+        console: Where to print the tables; nothing is printed without one.
+
+    Raises:
+        SetupError: The folder cannot be written; one line says why. Earlier reports stay as they were.
+    """
+    model = build_model(rows, runs)
+    summary = tuple(summarise_report(model))
+    built = BuiltReport(model, summary, out / "index.html", out / "results.csv", out / "results.md")
+    if console is not None:
+        from bench.report.terminal import print_report
+
+        print_report(model, summary, console)
+    for path, text in (
+        (built.html, to_html(model, summary)),
+        (built.csv, to_csv(model)),
+        (built.markdown, to_markdown(model, summary)),
+    ):
+        _write(path, text)
+    return built
+
+
+def _write(path: Path, text: str) -> None:
+    """Write beside and rename, so that a reader never sees half a file."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise SetupError(
+            f"cannot write the report file {path}: {error.strerror or error}; free the disk or choose a writable "
+            "folder with --out"
+        ) from error

@@ -1,0 +1,150 @@
+"""The report as one HTML file: everything inline, nothing fetched, readable on paper and in the dark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from bench.report import tables, words
+from bench.report.model import ReportModel, ReportRow, Section
+from bench.report.plots import Plot, accuracy_plot, curve_plot
+from bench.report.summary import Sentence
+from bench.report.text import EMPTY
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A small drawing of a difference with its interval, in percent of its width; zero is at `zero`."""
+
+    zero: float
+    at: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class RowView:
+    """A row with what only HTML shows."""
+
+    text: dict[str, str]
+    sort: dict[str, str]
+    verdict: str
+    bar: Bar | None
+    names: str
+    scratch: bool
+
+
+@dataclass(frozen=True)
+class SectionView:
+    """A section with its plot."""
+
+    section: Section
+    heading: str
+    how: str
+    options: str
+    columns: dict[str, str]
+    groups: list[tuple[str, list[RowView]]]
+    plot: Plot
+    pairs: list[tuple[str, tuple[str, ...]]]
+    candidates: list[tuple[str, ...]]
+    notes: list[str]
+
+
+def to_html(model: ReportModel, summary: Sequence[Sentence]) -> str:
+    """Render the report as one self-contained page.
+
+    Args:
+        model: What it says.
+        summary: What it says in plain words.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    curves = [
+        (preset, curve_plot(panels := list(group), f"curves{index}"), max(panel.hidden for panel in panels))
+        for index, (preset, group) in enumerate(groupby(model.panels, key=lambda panel: panel.preset))
+    ]
+    page = environment.get_template("index.html").render(
+        model=model,
+        summary=summary,
+        sections=[_view(section) for section in model.sections],
+        curves=curves,
+        empty=EMPTY,
+        words=words,
+        tables=tables,
+    )
+    return page + "\n" if not page.endswith("\n") else page
+
+
+def _view(section: Section) -> SectionView:
+    scale = _scale(section)
+    groups = [
+        (setting, [_row_view(row, section, scale) for row in rows])
+        for setting, rows in groupby(section.rows, key=lambda row: row.cell.setting)
+    ]
+    columns = tables.columns(section)
+    columns.pop("setting")
+    return SectionView(
+        section=section,
+        heading=section.title,
+        how=tables.how_measured(section),
+        options=tables.options(section),
+        columns=columns,
+        groups=groups,
+        plot=accuracy_plot(section, section.anchor),
+        pairs=[(pair.comparison.verdict, tables.pair_texts(pair)) for pair in section.pairs],
+        candidates=tables.candidate_rows(section),
+        notes=tables.notes(section),
+    )
+
+
+def _row_view(row: ReportRow, section: Section, scale: tuple[float, float]) -> RowView:
+    versus, summary = row.versus, row.cell.summary
+    return RowView(
+        text=tables.row_texts(row, section),
+        sort={
+            "score": repr(summary.mean),
+            "span": repr(summary.minimum),
+            "difference": "" if versus is None or versus.difference is None else repr(versus.difference),
+            "p_holm": "" if versus is None or versus.p_holm is None else repr(versus.p_holm),
+            "pretrain_seconds": "" if row.facts.pretrain_seconds is None else repr(row.facts.pretrain_seconds),
+            "size": "" if row.facts.parameters is None else repr(row.facts.parameters),
+            "seen": "" if row.cell.seen is None else repr(len(row.cell.seen)),
+        },
+        verdict="" if versus is None else versus.verdict,
+        bar=_bar(row, scale),
+        names=", ".join(row.cell.seen or ()),
+        scratch=row.cell.is_scratch,
+    )
+
+
+def _scale(section: Section) -> tuple[float, float]:
+    """Range of the differences of a table, zero included, so that its bars share one scale."""
+    ends = [0.0]
+    for row in section.rows:
+        if row.versus is not None:
+            ends += [end for end in (row.versus.difference, row.versus.low, row.versus.high) if end is not None]
+    return min(ends), max(ends)
+
+
+def _bar(row: ReportRow, scale: tuple[float, float]) -> Bar | None:
+    versus, (start, end) = row.versus, scale
+    if versus is None or versus.difference is None or end <= start:
+        return None
+
+    def place(value: float) -> float:
+        return round(4 + 92 * (value - start) / (end - start), 2)
+
+    low = None if versus.low is None else place(versus.low)
+    high = None if versus.high is None else place(versus.high)
+    return Bar(place(0.0), place(versus.difference), low, high)

@@ -1,0 +1,227 @@
+"""What a report says, before it is printed anywhere: sections of rows with their comparisons.
+
+`build_model` is a pure function of the stored rows and run records; terminal, HTML, Markdown and CSV are
+four renderings of its result.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from bench.report.curves import Panel, curve_panels
+from bench.report.runs import Environment, Failure, RunFacts, RunLine, environment, failures, run_lines
+from bench.stats.cells import Cell, comparable, group_cells, opponent
+from bench.stats.comparisons import Comparison, compare, holm_family
+
+if TYPE_CHECKING:
+    from bench.store.queries import MetricRow
+    from bench.store.records import RunRecord
+
+SMOKE = "smoke"
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One line of a table of accuracies.
+
+    Attributes:
+        cell: The cell.
+        facts: Parameters, feature and seconds of its runs.
+        versus: Paired comparison with the scratch cell of the same architecture; None for scratch itself,
+            where there is no such cell, and in smoke tables.
+    """
+
+    cell: Cell
+    facts: RunFacts
+    versus: Comparison | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pretrained methods compared in one setting."""
+
+    setting: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table: a preset, a protocol as it was carried out, a data set, a metric. Nothing else is mixed in.
+
+    Attributes:
+        anchor: Name for links.
+        preset: Preset of all its rows.
+        protocol: Protocol.
+        form: Form of the protocol.
+        dataset: Data set.
+        metric: Metric.
+        options: How the protocol was carried out: (option, value).
+        difference: What sets it apart from a section of the same name; empty when nothing does.
+        rows: Rows by setting, pretrained methods before scratch.
+        pairs: Pretrained methods against each other.
+    """
+
+    anchor: str
+    preset: str
+    protocol: str
+    form: str
+    dataset: str
+    metric: str
+    options: tuple[tuple[str, str], ...]
+    difference: str
+    rows: tuple[ReportRow, ...]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def smoke(self) -> bool:
+        """Whether the preset proves paths only, so that nothing may be compared."""
+        return self.preset == SMOKE
+
+    @property
+    def title(self) -> str:
+        """Heading of the table."""
+        form = "" if self.form == "fair" else f" ({self.form} form)"
+        metric = "" if self.metric == "accuracy" else f", {self.metric.replace('_', ' ')}"
+        apart = f" [{self.difference}]" if self.difference else ""
+        return f"{self.protocol}{form} on {self.dataset}{metric}{apart}"
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Settings in the order of the rows."""
+        return tuple(dict.fromkeys(row.cell.setting for row in self.rows))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Every pretraining seed that occurs."""
+        return tuple(sorted({seed for row in self.rows for seed in row.cell.scores}))
+
+    @property
+    def folds(self) -> int:
+        """Folds averaged within a seed (the smallest count of the rows), 0 without folds."""
+        return min(row.cell.summary.folds for row in self.rows)
+
+    @property
+    def votes(self) -> int:
+        """Votes per object (the largest of the rows)."""
+        return max(row.cell.votes for row in self.rows)
+
+    @property
+    def other_selections(self) -> tuple[str, ...]:
+        """Selection rules other than validation that some row has scores for."""
+        return tuple(sorted({rule for row in self.rows for rule in row.cell.by_selection}))
+
+
+@dataclass(frozen=True)
+class ReportModel:
+    """Everything a report says.
+
+    Attributes:
+        sections: Tables, comparable presets first.
+        failures: Runs without a result, with the reason.
+        runs: One line of provenance per finished run.
+        environment: What the finished runs have in common and where they differ.
+        panels: Training curves.
+    """
+
+    sections: tuple[Section, ...]
+    failures: tuple[Failure, ...]
+    runs: tuple[RunLine, ...]
+    environment: Environment
+    panels: tuple[Panel, ...]
+
+
+def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportModel:
+    """Arrange stored results into what a report says.
+
+    Args:
+        rows: Metric rows, of failed runs too.
+        runs: Records of the runs the rows come from, and of failed ones; predictions are not looked at.
+    """
+    done = {run.key: run for run in runs if run.status == "done"}
+    cells = group_cells(rows, {key: run.spec for key, run in done.items()})
+    grouped: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        key = (cell.preset, cell.protocol, cell.form, cell.dataset, cell.metric, cell.judge)
+        grouped[(str(cell.preset == SMOKE), *key)].append(cell)
+    names = _differences(grouped)
+    ordered = sorted(grouped.items(), key=lambda item: item[0][0] == "True")
+    sections = [_section(index, group, names[key], done) for index, (key, group) in enumerate(ordered, start=1)]
+    older = {run for cell in cells if cell.older_code for run in cell.runs.values()}
+    return ReportModel(
+        sections=tuple(sections),
+        failures=failures(runs),
+        runs=run_lines(done.values(), older),
+        environment=environment(done.values()),
+        panels=curve_panels(done.values()),
+    )
+
+
+def _section(index: int, cells: Sequence[Cell], difference: str, runs: Mapping[str, RunRecord]) -> Section:
+    first = cells[0]
+    smoke = first.preset == SMOKE
+    versus = {} if smoke else _against_scratch(cells)
+    return Section(
+        anchor=f"table-{index}",
+        preset=first.preset,
+        protocol=first.protocol,
+        form=first.form,
+        dataset=first.dataset,
+        metric=first.metric,
+        options=_options(first),
+        difference=difference,
+        rows=tuple(
+            ReportRow(cell, RunFacts.of([runs[key] for key in cell.runs.values() if key in runs]), versus.get(id(cell)))
+            for cell in cells
+        ),
+        pairs=() if smoke else _pairs(cells),
+    )
+
+
+def _options(cell: Cell) -> tuple[tuple[str, str], ...]:
+    prefix = "protocol.options."
+    return tuple((k.removeprefix(prefix), v) for k, v in sorted(cell.spec.items()) if k.startswith(prefix))
+
+
+def _against_scratch(cells: Sequence[Cell]) -> dict[int, Comparison]:
+    """Compare every pretrained cell with its scratch; the table's comparisons are one family for Holm."""
+    found = [(cell, opponent(cell, cells)) for cell in cells if not cell.is_scratch]
+    paired = [(cell, other) for cell, other in found if other is not None]
+    family = holm_family([compare((c.label, o.label), c.scores, o.scores) for c, o in paired])
+    return {id(cell): comparison for (cell, _), comparison in zip(paired, family, strict=True)}
+
+
+def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
+    """Compare pretrained cells with each other, the higher mean first; a second family for Holm."""
+    pretrained = [cell for cell in cells if not cell.is_scratch]
+    found = [(a, b) for a, b in combinations(pretrained, 2) if comparable(a, b)]
+    ranked = [(a, b) if a.summary.mean >= b.summary.mean else (b, a) for a, b in found]
+    names = [_distinct_names(a, b) for a, b in ranked]
+    family = holm_family([compare(n, a.scores, b.scores) for n, (a, b) in zip(names, ranked, strict=True)])
+    return tuple(Pair(a.setting, c) for (a, _), c in zip(ranked, family, strict=True))
+
+
+def _distinct_names(a: Cell, b: Cell) -> tuple[str, str]:
+    """Labels, with the pretraining data added where they would be the same."""
+    if a.label != b.label:
+        return a.label, b.label
+    return f"{a.label} on {a.pretrain_data}", f"{b.label} on {b.pretrain_data}"
+
+
+def _differences(grouped: Mapping[tuple[str, ...], Sequence[Cell]]) -> dict[tuple[str, ...], str]:
+    """Say how sections of the same name differ: another protocol option or revision, other data, another split."""
+    same: dict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
+    for key in grouped:
+        same[key[:-1]].append(key)
+    names = {}
+    for keys in same.values():
+        specs = {key: grouped[key][0].spec for key in keys}
+        fields = sorted({f for spec in specs.values() for f in spec if f.startswith(("protocol.", "data.", "split"))})
+        differing = [f for f in fields if len({spec.get(f) for spec in specs.values()}) > 1]
+        for key in keys:
+            shown = [f"{f.removeprefix('protocol.options.')}={specs[key].get(f, 'none')[:12]}" for f in differing]
+            names[key] = ", ".join(shown)
+    return names

@@ -1,0 +1,232 @@
+"""What a report says about runs rather than numbers: cost, provenance, failures.
+
+Fields read from a run record, all optional:
+
+- ``cost``: ``parameters``, ``pretrain_seconds``, ``evaluate_seconds``, ``peak_memory_bytes``.
+- ``provenance``: ``feature`` (the transfer feature in words), ``commit``, ``dirty``, ``versions`` (by name),
+  ``host``, ``device``, ``seeds`` (by stream), ``finished_at``, ``log``.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+if TYPE_CHECKING:
+    from bench.store.records import RunRecord
+
+NOT_RECORDED = "not recorded"
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the runs of a cell have in common besides their scores.
+
+    Attributes:
+        parameters: Parameters of the encoder, None if not recorded.
+        feature: The transfer feature in words.
+        pretrain_seconds: Mean seconds of pretraining per seed.
+        evaluate_seconds: Mean seconds of the evaluation per seed.
+    """
+
+    parameters: int | None
+    feature: str
+    pretrain_seconds: float | None
+    evaluate_seconds: float | None
+
+    @classmethod
+    def of(cls, runs: Sequence[RunRecord]) -> RunFacts:
+        """Collect the facts of a cell's runs."""
+        parameters = [run.cost["parameters"] for run in runs if "parameters" in run.cost]
+        features = [text for run in runs if (text := _text(run.provenance.get("feature")))]
+        return cls(
+            parameters=int(parameters[0]) if parameters else None,
+            feature=features[0] if features else "",
+            pretrain_seconds=_mean(runs, "pretrain_seconds"),
+            evaluate_seconds=_mean(runs, "evaluate_seconds"),
+        )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run without a result.
+
+    Attributes:
+        label: What it was, in words.
+        seed: Its seed.
+        status: ``failed`` or ``skipped``.
+        reason: The exception or the reason for skipping.
+        log: Where to read on; empty if not recorded.
+        key: Run key.
+        attempts: How often it was tried.
+    """
+
+    label: str
+    seed: str
+    status: str
+    reason: str
+    log: str
+    key: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """Provenance of one finished run, as text."""
+
+    label: str
+    seed: str
+    key: str
+    fingerprint: str
+    commit: str
+    dirty: bool
+    older_code: bool
+    host: str
+    device: str
+    seconds: float | None
+    finished: str
+    seeds: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the finished runs were made with; more than one entry means that they differ.
+
+    Attributes:
+        runs: Number of finished runs.
+        commits: Commits, with ``+ uncommitted changes`` where the tree was dirty.
+        hosts: Hosts.
+        devices: Devices.
+        versions: Versions by package.
+        seconds: Seconds of all evaluations and of every pretraining once; None if not recorded.
+    """
+
+    runs: int
+    commits: tuple[str, ...]
+    hosts: tuple[str, ...]
+    devices: tuple[str, ...]
+    versions: tuple[tuple[str, str], ...]
+    seconds: float | None
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a run was made from code that no commit holds."""
+        return any("uncommitted" in commit for commit in self.commits)
+
+
+def run_name(label: dict[str, str]) -> str:
+    """Name a run in words, without its seed."""
+    method = label.get("method", "?")
+    if method == "scratch" and label.get("architecture"):
+        method = f"scratch ({label['architecture']})"
+    judged = f"{label.get('protocol', '?')} {label.get('setting', '')}".strip()
+    name = f"{method}, {judged} on {label.get('dataset', '?')}"
+    pretrain = label.get("pretrain_data", "none")
+    return f"{name}, {label.get('preset', '?')}" + ("" if pretrain in ("", "none") else f", from {pretrain}")
+
+
+def seed_of(run: RunRecord) -> str:
+    """Pretraining seed of a run as text."""
+    return _text(run.spec.get("seed"))
+
+
+def failures(runs: Iterable[RunRecord]) -> tuple[Failure, ...]:
+    """List runs without a result; attempts that a later run made good are left out, repeats are counted."""
+    runs = list(runs)
+    finished = {run.key for run in runs if run.status == "done"}
+    last: dict[str, Failure] = {}
+    for run in sorted(
+        (r for r in runs if r.status != "done" and r.key not in finished),
+        key=lambda r: _text(r.provenance.get("finished_at")),
+    ):
+        last[run.key] = Failure(
+            label=run_name(run.label),
+            seed=seed_of(run),
+            status=run.status,
+            reason=(run.error or "no reason recorded").strip(),
+            log=_text(run.provenance.get("log")),
+            key=run.key,
+            attempts=last[run.key].attempts + 1 if run.key in last else 1,
+        )
+    return tuple(sorted(last.values(), key=lambda f: (f.label, f.seed, f.key)))
+
+
+def run_lines(runs: Iterable[RunRecord], older: Collection[str]) -> tuple[RunLine, ...]:
+    """One line of provenance per finished run; `older` holds the keys of runs made by older code."""
+    lines = [
+        RunLine(
+            label=run_name(run.label),
+            seed=seed_of(run),
+            key=run.key,
+            fingerprint=run.fingerprint,
+            commit=_text(run.provenance.get("commit")) or NOT_RECORDED,
+            dirty=run.provenance.get("dirty") is True,
+            older_code=run.key in older,
+            host=_text(run.provenance.get("host")),
+            device=_text(run.provenance.get("device")),
+            seconds=run.cost.get("evaluate_seconds"),
+            finished=_text(run.provenance.get("finished_at")),
+            seeds=_text(run.provenance.get("seeds")),
+        )
+        for run in runs
+    ]
+    return tuple(sorted(lines, key=lambda line: (line.label, line.seed.zfill(12), line.key)))
+
+
+def environment(runs: Iterable[RunRecord]) -> Environment:
+    """Collect what the finished runs were made with."""
+    runs = list(runs)
+    versions: dict[str, set[str]] = {}
+    for run in runs:
+        recorded = run.provenance.get("versions")
+        for name, version in (recorded if isinstance(recorded, dict) else {}).items():
+            versions.setdefault(name, set()).add(_text(version))
+    return Environment(
+        runs=len(runs),
+        commits=_distinct(_commit(run) for run in runs),
+        hosts=_distinct(_text(run.provenance.get("host")) for run in runs),
+        devices=_distinct(_text(run.provenance.get("device")) for run in runs),
+        versions=tuple((name, " / ".join(sorted(found))) for name, found in sorted(versions.items())),
+        seconds=_total_seconds(runs),
+    )
+
+
+def encoder_id(run: RunRecord) -> str:
+    """Text that is equal for runs that share one pretraining."""
+    return json.dumps(run.spec.get("encoder"), sort_keys=True)
+
+
+def _total_seconds(runs: Sequence[RunRecord]) -> float | None:
+    once = {encoder_id(run): run.cost["pretrain_seconds"] for run in runs if "pretrain_seconds" in run.cost}
+    evaluations = [run.cost["evaluate_seconds"] for run in runs if "evaluate_seconds" in run.cost]
+    return sum(once.values()) + sum(evaluations) if once or evaluations else None
+
+
+def _commit(run: RunRecord) -> str:
+    commit = _text(run.provenance.get("commit"))[:12] or NOT_RECORDED
+    return f"{commit} + uncommitted changes" if run.provenance.get("dirty") is True else commit
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({value for value in values if value}))
+
+
+def _mean(runs: Iterable[RunRecord], name: str) -> float | None:
+    known = [run.cost[name] for run in runs if name in run.cost]
+    return statistics.fmean(known) if known else None
+
+
+def _text(value: JsonValue) -> str:
+    """A recorded value as text: nothing for null, ``name value`` pairs for a mapping."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in sorted(value.items()))
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return str(value)

@@ -1,0 +1,106 @@
+"""The report in plain words: what was compared, and whether a difference is shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.report.model import ReportModel, ReportRow, Section
+from bench.report.words import difference, seen, signed
+from bench.stats.comparisons import Verdict
+
+Kind = Literal["above", "below", "none", "mixed", "no-comparison", "warning"]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One line of the summary.
+
+    Attributes:
+        kind: What it says; ``warning`` lines qualify the others.
+        text: The sentence.
+        anchor: Section it is about; empty for the whole report.
+    """
+
+    kind: Kind
+    text: str
+    anchor: str = ""
+
+
+def summarise_report(model: ReportModel) -> list[Sentence]:
+    """Say what the report shows: one sentence per pretrained method and table, then the warnings."""
+    sentences = []
+    for section in model.sections:
+        if section.smoke or section.metric != "accuracy":
+            continue
+        groups: dict[tuple[str, str], list[ReportRow]] = {}
+        for row in section.rows:
+            if not row.cell.is_scratch:
+                groups.setdefault((row.cell.label, row.cell.pretrain_data), []).append(row)
+        sentences += [_sentence(section, rows) for rows in groups.values()]
+    return sentences + _warnings(model)
+
+
+def _sentence(section: Section, rows: Sequence[ReportRow]) -> Sentence:
+    first = rows[0].cell
+    subject = f"{first.label} (pretrained on {first.pretrain_data}) in {section.title}, {section.preset}"
+    compared = [row.versus for row in rows if row.versus is not None]
+    if not compared:
+        return Sentence("no-comparison", f"{subject}: no scratch run to compare with.", section.anchor)
+    verdicts = Counter(c.verdict for c in compared)
+    tail = _seen_words(rows)
+    if not verdicts.keys() & {"above", "below", "none"}:
+        reason = "one seed, so no comparison" if verdicts["one-seed"] else "no pretraining seed in common with scratch"
+        return Sentence("no-comparison", f"{subject}: {reason}{tail}.", section.anchor)
+    if len(compared) == 1:
+        only = compared[0]
+        words = {"above": "above scratch", "below": "below scratch"}.get(only.verdict, "no difference shown")
+        weak = "" if only.verdict == "none" or only.survives_holm else ", not after Holm's correction"
+        text = f"{subject}: {words}, {difference(only)} points over {only.n} seeds{weak}{tail}."
+        return Sentence(_kind(verdicts), text, section.anchor)
+    parts = []
+    for verdict, words in (("above", "above scratch"), ("below", "below scratch"), ("none", "no difference shown")):
+        own = [c.difference for c in compared if c.verdict == verdict and c.difference is not None]
+        if own:
+            spread = f" ({signed(min(own))} to {signed(max(own))} points)" if len(own) > 1 else f" ({signed(own[0])})"
+            parts.append(f"{words} in {len(own)} of {len(rows)} settings{spread}")
+    lost = sum(c.verdict in ("above", "below") and not c.survives_holm for c in compared)
+    holm = f"; {lost} of them not after Holm's correction" if lost else ""
+    return Sentence(_kind(verdicts), f"{subject}: {'; '.join(parts)}{holm}{tail}.", section.anchor)
+
+
+def _kind(verdicts: Counter[Verdict]) -> Kind:
+    shown = verdicts.keys() & {"above", "below", "none"}
+    if len(shown) > 1:
+        return "mixed"
+    return "above" if "above" in shown else "below" if "below" in shown else "none"
+
+
+def _seen_words(rows: Sequence[ReportRow]) -> str:
+    """Mention class names pretraining saw: a claim cannot rest on such rows."""
+    cells = [row.cell for row in rows if row.cell.seen is None or row.cell.seen]
+    if not cells:
+        return ""
+    worst = max(cells, key=lambda cell: len(cell.seen or ()))
+    return f"; pretraining saw {seen(worst)} evaluated class names" if worst.seen else "; unknown whether it saw names"
+
+
+def _warnings(model: ReportModel) -> list[Sentence]:
+    found = []
+    rows = [row for section in model.sections if not section.smoke for row in section.rows]
+    if any(row.cell.seen for row in rows):
+        text = "Rows whose pretraining saw evaluated class names cannot carry a claim that pretraining helps."
+        found.append(Sentence("warning", text))
+    if any(row.cell.older_code for section in model.sections for row in section.rows):
+        found.append(Sentence("warning", "Rows marked “older” were made by code that has changed since."))
+    if any(section.smoke for section in model.sections):
+        text = "Smoke runs prove that every path works; their numbers mean nothing and are not compared."
+        found.append(Sentence("warning", text))
+    if model.failures:
+        n = len(model.failures)
+        found.append(Sentence("warning", f"{n} run{'s' * (n > 1)} without a result: see the list.", "failures"))
+    if model.environment.dirty:
+        found.append(Sentence("warning", "Some runs were made from uncommitted changes: no commit reproduces them."))
+    return found

@@ -1,0 +1,175 @@
+"""The report as Markdown (for people and pull requests) and as CSV (for programs)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from bench.report import tables
+from bench.report.model import ReportModel, ReportRow, Section
+from bench.report.summary import Sentence
+from bench.stats.intervals import seed_means
+
+EMPTY = "No finished runs yet. Start with: bench run --method recon --protocol fewshot"
+
+CSV_COLUMNS = (
+    "preset",
+    "protocol",
+    "form",
+    "protocol_options",
+    "dataset",
+    "setting",
+    "metric",
+    "selection",
+    "method",
+    "architecture",
+    "difference_of_spec",
+    "pretrain_data",
+    "n_seeds",
+    "seeds",
+    "folds",
+    "n_objects",
+    "votes",
+    "mean",
+    "low",
+    "high",
+    "half_width",
+    "min",
+    "max",
+    "seed_deviation",
+    "fold_deviation_of_one_encoder",
+    "scratch",
+    "paired_seeds",
+    "dropped_seeds",
+    "paired_difference",
+    "paired_low",
+    "paired_high",
+    "p",
+    "p_holm",
+    "verdict",
+    "seen_class_names",
+    "evaluated_class_names",
+    "seen_names",
+    "parameters",
+    "feature",
+    "pretrain_seconds",
+    "evaluate_seconds",
+    "older_code",
+    "values_by_seed",
+    "run_keys",
+)
+
+
+def to_csv(model: ReportModel) -> str:
+    """One line per cell, fractions at full precision; empty where there is nothing to say."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for section in model.sections:
+        writer.writerows(_record(section, row) for row in section.rows)
+    return buffer.getvalue()
+
+
+def _record(section: Section, row: ReportRow) -> dict[str, object]:
+    cell, facts, versus = row.cell, row.facts, row.versus
+    summary = cell.summary
+    interval = not section.smoke
+    record: dict[str, object] = {
+        "preset": cell.preset,
+        "protocol": cell.protocol,
+        "form": cell.form,
+        "protocol_options": tables.options(section),
+        "dataset": cell.dataset,
+        "setting": cell.setting,
+        "metric": cell.metric,
+        "selection": "val",
+        "method": cell.method,
+        "architecture": cell.architecture,
+        "difference_of_spec": cell.difference,
+        "pretrain_data": cell.pretrain_data,
+        "n_seeds": summary.n,
+        "seeds": " ".join(map(str, cell.scores)),
+        "folds": summary.folds,
+        "n_objects": cell.n_objects,
+        "votes": cell.votes,
+        "mean": summary.mean,
+        "low": summary.low if interval else None,
+        "high": summary.high if interval else None,
+        "half_width": summary.half_width if interval else None,
+        "min": summary.minimum,
+        "max": summary.maximum,
+        "seed_deviation": summary.deviation,
+        "fold_deviation_of_one_encoder": summary.fold_deviation,
+        "seen_class_names": None if cell.seen is None else len(cell.seen),
+        "evaluated_class_names": cell.seen_total,
+        "seen_names": None if cell.seen is None else "; ".join(cell.seen),
+        "parameters": facts.parameters,
+        "feature": facts.feature,
+        "pretrain_seconds": facts.pretrain_seconds,
+        "evaluate_seconds": facts.evaluate_seconds,
+        "older_code": cell.older_code,
+        "values_by_seed": " ".join(f"{seed}:{value!r}" for seed, value in seed_means(cell.scores).items()),
+        "run_keys": " ".join(cell.runs.values()),
+    }
+    if versus is not None:
+        record |= {
+            "scratch": versus.second,
+            "paired_seeds": versus.n,
+            "dropped_seeds": " ".join(map(str, versus.dropped)),
+            "paired_difference": versus.difference,
+            "paired_low": versus.low,
+            "paired_high": versus.high,
+            "p": versus.p,
+            "p_holm": versus.p_holm,
+            "verdict": versus.words,
+        }
+    return record
+
+
+def to_markdown(model: ReportModel, summary: Sequence[Sentence]) -> str:
+    """The whole report without plots and provenance of single runs."""
+    parts = ["# Results", ""]
+    if not model.sections:
+        parts += [EMPTY, ""]
+    parts += [f"- {_escape(sentence.text)}" for sentence in summary] + [""] * bool(summary)
+    for section in model.sections:
+        parts += _section(section)
+    if model.failures:
+        head = ("run", "seed", "status", "reason", "log")
+        body = [(f.label, f.seed, f.status, f.reason.splitlines()[0], f.log) for f in model.failures]
+        parts += ["## Runs without a result", "", *table(head, body), ""]
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _section(section: Section) -> list[str]:
+    parts = [f"## {_escape(tables.heading(section))}", ""]
+    if section.smoke:
+        parts += [f"**{tables.SMOKE_LINE}**", ""]
+    parts += [_escape(f"{tables.how_measured(section)}."), ""]
+    if section.options:
+        parts += [_escape(f"Protocol: {tables.options(section)}."), ""]
+    columns = tables.columns(section)
+    texts = [tables.row_texts(row, section) for row in section.rows]
+    parts += [*table(list(columns.values()), [[text[name] for name in columns] for text in texts]), ""]
+    parts += [f"- {_escape(note)}" for note in tables.notes(section)]
+    if section.pairs:
+        body = [tables.pair_texts(pair) for pair in section.pairs]
+        parts += ["", "Pretrained methods against each other:", "", *table(tables.PAIR_HEADINGS, body)]
+    candidates = tables.candidate_rows(section)
+    if candidates:
+        parts += ["", tables.CANDIDATES_LINE, "", *table(tables.CANDIDATE_HEADINGS, candidates)]
+    return [*parts, ""]
+
+
+def table(heads: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table; bars and line breaks in the cells are escaped."""
+    lines = ["| " + " | ".join(map(_escape, heads)) + " |", "|" + "---|" * len(heads)]
+    return lines + ["| " + " | ".join(map(_escape, row)) + " |" for row in body]
+
+
+def _escape(text: str) -> str:
+    """Keep a user's text from becoming markup or breaking a table."""
+    for sign in "\\`*<|":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.replace("](", "]\\(").split())

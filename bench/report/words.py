@@ -1,0 +1,114 @@
+"""Numbers and verdicts as text, the same in every rendering. Accuracies are shown in percent."""
+
+from __future__ import annotations
+
+from bench.report.model import ReportRow
+from bench.stats.cells import Cell
+from bench.stats.comparisons import Comparison
+from bench.stats.intervals import Summary
+
+FOLDS_LABEL = "folds of one encoder"
+SYMBOLS = {"above": "▲", "below": "▼", "none": "○", "one-seed": "–", "unpaired": "–"}
+
+
+def percent(value: float) -> str:
+    """A fraction in percent with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def signed(value: float) -> str:
+    """A difference of fractions in points, with its sign."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def score(summary: Summary) -> str:
+    """Mean with what is known about its spread: ``81.3 ± 1.2``, or the folds' deviation, labelled."""
+    if summary.half_width is not None:
+        return f"{percent(summary.mean)} ± {percent(summary.half_width)}"
+    if summary.fold_deviation is not None:
+        return f"{percent(summary.mean)} ({FOLDS_LABEL}: s.d. {percent(summary.fold_deviation)})"
+    return f"{percent(summary.mean)} (one seed)"
+
+
+def span(summary: Summary) -> str:
+    """Smallest and largest seed value."""
+    return f"{percent(summary.minimum)}–{percent(summary.maximum)}" if summary.n > 1 else "–"
+
+
+def difference(comparison: Comparison | None) -> str:
+    """Paired difference with its interval, in points."""
+    if comparison is None or comparison.difference is None:
+        return "–"
+    if comparison.low is None or comparison.high is None:
+        return signed(comparison.difference)
+    return f"{signed(comparison.difference)} [{signed(comparison.low)}, {signed(comparison.high)}]"
+
+
+def verdict(row: ReportRow) -> str:
+    """Verdict of a row against scratch, with its symbol."""
+    if row.cell.is_scratch:
+        return ""
+    if row.versus is None:
+        return "no scratch run to compare with"
+    return f"{SYMBOLS[row.versus.verdict]} {short_verdict(row.versus)}"
+
+
+def short_verdict(comparison: Comparison) -> str:
+    """Verdict without the names of the two."""
+    words = {
+        "above": "above scratch",
+        "below": "below scratch",
+        "none": "no difference shown",
+        "one-seed": "one seed: no comparison",
+        "unpaired": "no seed in common",
+    }[comparison.verdict]
+    weak = comparison.verdict in ("above", "below") and not comparison.survives_holm
+    return f"{words} (not after Holm)" if weak else words
+
+
+def p_value(p: float | None) -> str:
+    """A p value to print."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def seen(cell: Cell) -> str:
+    """Entry of the column "saw evaluated class names"."""
+    if cell.seen is None:
+        return "unknown"
+    total = cell.seen_total if cell.seen_total is not None else len(cell.seen)
+    return f"{len(cell.seen)} of {total}" if cell.seen else "none"
+
+
+def seconds(value: float | None) -> str:
+    """A duration for people."""
+    if value is None:
+        return "–"
+    if value < 60:
+        return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count(value: int | None) -> str:
+    """A number of parameters for people."""
+    if value is None:
+        return "–"
+    for size, unit in ((1_000_000, "M"), (1_000, "k")):
+        if value >= size:
+            return f"{value / size:.1f} {unit}" if value < 100 * size else f"{value / size:.0f} {unit}"
+    return str(value)
+
+
+def numbers(values: tuple[int, ...]) -> str:
+    """A list of seeds, runs of three and more as a range: ``0–4, 7``."""
+    parts: list[list[int]] = []
+    for value in values:
+        if parts and value == parts[-1][-1] + 1:
+            parts[-1].append(value)
+        else:
+            parts.append([value])
+    texts = [f"{p[0]}–{p[-1]}" if len(p) > 2 else ", ".join(map(str, p)) for p in parts]
+    return ", ".join(texts)

@@ -1,0 +1,1 @@
+"""Statistics over stored results: intervals, paired comparisons, cells and the accuracy gate. No torch."""

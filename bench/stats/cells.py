@@ -1,0 +1,330 @@
+"""Cells: stored metric rows grouped so that what is left inside a group differs in the seed only.
+
+Two runs whose labels agree may still differ (an option changed with ``--set``). Their specs tell: each
+distinct spec, seeds aside, becomes a cell of its own and its name says what is different.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from bench.stats.intervals import Summary, summarise
+
+if TYPE_CHECKING:
+    from bench.store.queries import MetricRow
+
+SCRATCH = "scratch"
+SEED_FIELDS = frozenset({"seed", "encoder.seed"})
+JUDGE_PREFIXES = ("protocol.", "data.", "split_seed")
+"""Fields of a spec that say how an encoder is judged; encoders judged differently are never compared."""
+BACKBONE_PREFIX = "encoder.backbone."
+
+FoldScores = dict[int | None, float]
+SeedScores = dict[int, FoldScores]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the candidates validation chose from, e.g. an initialisation of `scratch`.
+
+    Attributes:
+        variant: Its name.
+        validation: Summary of its validation scores, None if they were not stored.
+        test: Summary of its test scores, None if they were not stored.
+        chosen: Seeds in which validation chose it.
+    """
+
+    variant: str
+    validation: Summary | None
+    test: Summary | None
+    chosen: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All runs of one method under one protocol, data set and setting; they differ in the seed only.
+
+    Attributes:
+        preset: Preset of the runs.
+        protocol: Protocol name.
+        form: ``fair`` or ``published``.
+        dataset: What is evaluated.
+        setting: Setting of the protocol, e.g. ``5w10s``.
+        metric: Name of the metric.
+        method: Method name.
+        architecture: Architecture the encoder has (for `scratch`: that of the method it is compared with).
+        pretrain_data: What the encoder was pretrained on.
+        difference: What sets this cell apart from others with the same labels; empty when nothing does.
+        scores: Test scores by seed and fold, of the candidate validation chose.
+        by_selection: Summaries of the same runs under the other selection rules (``last``, ``test``).
+        candidates: Candidates, when there was more than one.
+        seen: Evaluated class names pretraining saw; None if unknown.
+        seen_total: Evaluated class names.
+        older_code: Whether a run was made by code that has changed since.
+        n_objects: Test objects scored per seed.
+        votes: Votes per object.
+        runs: Run keys by seed.
+        spec: The runs' spec, flattened, without its seeds; empty if it is not known.
+    """
+
+    preset: str
+    protocol: str
+    form: str
+    dataset: str
+    setting: str
+    metric: str
+    method: str
+    architecture: str
+    pretrain_data: str
+    difference: str
+    scores: SeedScores
+    by_selection: Mapping[str, Summary]
+    candidates: tuple[Candidate, ...]
+    seen: tuple[str, ...] | None
+    seen_total: int | None
+    older_code: bool
+    n_objects: int
+    votes: int
+    runs: Mapping[int, str]
+    spec: Mapping[str, str] = field(repr=False)
+
+    @property
+    def is_scratch(self) -> bool:
+        """Whether the encoder was not pretrained."""
+        return self.method == SCRATCH
+
+    @property
+    def label(self) -> str:
+        """Name of the cell in a table."""
+        name = f"{SCRATCH} ({self.architecture})" if self.is_scratch and self.architecture else self.method
+        return f"{name} [{self.difference}]" if self.difference else name
+
+    @property
+    def identity(self) -> str:
+        """Stable one-line name of the cell, for files."""
+        judged = f"{self.protocol}:{self.form}" if self.form != "fair" else self.protocol
+        return " | ".join((self.label, judged, self.dataset, self.setting, self.metric, self.preset))
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Mean, interval and range of the test scores."""
+        return summarise(self.scores)
+
+    @cached_property
+    def judge(self) -> str:
+        """Digest of how the encoder was judged (protocol, its options and revision, data content, split)."""
+        return _digest({k: v for k, v in self.spec.items() if k.startswith(JUDGE_PREFIXES)})
+
+    @cached_property
+    def backbone(self) -> str:
+        """Digest of the size of the backbone."""
+        return _digest({k: v for k, v in self.spec.items() if k.startswith(BACKBONE_PREFIX)})
+
+
+def flatten(spec: Mapping[str, JsonValue]) -> dict[str, str]:
+    """Flatten a spec to dotted field names and JSON text, leaving the seeds out."""
+    flat: dict[str, str] = {}
+
+    def walk(prefix: str, value: JsonValue) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else key, inner)
+        elif prefix not in SEED_FIELDS:
+            flat[prefix] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+    walk("", dict(spec))
+    return flat
+
+
+def _digest(content: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest() if content else ""
+
+
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that reads numbers as numbers: ``5w10s`` before ``10w10s``."""
+    parts = re.findall(r"\d+|\D+", text)
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
+
+
+def group_cells(rows: Iterable[MetricRow], specs: Mapping[str, Mapping[str, JsonValue]] | None = None) -> list[Cell]:
+    """Group metric rows of finished runs into cells.
+
+    Args:
+        rows: Rows of any split and selection; the cells' scores are those of the test split, selected on
+            validation, of the candidate validation chose.
+        specs: Specs by run key. Without a spec, runs are told apart by their labels only.
+
+    Returns:
+        Cells in the order of tables: preset, data set, protocol, setting, pretrained methods before `scratch`.
+    """
+    flat = {key: flatten(spec) for key, spec in (specs or {}).items()}
+    groups: dict[tuple[str, ...], dict[str, list[MetricRow]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row.status == "done" and math.isfinite(row.value):
+            groups[_labels(row)][_digest(flat.get(row.run_key, {}))].append(row)
+    cells = []
+    for by_spec in groups.values():
+        spec_of = {digest: flat.get(members[0].run_key, {}) for digest, members in by_spec.items()}
+        names = _differences(spec_of)
+        for digest, members in by_spec.items():
+            cell = _cell(_newest(members), names[digest], spec_of[digest])
+            if cell is not None:
+                cells.append(cell)
+    return sorted(cells, key=_order)
+
+
+def _labels(row: MetricRow) -> tuple[str, ...]:
+    return (
+        row.preset,
+        row.protocol,
+        row.form,
+        row.dataset,
+        row.setting,
+        row.name,
+        row.method,
+        row.architecture,
+        row.pretrain_data,
+    )
+
+
+def _order(cell: Cell) -> tuple[object, ...]:
+    return (
+        cell.preset,
+        natural(cell.dataset),
+        cell.protocol,
+        cell.form,
+        cell.metric != "accuracy",
+        cell.metric,
+        natural(cell.setting),
+        cell.is_scratch,
+        cell.label,
+        cell.pretrain_data,
+        cell.judge,
+    )
+
+
+def _differences(specs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Name what sets each encoder's spec apart from the others; how it is judged is named elsewhere."""
+    fields = sorted({name for spec in specs.values() for name in spec if not name.startswith(JUDGE_PREFIXES)})
+    differing = [name for name in fields if len({spec.get(name) for spec in specs.values()}) > 1]
+    return {digest: _named({n: spec[n] for n in differing if n in spec}) for digest, spec in specs.items()}
+
+
+def _named(values: Mapping[str, str], limit: int = 3) -> str:
+    shown = [f"{name.removeprefix('encoder.')}={_short(value)}" for name, value in list(values.items())[:limit]]
+    more = len(values) - limit
+    return ", ".join(shown) + (f", and {more} more" if more > 0 else "")
+
+
+def _short(value: str) -> str:
+    return value[:8] if re.fullmatch(r"[0-9a-f]{32,}", value) else value
+
+
+def _newest(rows: Sequence[MetricRow]) -> list[MetricRow]:
+    """Where a seed was run more than once (by older and newer code), keep the current code's, else the newest."""
+    best: dict[int, tuple[bool, str, str]] = {}
+    for row in rows:
+        rank = _rank(row)
+        best[row.seed] = max(best.get(row.seed, rank), rank)
+    return [row for row in rows if _rank(row) == best[row.seed]]
+
+
+def _rank(row: MetricRow) -> tuple[bool, str, str]:
+    return (not row.older_code, str(row.created_at), row.fingerprint)
+
+
+def _cell(rows: Sequence[MetricRow], difference: str, spec: Mapping[str, str]) -> Cell | None:
+    test = [row for row in rows if row.split == "test"]
+    chosen = [row for row in test if row.headline and row.selection == "val"]
+    if not chosen:
+        return None
+    first = chosen[0]
+    others = {row.selection for row in test if row.headline} - {"val"}
+    whole = {row.seed: row.n_objects for row in chosen if row.fold is None}
+    return Cell(
+        preset=first.preset,
+        protocol=first.protocol,
+        form=first.form,
+        dataset=first.dataset,
+        setting=first.setting,
+        metric=first.name,
+        method=first.method,
+        architecture=first.architecture,
+        pretrain_data=first.pretrain_data,
+        difference=difference,
+        scores=_scores(chosen),
+        by_selection={
+            rule: summarise(_scores([row for row in test if row.headline and row.selection == rule]))
+            for rule in sorted(others)
+        },
+        candidates=_candidates(rows),
+        seen=first.seen,
+        seen_total=first.seen_total,
+        older_code=any(row.older_code for row in chosen),
+        n_objects=min(whole.values()) if whole else sum(r.n_objects for r in chosen if r.seed == first.seed),
+        votes=first.votes,
+        runs={row.seed: row.run_key for row in sorted(chosen, key=lambda row: row.seed)},
+        spec=spec,
+    )
+
+
+def _scores(rows: Iterable[MetricRow]) -> SeedScores:
+    scores: SeedScores = defaultdict(dict)
+    for row in rows:
+        scores[row.seed][row.fold] = row.value
+    return {seed: scores[seed] for seed in sorted(scores)}
+
+
+def _candidates(rows: Sequence[MetricRow]) -> tuple[Candidate, ...]:
+    """Summaries of every variant, when there is more than one."""
+    variants = sorted({row.variant for row in rows if row.split == "test"})
+    if len(variants) < 2:
+        return ()
+    found = []
+    for variant in variants:
+        own = [row for row in rows if row.variant == variant and row.selection == "val"]
+        test = _scores(row for row in own if row.split == "test")
+        validation = _scores(row for row in own if row.split == "val")
+        chosen = {row.seed for row in own if row.split == "test" and row.headline}
+        found.append(
+            Candidate(
+                variant=variant,
+                validation=summarise(validation) if validation else None,
+                test=summarise(test) if test else None,
+                chosen=len(chosen),
+            )
+        )
+    return tuple(found)
+
+
+def opponent(cell: Cell, cells: Iterable[Cell]) -> Cell | None:
+    """Find the `scratch` cell a pretrained cell is compared with: same judge, same architecture and backbone.
+
+    Where several qualify (e.g. run at two precisions) the one whose spec agrees in most fields is taken.
+    """
+    fitting = [
+        other
+        for other in cells
+        if other.is_scratch and other.architecture == cell.architecture and comparable(cell, other)
+    ]
+    return max(fitting, key=lambda other: (_agreement(cell, other), other.label), default=None)
+
+
+def comparable(first: Cell, second: Cell) -> bool:
+    """Whether two cells were judged alike and differ in what was done to the encoder only."""
+    same = ("preset", "protocol", "form", "dataset", "setting", "metric", "judge", "backbone")
+    return all(getattr(first, name) == getattr(second, name) for name in same)
+
+
+def _agreement(first: Cell, second: Cell) -> int:
+    return len(first.spec.items() & second.spec.items())
