@@ -1,0 +1,60 @@
+"""A lock file with shared and exclusive holders, released by the system when its process dies."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.errors import SetupError
+
+
+@contextmanager
+def file_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[None]:
+    """Hold a lock on `path` (created when absent) inside the block.
+
+    Args:
+        path: Lock file; stays behind, empty.
+        exclusive: Alone, or together with other shared holders.
+        timeout: Seconds to wait for it.
+
+    Raises:
+        SetupError: Others held it for longer than `timeout`.
+        OSError: The file cannot be created.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _wait(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, path, timeout)
+        try:
+            yield
+        finally:
+            # Explicitly, not just by closing: a child forked meanwhile shares the lock through its copy.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, mode: int, path: Path, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    pause = 0.002
+    while True:
+        try:
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+                return  # A file system without locks: SQLite's own locking is all there is.
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+        else:
+            return
+        if time.monotonic() > deadline:
+            raise SetupError(
+                f"'{path}' is locked by another bench process for more than {timeout:.0f} s; "
+                "wait for it or end it, then run the same command again"
+            )
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)

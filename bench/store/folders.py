@@ -1,0 +1,336 @@
+"""Folders that are either complete and unaltered or not there at all.
+
+A folder is filled beside its final place, sealed with `MANIFEST.json` (size and SHA-256 of every file, written
+last), flushed to disk and moved into place by one rename. Whoever looks therefore sees a whole folder or none,
+also after ``kill -9``. What no longer matches its manifest is moved to ``quarantine/`` with the reason beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.errors import SetupError
+from bench.store import jsontext
+
+MANIFEST = "MANIFEST.json"
+FORMAT = 1
+"""Raised when a folder's layout changes in a way older code cannot read."""
+
+INCOMING = ".incoming-"
+QUARANTINE = "quarantine"
+SHORT = 16
+"""Characters of a fingerprint that name a folder; the whole fingerprint stands in the manifest."""
+
+ABANDONED_SECONDS = 3600.0
+"""An incoming folder untouched for this long belongs to a killed writer: publishing takes seconds."""
+
+_CHUNK = 1 << 20
+_GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""Only these say that a folder is incomplete; a refused permission or too many open files must never set one aside."""
+
+
+class DamagedFolderError(SetupError):
+    """A stored folder is incomplete or was altered.
+
+    Attributes:
+        folder: Where it lay.
+        reason: What does not match, e.g. ``"metrics.json has 10 bytes, its manifest says 412"``.
+    """
+
+    def __init__(self, folder: Path, reason: str, remedy: str = "run the same command again to recompute it") -> None:
+        self.folder = folder
+        self.reason = reason
+        super().__init__(f"stored folder '{folder}' is damaged: {reason}; {remedy}")
+
+
+class FileEntry(NamedTuple):
+    """Size in bytes and SHA-256 hex digest of one file."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Parsed `MANIFEST.json`.
+
+    Attributes:
+        kind: ``"run"``, or the kind of an artefact.
+        key: Content key.
+        fingerprint: Code fingerprint.
+        created_at: UTC time of sealing, ISO 8601 with microseconds (sorts as text).
+        files: Every file by its relative POSIX path.
+        digest: SHA-256 of the manifest file itself.
+    """
+
+    kind: str
+    key: str
+    fingerprint: str
+    created_at: str
+    files: dict[str, FileEntry]
+    digest: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together, without the manifest."""
+        return sum(entry.size for entry in self.files.values())
+
+
+def path_part(text: str, what: str) -> str:
+    """Return `text` if it can be the name of a folder.
+
+    Raises:
+        ValueError: It is empty, hidden, or holds anything but letters, digits, ``.``, ``_`` and ``-``.
+    """
+    if not text or text[0] in ".-" or not all(c.isascii() and (c.isalnum() or c in "._-") for c in text):
+        raise ValueError(f"{what} {text!r} cannot name a folder: use letters, digits, '.', '_' and '-'")
+    return text
+
+
+def stage(parent: Path, files: Mapping[str, bytes]) -> Path:
+    """Write files into a new hidden folder below `parent` (same file system as the final place).
+
+    Raises:
+        OSError: As the system reports it; the half-written folder is removed first.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / f"{INCOMING}{uuid.uuid4().hex}"
+    folder.mkdir()
+    try:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def seal(folder: Path, kind: str, key: str, fingerprint: str) -> Manifest:
+    """Flush every file of a folder to disk and write its manifest, last.
+
+    Raises:
+        ValueError: The folder holds something that is neither a file nor a folder (e.g. a symbolic link).
+        OSError: As the system reports it.
+    """
+    entries = {path.relative_to(folder).as_posix(): _flush(path) for path in _files(folder)}
+    entries.pop(MANIFEST, None)
+    created = datetime.now(UTC).isoformat(timespec="microseconds")
+    content = jsontext.dump_bytes(
+        {
+            "format": FORMAT,
+            "kind": kind,
+            "key": key,
+            "fingerprint": fingerprint,
+            "created_at": created,
+            "files": {name: {"size": entry.size, "sha256": entry.sha256} for name, entry in entries.items()},
+        }
+    )
+    (folder / MANIFEST).write_bytes(content)
+    _flush(folder / MANIFEST)
+    for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
+        sync_directory(path)
+    return Manifest(kind, key, fingerprint, created, entries, hashlib.sha256(content).hexdigest())
+
+
+def place(staged: Path, destination: Path, set_aside: Callable[[DamagedFolderError], object]) -> bool:
+    """Move a sealed folder to its final place, or discard it where a sound one stands already.
+
+    Args:
+        staged: Sealed folder on the same file system.
+        destination: Final place.
+        set_aside: Called with the finding when a damaged folder stands in the way; must move it off.
+
+    Returns:
+        True where the staged folder was placed, False where an earlier one was kept.
+
+    Raises:
+        OSError: As the system reports it.
+    """
+    made = not destination.parent.exists()
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            staged.rename(destination)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            try:
+                verify(destination, digests=True)
+            except DamagedFolderError as damage:
+                set_aside(damage)
+                continue
+            shutil.rmtree(staged, ignore_errors=True)
+            return False
+        sync_directory(destination.parent)
+        if made:
+            sync_directory(destination.parent.parent)
+        return True
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Parse the manifest of a folder.
+
+    Raises:
+        DamagedFolderError: It is missing, unreadable or incomplete.
+        SetupError: A newer bench wrote it.
+        OSError: The system refused to read it, which says nothing about the folder.
+    """
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except _GONE as error:
+        raise DamagedFolderError(folder, f"{MANIFEST} is missing") from error
+    try:
+        raw: Any = jsontext.loads(content)
+        version = int(raw["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedFolderError(folder, f"{MANIFEST} is not a manifest") from error
+    if version > FORMAT:
+        raise SetupError(
+            f"stored folder '{folder}' was written by a newer bench (format {version}, this one reads up to {FORMAT}); "
+            "upgrade bench or use another --results"
+        )
+    try:
+        files = {str(n): FileEntry(int(e["size"]), str(e["sha256"])) for n, e in raw["files"].items()}
+        head = [raw[field] for field in ("kind", "key", "fingerprint", "created_at")]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DamagedFolderError(folder, f"{MANIFEST} lacks {error}") from error
+    if not all(isinstance(item, str) for item in head):
+        raise DamagedFolderError(folder, f"{MANIFEST} holds a field that is not text")
+    return Manifest(head[0], head[1], head[2], head[3], files, hashlib.sha256(content).hexdigest())
+
+
+def verify(folder: Path, *, digests: bool) -> Manifest:
+    """Compare a folder with its manifest.
+
+    Args:
+        folder: The folder.
+        digests: Recompute every SHA-256; otherwise only presence and sizes are compared (no file is read).
+
+    Raises:
+        DamagedFolderError: Something is missing or differs; the reason names the file.
+        SetupError: A newer bench wrote it.
+        OSError: The system refused to read it, which says nothing about the folder.
+    """
+    manifest = read_manifest(folder)
+    for name, entry in manifest.files.items():
+        path = folder / name
+        try:
+            size = path.stat().st_size
+            if size != entry.size:
+                raise DamagedFolderError(folder, f"{name} has {size} bytes, its manifest says {entry.size}")
+            if digests and digest(path) != entry.sha256:
+                raise DamagedFolderError(folder, f"{name} does not match its checksum")
+        except _GONE as error:
+            raise DamagedFolderError(folder, f"{name} is missing") from error
+    return manifest
+
+
+def check_place(folder: Path, manifest: Manifest, *, kind: str, by_fingerprint: bool = True) -> None:
+    """Compare where a folder lies (``<key>/<fingerprint[:16]>``) with what its manifest says it is.
+
+    Raises:
+        DamagedFolderError: It was moved or renamed.
+    """
+    if manifest.kind != kind:
+        raise DamagedFolderError(folder, f"it holds a '{manifest.kind}', not a '{kind}'")
+    if manifest.key != folder.parent.name:
+        raise DamagedFolderError(folder, f"it belongs to key {manifest.key}")
+    if by_fingerprint and manifest.fingerprint[:SHORT] != folder.name:
+        raise DamagedFolderError(folder, f"it belongs to fingerprint {manifest.fingerprint}")
+
+
+def quarantine(results: Path, folder: Path, reason: str) -> Path | None:
+    """Move a damaged folder out of the way, keeping every byte of it.
+
+    Returns:
+        Its new place (a file ``<place>.reason.txt`` beside it says why), or None where another process had
+        moved or removed it already.
+
+    Raises:
+        OSError: It cannot be moved (e.g. a read-only file system).
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    target = results / QUARANTINE / folder.relative_to(results).parent / f"{folder.name}-{stamp}-{uuid.uuid4().hex[:8]}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.rename(target)
+    except FileNotFoundError:
+        return None
+    # The move is what protects the user; on a full disk the explanation may be missing.
+    with contextlib.suppress(OSError):
+        target.with_name(target.name + ".reason.txt").write_text(reason + "\n", encoding="utf-8", errors="replace")
+    return target
+
+
+def remove_abandoned(parent: Path) -> int:
+    """Delete the incoming folders that killed writers left below `parent`; return how many."""
+    removed = 0
+    for folder in parent.glob(f"{INCOMING}*"):
+        try:
+            newest = max(p.stat().st_mtime for p in [folder, *folder.rglob("*")])
+        except OSError:
+            continue
+        if time.time() - newest > ABANDONED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def subfolders(parent: Path) -> Iterator[Path]:
+    """Yield the visible folders directly below `parent` in name order; nothing where it does not exist."""
+    try:
+        entries = sorted(parent.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    yield from (entry for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_directory(folder: Path) -> None:
+    """Flush a directory's entries, so that a rename survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync directories; the rename is still atomic there.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _files(folder: Path) -> list[Path]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise ValueError(f"'{path}' is neither a file nor a folder and cannot be stored")
+        if path.is_file():
+            found.append(path)
+    return found
+
+
+def _flush(path: Path) -> FileEntry:
+    sha = hashlib.sha256()
+    size = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            sha.update(chunk)
+            size += len(chunk)
+        os.fsync(file.fileno())
+    return FileEntry(size, sha.hexdigest())

@@ -1,0 +1,281 @@
+"""Leases: the right of one process to do one piece of work, so that work is done once.
+
+A lease is a row (kind, key). Its holder writes a heartbeat every few seconds from a thread. A holder on this machine
+is dead when its process is gone, and is replaced at once; a holder on another machine is dead when its heartbeat is
+older than `STALE_SECONDS` (the machines' clocks must agree to well within that). A process on this machine that
+merely hangs keeps its lease. Whoever held a lease asks `Lease.still_mine` before publishing; a lease that was taken
+over wrongly costs repeated work, never a mixed result, because folders are published whole and the first one stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from bench.errors import BenchError
+from bench.store import jsontext
+from bench.store.database import Database
+from bench.store.schema import LeaseTable
+
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease.
+
+    Attributes:
+        kind: Kind of work, e.g. ``"run"``, ``"pretrain"``.
+        key: Content key of the work.
+        owner: Unique name of this claim.
+        host: Machine, its boot and its process namespace (process ids mean something only inside these).
+        pid: Process id.
+        process_start: Start of the process on a clock of its host, to recognise a reused process id.
+        claimed_at: Seconds since the epoch.
+        heartbeat_at: Seconds since the epoch.
+        note: What the holder says it does.
+    """
+
+    kind: str
+    key: str
+    owner: str
+    host: str
+    pid: int
+    process_start: float
+    claimed_at: float
+    heartbeat_at: float
+    note: str
+
+    def alive(self) -> bool:
+        """Whether the holder may still be at work."""
+        if self.host == host_name():
+            return process_alive(self.pid, self.process_start)
+        return time.time() - self.heartbeat_at <= STALE_SECONDS
+
+
+class Lease:
+    """A lease this process holds; a context manager that releases it.
+
+    The heartbeat starts with the claim and ends with `release` or the process.
+    """
+
+    def __init__(self, database: Database, holder: Holder) -> None:
+        self.holder = holder
+        self._database = database
+        self._done = threading.Event()
+        self._lost = False
+        self._thread = threading.Thread(target=self._beat, name=f"lease {holder.kind} {holder.key[:12]}", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def renew(self) -> bool:
+        """Write a heartbeat now; False (from then on) where another process has taken the lease over.
+
+        Raises:
+            SetupError: The database cannot be written; the lease is not lost by that.
+        """
+        if self._lost or self._done.is_set():
+            return False
+        with self._database.write() as session:
+            done = session.execute(update(LeaseTable).where(self._mine()).values(heartbeat_at=time.time()))
+            assert isinstance(done, CursorResult)
+            self._lost = done.rowcount == 0
+        return not self._lost
+
+    def still_mine(self) -> bool:
+        """Ask the database whether this claim still stands; to be called before publishing what was made under it."""
+        if self._lost or self._done.is_set():
+            return False
+        with self._database.read() as session:
+            self._lost = session.execute(select(LeaseTable.key).where(self._mine())).first() is None
+        return not self._lost
+
+    def release(self) -> None:
+        """Give the lease back; harmless when it was lost or given back already."""
+        if self._done.is_set():
+            return
+        self._done.set()
+        self._thread.join()
+        try:
+            with self._database.write() as session:
+                session.execute(delete(LeaseTable).where(self._mine()))
+        except BenchError as error:
+            # Not worth failing finished work: the row dies with this process.
+            _log.warning("lease on %s %s not given back: %s", self.holder.kind, self.holder.key[:12], error)
+
+    def _mine(self) -> ColumnElement[bool]:
+        return and_(
+            LeaseTable.kind == self.holder.kind,
+            LeaseTable.key == self.holder.key,
+            LeaseTable.owner == self.holder.owner,
+        )
+
+    def _beat(self) -> None:
+        while not self._done.wait(HEARTBEAT_SECONDS):
+            try:
+                if not self.renew():
+                    return
+            except BenchError as error:
+                _log.warning("heartbeat of %s %s: %s", self.holder.kind, self.holder.key[:12], error)
+
+
+def claim(database: Database, kind: str, key: str, note: str = "") -> Lease | None:
+    """Claim a piece of work.
+
+    Args:
+        database: The index.
+        kind: Kind of work, at most 64 characters.
+        key: Content key of the work, at most 256 characters.
+        note: Shown to those who wait.
+
+    Returns:
+        The lease, or None where a living process holds it (this one included).
+
+    Raises:
+        SetupError: The database cannot be written.
+    """
+    now = time.time()
+    mine = Holder(
+        kind, key, uuid.uuid4().hex, host_name(), os.getpid(), process_start(os.getpid()) or 0.0, now, now,
+        jsontext.storable(note),
+    )  # fmt: skip
+    try:
+        with database.write() as session:
+            found = session.execute(
+                select(LeaseTable).where(LeaseTable.kind == kind, LeaseTable.key == key).with_for_update()
+            ).scalar_one_or_none()
+            if found is None:
+                session.execute(insert(LeaseTable).values(**vars(mine)))
+            elif _holder(found).alive():
+                return None
+            else:
+                session.execute(
+                    update(LeaseTable)
+                    .where(LeaseTable.kind == kind, LeaseTable.key == key, LeaseTable.owner == found.owner)
+                    .values(**vars(mine))
+                    .execution_options(synchronize_session=False)
+                )
+    except IntegrityError:
+        return None  # On a server two may insert at once; the row of the other one stands.
+    return Lease(database, mine)
+
+
+def holder(database: Database, kind: str, key: str) -> Holder | None:
+    """Return who holds a lease and may still be at work, or None."""
+    with database.read() as session:
+        row = session.get(LeaseTable, (kind, key))
+        found = None if row is None else _holder(row)
+    return found if found is not None and found.alive() else None
+
+
+def holders(database: Database) -> list[Holder]:
+    """Return every recorded lease, dead holders included, oldest first."""
+    with database.read() as session:
+        rows = session.execute(select(LeaseTable).order_by(LeaseTable.claimed_at)).scalars()
+        return [_holder(row) for row in rows]
+
+
+def wait_for(
+    database: Database,
+    kind: str,
+    key: str,
+    on_wait: Callable[[Holder, float], None] | None = None,
+    *,
+    timeout: float | None = None,
+) -> bool:
+    """Wait until no living process holds a lease.
+
+    Afterwards the work may be done or may have failed: look for its result, and claim it again if there is none.
+
+    Args:
+        database: The index.
+        kind: Kind of work.
+        key: Content key of the work.
+        on_wait: Called with the holder and the seconds waited so far, at least once per second.
+        timeout: Seconds to wait at most; None for as long as it takes.
+
+    Returns:
+        False where the time ran out.
+    """
+    start = time.monotonic()
+    pause = 0.05
+    while (found := holder(database, kind, key)) is not None:
+        waited = time.monotonic() - start
+        if timeout is not None and waited >= timeout:
+            return False
+        if on_wait is not None:
+            on_wait(found, waited)
+        time.sleep(pause)
+        pause = min(1.0, pause * 1.5)
+    return True
+
+
+@cache
+def host_name() -> str:
+    """Name this machine, this boot of it and this process namespace."""
+    parts = [socket.gethostname()]
+    try:
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:13])
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    except OSError:
+        parts.append(f"{uuid.getnode():x}")
+    return "/".join(parts)
+
+
+def process_start(pid: int) -> float | None:
+    """Return when a process started, or None where it is gone (or a zombie, which works on nothing).
+
+    On Linux in clock ticks since boot, which no change of the wall clock can move; elsewhere in epoch seconds.
+    """
+    try:
+        # Fields after the command name, which may itself hold spaces and brackets.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else float(fields[19])
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self/stat").exists():
+            return None
+    except (OSError, IndexError, ValueError):
+        pass
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied:
+        return 0.0
+
+
+def process_alive(pid: int, start: float) -> bool:
+    """Whether the process that started then still runs under this id; unknown start times (0) count as a match."""
+    found = process_start(pid)
+    return found is not None and (0.0 in (found, start) or abs(found - start) < 1.0)
+
+
+def _holder(row: LeaseTable) -> Holder:
+    return Holder(
+        row.kind, row.key, row.owner, row.host, row.pid, row.process_start, row.claimed_at, row.heartbeat_at, row.note
+    )
