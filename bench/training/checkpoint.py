@@ -6,6 +6,7 @@ bytes, so a checkpoint is either whole or not used: there is no moment at which 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -63,7 +64,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise _cannot_write(path, error) from error
 
 

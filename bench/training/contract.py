@@ -47,7 +47,8 @@ class TrainingPlace:
     Attributes:
         folder: Work folder for checkpoints, of this stage alone; None trains without.
         compile_cache: Folder for compiled kernels, shared by all runs; None leaves torch's own.
-        checkpoint_seconds: Time between checkpoints.
+        checkpoint_seconds: Time between checkpoints; longer where saving would take more than a twentieth of the time.
+            0 saves after every step.
         on_progress: Receives progress.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
@@ -160,8 +161,16 @@ def finetune(
         decays=decays,
         in_head_group=in_head_group,
         validate=validate,
-        identity=identity,
+        identity=identity if place is None or place.folder is None else _digest(identity, classifier, points, labels),
     )
+
+
+def _digest(identity: str, classifier: nn.Module, points: Tensor, labels: Tensor) -> str:
+    """Digest of what fine-tuning starts from: a checkpoint of another encoder or fold must not be continued."""
+    digest = hashlib.sha256(identity.encode())
+    for tensor in (points, labels, *classifier.state_dict().values()):
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _check(part: str, inputs: Tensor, labels: Tensor) -> None:

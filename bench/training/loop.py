@@ -253,7 +253,7 @@ class _Loop:
     def _save_if_due(self, stop: StopRequest, ends_epoch: bool) -> None:
         """Save when it is time, when asked to stop, and at the very end; then stop if asked to."""
         since = time.perf_counter() - self.saved_at
-        interval = max(self.place.checkpoint_seconds, self.save_cost / _SAVE_SHARE)
+        interval = self.place.checkpoint_seconds and max(self.place.checkpoint_seconds, self.save_cost / _SAVE_SHARE)
         # The end of an epoch is a better place than the middle of one, so it is taken a little early.
         due = since >= (0.75 * interval if ends_epoch else interval)
         finished = self.state.step == self.total

@@ -1,0 +1,217 @@
+"""What is lost if these fail: a killed run could end with other numbers, or a damaged state be continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from training_toy import OBJECTS, RECIPE, STEPS, ToyObjective, numerics, outcome, train
+
+from bench.errors import BenchError, Interrupted, SetupError
+from bench.spec import Precision
+from bench.training.checkpoint import CheckpointFolder, write_atomically
+from bench.training.loop import TrainingPlace, fit
+from bench.training.progress import ProgressEvent
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums in the same order as in the child processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def uninterrupted(precision: Precision = "fp32") -> dict[str, object]:
+    objective = ToyObjective()
+    return outcome(objective, train(objective, None, precision))
+
+
+@pytest.mark.parametrize(
+    ("precision", "moments"),
+    [
+        # In the first step, mid-epoch before and inside a forward pass, in the middle of writing the first and
+        # a later checkpoint (odd fsync: the file, even: its folder after the rename), inside validation.
+        ("fp32", ["prepare:1", "prepare:4", "fsync:1", "compute:3", "fsync:5", "fsync:6", "validate:1", "compute:7"]),
+        ("bf16", ["compute:6", "fsync:3", "validate:2"]),
+    ],
+)
+def test_killed_runs_end_as_an_uninterrupted_one(precision: Precision, moments: list[str], tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, str(HERE / "killed_children.py"), str(tmp_path), precision, *moments],
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=120,
+    )
+    ended = json.loads((tmp_path / "outcome.json").read_text())
+    assert ended.pop("resumed_from") > 0
+    assert ended == json.loads(json.dumps(uninterrupted(precision)))
+    assert not list((tmp_path / "work").glob("*.tmp")), "a killed write was left behind"
+    assert len(list((tmp_path / "work").iterdir())) == 2, "the two newest checkpoints are kept"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_request_saves_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    def send(moment: str, count: int) -> None:
+        if (moment, count) == ("compute", 6):
+            os.kill(os.getpid(), number)
+
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted) as stopped:
+        train(ToyObjective(send), tmp_path)
+    line = str(stopped.value)
+    assert f"toy stopped by {number.name} in epoch 2 of 5, after step 6 of {STEPS}" in line
+    assert "run the same command again" in line
+    assert "\n" not in line
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    again = ToyObjective()
+    result = train(again, tmp_path)
+    assert result.resumed_from == 6
+    assert outcome(again, result) == uninterrupted()
+
+
+def test_a_second_ctrl_c_is_not_swallowed() -> None:
+    def send(moment: str, count: int) -> None:
+        if (moment, count) == ("compute", 2):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(ToyObjective(send), None)
+
+
+def test_a_finished_stage_is_not_trained_again(tmp_path: Path) -> None:
+    first = ToyObjective()
+    expected = outcome(first, train(first, tmp_path))
+    again = ToyObjective()
+    result = train(again, tmp_path)
+    assert again.seen == []
+    assert result.resumed_from == STEPS
+    assert outcome(again, result) == expected
+
+
+def stopped_at(step: int, folder: Path) -> None:
+    """Leave a folder with the checkpoints of steps ``step - 1`` and ``step``."""
+
+    def stop(moment: str, count: int) -> None:
+        if (moment, count) == ("compute", step):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(ToyObjective(stop), folder)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "altered"])
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(damage: str, tmp_path: Path) -> None:
+    stopped_at(7, tmp_path)
+    newest = max(tmp_path.iterdir())
+    data = bytearray(newest.read_bytes())
+    if damage == "altered":
+        data[-5] ^= 1
+    newest.write_bytes(data[: {"truncated": len(data) // 2, "empty": 0, "altered": len(data)}[damage]])
+    again = ToyObjective()
+    result = train(again, tmp_path)
+    assert result.resumed_from == 6
+    assert outcome(again, result) == uninterrupted()
+    assert [p.name for p in tmp_path.glob("*.aside")] == [f"{newest.name}.aside"], "the damaged file is kept apart"
+
+
+def test_when_every_checkpoint_is_damaged_training_starts_over(tmp_path: Path) -> None:
+    stopped_at(7, tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    again = ToyObjective()
+    result = train(again, tmp_path)
+    assert result.resumed_from is None
+    assert outcome(again, result) == uninterrupted()
+
+
+@pytest.mark.parametrize("change", ["seed", "recipe", "precision", "identity", "width"])
+def test_a_checkpoint_of_something_else_is_not_continued(change: str, tmp_path: Path) -> None:
+    stopped_at(7, tmp_path)
+    objective = ToyObjective()
+    if change == "width":
+        objective.model = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 1), nn.Flatten(0))
+    result = fit(
+        objective,
+        OBJECTS,
+        RECIPE.model_copy(update={"lr": 2e-2}) if change == "recipe" else RECIPE,
+        numerics("bf16" if change == "precision" else "fp32"),
+        4 if change == "seed" else 3,
+        stage="toy",
+        place=TrainingPlace(folder=tmp_path, checkpoint_seconds=0.0),
+        identity="other data" if change == "identity" else "",
+    )
+    assert result.resumed_from is None
+    assert len(result.curves["total"]) == RECIPE.epochs
+    assert CheckpointFolder(tmp_path, "x")._files()[0][0] == STEPS, "the new run's own last state is the newest"
+
+
+def test_a_diverged_state_is_never_saved(tmp_path: Path) -> None:
+    class Diverging(ToyObjective):
+        def compute(self, prepared: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            losses = super().compute(prepared)
+            self.tell("loss")
+            return {**losses, "total": losses["total"] * (float("nan") if self._counts["loss"] == 6 else 1.0)}
+
+    with pytest.raises(BenchError) as error:
+        train(Diverging(), tmp_path)
+    line = str(error.value)
+    assert "loss total is not finite at epoch 2 of 5, step 2 of 4, learning rate 0.00" in line
+    assert "\n" not in line
+    assert train(ToyObjective(), tmp_path).resumed_from == 5
+
+
+def test_a_gradient_that_overflows_in_the_last_step_is_not_a_finished_run(tmp_path: Path) -> None:
+    class Overflowing(ToyObjective):
+        def compute(self, prepared: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            losses = super().compute(prepared)
+            if self._counts["compute"] == STEPS:
+                weight = next(self.model.parameters()).sum()
+                losses["total"] = losses["total"] + (weight - weight.detach()).sqrt()
+            return losses
+
+    with pytest.raises(BenchError, match="a weight or a moment is not finite at epoch 5 of 5, step 4 of 4"):
+        train(Overflowing(), tmp_path)
+
+
+def test_a_full_disk_gives_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, a device that is always full")
+    target = tmp_path / "step.safetensors"
+    target.write_bytes(b"old")
+    target.with_name(f"{target.name}.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(SetupError) as error:
+        write_atomically(target, b"new" * 10_000)
+    line = str(error.value)
+    assert "No space left on device" in line
+    assert "free some space" in line
+    assert str(tmp_path) in line
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_work_folder_that_cannot_be_made_gives_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SetupError, match=r"cannot write the checkpoint .*make the folder writable"):
+        train(ToyObjective(), tmp_path / "file")
+
+
+def test_progress_counts_on_from_where_it_was_resumed(tmp_path: Path) -> None:
+    stopped_at(7, tmp_path)
+    events: list[ProgressEvent] = []
+    train(ToyObjective(), tmp_path, on_progress=events.append)
+    assert (events[0].done, events[0].total, events[0].stage) == (8, STEPS, "toy")
+    assert events[-1].done == STEPS
+    assert events[-1].eta_s == 0.0
