@@ -74,22 +74,35 @@ def _splat_radius(count: int, size: int) -> float:
 
 def _render(seen: npt.NDArray[np.float32], size: int, radius: float) -> npt.NDArray[np.uint8]:
     """Draw clouds ``[n, N, 3]`` already turned to the viewer as uint8 ``[n, size, size]``."""
-    margin = math.ceil(radius)
-    scale = size / 2 - margin - 0.5
-    column = np.rint(seen[..., 0] * scale + (size - 1) / 2).astype(np.int64)
-    row = np.rint((size - 1) / 2 - seen[..., 1] * scale).astype(np.int64)
+    disc = _disc(radius)
+    edge = 2 * max(dx for _, dx in disc)
+    canvas = size + 2 * edge
+    scale = (size - edge - 1) / 2
+    column = np.rint(seen[..., 0] * scale + (canvas - 1) / 2).astype(np.int64)
+    row = np.rint((canvas - 1) / 2 - seen[..., 1] * scale).astype(np.int64)
     grey = np.rint(FARTHEST + (NEAREST - FARTHEST) * (seen[..., 2] + 1) / 2).clip(1, 255).astype(np.uint8)
     cloud = np.arange(len(seen), dtype=np.int64)[:, None]
-    nearest = np.zeros(len(seen) * size * size, dtype=np.uint8)
-    np.maximum.at(nearest, ((cloud * size + row) * size + column).ravel(), grey.ravel())
-    picture = nearest.reshape(len(seen), size, size)
-    spread = picture.copy()
-    for dy in range(-margin, margin + 1):
-        for dx in range(-margin, margin + 1):
-            if (dx or dy) and dx * dx + dy * dy <= radius * radius:
-                # Nothing lies within `margin` of the border, so rolling wraps background only.
-                np.maximum(spread, np.roll(picture, (dy, dx), axis=(1, 2)), out=spread)
-    return spread
+    nearest = np.zeros(len(seen) * canvas * canvas, dtype=np.uint8)
+    np.maximum.at(nearest, ((cloud * canvas + row) * canvas + column).ravel(), grey.ravel())
+    picture = _over_disc(np.maximum, nearest.reshape(len(seen), canvas, canvas), disc)
+    # A closing by the same disc fills the pinholes that are left and moves no outline.
+    picture = _over_disc(np.minimum, _over_disc(np.maximum, picture, disc), disc)
+    return picture[:, edge:-edge, edge:-edge]
+
+
+def _disc(radius: float) -> list[tuple[int, int]]:
+    reach = range(-int(radius), int(radius) + 1)
+    return [(dy, dx) for dy in reach for dx in reach if dy * dy + dx * dx <= radius * radius]
+
+
+def _over_disc(
+    extreme: np.ufunc, pictures: npt.NDArray[np.uint8], disc: list[tuple[int, int]]
+) -> npt.NDArray[np.uint8]:
+    """Replace each pixel by the extreme over a disc; the canvas has a border of background as wide as two discs."""
+    result = pictures.copy()
+    for shift in disc:
+        extreme(result, np.roll(pictures, shift, axis=(1, 2)), out=result)
+    return result
 
 
 def with_views(clouds: CloudSet, views: int = 1, size: int = 64, progress: Progress = silent) -> CloudSet:
