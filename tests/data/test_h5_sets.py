@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -324,6 +325,19 @@ def test_a_cache_that_cannot_be_written_is_a_set_up_error(root: Path, tmp_path: 
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(SetupError, match="cannot write"):
         load_arrays([head], Fields(), tmp_path / "file" / "x", "train", mapped_from=0)
+
+
+def test_a_full_disk_is_a_set_up_error_and_leaves_no_half_map(root: Path, tmp_path: Path) -> None:
+    """A limit on file size stands for the full disk: the write fails in the same place."""
+    head = read_head(root / "ply_data_train0.h5", Fields())
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, old[1]))
+    try:
+        with pytest.raises(SetupError, match=r"cannot write .*train\.points\.npy"):
+            load_arrays([head], Fields(), tmp_path / "store", "train", mapped_from=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert not list((tmp_path / "store").glob("*.npy*"))
 
 
 def test_bad_values_are_found_on_the_way_into_a_memory_map(root: Path, tmp_path: Path) -> None:
