@@ -1,0 +1,121 @@
+"""The on-disk cache of generated splits: complete or absent, made once, read as memory maps."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.data.base import Progress
+from bench.data.shapes.generate import CAPTIONS, Job, generate
+from bench.errors import SetupError
+
+
+@dataclass(frozen=True)
+class Split:
+    """A cached split: memory-mapped arrays by file stem, and captions."""
+
+    arrays: dict[str, Any]
+    captions: tuple[str, ...]
+
+
+def cached(job: Job, folder: Path, progress: Progress, workers: int | None = None) -> Split:
+    """Return a split from its folder, generating it first where it is not there yet.
+
+    The folder appears by one rename of a finished temporary folder, so an interrupted process leaves nothing
+    that could be mistaken for data. Processes that want the same split wait for the one that makes it.
+
+    Raises:
+        SetupError: The cache cannot be written (no space, no permission).
+    """
+    split = _read(job, folder)
+    if split is not None:
+        return split
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder.with_name(f".{folder.name}.lock")):
+            split = _read(job, folder)
+            if split is None:
+                _make(job, folder, progress, workers)
+                split = _read(job, folder)
+    except OSError as error:
+        raise _setup_error(error, folder, job) from error
+    if split is None:
+        raise SetupError(f"cached data in {folder} changes while it is read: delete the folder and run again")
+    return split
+
+
+def _read(job: Job, folder: Path) -> Split | None:
+    """Open a cached split; None where it is absent or not what the job makes."""
+    if not folder.is_dir():
+        return None
+    arrays: dict[str, Any] = {}
+    try:
+        for stem, (shape, dtype) in job.layout().items():
+            array = np.load(folder / f"{stem}.npy", mmap_mode="r", allow_pickle=False)
+            if array.shape != shape or array.dtype != np.dtype(dtype):
+                return None
+            arrays[stem] = array
+        captions = json.loads((folder / CAPTIONS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return Split(arrays, tuple(captions)) if len(captions) == job.count else None
+
+
+def _make(job: Job, folder: Path, progress: Progress, workers: int | None) -> None:
+    """Generate into a temporary sibling and rename it into place."""
+    prefix = f".{folder.name}.{socket.gethostname()}."
+    _sweep(folder.parent, prefix)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}.", suffix=".partial", dir=folder.parent))
+    try:
+        generate(job, temporary, progress, workers)
+        temporary.chmod(0o755)
+        if folder.exists() and _read(job, folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            temporary.rename(folder)
+        except OSError as error:
+            # Without working locks another process may have been first: its copy is as good as ours.
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(parent: Path, prefix: str) -> None:
+    """Remove temporary folders of processes of this host that are gone."""
+    for path in parent.glob(f"{prefix}*.partial"):
+        owner = path.name.removeprefix(prefix).split(".")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file; go on without one where the file system has no locks."""
+    import fcntl
+
+    with path.open("a") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _setup_error(error: OSError, folder: Path, job: Job) -> SetupError:
+    """Say in one line what is wrong with the cache and how to mend it."""
+    size = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in job.layout().values())
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        need = f"{size / 1e6:.0f} MB for {job.count} generated objects"
+        return SetupError(f"no space left for the data cache {folder.parent}: needs {need}; free some or move it")
+    reason = error.strerror or str(error)
+    return SetupError(f"cannot write the data cache {folder.parent}: {reason}; check its permissions or move it")

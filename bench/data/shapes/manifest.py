@@ -1,0 +1,39 @@
+"""What the generated arrays depend on, as one digest."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel
+
+from bench.fingerprint import syntax_digest
+
+GENERATOR_VERSION = 1
+"""Raise it when arrays change for a reason that neither source nor options show."""
+
+
+@lru_cache(maxsize=1)
+def source_digest() -> str:
+    """SHA-256 over the syntax trees of this package's files: comments and layout do not count."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()} {syntax_digest(ast.parse(path.read_bytes()))}\n".encode())
+    return digest.hexdigest()
+
+
+def manifest(name: str, options: BaseModel) -> str:
+    """SHA-256 of name, options, generator version, source, and the numpy version that draws the numbers."""
+    content = {
+        "name": name,
+        "options": options.model_dump(mode="json"),
+        "generator": GENERATOR_VERSION,
+        "source": source_digest(),
+        "numpy": ".".join(np.__version__.split(".")[:2]),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
