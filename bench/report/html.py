@@ -46,11 +46,12 @@ class SectionView:
     heading: str
     how: str
     options: str
+    card: str
     columns: dict[str, str]
     groups: list[tuple[str, list[RowView]]]
     plot: Plot
     pairs: list[tuple[str, tuple[str, ...]]]
-    candidates: list[tuple[str, ...]]
+    candidates: tuple[list[str], list[list[str]]]
     notes: list[str]
 
 
@@ -99,11 +100,12 @@ def _view(section: Section) -> SectionView:
         heading=section.title,
         how=tables.how_measured(section),
         options=tables.options(section),
+        card=next((row.facts.card for row in section.rows if row.facts.card), ""),
         columns=columns,
         groups=groups,
         plot=accuracy_plot(section, section.anchor),
         pairs=[(pair.comparison.verdict, tables.pair_texts(pair)) for pair in section.pairs],
-        candidates=tables.candidate_rows(section),
+        candidates=tables.candidates(section),
         notes=tables.notes(section),
     )
 

@@ -195,13 +195,17 @@ def _against_scratch(cells: Sequence[Cell]) -> dict[int, Comparison]:
 
 
 def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
-    """Compare pretrained cells with each other, the higher mean first; a second family for Holm."""
+    """Compare pretrained cells with each other, the higher mean first; a second family for Holm.
+
+    Pairs that one seed or none allows no verdict on are left out: the table above already says so.
+    """
     pretrained = [cell for cell in cells if not cell.is_scratch]
     found = [(a, b) for a, b in combinations(pretrained, 2) if comparable(a, b)]
     ranked = [(a, b) if a.summary.mean >= b.summary.mean else (b, a) for a, b in found]
     names = [_distinct_names(a, b) for a, b in ranked]
     family = holm_family([compare(n, a.scores, b.scores) for n, (a, b) in zip(names, ranked, strict=True)])
-    return tuple(Pair(a.setting, c) for (a, _), c in zip(ranked, family, strict=True))
+    tested = zip(ranked, family, strict=True)
+    return tuple(Pair(a.setting, c) for (a, _), c in tested if c.verdict in ("above", "below", "none"))
 
 
 def _distinct_names(a: Cell, b: Cell) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 from bench.report.curves import Panel
 from bench.report.model import Section
-from bench.report.words import score
+from bench.report.words import percent, spread
 from bench.stats.cells import Cell
 from bench.stats.intervals import seed_means
 
@@ -94,7 +94,7 @@ def accuracy_plot(section: Section, name: str) -> Plot:
                     colour, marker = colours[row.cell.architecture]
                     identity = f"dot{len(hints)}"
                     _draw_cell(axes, labels.index(label), row.cell, identity, colour, marker, not section.smoke)
-                    hints[identity] = f"{label}, {setting}: {score(row.cell.summary)}, {row.cell.summary.n} seed(s)"
+                    hints[identity] = f"{label}, {setting}: {_hint(row.cell, section)}"
             axes.set_title(setting)
             axes.grid(axis="x")
             axes.set_axisbelow(True)
@@ -137,6 +137,10 @@ def _draw_cell(axes: Axes, y: int, cell: Cell, identity: str, colour: str, marke
         markerfacecolor=PAPER if cell.is_scratch else colour,
         gid=identity,
     )
+
+
+def _hint(cell: Cell, section: Section) -> str:
+    return percent(cell.summary.mean) if section.smoke else spread(cell.summary)
 
 
 def _alt(section: Section, hints: dict[str, str]) -> str:
@@ -204,5 +208,5 @@ def _svg(figure: Figure, prefix: str, hints: dict[str, str]) -> str:
         text = text.replace(colour, f"var({variable})")
     text = text.replace("'DejaVu Sans'", "var(--font)")
     width, height = re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2]
-    head = f'<svg class="plot" style="width:{float(width) * 1.15:.0f}px" width="{width}" height="{height}"'
+    head = f'<svg class="plot" style="width:{float(width) * 1.33:.0f}px" width="{width}" height="{height}"'
     return re.sub(r"<svg[^>]*?(?= viewBox=)", head, text, count=1)

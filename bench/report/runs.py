@@ -2,9 +2,10 @@
 
 Fields read from a run record, all optional:
 
-- ``cost``: ``parameters``, ``pretrain_seconds``, ``evaluate_seconds``, ``peak_memory_bytes``.
-- ``provenance``: ``feature`` (the transfer feature in words), ``commit``, ``dirty``, ``versions`` (by name),
-  ``host``, ``device``, ``seeds`` (by stream), ``finished_at``, ``log``.
+- ``cost``: ``parameters_encoder``, ``pretrain_seconds``, ``evaluate_seconds``.
+- ``provenance``: ``feature`` (the transfer feature in words), ``card`` (what the protocol does, in sentences),
+  ``notes`` (with ``clipped``, why a setting is smaller than its name), ``commit``, ``dirty``, ``versions`` (by name),
+  ``host``, ``machine``, ``device``, ``seeds`` (by role), ``finished``, ``log``.
 """
 
 from __future__ import annotations
@@ -30,23 +31,30 @@ class RunFacts:
     Attributes:
         parameters: Parameters of the encoder, None if not recorded.
         feature: The transfer feature in words.
+        card: What the protocol did, in sentences.
+        clipped: Why the setting is smaller than its name says; empty if it is not.
         pretrain_seconds: Mean seconds of pretraining per seed.
         evaluate_seconds: Mean seconds of the evaluation per seed.
     """
 
     parameters: int | None
     feature: str
+    card: str
+    clipped: str
     pretrain_seconds: float | None
     evaluate_seconds: float | None
 
     @classmethod
     def of(cls, runs: Sequence[RunRecord]) -> RunFacts:
         """Collect the facts of a cell's runs."""
-        parameters = [run.cost["parameters"] for run in runs if "parameters" in run.cost]
-        features = [text for run in runs if (text := _text(run.provenance.get("feature")))]
+        parameters = [run.cost["parameters_encoder"] for run in runs if "parameters_encoder" in run.cost]
+        notes = [run.provenance.get("notes") for run in runs]
+        clipped = [_text(note.get("clipped")) for note in notes if isinstance(note, dict)]
         return cls(
             parameters=int(parameters[0]) if parameters else None,
-            feature=features[0] if features else "",
+            feature=_first(run.provenance.get("feature") for run in runs),
+            card=_first(run.provenance.get("card") for run in runs),
+            clipped=_first(clipped),
             pretrain_seconds=_mean(runs, "pretrain_seconds"),
             evaluate_seconds=_mean(runs, "evaluate_seconds"),
         )
@@ -102,6 +110,7 @@ class Environment:
         commits: Commits, with ``+ uncommitted changes`` where the tree was dirty.
         hosts: Hosts.
         devices: Devices.
+        machines: Kinds of machine.
         versions: Versions by package.
         seconds: Seconds of all evaluations and of every pretraining once; None if not recorded.
     """
@@ -110,6 +119,7 @@ class Environment:
     commits: tuple[str, ...]
     hosts: tuple[str, ...]
     devices: tuple[str, ...]
+    machines: tuple[str, ...]
     versions: tuple[tuple[str, str], ...]
     seconds: float | None
 
@@ -142,18 +152,24 @@ def failures(runs: Iterable[RunRecord]) -> tuple[Failure, ...]:
     last: dict[str, Failure] = {}
     for run in sorted(
         (r for r in runs if r.status != "done" and r.key not in finished),
-        key=lambda r: _text(r.provenance.get("finished_at")),
+        key=lambda r: _text(r.provenance.get("finished")),
     ):
         last[run.key] = Failure(
             label=run_name(run.label),
             seed=seed_of(run),
             status=run.status,
-            reason=(run.error or "no reason recorded").strip(),
+            reason=_reason(run),
             log=_text(run.provenance.get("log")),
             key=run.key,
             attempts=last[run.key].attempts + 1 if run.key in last else 1,
         )
     return tuple(sorted(last.values(), key=lambda f: (f.label, f.seed, f.key)))
+
+
+def _reason(run: RunRecord) -> str:
+    """The error without the log path, which has a column of its own."""
+    reason = (run.error or "no reason recorded").strip()
+    return reason.removesuffix(f"(log: {_text(run.provenance.get('log'))})").rstrip()
 
 
 def run_lines(runs: Iterable[RunRecord], older: Collection[str]) -> tuple[RunLine, ...]:
@@ -170,7 +186,7 @@ def run_lines(runs: Iterable[RunRecord], older: Collection[str]) -> tuple[RunLin
             host=_text(run.provenance.get("host")),
             device=_text(run.provenance.get("device")),
             seconds=run.cost.get("evaluate_seconds"),
-            finished=_text(run.provenance.get("finished_at")),
+            finished=_text(run.provenance.get("finished")),
             seeds=_text(run.provenance.get("seeds")),
         )
         for run in runs
@@ -191,6 +207,7 @@ def environment(runs: Iterable[RunRecord]) -> Environment:
         commits=_distinct(_commit(run) for run in runs),
         hosts=_distinct(_text(run.provenance.get("host")) for run in runs),
         devices=_distinct(_text(run.provenance.get("device")) for run in runs),
+        machines=_distinct(_text(run.provenance.get("machine")) for run in runs),
         versions=tuple((name, " / ".join(sorted(found))) for name, found in sorted(versions.items())),
         seconds=_total_seconds(runs),
     )
@@ -214,6 +231,10 @@ def _commit(run: RunRecord) -> str:
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({value for value in values if value}))
+
+
+def _first(values: Iterable[JsonValue]) -> str:
+    return next((text for value in values if (text := _text(value))), "")
 
 
 def _mean(runs: Iterable[RunRecord], name: str) -> float | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bench.report import words
 from bench.report.model import Pair, ReportRow, Section
+from bench.stats.cells import Candidate
 
 SMOKE_LINE = "SMOKE: these runs prove that every path works. Their numbers mean nothing and are not compared."
 CANDIDATES_LINE = (
-    "Candidates validation chose from. A frozen untrained network depends on how it is initialised, so scratch "
-    "gets the best of all; the test column of the others is for information."
+    "An untrained network depends on how it is initialised, so validation chooses the best candidate for each seed "
+    "and setting. Shown: validation / test accuracy in percent (seeds it was chosen in). The test accuracy of the "
+    "others is for information."
 )
-CANDIDATE_HEADINGS = ("setting", "method", "candidate", "validation %", "test %", "chosen in seeds")
 PAIR_HEADINGS = ("setting", "compared", "difference in points", "verdict", "p (Holm)", "paired seeds")
 _COMPARED = ("span", "difference", "verdict", "p_holm")
 
@@ -30,8 +31,9 @@ def how_measured(section: Section) -> str:
 
 
 def options(section: Section) -> str:
-    """The protocol's options, ``folds=10, head=linear``."""
-    return ", ".join(f"{name}={value}" for name, value in section.options)
+    """The protocol's options, ``folds=10, head=linear``; recipes, lists and options at null stay out of the line."""
+    plain = [(name, value) for name, value in section.options if "." not in name and value[:1] not in "[{"]
+    return ", ".join(f"{name}={value}" for name, value in plain if value != "null")
 
 
 def columns(section: Section) -> dict[str, str]:
@@ -41,6 +43,7 @@ def columns(section: Section) -> dict[str, str]:
         "method": "method",
         "seeds": "seeds",
         "score": f"{section.metric.replace('_', ' ')} %",
+        "fold_deviation": f"{words.FOLDS_LABEL} (s.d.)",
         "span": "min–max",
         "difference": "difference to scratch",
         "verdict": "verdict",
@@ -54,7 +57,8 @@ def columns(section: Section) -> dict[str, str]:
         "code": "code",
     }
     texts = [row_texts(row, section) for row in section.rows]
-    empty = {name for name in ("size", "code") if not any(text[name] for text in texts)}
+    droppable = ("fold_deviation", "span", "p_holm", "size", "code")
+    empty = {name for name in droppable if all(text[name] in ("", "–") for text in texts)}
     return {n: h for n, h in found.items() if n not in empty and not (section.smoke and n in _COMPARED)}
 
 
@@ -71,6 +75,7 @@ def row_texts(row: ReportRow, section: Section) -> dict[str, str]:
         "method": cell.label,
         "seeds": str(summary.n),
         "score": words.percent(summary.mean) if section.smoke else words.score(summary),
+        "fold_deviation": "" if section.smoke else words.fold_deviation(summary),
         "span": words.span(summary),
         "difference": words.difference(row.versus),
         "verdict": words.verdict(row),
@@ -102,30 +107,34 @@ def pair_texts(pair: Pair) -> tuple[str, ...]:
     return pair.setting, compared, words.difference(c), verdict, words.p_value(c.p_holm), str(c.n)
 
 
-def candidate_rows(section: Section) -> list[tuple[str, ...]]:
-    """Render every candidate validation chose from, in the order of the table."""
-    return [
-        (
-            row.cell.setting,
-            row.cell.label,
-            candidate.variant,
-            words.percent(candidate.validation.mean) if candidate.validation else "–",
-            words.percent(candidate.test.mean) if candidate.test else "–",
-            f"{candidate.chosen} of {row.cell.summary.n}",
-        )
-        for row in section.rows
-        for candidate in row.cell.candidates
-    ]
+def candidates(section: Section) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the table of candidates: one row per cell that had a choice, one column per candidate."""
+    rows = [row for row in section.rows if row.cell.candidates]
+    names = sorted({candidate.variant for row in rows for candidate in row.cell.candidates})
+    body = []
+    for row in rows:
+        by_name = {candidate.variant: candidate for candidate in row.cell.candidates}
+        found = [by_name.get(name) for name in names]
+        texts = ["–" if candidate is None else _candidate(candidate, row.cell.summary.n) for candidate in found]
+        body.append([row.cell.setting, row.cell.label, *texts])
+    return ["setting", "method", *names], body
+
+
+def _candidate(candidate: Candidate, n: int) -> str:
+    scores = (candidate.validation, candidate.test)
+    accuracy = " / ".join("–" if score is None else words.percent(score.mean) for score in scores)
+    return f"{accuracy} ({candidate.chosen}/{n})"
 
 
 def notes(section: Section) -> list[str]:
-    """What has to be said below a table about its comparisons, once each, with the rows it holds for."""
+    """What has to be said below a table: clipped settings, then each note of a comparison with its rows."""
     found: dict[str, list[str]] = {}
     compared = [row for row in section.rows if row.versus is not None]
     for row in compared:
         for note in row.versus.notes if row.versus else ():
             found.setdefault(note, []).append(f"{row.cell.label} {row.cell.setting}")
-    return [_note(note, where, len(compared)) for note, where in sorted(found.items())]
+    clipped = {f"{row.cell.setting}: {row.facts.clipped}." for row in section.rows if row.facts.clipped}
+    return sorted(clipped) + [_note(note, where, len(compared)) for note, where in sorted(found.items())]
 
 
 def _note(note: str, where: list[str], compared: int) -> str:

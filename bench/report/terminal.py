@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,9 +17,21 @@ from bench.report.runs import Failure
 from bench.report.summary import Sentence
 from bench.report.text import EMPTY
 
-WIDE = 150
-"""Columns of a terminal from which on everything is shown; the files always have everything."""
-_ONLY_WIDE = frozenset({"span", "p_holm", "pretrain_seconds", "size", "chosen_on"})
+_STEPS = (
+    ("drop", "size"),
+    ("drop", "p_holm"),
+    ("drop", "chosen_on"),
+    ("drop", "pretrain_seconds"),
+    ("drop", "span"),
+    ("wrap", "verdict"),
+    ("wrap", "method"),
+    ("drop", "seeds"),
+    ("drop", "setting"),
+    ("wrap", "difference"),
+)
+"""What a narrow terminal goes without, in this order; the files always have everything."""
+_MOST = {"method": 24, "pretrain_data": 16, "size": 20}
+"""Where text longer than this may be broken."""
 _STYLES = {
     "above": "green",
     "below": "red",
@@ -27,6 +41,7 @@ _STYLES = {
     "warning": "yellow",
 }
 _SIGNS = {"above": "▲", "below": "▼", "none": "○", "mixed": "◆", "no-comparison": "–", "warning": "!"}
+_WHOLE = frozenset({"setting", "seeds", "score", "difference", "span", "p_holm", "method", "verdict"})
 _RIGHT = frozenset({"seeds", "score", "span", "difference", "p_holm", "pretrain_seconds"})
 
 
@@ -37,7 +52,9 @@ def print_report(model: ReportModel, summary: Sequence[Sentence], console: Conso
     for section in model.sections:
         _print_section(section, console)
     if model.failures:
+        console.print(Text("Runs without a result", style="bold"))
         console.print(_failures(model.failures))
+        console.print()
     for sentence in summary:
         line = Text(f"{_SIGNS[sentence.kind]} ", style=_STYLES[sentence.kind])
         console.print(line.append(sentence.text, style="default"))
@@ -46,51 +63,96 @@ def print_report(model: ReportModel, summary: Sequence[Sentence], console: Conso
 def _print_section(section: Section, console: Console) -> None:
     if section.smoke:
         console.print(Text(tables.SMOKE_LINE, style="bold yellow"))
-    console.print(_scores(section, wide=console.width >= WIDE))
-    candidates = tables.candidate_rows(section)
+    console.print(Text(tables.heading(section), style="bold"))
+    console.print(_scores(section, console.width))
+    console.print(Text(" ".join([f"{tables.how_measured(section)}.", *tables.notes(section)]), style="dim"))
+    heads, candidates = tables.candidates(section)
     if candidates:
-        console.print(_plain("Candidates of scratch", tables.CANDIDATE_HEADINGS, candidates))
+        console.print(Text("Candidates of scratch: validation / test % (seeds it was chosen in)", style="bold"))
+        console.print(_plain(heads, candidates))
     if section.pairs:
-        body = [tables.pair_texts(pair) for pair in section.pairs]
-        console.print(_plain("Pretrained methods against each other", tables.PAIR_HEADINGS, body))
+        console.print(Text("Pretrained methods against each other", style="bold"))
+        console.print(_plain(tables.PAIR_HEADINGS, map(tables.pair_texts, section.pairs)))
     console.print()
 
 
-def _scores(section: Section, wide: bool) -> Table:
-    found = {n: h for n, h in tables.columns(section).items() if wide or n not in _ONLY_WIDE}
-    caption = " ".join([f"{tables.how_measured(section)}.", *tables.notes(section)])
-    table = Table(
-        title=escape(tables.heading(section)),
-        title_justify="left",
-        title_style="bold",
-        caption=escape(caption),
-        caption_justify="left",
-    )
-    for name, text in found.items():
-        table.add_column(escape(text), justify="right" if name in _RIGHT else "left")
+def _scores(section: Section, width: int) -> Table:
+    rows = [_short(tables.row_texts(row, section)) for row in section.rows]
+    columns = _fitting(tables.columns(section), rows, width)
+    table = _table()
+    for name, (heading, own_width) in columns.items():
+        justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
+        table.add_column(Text(heading), justify=justify, overflow="fold", width=own_width)
     previous = ""
-    for row in section.rows:
-        if previous and row.cell.setting != previous:
-            table.add_section()
-        texts = tables.row_texts(row, section)
-        if row.cell.setting == previous:
+    for row, texts in zip(section.rows, rows, strict=True):
+        setting = texts["setting"]
+        if setting == previous:
             texts["setting"] = ""
-        previous = row.cell.setting
+        else:
+            if previous:
+                table.add_section()
+            if "setting" not in columns:
+                table.add_row(Text(setting, style="bold"))
+        previous = setting
         style = "" if row.versus is None or section.smoke else _STYLES.get(row.versus.verdict, "dim")
-        cells = [Text(texts[n], style=style if n in ("verdict", "difference") else "") for n in found]
-        table.add_row(*cells)
+        table.add_row(*(Text(texts[n], style=style if n in ("verdict", "difference") else "") for n in columns))
     return table
+
+
+def _short(texts: dict[str, str]) -> dict[str, str]:
+    """Say a verdict in fewer words: its column stands beside the difference to scratch."""
+    texts["verdict"] = texts["verdict"].removesuffix(": no comparison").replace(" scratch", "", 1)
+    return texts
+
+
+def _fitting(
+    headings: Mapping[str, str], rows: Sequence[Mapping[str, str]], width: int
+) -> dict[str, tuple[str, int | None]]:
+    """Choose the columns that fit.
+
+    Returns:
+        Heading and width by column. A setting that has no column left gets lines of its own; where nothing
+        helps, there are no widths and text is broken anywhere.
+    """
+    cells = {name: [row[name] for row in rows] for name in headings}
+    widths = {n: _least(n, h, cells[n], n in _WHOLE) for n, h in headings.items()}
+
+    def spare() -> int:
+        return width - sum(widths.values()) - 2 * (len(widths) - 1)
+
+    for step, name in _STEPS:
+        if spare() < 0 and name in widths:
+            if step == "drop":
+                del widths[name]
+            else:
+                widths[name] = _least(name, headings[name], cells[name], False)
+    if spare() < 0:
+        return {name: (headings[name], None) for name in widths}
+    for wanted in (cells, {name: [heading] for name, heading in headings.items()}):
+        for name in widths:
+            widths[name] += min(spare(), max(0, max(map(len, wanted[name])) - widths[name]))
+    return {name: (headings[name], own) for name, own in widths.items()}
+
+
+def _least(name: str, heading: str, cells: Sequence[str], whole: bool) -> int:
+    """Least width of a column: its longest word, or its longest cell where cells are to stay whole."""
+    words = [*heading.split(), *(cells if whole else [word for cell in cells for word in cell.split()])]
+    return min(max(map(len, words)), _MOST.get(name, 100))
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
 
 
 def _failures(failures: Iterable[Failure]) -> Table:
     body = [(f.label, f.seed, f.status, f.reason.splitlines()[0], f.log) for f in failures]
-    return _plain("Runs without a result", ("run", "seed", "status", "reason", "log"), body)
+    return _plain(("run", "seed", "status", "reason", "log"), body)
 
 
-def _plain(title: str, heads: Sequence[str], body: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+def _plain(heads: Sequence[str], body: Iterable[Sequence[str]]) -> Table:
+    table = _table()
     for head in heads:
-        table.add_column(head)
+        table.add_column(Text(head), overflow="fold")
     for row in body:
         table.add_row(*map(Text, row))
     return table

@@ -156,9 +156,9 @@ def _section(section: Section) -> list[str]:
     if section.pairs:
         body = [tables.pair_texts(pair) for pair in section.pairs]
         parts += ["", "Pretrained methods against each other:", "", *table(tables.PAIR_HEADINGS, body)]
-    candidates = tables.candidate_rows(section)
+    heads, candidates = tables.candidates(section)
     if candidates:
-        parts += ["", tables.CANDIDATES_LINE, "", *table(tables.CANDIDATE_HEADINGS, candidates)]
+        parts += ["", f"Candidates of scratch. {tables.CANDIDATES_LINE}", "", *table(heads, candidates)]
     return [*parts, ""]
 
 

@@ -23,12 +23,22 @@ def signed(value: float) -> str:
 
 
 def score(summary: Summary) -> str:
-    """Mean with what is known about its spread: ``81.3 ± 1.2``, or the folds' deviation, labelled."""
-    if summary.half_width is not None:
-        return f"{percent(summary.mean)} ± {percent(summary.half_width)}"
-    if summary.fold_deviation is not None:
-        return f"{percent(summary.mean)} ({FOLDS_LABEL}: s.d. {percent(summary.fold_deviation)})"
-    return f"{percent(summary.mean)} (one seed)"
+    """Mean with the half-width of its interval: ``81.3 ± 1.2``; with one seed just the number."""
+    if summary.half_width is None:
+        return percent(summary.mean)
+    return f"{percent(summary.mean)} ± {percent(summary.half_width)}"
+
+
+def fold_deviation(summary: Summary) -> str:
+    """Deviation over the folds of one encoder; empty with several seeds or without folds."""
+    return "" if summary.fold_deviation is None else percent(summary.fold_deviation)
+
+
+def spread(summary: Summary) -> str:
+    """Mean and spread in one phrase, for hover texts."""
+    if summary.n == 1 and summary.fold_deviation is not None:
+        return f"{score(summary)}, one seed ({FOLDS_LABEL}: s.d. {fold_deviation(summary)})"
+    return f"{score(summary)}, one seed" if summary.n == 1 else f"{score(summary)}, {summary.n} seeds"
 
 
 def span(summary: Summary) -> str:

@@ -287,7 +287,7 @@ def _scores(rows: Iterable[MetricRow]) -> SeedScores:
 
 def _candidates(rows: Sequence[MetricRow]) -> tuple[Candidate, ...]:
     """Summaries of every variant, when there is more than one."""
-    variants = sorted({row.variant for row in rows if row.split == "test"})
+    variants = sorted({row.variant for row in rows})
     if len(variants) < 2:
         return ()
     found = []
@@ -295,7 +295,7 @@ def _candidates(rows: Sequence[MetricRow]) -> tuple[Candidate, ...]:
         own = [row for row in rows if row.variant == variant and row.selection == "val"]
         test = _scores(row for row in own if row.split == "test")
         validation = _scores(row for row in own if row.split == "val")
-        chosen = {row.seed for row in own if row.split == "test" and row.headline}
+        chosen = {row.seed for row in own if row.headline}
         found.append(
             Candidate(
                 variant=variant,

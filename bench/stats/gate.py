@@ -302,7 +302,7 @@ def read_baseline(path: Path) -> Baseline:
     Raises:
         SetupError: One line: the file is missing, is no JSON, or is no baseline of a version known here.
     """
-    hint = "make one with `bench check --write-baseline`"
+    hint = "make one with `bench check --update`"
     try:
         return Baseline.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
