@@ -41,7 +41,7 @@ def digests(session: Session, key: str | None = None) -> dict[str, str]:
     query = select(RunTable.folder, RunTable.manifest_sha256)
     if key is not None:
         query = query.where(RunTable.key == key)
-    return dict(session.execute(query).tuples().all())
+    return {row.folder: row.manifest_sha256 for row in session.execute(query)}
 
 
 def _run_values(folder: str, record: RunRecord, manifest: Manifest) -> dict[str, Any]:

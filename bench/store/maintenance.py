@@ -220,9 +220,8 @@ def _salvage(database: Database) -> tuple[list[dict[str, Any]], dict[str, str]]:
 
 def _counts(database: Database) -> tuple[int, int, int]:
     with database.read() as session:
-        by_status = dict(
-            session.execute(select(RunTable.status, func.count()).group_by(RunTable.status)).tuples().all()
-        )
+        grouped = session.execute(select(RunTable.status, func.count().label("n")).group_by(RunTable.status))
+        by_status = {row.status: int(row.n) for row in grouped}
         metrics = session.execute(select(func.count()).select_from(MetricTable)).scalar_one()
     return by_status.get("done", 0), by_status.get("failed", 0), metrics
 

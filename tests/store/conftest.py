@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store_helpers import Start
+
+from bench.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a function in a new process; what still runs at the end of the test is killed."""
+    # New processes of their own, forked from a fresh server that imported the store (and the main module) once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "store_helpers"])
+    started: list[BaseProcess] = []
+
+    def begin(function: Callable[..., None], *arguments: Any) -> BaseProcess:
+        process = context.Process(target=function, args=arguments)
+        process.start()
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.is_alive():
+            process.kill()
+        process.join()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount a small memory disk (or remount it read-only); skips where this is not permitted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = False
+
+    def mount(*options: str) -> Path:
+        nonlocal mounted
+        again = ["-o", "remount," + ",".join(options)] if mounted else ["-t", "tmpfs", "-o", ",".join(options), "tmpfs"]
+        try:
+            subprocess.run(["mount", *again, str(place)], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"cannot mount a memory disk here: {error}")
+        mounted = True
+        return place
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", "-l", str(place)], check=True, capture_output=True)

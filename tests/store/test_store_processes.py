@@ -1,0 +1,98 @@
+"""Several processes and sudden death: nothing is lost, doubled or half-written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from store_helpers import Start, key_of, publish_all, publish_for_ever, try_load
+
+from bench.store import Store, failed_rows, folders, metric_rows, rebuild, run_rows
+
+
+def test_processes_that_start_at_once_publish_together(tmp_path: Path, start: Start) -> None:
+    """Four `bench run` on a new results folder: one database is made, every run is there once."""
+    results = tmp_path / "results"
+    jobs = [start(publish_all, results, [1, 2, 3, 10 + worker, 20 + worker], 2) for worker in range(4)]
+    for job in jobs:
+        job.join(60)
+        assert job.exitcode == 0
+    store = Store(results)
+    expected = {key_of(n) for n in (1, 2, 3, *range(10, 14), *range(20, 24))}
+    assert {row.stored.key for row in run_rows(store, every_fingerprint=True)} == expected
+    assert len(run_rows(store, every_fingerprint=True)) == len(expected)
+    assert len(metric_rows(store, every_fingerprint=True)) == 11 * len(expected)
+    assert store.refresh(digests=True).quarantined == []
+    assert not list(results.glob("*/.incoming-*"))
+
+
+def test_death_at_every_step_of_publishing_leaves_a_whole_run_or_none(tmp_path: Path) -> None:
+    """`kill -9` between any two calls to the system must not leave a run that is half there."""
+    results = tmp_path / "results"
+    code = "import sys, pathlib, store_helpers; store_helpers.die_at_every_step(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(results)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    deaths = int(done.stdout)
+    assert deaths > 20
+    report = rebuild(results)
+    assert report.quarantined == []
+    assert 0 < report.indexed < deaths
+
+
+def test_killed_writers_leave_only_whole_runs(tmp_path: Path, start: Start) -> None:
+    """The same at moments nobody chose, with three writers at once."""
+    results = tmp_path / "results"
+    jobs = [start(publish_for_ever, results / str(i)) for i in range(3)]
+    deadline = time.monotonic() + 60
+    while any(len(list((results / str(i)).glob("runs/*"))) < 4 for i in range(3)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for job in jobs:
+        job.kill()
+        job.join()
+        time.sleep(0.013)
+    for place in sorted(results.iterdir()):
+        report = rebuild(place)
+        assert report.quarantined == []
+        store = Store(place)
+        assert len(run_rows(store)) == report.indexed > 0
+        assert len(failed_rows(store)) == report.failed
+        assert [try_load(store, n + 1) for n in range(report.indexed)] == ["loaded"] * report.indexed
+
+
+def test_what_a_killed_writer_left_is_swept_later(store: Store) -> None:
+    """Abandoned files must not fill the disk, and a writer at work must not lose its own."""
+    for name in ("old", "fresh"):
+        folder = store.results / "runs" / f".incoming-{name}"
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").touch()
+    hours_ago = time.time() - 2 * folders.ABANDONED_SECONDS
+    old = store.results / "runs" / ".incoming-old"
+    for path in (old / "metrics.json", old):
+        os.utime(path, (hours_ago, hours_ago))
+    store.refresh()
+    assert [p.name for p in (store.results / "runs").iterdir()] == [".incoming-fresh"]
+
+
+def test_a_rebuild_does_not_lose_a_run_published_meanwhile(tmp_path: Path, start: Start) -> None:
+    """`bench db rebuild` may be run beside working processes."""
+    results = tmp_path / "results"
+    Store(results)
+    job = start(publish_all, results, list(range(1, 21)))
+    while job.is_alive():
+        rebuild(results)
+    assert job.exitcode == 0
+    store = Store(results)
+    assert len(run_rows(store)) == 20
+    shutil.rmtree(results / "runs")
+    assert rebuild(results).dropped == 20

@@ -1,0 +1,68 @@
+"""What reports read: the right run per key, with its path."""
+
+from __future__ import annotations
+
+from store_helpers import FINGERPRINT, LABEL, key_of, make_record
+
+from bench.store import Metric, Store, failed_rows, metric_rows, run_rows
+
+OLD, NEW = "0" * 64, "1" * 64
+
+
+def test_a_row_tells_the_whole_path_of_a_number(store: Store) -> None:
+    """A number without its path is nothing."""
+    metric = Metric(
+        name="overall", value=0.25, split="val", selection="last", variant="trunc", headline=False, fold=2, epoch=7,
+        votes=10, n_objects=33,
+    )  # fmt: skip
+    spec = {"seed": 5, "protocol": {"form": "published"}}
+    stored = store.publish(make_record(5, metrics=[metric], spec=spec))
+    (row,) = metric_rows(store)
+    assert {name: getattr(row, name) for name in LABEL} == LABEL
+    assert {name: getattr(row, name) for name in Metric.model_fields} == metric.model_dump()
+    assert (row.run_key, row.fingerprint, row.seed, row.form) == (key_of(5), FINGERPRINT, 5, "published")
+    assert (row.seen, row.seen_total, row.status) == (("chair", "lamp"), 5, "done")
+    assert (row.created_at, row.folder) == (stored.created_at, stored.folder)
+
+
+def test_one_run_per_key_and_the_callers_code_first(store: Store) -> None:
+    """Two codes' results of one seed side by side would count the seed twice."""
+    for fingerprint in (OLD, NEW):
+        store.publish(make_record(1, fingerprint))
+    assert {row.fingerprint for row in metric_rows(store)} == {NEW}
+    rows = metric_rows(store, current={key_of(1): OLD})
+    assert {(row.fingerprint, row.older_code) for row in rows} == {(OLD, False)}
+    assert len(rows) == 11
+    rows = metric_rows(store, current={key_of(1): "2" * 64})
+    assert {(row.fingerprint, row.older_code) for row in rows} == {(NEW, True)}
+    everything = metric_rows(store, current={key_of(1): NEW}, every_fingerprint=True)
+    assert {(row.fingerprint, row.older_code) for row in everything} == {(OLD, True), (NEW, False)}
+    assert [row.stored.fingerprint for row in run_rows(store, every_fingerprint=True)] == [OLD, NEW]
+
+
+def test_rows_can_be_limited_to_runs_and_presets(store: Store) -> None:
+    """A smoke run must never stand in a table of nano runs."""
+    store.publish(make_record(1))
+    store.publish(make_record(2, label=LABEL | {"preset": "smoke"}))
+    store.publish(make_record(3, status="failed", label=LABEL | {"preset": "smoke"}))
+    assert {row.run_key for row in metric_rows(store, presets=["nano"])} == {key_of(1)}
+    assert {row.run_key for row in metric_rows(store, keys=[key_of(2)])} == {key_of(2)}
+    assert [row.preset for row in run_rows(store)] == ["nano", "smoke"]
+    assert failed_rows(store, presets=["nano"]) == []
+    assert len(failed_rows(store, keys=[key_of(3)])) == 1
+
+
+def test_a_run_row_carries_cost_and_provenance(store: Store) -> None:
+    """The cost table is made without opening every folder."""
+    stored = store.publish(make_record(1, cost={"seconds": 2.5}, provenance={"host": "a", "versions": {"torch": "2"}}))
+    (row,) = run_rows(store)
+    assert row.stored == stored
+    assert (row.cost, row.provenance) == ({"seconds": 2.5}, {"host": "a", "versions": {"torch": "2"}})
+    assert row.label == LABEL
+    assert row.size_bytes == sum(p.stat().st_size for p in stored.folder.iterdir() if p.name != "MANIFEST.json")
+
+
+def test_unknown_seen_names_stay_unknown(store: Store) -> None:
+    """'none' and 'unknown' are different claims in the column 'saw evaluated class names'."""
+    store.publish(make_record(1, seen_names=None))
+    assert {(row.seen, row.seen_total) for row in metric_rows(store)} == {(None, None)}

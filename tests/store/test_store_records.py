@@ -1,0 +1,147 @@
+"""Records come back exactly as they were stored, or are refused before anything is written."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from store_helpers import LABEL, key_of, make_record, tree
+
+from bench.store import Metric, SeenNames, Store, metric_rows, run_rows
+from bench.store.codec import decode, encode
+
+FLOATS = st.floats(allow_nan=True, allow_infinity=True)
+TEXT = st.text(max_size=8)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | FLOATS | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
+METRICS = st.builds(
+    Metric,
+    name=TEXT,
+    value=FLOATS,
+    split=st.sampled_from(["val", "test"]),
+    variant=TEXT,
+    headline=st.booleans(),
+    fold=st.none() | st.integers(0, 9),
+    n_objects=st.integers(0, 10**6),
+)
+ARRAYS: st.SearchStrategy[npt.NDArray[Any]] = hnp.arrays(
+    st.sampled_from([np.dtype(name) for name in ("float32", "float64", "int64", "uint8", "bool", "<U5")]),
+    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+)
+
+
+def same(a: object, b: object) -> bool:
+    """Equality in which NaN equals NaN, 0.0 differs from -0.0 and tuples equal lists."""
+    if isinstance(a, float) and isinstance(b, float):
+        return repr(a) == repr(b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b) and a == b
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    metrics=st.lists(METRICS, max_size=4),
+    curve=st.lists(st.tuples(FLOATS, FLOATS), max_size=4),
+    cost=st.dictionaries(TEXT, FLOATS, max_size=3),
+    provenance=st.dictionaries(TEXT, JSON, max_size=3),
+    predictions=st.dictionaries(NAMES, ARRAYS, max_size=3),
+    method=TEXT,
+    error=st.none() | st.text(st.characters(), max_size=20),
+)  # fmt: skip
+def test_files_hold_a_record_exactly(
+    tmp_path_factory: pytest.TempPathFactory,
+    metrics: list[Metric],
+    curve: list[tuple[float, float]],
+    cost: dict[str, float],
+    provenance: dict[str, object],
+    predictions: dict[str, np.ndarray],
+    method: str,
+    error: str | None,
+) -> None:
+    """Otherwise a report shows another number, name or curve than was measured."""
+    record = make_record(
+        1, metrics=metrics, curves={"loss": curve}, cost=cost, provenance=provenance, predictions=predictions,
+        label=LABEL | {"method": method}, error=error,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("record")
+    for name, content in encode(record).items():
+        (folder / name).write_bytes(content)
+    back = decode(folder)
+    assert same([m.model_dump() for m in back.metrics], [m.model_dump() for m in metrics])
+    assert same(back.curves, {"loss": curve})
+    assert same(back.cost, cost)
+    assert same(back.provenance, provenance)
+    assert (back.label["method"], back.error, back.seen_names) == (method, error, record.seen_names)
+    assert back.predictions.keys() == predictions.keys()
+    for name, array in predictions.items():
+        assert back.predictions[name].dtype == array.dtype
+        assert back.predictions[name].tobytes() == array.tobytes()
+    assert encode(back) == encode(record)
+
+
+@pytest.mark.parametrize("value", [5e-324, 1.7976931348623157e308, 0.1 + 0.2, math.inf, math.nan])
+def test_the_index_holds_numbers_to_the_last_bit(store: Store, value: float) -> None:
+    """Otherwise the table and the run folder disagree."""
+    store.publish(make_record(1, metrics=[Metric(value=value, split="test", n_objects=1)], cost={"s": value}))
+    assert repr(metric_rows(store)[0].value) == repr(value)
+    assert repr(run_rows(store)[0].cost["s"]) == repr(value)
+
+
+def test_names_of_any_script_and_undecodable_paths_are_stored(store: Store) -> None:
+    """A class called 'Stuhl für zwei' or a path that is not UTF-8 must not cost a finished run."""
+    awkward = "cannot open 'dat\udce4.h5'\0"
+    stored = store.publish(
+        make_record(
+            1,
+            label=LABEL | {"method": "方法 é 🪑"},
+            seen_names=SeenNames(seen=("椅子", "Stühle"), total=7),
+            provenance={"path": awkward},
+            error=awkward,
+        )
+    )
+    assert store.load(stored).error == awkward
+    assert store.load(stored).provenance == {"path": awkward}
+    row = run_rows(store)[0]
+    assert (row.method, row.seen, row.seen_total) == ("方法 é 🪑", ("椅子", "Stühle"), 7)
+    assert row.error == "cannot open 'dat\ufffd.h5'\ufffd"
+
+
+def test_predictions_are_the_same_bytes_every_time() -> None:
+    """Otherwise equal reruns look different to whoever compares folders."""
+    assert encode(make_record(3)) == encode(make_record(3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"label": {"method": "recon"}}, "preset"),
+        ({"spec": {}}, "seed"),
+        ({"spec": {"seed": 2**63}}, "seed"),
+        ({"predictions": {"ids": np.array([object()])}}, "Python objects"),
+        ({"provenance": {"path": Path("x")}}, "PosixPath"),
+        ({"key": "../../etc"}, "key"),
+        ({"key": ""}, "key"),
+        ({"fingerprint": "a/b"}, "fingerprint"),
+    ],
+)
+def test_a_record_that_cannot_be_stored_leaves_no_trace(store: Store, changes: dict[str, Any], word: str) -> None:
+    """Half a record, or one outside its folder, would be worse than an error."""
+    before = tree(store.results)
+    with pytest.raises((ValueError, TypeError), match=word):
+        store.publish(make_record(1, **changes))
+    assert tree(store.results) == before
+    assert store.find(key_of(1)) is None
