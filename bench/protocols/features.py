@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -183,12 +184,12 @@ def _publish(file: Path, array: Array) -> None:
             os.fsync(sink.fileno())
         temporary.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
         raise SetupError(
             f"cannot write cached features to {file}: {error.strerror or error}; "
             "free space there, or choose a results folder you can write to"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read(file: Path, rows: int, shape: tuple[int, ...] | None) -> Array | None:

@@ -30,6 +30,7 @@ _RANK_TOLERANCE = 1e-10
 _CONSTANT_TOLERANCE = 1e-6
 _LARGE = 4_000_000
 """Entries of one problem's feature matrix from which it counts as large."""
+_LARGE_TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def fit_logistic(
     classes: int,
     strengths: Sequence[float],
     *,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-8,
     max_iterations: int = 300,
 ) -> LogisticFit:
     """Fit B independent problems at every strength.
@@ -106,7 +107,8 @@ def fit_logistic(
         labels: ``[B, n]`` in ``0..classes-1``.
         classes: Number of classes K.
         strengths: Inverse penalties C on scaled features, in any order.
-        tolerance: Stop when the estimated excess of the objective per object is below it.
+        tolerance: Stop when the estimated excess of the objective per object is below it (large problems: below
+            1e-7 at best, where float32 ends).
         max_iterations: Bound per strength.
 
     Returns:
@@ -123,6 +125,7 @@ def fit_logistic(
     with _threads(None if large else 1):
         scaling = Scaling.of(x)
         coordinates, basis = _reduce(scaling(x))
+        tolerance = max(tolerance, _LARGE_TOLERANCE) if large else tolerance
         problem = _Problem(coordinates.float() if large else coordinates, y, classes)
         weights: dict[float, Tensor] = {}
         used: dict[float, int] = {}
@@ -190,30 +193,37 @@ class _Problem:
         """Minimise from `start` ``[B, r+1, K]``; returns the optimum and the iterations used."""
         penalty = torch.full_like(self.curvature[0], 1 / strength)
         penalty[-1] = 0
-        # softmax curvature at equal probabilities is 1/K in every direction that moves logits apart
-        metric = (self.curvature / self.target.shape[-1] + penalty).clamp_min(1e-30)[..., None]
         w = start.clone()
         logits = self.z @ w
-        gradient = self._gradient(w, logits, penalty)
-        memory = _Memory(metric)
+        share = logits.softmax(-1)
+        gradient = self._gradient(w, share, penalty)
+        memory = _Memory()
         goal = tolerance * self.z.shape[1]
         for iteration in range(limit):
-            excess = 0.5 * (gradient.square() / metric).sum((1, 2))
-            active = excess > goal
+            metric = self._metric(share, penalty)
+            active = 0.5 * (gradient.square() / metric).sum((1, 2)) > goal
             if not bool(active.any()):
                 return w, iteration
-            direction = memory.direction(gradient) * active[:, None, None]
+            direction = memory.direction(gradient, metric) * active[:, None, None]
             along = self.z @ direction
             step = self._line_search(w, logits, gradient, direction, along, penalty)[:, None, None]
             w = w + step * direction
             logits = logits + step * along
-            updated = self._gradient(w, logits, penalty)
+            share = logits.softmax(-1)
+            updated = self._gradient(w, share, penalty)
             memory.add(step * direction, updated - gradient)
             gradient = updated
         return w, limit
 
-    def _gradient(self, w: Tensor, logits: Tensor, penalty: Tensor) -> Tensor:
-        return self.z.mT @ (logits.softmax(-1) - self.target) + penalty[:, None] * w
+    def _metric(self, share: Tensor, penalty: Tensor) -> Tensor:
+        """Diagonal estimate of the Hessian ``[B, r+1, 1]``: a softmax with shares p bends by (1 - |p|^2) / (K - 1)
+        on average over the directions that move its logits apart.
+        """
+        bend = (1 - share.square().sum(-1)).mean(-1) / (share.shape[-1] - 1)
+        return (self.curvature * bend[:, None] + penalty).clamp_min(1e-12)[..., None]
+
+    def _gradient(self, w: Tensor, share: Tensor, penalty: Tensor) -> Tensor:
+        return self.z.mT @ (share - self.target) + penalty[:, None] * w
 
     def _line_search(
         self, w: Tensor, logits: Tensor, gradient: Tensor, direction: Tensor, along: Tensor, penalty: Tensor
@@ -241,10 +251,9 @@ class _Problem:
 
 
 class _Memory:
-    """L-BFGS history of a batch of problems; the inverse metric is the initial inverse Hessian."""
+    """L-BFGS history of a batch of problems."""
 
-    def __init__(self, metric: Tensor) -> None:
-        self.metric = metric
+    def __init__(self) -> None:
         self.moves: list[Tensor] = []
         self.changes: list[Tensor] = []
         self.weights: list[Tensor] = []
@@ -260,21 +269,15 @@ class _Memory:
             for items in (self.moves, self.changes, self.weights):
                 items.pop(0)
 
-    def direction(self, gradient: Tensor) -> Tensor:
-        """Two-loop recursion: minus the approximate inverse Hessian times the gradient ``[B, r+1, K]``."""
+    def direction(self, gradient: Tensor, metric: Tensor) -> Tensor:
+        """Two-loop recursion ``[B, r+1, K]``, with the metric as the Hessian before any history."""
         vector = gradient.clone()
         factors: list[Tensor] = []
         for move, change, weight in reversed(list(zip(self.moves, self.changes, self.weights, strict=True))):
             factor = weight * (move * vector).sum((1, 2))
             vector -= factor[:, None, None] * change
             factors.append(factor)
-        vector = vector / self.metric
-        if self.moves:
-            # Scale the metric to the newest curvature: saturated probabilities bend far less than equal ones.
-            move, change = self.moves[-1], self.changes[-1]
-            scaled = (change.square() / self.metric).sum((1, 2))
-            ratio = (move * change).sum((1, 2)) / scaled.clamp_min(1e-30)
-            vector *= torch.where(scaled > 1e-20, ratio, 1.0)[:, None, None]
+        vector = vector / metric
         for move, change, weight in zip(self.moves, self.changes, self.weights, strict=True):
             factor = factors.pop() - weight * (change * vector).sum((1, 2))
             vector += factor[:, None, None] * move
