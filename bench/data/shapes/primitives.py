@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from bench.data.shapes.mesh import Axis, Floats, Ints, Mesh, loft
 
-Path = Floats | Sequence[Sequence[float]]
+Point = Floats | Sequence[float]
+Path = Floats | Sequence[Point]
 Profile = Sequence[tuple[float, float]]
 
 
@@ -25,8 +26,10 @@ def _circle(sides: int, power: float) -> Floats:
 
 _BOX_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
 _BOX_FACES: Ints = np.array(
-    [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6]]
-    + [[0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]],
+    [
+        *([0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1]),
+        *([2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]),
+    ],
     dtype=np.int64,
 )
 """Wound so that normals point outward, as all closed parts here are up to a global flip."""
@@ -175,17 +178,17 @@ def _along(value: float | Sequence[float], count: int) -> Floats:
     return spread
 
 
-def rod(start: Sequence[float], end: Sequence[float], radius: float, tip: float | None = None, sides: int = 8) -> Mesh:
+def rod(start: Point, end: Point, radius: float, tip: float | None = None, sides: int = 8) -> Mesh:
     """Straight round rod between two points, tapering to radius `tip`."""
     return sweep([start, end], [radius, radius if tip is None else tip], sides=sides)
 
 
-def plank(start: Sequence[float], end: Sequence[float], width: float, height: float) -> Mesh:
+def plank(start: Point, end: Point, width: float, height: float) -> Mesh:
     """Straight rod of rectangular section (full sizes) between two points."""
     return sweep([start, end], width * 0.7071, height * 0.7071, sides=4, power=2.0)
 
 
-def curve(knots: Sequence[Sequence[float]], steps: int = 12) -> Floats:
+def curve(knots: Path, steps: int = 12) -> Floats:
     """Smooth path ``[steps, 3]`` near the knots: quadratic B-spline that meets the first and last knot."""
     points = np.asarray(knots, dtype=float)
     if len(points) == 2:

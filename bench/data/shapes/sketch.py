@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from bench.data.shapes.mesh import Ints, Mesh, join
+from bench.data.shapes.mesh import Floats, Ints, Mesh, join
 
 T = TypeVar("T")
 Group = Literal["seen", "novel"]
@@ -106,7 +106,7 @@ class Sketch:
         self.add_mirrored(part, corner, corner.stretch(z=-1))
 
     def add_around(
-        self, part: str, mesh: Mesh, count: int, start: float = 0.0, at: Sequence[float] = (0.0, 0.0, 0.0)
+        self, part: str, mesh: Mesh, count: int, start: float = 0.0, at: Sequence[float] | Floats = (0.0, 0.0, 0.0)
     ) -> None:
         """Add `count` copies turned evenly about the y axis, the first by `start` degrees, then moved to `at`."""
         self.add(part, *(mesh.turn("y", start + 360 * k / count).move(*at) for k in range(count)))

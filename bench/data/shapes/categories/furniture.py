@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from bench.data.shapes.primitives import (
@@ -54,7 +56,7 @@ def legs(s: Sketch, part: str, height: float, x: float, z: float, kinds: tuple[s
         s.detail(f"a star base of {arms} spokes")
     elif kind == "sled":
         loop = [[x - thick, height, z], [x - thick, 0, z], [x - thick, 0, -z], [x - thick, height, -z]]
-        for a, b in zip(loop[:-1], loop[1:], strict=True):
+        for a, b in pairwise(loop):
             s.add_mirrored(part, plank(a, b, thick, thick))
         s.detail("a sled base")
     else:

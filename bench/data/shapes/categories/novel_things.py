@@ -204,27 +204,8 @@ def windmill(s: Sketch) -> None:
     s.add("sail", disc(0.07, 0.1).move(y=height * 0.97, z=front))
 
 
-@category("trophy", "novel", ("bowl", "handle", "stem", "base", "star"))
-def trophy(s: Sketch) -> None:
-    """Award cups on plinths."""
-    plinth, stem = s.real(0.12, 0.5), s.real(0.1, 0.5)
-    w = s.real(0.25, 0.4)
-    if s.chance():
-        s.add(
-            "base",
-            slab(2 * w, plinth * 0.6, 2 * w, bevel=0.02),
-            slab(1.5 * w, plinth * 0.4, 1.5 * w).move(y=plinth * 0.6),
-        )
-    else:
-        s.add("base", cylinder(w, plinth, top=w * s.real(0.6, 1)))
-    y = plinth
-    s.add(
-        "stem",
-        lathe([(w * 0.7, y), (0.05, y + stem * 0.3), (0.1, y + stem * 0.5), (0.05, y + stem * 0.7), (0.12, y + stem)]),
-    )
-    y += stem
-    kind = s.pick("cup", "cup", "star", "ball", "shield")
-    radius, height = s.real(0.25, 0.42), s.real(0.35, 0.75)
+def _award(s: Sketch, kind: str, y: float, radius: float, height: float) -> None:
+    """What stands on the stem of a trophy, from height `y`."""
     if kind == "cup":
         s.add(
             "bowl",
@@ -272,6 +253,30 @@ def trophy(s: Sketch) -> None:
             lambda a: radius * np.where(np.sin(a) > 0, 1 / np.maximum(np.abs(np.cos(a)), np.abs(np.sin(a))), 1.1), 32
         )
         s.add("star", extrude(shape, 0.06).move(y=y + radius))
+
+
+@category("trophy", "novel", ("bowl", "handle", "stem", "base", "star"))
+def trophy(s: Sketch) -> None:
+    """Award cups on plinths."""
+    plinth, stem = s.real(0.12, 0.5), s.real(0.1, 0.5)
+    w = s.real(0.25, 0.4)
+    if s.chance():
+        s.add(
+            "base",
+            slab(2 * w, plinth * 0.6, 2 * w, bevel=0.02),
+            slab(1.5 * w, plinth * 0.4, 1.5 * w).move(y=plinth * 0.6),
+        )
+    else:
+        s.add("base", cylinder(w, plinth, top=w * s.real(0.6, 1)))
+    y = plinth
+    s.add(
+        "stem",
+        lathe([(w * 0.7, y), (0.05, y + stem * 0.3), (0.1, y + stem * 0.5), (0.05, y + stem * 0.7), (0.12, y + stem)]),
+    )
+    y += stem
+    kind = s.pick("cup", "cup", "star", "ball", "shield")
+    radius, height = s.real(0.25, 0.42), s.real(0.35, 0.75)
+    _award(s, kind, y, radius, height)
 
 
 @category("anchor", "novel", ("shank", "arm", "fluke", "stock", "ring"))
