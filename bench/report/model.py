@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.curves import Panel, curve_panels
 from bench.report.runs import Environment, Failure, RunFacts, RunLine, environment, failures, run_lines
-from bench.stats.cells import Cell, comparable, group_cells, opponent
+from bench.stats.cells import Cell, comparable, group_cells, natural, opponent
 from bench.stats.comparisons import Comparison, compare, holm_family
 
 if TYPE_CHECKING:
@@ -148,8 +148,9 @@ def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportM
         key = (cell.preset, cell.protocol, cell.form, cell.dataset, cell.metric, cell.judge)
         grouped[(str(cell.preset == SMOKE), *key)].append(cell)
     names = _differences(grouped)
-    ordered = sorted(grouped.items(), key=lambda item: item[0][0] == "True")
-    sections = [_section(index, group, names[key], done) for index, (key, group) in enumerate(ordered, start=1)]
+    place = {name: index for index, name in enumerate(dict.fromkeys(key[:-1] for key in grouped))}
+    ordered = sorted(grouped, key=lambda key: (key[0] == "True", place[key[:-1]], natural(names[key])))
+    sections = [_section(index, grouped[key], names[key], done) for index, key in enumerate(ordered, start=1)]
     older = {run for cell in cells if cell.older_code for run in cell.runs.values()}
     return ReportModel(
         sections=tuple(sections),

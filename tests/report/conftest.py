@@ -236,6 +236,11 @@ def make_grid() -> Callable[..., Results]:
 
 
 @pytest.fixture(scope="session")
+def maker() -> type[Maker]:
+    return Maker
+
+
+@pytest.fixture(scope="session")
 def full_results() -> Results:
     """Five seeds, three methods, three data sets, ten folds; on one data set pretraining saw class names."""
     results = grid(Maker(), datasets=("shapes-scan-novel", "ldraw40"))

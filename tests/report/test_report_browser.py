@@ -1,0 +1,88 @@
+"""The page in a real browser. If these fail, it looks right to a parser and broken to a reader."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.report.build import build_report
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+PROBE = """<script>
+const table = document.querySelector("table.scores"), report = document.body.dataset;
+const shown = "tr.row:not(.hidden) td.method";
+const order = () => [...table.tBodies[0].querySelectorAll(shown)].map((c) => c.textContent.trim());
+const press = (name) => table.querySelector(`th.${name} button`).click();
+press("score"); report.high = order().join(",");
+press("score"); report.low = order().join(",");
+press("difference"); report.difference = order().join(",");
+const filter = document.getElementById("filter");
+filter.value = "recon 5w10s"; filter.dispatchEvent(new Event("input"));
+report.filtered = order().join(",");
+report.hidden = document.querySelectorAll("tr.setting.hidden").length;
+report.wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
+report.plots = [...document.querySelectorAll("svg.plot")].filter((s) => s.getBoundingClientRect().height > 60).length;
+report.requests = performance.getEntriesByType("resource").length;
+</script></body>"""
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        assert BROWSER is not None
+        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+        place = f"--user-data-dir={tmp_path / 'profile'}"
+        return subprocess.run(
+            [BROWSER, *flags, "--enable-logging=stderr", place, *options], capture_output=True, text=True, timeout=120
+        )
+
+    return run
+
+
+def test_page_sorts_filters_and_stays_quiet(full_results: Any, tmp_path: Path, browse: Callable[..., Any]) -> None:
+    """Tables sort by number and filter by words, plots are drawn, nothing is fetched, nothing is complained about."""
+    page = build_report(full_results.rows, full_results.runs, tmp_path / "out").html
+    page.write_text(page.read_text().replace("</body>", PROBE))
+    done = browse("--window-size=1440,1000", "--dump-dom", page.as_uri())
+    found = dict(re.findall(r'data-([a-z]+)="([^"]*)"', re.findall(r"<body[^>]*>", done.stdout)[0]))
+    assert found["high"] == "recon,point-mae,scratch (recon),scratch (point-mae)"
+    assert found["low"] == "scratch (point-mae),scratch (recon),point-mae,recon"
+    assert found["difference"].startswith("recon,point-mae,scratch")
+    assert found["filtered"] == "recon,scratch (recon)"
+    assert int(found["hidden"]) == 3 * (3 + 1) + 1
+    assert found["wide"] == "false"
+    assert int(found["plots"]) == 7 + 2
+    assert found["requests"] == "0"
+    assert done.stdout.count('<table class="scores">') == 7
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+
+
+def test_page_is_drawn_in_light_and_dark(one_seed: Any, tmp_path: Path, browse: Callable[..., Any]) -> None:
+    """A page that stays white in the dark, or draws nothing, would be noticed by readers only."""
+    from PIL import Image
+
+    page = build_report(one_seed.rows, one_seed.runs, tmp_path / "out").html
+    corner, colours = {}, {}
+    for name, scheme in (("light", 1), ("dark", 0)):
+        shot = tmp_path / f"{name}.png"
+        browse(
+            f"--screenshot={shot}",
+            "--window-size=1200,1400",
+            f"--blink-settings=preferredColorScheme={scheme}",
+            page.as_uri(),
+        )
+        image = Image.open(shot).convert("RGB")
+        corner[name] = image.getpixel((2, 2))
+        colours[name] = len(
+            set(image.get_flattened_data() if hasattr(image, "get_flattened_data") else image.getdata())
+        )
+    assert corner == {"light": (0xF4, 0xF5, 0xF7), "dark": (0x12, 0x16, 0x1C)}
+    assert min(colours.values()) > 100

@@ -1,0 +1,136 @@
+"""What a report says, before it is printed. If these fail, a table compares what must not be compared."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bench.report.curves import curve_panels
+from bench.report.model import build_model
+from bench.report.runs import environment, failures
+from bench.report.summary import summarise_report
+
+Maker = Callable[..., Any]
+
+
+def test_a_table_holds_one_preset_protocol_data_set(full_results: Any) -> None:
+    """A smoke number beside a nano number would look like a result."""
+    model = build_model(full_results.rows, full_results.runs)
+    for section in model.sections:
+        assert {(r.cell.preset, r.cell.protocol, r.cell.dataset) for r in section.rows} == {
+            (section.preset, section.protocol, section.dataset)
+        }
+    assert [s.preset for s in model.sections] == ["nano"] * 6 + ["smoke"]
+
+
+def test_every_pretrained_row_is_compared_with_its_own_scratch(full_results: Any) -> None:
+    """recon against the scratch of Point-MAE's network would mix up two differences."""
+    model = build_model(full_results.rows, full_results.runs)
+    compared = [(r.cell.method, r.versus.second) for s in model.sections for r in s.rows if r.versus]
+    assert set(compared) == {("recon", "scratch (recon)"), ("point-mae", "scratch (point-mae)")}
+    assert len(compared) == 2 * 5 * 3
+
+
+def test_holm_family_is_the_table(full_results: Any) -> None:
+    """Eight comparisons in a few-shot table: the smallest p is multiplied by eight, no more and no less."""
+    model = build_model(full_results.rows, full_results.runs)
+    (section,) = [s for s in model.sections if (s.protocol, s.dataset) == ("fewshot", "ldraw40")]
+    family = [r.versus for r in section.rows if r.versus]
+    smallest = min(family, key=lambda c: c.p if c.p is not None else 1.0)
+    assert smallest.p is not None
+    assert len(family) == 8
+    assert smallest.p_holm == pytest.approx(8 * smallest.p)
+
+
+def test_smoke_runs_are_never_compared(smoke: Any) -> None:
+    """Smoke proves that paths work; a verdict on it would be nonsense."""
+    (section,) = build_model(smoke.rows, smoke.runs).sections
+    assert section.smoke
+    assert section.pairs == ()
+    assert all(row.versus is None for row in section.rows)
+
+
+def test_protocol_options_and_data_content_split_tables(maker: Maker, make_grid: Maker) -> None:
+    """The same protocol with another head, or the same data set with other content, is another table."""
+    results = make_grid(maker(), datasets=("shapes-scan",), settings=("5w10s",), linear=False)
+    other = maker(overrides=(("protocol.options.head", "mlp"),))
+    results += make_grid(other, datasets=("shapes-scan",), settings=("5w10s",), linear=False)
+    titles = [s.title for s in build_model(results.rows, results.runs).sections]
+    assert titles == ["fewshot on shapes-scan [head=linear]", "fewshot on shapes-scan [head=mlp]"]
+
+
+def test_changed_recipes_are_rows_of_their_own_against_the_same_scratch(maker: Maker, make_grid: Maker) -> None:
+    """`--set` experiments must be told apart, and each is compared with scratch."""
+    results = make_grid(maker(), datasets=("shapes-scan",), settings=("5w10s",), linear=False)
+    short = maker(overrides=(("encoder.recipe", {"epochs": 5, "lr": 0.001}),))
+    only_recon = (("recon", "recon"),)
+    results += make_grid(short, datasets=("shapes-scan",), settings=("5w10s",), linear=False, encoders=only_recon)
+    (section,) = build_model(results.rows, results.runs).sections
+    labels = {row.cell.label: row.versus and row.versus.second for row in section.rows if not row.cell.is_scratch}
+    assert labels == {
+        "point-mae": "scratch (point-mae)",
+        "recon [recipe.epochs=5]": "scratch (recon)",
+        "recon [recipe.epochs=50]": "scratch (recon)",
+    }
+
+
+def test_order_of_rows_and_runs_changes_nothing(full_results: Any) -> None:
+    """A report must not depend on the order in which runs finished."""
+    rows, runs = list(full_results.rows), list(full_results.runs)
+    random.Random(0).shuffle(rows)
+    random.Random(1).shuffle(runs)
+    first, second = build_model(full_results.rows, full_results.runs), build_model(rows, runs)
+    assert summarise_report(first) == summarise_report(second)
+    assert first.runs == second.runs
+    assert first.panels == second.panels
+    assert [[r.cell.label for r in s.rows] for s in first.sections] == [
+        [r.cell.label for r in s.rows] for s in second.sections
+    ]
+
+
+def test_summary_says_what_is_shown_and_what_is_not(full_results: Any) -> None:
+    """The plain words carry the verdicts, and the reason why a row cannot carry a claim."""
+    sentences = summarise_report(build_model(full_results.rows, full_results.runs))
+    linear = {s.text.split(" (")[0]: s for s in sentences if "in linear on ldraw40" in s.text}
+    assert linear["recon"].kind == "above"
+    assert "above scratch, +" in linear["recon"].text
+    fewshot = [s for s in sentences if "in fewshot" in s.text]
+    assert any("no difference shown in 1 of 4 settings" in s.text and s.kind == "mixed" for s in fewshot)
+    assert all(("saw 3 of 40" in s.text) == ("on shapes-scan," in s.text) for s in sentences if s.kind != "warning")
+    warnings = " ".join(s.text for s in sentences if s.kind == "warning")
+    assert "cannot carry a claim" in warnings
+    assert "1 run without a result" in warnings
+    assert "Smoke" in warnings
+    assert not any("smoke" in s.text for s in sentences if s.kind != "warning")
+
+
+def test_one_seed_is_no_comparison(one_seed: Any) -> None:
+    """One pretraining shows nothing about the next."""
+    model = build_model(one_seed.rows, one_seed.runs)
+    assert {s.kind for s in summarise_report(model)} == {"no-comparison"}
+    assert all(not section.pairs for section in model.sections)
+
+
+def test_a_failure_is_listed_until_a_run_made_it_good(maker: Maker) -> None:
+    """A run that failed and then finished is no failure; three attempts at one run are one line."""
+    make = maker()
+    failed = make.run("recon", "recon", "linear", "ldraw40", 0, "all", status="failed").runs[0]
+    done = make.run("recon", "recon", "linear", "ldraw40", 0, "all").runs[0]
+    (line,) = failures([failed, replace(failed), replace(failed)])
+    assert (line.attempts, line.seed, line.log) == (3, "0", "results/logs/job.log")
+    assert line.reason == "BenchError: loss is nan at epoch 3, step 41 (lr 0.001)"
+    assert failures([failed, replace(done, key=failed.key)]) == ()
+
+
+def test_shared_pretrainings_are_drawn_and_timed_once(maker: Maker, make_grid: Maker) -> None:
+    """Four settings judge one encoder: one curve per seed, and its minutes count once."""
+    results = make_grid(maker(), datasets=("ldraw40",), linear=False, encoders=(("recon", "recon"),), seeds=(0, 1))
+    panels = curve_panels(results.runs)
+    assert [(p.method, p.name, len(p.lines)) for p in panels] == [
+        ("recon", f"pretrain/{name}", 2) for name in ("total", "image", "reconstruction", "text")
+    ]
+    assert environment(results.runs).seconds == pytest.approx((201 + 208) + 8 * 2.5)

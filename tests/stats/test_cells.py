@@ -1,0 +1,135 @@
+"""Cells. If these fail, numbers that do not belong together are averaged or compared."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from bench.stats.cells import flatten, group_cells, natural, opponent
+from bench.store.queries import MetricRow
+
+Row = Callable[..., MetricRow]
+
+
+def spec(seed: int, **changes: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "encoder": {"backbone": {"width": 128}, "recipe": {"epochs": 50}, "seed": seed},
+        "protocol": {"name": "fewshot", "revision": 1, "options": {"head": "linear"}},
+        "data": {"manifest": "a" * 64},
+        "setting": "5w10s",
+        "split_seed": 0,
+        "seed": seed,
+    }
+    for path, value in changes.items():
+        *above, last = path.split("__")
+        place = found
+        for name in above:
+            place = place[name]
+        place[last] = value
+    return found
+
+
+def test_runs_that_differ_in_the_seed_only_are_one_cell(row: Row) -> None:
+    """Otherwise five seeds show up as five methods."""
+    rows = [row(run_key=f"k{s}", seed=s, fold=f, value=0.5 + 0.1 * s) for s in range(3) for f in range(2)]
+    (cell,) = group_cells(rows, {f"k{s}": spec(s) for s in range(3)})
+    assert cell.scores == {s: {0: 0.5 + 0.1 * s, 1: 0.5 + 0.1 * s} for s in range(3)}
+    assert cell.difference == ""
+    assert cell.summary.n == 3
+
+
+def test_runs_whose_specs_differ_are_told_apart_by_name(row: Row) -> None:
+    """An option changed with --set must never be averaged into the unchanged runs."""
+    rows = [row(run_key="k0"), row(run_key="k1", value=0.9)]
+    cells = group_cells(rows, {"k0": spec(0), "k1": spec(0, encoder__recipe__epochs=20)})
+    assert [cell.label for cell in cells] == ["recon [recipe.epochs=20]", "recon [recipe.epochs=50]"]
+    assert [cell.summary.mean for cell in cells] == [0.9, 0.5]
+
+
+def test_only_the_validation_chosen_headline_on_test_counts(row: Row) -> None:
+    """Validation scores, other candidates and test-selected numbers have places of their own."""
+    rows = [
+        row(value=0.6, variant="trunc"),
+        row(value=0.9, variant="default", headline=False),
+        row(value=0.95, variant="trunc", selection="test"),
+        row(value=0.7, variant="trunc", split="val"),
+        row(value=0.65, variant="default", split="val", headline=False),
+    ]
+    (cell,) = group_cells(rows)
+    assert cell.summary.mean == 0.6
+    assert cell.by_selection["test"].mean == 0.95
+    listed = [
+        (c.variant, c.validation and c.validation.mean, c.test and c.test.mean, c.chosen) for c in cell.candidates
+    ]
+    assert listed == [("default", 0.65, 0.9, 0), ("trunc", 0.7, 0.6, 1)]
+
+
+def test_candidates_without_a_test_score_are_listed_too(row: Row) -> None:
+    """All four initialisations of scratch are in the report, also where only the chosen one is fine-tuned."""
+    rows = [row(variant="trunc")] + [
+        row(variant=v, split="val", headline=v == "trunc", fold=0) for v in ("default", "trunc")
+    ]
+    (cell,) = group_cells(rows)
+    assert [(c.variant, c.test is None) for c in cell.candidates] == [("default", True), ("trunc", False)]
+
+
+def test_a_seed_run_twice_counts_once(row: Row) -> None:
+    """The same seed under older and newer code is one pretraining, not two; the current code's number stands."""
+    old = row(fingerprint="old", older_code=True, value=0.1, created_at="2025-06-03")
+    new = row(fingerprint="new", value=0.8, created_at="2025-06-02")
+    newest = row(fingerprint="newest", value=0.9, created_at="2025-06-04")
+    for rows in ([old, new, newest], [newest, new, old]):
+        (cell,) = group_cells(rows)
+        assert cell.scores == {0: {None: 0.9}}
+        assert not cell.older_code
+
+
+def test_failed_runs_and_numbers_that_are_none_do_not_enter(row: Row) -> None:
+    """A NaN or a failed run must not reach a mean."""
+    assert group_cells([row(status="failed"), row(value=float("nan"))]) == []
+
+
+def test_settings_are_ordered_as_people_count(row: Row) -> None:
+    """5w10s stands before 10w10s, pretrained methods before scratch."""
+    rows = [row(run_key=s + m, setting=s, method=m) for s in ("10w10s", "5w20s", "5w10s") for m in ("scratch", "recon")]
+    random.Random(0).shuffle(rows)
+    ordered = [(cell.setting, cell.label) for cell in group_cells(rows)]
+    assert ordered == [(s, m) for s in ("5w10s", "5w20s", "10w10s") for m in ("recon", "scratch (recon)")]
+    assert natural("5w10s") < natural("10w5s")
+
+
+def test_scratch_is_matched_by_architecture_backbone_and_judge(row: Row) -> None:
+    """A method compared with the scratch of another network, size or protocol option is a false comparison."""
+    rows = [
+        row(run_key="recon"),
+        row(run_key="same", method="scratch"),
+        row(run_key="other", method="scratch", architecture="point-mae"),
+        row(run_key="wide", method="scratch"),
+        row(run_key="judged", method="scratch"),
+    ]
+    scratch = {"encoder__recipe": None}
+    cells = group_cells(
+        rows,
+        {
+            "recon": spec(0),
+            "same": spec(0, **scratch),
+            "other": spec(0, **scratch),
+            "wide": spec(0, **scratch, encoder__backbone__width=384),
+            "judged": spec(0, **scratch, protocol__options={"head": "mlp"}),
+        },
+    )
+    recon = next(cell for cell in cells if not cell.is_scratch)
+    found = opponent(recon, cells)
+    assert found is not None
+    assert found.runs == {0: "same"}
+    assert opponent(recon, [cell for cell in cells if cell.runs != {0: "same"}]) is None
+
+
+def test_flatten_leaves_the_seeds_out_and_nothing_else() -> None:
+    """A field that is dropped by mistake would merge runs that differ in it."""
+    assert flatten({"seed": 1, "encoder": {"seed": 2, "options": {"seed": 3}}, "list": [1, 2], "empty": {}}) == {
+        "encoder.options.seed": "3",
+        "list": "[1, 2]",
+        "empty": "{}",
+    }
