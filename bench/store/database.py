@@ -255,30 +255,30 @@ def parse_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
+        # Not shown: it may hold a password that cannot be told from the rest.
         raise UsageError(
-            f"database URL '{url}' cannot be parsed; expected e.g. postgresql+psycopg://user@host/name"
+            "the database URL cannot be parsed; expected e.g. postgresql+psycopg://user@host/name"
         ) from error
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise UsageError(f"database URL '{parsed.render_as_string()}' is not supported; expected postgresql or sqlite")
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise UsageError(f"database URL '{url}' is in memory and cannot be shared; give a file: sqlite:///path/to/file")
     return parsed
 
 
 def _read_only_url(path: Path) -> URL:
-    """URL for reading: the ordinary file where SQLite may keep its shared memory beside it, else as immutable.
+    """URL for reading where the folder may not be writable for us.
 
-    On a read-only medium nobody can write either, so the file cannot change under the reader.
+    SQLite needs shared memory beside a file in WAL mode. Where it cannot make any, it reads through a log that is
+    there (somebody else writes, or was killed), and without a log the file is complete and is read as it is.
     """
     if os.access(path.parent, os.W_OK):
         return URL.create("sqlite", database=str(path))
     wal = path.with_name(path.name + "-wal")
-    if wal.exists() and wal.stat().st_size > 0:
-        raise SetupError(
-            f"database '{path}' has unfinished writes in '{wal.name}' and its folder is read-only; "
-            "open it once where it is writable, or copy the results folder"
-        )
-    uri = path.absolute().as_uri()
-    return URL.create("sqlite", database=uri, query={"uri": "true", "mode": "ro", "immutable": "1"})
+    logged = wal.exists() and wal.stat().st_size > 0
+    query = {"uri": "true", "mode": "ro"} | ({} if logged else {"immutable": "1"})
+    return URL.create("sqlite", database=path.absolute().as_uri(), query=query)
 
 
 def _configure_sqlite(engine: Engine, *, readonly: bool) -> None:
@@ -332,4 +332,6 @@ def _upgrade(connection: Connection) -> None:
     try:
         command.upgrade(config, HEAD)
     except CommandError as error:
-        raise SetupError(f"database '{connection.engine.url}' cannot be upgraded: {error}") from error
+        raise SetupError(
+            f"database '{connection.engine.url.render_as_string()}' cannot be upgraded: {error}"
+        ) from error

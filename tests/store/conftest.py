@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -11,6 +14,17 @@ import pytest
 from store_helpers import Start
 
 from bench.store import Store
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory where there is one: these tests flush to disk thousands of times."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < 32 * 2**20:
+        yield tmp_path_factory.mktemp("store")
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-store-", dir=memory) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

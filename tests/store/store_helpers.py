@@ -76,6 +76,15 @@ def publish_for_ever(results: Path) -> None:
         store.publish(make_record(number, status="failed", error="stopped"))
 
 
+def publish_and_die(results: Path) -> None:
+    """Publish a run and be killed while the database is open, so that its rows are in SQLite's log only."""
+    store = Store(results)
+    with store.database.read() as session:
+        session.connection()
+        store.publish(make_record(1))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def die_at_every_step(results: Path) -> None:
     """Publish run after run, each in a child killed by SIGKILL at its 1st, 2nd, 3rd ... call to the system.
 

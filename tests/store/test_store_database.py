@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
-from store_helpers import key_of, make_record, tree, try_load
+from store_helpers import Start, key_of, make_record, publish_and_die, tree, try_load
 
 import bench.store.migrations
 from bench.errors import BenchError, SetupError, UsageError
@@ -251,6 +251,17 @@ def test_a_read_only_folder_can_be_read_and_says_so_when_written(small_disk: Cal
     assert status(place / "results").done == 1
 
 
+def test_a_killed_writers_log_is_read_from_a_read_only_disk(small_disk: Callable[..., Path], start: Start) -> None:
+    """The last runs before a crash are in SQLite's log; a snapshot of the disk must show them."""
+    place = small_disk("size=8m")
+    job = start(publish_and_die, place / "results")
+    job.join(60)
+    assert job.exitcode == -9
+    assert (place / "results" / "bench.sqlite-wal").stat().st_size > 0
+    small_disk("ro")
+    assert len(metric_rows(Store.open_readonly(place / "results"))) == 11
+
+
 def test_reading_changes_nothing(store: Store) -> None:
     """A report must not create, move or upgrade anything, not even a damaged run."""
     stored = store.publish(make_record(1))
@@ -283,7 +294,9 @@ def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
         ("not a url", "cannot be parsed"),
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
-        ("nosuchdb://user:secret@host/name", "driver"),
+        ("postgresql://user:secret@host:port:7/name", "cannot be parsed"),
+        ("mysql://user:secret@host/name", "expected postgresql or sqlite"),
+        ("postgresql+nosuchdriver://user:secret@host/name", "driver"),
     ],
 )
 def test_a_wrong_database_url_is_one_line(tmp_path: Path, url: str, word: str) -> None:

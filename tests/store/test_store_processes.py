@@ -88,11 +88,11 @@ def test_a_rebuild_does_not_lose_a_run_published_meanwhile(tmp_path: Path, start
     """`bench db rebuild` may be run beside working processes."""
     results = tmp_path / "results"
     Store(results)
-    job = start(publish_all, results, list(range(1, 21)))
+    job = start(publish_all, results, list(range(1, 11)))
     while job.is_alive():
         rebuild(results)
     assert job.exitcode == 0
     store = Store(results)
-    assert len(run_rows(store)) == 20
+    assert len(run_rows(store)) == 10
     shutil.rmtree(results / "runs")
-    assert rebuild(results).dropped == 20
+    assert rebuild(results).dropped == 10
