@@ -157,7 +157,8 @@ class _Loop:
 
     def _compile(self) -> None:
         if self.place.compile_cache is not None:
-            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self.place.compile_cache))
+            # Not setdefault: torch writes its own default there as soon as something imports its compiler.
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(self.place.compile_cache)
         # Earlier compilations of the same code count against dynamo's limit, past which it quietly runs eagerly.
         torch._dynamo.reset()
         self.compute = torch.compile(self.objective.compute, dynamic=False)

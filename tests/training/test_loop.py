@@ -140,13 +140,15 @@ def test_costs_add_up_over_resumes(tmp_path: Path) -> None:
 def test_a_compiler_that_does_not_work_gives_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch._inductor.config as inductor
 
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "default"))
+    place = TrainingPlace(compile_cache=tmp_path / "kernels")
     with inductor.patch({"cpp.cxx": (None, str(tmp_path / "absent"))}), pytest.raises(SetupError) as error:
-        fit(ToyObjective(), OBJECTS, RECIPE, numerics(compile=True), 3, stage="toy")
+        fit(ToyObjective(), OBJECTS, RECIPE, numerics(compile=True), 3, stage="toy", place=place)
     line = str(error.value)
     assert line.startswith("toy: torch.compile fails here (")
     assert line.endswith("use --set numerics.compile=false")
     assert "\n" not in line
+    assert (tmp_path / "kernels").is_dir(), "kernels are cached where asked"
 
 
 def test_errors_of_the_model_are_not_blamed_on_the_compiler() -> None:
