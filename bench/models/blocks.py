@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.models.attention import attend
+
 
 class StochasticDepth(nn.Module):
     """Drop a residual branch per sample and divide the others by the keep probability.
@@ -49,7 +51,7 @@ class SelfAttention(nn.Module):
         """Attend among tokens ``[B, T, C]``."""
         batch, count, width = x.shape
         q, k, v = self.qkv(x).view(batch, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, count, width))
         return out
 
@@ -70,7 +72,7 @@ class CrossAttention(nn.Module):
         head = width // self.heads
         q = self.q(queries).view(batch, count, self.heads, head).transpose(1, 2)
         k, v = self.kv(context).view(batch, -1, 2, self.heads, head).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, count, width))
         return out
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.models.pooling import patch_max
+
 
 class PatchTokenizer(nn.Module):
     """Embed each patch into one token with a two-stage mini-PointNet.
@@ -43,15 +45,15 @@ class PatchTokenizer(nn.Module):
             Tokens ``[B, P, C]``, float32.
         """
         batch, count, size, _ = patches.shape
-        x = F.relu(self.norm1(self.local1(patches.reshape(-1, 3))))
+        x = F.relu(self.norm1(self.local1(patches.reshape(-1, 3))), inplace=True)
         local = self.local2(x)
         middle = local.shape[1]
-        highest = local.view(batch * count, size, middle).amax(1)
+        highest = patch_max(local.view(batch * count, size, middle))
         from_highest = F.linear(highest, self.mix.weight[:, :middle], self.mix.bias)
         from_local = F.linear(local, self.mix.weight[:, middle:])
-        mixed = from_local.view(batch * count, size, -1) + from_highest[:, None]
-        x = F.relu(self.norm2(mixed.view(batch * count * size, -1)))
-        tokens: Tensor = self.out(x).view(batch * count, size, -1).amax(1)
+        mixed = from_local.view(batch * count, size, -1).add_(from_highest[:, None])
+        x = F.relu(self.norm2(mixed.view(batch * count * size, -1)), inplace=True)
+        tokens = patch_max(self.out(x).view(batch * count, size, -1))
         return tokens.view(batch, count, -1).float()
 
 
