@@ -50,6 +50,7 @@ class SectionView:
     columns: dict[str, str]
     groups: list[tuple[str, list[RowView]]]
     plot: Plot
+    intervals: bool
     pairs: list[tuple[str, tuple[str, ...]]]
     candidates: tuple[list[str], list[list[str]]]
     notes: list[str]
@@ -104,6 +105,7 @@ def _view(section: Section) -> SectionView:
         columns=columns,
         groups=groups,
         plot=accuracy_plot(section, section.anchor),
+        intervals=not section.smoke and any(row.cell.summary.n > 1 for row in section.rows),
         pairs=[(pair.comparison.verdict, tables.pair_texts(pair)) for pair in section.pairs],
         candidates=tables.candidates(section),
         notes=tables.notes(section),

@@ -158,7 +158,7 @@ def curve_plot(panels: Sequence[Panel], name: str) -> Plot:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    columns = min(len(panels), 4)
+    columns = min(len(panels), 5)
     lines = -(-len(panels) // columns)
     owners = sorted({panel.method for panel in panels})
     with mpl.rc_context(STYLE):
@@ -208,5 +208,6 @@ def _svg(figure: Figure, prefix: str, hints: dict[str, str]) -> str:
         text = text.replace(colour, f"var({variable})")
     text = text.replace("'DejaVu Sans'", "var(--font)")
     width, height = re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2]
-    head = f'<svg class="plot" style="width:{float(width) * 1.33:.0f}px" width="{width}" height="{height}"'
+    px = round(float(width) * 4 / 3)
+    head = f'<svg class="plot" style="width:{px}px;min-width:{min(px, 620)}px" width="{width}" height="{height}"'
     return re.sub(r"<svg[^>]*?(?= viewBox=)", head, text, count=1)

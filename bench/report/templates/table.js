@@ -29,6 +29,9 @@
       });
     });
   }
+  addEventListener("beforeprint", () => {
+    for (const box of document.querySelectorAll("details.how, details.candidates, details.protocol")) box.open = true;
+  });
   const filter = document.getElementById("filter");
   filter?.addEventListener("input", () => {
     const wanted = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
