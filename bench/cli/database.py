@@ -12,7 +12,7 @@ app = typer.Typer(help="Rebuild and inspect the index of stored runs.", no_args_
 @app.command()
 def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> None:
     """Recreate the index from the run folders; damaged folders are set aside and named."""
-    from bench.store.rebuild import rebuild as rebuild_index
+    from bench.store.maintenance import rebuild as rebuild_index
 
     found = rebuild_index(workspace(results).results, store_url)
     screen = console()
@@ -25,8 +25,11 @@ def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> Non
 @app.command()
 def status(results: ResultsOption = None, store_url: StoreOption = None) -> None:
     """Show counts, sizes and the schema revision."""
-    from bench.store.store import Store
+    from dataclasses import fields
 
-    with Store(workspace(results).results, store_url) as store:
-        for name, value in store.status().items():
-            console().print(f"{name.replace('_', ' ')}: {value}", highlight=False, markup=False)
+    from bench.store.maintenance import status as describe
+
+    found = describe(workspace(results).results, store_url)
+    for field in fields(found):
+        value = getattr(found, field.name)
+        console().print(f"{field.name.replace('_', ' ')}: {value}", highlight=False, markup=False)

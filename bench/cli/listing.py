@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 
 from bench.cli.common import PluginOption, console, load_plugins
 from bench.registry import METHODS, REGISTRIES
@@ -65,7 +66,7 @@ def _metadata(kind: str) -> None:
         loaded = REGISTRIES[kind].load(entry.name)
         screen.print(f"[bold]{entry.name}[/bold]")
         card = getattr(loaded, "card", None)
-        if hasattr(card, "model_dump"):
+        if isinstance(card, BaseModel):
             for field, value in card.model_dump().items():
                 screen.print(f"  {field.replace('_', ' ')}: {value}", highlight=False, markup=False)
         for field, info in loaded.Options.model_fields.items():
@@ -76,10 +77,20 @@ def _metadata(kind: str) -> None:
 
 
 def _sizes(name: str) -> None:
-    from bench.methods.sizes import describe_sizes
+    """Print the transfer feature and the encoder's parameters at every size."""
+    from bench.plan.presets import PRESETS
 
-    for line in describe_sizes(METHODS.load(name)):
-        console().print(f"  {line}", highlight=False, markup=False)
+    method = METHODS.load(name)
+    if name == "scratch":
+        return
+    counts = []
+    for preset in PRESETS.values():
+        encoder = method.build_encoder(preset.backbone, method.Options())
+        counts.append(f"{preset.name} {encoder.parameter_count:,}")
+    screen = console()
+    for feature, words in encoder.feature_descriptions.items():
+        screen.print(f"  feature {feature}: {words}", highlight=False, markup=False)
+    screen.print(f"  encoder parameters: {', '.join(counts)}", highlight=False, markup=False)
 
 
 def _presets() -> None:

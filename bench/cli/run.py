@@ -94,9 +94,7 @@ def _request(config: Path | None, given: dict[str, Any], assignments: list[str])
     return request
 
 
-def execute(
-    request: RunRequest, place: Workspace, options: Any, *, reuse: Any = "exact", dry_run: bool = False
-) -> int:
+def execute(request: RunRequest, place: Workspace, options: Any, *, reuse: Any = "exact", dry_run: bool = False) -> int:
     """Plan a request, run what is missing, and say what came of it.
 
     Returns:
@@ -105,6 +103,7 @@ def execute(
     from bench.execution.local import LocalPool
     from bench.execution.planning import make_plan
     from bench.execution.progress import ProgressView
+    from bench.execution.reporting import print_results
 
     screen = console()
     plan = make_plan(request, place, options.store_url, reuse)
@@ -114,12 +113,13 @@ def execute(
         _print_plan(plan, place)
         return 0
     _print_summary(plan)
+    keys = {run.key for run in plan.runs}
     if not plan.jobs:
-        _print_results(plan, place, options.store_url)
+        print_results(place, options.store_url, screen, keys)
         return 0
     with ProgressView(screen) as view:
         outcome = LocalPool(place, options, view).run(plan)
-    _print_results(plan, place, options.store_url)
+    print_results(place, options.store_url, screen, keys)
     return _conclude(outcome)
 
 
@@ -150,19 +150,6 @@ def _print_plan(plan: Plan, place: Workspace) -> None:
     screen.print(f"estimated time: {duration(total)} one after another ({estimator.basis})", highlight=False)
 
 
-def _print_results(plan: Plan, place: Workspace, store_url: str | None) -> None:
-    """Print the table of this request's runs."""
-    from bench.report.terminal import print_tables
-    from bench.store.queries import metric_rows, run_rows
-    from bench.store.store import Store
-
-    keys = {run.key for run in plan.runs}
-    with Store(place.results, store_url) as store:
-        rows = [row for row in metric_rows(store) if row.run_key in keys]
-        runs = [row for row in run_rows(store) if row.run_key in keys]
-    print_tables(rows, runs, console())
-
-
 def _conclude(outcome: Outcome) -> int:
     from rich.markup import escape
 
@@ -183,10 +170,8 @@ def report(
     """Print tables of everything stored and write one self-contained HTML page, CSV and Markdown."""
     from bench.execution.reporting import write_report
 
-    page = write_report(workspace(results), store_url, out, console())
     screen = console()
-    if page is None:
-        raise typer.Exit(0)
+    page = write_report(workspace(results), store_url, out, screen)
     screen.print(f"report: [bold]{page}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
     screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")
     screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see README)")
@@ -201,16 +186,26 @@ def runs(results: ResultsOption = None, store_url: StoreOption = None) -> None:
     from bench.store.store import Store
 
     place = workspace(results)
-    with Store(place.results, store_url) as store:
-        rows = run_rows(store)
+    rows = run_rows(Store(place.results, store_url), every_fingerprint=True)
     table = Table(box=None, pad_edge=False)
-    for column in ("key", "code", "method", "protocol", "setting", "dataset", "pretrained on", "preset", "seed", "status"):
+    for column in (
+        "key",
+        "code",
+        "method",
+        "protocol",
+        "setting",
+        "dataset",
+        "pretrained on",
+        "preset",
+        "seed",
+        "status",
+    ):
         table.add_column(column)
     for row in rows:
         method = row.method if row.method == row.architecture else f"{row.method} ({row.architecture})"
         table.add_row(
-            row.run_key[:12],
-            row.fingerprint[:8],
+            row.stored.key[:12],
+            row.stored.fingerprint[:8],
             method,
             row.protocol,
             row.setting,
@@ -218,7 +213,7 @@ def runs(results: ResultsOption = None, store_url: StoreOption = None) -> None:
             row.pretrain_data,
             row.preset,
             str(row.seed),
-            row.status,
+            row.stored.status,
         )
     console().print(table if rows else "no runs stored yet; start with: bench run --method recon --protocol fewshot")
 

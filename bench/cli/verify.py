@@ -23,23 +23,22 @@ def golden(
     strict: Annotated[bool, typer.Option("--strict", help="Files that are not covered fail too.")] = False,
 ) -> None:
     """Load recorded weights and inputs, and compare outputs, buffers and gradient norms."""
-    from bench.interop.golden import format_line, verify_folder
+    from bench.interop.golden import exit_code, report_lines, verify_folder
 
-    bad = 0
-    for result in verify_folder(folder):
-        console().print(format_line(result), highlight=False, markup=False, soft_wrap=True)
-        bad += result.status == "fail" or (strict and result.status == "not-covered")
-    raise typer.Exit(1 if bad else 0)
+    results = verify_folder(folder)
+    for line in report_lines(results):
+        console().print(line, highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(exit_code(results, strict=strict))
 
 
 def check(
     baseline: Annotated[Path, typer.Option(help="Baseline file; it holds the suite, the numbers and the margins.")],
     results: ResultsOption = None,
-    update: Annotated[bool, typer.Option("--update", help="Run the suite and write its numbers as baseline.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Write the suite's numbers as the new baseline.")] = False,
     plugin: PluginOption = None,
 ) -> None:
     """Run the baseline's suite into an empty folder and compare: 0 pass, 1 fail, 3 undecided, 4 broken."""
-    from bench.execution.check import check_baseline
+    from bench.execution import check as gate
 
-    plugins = load_plugins(plugin)
-    raise typer.Exit(check_baseline(baseline, results, update=update, plugins=plugins, screen=console()))
+    work = gate.update if update else gate.check
+    raise typer.Exit(work(baseline, results, load_plugins(plugin), console()))

@@ -8,8 +8,8 @@ from pydantic import JsonValue
 
 from bench.errors import UsageError
 from bench.paths import Workspace
-from bench.store.queries import RunRow, run_rows
-from bench.store.store import Store
+from bench.store.queries import run_rows
+from bench.store.store import Store, StoredRun
 
 
 def explain(workspace: Workspace, store_url: str | None, first: str, second: str) -> list[str]:
@@ -27,10 +27,10 @@ def explain(workspace: Workspace, store_url: str | None, first: str, second: str
     Raises:
         UsageError: A key matches no run, or several.
     """
-    with Store(workspace.results, store_url) as store:
-        rows = run_rows(store)
-        a, b = (_find(rows, text) for text in (first, second))
-        records = [store.load_row(row) for row in (a, b)]
+    store = Store(workspace.results, store_url)
+    rows = [row.stored for row in run_rows(store, every_fingerprint=True)]
+    a, b = (_find(rows, text) for text in (first, second))
+    records = [store.load(found) for found in (a, b)]
     lines = [
         f"spec {path}: {_show(left)} | {_show(right)}"
         for path, left, right in differing(dict(records[0].spec), dict(records[1].spec))
@@ -40,11 +40,15 @@ def explain(workspace: Workspace, store_url: str | None, first: str, second: str
         left, right = (dict(found) for found in modules if isinstance(found, dict))
         for name in sorted(left.keys() | right.keys()):
             if left.get(name) != right.get(name):
-                what = "changed" if name in left and name in right else "only in the " + ("first" if name in left else "second")
+                what = (
+                    "changed"
+                    if name in left and name in right
+                    else "only in the " + ("first" if name in left else "second")
+                )
                 lines.append(f"code {name}: {what}")
     if not lines:
         lines = ["no difference: same specification and same code"]
-    return [f"A {a.run_key[:12]}@{a.fingerprint[:8]}   B {b.run_key[:12]}@{b.fingerprint[:8]}", *lines]
+    return [f"A {a.key[:12]}@{a.fingerprint[:8]}   B {b.key[:12]}@{b.fingerprint[:8]}", *lines]
 
 
 def differing(left: JsonValue, right: JsonValue, path: str = "") -> Iterator[tuple[str, JsonValue, JsonValue]]:
@@ -56,12 +60,12 @@ def differing(left: JsonValue, right: JsonValue, path: str = "") -> Iterator[tup
         yield path, left, right
 
 
-def _find(rows: list[RunRow], text: str) -> RunRow:
+def _find(runs: list[StoredRun], text: str) -> StoredRun:
     key, _, code = text.partition("@")
-    found = [row for row in rows if row.run_key.startswith(key) and row.fingerprint.startswith(code)]
+    found = [run for run in runs if run.key.startswith(key) and run.fingerprint.startswith(code)]
     if not found:
         raise UsageError(f"no stored run has a key beginning with '{text}'; bench runs lists them")
-    if len({row.run_key for row in found}) > 1:
+    if len({run.key for run in found}) > 1:
         raise UsageError(f"'{text}' fits {len(found)} runs; give more characters (bench runs lists them)")
     return found[-1]
 

@@ -11,8 +11,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,8 @@ from bench.execution.pretrain import load_encoder
 from bench.methods.base import Method
 from bench.methods.scratch import scratch_candidates
 from bench.models.encoder import Encoder
-from bench.protocols.base import Candidate, Evaluation, HeldOut, Protocol, Subject, Task
-from bench.protocols.features import reduced_clouds
+from bench.protocols.base import Candidate, HeldOut, Protocol, Subject, Task
+from bench.protocols.features import prepared_clouds
 from bench.seeds import derive
 from bench.spec import PretrainSpec, RunSpec, content_key
 from bench.store.records import RunRecord, SeenNames
@@ -57,6 +57,13 @@ class EncoderSource:
         """Identity of the weights."""
         return f"{content_key(self.spec)}-{self.fingerprint[:16]}"
 
+    def build(self) -> Encoder:
+        """Build the architecture with its weights; for scratch, with PyTorch's initialisation."""
+        if self.folder is not None:
+            return load_encoder(self.folder, self.method, self.spec)
+        options = self.architecture.Options.model_validate(self.spec.options["architecture_options"])
+        return self.architecture.build_encoder(self.spec.backbone, options)
+
     def read(self, name: str) -> JsonValue:
         """Read one of the JSON files of the artefact; None for scratch."""
         if self.folder is None:
@@ -80,6 +87,7 @@ class Judge:
     dataset: Dataset
     cache: Path
     progress: Callable[[str, float, float, str], None]
+    _untrained: dict[str, Encoder] = field(default_factory=dict)
 
     @cached_property
     def train(self) -> CloudSet:
@@ -93,44 +101,28 @@ class Judge:
 
     def subject(self, task: Task) -> Subject:
         """Build what a protocol judges: one candidate, or the four initialisations of scratch."""
-        spec = self.source.spec
-        if self.source.folder is not None:
-            folder = self.source.folder
-            build = lambda: load_encoder(folder, self.source.method, spec)  # noqa: E731
-            candidates = {"": Candidate(name="", build=build, key=self.source.key)}
+        source = self.source
+        if source.folder is not None:
+            candidates = {"": Candidate(name="", build=source.build, key=source.key)}
         else:
             # Calibration sees unlabelled training clouds of the evaluated set, so the weights depend on it.
             candidates = {
-                name: Candidate(
-                    name=name,
-                    build=lambda name=name: copy.deepcopy(self._untrained[name]),  # type: ignore[misc]
-                    key=f"{self.source.key}-{name}-{task.data_manifest[:16]}",
-                )
-                for name in self._untrained_names(task)
+                name: Candidate(name, partial(copy.deepcopy, encoder), f"{source.key}-{name}-{task.data_manifest[:16]}")
+                for name, encoder in self._initialisations(task).items()
             }
-        architecture = self.source.architecture.name
-        return Subject(method=spec.method, architecture=architecture, candidates=candidates)
+        return Subject(method=source.spec.method, architecture=source.architecture.name, candidates=candidates)
 
-    def _untrained_names(self, task: Task) -> tuple[str, ...]:
-        self._calibration = self._calibration_clouds(task)
-        return tuple(self._untrained)
-
-    @cached_property
-    def _untrained(self) -> dict[str, Encoder]:
-        options = self.source.architecture.Options.model_validate(self.source.spec.options["options"])
-
-        def build() -> Encoder:
-            return self.source.architecture.build_encoder(self.source.spec.backbone, options)
-
-        return scratch_candidates(build, derive(self.source.spec.seed, "init"), self._calibration)
-
-    def _calibration_clouds(self, task: Task) -> torch.Tensor:
-        clouds = reduced_clouds(self.train.points, "train", task)
-        order = np.random.default_rng(derive(self.source.spec.seed, "init", "calibration")).permutation(len(clouds))
-        return torch.from_numpy(np.ascontiguousarray(clouds[np.sort(order[:CALIBRATION_CLOUDS])]))
+    def _initialisations(self, task: Task) -> dict[str, Encoder]:
+        """Return the untrained encoders of scratch, made once."""
+        if not self._untrained:
+            seed = derive(self.source.spec.seed, "init")
+            clouds = prepared_clouds(task, "train", normalise=True)
+            picked = np.random.default_rng(seed).permutation(len(clouds))[:CALIBRATION_CLOUDS]
+            self._untrained = scratch_candidates(self.source.build, seed, torch.from_numpy(clouds[np.sort(picked)]))
+        return self._untrained
 
 
-def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: Path) -> tuple[Evaluation, RunRecord]:
+def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: Path) -> RunRecord:
     """Judge an encoder in one setting.
 
     Args:
@@ -140,7 +132,7 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         workdir: Folder for unfinished state of this run.
 
     Returns:
-        The evaluation, and the record without label, fingerprint and provenance, which the caller knows.
+        The record, without what only the caller knows: label, fingerprint, and provenance of code and machine.
     """
     start = time.perf_counter()
     spec = run.encoder
@@ -163,15 +155,16 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
     costs = {str(k): float(v) for k, v in cost.items() if isinstance(v, int | float)} if isinstance(cost, dict) else {}
     costs["evaluate_seconds"] = time.perf_counter() - start
     costs["evaluate_peak_memory_bytes"] = float(_peak_memory())
-    if "parameters_encoder" not in costs:
-        candidate = next(iter(judge.subject(task).candidates.values()))
-        costs["parameters_encoder"] = float(candidate.build().parameter_count)
+    encoder = judge.source.build()
+    costs["parameters_encoder"] = float(encoder.parameter_count)
     curves = dict(evaluation.curves)
     pretraining = judge.source.read("curves.json")
     if isinstance(pretraining, dict):
         for name, series in pretraining.items():
             if isinstance(series, list):
-                curves[f"pretrain/{name}"] = [(float(s), float(v)) for s, v in series]  # type: ignore[misc, arg-type]
+                curves[f"pretrain/{name}"] = [
+                    (point[0], point[1]) for point in np.asarray(series, dtype=float).tolist()
+                ]
     record = RunRecord(
         key=content_key(run),
         fingerprint="",
@@ -183,8 +176,14 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         predictions=evaluation.predictions,
         curves=curves,
         cost=costs,
+        provenance={
+            "feature": "; ".join(f"{name}: {words}" for name, words in encoder.feature_descriptions.items()),
+            "card": protocol.card(options),
+            "split_digest": evaluation.split_digest,
+            "notes": evaluation.notes,
+        },
     )
-    return evaluation, record
+    return record
 
 
 def _seen(judge: Judge) -> SeenNames:

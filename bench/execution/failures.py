@@ -31,5 +31,4 @@ def store_failure(workspace: Workspace, store_url: str | None, run: PlannedRun, 
         provenance={"commit": revision, "dirty": dirty, "log": str(log)},
         error=f"{error} (log: {log})",
     )
-    with Store(workspace.results, store_url) as store:
-        store.publish(record)
+    Store(workspace.results, store_url).publish(record)

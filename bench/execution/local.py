@@ -26,19 +26,17 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """How jobs are run; none of it is part of a key.
+    """How jobs are run; none of it is part of a key. Cores are shared evenly unless OMP_NUM_THREADS is set.
 
     Attributes:
         workers: Jobs at a time.
         store_url: Database URL, or None for the SQLite file of the results folder.
         plugins: Plugin files every worker loads.
-        threads: CPU threads of one job; None shares the cores evenly.
     """
 
     workers: int = 1
     store_url: str | None = None
     plugins: tuple[Path, ...] = ()
-    threads: int | None = None
 
 
 @dataclass
@@ -123,7 +121,7 @@ class LocalPool:
         descriptor, name = tempfile.mkstemp(prefix="bench-job-", suffix=".json")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(payload, file)
-        threads = self._options.threads or max(1, (os.cpu_count() or 1) // self._options.workers)
+        threads = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // self._options.workers)
         environment = {
             **os.environ,
             "PYTHONPATH": str(Path(bench.__file__).parent.parent),

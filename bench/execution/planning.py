@@ -6,7 +6,6 @@ from bench.paths import Workspace
 from bench.plan.graph import Plan, Reuse, Stored, build_plan
 from bench.plan.request import RunRequest
 from bench.plan.resolve import resolve
-from bench.store.artifacts import ArtifactStore
 from bench.store.store import Store
 
 
@@ -23,10 +22,9 @@ def make_plan(request: RunRequest, workspace: Workspace, store_url: str | None, 
         The plan.
     """
     resolution = resolve(request, workspace)
-    artifacts = ArtifactStore(workspace.results)
-    with Store(workspace.results, store_url) as store:
-        stored = Stored(
-            run=lambda key, code: store.find(key, code) is not None,
-            encoder=lambda key, code: artifacts.find_folder("encoder", key, code) is not None,
-        )
-        return build_plan(resolution, stored, reuse)
+    store = Store(workspace.results, store_url)
+    stored = Stored(
+        run=lambda key, code: store.find(key, code) is not None,
+        encoder=lambda key, code: store.artifacts.find_folder("encoder", key, code) is not None,
+    )
+    return build_plan(resolution, stored, reuse)

@@ -48,6 +48,7 @@ class PretrainJob:
         cache: Cache folder.
         workdir: Folder for checkpoints.
         progress: Receives progress.
+        checkpoint_seconds: Time between checkpoints.
     """
 
     spec: PretrainSpec
@@ -57,6 +58,7 @@ class PretrainJob:
     cache: Path
     workdir: Path
     progress: StageProgress
+    checkpoint_seconds: float = 20.0
 
 
 def run_pretraining(job: PretrainJob, destination: Path) -> None:
@@ -92,7 +94,12 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
             note += f", {event.samples_per_second:.0f} samples/s"
         job.progress("pretrain", event.done, event.total, note)
 
-    place = TrainingPlace(folder=job.workdir, compile_cache=job.cache / "inductor", on_progress=on_progress)
+    place = TrainingPlace(
+        folder=job.workdir,
+        compile_cache=job.cache / "inductor",
+        checkpoint_seconds=job.checkpoint_seconds,
+        on_progress=on_progress,
+    )
     result = pretrain(model, data, spec, place)
     encoder = model.encoder()
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
@@ -127,7 +134,7 @@ def _pretrain_data(job: PretrainJob, clouds: CloudSet) -> tuple[PretrainData, se
         texts |= set(job.teacher.captions_seen())
         if spec.images != "none":
             if spec.images == "depth-of-points":
-                clouds = with_views(clouds, DEPTH_VIEWS, DEPTH_SIZE, job.cache, spec.data.manifest)
+                clouds = with_views(clouds, DEPTH_VIEWS, DEPTH_SIZE, _stage(job, "depth views"))
             images = image_features(job.teacher, clouds, spec.data.manifest, job.cache, _stage(job, "teacher images"))
         if spec.captions != "none":
             sentences = clouds.captions if spec.captions == "dataset" else class_name_captions(clouds, spec.seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pydantic import JsonValue
 from rich.console import Console
 from rich.progress import Progress
@@ -33,13 +35,14 @@ def fit_teacher(name: str, assignments: list[str], workspace: Workspace, screen:
     overrides = Overrides(dict(parse_assignment(text) for text in assignments), frozenset({"teacher"}))
     options = validated(teacher_class.Options, overrides.merge({}, "teacher"), "teacher")
     teacher = teacher_class(workspace.cache, options)
-    with Store(workspace.results) as store:
-        while not teacher.ready():
-            lease = store.lease("teacher", teacher.identity(), note=f"fit {name}")
-            if lease is None:
-                store.wait_for("teacher", teacher.identity(), on_wait=lambda owner: screen.print(f"waiting: {owner}"))
-                continue
-            with lease, Progress(console=screen, disable=not screen.is_terminal) as progress:
-                task = progress.add_task(f"fit {name}", total=None)
-                teacher.prepare(lambda done, total: progress.update(task, completed=done, total=total))
+    store = Store(workspace.results)
+    while not teacher.ready():
+        lease = store.lease("teacher", teacher.identity(), note=f"fit {name}")
+        if lease is None:
+            screen.print(f"waiting: another process fits {name}")
+            store.wait_for("teacher", teacher.identity())
+            continue
+        with lease, Progress(console=screen, disable=not screen.is_terminal) as progress:
+            show = partial(progress.update, progress.add_task(f"fit {name}", total=None))
+            teacher.prepare(lambda done, total: show(completed=done, total=total))
     return teacher.fit_report()

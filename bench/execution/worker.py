@@ -30,7 +30,7 @@ from bench.plan.graph import Job, PlannedRun, encoder_fingerprint
 from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS, load_entry_points, load_plugin_file
 from bench.seeds import derive
 from bench.spec import DataSpec, PretrainSpec, TeacherSpec
-from bench.store.artifacts import ArtifactStore
+from bench.store.leases import Holder
 from bench.store.store import Store
 
 INTERRUPTED = 130
@@ -45,7 +45,7 @@ class Worker:
         self.store_url: str | None = payload["store_url"]
         self.channel = channel
         self.store = Store(self.workspace.results, self.store_url)
-        self.artifacts = ArtifactStore(self.workspace.results)
+        self.artifacts = self.store.artifacts
         load_entry_points()
         for path in payload["plugins"]:
             load_plugin_file(Path(path))
@@ -71,10 +71,11 @@ class Worker:
                 continue
             with lease:
                 if not done():
+                    print(f"computing {kind} {key}", file=sys.stderr, flush=True)
                     work()
 
-    def _say_waiting(self, owner: str) -> None:
-        self.channel.send(Event(kind="waiting", note=owner))
+    def _say_waiting(self, holder: Holder, waited: float) -> None:
+        self.channel.send(Event(kind="waiting", note=f"process {holder.pid} on {holder.host} does this already"))
 
     def _teacher(self, spec: TeacherSpec) -> None:
         teacher = self._open_teacher(spec)
@@ -88,9 +89,10 @@ class Worker:
     def _encoder(self, spec: PretrainSpec) -> None:
         from bench.execution.pretrain import PretrainJob, run_pretraining
 
-        assert spec.data is not None
+        data = spec.data
+        assert data is not None
         key, code = self.job.key, self.job.fingerprint
-        dataset = self._open_dataset(spec.data)
+        dataset = self._open_dataset(data)
         teacher = None
         if spec.teacher is not None:
             self._teacher(spec.teacher)
@@ -105,17 +107,17 @@ class Worker:
             cache=self.workspace.cache,
             workdir=workdir,
             progress=self.channel.stage,
+            checkpoint_seconds=float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "20")),
         )
         started = _now()
 
         def work() -> None:
-            self._materialise(spec.data, dataset)
+            self._materialise(data, dataset)
             with tempfile.TemporaryDirectory(dir=self.workspace.results, prefix=".encoder-") as name:
                 folder = Path(name) / "artifact"
                 folder.mkdir()
                 run_pretraining(job, folder)
-                seeds = {role: derive(spec.seed, role) for role in ("init", "order", "augmentation")}  # type: ignore[arg-type]
-                facts = provenance(code, spec.numerics.device, {"root": spec.seed, **seeds}, started)
+                facts = provenance(code, spec.numerics.device, {"root": spec.seed}, started)
                 (folder / "provenance.json").write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
                 self.artifacts.publish_folder("encoder", key, code.digest, folder)
             shutil.rmtree(workdir, ignore_errors=True)
@@ -176,15 +178,13 @@ class Worker:
 
         def work() -> None:
             workdir = self.workspace.work(f"{run.key[:16]}-{code.digest[:16]}")
-            evaluation, record = evaluate_run(run.spec, judge, PROTOCOLS.load(run.spec.protocol.name), workdir)
+            record = evaluate_run(run.spec, judge, PROTOCOLS.load(run.spec.protocol.name), workdir)
             record.fingerprint = code.digest
             record.label = dict(run.label)
             seeds = {"root": run.spec.seed, "split": run.spec.split_seed, "probe": derive(run.spec.seed, "probe")}
-            record.provenance = provenance(code, run.spec.encoder.numerics.device, seeds, started)
+            record.provenance |= provenance(code, run.spec.encoder.numerics.device, seeds, started)
             record.provenance |= {
                 "finished": _now(),
-                "split_digest": evaluation.split_digest,
-                "notes": evaluation.notes,
                 "data_root": {place.label: place.root for place in self.job.places},
             }
             self.store.publish(record)

@@ -76,6 +76,12 @@ class Method(ABC):
         model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
+    def uses(cls, options: BaseModel) -> frozenset[str]:
+        """What pretraining reads besides points under these options: of ``images``, ``text``, ``labels``."""
+        read = {"images": cls.uses_images, "text": cls.uses_text}
+        return frozenset(name for name, used in read.items() if used)
+
+    @classmethod
     @abstractmethod
     def recipe(cls, preset: str) -> Recipe | None:
         """Recipe of a preset: the published one for ``tiny``, ``small``, ``base``; ours for ``nano``, ``smoke``.

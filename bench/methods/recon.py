@@ -149,6 +149,13 @@ class ReCon(Method):
     }
 
     @classmethod
+    def uses(cls, options: BaseModel) -> frozenset[str]:
+        """Return the modalities asked for, and labels with ``smc``."""
+        chosen = cls.Options.model_validate(options.model_dump())
+        modalities = {"both": ("images", "text"), "image": ("images",), "text": ("text",), "none": ()}
+        return frozenset((*modalities[chosen.modalities], *(("labels",) if chosen.smc else ())))
+
+    @classmethod
     def recipe(cls, preset: str) -> Recipe:
         """Return the published recipe for tiny, small, base (section 5.2), ours for nano and smoke."""
         published = Recipe(epochs=300, batch_size=128, lr=5e-4, warmup_epochs=10, augmentation=("rotate_y",))

@@ -55,19 +55,12 @@ class Scratch(Method):
 
     @classmethod
     def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
-        """Build the compared method's encoder with PyTorch's initialisation.
+        """Refuse: the architecture is another method's, whose own ``build_encoder`` feeds `scratch_candidates`.
 
         Raises:
-            UsageError: Unknown architecture, or it is scratch itself.
+            UsageError: Always.
         """
-        # Imported here so that methods do not import each other: the name is resolved like the user's own.
-        from bench.registry import METHODS
-
-        chosen = cls.Options.model_validate(options.model_dump())
-        if chosen.architecture == cls.name:
-            raise UsageError("scratch.architecture is 'scratch'; name the method it is compared with, e.g. recon")
-        method = METHODS.load(chosen.architecture)
-        return method.build_encoder(backbone, method.Options.model_validate(chosen.architecture_options))
+        raise UsageError("method 'scratch' has no architecture of its own; scratch.architecture names one, e.g. recon")
 
 
 def scratch_candidates(build: Callable[[], Encoder], seed: int, calibration: Tensor) -> dict[str, Encoder]:

@@ -154,6 +154,8 @@ class _Resolver:
                 f"data set '{found.format}' needs its folder: write {found.format}:DIR, "
                 f"or name one with bench data add NAME --format {found.format} --root DIR"
             )
+        if found.root is not None and not dataset_class.needs_root:
+            raise UsageError(f"data set '{found.format}' is embedded and takes no folder; write just {found.format}")
         known = frozenset(dataset_class.Options.model_fields)
         values = {**self.preset.data.get(found.format, {}), **found.options}
         options = validated(dataset_class.Options, self.overrides.merge(values, group, known=known), group)
@@ -217,9 +219,12 @@ class _Resolver:
         method = METHODS.load(name)
         options = self._method_options(name)
         uses = method.uses(method.Options.model_validate(options))
-        recipe: Recipe = validated(
-            Recipe, self.overrides.merge(method.recipe(self.preset.name).model_dump(), "recipe"), "recipe"
-        )
+        shipped = method.recipe(self.preset.name)
+        if shipped is None:
+            raise UsageError(
+                f"method '{name}' has no recipe for preset '{self.preset.name}', so it cannot be pretrained"
+            )
+        recipe: Recipe = validated(Recipe, self.overrides.merge(shipped.model_dump(), "recipe"), "recipe")
         images, captions = self._supervision(name, data, uses)
         teacher = self._teacher() if images != "none" or captions != "none" else None
         dataset = self._dataset(data)
@@ -244,7 +249,7 @@ class _Resolver:
         scratch = METHODS.load("scratch")
         METHODS.entry(architecture)
         self.overrides.merge({}, "scratch")
-        values = {"architecture": architecture, "options": self._method_options(architecture)}
+        values = {"architecture": architecture, "architecture_options": self._method_options(architecture)}
         options = validated(scratch.Options, values, "scratch")
         return [
             PretrainSpec(
@@ -294,6 +299,7 @@ class _Resolver:
         return TeacherSpec(name=name, options=options.model_dump(mode="json"), identity=teacher.identity())
 
     def _numerics(self, samples: int, *plugins: str) -> Numerics:
+        from bench.models.ops.backend import resolve_backend
         from bench.training.precision import compile_pays, resolve_numerics
 
         values = self.overrides.merge({}, "numerics")
@@ -303,7 +309,8 @@ class _Resolver:
         backend = str(values.pop("op_backend", "auto"))
         if values:
             raise unknown_name("field of numerics", next(iter(values)), Numerics.model_fields)
-        numerics = resolve_numerics(device=device, precision=precision, compile=False, op_backend=backend)
+        numerics = resolve_numerics(device=device, precision=precision, compile=False)
+        numerics = numerics.model_copy(update={"op_backend": resolve_backend(numerics.device, backend)})
         pays = samples > 0 and (compile_pays(numerics.device, samples) if asked == "auto" else bool(asked))
         versions = {}
         for kind, registry in REGISTRIES.items():

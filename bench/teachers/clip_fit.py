@@ -1,7 +1,8 @@
 """Fitting and judging a small CLIP: open_clip's model class and contrastive loss on views and captions.
 
-Runs on the CPU in fp32 with a fixed number of threads: at this size bf16 autocast was slower on every
-architecture tried, and where neither device nor threads vary, one identity means one set of weights.
+Runs on the CPU in fp32 with a fixed number of threads: where neither device, precision nor threads vary, one
+identity means one set of weights. The image tower is CLIP's modified ResNet, because on a few thousand pictures
+it learns from a fraction of the samples a vision transformer needs.
 """
 
 from __future__ import annotations
@@ -42,13 +43,12 @@ def fixed_threads() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ClipSize:
-    """Size of both towers; the joint space has `embed` dimensions."""
+    """Size of both towers; the joint space has `embed` dimensions, and `view_size` is a multiple of 32."""
 
     embed: int
     view_size: int
-    patch: int
     image_width: int
-    image_layers: int
+    image_blocks: tuple[int, int, int, int]
     text_width: int
     text_layers: int
     context: int
@@ -73,7 +73,7 @@ def build(size: ClipSize, vocab_size: int, seed: int) -> nn.Module:
     """Build open_clip's CLIP from our configuration, initialised from the seed's own stream.
 
     Args:
-        size: Widths and depths; widths are multiples of 32, the width of a head.
+        size: Widths and depths.
         vocab_size: Number of token ids; the highest is the end token.
         seed: Root seed.
     """
@@ -82,10 +82,9 @@ def build(size: ClipSize, vocab_size: int, seed: int) -> nn.Module:
         model = open_clip.CLIP(
             size.embed,
             vision_cfg=open_clip.CLIPVisionCfg(
-                layers=size.image_layers,
+                layers=size.image_blocks,
                 width=size.image_width,
                 head_width=HEAD_WIDTH,
-                patch_size=size.patch,
                 image_size=size.view_size,
             ),
             text_cfg=open_clip.CLIPTextCfg(
@@ -98,17 +97,18 @@ def build(size: ClipSize, vocab_size: int, seed: int) -> nn.Module:
             output_dict=True,
         )
     assert isinstance(model, nn.Module)
-    return model
+    # Convolutions on the CPU are about 1.6 times faster in this layout.
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def to_pixels(images: Tensor, view_size: int) -> Tensor:
     """Turn uint8 ``[B, H, W, C]`` (C 1 or 3) into the network's float32 ``[B, 3, view_size, view_size]`` in -1..1."""
-    pixels = images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    pixels = images.permute(0, 3, 1, 2).float(memory_format=torch.channels_last).div_(127.5).sub_(1.0)
     if pixels.shape[2:] != (view_size, view_size):
         pixels = nn.functional.interpolate(
             pixels, size=(view_size, view_size), mode="bilinear", align_corners=False, antialias=True
         )
-    return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
+    return pixels.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 def augment(images: Tensor, zoom: float, shift: float, generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
 
 from bench.data.base import CloudSet, DataPlace, Dataset, Progress, silent
 from bench.errors import SetupError, UsageError
@@ -52,7 +52,7 @@ class TinyClip(Teacher):
 
         objects: int = Field(2000, ge=2)
         views: int = Field(1, ge=1)
-        view_size: int = Field(64, ge=8)
+        view_size: int = Field(64, ge=32, multiple_of=32)
         epochs: int = Field(14, ge=1)
         batch_size: int = Field(128, ge=2)
         lr: float = Field(2e-3, gt=0)
@@ -62,9 +62,8 @@ class TinyClip(Teacher):
         shift: float = Field(0.06, ge=0, lt=0.5)
         word_dropout: float = Field(0.03, ge=0, lt=1)
         embed: int = Field(64, ge=1)
-        patch: int = Field(16, ge=1)
-        image_width: int = Field(128, ge=32, multiple_of=32)
-        image_layers: int = Field(4, ge=1)
+        image_width: int = Field(16, ge=2, multiple_of=2)
+        image_blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1, 1)
         text_width: int = Field(64, ge=32, multiple_of=32)
         text_layers: int = Field(2, ge=1)
         context: int = Field(32, ge=3)
@@ -78,11 +77,6 @@ class TinyClip(Teacher):
         self._loaded: tuple[Any, WordTokenizer] | None = None
         self._identity: str | None = None
         self.image_dim = self.text_dim = self._options.embed
-        if self._options.view_size % self._options.patch:
-            raise UsageError(
-                f"teacher option patch={self._options.patch} does not divide view_size={self._options.view_size}: "
-                "choose a patch that does"
-            )
 
     @property
     def _options(self) -> Options:

@@ -13,9 +13,8 @@ from bench.data.transforms import Transform, compose, subsample
 from bench.errors import DataError
 from bench.models import roles
 from bench.spec import Numerics, Recipe
-from bench.training.contract import FitResult, Objective, TrainingPlace
+from bench.training.contract import FitResult, Objective, TrainingPlace, Validate
 from bench.training.loop import fit
-from bench.training.optim import Decays, InHeadGroup
 from bench.training.precision import autocast
 
 
@@ -92,11 +91,8 @@ def finetune(
     seed: int,
     *,
     n_points: int | None = None,
-    eval_batch_size: int = 128,
     stage: str = "fine-tune",
     place: TrainingPlace | None = None,
-    decays: Decays = roles.decays,
-    in_head_group: InHeadGroup = roles.in_head_group,
     identity: str = "",
 ) -> FitResult:
     """Train a classifier in place and keep the epoch validation likes best.
@@ -107,20 +103,17 @@ def finetune(
         labels: int64 ``[n]``.
         val_points: Clouds already brought to the evaluated number of points, or features. None: no selection.
         val_labels: Their labels.
-        recipe: Recipe of the stage. Augmentation applies to clouds only.
+        recipe: Recipe of the stage; its augmentation applies to clouds only.
         numerics: Device, precision, compilation.
         seed: Root seed of order and augmentation.
         n_points: Random points drawn from the M in each step; None takes all.
-        eval_batch_size: Inputs at a time in validation.
         stage: What is running, in words.
-        place: Work folder, compile cache and progress.
-        decays: Whether a parameter decays.
-        in_head_group: Which parameters learn at `recipe.head_lr_scale`.
-        identity: Digest of what else a checkpoint must agree in (data, encoder).
+        place: Folders and progress.
+        identity: Digest of what a checkpoint must agree in besides the starting weights and the training data.
 
     Returns:
-        `best` holds the state of the epoch with the highest validation accuracy (the earliest of equals); load
-        it with ``classifier.load_state_dict(result.best.state)``. The classifier itself is in its last state.
+        `best` holds the state of the epoch with the highest validation accuracy (the earliest of equals), for
+        ``classifier.load_state_dict``. The classifier itself is in its last state.
 
     Raises:
         DataError: Inputs and labels disagree in number, a part is empty, or values are not finite.
@@ -140,16 +133,7 @@ def finetune(
     validate = None
     if val_points is not None and val_labels is not None:
         _check("validation", val_points, val_labels)
-        held_points, held_labels = val_points.to(device, torch.float32), val_labels.to(torch.int64).cpu()
-
-        def measure() -> dict[str, float]:
-            logits = predict(classifier, held_points, numerics, eval_batch_size)
-            return {
-                "accuracy": float((logits.argmax(1) == held_labels).double().mean()),
-                "loss": float(functional.cross_entropy(logits.double(), held_labels)),
-            }
-
-        validate = measure
+        validate = _validation(classifier, val_points.to(device), val_labels, numerics)
     return fit(
         objective,
         len(points),
@@ -158,11 +142,24 @@ def finetune(
         seed,
         stage=stage,
         place=place,
-        decays=decays,
-        in_head_group=in_head_group,
+        in_head_group=roles.in_head_group,
         validate=validate,
-        identity=identity if place is None or place.folder is None else _digest(identity, classifier, points, labels),
+        identity=_digest(identity, classifier, points, labels) if place and place.folder else identity,
     )
+
+
+def _validation(classifier: nn.Module, inputs: Tensor, labels: Tensor, numerics: Numerics) -> Validate:
+    """Return the callback that measures accuracy and loss on held-out objects."""
+    labels = labels.to(torch.int64).cpu()
+
+    def measure() -> dict[str, float]:
+        logits = predict(classifier, inputs, numerics)
+        return {
+            "accuracy": float((logits.argmax(1) == labels).double().mean()),
+            "loss": float(functional.cross_entropy(logits.double(), labels)),
+        }
+
+    return measure
 
 
 def _digest(identity: str, classifier: nn.Module, points: Tensor, labels: Tensor) -> str:

@@ -1,0 +1,145 @@
+"""The accuracy-regression check: a small fixed suite, run from nothing, against a stored baseline."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench.errors import SetupError
+from bench.execution.local import LocalPool, Outcome, PoolOptions
+from bench.execution.planning import make_plan
+from bench.execution.progress import ProgressView
+from bench.execution.provenance import commit
+from bench.execution.reporting import read_results
+from bench.paths import Workspace
+from bench.plan.request import RunRequest, read_request, validated
+from bench.spec import content_key
+from bench.stats.cells import group_cells
+from bench.stats.gate import CellResult, GateReport, cell_results, decide, make_baseline, read_baseline, write_baseline
+
+_COLOURS: Mapping[str, str] = {"pass": "green", "fail": "red", "undecided": "yellow", "broken": "red"}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A fixed request, and its name in baselines."""
+
+    request: RunRequest
+    name: str
+
+    @classmethod
+    def beside(cls, baseline: Path) -> Suite:
+        """Read the suite of a baseline: the YAML file of the same name.
+
+        Raises:
+            SetupError: There is none.
+            UsageError: It is no valid request.
+        """
+        path = baseline.with_suffix(".yaml")
+        if not path.is_file():
+            raise SetupError(f"no suite at {path}: it holds the request whose numbers {baseline.name} records")
+        request: RunRequest = validated(RunRequest, read_request(path), path.name)
+        return cls(request, f"{path.name} {content_key(request)[:16]}")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the suite gave here."""
+
+    cells: tuple[CellResult, ...]
+    machine: str
+    outcome: Outcome
+
+
+def check(baseline: Path, results: Path | None, plugins: tuple[Path, ...], screen: Console) -> int:
+    """Run a baseline's suite into an empty folder and compare.
+
+    Args:
+        baseline: The numbers; the suite lies beside it.
+        results: Folder to run in, which must be empty; None takes a temporary one.
+        plugins: Plugin files.
+        screen: Where to print.
+
+    Returns:
+        Exit code: 0 pass, 1 fail, 3 undecided, 4 broken.
+
+    Raises:
+        SetupError: Baseline or suite cannot be read or do not belong together, or the folder is not empty.
+    """
+    suite = Suite.beside(baseline)
+    stored = read_baseline(baseline)
+    if stored.suite != suite.name:
+        raise SetupError(
+            f"{baseline} records suite '{stored.suite}', the suite beside it is '{suite.name}': "
+            "make a new baseline with bench check --update"
+        )
+    measured = measure(suite, results, plugins, screen)
+    report = decide(stored, measured.cells, stored.machine == measured.machine)
+    screen.print(f"baseline: {stored.machine}; here: {measured.machine}", highlight=False, markup=False)
+    _print(report, screen)
+    return report.exit_code
+
+
+def update(baseline: Path, results: Path | None, plugins: tuple[Path, ...], screen: Console) -> int:
+    """Run the suite and write its numbers as the baseline.
+
+    Raises:
+        SetupError: A run of the suite failed; the old baseline stays.
+    """
+    suite = Suite.beside(baseline)
+    measured = measure(suite, results, plugins, screen)
+    if measured.outcome.failed or not measured.cells:
+        raise SetupError(f"the suite did not finish, so {baseline} was not written")
+    write_baseline(make_baseline(measured.cells, suite.name, measured.machine, commit()[0]), baseline)
+    screen.print(f"wrote {baseline} with {len(measured.cells)} cells", highlight=False)
+    return 0
+
+
+def measure(suite: Suite, results: Path | None, plugins: tuple[Path, ...], screen: Console) -> Measured:
+    """Run the suite from nothing."""
+    if results is None:
+        with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
+            return measure(suite, Path(folder), plugins, screen)
+    if results.exists() and any(results.iterdir()):
+        raise SetupError(f"--results {results} is not empty; the check must compute everything itself")
+    workspace = Workspace(results.absolute(), results.absolute() / "cache")
+    workspace.prepare()
+    plan = make_plan(suite.request, workspace, None)
+    with ProgressView(screen) as view:
+        outcome = LocalPool(workspace, PoolOptions(plugins=plugins), view).run(plan)
+    for title, error, _ in outcome.failed:
+        screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}", highlight=False)
+    if outcome.interrupted:
+        raise SetupError("the check was interrupted; nothing was compared")
+    rows, records = read_results(workspace, None)
+    finished = [record for record in records if record.status == "done"]
+    digests = {record.key: str(record.provenance["split_digest"]) for record in finished}
+    machines = sorted({str(record.provenance["machine"]) for record in finished})
+    cells = group_cells(rows, {record.key: record.spec for record in finished})
+    return Measured(tuple(cell_results(cells, digests)), "; ".join(machines), outcome)
+
+
+def _print(report: GateReport, screen: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("cell", "verdict", "drop", "margin", "why"):
+        table.add_column(column, overflow="fold")
+    for line in report.lines:
+        colour = _COLOURS[line.verdict]
+        table.add_row(
+            escape(line.cell),
+            f"[{colour}]{line.verdict}[/{colour}]",
+            "" if line.drop is None else f"{line.drop:+.2f}",
+            "" if line.margin is None else f"{line.margin:.1f}",
+            escape(line.reason),
+        )
+    screen.print(table)
+    for note in report.notes:
+        screen.print(f"note: {note}", highlight=False, markup=False)
+    colour = _COLOURS[report.verdict]
+    screen.print(f"accuracy check: [bold {colour}]{report.verdict}[/bold {colour}] (accuracy points)", highlight=False)

@@ -1,0 +1,63 @@
+"""From the store to tables and files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from bench.errors import UsageError
+from bench.paths import Workspace
+from bench.plan.graph import run_fingerprint
+from bench.report.build import build_report
+from bench.report.model import build_model
+from bench.report.summary import summarise_report
+from bench.report.terminal import print_report
+from bench.spec import RunSpec
+from bench.store.queries import MetricRow, failed_rows, metric_rows, run_rows
+from bench.store.records import RunRecord
+from bench.store.store import Store
+
+
+def read_results(
+    workspace: Workspace, store_url: str | None, keys: Collection[str] | None = None
+) -> tuple[list[MetricRow], list[RunRecord]]:
+    """Read metric rows and records, of all runs or of those with the given keys.
+
+    Runs made by code that has changed since are marked; damaged ones are set aside and left out.
+    """
+    store = Store(workspace.results, store_url)
+    store.refresh()
+    records = {row.stored.key: store.load(row.stored) for row in run_rows(store, keys=keys)}
+    current = {key: digest for key, record in records.items() if (digest := current_fingerprint(record)) is not None}
+    rows = metric_rows(store, keys=keys, current=current)
+    failed = [store.load(row.stored) for row in failed_rows(store, keys=keys, unresolved=True)]
+    return rows, [*records.values(), *failed]
+
+
+def current_fingerprint(record: RunRecord) -> str | None:
+    """Return the digest of the code that would make this run now; None where a plugin it needs is not loaded."""
+    try:
+        return run_fingerprint(RunSpec.model_validate(record.spec)).digest
+    except (UsageError, ValidationError, ModuleNotFoundError):
+        return None
+
+
+def print_results(
+    workspace: Workspace, store_url: str | None, screen: Console, keys: Collection[str] | None = None
+) -> None:
+    """Print the tables of stored runs."""
+    model = build_model(*read_results(workspace, store_url, keys))
+    print_report(model, tuple(summarise_report(model)), screen)
+
+
+def write_report(workspace: Workspace, store_url: str | None, out: Path, screen: Console) -> Path:
+    """Print the tables of everything stored and write the report's files.
+
+    Returns:
+        Path of the HTML page.
+    """
+    rows, records = read_results(workspace, store_url)
+    return build_report(rows, records, out, console=screen).html

@@ -1,0 +1,96 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = ("ball", "rod", "disc", "slab", "ring", "cross")
+
+
+def toy_cloud(kind: int, rng: np.random.Generator, points: int) -> np.ndarray:
+    """A cloud of one of six easily told shapes, in the unit sphere."""
+    z = rng.normal(size=(points, 3))
+    ball = z / np.linalg.norm(z, axis=1, keepdims=True)
+    angle = rng.uniform(0, 2 * np.pi, points)
+    ring = np.stack([np.cos(angle), 0.1 * z[:, 1], np.sin(angle)], 1)
+    box = rng.uniform(-1, 1, (points, 3))
+    cross = box * np.where(rng.random((points, 1)) < 0.5, [[1, 0.1, 0.1]], [[0.1, 1, 0.1]])
+    shapes = [ball, box * [0.1, 1, 0.1], ball * [1, 0.05, 1], box * [1, 0.1, 0.6], ring, cross]
+    cloud = shapes[kind] * rng.uniform(0.8, 1.2, 3) + 0.01 * rng.normal(size=(points, 3))
+    cloud -= cloud.mean(0)
+    return (cloud / np.linalg.norm(cloud, axis=1).max()).astype(np.float32)
+
+
+def write_modelnet(root: Path, train: int = 10, test: int = 6, points: int = 160, classes: int = 6) -> Path:
+    """Write a small data set in the ModelNet40 HDF5 layout."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "shape_names.txt").write_text("\n".join(CLASSES[:classes]) + "\n")
+    for split, count in (("train", train), ("test", test)):
+        rng = np.random.default_rng([len(split), count])
+        labels = np.repeat(np.arange(classes), count)
+        clouds = np.stack([toy_cloud(label, rng, points) for label in labels])
+        with h5py.File(root / f"ply_data_{split}0.h5", "w") as file:
+            file["data"] = clouds
+            file["label"] = labels[:, None].astype(np.uint8)
+    return root
+
+
+@pytest.fixture(scope="session")
+def toy_modelnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 60 train and 36 test clouds of 6 classes."""
+    return write_modelnet(tmp_path_factory.mktemp("toy") / "toyset")
+
+
+Bench = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def bench_command(*arguments: object) -> list[str]:
+    """The command line of a real ``bench`` process."""
+    return [sys.executable, "-P", "-m", "bench", *map(str, arguments)]
+
+
+def bench_environment(package_root: Path = ROOT, **extra: str) -> dict[str, str]:
+    """Environment of a ``bench`` process: the package under test, quick checkpoints, one thread."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(package_root),
+        "COLUMNS": "200",
+        "BENCH_CHECKPOINT_SECONDS": "0",
+        "OMP_NUM_THREADS": "1",
+        **extra,
+    }
+
+
+@pytest.fixture
+def run_bench() -> Bench:
+    """Run ``bench`` in a process of its own and return what it printed."""
+
+    def run(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            bench_command(*arguments),
+            capture_output=True,
+            text=True,
+            env=bench_environment(**extra),
+            timeout=200,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout; tests that need it skip where it is absent."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("no ../shared folder beside the checkout")
+    return folder

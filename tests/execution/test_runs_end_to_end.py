@@ -1,0 +1,197 @@
+"""Whole runs in real processes: nothing done twice, nothing lost, failures told apart from results."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bench, bench_command, bench_environment
+
+LONG = ("--set", "recipe.epochs=60")
+
+
+def request(data: Path, results: Path, *more: object) -> list[object]:
+    """Point-MAE and scratch on the toy set, at the smallest size, with a head on frozen features."""
+    return [
+        "run", "--method", "point-mae", "--protocol", "linear", "--preset", "smoke", "--dataset", f"modelnet-h5:{data}",
+        "--pretrain-data", f"modelnet-h5:{data}", "--results", results, "--compile", "off", *more,
+    ]  # fmt: skip
+
+
+def metrics(results: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Every stored number, by run key."""
+    found = {}
+    for file in results.glob("runs/*/*/metrics.json"):
+        rows = json.loads(file.read_text())
+        found[file.parent.parent.name] = sorted(tuple(map(str, row.items())) for row in rows)
+    return found
+
+
+def computed(results: Path) -> list[str]:
+    """What workers computed, from their logs."""
+    lines = [line for log in results.glob("logs/*.log") for line in log.read_text().splitlines()]
+    return sorted(line for line in lines if line.startswith("computing "))
+
+
+def wait_for(condition: object, seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, toy_modelnet: Path) -> Path:
+    """Results of an uninterrupted run."""
+    results = tmp_path_factory.mktemp("finished") / "results"
+    done = subprocess.run(
+        bench_command(*request(toy_modelnet, results, *LONG)),
+        capture_output=True,
+        text=True,
+        env=bench_environment(),
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SMOKE" in done.stdout
+    assert len(metrics(results)) == 2
+    return results
+
+
+def test_a_second_run_computes_nothing(finished: Path, toy_modelnet: Path, run_bench: Bench) -> None:
+    before = computed(finished)
+    again = run_bench(*request(toy_modelnet, finished, *LONG))
+    assert again.returncode == 0
+    assert "2 stored already, 0 to do" in again.stdout
+    assert computed(finished) == before
+
+
+def test_another_protocol_reuses_the_encoder(finished: Path, toy_modelnet: Path, run_bench: Bench) -> None:
+    before = [line for line in computed(finished) if " encoder " in line]
+    more = run_bench(*request(toy_modelnet, finished, *LONG, "--protocol", "fewshot", "--dry-run"))
+    assert more.returncode == 0, more.stderr
+    assert "evaluate point-mae" in more.stdout
+    assert "pretrain point-mae" not in more.stdout
+    assert [line for line in computed(finished) if " encoder " in line] == before
+
+
+def test_records_carry_their_path(finished: Path) -> None:
+    """A number without its provenance could not be trusted in a paper."""
+    for folder in finished.glob("runs/*/*"):
+        provenance = json.loads((folder / "provenance.json").read_text())
+        for field in ("commit", "dirty", "modules", "versions", "host", "machine", "seeds", "started", "split_digest"):
+            assert field in provenance
+        rows = json.loads((folder / "metrics.json").read_text())
+        headline = [row for row in rows if row["headline"] and row["split"] == "test" and row["name"] == "accuracy"]
+        assert len(headline) == 1
+        assert headline[0]["n_objects"] == 36
+
+
+def test_why_names_the_field_that_differs(finished: Path, run_bench: Bench) -> None:
+    keys = sorted(metrics(finished))
+    told = run_bench("why", keys[0][:12], keys[1][:12], "--results", finished)
+    assert told.returncode == 0, told.stderr
+    assert re.search(r"spec encoder\.method: (point-mae|scratch) \| (point-mae|scratch)", told.stdout)
+    same = run_bench("why", keys[0], keys[0], "--results", finished)
+    assert "no difference" in same.stdout
+
+
+def test_four_at_once_do_the_work_once(tmp_path: Path, toy_modelnet: Path) -> None:
+    """Else a cluster of users would pay four times, or overwrite each other."""
+    results = tmp_path / "results"
+    command = bench_command(*request(toy_modelnet, results))
+    environment = bench_environment(OMP_NUM_THREADS="1")
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        for _ in range(4)
+    ]
+    outputs = [process.communicate(timeout=200)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0, 0], "\n".join(outputs)
+    lines = [line for line in computed(results) if " data " not in line]
+    assert len(lines) == len(set(lines)) == 3, lines  # one encoder, two runs
+    assert len(metrics(results)) == 2
+    assert not list(results.glob("quarantine/*"))
+
+
+@pytest.mark.parametrize("victim", ["worker", "parent"])
+def test_kill_9_then_the_same_command_gives_the_same_numbers(
+    victim: str, tmp_path: Path, finished: Path, toy_modelnet: Path, run_bench: Bench
+) -> None:
+    results = tmp_path / "results"
+    command = request(toy_modelnet, results, *LONG)
+    process = subprocess.Popen(
+        bench_command(*command),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=bench_environment(),
+    )
+    wait_for(lambda: len(list(results.glob("work/*/*.safetensors"))) >= 1)
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    os.kill(children[0] if victim == "worker" else process.pid, signal.SIGKILL)
+    code = process.wait(timeout=120)
+    if victim == "worker":
+        assert code == 1
+        failed = [json.loads(file.read_text()) for file in results.glob("failed/*/*/record.json")]
+        assert any("killed by signal 9" in record["error"] for record in failed)
+    else:
+        wait_for(lambda: not Path(f"/proc/{children[0]}").exists())
+    resumed = run_bench(*command)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert metrics(results) == metrics(finished)
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, toy_modelnet: Path, run_bench: Bench) -> None:
+    results = tmp_path / "results"
+    command = request(toy_modelnet, results, "--set", "recipe.epochs=2000")
+    process = subprocess.Popen(
+        bench_command(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=bench_environment()
+    )
+    wait_for(lambda: len(list(results.glob("work/*/*.safetensors"))) >= 1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "Run the same command again to continue" in output
+    assert "Traceback" not in output
+    assert not list(results.glob("runs/*/*"))
+    assert list(results.glob("work/*/*.safetensors"))
+
+
+PLUGIN = '''
+"""A method whose loss breaks."""
+from bench.methods.point_mae import PointMAE, PointMAEModel
+
+class BrokenModel(PointMAEModel):
+    def compute(self, prepared):
+        raise RuntimeError("the loss of this method is broken")
+
+class Broken(PointMAE):
+    """Point-MAE with a broken loss."""
+    name = "broken"
+
+    @classmethod
+    def build(cls, backbone, options, dims):
+        return BrokenModel(backbone, cls.Options.model_validate(options.model_dump()), dims)
+'''
+
+
+def test_a_failing_run_is_stored_and_the_others_go_on(tmp_path: Path, toy_modelnet: Path, run_bench: Bench) -> None:
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(PLUGIN)
+    results = tmp_path / "results"
+    done = run_bench(*request(toy_modelnet, results, "--method", "broken", "--plugin", plugin))
+    assert done.returncode == 1
+    assert "the loss of this method is broken" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert len(metrics(results)) == 3, "point-mae and both scratch runs"
+    failed = [json.loads(file.read_text()) for file in results.glob("failed/*/*/record.json")]
+    assert len(failed) == 1
+    assert "the loss of this method is broken" in failed[0]["error"]
+    log = Path(re.search(r"log: (\S+?)\)?$", failed[0]["error"]).group(1))  # type: ignore[union-attr]
+    assert "Traceback" in log.read_text(), "the log must hold what a developer needs"
