@@ -152,14 +152,28 @@ def test_a_damaged_database_points_to_rebuild_and_rebuild_mends_it(store: Store,
     assert status(store.results).problem is None
 
 
+def log_of_deleting_everything(path: Path) -> bytes:
+    """A valid log that would empty the tables if it were replayed."""
+    copy = path.with_name("copy.sqlite")
+    shutil.copy(path, copy)
+    connection = sqlite3.connect(copy, isolation_level=None)
+    for table in ("metrics", "runs"):
+        connection.execute(f"DELETE FROM {table}")
+    content = copy.with_name("copy.sqlite-wal").read_bytes()
+    connection.close()
+    assert len(content) > 4096
+    return content
+
+
 @pytest.mark.parametrize("empty", [False, True])
 def test_a_deleted_database_is_made_again_from_the_folders(store: Store, empty: bool) -> None:
     """Whoever deletes bench.sqlite loses nothing, not even when its log file stays behind."""
     store.publish(make_record(1))
     rows = metric_rows(store)
     path = store.results / "bench.sqlite"
+    stale = log_of_deleting_everything(path)
     path.unlink()
-    path.with_name("bench.sqlite-wal").write_bytes(b"stale")
+    path.with_name("bench.sqlite-wal").write_bytes(stale)
     if empty:
         path.touch()
     assert metric_rows(Store(store.results)) == rows

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -80,7 +82,6 @@ def test_a_killed_holder_is_replaced_at_once(store: Store, tmp_path: Path, start
     seen: list[Holder] = []
     assert job.pid is not None
     os.kill(job.pid, signal.SIGKILL)
-    # Not joined yet: a killed child lingers as a zombie, and a zombie does no work.
     start_time = time.monotonic()
     assert store.wait_for("run", "k", lambda holder, waited: seen.append(holder), timeout=10)
     lease = store.lease("run", "k")
@@ -142,3 +143,11 @@ def test_the_host_is_this_boot_of_this_machine() -> None:
     assert leases.host_name().startswith(socket.gethostname() + "/")
     assert leases.process_alive(os.getpid(), leases.process_start(os.getpid()) or 0.0)
     assert leases.process_start(2**22 + 1) is None
+
+
+def test_a_zombie_does_no_work() -> None:
+    """A killed child stays listed until its parent asks for it; waiting for that could be for ever."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    wait_until(lambda: leases.process_start(child.pid) is None)
+    assert Path(f"/proc/{child.pid}").exists() or not Path("/proc/self").exists()
+    child.wait()

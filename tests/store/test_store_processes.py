@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from store_helpers import Start, key_of, publish_all, publish_for_ever, try_load
+from store_helpers import Start, key_of, make_record, publish_all, publish_for_ever, try_load
 
-from bench.store import Store, failed_rows, folders, metric_rows, rebuild, run_rows
+from bench.store import Store, failed_rows, folders, metric_rows, rebuild, run_rows, scan
 
 
 def test_processes_that_start_at_once_publish_together(tmp_path: Path, start: Start) -> None:
@@ -82,6 +82,20 @@ def test_what_a_killed_writer_left_is_swept_later(store: Store) -> None:
         os.utime(path, (hours_ago, hours_ago))
     store.refresh()
     assert [p.name for p in (store.results / "runs").iterdir()] == [".incoming-fresh"]
+
+
+def test_a_run_published_between_walk_and_rewrite_keeps_its_rows(store: Store) -> None:
+    """The same at the one moment that matters, without luck."""
+    store.publish(make_record(1))
+    gone = store.publish(make_record(2))
+    report = scan.RebuildReport()
+    entries = scan.walk(store.results, {}, report, digests=True, skip_known=False)
+    store.publish(make_record(3))
+    shutil.rmtree(gone.folder)
+    with store.database.write() as session:
+        scan.reconcile(session, store.results, [entry for entry in entries if key_of(2) not in entry.folder], report)
+    assert [row.stored.key for row in run_rows(store)] == [key_of(1), key_of(3)]
+    assert report.dropped == 1
 
 
 def test_a_rebuild_does_not_lose_a_run_published_meanwhile(tmp_path: Path, start: Start) -> None:
