@@ -6,7 +6,7 @@ from functools import partial
 
 from pydantic import JsonValue
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from bench.paths import Workspace
 from bench.plan.request import parse_assignment, validated
@@ -43,6 +43,9 @@ def fit_teacher(name: str, assignments: list[str], workspace: Workspace, screen:
             store.wait_for("teacher", teacher.identity())
             continue
         with lease, Progress(console=screen, disable=not screen.is_terminal) as progress:
-            show = partial(progress.update, progress.add_task(f"fit {name}", total=None))
-            teacher.prepare(lambda done, total: show(completed=done, total=total))
+            teacher.prepare(partial(_show, progress, progress.add_task(f"fit {name}", total=None)))
     return teacher.fit_report()
+
+
+def _show(progress: Progress, task: TaskID, done: int, total: int) -> None:
+    progress.update(task, completed=done, total=total)

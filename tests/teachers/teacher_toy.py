@@ -15,19 +15,19 @@ from bench.teachers.tiny_clip import TinyClip
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 230), "grey": (128, 128, 128)}
 SHAPES = ("square", "disc", "stripe")
 PLACES = ("above", "below")
-SIDE = 16
+SIDE = 32
 
 
 def picture(shape: str, colour: str, place: str, rng: np.random.Generator) -> np.ndarray:
     """One uint8 ``[SIDE, SIDE, 3]`` picture."""
     image = np.full((SIDE, SIDE, 3), 250, dtype=np.uint8)
-    row = (4 if place == "above" else 11) + int(rng.integers(-1, 2))
-    column = 8 + int(rng.integers(-2, 3))
+    row = (8 if place == "above" else 22) + int(rng.integers(-2, 3))
+    column = 16 + int(rng.integers(-4, 5))
     y, x = np.mgrid[:SIDE, :SIDE]
     inside = {
-        "square": (abs(y - row) <= 3) & (abs(x - column) <= 3),
-        "disc": (y - row) ** 2 + (x - column) ** 2 <= 9,
-        "stripe": abs(y - row) <= 1,
+        "square": (abs(y - row) <= 6) & (abs(x - column) <= 6),
+        "disc": (y - row) ** 2 + (x - column) ** 2 <= 36,
+        "stripe": abs(y - row) <= 2,
     }[shape]
     image[inside] = COLOURS[colour]
     return image
@@ -85,10 +85,8 @@ def toy_teacher(cache: Path, data: Toy.Options | None = None, **options: float) 
     """A teacher small enough to fit in a second or two."""
     small = {
         "view_size": SIDE,
-        "patch": 4,
         "embed": 16,
-        "image_width": 32,
-        "image_layers": 1,
+        "image_width": 4,
         "text_width": 32,
         "text_layers": 1,
         "context": 12,

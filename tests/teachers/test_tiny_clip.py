@@ -192,11 +192,6 @@ def test_a_source_without_captions_is_refused(tmp_path: Path) -> None:
         toy_teacher(tmp_path, Toy.Options(captions=False)).prepare()
 
 
-def test_a_patch_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="patch=5 does not divide view_size=16"):
-        toy_teacher(tmp_path, patch=5)
-
-
 def test_a_killed_fit_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
     """Otherwise a half-fitted teacher would be used by every later run."""
 
