@@ -23,19 +23,19 @@ class ClassificationObjective(Objective):
 
     Args:
         classifier: Maps inputs to logits ``[B, classes]``.
-        inputs: Clouds ``[n, M, 3]`` or features ``[n, F]``, on the device.
-        labels: int64 ``[n]``, on the device.
+        inputs: Clouds ``[n, M, 3]`` or features ``[n, F]``, on the device; features are taken as they are.
+        labels: ``[n]``, on the device.
         points: Points drawn from each cloud in each step, at the same positions in the whole batch as in the
-            releases; None takes the inputs as they are.
-        augment: Applied after drawing points; None for features.
+            releases; None takes all.
+        augment: Applied after drawing points.
     """
 
     def __init__(
-        self, classifier: nn.Module, inputs: Tensor, labels: Tensor, points: int | None, augment: Transform | None
+        self, classifier: nn.Module, inputs: Tensor, labels: Tensor, points: int | None, augment: Transform
     ) -> None:
         self.model = classifier
-        self._inputs = inputs
-        self._labels = labels
+        self._inputs = inputs.float()
+        self._labels = labels.long()
         self._points = points
         self._augment = augment
 
@@ -43,9 +43,9 @@ class ClassificationObjective(Objective):
         """See `Objective.prepare`."""
         index = index.to(self._inputs.device)
         inputs = self._inputs.index_select(0, index)
-        if self._points is not None:
-            inputs = subsample(inputs, self._points, generator, common=True)
-        if self._augment is not None:
+        if inputs.ndim == 3:
+            if self._points is not None:
+                inputs = subsample(inputs, self._points, generator, common=True)
             inputs = self._augment(inputs, generator)
         return inputs, self._labels.index_select(0, index)
 
@@ -121,19 +121,8 @@ def finetune(
     """
     _check("training", points, labels)
     device = torch.device(numerics.device)
-    clouds = points.ndim == 3
-    objective = ClassificationObjective(
-        classifier,
-        points.to(device, torch.float32),
-        labels.to(device, torch.int64),
-        n_points if clouds else None,
-        compose(recipe.augmentation) if clouds else None,
-    )
-
-    validate = None
-    if val_points is not None and val_labels is not None:
-        _check("validation", val_points, val_labels)
-        validate = _validation(classifier, val_points.to(device), val_labels, numerics)
+    augment = compose(recipe.augmentation)
+    objective = ClassificationObjective(classifier, points.to(device), labels.to(device), n_points, augment)
     return fit(
         objective,
         len(points),
@@ -143,20 +132,25 @@ def finetune(
         stage=stage,
         place=place,
         in_head_group=roles.in_head_group,
-        validate=validate,
+        validate=_validation(classifier, val_points, val_labels, numerics),
         identity=_digest(identity, classifier, points, labels) if place and place.folder else identity,
     )
 
 
-def _validation(classifier: nn.Module, inputs: Tensor, labels: Tensor, numerics: Numerics) -> Validate:
-    """Return the callback that measures accuracy and loss on held-out objects."""
-    labels = labels.to(torch.int64).cpu()
+def _validation(
+    classifier: nn.Module, inputs: Tensor | None, labels: Tensor | None, numerics: Numerics
+) -> Validate | None:
+    """Return the callback that measures accuracy and loss on held-out objects, or None without any."""
+    if inputs is None or labels is None:
+        return None
+    _check("validation", inputs, labels)
+    held, truth = inputs.to(torch.device(numerics.device)), labels.to(torch.int64).cpu()
 
     def measure() -> dict[str, float]:
-        logits = predict(classifier, inputs, numerics)
+        logits = predict(classifier, held, numerics)
         return {
-            "accuracy": float((logits.argmax(1) == labels).double().mean()),
-            "loss": float(functional.cross_entropy(logits.double(), labels)),
+            "accuracy": float((logits.argmax(1) == truth).double().mean()),
+            "loss": float(functional.cross_entropy(logits.double(), truth)),
         }
 
     return measure
