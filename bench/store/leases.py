@@ -133,12 +133,14 @@ class Lease:
         )
 
     def _beat(self) -> None:
+        level = logging.WARNING
         while not self._done.wait(HEARTBEAT_SECONDS):
             try:
                 if not self.renew():
                     return
             except BenchError as error:
-                _log.warning("heartbeat of %s %s: %s", self.holder.kind, self.holder.key[:12], error)
+                _log.log(level, "heartbeat of %s %s: %s", self.holder.kind, self.holder.key[:12], error)
+                level = logging.DEBUG  # Said once; a full disk would otherwise say it every few seconds.
 
 
 def claim(database: Database, kind: str, key: str, note: str = "") -> Lease | None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from store_helpers import Start
 
-from bench.store import Store
+from bench.store import Store, leases
 
 
 @pytest.fixture
@@ -25,6 +25,12 @@ def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="bench-store-", dir=memory) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def quiet_hearts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases that a test leaves behind must not look for their database after it is gone."""
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 3600.0)
 
 
 @pytest.fixture
