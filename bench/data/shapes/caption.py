@@ -14,12 +14,19 @@ _WITH_DETAILS = (
     "A rendering of {a} with {details}.",
     "The {bare} here has {details}.",
 )
+_PAIRS = frozenset({"glasses", "headphones", "scissors"})
 _WITHOUT_DETAILS = ("{A}.", "This is {a}.", "A rendering of {a}.", "A 3D model of {a}.", "The object is {a}.")
 
 
 def article(phrase: str) -> str:
     """Put "a" or "an" before a phrase."""
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
+def _noun(adjectives: list[str], name: str) -> str:
+    """The bare noun phrase; things that only exist as pairs become one pair."""
+    words = " ".join([*adjectives, name])
+    return f"pair of {words}" if name in _PAIRS else words
 
 
 def _enumerate(items: list[str]) -> str:
@@ -42,7 +49,7 @@ def caption(name: str, solid: Solid, rng: np.random.Generator) -> str:
     spoken = int(rng.integers(fewest, most + 1))
     chosen = [adjectives[i] for i in sorted(rng.permutation(len(adjectives))[:spoken])]
     listed = [details[i] for i in rng.permutation(len(details))[: max(0, wanted - spoken)]]
-    bare = " ".join([*chosen, name])
+    bare = _noun(chosen, name)
     templates = _WITH_DETAILS if listed else _WITHOUT_DETAILS
     phrase = article(bare)
     return templates[int(rng.integers(len(templates)))].format(

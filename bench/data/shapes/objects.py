@@ -80,11 +80,11 @@ def deform(mesh: Mesh, part: Ints, rng: np.random.Generator) -> tuple[Mesh, Ints
     Diversity by composition and deformation is what makes procedural shapes useful for pretraining
     (arXiv 2411.17467, section 4.3).
     """
-    vertices = mesh.vertices * np.exp(rng.normal(0.0, 0.13, 3))
+    vertices = mesh.vertices * np.exp(rng.normal(0.0, 0.18, 3))
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     centre, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-6)
     size = float(np.linalg.norm(half))
-    taper, shear, twist, bend = rng.random(4) < (0.4, 0.2, 0.15, 0.25)
+    taper, shear, twist, bend = rng.random(4) < (0.45, 0.3, 0.15, 0.3)
     axis, other = rng.permutation(3)[:2]
     amounts = rng.uniform(-1.0, 1.0, 4)
     if twist or bend:
@@ -93,11 +93,11 @@ def deform(mesh: Mesh, part: Ints, rng: np.random.Generator) -> tuple[Mesh, Ints
     v = (vertices - centre) / size
     along = v[:, axis] * size / half[axis]
     if taper:
-        v = v * np.where(np.arange(3) == axis, 1.0, (1 + 0.3 * amounts[0] * along)[:, None])
+        v = v * np.where(np.arange(3) == axis, 1.0, (1 + 0.35 * amounts[0] * along)[:, None])
     if shear:
-        v[:, other] += 0.25 * amounts[1] * v[:, axis]
+        v[:, other] += 0.3 * amounts[1] * v[:, axis]
     if twist:
-        angle = np.deg2rad(30 * amounts[2]) * v[:, 1] * size / half[1]
+        angle = np.deg2rad(25 * amounts[2]) * v[:, 1] * size / half[1]
         cos, sin = np.cos(angle), np.sin(angle)
         v[:, 0], v[:, 2] = cos * v[:, 0] + sin * v[:, 2], cos * v[:, 2] - sin * v[:, 0]
     if bend:

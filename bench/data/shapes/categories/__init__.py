@@ -15,6 +15,7 @@ def load_categories() -> None:
     from bench.data.shapes.categories import music as music
     from bench.data.shapes.categories import nature as nature
     from bench.data.shapes.categories import novel_creatures as novel_creatures
+    from bench.data.shapes.categories import novel_lookalikes as novel_lookalikes
     from bench.data.shapes.categories import novel_outdoors as novel_outdoors
     from bench.data.shapes.categories import novel_things as novel_things
     from bench.data.shapes.categories import vehicles as vehicles

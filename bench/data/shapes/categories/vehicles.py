@@ -179,7 +179,7 @@ def bus(s: Sketch) -> None:
     r, soft = s.real(0.13, 0.18), s.real(0.02, 0.12)
     kind = s.pick("city", "double", "jointed", "open", "nosed")
     if kind == "jointed":
-        bend = s.real(0, 25)
+        bend = s.real(0, 12)
         half = length / 2
         front = slab(width, height, half * 0.95, bevel=soft).move(y=r, z=half / 2)
         s.add("body", front, front.stretch(z=-1).turn("y", bend))
