@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -76,8 +79,13 @@ def _allocate(job: Job, folder: Path) -> None:
     for stem, (shape, dtype) in job.layout().items():
         path = folder / f"{stem}.npy"
         np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape).flush()
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+                except OSError as error:
+                    if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # some file systems cannot reserve
+                        raise
 
 
 def fill(job: Job, folder: Path, start: int, stop: int) -> list[str]:
@@ -128,7 +136,7 @@ def generate(job: Job, folder: Path, progress: Callable[[int, int], None], worke
         captions[start] = made
         progress(sum(len(c) for c in captions.values()), job.count)
 
-    workers = min(workers or len(os.sched_getaffinity(0)), len(chunks))
+    workers = min(workers or _cores(), len(chunks))
     if workers > 1 and job.count >= _WORTH_A_POOL and not multiprocessing.current_process().daemon:
         _fill_in_pool(job, folder, chunks, workers, note)
     for start, stop in chunks:
@@ -136,6 +144,24 @@ def generate(job: Job, folder: Path, progress: Callable[[int, int], None], worke
             note(start, fill(job, folder, start, stop))
     lines = [line for start, _ in chunks for line in captions[start]]
     (folder / CAPTIONS).write_text(json.dumps(lines, indent=0), encoding="utf-8")
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it even when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _fill_in_pool(
@@ -147,7 +173,7 @@ def _fill_in_pool(
     has no ``if __name__ == "__main__"`` guard, or where the system kills a worker.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         starts: dict[Future[list[str]], int] = {}
         try:
             starts = {pool.submit(fill, job, folder, *chunk): chunk[0] for chunk in chunks}

@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.shapes.mesh import Floats, Ints, Mesh, face_geometry, join
-from bench.data.shapes.objects import Thing, categories, make_thing, turned, unit_sphere
+from bench.data.shapes.objects import Thing, categories, cloud_of, make_thing, turned, unit_sphere
 from bench.data.shapes.render import camera, rasterise
 
 BACKGROUND = -1
 """Part id of points that are not on the object."""
 
-_PIXELS = 112
+_PIXELS = 128
+_FRAME = 1.25
 _NEAR = 0.2
 _FEWEST = 150
 _MOST_BACKGROUND = 0.5
@@ -27,10 +28,11 @@ _MOST_BACKGROUND = 0.5
 
 @dataclass(frozen=True)
 class _Scene:
-    """Everything the camera sees: the object first, then its surroundings (part -1)."""
+    """Everything the camera sees: the object's `own` vertices first, then its surroundings (part -1)."""
 
     mesh: Mesh
     part: Ints
+    own: int
     low: Floats
     high: Floats
 
@@ -58,6 +60,8 @@ def scan_of(
         points, normals, part = points[keep], normals[keep], part[keep]
         if np.count_nonzero(part >= 0) >= (_FEWEST if clutter else 1):
             break
+    else:  # thinner than a pixel from here
+        return cloud_of(thing, count, rng)
     chosen = _choose(part, count, rng)
     points, normals, part = points[chosen], normals[chosen], part[chosen]
     ray = points - eye
@@ -109,7 +113,7 @@ def _compose(thing: Thing, name: str, index: int, rng: np.random.Generator, clut
     mesh = join(target, *others)
     part = np.full(len(mesh.faces), BACKGROUND, dtype=np.int64)
     part[: len(thing.part)] = thing.part
-    return _Scene(mesh, part, low, high)
+    return _Scene(mesh, part, len(target.vertices), low, high)
 
 
 def _camera(rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -121,20 +125,22 @@ def _camera(rng: np.random.Generator) -> tuple[Floats, Floats]:
 
 
 def _shoot(scene: _Scene, eye: Floats, turn: Floats, rng: np.random.Generator) -> tuple[Floats, Floats, Ints]:
-    """Depth image of the scene, back as points in the scene's axes, with normals and parts."""
+    """Depth image of the scene, framed on the object, back as points in the scene's axes, normals and parts."""
     seen = (scene.mesh.vertices - eye) @ turn.T
     depth = np.maximum(-seen[:, 2], _NEAR)
     faces = scene.mesh.faces
     front = (-seen[:, 2] > _NEAR)[faces].all(axis=1)
-    focal = 0.5 * _PIXELS * float(np.linalg.norm(eye)) / 1.35
-    middle = _PIXELS / 2 + rng.uniform(-0.5, 0.5, 2)
-    screen = np.stack([middle[0] + focal * seen[:, 0] / depth, middle[1] - focal * seen[:, 1] / depth], -1)
+    slope = seen[:, :2] / depth[:, None] * (1.0, -1.0)
+    low, high = slope[: scene.own].min(axis=0), slope[: scene.own].max(axis=0)
+    focal = _PIXELS / (_FRAME * float((high - low).max()))
+    middle = _PIXELS / 2 - focal * (low + high) / 2 + rng.uniform(-0.5, 0.5, 2)
+    screen = middle + focal * slope
     nearness, face = rasterise(screen, 1.0 / depth, faces[front], _PIXELS)
     hit = np.flatnonzero(face >= 0)
     face = np.flatnonzero(front)[face[hit]]
     z = 1.0 / nearness[hit]
     x = (hit % _PIXELS + 0.5 - middle[0]) / focal * z
-    y = (middle[1] - hit // _PIXELS - 0.5) / focal * z
+    y = (middle[1] - (hit // _PIXELS + 0.5)) / focal * z
     points = np.stack([x, y, -z], -1) @ turn + eye
     normals = face_geometry(scene.mesh)[1][face]
     away = np.einsum("ij,ij->i", normals, points - eye) > 0
