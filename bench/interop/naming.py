@@ -115,7 +115,7 @@ def convert_state(released: Mapping[str, Tensor], ours: Mapping[str, Tensor], la
     """
     state: dict[str, Tensor] = {}
     unexpected: list[str] = []
-    mismatched: list[str] = []
+    mismatched: dict[str, str] = {}
     for theirs, value in released.items():
         name = to_ours(theirs, layout)
         if name is None or name not in ours:
@@ -124,11 +124,11 @@ def convert_state(released: Mapping[str, Tensor], ours: Mapping[str, Tensor], la
         tensor = value.squeeze(-1) if is_convolution(theirs) and value.ndim == 3 else value
         tensor = tensor.float() if tensor.is_floating_point() else tensor
         if tensor.shape != ours[name].shape:
-            mismatched.append(f"{theirs} is {tuple(value.shape)}, {name} is {tuple(ours[name].shape)}")
+            mismatched[name] = f"{theirs} is {tuple(value.shape)}, {name} is {tuple(ours[name].shape)}"
             continue
         state[name] = tensor
-    absent = ours.keys() - state.keys() - {line.split(", ")[-1].split(" is ")[0] for line in mismatched}
-    return Converted(state, tuple(sorted(absent)), tuple(unexpected), tuple(mismatched))
+    absent = ours.keys() - state.keys() - mismatched.keys()
+    return Converted(state, tuple(sorted(absent)), tuple(unexpected), tuple(mismatched.values()))
 
 
 def release_state(ours: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:

@@ -124,8 +124,7 @@ def _fpsample(points: Tensor, count: int) -> Tensor:
     import fpsample
     import numpy as np
 
-    clouds = points.numpy()
-    # Deeper trees pay only for large clouds; these are the heights the package's authors recommend.
-    height = 3 if clouds.shape[1] < 10_000 else 5 if clouds.shape[1] < 100_000 else 7
-    picks = [fpsample.bucket_fps_kdline_sampling(cloud, count, h=height, start_idx=0) for cloud in clouds]
+    # The package's bucketed samplers are much faster on huge clouds, but in version 1.0.2 they start from a point of
+    # their own choosing whatever `start_idx` says, so only its plain sampler gives the same picks.
+    picks = [fpsample.fps_sampling(cloud, count, start_idx=0) for cloud in points.numpy()]
     return torch.from_numpy(np.stack(picks).astype(np.int64))

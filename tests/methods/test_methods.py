@@ -1,0 +1,236 @@
+"""Pretraining methods: what they train, what they hand over, how large they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from bench.errors import BenchError, UsageError
+from bench.methods.base import Batch, Dims, Method
+from bench.methods.point_mae import PointMAE
+from bench.methods.recon import ReCon
+from bench.methods.scratch import Scratch, calibrate_batch_norm, scratch_candidates
+from bench.models.classifier import Classifier
+from bench.registry import METHODS
+from bench.spec import BackboneSpec
+
+SMALL = BackboneSpec(points=96, groups=12, group_size=6, width=24, depth=2, heads=3, tokenizer_width=16, drop_path=0.0)
+DIMS = Dims(image=10, text=7)
+
+
+def batch(size: int = 6, seed: int = 0) -> Batch:
+    g = torch.Generator().manual_seed(seed)
+    return Batch(
+        torch.rand(size, 96, 3, generator=g) - 0.5,
+        torch.randn(size, 10, generator=g),
+        torch.randn(size, 7, generator=g),
+        torch.arange(size) % 3,
+        torch.Generator().manual_seed(seed),
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "encoder", "classifier", "pretraining"),
+    [
+        (192, 3, 11_085_696, 11_353_231, 13_154_272),
+        (256, 4, 19_400_192, 19_733_263, 22_944_096),
+        (384, 6, 43_107_072, 43_571_215, 50_781_280),
+    ],
+)
+def test_recon_has_the_published_sizes(width: int, heads: int, encoder: int, classifier: int, pretraining: int) -> None:
+    """The shared backbone would not be the paper's (specification 5.3)."""
+    with torch.device("meta"):
+        model = ReCon.build(BackboneSpec(width=width, heads=heads), ReCon.Options(), Dims(image=768, text=512))
+        assert model.encoder().parameter_count == encoder
+        assert sum(p.numel() for p in Classifier(model.encoder(), 15).parameters()) == classifier
+        assert sum(p.numel() for p in model.parameters()) == pretraining
+
+
+def test_point_mae_has_the_published_size() -> None:
+    """The same for Point-MAE (section 2); its class token is new at fine-tuning and not trained before."""
+    with torch.device("meta"):
+        model = PointMAE.build(BackboneSpec(), PointMAE.Options(), Dims())
+        assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 29_006_432
+        assert model.encoder().parameter_count - 2 * 384 == 21_825_024
+        assert sum(p.numel() for p in Classifier(model.encoder(), 15).parameters()) == 22_093_327
+
+
+@pytest.mark.parametrize("method", [PointMAE, ReCon])
+@pytest.mark.parametrize("embedding", ["fast", "exact"])
+def test_pretraining_learns_in_mixed_precision(method: type[Method], embedding: str) -> None:
+    """The loop would burn hours without the loss going down."""
+    torch.manual_seed(0)
+    model = method.build(SMALL, method.Options.model_validate({"embedding": embedding, "decoder_depth": 1}), DIMS)
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 2e-3)
+    losses = []
+    for _ in range(25):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(batch())["total"]
+        assert loss.dtype == torch.float32
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.75 * losses[0]
+
+
+@pytest.mark.parametrize("method", [PointMAE, ReCon])
+def test_fast_embedding_equals_exact_once_batch_norm_is_frozen(method: type[Method]) -> None:
+    """Skipping hidden patches would change more than BatchNorm's batch statistics."""
+    results = []
+    for embedding in ("fast", "exact"):
+        torch.manual_seed(0)
+        model = method.build(SMALL, method.Options.model_validate({"embedding": embedding}), DIMS).eval()
+        results.append(model(batch())["total"])
+    torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize("method", [PointMAE, ReCon])
+def test_masks_come_from_the_batch_generator_only(method: type[Method]) -> None:
+    """A resumed run would hide other patches than an uninterrupted one."""
+    model = method.build(SMALL, method.Options(), DIMS)
+    torch.manual_seed(1)
+    first = model.prepare(batch(seed=3))
+    torch.manual_seed(2)
+    again, other = model.prepare(batch(seed=3)), model.prepare(batch(seed=4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["visible_centres"], other["visible_centres"])
+
+
+@pytest.mark.parametrize("method", [PointMAE, ReCon])
+def test_compute_compiles_to_one_graph(method: type[Method]) -> None:
+    """torch.compile would fall back to Python in the middle of a step and lose its gain."""
+    model = method.build(SMALL, method.Options(), DIMS)
+    prepared = model.prepare(batch())
+    eager = model.compute(prepared)
+    compiled = torch.compile(model.compute, fullgraph=True, backend="eager")(prepared)
+    assert eager.keys() == compiled.keys()
+    torch.testing.assert_close(compiled["total"], eager["total"])
+
+
+@pytest.mark.parametrize("name", ["point-mae", "recon"])
+def test_encoders_take_the_pretrained_weights(name: str) -> None:
+    """A checkpoint could not be loaded for evaluation, or encode differently."""
+    method = METHODS.load(name)
+    encoder = method.build_encoder(SMALL, method.Options()).eval()
+    pretrained = method.build(SMALL, method.Options(), DIMS).encoder().eval()
+    encoder.load_state_dict(pretrained.state_dict())
+    points = batch().points
+    torch.testing.assert_close(encoder.feature(encoder(points)), pretrained.feature(pretrained(points)))
+    assert encoder.feature_dims["transfer"] == {"point-mae": 2, "recon": 4}[name] * SMALL.width
+
+
+@pytest.mark.parametrize(
+    ("options", "dims", "expected"),
+    [
+        ({}, DIMS, {"csc_image", "csc_text"}),
+        ({"modalities": "image"}, DIMS, {"csc_image"}),
+        ({"modalities": "text"}, DIMS, {"csc_text"}),
+        ({"modalities": "none"}, DIMS, set()),
+        ({}, Dims(image=10), {"csc_image"}),
+        ({}, Dims(), set()),
+        ({"smc": True, "modalities": "none"}, DIMS, {"smc"}),
+    ],
+)
+def test_recon_terms_follow_options_and_data(options: dict[str, object], dims: Dims, expected: set[str]) -> None:
+    """A term without teacher features would not be off, or a switched-off one still train."""
+    model = ReCon.build(SMALL, ReCon.Options.model_validate(options), dims)
+    losses = model(batch())
+    assert losses.keys() - {"mdm", "total"} == expected
+    torch.testing.assert_close(losses["total"], sum(v for k, v in losses.items() if k != "total"))
+
+
+def test_cross_modal_gradient_stops_at_the_queries() -> None:
+    """Contrast would train the tokenizer, which stop_gradient promises to prevent."""
+    for stop, reached in ((True, False), (False, True)):
+        torch.manual_seed(0)
+        model = ReCon.build(SMALL, ReCon.Options(stop_gradient=stop), DIMS)
+        loss = model(batch())["csc_image"]
+        gradient = torch.autograd.grad(loss, model.trunk.tokenizer.mix.weight, allow_unused=True)[0]
+        assert (gradient is not None and bool(gradient.abs().sum() > 0)) == reached
+
+
+def test_missing_targets_are_one_clear_line() -> None:
+    """The user would see an attribute error instead of which target is missing."""
+    model = ReCon.build(SMALL, ReCon.Options(smc=True), DIMS)
+    incomplete = batch()
+    incomplete.labels = None
+    with pytest.raises(BenchError, match="loss on labels, but the batch has none"):
+        model(incomplete)
+
+
+@pytest.mark.parametrize("method", [PointMAE, ReCon])
+def test_recipes_are_the_published_ones(method: type[Method]) -> None:
+    """'published recipe' would be printed over other numbers (sections 2 and 5.2)."""
+    for preset in ("tiny", "small", "base"):
+        recipe = method.recipe(preset)
+        assert recipe is not None
+        assert (recipe.epochs, recipe.batch_size, recipe.warmup_epochs, recipe.weight_decay) == (300, 128, 10, 0.05)
+        assert recipe.lr == (1e-3 if method is PointMAE else 5e-4)
+        assert recipe.clip_norm is None
+    assert method.recipe("smoke") != method.recipe("nano")
+    with pytest.raises(UsageError, match="did you mean nano"):
+        method.recipe("nanno")
+
+
+def test_options_are_checked() -> None:
+    """A misspelt or senseless option would silently run the default."""
+    for wrong in ({"mask_ratio": 1.5}, {"maskratio": 0.5}, {"mask": "blok"}):
+        with pytest.raises(ValidationError):
+            ReCon.Options.model_validate(wrong)
+
+
+def test_scratch_offers_four_different_initialisations() -> None:
+    """The opponent would be one unlucky draw; calibration or truncation would do nothing."""
+    clouds = batch(16).points * 3
+    state = torch.get_rng_state()
+    built = scratch_candidates(lambda: PointMAE.build_encoder(SMALL, PointMAE.Options()), 7, clouds)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert list(built) == ["default", "trunc", "default+bn", "trunc+bn"]
+    again = scratch_candidates(lambda: PointMAE.build_encoder(SMALL, PointMAE.Options()), 7, clouds)
+    features = {name: encoder.feature(encoder(clouds)) for name, encoder in built.items()}
+    for name, encoder in again.items():
+        assert torch.equal(encoder.feature(encoder(clouds)), features[name])
+        assert not encoder.training
+    names = list(features)
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            assert not torch.allclose(features[one], features[other])
+    assert torch.equal(
+        built["default"].state_dict()["blocks.0.mlp.fc1.weight"],
+        built["default+bn"].state_dict()["blocks.0.mlp.fc1.weight"],
+    )
+
+
+def test_calibration_measures_the_average_of_batches() -> None:
+    """Calibrated statistics would depend on the order of batches or keep the untouched start."""
+    clouds = batch(8).points
+    encoder = PointMAE.build_encoder(SMALL, PointMAE.Options())
+    calibrate_batch_norm(encoder, clouds, batch_size=4)
+    layer = encoder.get_submodule("tokenizer.norm1")
+    reverse = PointMAE.build_encoder(SMALL, PointMAE.Options())
+    reverse.load_state_dict(encoder.state_dict())
+    calibrate_batch_norm(reverse, clouds.flip(0), batch_size=4)
+    torch.testing.assert_close(reverse.get_submodule("tokenizer.norm1").running_mean, layer.running_mean)
+    assert layer.momentum == 0.1
+    assert encoder.get_buffer("tokenizer.norm1.num_batches_tracked") == 2
+
+
+def test_scratch_refuses_what_makes_no_sense() -> None:
+    """Pretraining nothing, or building a network of no architecture, would end in a traceback."""
+    with pytest.raises(UsageError, match="no pretraining"):
+        Scratch.build(SMALL, Scratch.Options(), DIMS)
+    with pytest.raises(UsageError, match="no architecture of its own"):
+        Scratch.build_encoder(SMALL, Scratch.Options())
+    assert Scratch.recipe("nano") is None
+
+
+def test_methods_fit_one_readable_file() -> None:
+    """A newcomer copies one file of at most 200 lines (design)."""
+    import bench.methods
+
+    for path in Path(bench.methods.__path__[0]).glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 200, path.name
