@@ -23,7 +23,7 @@ from bench.data.shapes.scan import scan_of
 from bench.data.shapes.sketch import Group
 
 _CHUNK = 40
-_WORTH_A_POOL = 160
+_WORTH_A_POOL = 300
 CAPTIONS = "captions.json"
 
 
@@ -122,7 +122,8 @@ def generate(job: Job, folder: Path, progress: Callable[[int, int], None], worke
         job: What to make.
         folder: Where the ``.npy`` files and the captions go.
         progress: Called with (objects done, objects in total).
-        workers: Worker processes; by default one per core this process may use. The result does not depend on it.
+        workers: Worker processes; by default one per core this process may use, or one where the job is too small
+            to be worth starting more. The result does not depend on it.
 
     Raises:
         OSError: The disk is full or cannot be written.
@@ -136,8 +137,10 @@ def generate(job: Job, folder: Path, progress: Callable[[int, int], None], worke
         captions[start] = made
         progress(sum(len(c) for c in captions.values()), job.count)
 
-    workers = min(workers or _cores(), len(chunks))
-    if workers > 1 and job.count >= _WORTH_A_POOL and not multiprocessing.current_process().daemon:
+    if workers is None:
+        workers = _cores() if job.count >= _WORTH_A_POOL else 1
+    workers = min(workers, len(chunks))
+    if workers > 1 and not multiprocessing.current_process().daemon:
         _fill_in_pool(job, folder, chunks, workers, note)
     for start, stop in chunks:
         if start not in captions:

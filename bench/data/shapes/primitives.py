@@ -185,7 +185,7 @@ def rod(start: Point, end: Point, radius: float, tip: float | None = None, sides
 
 def plank(start: Point, end: Point, width: float, height: float) -> Mesh:
     """Straight rod of rectangular section (full sizes) between two points."""
-    return sweep([start, end], width * 0.7071, height * 0.7071, sides=4, power=2.0)
+    return sweep([start, end], width / 2**0.5, height / 2**0.5, sides=4, power=2.0)
 
 
 def curve(knots: Path, steps: int = 12) -> Floats:
@@ -244,7 +244,7 @@ def shell(profile: Profile, thickness: float, sides: int = 18, power: float = 2.
     outer = [(max(r, 1e-4), y) for r, y in profile]
     base = outer[0][1] + thickness
     inner = [(max(r - thickness, 1e-3), max(y, base)) for r, y in reversed(outer)]
-    return lathe([(1e-4, outer[0][1]), *outer, *inner, (1e-4, base)], sides, power, caps=False)
+    return lathe([(1e-4, outer[0][1]), *outer, *inner, (1e-4, base)], sides, power)
 
 
 def blade(path: Path, width: float | Sequence[float], thickness: float, up: Axis, sides: int = 8) -> Mesh:

@@ -92,6 +92,8 @@ class Sketch:
         Raises:
             ValueError: The category did not declare this part.
         """
+        if part not in self.part_names:
+            raise ValueError(f"part '{part}' is not declared; declared: {', '.join(self.part_names)}")
         index = self.part_names.index(part)
         self._meshes.extend(meshes)
         self._parts.extend([index] * len(meshes))
