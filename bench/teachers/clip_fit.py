@@ -26,15 +26,16 @@ from bench.teachers.tokenizer import WordTokenizer
 
 HEAD_WIDTH = 32
 MAX_LOGIT_SCALE = math.log(100.0)
-THREADS = 2
-"""Sums split over another number of threads round differently, so every fit and encoding uses this one."""
 
 
 @contextlib.contextmanager
-def fixed_threads() -> Iterator[None]:
-    """Run torch with `THREADS` threads, and with the caller's number again afterwards."""
+def fixed_threads(threads: int) -> Iterator[None]:
+    """Run torch with `threads` threads, and with the caller's number again afterwards.
+
+    Sums split over another number of threads round differently, so the number is part of a teacher's options.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
@@ -98,12 +99,12 @@ def build(size: ClipSize, vocab_size: int, seed: int) -> nn.Module:
         )
     assert isinstance(model, nn.Module)
     # Convolutions on the CPU are about 1.6 times faster in this layout.
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=torch.channels_last)
 
 
 def to_pixels(images: Tensor, view_size: int) -> Tensor:
     """Turn uint8 ``[B, H, W, C]`` (C 1 or 3) into the network's float32 ``[B, 3, view_size, view_size]`` in -1..1."""
-    pixels = images.permute(0, 3, 1, 2).float(memory_format=torch.channels_last).div_(127.5).sub_(1.0)
+    pixels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1.0)
     if pixels.shape[2:] != (view_size, view_size):
         pixels = nn.functional.interpolate(
             pixels, size=(view_size, view_size), mode="bilinear", align_corners=False, antialias=True

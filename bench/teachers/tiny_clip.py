@@ -68,6 +68,7 @@ class TinyClip(Teacher):
         text_layers: int = Field(2, ge=1)
         context: int = Field(32, ge=3)
         buckets: int = Field(64, ge=1)
+        threads: int = Field(2, ge=1)
         seed: int = Field(0, ge=0)
 
     def __init__(self, cache: Path, options: BaseModel | None = None, source: Dataset | None = None) -> None:
@@ -133,7 +134,7 @@ class TinyClip(Teacher):
         tokenizer = WordTokenizer.from_captions(captions, options.context, options.buckets)
         model = clip_fit.build(self._size(), tokenizer.vocab_size, options.seed)
         views = cast(npt.NDArray[np.uint8], train.views)
-        with clip_fit.fixed_threads():
+        with clip_fit.fixed_threads(self._options.threads):
             stage = _part(progress, 0.25, 1.0)
             fitted = clip_fit.fit(model, tokenizer, views, captions, options.view_size, self._recipe(), stage)
         self._loaded = (model, tokenizer)
@@ -181,7 +182,7 @@ class TinyClip(Teacher):
 
         model, _ = self._network()
         features = np.empty((len(images), self.image_dim), dtype=np.float32)
-        with torch.inference_mode(), fixed_threads():
+        with torch.inference_mode(), fixed_threads(self._options.threads):
             for start in range(0, len(images), ENCODE_BATCH):
                 part = torch.from_numpy(np.array(images[start : start + ENCODE_BATCH]))
                 features[start : start + len(part)] = model.encode_image(to_pixels(part, self._options.view_size))
@@ -200,7 +201,7 @@ class TinyClip(Teacher):
 
         model, tokenizer = self._network()
         features = np.empty((len(texts), self.text_dim), dtype=np.float32)
-        with torch.inference_mode(), fixed_threads():
+        with torch.inference_mode(), fixed_threads(self._options.threads):
             for start in range(0, len(texts), ENCODE_BATCH):
                 part = torch.from_numpy(tokenizer.encode(texts[start : start + ENCODE_BATCH]))
                 features[start : start + len(part)] = model.encode_text(part)
@@ -229,9 +230,9 @@ class TinyClip(Teacher):
     def _verify(self, *, digests: bool) -> None:
         try:
             folders.verify(self.folder, digests=digests)
-        except folders.DamagedFolder as damage:
+        except folders.DamagedFolderError as damage:
             remedy = f"delete it and run `bench teachers fit {self.name}`"
-            raise folders.DamagedFolder(damage.folder, damage.reason, remedy) from damage
+            raise folders.DamagedFolderError(damage.folder, damage.reason, remedy) from damage
 
     def _read_json(self, name: str) -> JsonValue:
         self._verify(digests=False)

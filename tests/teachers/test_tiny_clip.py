@@ -19,7 +19,7 @@ from bench.teachers.tiny_clip import TinyClip
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> TinyClip:
-    teacher = toy_teacher(tmp_path_factory.mktemp("fit"), epochs=24)
+    teacher = toy_teacher(tmp_path_factory.mktemp("fit"), epochs=12)
     teacher.prepare()
     return teacher
 
@@ -51,7 +51,7 @@ def other_threads() -> Iterator[None]:
 def test_same_seed_same_weights(fitted: TinyClip, tmp_path: Path) -> None:
     """Otherwise a rerun gives other numbers under the same key, say because the worker has other threads."""
     threads = torch.get_num_threads()
-    again = toy_teacher(tmp_path, epochs=24)
+    again = toy_teacher(tmp_path, epochs=12)
     again.prepare()
     assert torch.get_num_threads() == threads
     assert again.identity() == fitted.identity()
@@ -71,12 +71,12 @@ def test_fitting_leaves_the_callers_random_state_alone(tmp_path: Path) -> None:
 def test_identity_follows_what_determines_the_features(fitted: TinyClip, tmp_path: Path) -> None:
     """Otherwise features of another teacher would be taken from the cache."""
     others = [
-        toy_teacher(tmp_path, epochs=25),
-        toy_teacher(tmp_path, epochs=24, seed=1),
-        toy_teacher(tmp_path, Toy.Options(train=300), epochs=24),
+        toy_teacher(tmp_path, epochs=13),
+        toy_teacher(tmp_path, epochs=12, seed=1),
+        toy_teacher(tmp_path, Toy.Options(train=300), epochs=12),
     ]
     assert len({t.identity() for t in [fitted, *others]}) == 4
-    assert toy_teacher(tmp_path, epochs=24).identity() == fitted.identity()
+    assert toy_teacher(tmp_path, epochs=12).identity() == fitted.identity()
 
 
 def test_a_fitted_teacher_is_not_fitted_again(fitted: TinyClip) -> None:
@@ -97,7 +97,7 @@ def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     toy_teacher(tmp_path, epochs=2).prepare(lambda done, total: calls.append((done, total)))
     assert calls == sorted(calls)
     assert calls[-1] == (1000, 1000)
-    assert len(set(calls)) >= 30
+    assert len(set(calls)) >= 25
 
 
 def test_batch_size_does_not_change_features(fitted: TinyClip) -> None:
@@ -138,7 +138,7 @@ def test_any_sentence_encodes(fitted: TinyClip) -> None:
 def test_captions_seen_are_known_before_and_after_the_fit(fitted: TinyClip, tmp_path: Path) -> None:
     """The 'saw class names' column rests on them."""
     seen = fitted.captions_seen()
-    assert seen == toy_teacher(tmp_path, epochs=24).captions_seen()
+    assert seen == toy_teacher(tmp_path, epochs=12).captions_seen()
     assert seen == tuple(sorted(set(fitted.source().load("train").captions)))
 
 
