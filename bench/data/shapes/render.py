@@ -36,8 +36,10 @@ def rasterise(screen: Floats, nearness: Floats, faces: Ints, size: int) -> tuple
     with np.errstate(divide="ignore", invalid="ignore"):
         slope_x = ((w[:, 1] - w[:, 0]) * dy2 - (w[:, 2] - w[:, 0]) * dy1) / area
         slope_y = ((w[:, 2] - w[:, 0]) * dx1 - (w[:, 1] - w[:, 0]) * dx2) / area
-    first = np.clip(np.ceil(y.min(axis=1) - 0.5), 0, size).astype(np.int64)
-    last = np.clip(np.floor(y.max(axis=1) - 0.5), -1, size - 1).astype(np.int64)
+    top = np.minimum(np.minimum(y[:, 0], y[:, 1]), y[:, 2])  # several times faster than min over an axis of 3
+    bottom = np.maximum(np.maximum(y[:, 0], y[:, 1]), y[:, 2])
+    first = np.clip(np.ceil(top - 0.5), 0, size).astype(np.int64)
+    last = np.clip(np.floor(bottom - 0.5), -1, size - 1).astype(np.int64)
     rows = np.where(np.abs(area) > 1e-9, np.maximum(last - first + 1, 0), 0)
     face = np.repeat(np.arange(len(faces)), rows)
     row = np.arange(len(face)) - np.repeat(np.cumsum(rows) - rows, rows) + first[face]

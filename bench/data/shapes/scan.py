@@ -129,7 +129,8 @@ def _shoot(scene: _Scene, eye: Floats, turn: Floats, rng: np.random.Generator) -
     seen = (scene.mesh.vertices - eye) @ turn.T
     depth = np.maximum(-seen[:, 2], _NEAR)
     faces = scene.mesh.faces
-    front = (-seen[:, 2] > _NEAR)[faces].all(axis=1)
+    ahead = -seen[:, 2] > _NEAR
+    front = ahead[faces[:, 0]] & ahead[faces[:, 1]] & ahead[faces[:, 2]]
     slope = seen[:, :2] / depth[:, None] * (1.0, -1.0)
     low, high = slope[: scene.own].min(axis=0), slope[: scene.own].max(axis=0)
     focal = _PIXELS / (_FRAME * float((high - low).max()))
@@ -153,7 +154,8 @@ def _crop(points: Floats, scene: _Scene, rng: np.random.Generator) -> npt.NDArra
     size = scene.high - scene.low
     centre = (scene.low + scene.high) / 2 + rng.uniform(-0.1, 0.1, 3) * size
     half = size / 2 * rng.uniform(1.0, 1.3, 3) + 0.03
-    return np.asarray((np.abs(points - centre) <= half).all(axis=1))
+    inside = np.abs(points - centre) <= half
+    return np.asarray(inside[:, 0] & inside[:, 1] & inside[:, 2])
 
 
 def _density(points: Floats, normals: Floats, eye: Floats, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
