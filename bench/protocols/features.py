@@ -25,6 +25,7 @@ from bench.models.encoder import Encoder
 from bench.models.ops.fps import farthest_point_sample
 from bench.models.ops.gather import gather_points
 from bench.protocols.base import Candidate, Task
+from bench.protocols.threads import for_batches
 from bench.spec import content_key
 
 Array = npt.NDArray[np.float32]
@@ -33,7 +34,7 @@ Split = Literal["train", "test"]
 REVISION = 1
 """Raised when clouds or features come out differently for the same inputs."""
 ENCODER_BATCH = 64
-CLOUD_BATCH = 256
+CLOUD_BATCH = 64
 
 
 def clipped_points(task: Task) -> str | None:
@@ -67,17 +68,18 @@ def prepared_clouds(task: Task, split: Split, *, normalise: bool, count: int | N
     if stored is not None:
         return stored
     reduced = np.empty((len(points), count, 3), dtype=np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(points), CLOUD_BATCH):
-            stop = min(start + CLOUD_BATCH, len(points))
-            batch = torch.from_numpy(np.array(points[start:stop], dtype=np.float32)).to(task.device)
-            if normalise:
-                batch = unit_sphere(batch)
-            if count < batch.shape[1]:
-                picks = farthest_point_sample(batch, count, backend=task.numerics.op_backend)
-                batch = gather_points(batch, picks)
-            reduced[start:stop] = batch.cpu().numpy()
-            task.progress(f"clouds of {split}", stop, len(points))
+
+    def reduce(start: int, stop: int) -> None:
+        batch = torch.from_numpy(np.array(points[start:stop], dtype=np.float32)).to(task.device)
+        if normalise:
+            batch = unit_sphere(batch)
+        if count < batch.shape[1]:
+            picks = farthest_point_sample(batch, count, backend=task.numerics.op_backend)
+            batch = gather_points(batch, picks)
+        reduced[start:stop] = batch.cpu().numpy()
+
+    stage = f"clouds of {split}"
+    for_batches(len(points), CLOUD_BATCH, task.device, reduce, lambda done, n: task.progress(stage, done, n))
     _publish(file, reduced)
     return reduced
 
@@ -125,14 +127,14 @@ def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, no
     """Run the encoder over a split; every feature it offers, ``[n, F]`` each."""
     clouds = prepared_clouds(task, split, normalise=normalise)
     made = {name: np.empty((len(clouds), width), np.float32) for name, width in encoder.feature_dims.items()}
+
+    def encode(start: int, stop: int) -> None:
+        batch = torch.from_numpy(np.array(clouds[start:stop])).to(task.device)
+        for name, feature in encoder.features(encoder(batch)).items():
+            made[name][start:stop] = feature.float().cpu().numpy()
+
     stage = f"features of {split}" + (f" ({candidate.name})" if candidate.name else "")
-    with torch.inference_mode():
-        for start in range(0, len(clouds), ENCODER_BATCH):
-            stop = min(start + ENCODER_BATCH, len(clouds))
-            batch = torch.from_numpy(np.array(clouds[start:stop])).to(task.device)
-            for name, feature in encoder.features(encoder(batch)).items():
-                made[name][start:stop] = feature.float().cpu().numpy()
-            task.progress(stage, stop, len(clouds))
+    for_batches(len(clouds), ENCODER_BATCH, task.device, encode, lambda done, n: task.progress(stage, done, n))
     for name, values in made.items():
         bad = np.flatnonzero(~np.isfinite(values).all(1))
         if len(bad):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from bench.protocols.base import Evaluation, Protocol, Subject, Task
-from bench.protocols.linear import FrozenOptions
+from bench.protocols.options import FrozenOptions
 from bench.spec import Recipe
 
 if TYPE_CHECKING:

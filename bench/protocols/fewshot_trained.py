@@ -21,6 +21,7 @@ from bench.protocols.features import frozen_features, prepared_clouds
 from bench.protocols.fewshot_run import Answer, Judged
 from bench.protocols.folds import Fold, Folds
 from bench.protocols.selection import first_best
+from bench.protocols.threads import torch_threads
 from bench.seeds import derive
 from bench.spec import Numerics, content_key
 from bench.store.records import Metric
@@ -58,7 +59,7 @@ class _Trained:
 
 def judge_mlp(subject: Subject, task: Task, options: FewShot.Options, folds: Folds) -> Judged:
     """MLP-3 on frozen features of every candidate; the candidate is chosen by the mean over folds."""
-    # Heads are trained on the CPU in float32, so that they add no device noise.
+    # Heads are trained on the CPU in float32 and on one thread: they are small, and add no noise of the machine.
     numerics = task.numerics.model_copy(update={"device": "cpu", "precision": "fp32", "compile": False})
     trained: dict[str, list[_Trained]] = {}
     answers: dict[str, Answer] = {}
@@ -95,17 +96,18 @@ def _train_mlp(
     numerics: Numerics,
 ) -> _Trained:
     head = _fresh(task, folds, fold, lambda: classification_head("mlp", features.shape[1], folds.setting.way))
-    result = finetune(
-        head,
-        torch.from_numpy(features[fold.support]),
-        torch.from_numpy(fold.support_labels),
-        torch.from_numpy(features[fold.val]),
-        torch.from_numpy(fold.val_labels),
-        options.mlp_recipe,
-        numerics,
-        _seed(task, folds, fold, "train"),
-        stage=f"head, fold {fold.number}",
-    )
+    with torch_threads(1):
+        result = finetune(
+            head,
+            torch.from_numpy(features[fold.support]),
+            torch.from_numpy(fold.support_labels),
+            torch.from_numpy(features[fold.val]),
+            torch.from_numpy(fold.val_labels),
+            options.mlp_recipe,
+            numerics,
+            _seed(task, folds, fold, "train"),
+            stage=f"head, fold {fold.number}",
+        )
     return _at_best(head, result)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel
 
-from bench.protocols.base import Evaluation, Protocol, ProtocolOptions, Subject, Task
+from bench.protocols.base import Evaluation, Protocol, Subject, Task
+from bench.protocols.options import FrozenOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,29 +17,6 @@ if TYPE_CHECKING:
     from bench.protocols.logistic import LogisticFit
     from bench.protocols.selection import Choice
     from bench.store.records import Metric
-
-STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
-"""Inverse penalties C tried, on features scaled to squared norm 1 (`bench.protocols.logistic.Scaling`)."""
-
-
-class FrozenOptions(ProtocolOptions):
-    """What every head on frozen features shares."""
-
-    feature: str = "transfer"
-    """Feature of the encoder the head sees; fixed by the protocol, never tuned per method."""
-    normalise: bool = True
-    """Centre each cloud and scale it into the unit sphere."""
-    strengths: tuple[float, ...] = Field(STRENGTHS, min_length=1)
-    """Inverse penalties of the logistic regression that validation chooses from."""
-    validation_fraction: float = Field(0.2, gt=0, lt=1)
-    """Part of every training class set aside for choices."""
-
-    @field_validator("strengths")
-    @classmethod
-    def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < strength < float("inf") for strength in value) or len(set(value)) < len(value):
-            raise ValueError("strengths must be positive, finite and different")
-        return value
 
 
 class Linear(Protocol):

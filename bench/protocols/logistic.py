@@ -7,20 +7,21 @@ preconditions L-BFGS for free. (3) Logits are linear along a search direction, s
 matrix product. Strengths are solved from strong to weak regularisation, each started at the previous optimum.
 
 All of it runs on the CPU, whatever the encoder ran on: a head never adds device noise to a comparison of encoders.
-Small problems (few-shot) are solved in float64 on one thread, which is faster there and makes their numbers
-independent of the machine's cores; large ones iterate in float32 on all threads after a float64 reduction.
+Small problems (few-shot) are solved in float64, a few on each thread, which makes their numbers independent of the
+machine's cores; large ones iterate in float32 on all threads after a float64 reduction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from bench.protocols.threads import spread, torch_threads
 
 _HISTORY = 10
 _LINE_SEARCH_STEPS = 12
@@ -31,6 +32,8 @@ _CONSTANT_TOLERANCE = 1e-6
 _LARGE = 4_000_000
 """Entries of one problem's feature matrix from which it counts as large."""
 _LARGE_TOLERANCE = 1e-7
+_SHARE = 5
+"""Small problems solved together by one thread."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class LogisticFit:
         scaling: Scaling measured on the training features of each problem.
         weights: float64 ``[B, S, F, K]``, on scaled features.
         intercepts: float64 ``[B, S, K]``.
-        iterations: L-BFGS iterations used, one per strength.
+        iterations: L-BFGS iterations used, one per strength (of the slowest problem).
     """
 
     scaling: Scaling
@@ -87,8 +90,9 @@ class LogisticFit:
 
     def logits(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Logits ``[B, S, m, K]`` of objects ``[B, m, F]``."""
-        scaled = self.scaling(_double(features))
-        return (scaled[:, None] @ self.weights + self.intercepts[:, :, None]).numpy()
+        with torch_threads(None if features[0].size >= _LARGE else 1):
+            scaled = self.scaling(_double(features))
+            return (scaled[:, None] @ self.weights + self.intercepts[:, :, None]).numpy()
 
 
 def fit_logistic(
@@ -117,37 +121,44 @@ def fit_logistic(
     Raises:
         ValueError: Features are not finite.
     """
-    x = _double(features)
-    if not bool(torch.isfinite(x).all()):
+    if not np.isfinite(features).all():
         raise ValueError("features are not finite")
+    x = _double(features)
     y = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64))
-    large = x[0].numel() >= _LARGE
-    with _threads(None if large else 1):
-        scaling = Scaling.of(x)
-        coordinates, basis = _reduce(scaling(x))
-        tolerance = max(tolerance, _LARGE_TOLERANCE) if large else tolerance
-        problem = _Problem(coordinates.float() if large else coordinates, y, classes)
-        weights: dict[float, Tensor] = {}
-        used: dict[float, int] = {}
-        solution = problem.start()
-        for strength in sorted(set(strengths)):
-            solution, used[strength] = problem.minimise(strength, solution, tolerance, max_iterations)
-            weights[strength] = solution
-        stacked = torch.stack([weights[s] for s in strengths], 1).double()
-        heads = basis[:, None] @ stacked[:, :, :-1]
-    return LogisticFit(scaling, heads, stacked[:, :, -1], tuple(used[s] for s in strengths))
+    if x[0].numel() >= _LARGE:
+        return _path(x, y, classes, strengths, max(tolerance, _LARGE_TOLERANCE), max_iterations, torch.float32)
+    # Shares of fixed size, whatever the number of threads, so that the numbers are the same on any machine.
+    shares = [slice(at, at + _SHARE) for at in range(0, len(x), _SHARE)]
+    parts = list(
+        spread(
+            lambda at: _path(x[at], y[at], classes, strengths, tolerance, max_iterations, torch.float64),
+            shares,
+        )
+    )
+    return LogisticFit(
+        Scaling(torch.cat([p.scaling.mean for p in parts]), torch.cat([p.scaling.scale for p in parts])),
+        torch.cat([p.weights for p in parts]),
+        torch.cat([p.intercepts for p in parts]),
+        tuple(max(used) for used in zip(*(p.iterations for p in parts), strict=True)),
+    )
 
 
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Run torch on `count` threads; None leaves the setting."""
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _path(
+    x: Tensor, y: Tensor, classes: int, strengths: Sequence[float], tolerance: float, limit: int, dtype: torch.dtype
+) -> LogisticFit:
+    """Fit a batch at every strength, from strong to weak regularisation, iterating in `dtype`."""
+    scaling = Scaling.of(x)
+    coordinates, basis = _reduce(scaling(x))
+    problem = _Problem(coordinates.to(dtype), y, classes)
+    weights: dict[float, Tensor] = {}
+    used: dict[float, int] = {}
+    solution = problem.start()
+    for strength in sorted(set(strengths)):
+        solution, used[strength] = problem.minimise(strength, solution, tolerance, limit)
+        weights[strength] = solution
+    stacked = torch.stack([weights[s] for s in strengths], 1).double()
+    heads = basis[:, None] @ stacked[..., :-1].mT
+    return LogisticFit(scaling, heads, stacked[..., -1], tuple(used[s] for s in strengths))
 
 
 def _double(features: npt.NDArray[np.floating]) -> Tensor:
@@ -178,24 +189,28 @@ def _reduce(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Problem:
-    """B problems that share their shape, in reduced coordinates ``[B, n, r+1]`` (intercept last)."""
+    """B problems that share their shape, in reduced coordinates ``[B, n, r+1]`` (intercept last).
+
+    Weights are ``[B, K, r+1]`` and logits ``[B, K, n]``: with the few classes in the middle, softmax and sums run
+    along the objects.
+    """
 
     def __init__(self, coordinates: Tensor, labels: Tensor, classes: int) -> None:
         self.z = coordinates
         self.curvature = coordinates.square().sum(-2)
-        self.target = torch.nn.functional.one_hot(labels, classes).to(coordinates.dtype)
+        self.target = torch.nn.functional.one_hot(labels, classes).to(coordinates.dtype).mT.contiguous()
 
     def start(self) -> Tensor:
-        """Zero weights ``[B, r+1, K]``."""
-        return self.z.new_zeros(len(self.z), self.z.shape[-1], self.target.shape[-1])
+        """Zero weights."""
+        return self.z.new_zeros(len(self.z), self.target.shape[1], self.z.shape[-1])
 
     def minimise(self, strength: float, start: Tensor, tolerance: float, limit: int) -> tuple[Tensor, int]:
-        """Minimise from `start` ``[B, r+1, K]``; returns the optimum and the iterations used."""
+        """Minimise from `start`; returns the optimum and the iterations used."""
         penalty = torch.full_like(self.curvature[0], 1 / strength)
         penalty[-1] = 0
         w = start.clone()
-        logits = self.z @ w
-        share = logits.softmax(-1)
+        logits = w @ self.z.mT
+        share = logits.softmax(1)
         gradient = self._gradient(w, share, penalty)
         memory = _Memory()
         goal = tolerance * self.z.shape[1]
@@ -205,39 +220,39 @@ class _Problem:
             if not bool(active.any()):
                 return w, iteration
             direction = memory.direction(gradient, metric) * active[:, None, None]
-            along = self.z @ direction
+            along = direction @ self.z.mT
             step = self._line_search(w, logits, gradient, direction, along, penalty)[:, None, None]
             w = w + step * direction
             logits = logits + step * along
-            share = logits.softmax(-1)
+            share = logits.softmax(1)
             updated = self._gradient(w, share, penalty)
             memory.add(step * direction, updated - gradient)
             gradient = updated
         return w, limit
 
     def _metric(self, share: Tensor, penalty: Tensor) -> Tensor:
-        """Diagonal estimate of the Hessian ``[B, r+1, 1]``: a softmax with shares p bends by (1 - |p|^2) / (K - 1)
+        """Diagonal estimate of the Hessian ``[B, 1, r+1]``: a softmax with shares p bends by (1 - |p|^2) / (K - 1)
         on average over the directions that move its logits apart.
         """
-        bend = (1 - share.square().sum(-1)).mean(-1) / (share.shape[-1] - 1)
-        return (self.curvature * bend[:, None] + penalty).clamp_min(1e-12)[..., None]
+        bend = (1 - share.square().sum(1)).mean(-1) / (share.shape[1] - 1)
+        return (self.curvature * bend[:, None] + penalty).clamp_min(1e-12)[:, None]
 
     def _gradient(self, w: Tensor, share: Tensor, penalty: Tensor) -> Tensor:
-        return self.z.mT @ (share - self.target) + penalty[:, None] * w
+        return (share - self.target) @ self.z + penalty * w
 
     def _line_search(
         self, w: Tensor, logits: Tensor, gradient: Tensor, direction: Tensor, along: Tensor, penalty: Tensor
     ) -> Tensor:
         """Minimiser along the direction by safeguarded Newton steps on the convex 1-D objective, ``[B]``."""
-        ridge = penalty[:, None] * direction
+        ridge = penalty * direction
         linear = (ridge * w).sum((1, 2)) - (along * self.target).sum((1, 2))
         quadratic = (ridge * direction).sum((1, 2))
         step = torch.ones(len(w), dtype=w.dtype)
         low, high = torch.zeros_like(step), torch.full_like(step, float("inf"))
         flat = _FLAT * (gradient * direction).sum((1, 2)).abs()
         for _ in range(_LINE_SEARCH_STEPS):
-            share = (logits + step[:, None, None] * along).softmax(-1) * along
-            mean = share.sum(-1)
+            share = (logits + step[:, None, None] * along).softmax(1) * along
+            mean = share.sum(1)
             slope = linear + step * quadratic + mean.sum(-1)
             bend = quadratic + (share * along).sum((1, 2)) - mean.square().sum(-1)
             if bool((slope.abs() <= flat).all()):
@@ -270,7 +285,7 @@ class _Memory:
                 items.pop(0)
 
     def direction(self, gradient: Tensor, metric: Tensor) -> Tensor:
-        """Two-loop recursion ``[B, r+1, K]``, with the metric as the Hessian before any history."""
+        """Two-loop recursion ``[B, K, r+1]``, with the metric as the Hessian before any history."""
         vector = gradient.clone()
         factors: list[Tensor] = []
         for move, change, weight in reversed(list(zip(self.moves, self.changes, self.weights, strict=True))):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,12 +19,20 @@ NUMERICS = Numerics(precision="fp32", compile=False, device="cpu", op_backend="t
 POINTS = 24
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small tensors on many threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 class MomentEncoder(Encoder):
-    """Sees the spread of a cloud along the axes through a fixed random network; `calls` counts forward passes."""
+    """Sees the spread of a cloud along the axes through a fixed random network."""
 
     def __init__(self, seed: int = 0, width: int = 12, broken: bool = False) -> None:
         super().__init__()
-        self.calls = 0
         self.broken = broken
         generator = torch.Generator().manual_seed(seed)
         self.lift = nn.Linear(6, width)
@@ -36,7 +43,6 @@ class MomentEncoder(Encoder):
         self.feature_descriptions = {"transfer": "mean + max", "svm": "mean"}
 
     def forward(self, points: Tensor) -> EncoderOutput:
-        self.calls += 1
         tokens = torch.tanh(self.lift(torch.cat([points, points.square()], -1)))
         return EncoderOutput(tokens, points, {"cls": tokens.mean(1)})
 
@@ -102,6 +108,3 @@ def subject(*names: str, first_seed: int = 0) -> Subject:
 def values(metrics: list, **where: object) -> list[float]:  # type: ignore[type-arg]
     """Values of the rows whose fields equal `where`."""
     return [m.value for m in metrics if all(getattr(m, k) == v for k, v in where.items())]
-
-
-Labels = npt.NDArray[np.int64]

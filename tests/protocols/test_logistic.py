@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from bench.protocols.linear import STRENGTHS
 from bench.protocols.logistic import fit_logistic
+from bench.protocols.options import STRENGTHS
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
