@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
 
 from bench.data.base import CloudSet, DataPlace, Dataset, Progress, silent
+from bench.data.depth import depth_views
 from bench.errors import SetupError, UsageError
 from bench.fingerprint import fingerprint
 from bench.spec import content_key
@@ -22,18 +23,31 @@ from bench.teachers.base import Teacher
 from bench.teachers.tokenizer import WordTokenizer
 
 if TYPE_CHECKING:
-    from bench.teachers.clip_fit import ClipSize, FitRecipe
+    from bench.teachers.clip_fit import FitRecipe
+    from bench.teachers.clip_model import ClipSize
 
 HELD_OUT = 256
 """Objects of the source's test split on which a fit is judged."""
 ENCODE_BATCH = 256
-_CODE = ("bench.teachers.tiny_clip", "bench.teachers.clip_fit", "bench.teachers.tokenizer", "bench.seeds")
+DEPTH_VIEWS = 4
+"""Viewpoints of the depth pictures in the fit; the same as pretraining on sets without images uses."""
+_CODE = (
+    "bench.data.depth",
+    "bench.data.normalise",
+    "bench.seeds",
+    "bench.teachers.clip_fit",
+    "bench.teachers.clip_model",
+    "bench.teachers.tiny_clip",
+    "bench.teachers.tokenizer",
+)
+"""Modules that shape the weights or the features; the source's own code is in its manifest."""
 
 
 class TinyClip(Teacher):
     """A small image and text tower, fitted once in under a minute on two cores and cached by identity.
 
-    Features are the towers' projected outputs, not normalised, as ReCon takes them from CLIP.
+    Features lie in the joint space and all have one length: `feature_rms` per element, about what CLIP ViT-B/32
+    gives, so that ReCon's regression of them is weighted as with CLIP.
 
     Args:
         cache: Folder for caches; the fit goes to ``cache/teachers/<identity>``.
@@ -50,9 +64,11 @@ class TinyClip(Teacher):
 
         model_config = ConfigDict(frozen=True, extra="forbid")
 
-        objects: int = Field(2000, ge=2)
+        objects: int = Field(2000, ge=8)
         views: int = Field(1, ge=1)
         view_size: int = Field(64, ge=32, multiple_of=32)
+        depth_share: float = Field(0.3, ge=0, le=1)
+        """Part of the pictures that are depth pictures of the points, as sets without images have them."""
         epochs: int = Field(14, ge=1)
         batch_size: int = Field(128, ge=2)
         lr: float = Field(2e-3, gt=0)
@@ -68,6 +84,8 @@ class TinyClip(Teacher):
         text_layers: int = Field(2, ge=1)
         context: int = Field(32, ge=3)
         buckets: int = Field(64, ge=1)
+        feature_rms: float = Field(0.45, gt=0)
+        """Root mean square of a feature's elements: the contrastive loss leaves the length free, so it is set here."""
         threads: int = Field(2, ge=1)
         seed: int = Field(0, ge=0)
 
@@ -82,6 +100,11 @@ class TinyClip(Teacher):
     @property
     def _options(self) -> Options:
         return cast(TinyClip.Options, self.options)
+
+    @property
+    def _length(self) -> float:
+        """Euclidean length of every feature."""
+        return float(self._options.feature_rms * np.sqrt(self._options.embed))
 
     @property
     def folder(self) -> Path:
@@ -125,23 +148,22 @@ class TinyClip(Teacher):
         """
         if self.ready():
             return
-        from bench.teachers import clip_fit
+        from bench.teachers.clip_fit import FitData, fit
+        from bench.teachers.clip_model import build, fixed_threads
 
         options = self._options
         train = self._load("train", _part(progress, 0.0, 0.2))
         test = self._load("test", _part(progress, 0.2, 0.25))
         captions = cast(tuple[str, ...], train.captions)
         tokenizer = WordTokenizer.from_captions(captions, options.context, options.buckets)
-        model = clip_fit.build(self._size(), tokenizer.vocab_size, options.seed)
-        views = cast(npt.NDArray[np.uint8], train.views)
-        with clip_fit.fixed_threads(self._options.threads):
-            stage = _part(progress, 0.25, 1.0)
-            fitted = clip_fit.fit(model, tokenizer, views, captions, options.view_size, self._recipe(), stage)
+        model = build(self._size(), tokenizer.vocab_size, options.seed)
+        data = FitData(*self._pictures(train), captions, tokenizer, options.view_size)
+        with fixed_threads(options.threads):
+            fitted = fit(model, data, self._recipe(), _part(progress, 0.25, 1.0))
         self._loaded = (model, tokenizer)
         try:
-            held_out = self._judge(test)
             report: dict[str, JsonValue] = {"teacher": self.name, "identity": self.identity(), "fit": fitted}
-            report["held_out"] = held_out
+            report |= self._judge(test)
             self._publish(model, tokenizer, report, sorted(set(captions)))
         finally:
             self._loaded = None  # whoever lost a race encodes with the winner's weights
@@ -150,8 +172,8 @@ class TinyClip(Teacher):
         """Figures of the fit and of held-out retrieval against chance.
 
         Returns:
-            ``fit`` (objects, steps, seconds, losses, ...) and ``held_out`` (``recall_at_1``, ``recall_at_5``
-            and their chance levels, ``class_name_accuracy`` and its chance level, feature scales).
+            ``fit`` (objects, steps, seconds, losses, ...) and, for each kind of picture, ``held_out`` and
+            ``held_out_depth`` (``recall_at_1``, ``recall_at_5``, ``class_name_accuracy``, and their chance levels).
 
         Raises:
             SetupError: The teacher is not fitted, or its report is damaged.
@@ -178,14 +200,15 @@ class TinyClip(Teacher):
             )
         import torch
 
-        from bench.teachers.clip_fit import fixed_threads, to_pixels
+        from bench.teachers.clip_model import fixed_threads, on_white, to_pixels
 
         model, _ = self._network()
         features = np.empty((len(images), self.image_dim), dtype=np.float32)
         with torch.inference_mode(), fixed_threads(self._options.threads):
             for start in range(0, len(images), ENCODE_BATCH):
                 part = torch.from_numpy(np.array(images[start : start + ENCODE_BATCH]))
-                features[start : start + len(part)] = model.encode_image(to_pixels(part, self._options.view_size))
+                pixels = to_pixels(on_white(part), self._options.view_size)
+                features[start : start + len(part)] = self._length * model.encode_image(pixels, normalize=True)
                 progress(start + len(part), len(images))
         return features
 
@@ -197,14 +220,14 @@ class TinyClip(Teacher):
         """
         import torch
 
-        from bench.teachers.clip_fit import fixed_threads
+        from bench.teachers.clip_model import fixed_threads
 
         model, tokenizer = self._network()
         features = np.empty((len(texts), self.text_dim), dtype=np.float32)
         with torch.inference_mode(), fixed_threads(self._options.threads):
             for start in range(0, len(texts), ENCODE_BATCH):
                 part = torch.from_numpy(tokenizer.encode(texts[start : start + ENCODE_BATCH]))
-                features[start : start + len(part)] = model.encode_text(part)
+                features[start : start + len(part)] = self._length * model.encode_text(part, normalize=True)
                 progress(start + len(part), len(texts))
         return features
 
@@ -218,7 +241,7 @@ class TinyClip(Teacher):
     def _read_network(self) -> tuple[Any, WordTokenizer]:
         import safetensors.torch
 
-        from bench.teachers.clip_fit import build
+        from bench.teachers.clip_model import build
 
         self._verify(digests=True)
         words = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))["words"]
@@ -269,22 +292,37 @@ class TinyClip(Teacher):
             )
         return cloudset
 
+    def _pictures(self, clouds: CloudSet) -> tuple[npt.NDArray[np.uint8], list[float]]:
+        """The set's own views and depth pictures of its points ``[n, V, H, W, C]``, and how often each is drawn."""
+        views = cast(npt.NDArray[np.uint8], clouds.views)
+        share = self._options.depth_share
+        if share == 0:
+            return np.array(views), [1.0] * views.shape[1]
+        depth = depth_views(clouds.points, DEPTH_VIEWS, views.shape[2])
+        depth = np.broadcast_to(depth, (*depth.shape[:-1], views.shape[-1]))
+        weights = [(1 - share) / views.shape[1]] * views.shape[1] + [share / DEPTH_VIEWS] * DEPTH_VIEWS
+        return np.concatenate([views, depth], axis=1), weights
+
     def _judge(self, test: CloudSet) -> dict[str, JsonValue]:
-        """Retrieval and class-name accuracy on held-out objects, first view of each."""
-        from bench.teachers.clip_fit import named_accuracy, retrieval
+        """Retrieval and class-name accuracy on held-out objects, by the first picture of each kind."""
+        from bench.teachers.clip_scores import named_accuracy, retrieval
 
         chosen = np.unique(np.linspace(0, len(test) - 1, min(HELD_OUT, len(test))).astype(np.int64))
         test = test.subset(chosen)
         captions = cast(tuple[str, ...], test.captions)
-        images = self.encode_images(cast(npt.NDArray[np.uint8], test.views)[:, 0])
         texts = self.encode_texts(captions)
         names = self.encode_texts([f"a {name.replace('_', ' ')}" for name in test.classes])
-        figures = retrieval(images, texts, captions)
-        figures["class_name_accuracy"] = named_accuracy(images, names, test.labels)
-        figures["class_name_chance"] = 1 / len(test.classes)
-        figures["image_feature_std"] = float(images.std())
-        figures["text_feature_std"] = float(texts.std())
-        return figures
+        pictures, _ = self._pictures(test)
+        kinds = {"held_out": pictures[:, 0]}
+        if self._options.depth_share:
+            kinds["held_out_depth"] = pictures[:, -DEPTH_VIEWS]
+        report: dict[str, JsonValue] = {}
+        for kind, shown in kinds.items():
+            images = self.encode_images(shown)
+            accuracy = named_accuracy(images, names, test.labels)
+            figures = retrieval(images, texts, captions)
+            report[kind] = figures | {"class_name_accuracy": accuracy, "class_name_chance": 1 / len(test.classes)}
+        return report
 
     def _publish(self, model: Any, tokenizer: WordTokenizer, report: dict[str, JsonValue], captions: list[str]) -> None:
         import safetensors.torch
@@ -312,7 +350,7 @@ class TinyClip(Teacher):
             ) from error
 
     def _size(self) -> ClipSize:
-        from bench.teachers.clip_fit import ClipSize
+        from bench.teachers.clip_model import ClipSize
 
         return ClipSize(**{name: getattr(self._options, name) for name in ClipSize.__dataclass_fields__})
 

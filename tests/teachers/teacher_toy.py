@@ -94,6 +94,7 @@ def toy_teacher(cache: Path, data: Toy.Options | None = None, **options: float) 
         "epochs": 12,
         "batch_size": 32,
         "threads": 1,
+        "depth_share": 0.0,
         "lr": 3e-3,
         "shift": 0.06,
         "zoom": 0.0,

@@ -13,7 +13,9 @@ import torch
 from teacher_toy import SIDE, Toy, toy_teacher
 
 from bench.errors import SetupError, UsageError
-from bench.teachers.clip_fit import augment, named_accuracy, retrieval, to_pixels
+from bench.teachers.clip_fit import augment
+from bench.teachers.clip_model import on_white, to_pixels
+from bench.teachers.clip_scores import named_accuracy, retrieval
 from bench.teachers.tiny_clip import TinyClip
 
 
@@ -266,6 +268,30 @@ def test_augmentation_moves_pixels_and_invents_none() -> None:
     for before, after in zip(images, moved, strict=True):
         known = {tuple(p) for p in before.reshape(-1, 3).tolist()}
         assert {tuple(p) for p in after.reshape(-1, 3).tolist()} <= known
+
+
+def test_a_dark_ground_is_inverted() -> None:
+    """Depth pictures lie on black and renderings on white; one tower must read both."""
+    depth = torch.zeros(1, 9, 9, 1, dtype=torch.uint8)
+    depth[:, 3:6, 3:6] = 200
+    shaded = torch.full((1, 9, 9, 1), 255, dtype=torch.uint8)
+    shaded[:, 3:6, 3:6] = 55
+    assert torch.equal(on_white(torch.cat([depth, shaded])), torch.cat([shaded, shaded]))
+
+
+def test_depth_pictures_are_part_of_the_fit_and_judged_apart(tmp_path: Path) -> None:
+    """Sets without images hand the teacher depth pictures only."""
+    teacher = toy_teacher(tmp_path, Toy.Options(train=64), epochs=1, depth_share=0.5)
+    teacher.prepare()
+    report = teacher.fit_report()
+    assert report["fit"]["views_per_object"] == 2 + 4
+    assert report["held_out_depth"]["objects"] == report["held_out"]["objects"] == 48
+
+
+def test_features_have_one_length(fitted: TinyClip) -> None:
+    """The contrastive loss leaves the length free; a regression of it would chase noise."""
+    features = fitted.encode_texts(["red", "a blue disc"])
+    np.testing.assert_allclose(np.sqrt((features**2).mean(axis=1)), 0.45, rtol=1e-5)
 
 
 def test_pixels_are_centred() -> None:
