@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -194,6 +196,44 @@ def test_processes_that_want_the_same_split_make_it_once(tmp_path: Path) -> None
     outputs = [int(p.communicate()[0]) for p in running]
     assert sorted(o > 0 for o in outputs) == [False, False, True]
     assert all(p.returncode == 0 for p in running)
+
+
+def test_a_script_without_a_main_guard_still_gets_its_data(tmp_path: Path) -> None:
+    """Workers re-run such a script; they must fail at once and leave the work to the parent, not wait for it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\nfrom bench.data.shapes.cache import cached\n"
+        "from bench.data.shapes.generate import Job\n"
+        f"job = Job('test', 'novel', 90, 32, 0, 32, 'shaded', False); folder = Path({str(tmp_path)!r}) / 'split'\n"
+        "print(len(cached(job, folder, lambda a, b: None, workers=2).captions))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, env=environment, check=False
+    )
+    assert done.stdout == "90\n"
+
+
+def test_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom bench.data.shapes.generate import Job, generate\n"
+        "generate(Job('test', 'novel', 100000, 32, 0, 32, 'shaded', True), Path(sys.argv[1]),"
+        " lambda a, b: print(a, flush=True), workers=2)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        while int(parent.stdout.readline()) == 0:
+            pass
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+        for _ in range(100):
+            try:
+                os.killpg(parent.pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.1)
+    pytest.fail("workers outlive their parent")
 
 
 def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import multiprocessing
 import os
 import shutil
 import socket
@@ -41,6 +42,9 @@ def cached(job: Job, folder: Path, progress: Progress, workers: int | None = Non
     split = _read(job, folder)
     if split is not None:
         return split
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker re-imports a script that has no main guard: waiting here for the parent's lock would never end.
+        raise RuntimeError('loading generated data at import time of a worker: guard it by if __name__ == "__main__"')
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _lock(folder.with_name(f".{folder.name}.lock")):
