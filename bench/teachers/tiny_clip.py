@@ -69,9 +69,9 @@ class TinyClip(Teacher):
         view_size: int = Field(64, ge=32, multiple_of=32)
         depth_share: float = Field(0.3, ge=0, le=1)
         """Part of the pictures that are depth pictures of the points, as sets without images have them."""
-        epochs: int = Field(14, ge=1)
-        batch_size: int = Field(128, ge=2)
-        lr: float = Field(2e-3, gt=0)
+        epochs: int = Field(16, ge=1)
+        batch_size: int = Field(64, ge=2)
+        lr: float = Field(1e-3, gt=0)
         weight_decay: float = Field(0.1, ge=0)
         warmup_fraction: float = Field(0.1, ge=0, lt=1)
         zoom: float = Field(0.15, ge=0)
@@ -81,12 +81,13 @@ class TinyClip(Teacher):
         image_width: int = Field(16, ge=2, multiple_of=2)
         image_blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1, 1)
         text_width: int = Field(64, ge=32, multiple_of=32)
-        text_layers: int = Field(2, ge=1)
-        context: int = Field(32, ge=3)
+        text_layers: int = Field(1, ge=1)
+        context: int = Field(28, ge=3)
         buckets: int = Field(64, ge=1)
         feature_rms: float = Field(0.45, gt=0)
         """Root mean square of a feature's elements: the contrastive loss leaves the length free, so it is set here."""
         threads: int = Field(2, ge=1)
+        """Threads of the fit (rounding depends on them); encoding always uses one, which is fast enough."""
         seed: int = Field(0, ge=0)
 
     def __init__(self, cache: Path, options: BaseModel | None = None, source: Dataset | None = None) -> None:
@@ -204,7 +205,7 @@ class TinyClip(Teacher):
 
         model, _ = self._network()
         features = np.empty((len(images), self.image_dim), dtype=np.float32)
-        with torch.inference_mode(), fixed_threads(self._options.threads):
+        with torch.inference_mode(), fixed_threads(1):
             for start in range(0, len(images), ENCODE_BATCH):
                 part = torch.from_numpy(np.array(images[start : start + ENCODE_BATCH]))
                 pixels = to_pixels(on_white(part), self._options.view_size)
@@ -224,7 +225,7 @@ class TinyClip(Teacher):
 
         model, tokenizer = self._network()
         features = np.empty((len(texts), self.text_dim), dtype=np.float32)
-        with torch.inference_mode(), fixed_threads(self._options.threads):
+        with torch.inference_mode(), fixed_threads(1):
             for start in range(0, len(texts), ENCODE_BATCH):
                 part = torch.from_numpy(tokenizer.encode(texts[start : start + ENCODE_BATCH]))
                 features[start : start + len(part)] = self._length * model.encode_text(part, normalize=True)

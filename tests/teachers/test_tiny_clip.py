@@ -301,6 +301,18 @@ def test_pixels_are_centred() -> None:
     assert pixels[1].eq(1).all()
 
 
+def test_by_default_it_reads_the_teachers_own_stream_of_shapes(tmp_path: Path) -> None:
+    """A teacher fitted on evaluated or pretrained objects would leak them."""
+    options = TinyClip.Options(objects=8, epochs=1, batch_size=8, image_width=4, threads=1)
+    teacher = TinyClip(tmp_path, options)
+    teacher.prepare()
+    assert teacher.ready()
+    assert teacher.source().name == "shapes"
+    assert teacher.source().options.stream == "teacher"
+    assert len(teacher.captions_seen()) <= 8
+    assert TinyClip(tmp_path, options.model_copy(update={"objects": 9})).identity() != teacher.identity()
+
+
 def test_importing_teachers_does_not_import_torch() -> None:
     """Otherwise `bench --help` takes seconds."""
     code = (
