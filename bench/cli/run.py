@@ -41,7 +41,9 @@ def run(
     save_config: Annotated[Path | None, typer.Option(help="Write the request as YAML and stop.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     reuse: Annotated[str, typer.Option(help="exact, same-spec (older code counts, marked) or never.")] = "exact",
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Jobs at a time.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Jobs at a time; one per core by default, one on a GPU.")
+    ] = None,
     plugin: PluginOption = None,
     results: ResultsOption = None,
     store_url: StoreOption = None,

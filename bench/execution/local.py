@@ -26,15 +26,15 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """How jobs are run; none of it is part of a key. Cores are shared evenly unless OMP_NUM_THREADS is set.
+    """How jobs are run; none of it is part of a key.
 
     Attributes:
-        workers: Jobs at a time.
+        workers: Jobs at a time; None for one per core (at most four), or one on a GPU.
         store_url: Database URL, or None for the SQLite file of the results folder.
         plugins: Plugin files every worker loads.
     """
 
-    workers: int = 1
+    workers: int | None = None
     store_url: str | None = None
     plugins: tuple[Path, ...] = ()
 
@@ -77,10 +77,13 @@ class LocalPool:
         self._messages: queue.Queue[tuple[str, Event | None]] = queue.Queue()
         self._running: dict[str, _Running] = {}
         self._outcome = Outcome()
+        self._workers = 1
 
     def run(self, plan: Plan) -> Outcome:
         """Run every job of the plan; other jobs go on when one fails."""
         waiting = list(plan.jobs)
+        on_gpu = any(job.encoder is not None and job.encoder.numerics.device == "cuda" for job in waiting)
+        self._workers = self._options.workers or (1 if on_gpu else min(os.cpu_count() or 1, 4))
         settled: set[str] = set()
         broken: dict[str, str] = {}
         try:
@@ -105,7 +108,7 @@ class LocalPool:
         return self._outcome
 
     def _startable(self, waiting: Sequence[Job], settled: set[str], broken: dict[str, str]) -> list[Job]:
-        free = self._options.workers - len(self._running)
+        free = self._workers - len(self._running)
         ready = [job for job in waiting if all(need in settled or need in broken for need in job.needs)]
         return ready[: max(free, 0)]
 
@@ -121,13 +124,16 @@ class LocalPool:
         descriptor, name = tempfile.mkstemp(prefix="bench-job-", suffix=".json")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(payload, file)
-        threads = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // self._options.workers)
+        # One thread per CPU job: small networks gain little from more, and rounding then depends on no core count.
+        on_gpu = job.encoder is not None and job.encoder.numerics.device == "cuda"
+        threads = os.environ.get("OMP_NUM_THREADS") or ((os.cpu_count() or 1) if on_gpu else 1)
         environment = {
             **os.environ,
             "PYTHONPATH": str(Path(bench.__file__).parent.parent),
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": str(threads),
             "MKL_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads stall each other as soon as cores are shared
         }
         with log.open("a", encoding="utf-8") as log_file:
             process = subprocess.Popen(

@@ -264,6 +264,9 @@ def main(job_file: str) -> int:
     Path(job_file).unlink(missing_ok=True)
     _follow_parent()
     print(f"--- {_now()} {payload['job']['title']}", file=sys.stderr)
+    from bench.models.memory import keep_freed_memory
+
+    keep_freed_memory()
     try:
         return 0 if Worker(payload, channel).perform() else 1
     except (Interrupted, KeyboardInterrupt) as error:

@@ -76,6 +76,11 @@ class Method(ABC):
         model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
+    def defaults(cls, preset: str) -> BaseModel:
+        """Options of a preset before the user's own: the method's defaults unless it says otherwise."""
+        return cls.Options()
+
+    @classmethod
     def uses(cls, options: BaseModel) -> frozenset[str]:
         """What pretraining reads besides points under these options: of ``images``, ``text``, ``labels``."""
         read = {"images": cls.uses_images, "text": cls.uses_text}

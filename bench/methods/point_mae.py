@@ -95,8 +95,15 @@ class PointMAE(Method):
 
     _recipes: ClassVar[dict[str, Recipe]] = {
         "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("scale_translate",)),
-        "nano": Recipe(epochs=50, batch_size=128, lr=1e-3, warmup_epochs=3, augmentation=("scale_translate",)),
+        "nano": Recipe(
+            epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("scale_translate",), clip_norm=10.0
+        ),
     }
+
+    @classmethod
+    def defaults(cls, preset: str) -> BaseModel:
+        """Published options, but a shallow decoder for nano (see docs/nano.md)."""
+        return cls.Options(decoder_depth=2) if preset == "nano" else cls.Options()
 
     @classmethod
     def recipe(cls, preset: str) -> Recipe:

@@ -120,6 +120,7 @@ class ReCon(Method):
             "only visible patches are embedded in pretraining, so hidden ones do not enter BatchNorm's statistics "
             "(embedding=exact restores it)",
             "text is the data set's caption, not the class name (--captions class-names restores it)",
+            "preset nano lets the cross-modal gradient into the local stream (stop_gradient=true restores it)",
         ),
     )
 
@@ -145,8 +146,15 @@ class ReCon(Method):
 
     _recipes: ClassVar[dict[str, Recipe]] = {
         "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("rotate_y",)),
-        "nano": Recipe(epochs=50, batch_size=128, lr=1e-3, warmup_epochs=3, augmentation=("rotate_y",)),
+        "nano": Recipe(
+            epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("rotate_y",), clip_norm=10.0
+        ),
     }
+
+    @classmethod
+    def defaults(cls, preset: str) -> BaseModel:
+        """Published options, but for nano a shallow decoder and no stop-gradient (see docs/nano.md)."""
+        return cls.Options(decoder_depth=2, stop_gradient=False) if preset == "nano" else cls.Options()
 
     @classmethod
     def uses(cls, options: BaseModel) -> frozenset[str]:

@@ -197,7 +197,8 @@ class _Resolver:
     def _method_options(self, name: str) -> dict[str, Any]:
         method = METHODS.load(name)
         known = frozenset(method.Options.model_fields)
-        options = validated(method.Options, self.overrides.merge({}, "method", name, known=known), name)
+        shipped = method.defaults(self.preset.name).model_dump(mode="json")
+        options = validated(method.Options, self.overrides.merge(shipped, "method", name, known=known), name)
         values: dict[str, Any] = options.model_dump(mode="json")
         return values
 

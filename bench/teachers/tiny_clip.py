@@ -44,7 +44,7 @@ _CODE = (
 
 
 class TinyClip(Teacher):
-    """A small image and text tower, fitted once in under a minute on two cores and cached by identity.
+    """A small image and text tower, fitted once in about 40 s of one core and cached by identity.
 
     Features lie in the joint space and all have one length: `feature_rms` per element, about what CLIP ViT-B/32
     gives, so that ReCon's regression of them is weighted as with CLIP.
@@ -57,7 +57,7 @@ class TinyClip(Teacher):
     """
 
     name: ClassVar[str] = "tiny-clip"
-    summary: ClassVar[str] = "small CLIP fitted on shapes (embedded, no download, under a minute on two cores)"
+    summary: ClassVar[str] = "small CLIP fitted on shapes (embedded, no download, about 40 s of one core)"
 
     class Options(BaseModel):
         """What determines the weights."""
@@ -78,7 +78,7 @@ class TinyClip(Teacher):
         shift: float = Field(0.06, ge=0, lt=0.5)
         word_dropout: float = Field(0.03, ge=0, lt=1)
         embed: int = Field(64, ge=1)
-        image_width: int = Field(16, ge=2, multiple_of=2)
+        image_width: int = Field(12, ge=2, multiple_of=2)
         image_blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1, 1)
         text_width: int = Field(64, ge=32, multiple_of=32)
         text_layers: int = Field(1, ge=1)
@@ -86,8 +86,8 @@ class TinyClip(Teacher):
         buckets: int = Field(64, ge=1)
         feature_rms: float = Field(0.45, gt=0)
         """Root mean square of a feature's elements: the contrastive loss leaves the length free, so it is set here."""
-        threads: int = Field(2, ge=1)
-        """Threads of the fit (rounding depends on them); encoding always uses one, which is fast enough."""
+        threads: int = Field(1, ge=1)
+        """Threads of the fit, on which rounding depends; more than one stall each other on a busy machine."""
         seed: int = Field(0, ge=0)
 
     def __init__(self, cache: Path, options: BaseModel | None = None, source: Dataset | None = None) -> None:

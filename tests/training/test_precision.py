@@ -45,9 +45,10 @@ def test_compilation_is_for_long_runs_with_a_compiler(monkeypatch: pytest.Monkey
     compiler.write_text("#!/bin/sh\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
-    assert compile_pays("cpu", 1_000_000)
-    assert not compile_pays("cpu", 10_000)
-    assert resolve_numerics("cpu", samples=1_000_000).compile is True
+    assert not compile_pays("cpu", 1_000_000_000), "measured: the compiled step is no faster on a CPU"
+    assert not compile_pays("cuda", 10_000)
+    assert resolve_numerics("cpu", samples=1_000_000_000).compile is False
+    assert resolve_numerics("cpu", compile=True).compile is True
     assert resolve_numerics("cpu", compile=False, samples=1_000_000).compile is False
     monkeypatch.setenv("CXX", str(tmp_path / "absent"))
     assert not has_compiler("cpu")
