@@ -46,6 +46,9 @@ def fingerprint(roots: Iterable[str]) -> Fingerprint:
             continue
         modules[name], imported = _read(name)
         waiting.extend(imported)
+        parent = name.rpartition(".")[0]
+        if parent.startswith(f"{PACKAGE}."):
+            waiting.append(parent)
     listing = "\n".join(f"{name} {digest}" for name, digest in sorted(modules.items()))
     return Fingerprint(digest=hashlib.sha256(listing.encode()).hexdigest(), modules=dict(sorted(modules.items())))
 

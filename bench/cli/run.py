@@ -83,12 +83,10 @@ def run(
 
 
 def _request(config: Path | None, given: dict[str, Any], assignments: list[str]) -> RunRequest:
-    from bench.plan.request import RunRequest, parse_assignment, parse_seeds, read_request, validated
+    from bench.plan.request import RunRequest, parse_assignment, read_request, validated
 
     values = read_request(config) if config is not None else {}
     values.update(given)
-    if isinstance(values.get("seeds"), str | int):
-        values["seeds"] = parse_seeds(str(values["seeds"]))
     overrides = dict(values.get("overrides") or {})
     overrides.update(parse_assignment(text) for text in assignments)
     values["overrides"] = overrides

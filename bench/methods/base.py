@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from bench.errors import unknown_name
 from bench.models.batch import Batch as Batch
 from bench.models.encoder import Encoder
 from bench.spec import BackboneSpec, Recipe
@@ -62,6 +64,11 @@ class PretrainModel(nn.Module, ABC):
         """The part that is transferred, sharing parameters with this model."""
 
 
+def published(recipe: Recipe) -> dict[str, Recipe]:
+    """Return the authors' recipe under every preset of the authors' sizes."""
+    return dict.fromkeys(("tiny", "small", "base"), recipe)
+
+
 class Method(ABC):
     """A pretraining method. Third-party methods subclass this in one file."""
 
@@ -69,6 +76,8 @@ class Method(ABC):
     card: ClassVar[MethodCard]
     uses_images: ClassVar[bool] = False
     uses_text: ClassVar[bool] = False
+    recipes: ClassVar[Mapping[str, Recipe]] = {}
+    """By preset: the authors' for ``tiny``, ``small`` and ``base`` (see `published`), ours for ``nano`` and ``smoke``."""
 
     class Options(BaseModel):
         """Options of the method; they enter the key."""
@@ -87,12 +96,15 @@ class Method(ABC):
         return frozenset(name for name, used in read.items() if used)
 
     @classmethod
-    @abstractmethod
     def recipe(cls, preset: str) -> Recipe | None:
-        """Recipe of a preset: the published one for ``tiny``, ``small``, ``base``; ours for ``nano``, ``smoke``.
+        """Return the recipe of a preset; None where there is nothing to train (`scratch`).
 
-        None where there is nothing to train (`scratch`).
+        Raises:
+            UsageError: The method has recipes, but none for this preset.
         """
+        if cls.recipes and preset not in cls.recipes:
+            raise unknown_name(f"preset of {cls.name}", preset, cls.recipes)
+        return cls.recipes.get(preset)
 
     @classmethod
     @abstractmethod

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from bench.errors import unknown_name
-from bench.methods.base import Batch, Dims, Method, MethodCard, PretrainModel
+from bench.methods.base import Batch, Dims, Method, MethodCard, PretrainModel, published
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
@@ -93,26 +93,18 @@ class PointMAE(Method):
         reference: bool = False
         """Cut patches as the released sampler does (origin skip, tie rule)."""
 
-    _recipes: ClassVar[dict[str, Recipe]] = {
+    recipes: ClassVar[Mapping[str, Recipe]] = {
         "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("scale_translate",)),
         "nano": Recipe(
             epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("scale_translate",), clip_norm=10.0
         ),
+        **published(Recipe(epochs=300, batch_size=128, lr=1e-3, warmup_epochs=10, augmentation=("scale_translate",))),
     }
 
     @classmethod
     def defaults(cls, preset: str) -> BaseModel:
         """Published options, but a shallow decoder for nano (see docs/nano.md)."""
         return cls.Options(decoder_depth=2) if preset == "nano" else cls.Options()
-
-    @classmethod
-    def recipe(cls, preset: str) -> Recipe:
-        """Return the published recipe for tiny, small, base (section 2), ours for nano and smoke."""
-        published = Recipe(epochs=300, batch_size=128, lr=1e-3, warmup_epochs=10, augmentation=("scale_translate",))
-        recipes = cls._recipes | dict.fromkeys(("tiny", "small", "base"), published)
-        if preset not in recipes:
-            raise unknown_name("preset", preset, recipes)
-        return recipes[preset]
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, dims: Dims) -> PointMAEModel:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from bench.errors import BenchError, unknown_name
-from bench.methods.base import Batch, Dims, Method, MethodCard, PretrainModel
+from bench.errors import BenchError
+from bench.methods.base import Batch, Dims, Method, MethodCard, PretrainModel, published
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
@@ -144,11 +145,10 @@ class ReCon(Method):
         reference: bool = False
         """Restore the release's quirks: sampler, neighbour formula, initialisation of projection heads."""
 
-    _recipes: ClassVar[dict[str, Recipe]] = {
+    recipes: ClassVar[Mapping[str, Recipe]] = {
         "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("rotate_y",)),
-        "nano": Recipe(
-            epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("rotate_y",), clip_norm=10.0
-        ),
+        "nano": Recipe(epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("rotate_y",), clip_norm=10.0),
+        **published(Recipe(epochs=300, batch_size=128, lr=5e-4, warmup_epochs=10, augmentation=("rotate_y",))),
     }
 
     @classmethod
@@ -162,15 +162,6 @@ class ReCon(Method):
         chosen = cls.Options.model_validate(options.model_dump())
         modalities = {"both": ("images", "text"), "image": ("images",), "text": ("text",), "none": ()}
         return frozenset((*modalities[chosen.modalities], *(("labels",) if chosen.smc else ())))
-
-    @classmethod
-    def recipe(cls, preset: str) -> Recipe:
-        """Return the published recipe for tiny, small, base (section 5.2), ours for nano and smoke."""
-        published = Recipe(epochs=300, batch_size=128, lr=5e-4, warmup_epochs=10, augmentation=("rotate_y",))
-        recipes = cls._recipes | dict.fromkeys(("tiny", "small", "base"), published)
-        if preset not in recipes:
-            raise unknown_name("preset", preset, recipes)
-        return recipes[preset]
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, dims: Dims) -> ReConModel:

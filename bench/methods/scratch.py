@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.methods.base import Dims, Method, MethodCard, PretrainModel
 from bench.models.encoder import Encoder
 from bench.models.init import truncated_normal_trunk
-from bench.spec import BackboneSpec, Recipe
+from bench.spec import BackboneSpec
 
 
 class Scratch(Method):
@@ -38,11 +38,6 @@ class Scratch(Method):
         """Method whose architecture and feature are taken."""
         architecture_options: dict[str, JsonValue] = Field(default_factory=dict)
         """Options of that method."""
-
-    @classmethod
-    def recipe(cls, preset: str) -> Recipe | None:
-        """Return None: nothing is trained."""
-        return None
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, dims: Dims) -> PretrainModel:

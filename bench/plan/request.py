@@ -38,6 +38,11 @@ class RunRequest(Frozen):
     compile: Literal["auto", "on", "off"] = "auto"
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
 
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _read_seeds(cls, seeds: object) -> object:
+        return parse_seeds(str(seeds)) if isinstance(seeds, int | str) else seeds
+
     @field_validator("seeds")
     @classmethod
     def _seeds_are_distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,0 +1,94 @@
+"""The accuracy check: a change that ruins accuracy must not pass CI, and an unchanged tree must."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, bench_command, bench_environment
+
+SUITE = """
+methods: [point-mae]
+protocols: [linear]
+datasets: ["modelnet-h5:{data}"]
+pretrain_data: "modelnet-h5:{data}"
+preset: smoke
+seeds: 2
+compile: "off"
+"""
+
+
+def check(baseline: Path, *more: object, package_root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        bench_command("check", "--baseline", baseline, *more),
+        capture_output=True,
+        text=True,
+        env=bench_environment(package_root),
+        timeout=200,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory: pytest.TempPathFactory, toy_modelnet: Path) -> Path:
+    """A baseline of the toy suite, made by the code under test."""
+    path = tmp_path_factory.mktemp("baseline") / "toy.json"
+    path.with_suffix(".yaml").write_text(SUITE.format(data=toy_modelnet))
+    made = check(path, "--update")
+    assert made.returncode == 0, made.stdout + made.stderr
+    return path
+
+
+def test_the_same_code_passes_with_identical_numbers(baseline: Path) -> None:
+    done = check(baseline)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "identical numbers" in done.stdout
+    assert "accuracy check: pass" in done.stdout
+
+
+def test_a_broken_shared_module_fails(baseline: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    shared = tmp_path / "bench" / "models" / "ops" / "gather.py"
+    broken = (
+        "\n\n_intact = gather_points\n\n\ndef gather_points(points, index):\n    return 0 * _intact(points, index)\n"
+    )
+    shared.write_text(shared.read_text() + broken)
+    done = check(baseline, package_root=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "accuracy check: fail" in done.stdout
+    assert "the drop exceeds the margin" in done.stdout
+
+
+def test_a_lost_cell_is_broken_not_passed(baseline: Path, tmp_path: Path) -> None:
+    """A suite that silently measures less would wave every regression through."""
+    more = json.loads(baseline.read_text())
+    more["cells"].append({**more["cells"][0], "cell": "point-mae | linear | another set | all | accuracy | smoke"})
+    path = tmp_path / "toy.json"
+    path.write_text(json.dumps(more))
+    shutil.copy(baseline.with_suffix(".yaml"), path.with_suffix(".yaml"))
+    done = check(path)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "missing" in done.stdout
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "no suite at"), ("methods: [nothing]\n", "no baseline at")])
+def test_a_missing_part_is_one_line(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "some.json"
+    if content is not None:
+        path.with_suffix(".yaml").write_text(content)
+    done = check(path)
+    assert done.returncode == 4
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_check_refuses_a_folder_with_results(baseline: Path, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "something").write_text("x")
+    done = check(baseline, "--results", tmp_path / "results")
+    assert done.returncode == 4
+    assert "is not empty" in done.stderr
