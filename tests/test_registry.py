@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.registry import METHODS, REGISTRIES, Entry, Registry, load_plugin_file
+from bench.registry import METHODS, REGISTRIES, Entry, Registry, load_entry_points, load_plugin_file
 
 
 @pytest.mark.parametrize("kind", sorted(REGISTRIES))
@@ -74,3 +74,30 @@ def test_a_bad_plugin_file_is_one_clear_line(tmp_path: Path, content: str | None
     with pytest.raises(UsageError, match=message) as caught:
         load_plugin_file(file)
     assert "\n" not in str(caught.value)
+
+
+def distribution(folder: Path, entry_points: str) -> None:
+    """Lay down the metadata of an installed package."""
+    info = folder / "their_package-1.2.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(f"[bench.plugins]\n{entry_points}\n")
+
+
+def test_an_installed_package_adds_names_without_being_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distribution(tmp_path, "methods.theirs = their_missing_module:Theirs")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    load_entry_points()
+    entry = METHODS.entry("theirs")
+    assert (entry.source, entry.version) == ("package their-package", "1.2")
+    with pytest.raises(UsageError, match="'theirs' from package their-package cannot be imported"):
+        METHODS.load("theirs")
+
+
+def test_a_malformed_entry_point_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distribution(tmp_path, "theirs = their_missing_module:Theirs")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError, match=r"their-package declares the entry point 'theirs'.*expected KIND\.NAME"):
+        load_entry_points()

@@ -77,7 +77,7 @@ class Method(ABC):
     uses_images: ClassVar[bool] = False
     uses_text: ClassVar[bool] = False
     recipes: ClassVar[Mapping[str, Recipe]] = {}
-    """By preset: the authors' for ``tiny``, ``small`` and ``base`` (see `published`), ours for ``nano`` and ``smoke``."""
+    """By preset: the authors' for ``tiny``, ``small``, ``base`` (see `published`), ours for ``nano``, ``smoke``."""
 
     class Options(BaseModel):
         """Options of the method; they enter the key."""
