@@ -18,6 +18,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 PACKAGE = "bench"
+PLACE_MARK = "__at_"
+"""Separates a plugin file's name from a digest of its place in its module name; the place does not count."""
 
 
 class Fingerprint(BaseModel):
@@ -49,8 +51,9 @@ def fingerprint(roots: Iterable[str]) -> Fingerprint:
         parent = name.rpartition(".")[0]
         if parent.startswith(f"{PACKAGE}."):
             waiting.append(parent)
-    listing = "\n".join(f"{name} {digest}" for name, digest in sorted(modules.items()))
-    return Fingerprint(digest=hashlib.sha256(listing.encode()).hexdigest(), modules=dict(sorted(modules.items())))
+    modules = {name.partition(PLACE_MARK)[0]: digest for name, digest in sorted(modules.items())}
+    listing = "\n".join(f"{name} {digest}" for name, digest in modules.items())
+    return Fingerprint(digest=hashlib.sha256(listing.encode()).hexdigest(), modules=modules)
 
 
 @cache

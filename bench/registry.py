@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from bench.errors import UsageError, unknown_name
+from bench.fingerprint import PLACE_MARK
 
 if TYPE_CHECKING:
     from bench.data.base import Dataset
@@ -128,8 +129,8 @@ class Registry(Generic[T]):
         return loaded
 
 
-def _entries(kind: str, rows: dict[str, tuple[str, str, str]]) -> tuple[Entry, ...]:
-    return tuple(Entry(kind, name, target, summary, needs) for name, (target, summary, needs) in rows.items())
+def _entries(kind: str, rows: dict[str, tuple[str, str, str]], modules: tuple[str, ...]) -> tuple[Entry, ...]:
+    return tuple(Entry(kind, name, target, summary, needs, modules) for name, (target, summary, needs) in rows.items())
 
 
 METHODS: Registry[Method] = Registry(
@@ -149,6 +150,7 @@ METHODS: Registry[Method] = Registry(
                 "nothing",
             ),
         },
+        ("torch",),
     ),
 )
 
@@ -160,6 +162,7 @@ PROTOCOLS: Registry[Protocol] = Registry(
             "fewshot": ("bench.protocols.fewshot:FewShot", "w-way n-shot classification over 10 folds", "labels"),
             "linear": ("bench.protocols.linear:Linear", "logistic regression on frozen features", "labels"),
         },
+        ("torch",),
     ),
 )
 
@@ -190,6 +193,7 @@ DATASETS: Registry[Dataset] = Registry(
                 "its folder: scanobjectnn-h5:DIR",
             ),
         },
+        ("numpy", "h5py"),
     ),
 )
 
@@ -204,6 +208,7 @@ TEACHERS: Registry[Teacher] = Registry(
                 "nothing",
             ),
         },
+        ("torch", "open_clip"),
     ),
 )
 
@@ -252,7 +257,7 @@ def load_plugin_file(path: Path) -> tuple[Entry, ...]:
     path = path.resolve()
     if not path.is_file():
         raise UsageError(f"plugin file '{path}' does not exist; --plugin takes the path of a Python file")
-    module_name = f"bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    module_name = f"bench_plugin_{path.stem}{PLACE_MARK}{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if module_name not in sys.modules:
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None:

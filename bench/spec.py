@@ -125,6 +125,8 @@ class RunSpec(Frozen):
     protocol: ProtocolSpec
     setting: str
     data: DataSpec
+    plugins: dict[str, str] = {}
+    """Version of the protocol and of the evaluated data set where they are third-party plugins."""
     split_seed: int = Field(0, ge=0)
     seed: int = Field(ge=0)
 

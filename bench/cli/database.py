@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+from rich.markup import escape
 
 from bench.cli.common import ResultsOption, StoreOption, console, workspace
 
@@ -18,7 +19,7 @@ def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> Non
     screen = console()
     screen.print(f"indexed {found.indexed} finished and {found.failed} failed runs", highlight=False)
     for path, reason in found.quarantined:
-        screen.print(f"[yellow]set aside[/yellow] {path}: {reason}", highlight=False)
+        screen.print(f"[yellow]set aside[/yellow] {escape(f'{path}: {reason}')}", highlight=False)
     raise typer.Exit(1 if found.quarantined else 0)
 
 

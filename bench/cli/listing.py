@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from pydantic import BaseModel
+from rich.markup import escape
 
 from bench.cli.common import PluginOption, console, load_plugins
 from bench.registry import METHODS, REGISTRIES
@@ -44,11 +45,11 @@ def _entries(kind: str, verbose: bool) -> None:
         table.add_column(column, overflow="fold")
     for entry in REGISTRIES[kind]:
         reason = entry.unusable()
-        source = "" if entry.source == "built in" else f" [dim]({entry.source})[/dim]"
+        source = "" if entry.source == "built in" else f" [dim]({escape(entry.source)})[/dim]"
         table.add_row(
             f"[bold]{entry.name}[/bold]{source}",
-            entry.summary,
-            entry.needs,
+            escape(entry.summary),
+            escape(entry.needs),
             "[green]usable[/green]" if reason is None else f"[yellow]no: {reason}[/yellow]",
         )
     console().print(table)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins, workspace
 from bench.errors import UsageError
@@ -33,14 +34,16 @@ def run(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="GROUP.FIELD=VALUE, e.g. recipe.lr=0.001; repeatable.")
     ] = None,
-    baseline: Annotated[bool, typer.Option(help="Run scratch beside every method.")] = True,
+    baseline: Annotated[
+        bool | None, typer.Option("--baseline/--no-baseline", help="Run scratch beside every method (default).")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     compile_: Annotated[str | None, typer.Option("--compile", help="auto, on or off.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML request; options given here win over it.")] = None,
     save_config: Annotated[Path | None, typer.Option(help="Write the request as YAML and stop.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    reuse: Annotated[str, typer.Option(help="exact, same-spec (older code counts, marked) or never.")] = "exact",
+    reuse: Annotated[str, typer.Option(help="exact, or same-spec: older code's results count, marked.")] = "exact",
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Jobs at a time; one per core by default, one on a GPU.")
     ] = None,
@@ -63,7 +66,7 @@ def run(
         "captions": captions,
         "teacher": teacher,
         "form": form,
-        "baseline": None if baseline else False,
+        "baseline": baseline,
         "device": device,
         "precision": precision,
         "compile": compile_,
@@ -73,8 +76,8 @@ def run(
         write_request(request, save_config)
         console().print(f"wrote {save_config}; run it with: bench run --config {save_config}")
         return
-    if reuse not in ("exact", "same-spec", "never"):
-        raise UsageError(f"--reuse '{reuse}': expected exact, same-spec or never")
+    if reuse not in ("exact", "same-spec"):
+        raise UsageError(f"--reuse '{reuse}': expected exact or same-spec")
     place = workspace(results)
     from bench.execution.local import PoolOptions
 
@@ -87,7 +90,10 @@ def _request(config: Path | None, given: dict[str, Any], assignments: list[str])
 
     values = read_request(config) if config is not None else {}
     values.update(given)
-    overrides = dict(values.get("overrides") or {})
+    overrides = values.get("overrides") or {}
+    if not isinstance(overrides, dict):
+        raise UsageError(f"{config}: overrides must be a mapping, e.g. 'overrides: {{recipe.lr: 0.001}}'")
+    overrides = dict(overrides)
     overrides.update(parse_assignment(text) for text in assignments)
     values["overrides"] = overrides
     request: RunRequest = validated(RunRequest, values, "request")
@@ -108,7 +114,7 @@ def execute(request: RunRequest, place: Workspace, options: Any, *, reuse: Any =
     screen = console()
     plan = make_plan(request, place, options.store_url, reuse)
     for note in plan.notes:
-        screen.print(f"[yellow]note[/yellow]: {note}", highlight=False)
+        screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
     if dry_run:
         _print_plan(plan, place)
         return 0
@@ -144,15 +150,13 @@ def _print_plan(plan: Plan, place: Workspace) -> None:
     for job in plan.jobs:
         seconds = estimator.seconds(job)
         total += seconds
-        table.add_row(job.id, job.title, ", ".join(job.needs), f"~{duration(seconds)}")
+        table.add_row(job.id, escape(job.title), ", ".join(job.needs), f"~{duration(seconds)}")
     screen = console()
     screen.print(table)
     screen.print(f"estimated time: {duration(total)} one after another ({estimator.basis})", highlight=False)
 
 
 def _conclude(outcome: Outcome) -> int:
-    from rich.markup import escape
-
     screen = console()
     for title, error, log in outcome.failed:
         screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}  [dim]log: {log}[/dim]", highlight=False)

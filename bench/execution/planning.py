@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.paths import Workspace
 from bench.plan.graph import Plan, Reuse, Stored, build_plan
 from bench.plan.request import RunRequest
-from bench.plan.resolve import resolve
+from bench.plan.resolve import open_teacher, resolve
 from bench.store.store import Store
 
 
@@ -26,5 +26,6 @@ def make_plan(request: RunRequest, workspace: Workspace, store_url: str | None, 
     stored = Stored(
         run=lambda key, code: store.find(key, code) is not None,
         encoder=lambda key, code: store.artifacts.find_folder("encoder", key, code) is not None,
+        teacher=lambda spec: open_teacher(spec, workspace).ready(),
     )
     return build_plan(resolution, stored, reuse)

@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -54,7 +55,7 @@ class ProgressView:
         """Show one event."""
         if event.kind == "stage" and event.stage == "start":
             self._started[job.id] = time.monotonic()
-            self._console.print(f"[bold]{job.title}[/bold]", highlight=False)
+            self._console.print(f"[bold]{escape(job.title)}[/bold]", highlight=False)
         elif event.kind == "stage" and event.stage == "end":
             self._drop(job)
             seconds = time.monotonic() - self._started.pop(job.id, time.monotonic())
@@ -62,21 +63,21 @@ class ProgressView:
         elif event.kind == "stage":
             self._advance(job, event)
         elif event.kind == "waiting":
-            self._say(job, f"  [yellow]waiting[/yellow]: {event.note}")
+            self._say(job, f"  [yellow]waiting[/yellow]: {escape(event.note)}")
         elif event.kind == "failed":
-            self._console.print(f"  [red]failed[/red]: {event.note}", highlight=False)
+            self._console.print(f"  [red]failed[/red]: {escape(event.note)}", highlight=False)
 
     def _advance(self, job: Job, event: Event) -> None:
         if not self._live:
             if event.total and event.done >= event.total:
-                self._say(job, f"  {event.stage}: {event.total:g} done  {event.note}".rstrip())
+                self._say(job, f"  {event.stage}: {event.total:g} done  {escape(event.note)}".rstrip())
             return
         task, stage = self._tasks.get(job.id, (None, ""))
         if task is None or stage != event.stage:
             self._drop(job)
             task = self._progress.add_task(f"  {event.stage}", total=event.total or None, note="")
             self._tasks[job.id] = (task, event.stage)
-        self._progress.update(task, completed=event.done, total=event.total or None, note=event.note)
+        self._progress.update(task, completed=event.done, total=event.total or None, note=escape(event.note))
 
     def _say(self, job: Job, line: str) -> None:
         if self._said.get(job.id) != line:

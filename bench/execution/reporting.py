@@ -29,12 +29,13 @@ def read_results(
     Runs made by code that has changed since are marked; damaged ones are set aside and left out.
     """
     store = Store(workspace.results, store_url)
-    store.refresh()
-    records = {row.stored.key: store.load(row.stored) for row in run_rows(store, keys=keys)}
-    current = {key: digest for key, record in records.items() if (digest := current_fingerprint(record)) is not None}
+    store.refresh(digests=True)
+    newest = [store.load(row.stored) for row in run_rows(store, keys=keys)]
+    current = {record.key: digest for record in newest if (digest := current_fingerprint(record)) is not None}
     rows = metric_rows(store, keys=keys, current=current)
+    chosen = [store.load(row.stored) for row in run_rows(store, keys=keys, current=current)]
     failed = [store.load(row.stored) for row in failed_rows(store, keys=keys, unresolved=True)]
-    return rows, [*records.values(), *failed]
+    return rows, [*chosen, *failed]
 
 
 def current_fingerprint(record: RunRecord) -> str | None:

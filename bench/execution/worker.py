@@ -52,6 +52,10 @@ class Worker:
 
     def perform(self) -> bool:
         """Do the job; return whether everything in it succeeded."""
+        if self.job.encoder is not None:
+            from bench.models.ops.backend import set_backend
+
+            set_backend(self.job.encoder.numerics.op_backend)
         if self.job.kind == "teacher":
             assert self.job.teacher is not None
             self._teacher(self.job.teacher)
@@ -141,7 +145,7 @@ class Worker:
             architecture = str(spec.options["architecture"])
         else:
             digest = encoder_fingerprint(spec).digest
-            folder = self.artifacts.find_folder("encoder", self.job.key, digest)
+            folder = self.artifacts.find_folder("encoder", self.job.key, digest, digests=True)
             if folder is None:
                 raise BenchError(
                     f"encoder {self.job.key[:12]} is missing from the results folder; run the command again"
@@ -157,11 +161,11 @@ class Worker:
         good = True
         for run in self.job.runs:
             manifest = run.spec.data.manifest
-            if manifest not in judges:
-                dataset = self._open_dataset(run.spec.data)
-                self._materialise(run.spec.data, dataset)
-                judges[manifest] = Judge(source, dataset, self.workspace.cache, self.channel.stage)
             try:
+                if manifest not in judges:
+                    dataset = self._open_dataset(run.spec.data)
+                    self._materialise(run.spec.data, dataset)
+                    judges[manifest] = Judge(source, dataset, self.workspace.cache, self.channel.stage)
                 self._run(run, judges[manifest])
             except Interrupted:
                 raise

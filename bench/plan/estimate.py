@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cached_property
 
 from bench.paths import Workspace
 from bench.plan.graph import Job
-from bench.spec import BackboneSpec, PretrainSpec
+from bench.spec import BackboneSpec, PretrainSpec, RunSpec
 
 # Rough throughput in FLOP/s of a training step, for machines without history (two CPU cores; one recent GPU).
 _ROUGH_RATE = {"cpu": 1.2e11, "cuda": 3e13}
 _TEACHER_SECONDS = 45.0
 _START_SECONDS = 5.0
 _EVALUATE_SECONDS = 3.0
-_FALLBACK_OBJECTS = 4000
 
 
 class Estimator:
@@ -41,17 +41,18 @@ class Estimator:
         """Return the estimated seconds of a job."""
         if job.kind == "teacher":
             return _TEACHER_SECONDS
-        if job.kind == "evaluate" or job.encoder is None or job.encoder.recipe is None:
-            return _START_SECONDS + _EVALUATE_SECONDS * len(job.runs)
+        if job.encoder is None:
+            return _START_SECONDS
+        if job.kind == "evaluate":
+            rate = _ROUGH_RATE[job.encoder.numerics.device] / training_flops(job.encoder.backbone)
+            return _START_SECONDS + sum(_EVALUATE_SECONDS + _tuned_samples(run.spec) / rate for run in job.runs)
         spec = job.encoder
-        objects = spec.data.options.get("objects", _FALLBACK_OBJECTS) if spec.data else 0
-        samples = job.encoder.recipe.epochs * (float(objects) if isinstance(objects, int | float) else 0.0)
-        rate = self._history.get(_kind(spec))
-        if rate is not None:
+        objects = next((place.objects for place in job.places if spec.data and place.manifest == spec.data.manifest), 0)
+        samples = spec.recipe.epochs * objects if spec.recipe else 0
+        known = self._history.get(_kind(spec))
+        if known is not None:
             self.basis = "from runs measured in this results folder"
-        else:
-            rate = _ROUGH_RATE[spec.numerics.device] / training_flops(spec.backbone)
-        return _START_SECONDS + samples / rate
+        return _START_SECONDS + samples / (known or _ROUGH_RATE[spec.numerics.device] / training_flops(spec.backbone))
 
 
 def training_flops(backbone: BackboneSpec) -> float:
@@ -61,6 +62,17 @@ def training_flops(backbone: BackboneSpec) -> float:
     tokenizer = backbone.groups * backbone.group_size * per_point
     transformer = 1.5 * backbone.depth * backbone.groups * 12 * backbone.width**2
     return 6.0 * (tokenizer + transformer)
+
+
+def _tuned_samples(run: RunSpec) -> float:
+    """Training samples of fine-tuning every fold, for heads that train the whole network."""
+    options = run.protocol.options
+    recipe, folds = options.get("full_recipe"), options.get("folds")
+    size = re.fullmatch(r"(\d+)w(\d+)s", run.setting)
+    if options.get("head") != "full" or size is None or not isinstance(recipe, dict) or not isinstance(folds, int):
+        return 0.0
+    epochs = recipe.get("epochs")
+    return folds * int(size[1]) * int(size[2]) * (epochs if isinstance(epochs, int) else 0)
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
 from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
 
 JobKind = Literal["teacher", "encoder", "evaluate"]
-Reuse = Literal["exact", "same-spec", "never"]
+Reuse = Literal["exact", "same-spec"]
 
 PRETRAIN_MODULE = "bench.execution.pretrain"
 EVALUATE_MODULE = "bench.execution.evaluate"
@@ -33,6 +33,8 @@ class Place(Frozen):
     manifest: str
     label: str
     root: str | None
+    objects: int
+    """Size of the training split."""
 
 
 class Job(Frozen):
@@ -83,6 +85,8 @@ class Stored:
     """(key, fingerprint or None for any code) -> stored and finished."""
     encoder: Callable[[str, str], bool]
     """(key, fingerprint) -> artefact in place."""
+    teacher: Callable[[TeacherSpec], bool]
+    """Fitted already."""
 
 
 def encoder_fingerprint(spec: PretrainSpec) -> Fingerprint:
@@ -116,14 +120,14 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
     Args:
         resolution: The runs.
         stored: The store's answers.
-        reuse: ``exact`` (key and code must match), ``same-spec`` (older code's results count, marked) or ``never``.
+        reuse: ``exact`` (key and code must match) or ``same-spec`` (older code's results count, marked).
 
     Returns:
         The plan; every shared piece of work appears once.
     """
     plan = Plan(notes=list(resolution.notes))
     places = tuple(
-        Place(manifest=manifest, label=place.label, root=str(place.root) if place.root else None)
+        Place(manifest=manifest, label=place.label, root=str(place.root) if place.root else None, objects=place.objects)
         for manifest, place in resolution.places.items()
     )
     pending: dict[str, list[PlannedRun]] = {}
@@ -136,7 +140,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
             label=run_label(spec, resolution.places),
         )
         plan.runs.append(planned)
-        if reuse != "never" and stored.run(planned.key, planned.fingerprint.digest):
+        if stored.run(planned.key, planned.fingerprint.digest):
             plan.reused[planned.key] = False
         elif reuse == "same-spec" and stored.run(planned.key, None):
             plan.reused[planned.key] = True
@@ -151,7 +155,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
         if encoder.method != "scratch":
             code = encoder_fingerprint(encoder)
             if not stored.encoder(key, code.digest):
-                job = _encoder_job(key, encoder, code, places, teachers)
+                job = _encoder_job(key, encoder, code, places, teachers, stored)
                 plan.jobs.append(job)
                 needs = (job.id,)
         plan.jobs.append(
@@ -171,10 +175,15 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
 
 
 def _encoder_job(
-    key: str, encoder: PretrainSpec, code: Fingerprint, places: tuple[Place, ...], teachers: dict[str, Job]
+    key: str,
+    encoder: PretrainSpec,
+    code: Fingerprint,
+    places: tuple[Place, ...],
+    teachers: dict[str, Job],
+    stored: Stored,
 ) -> Job:
     needs: tuple[str, ...] = ()
-    if encoder.teacher is not None:
+    if encoder.teacher is not None and not stored.teacher(encoder.teacher):
         needs = (_teacher_job(encoder.teacher, teachers).id,)
     return Job(
         kind="encoder",

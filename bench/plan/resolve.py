@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from bench.spec import (
     RunSpec,
     TeacherSpec,
 )
+from bench.teachers.base import Teacher
 
 Assignments = dict[str, JsonValue]
 
@@ -38,6 +38,8 @@ class Located:
     spec: DataSpec
     label: str
     root: Path | None
+    objects: int = 0
+    """Size of the training split."""
 
 
 @dataclass
@@ -122,6 +124,7 @@ class _Resolver:
         groups = {"backbone", "recipe", "method", "protocol", "data", "pretrain_data", "teacher", "numerics"}
         self.overrides = Overrides(request.overrides, frozenset({*groups, *METHODS.names(), *PROTOCOLS.names()}))
         self.result = Resolution()
+        self.offered: list[str] = []
 
     def resolve(self) -> Resolution:
         datasets = [self._locate(reference, "data") for reference in self.request.datasets]
@@ -138,9 +141,13 @@ class _Resolver:
                                 protocol=protocol,
                                 setting=setting,
                                 data=dataset.spec,
+                                plugins=_versions(protocols=protocol_name, datasets=dataset.spec.name),
                                 seed=encoder.seed,
                             )
                         )
+        for setting in self.request.settings:
+            if setting not in self.offered:
+                raise unknown_name(f"setting of {' or '.join(self.protocols)}", setting, self.offered)
         self.overrides.check_all_taken()
         return self.result
 
@@ -161,20 +168,21 @@ class _Resolver:
         options = validated(dataset_class.Options, self.overrides.merge(values, group, known=known), group)
         dataset = dataset_class(DataPlace(self.workspace.cache, found.root), options)
         spec = DataSpec(name=found.format, options=options.model_dump(mode="json"), manifest=dataset.manifest())
-        located = Located(spec, found.label, found.root)
+        dataset.classes()  # labels that do not fit are better said now than after hours of pretraining
+        located = Located(spec, found.label, found.root, dataset.train_size())
         self.result.places[spec.manifest] = located
         return located
 
     def _protocol(self, name: str) -> tuple[ProtocolSpec, tuple[str, ...]]:
         protocol = PROTOCOLS.load(name)
+        if self.request.form not in protocol.forms:
+            raise UsageError(f"protocol '{name}' has no {self.request.form} form yet, only {', '.join(protocol.forms)}")
         defaults = protocol.defaults(self.preset.name).model_dump(mode="json")
         known = frozenset(protocol.Options.model_fields)
         options = validated(protocol.Options, self.overrides.merge(defaults, "protocol", name, known=known), name)
         offered = protocol.settings(options)
-        for setting in self.request.settings:
-            if setting not in offered and len(self.protocols) == 1:
-                raise unknown_name(f"setting of {name}", setting, offered)
-        wanted = tuple(s for s in offered if not self.request.settings or s in self.request.settings)
+        self.offered.extend(offered)
+        wanted = tuple(s for s in offered if s in self.request.settings)
         spec = ProtocolSpec(
             name=name, revision=protocol.revision, form=self.request.form, options=options.model_dump(mode="json")
         )
@@ -189,7 +197,8 @@ class _Resolver:
             specs += self._pretrained(name, data)
         architectures = pretrained if self.request.baseline or "scratch" in self.methods else []
         if not pretrained:
-            architectures = [str(self.request.overrides.get("scratch.architecture", "recon"))]
+            chosen = self.overrides.merge({"architecture": "recon"}, "scratch", known=frozenset({"architecture"}))
+            architectures = [str(chosen["architecture"])]
         for name in architectures:
             specs += self._scratch(name)
         return specs
@@ -228,8 +237,7 @@ class _Resolver:
         recipe: Recipe = validated(Recipe, self.overrides.merge(shipped.model_dump(), "recipe"), "recipe")
         images, captions = self._supervision(name, data, uses)
         teacher = self._teacher() if images != "none" or captions != "none" else None
-        dataset = self._dataset(data)
-        samples = recipe.epochs * dataset.train_size()
+        samples = recipe.epochs * data.objects
         return [
             PretrainSpec(
                 method=name,
@@ -240,7 +248,7 @@ class _Resolver:
                 images=images,
                 captions=captions,
                 teacher=teacher,
-                numerics=self._numerics(samples, data.spec.name, name),
+                numerics=self._numerics(samples, _versions(methods=name, datasets=data.spec.name, teachers=teacher)),
                 seed=seed,
             )
             for seed in self.request.seeds
@@ -249,7 +257,6 @@ class _Resolver:
     def _scratch(self, architecture: str) -> list[PretrainSpec]:
         scratch = METHODS.load("scratch")
         METHODS.entry(architecture)
-        self.overrides.merge({}, "scratch")
         values = {"architecture": architecture, "architecture_options": self._method_options(architecture)}
         options = validated(scratch.Options, values, "scratch")
         return [
@@ -259,14 +266,11 @@ class _Resolver:
                 backbone=self._backbone(),
                 recipe=None,
                 data=None,
-                numerics=self._numerics(0, architecture),
+                numerics=self._numerics(0, _versions(methods=architecture)),
                 seed=seed,
             )
             for seed in self.request.seeds
         ]
-
-    def _dataset(self, located: Located) -> Dataset:
-        return open_dataset(located, self.workspace)
 
     def _supervision(self, name: str, data: Located, uses: frozenset[str]) -> tuple[Images, Captions]:
         """Decide where images and captions come from."""
@@ -299,26 +303,26 @@ class _Resolver:
         teacher = teacher_class(self.workspace.cache, options)
         return TeacherSpec(name=name, options=options.model_dump(mode="json"), identity=teacher.identity())
 
-    def _numerics(self, samples: int, *plugins: str) -> Numerics:
+    def _numerics(self, samples: int, plugins: dict[str, str]) -> Numerics:
+        """Resolve what the machine contributes; with no samples to train on nothing is compiled."""
         from bench.models.ops.backend import resolve_backend
-        from bench.training.precision import compile_pays, resolve_numerics
+        from bench.training.precision import resolve_device, resolve_numerics
 
-        values = self.overrides.merge({}, "numerics")
-        device = str(values.pop("device", self.request.device))
-        precision = str(values.pop("precision", self.request.precision))
-        asked = values.pop("compile", {"on": True, "off": False}.get(self.request.compile, "auto"))
-        backend = str(values.pop("op_backend", "auto"))
-        if values:
-            raise unknown_name("field of numerics", next(iter(values)), Numerics.model_fields)
-        numerics = resolve_numerics(device=device, precision=precision, compile=False)
-        numerics = numerics.model_copy(update={"op_backend": resolve_backend(numerics.device, backend)})
-        pays = samples > 0 and (compile_pays(numerics.device, samples) if asked == "auto" else bool(asked))
-        versions = {}
-        for kind, registry in REGISTRIES.items():
-            for entry in registry:
-                if entry.version and entry.name in (*plugins, *self.protocols, self.request.teacher):
-                    versions[f"{kind}.{entry.name}"] = entry.version
-        return numerics.model_copy(update={"compile": pays, "plugins": versions})
+        asked = {"device": self.request.device, "precision": self.request.precision, "op_backend": "auto"}
+        asked["compile"] = {"on": True, "off": False}.get(self.request.compile, "auto")  # type: ignore[assignment]
+        values = self.overrides.merge(asked, "numerics")
+        for name in values:
+            if name not in asked:
+                raise unknown_name("field of numerics", name, asked)
+        device = resolve_device(str(values["device"]))
+        return resolve_numerics(
+            device=device,
+            precision=str(values["precision"]),
+            compile=values["compile"] if samples else False,
+            op_backend=resolve_backend(device, str(values["op_backend"])),
+            samples=samples,
+            plugins=plugins,
+        )
 
     def _note(self, line: str) -> None:
         if line not in self.result.notes:
@@ -332,9 +336,20 @@ def open_dataset(located: Located, workspace: Workspace) -> Dataset:
     return dataset_class(DataPlace(workspace.cache, located.root), options)
 
 
-def torch_version() -> str:
-    """Return torch's major.minor without importing it."""
-    return ".".join(importlib.metadata.version("torch").split(".")[:2])
+def open_teacher(spec: TeacherSpec, workspace: Workspace) -> Teacher:
+    """Build the teacher object of a spec."""
+    teacher_class = TEACHERS.load(spec.name)
+    return teacher_class(workspace.cache, teacher_class.Options.model_validate(spec.options))
+
+
+def _versions(
+    *, methods: str = "", protocols: str = "", datasets: str = "", teachers: TeacherSpec | None = None
+) -> dict[str, str]:
+    """Versions of the plugins among the given names; built-in ones are covered by the code fingerprint."""
+    names = {"methods": methods, "protocols": protocols, "datasets": datasets}
+    names["teachers"] = teachers.name if teachers else ""
+    entries = (REGISTRIES[kind].entry(name) for kind, name in names.items() if name)
+    return {f"{entry.kind}.{entry.name}": entry.version for entry in entries if entry.version}
 
 
 def _expand(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ import torch
 
 from bench.data.transforms import unit_sphere
 from bench.errors import BenchError, SetupError, unknown_name
+from bench.fingerprint import fingerprint
 from bench.models.encoder import Encoder
 from bench.models.ops.fps import farthest_point_sample
 from bench.models.ops.gather import gather_points
@@ -31,8 +33,6 @@ from bench.spec import content_key
 Array = npt.NDArray[np.float32]
 Split = Literal["train", "test"]
 
-REVISION = 1
-"""Raised when clouds or features come out differently for the same inputs."""
 ENCODER_BATCH = 64
 CLOUD_BATCH = 64
 
@@ -146,11 +146,17 @@ def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, no
     return made
 
 
+@cache
+def _code() -> str:
+    """Digest of this module and what it imports: edited code must not meet files that older code left."""
+    return fingerprint([__name__]).digest
+
+
 def _clouds_key(task: Task, split: Split, normalise: bool, count: int) -> str:
     return content_key(
         {
             "kind": "clouds",
-            "revision": REVISION,
+            "code": _code(),
             "manifest": task.data_manifest,
             "split": split,
             "points": count,
@@ -166,7 +172,6 @@ def _features_stem(candidate: Candidate, task: Task, split: Split, normalise: bo
     key = content_key(
         {
             "kind": "features",
-            "revision": REVISION,
             "candidate": candidate.key,
             "clouds": _clouds_key(task, split, normalise, count),
             "device": task.numerics.device,

@@ -3,8 +3,8 @@
 A lease is a row (kind, key). Its holder writes a heartbeat every few seconds from a thread. A holder on this machine
 is dead when its process is gone, and is replaced at once; a holder on another machine is dead when its heartbeat is
 older than `STALE_SECONDS` (the machines' clocks must agree to well within that). A process on this machine that
-merely hangs keeps its lease. Whoever held a lease asks `Lease.still_mine` before publishing; a lease that was taken
-over wrongly costs repeated work, never a mixed result, because folders are published whole and the first one stays.
+merely hangs keeps its lease. A lease that was taken over wrongly costs repeated work, never a mixed result, because
+folders are published whole and the first one stays.
 """
 
 from __future__ import annotations

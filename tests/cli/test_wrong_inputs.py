@@ -54,6 +54,13 @@ def one_line(error: str) -> str:
         (["--preset", "nanoo"], "unknown preset 'nanoo': did you mean nano"),
         (["--seeds", "none"], "expected a count such as 5"),
         (["--setting", "7w3s"], "unknown setting of fewshot '7w3s'"),
+        (
+            ["--protocol", "fewshot", "--protocol", "linear", "--setting", "5w10x"],
+            "unknown setting of fewshot or linear",
+        ),
+        (["--form", "published"], "has no published form yet"),
+        (["--set", "scratch.typo=1"], "--set scratch.typo: nothing in this request has that field"),
+        (["--set", "numerics.compile=never"], "numerics.compile is 'never'"),
         (["--teacher", "clip"], "unknown teacher 'clip': did you mean tiny-clip"),
         (["--captions", "some"], "request.captions = 'some'"),
         (["--set", "recipe.lr"], "not of the form GROUP.FIELD=VALUE"),
@@ -67,7 +74,7 @@ def one_line(error: str) -> str:
         (["--set", "numerics.precision=fp8"], "fp8"),
         (["--config", "/no/such.yaml"], "'/no/such.yaml' does not exist"),
         (["--plugin", "/no/such.py"], "'/no/such.py' does not exist"),
-        (["--reuse", "always"], "expected exact, same-spec or never"),
+        (["--reuse", "always"], "expected exact or same-spec"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
