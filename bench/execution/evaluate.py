@@ -177,7 +177,7 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         curves=curves,
         cost=costs,
         provenance={
-            "feature": "; ".join(f"{name}: {words}" for name, words in encoder.feature_descriptions.items()),
+            "feature": encoder.feature_descriptions.get(str(run.protocol.options.get("feature", "transfer")), ""),
             "card": protocol.card(options),
             "split_digest": evaluation.split_digest,
             "notes": evaluation.notes,

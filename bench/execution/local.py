@@ -63,6 +63,12 @@ class _Running:
     finished_runs: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class _Broken:
+    error: str
+    log: Path
+
+
 Listener = Callable[[Job, Event], None]
 """Called in the main thread with every event; ``stage`` events named ``start`` and ``end`` frame a job."""
 
@@ -85,14 +91,15 @@ class LocalPool:
         on_gpu = any(job.encoder is not None and job.encoder.numerics.device == "cuda" for job in waiting)
         self._workers = self._options.workers or (1 if on_gpu else min(os.cpu_count() or 1, 4))
         settled: set[str] = set()
-        broken: dict[str, str] = {}
+        broken: dict[str, _Broken] = {}
         try:
             while waiting or self._running:
                 for job in self._startable(waiting, settled, broken):
                     waiting.remove(job)
                     bad = next((need for need in job.needs if need in broken), None)
                     if bad is not None:
-                        self._give_up(job, f"needs a job that failed: {broken[bad]}", broken)
+                        cause = broken[bad]
+                        self._give_up(job, f"needs a job that failed: {cause.error}", cause.log, broken)
                     else:
                         self._start(job)
                 if not self._running:
@@ -107,7 +114,7 @@ class LocalPool:
             self._stop_all()
         return self._outcome
 
-    def _startable(self, waiting: Sequence[Job], settled: set[str], broken: dict[str, str]) -> list[Job]:
+    def _startable(self, waiting: Sequence[Job], settled: set[str], broken: dict[str, _Broken]) -> list[Job]:
         free = self._workers - len(self._running)
         ready = [job for job in waiting if all(need in settled or need in broken for need in job.needs)]
         return ready[: max(free, 0)]
@@ -171,7 +178,7 @@ class LocalPool:
             running.error = event.note
         self._listener(running.job, event)
 
-    def _finish(self, identity: str, settled: set[str], broken: dict[str, str]) -> None:
+    def _finish(self, identity: str, settled: set[str], broken: dict[str, _Broken]) -> None:
         running = self._running.pop(identity)
         code = running.process.returncode
         self._listener(running.job, Event(kind="stage", stage="end"))
@@ -179,23 +186,22 @@ class LocalPool:
             settled.add(identity)
         elif code == INTERRUPTED:
             self._outcome.interrupted = True
-            broken[identity] = "interrupted"
+            broken[identity] = _Broken("interrupted", running.log)
         else:
             error = running.error or (
                 f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
             )
-            self._give_up(running.job, error, broken, skip=running.finished_runs, log=running.log)
+            self._give_up(running.job, error, running.log, broken, skip=running.finished_runs)
 
     def _give_up(
         self,
         job: Job,
         error: str,
-        broken: dict[str, str],
+        log: Path,
+        broken: dict[str, _Broken],
         skip: set[str] | None = None,
-        log: Path | None = None,
     ) -> None:
-        broken[job.id] = error
-        log = log or self._workspace.logs / f"{job.id}.log"
+        broken[job.id] = _Broken(error, log)
         self._outcome.failed.append((job.title, error, log))
         for run in job.runs:
             if run.key in (skip or ()):

@@ -149,7 +149,7 @@ def test_kill_9_then_the_same_command_gives_the_same_numbers(
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, toy_modelnet: Path, run_bench: Bench) -> None:
     results = tmp_path / "results"
-    command = request(toy_modelnet, results, "--set", "recipe.epochs=2000")
+    command = request(toy_modelnet, results, "--no-baseline", "--set", "recipe.epochs=2000")
     process = subprocess.Popen(
         bench_command(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=bench_environment()
     )
@@ -177,7 +177,7 @@ class Broken(PointMAE):
 
     @classmethod
     def build(cls, backbone, options, dims):
-        return BrokenModel(backbone, cls.Options.model_validate(options.model_dump()), dims)
+        return BrokenModel(backbone, cls.Options.model_validate(options.model_dump()))
 '''
 
 
