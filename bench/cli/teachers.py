@@ -30,7 +30,10 @@ def fit(
     report = fit_teacher(name, assignments or [], workspace(results), console())
     screen = console()
     for part, figures in report.items():
+        if not isinstance(figures, dict):
+            screen.print(f"{part}: {figures}", highlight=False, markup=False)
+            continue
         screen.print(f"[bold]{part.replace('_', ' ')}[/bold]", highlight=False)
-        for figure, value in figures.items() if isinstance(figures, dict) else []:
+        for figure, value in figures.items():
             shown = f"{value:.4g}" if isinstance(value, float) else str(value)
             screen.print(f"  {figure.replace('_', ' ')}: {shown}", highlight=False, markup=False)

@@ -117,7 +117,7 @@ def measure(suite: Suite, results: Path | None, plugins: tuple[Path, ...], scree
         screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}", highlight=False)
     if outcome.interrupted:
         raise SetupError("the check was interrupted; nothing was compared")
-    rows, records = read_results(workspace, None)
+    rows, records = read_results(workspace, None, screen)
     finished = [record for record in records if record.status == "done"]
     digests = {record.key: str(record.provenance["split_digest"]) for record in finished}
     machines = sorted({str(record.provenance["machine"]) for record in finished})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
 from bench.errors import UsageError
 from bench.paths import Workspace
@@ -22,14 +23,16 @@ from bench.store.store import Store
 
 
 def read_results(
-    workspace: Workspace, store_url: str | None, keys: Collection[str] | None = None
+    workspace: Workspace, store_url: str | None, screen: Console, keys: Collection[str] | None = None
 ) -> tuple[list[MetricRow], list[RunRecord]]:
     """Read metric rows and records, of all runs or of those with the given keys.
 
-    Runs made by code that has changed since are marked; damaged ones are set aside and left out.
+    Runs made by code that has changed since are marked; damaged ones are named, set aside and left out.
     """
     store = Store(workspace.results, store_url)
-    store.refresh(digests=True)
+    for place, reason in store.refresh(digests=True).quarantined:
+        line = escape(f"a stored run is damaged ({reason}); it is now in {place} and in no table")
+        screen.print(f"[yellow]set aside[/yellow]: {line}", highlight=False)
     newest = [store.load(row.stored) for row in run_rows(store, keys=keys)]
     current = {record.key: digest for record in newest if (digest := current_fingerprint(record)) is not None}
     rows = metric_rows(store, keys=keys, current=current)
@@ -50,7 +53,7 @@ def print_results(
     workspace: Workspace, store_url: str | None, screen: Console, keys: Collection[str] | None = None
 ) -> None:
     """Print the tables of stored runs."""
-    model = build_model(*read_results(workspace, store_url, keys))
+    model = build_model(*read_results(workspace, store_url, screen, keys))
     print_report(model, tuple(summarise_report(model)), screen)
 
 
@@ -60,5 +63,5 @@ def write_report(workspace: Workspace, store_url: str | None, out: Path, screen:
     Returns:
         Path of the HTML page.
     """
-    rows, records = read_results(workspace, store_url)
+    rows, records = read_results(workspace, store_url, screen)
     return build_report(rows, records, out, console=screen).html

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -92,6 +93,19 @@ def test_records_carry_their_path(finished: Path) -> None:
         headline = [row for row in rows if row["headline"] and row["split"] == "test" and row["name"] == "accuracy"]
         assert len(headline) == 1
         assert headline[0]["n_objects"] == 36
+
+
+def test_an_altered_number_is_named_and_never_shown(tmp_path: Path, finished: Path, run_bench: Bench) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(finished, results, ignore=shutil.ignore_patterns("cache", "artifacts"))
+    victim = next(results.glob("runs/*/*/metrics.json"))
+    text = victim.read_text()
+    victim.write_text(text.replace("0.", "9.", 1))
+    told = run_bench("report", "--results", results, "--out", tmp_path / "reports")
+    assert told.returncode == 0, told.stderr
+    assert "set aside: a stored run is damaged" in told.stdout
+    assert len(metrics(results)) == 1
+    assert list(results.glob("quarantine/**/metrics.json"))
 
 
 def test_why_names_the_field_that_differs(finished: Path, run_bench: Bench) -> None:
