@@ -151,21 +151,8 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
     )
     options = protocol.Options.model_validate(run.protocol.options)
     evaluation = protocol.evaluate(judge.subject(task), task, run.setting, options)
-    cost = judge.source.read("cost.json")
-    costs = {str(k): float(v) for k, v in cost.items() if isinstance(v, int | float)} if isinstance(cost, dict) else {}
-    costs["evaluate_seconds"] = time.perf_counter() - start
-    costs["evaluate_peak_memory_bytes"] = float(_peak_memory())
     encoder = judge.source.build()
-    costs["parameters_encoder"] = float(encoder.parameter_count)
-    curves = dict(evaluation.curves)
-    pretraining = judge.source.read("curves.json")
-    if isinstance(pretraining, dict):
-        for name, series in pretraining.items():
-            if isinstance(series, list):
-                curves[f"pretrain/{name}"] = [
-                    (point[0], point[1]) for point in np.asarray(series, dtype=float).tolist()
-                ]
-    record = RunRecord(
+    return RunRecord(
         key=content_key(run),
         fingerprint="",
         status="done",
@@ -174,8 +161,13 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         metrics=evaluation.metrics,
         seen_names=_seen(judge),
         predictions=evaluation.predictions,
-        curves=curves,
-        cost=costs,
+        curves={**evaluation.curves, **_pretraining_curves(judge.source)},
+        cost={
+            **_pretraining_cost(judge.source),
+            "parameters_encoder": float(encoder.parameter_count),
+            "evaluate_seconds": time.perf_counter() - start,
+            "evaluate_peak_memory_bytes": float(_peak_memory()),
+        },
         provenance={
             "feature": encoder.feature_descriptions.get(str(run.protocol.options.get("feature", "transfer")), ""),
             "card": protocol.card(options),
@@ -183,7 +175,20 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
             "notes": evaluation.notes,
         },
     )
-    return record
+
+
+def _pretraining_cost(source: EncoderSource) -> dict[str, float]:
+    cost = source.read("cost.json")
+    found = cost.items() if isinstance(cost, dict) else ()
+    return {name: float(value) for name, value in found if isinstance(value, int | float)}
+
+
+def _pretraining_curves(source: EncoderSource) -> dict[str, list[tuple[float, float]]]:
+    curves = source.read("curves.json")
+    return {
+        f"pretrain/{name}": [(step, value) for step, value in np.asarray(series, dtype=float).tolist()]
+        for name, series in (curves.items() if isinstance(curves, dict) else ())
+    }
 
 
 def _seen(judge: Judge) -> SeenNames:

@@ -104,6 +104,10 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     encoder = model.encoder()
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     save_file(tensors, destination / "encoder.safetensors")
+    fit = job.teacher.fit_report().get("fit") if job.teacher is not None else None
+    seconds = fit.get("seconds") if isinstance(fit, dict) else None
+    if isinstance(seconds, int | float):
+        costs["teacher_fit_seconds"] = float(seconds)  # paid once by all runs that share the teacher
     costs |= {
         "pretrain_seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
