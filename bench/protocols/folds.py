@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.splits import Episode, Setting, carve_validation, clip_setting, episodes, split_digest
+from bench.data.splits import (
+    Episode,
+    Setting,
+    carve_validation,
+    clip_setting,
+    episodes,
+    object_groups,
+    split_digest,
+)
 from bench.protocols.base import Task
 
 if TYPE_CHECKING:
@@ -94,7 +102,7 @@ def draw_folds(task: Task, setting: str, options: FewShot.Options) -> Folds:
         DataError: Not even a clipped form of the setting fits.
     """
     labels = task.train.labels
-    train, val = carve_validation(labels, options.validation_fraction, task.split_seed)
+    train, val = carve_validation(labels, options.validation_fraction, task.split_seed, object_groups(task.train.ids))
     # Classes too small to leave a validation object cannot take part in any choice, so in no fold either.
     pool = train[np.isin(labels[train], labels[val])]
     counts = task.test.class_pool()

@@ -74,11 +74,12 @@ class _Probe:
     """One evaluation."""
 
     def __init__(self, subject: Subject, task: Task, options: Linear.Options) -> None:
-        from bench.data.splits import carve_validation
+        from bench.data.splits import carve_validation, object_groups
         from bench.protocols.features import frozen_features
 
         self.subject, self.task, self.options = subject, task, options
-        self.train, self.val = carve_validation(task.train.labels, options.validation_fraction, task.split_seed)
+        groups = object_groups(task.train.ids)  # views of one object must not stand on both sides
+        self.train, self.val = carve_validation(task.train.labels, options.validation_fraction, task.split_seed, groups)
         self.features = {
             name: frozen_features(candidate, task, options.feature, normalise=options.normalise)
             for name, candidate in subject.candidates.items()

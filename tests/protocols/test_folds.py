@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,17 @@ def test_impossible_and_malformed_settings_are_one_line(make_task: MakeTask) -> 
         draw_folds(make_task(train=cloud_set(4, 1)), "5w50s", FewShot.Options())
     with pytest.raises(UsageError, match="'five'"):
         draw_folds(make_task(), "five", FewShot.Options())
+
+
+def test_views_of_one_object_never_stand_on_both_sides_of_validation() -> None:
+    """Else a choice would reward remembering an object, and partial-view sets would look easier than they are."""
+    labels = [label for label in range(3) for _ in range(36)]
+    task = task_of(labels, [0, 1, 2] * 12, split_seed=0)
+    views = tuple(f"class{label}-object{row % 36 // 6}#{row % 6}" for row, label in enumerate(labels))
+    task.train = replace(task.train, ids=views)
+    folds = draw_folds(task, "3w5s", FewShot.Options(folds=5, queries=5))
+    objects = [view.partition("#")[0] for view in views]
+    held = {objects[row] for fold in (*folds.test, *folds.validation) for row in fold.val}
+    assert held
+    for fold in (*folds.test, *folds.validation):
+        assert not held & {objects[row] for row in fold.support}
