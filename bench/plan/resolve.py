@@ -168,7 +168,9 @@ class _Resolver:
         options = validated(dataset_class.Options, self.overrides.merge(values, group, known=known), group)
         dataset = dataset_class(DataPlace(self.workspace.cache, found.root), options)
         spec = DataSpec(name=found.format, options=options.model_dump(mode="json"), manifest=dataset.manifest())
-        dataset.classes()  # labels that do not fit are better said now than after hours of pretraining
+        if dataset_class.needs_root:  # every value is checked: better now than after hours of pretraining
+            dataset.load("train")
+            dataset.load("test")
         located = Located(spec, found.label, found.root, dataset.train_size())
         self.result.places[spec.manifest] = located
         return located

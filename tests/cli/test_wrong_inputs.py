@@ -126,6 +126,18 @@ def test_a_damaged_file_is_named(call: Call, tmp_path: Path, damage: str, words:
     assert code == 2
 
 
+def test_damaged_evaluation_data_stop_a_run_before_it_starts(call: Call, tmp_path: Path, toy_modelnet: Path) -> None:
+    """Else hours of pretraining would end in a message about one bad point."""
+    root = damaged(tmp_path / "broken", "nan")
+    code, output, error = call(
+        "run", "--method", "point-mae", "--preset", "smoke", "--dataset", f"modelnet-h5:{root}",
+        "--pretrain-data", f"modelnet-h5:{toy_modelnet}",
+    )  # fmt: skip
+    assert code == 2
+    assert "ply_data_train0.h5" in one_line(error)
+    assert "pretrain" not in output
+
+
 def test_fewer_points_than_groups_is_said_before_training(run_bench: Bench, tmp_path: Path) -> None:
     root = write_modelnet(tmp_path / "small", train=8, test=6, points=12)
     done = run_bench(
