@@ -8,10 +8,12 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from bench.execution.once import once
 from bench.paths import Workspace
 from bench.plan.request import parse_assignment, validated
 from bench.plan.resolve import Overrides
 from bench.registry import TEACHERS
+from bench.store.leases import Holder
 from bench.store.store import Store
 
 
@@ -35,15 +37,21 @@ def fit_teacher(name: str, assignments: list[str], workspace: Workspace, screen:
     overrides = Overrides(dict(parse_assignment(text) for text in assignments), frozenset({"teacher"}))
     options = validated(teacher_class.Options, overrides.merge({}, "teacher"), "teacher")
     teacher = teacher_class(workspace.cache, options)
-    store = Store(workspace.results)
-    while not teacher.ready():
-        lease = store.lease("teacher", teacher.identity(), note=f"fit {name}")
-        if lease is None:
-            screen.print(f"waiting: another process fits {name}")
-            store.wait_for("teacher", teacher.identity())
-            continue
-        with lease, Progress(console=screen, disable=not screen.is_terminal) as progress:
+
+    def fit() -> None:
+        with Progress(console=screen, disable=not screen.is_terminal) as progress:
             teacher.prepare(partial(_show, progress, progress.add_task(f"fit {name}", total=None)))
+
+    told: set[int] = set()
+
+    def say_waiting(holder: Holder) -> None:
+        if holder.pid not in told:
+            told.add(holder.pid)
+            screen.print(f"waiting: process {holder.pid} on {holder.host} fits {name}", markup=False)
+
+    identity = teacher.identity()
+    store = Store(workspace.results)
+    once(store, "teacher", identity, done=teacher.ready, work=fit, on_wait=say_waiting, note=f"fit {name}")
     return teacher.fit_report()
 
 

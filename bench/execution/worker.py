@@ -1,7 +1,6 @@
 """The process that does one job: ``python -m bench.execution.worker JOB.json``.
 
-Events go to standard output, everything else to standard error (the job's log). Work that several processes want
-is done by the one that holds its lease; the others wait and then find it done.
+Events go to standard output, everything else to standard error (the job's log).
 """
 
 from __future__ import annotations
@@ -24,10 +23,12 @@ from bench.data.base import DataPlace, Dataset
 from bench.errors import BenchError, Interrupted
 from bench.execution.events import Channel, Event
 from bench.execution.failures import store_failure
+from bench.execution.once import once
 from bench.execution.provenance import provenance
 from bench.paths import Workspace
 from bench.plan.graph import Job, PlannedRun, encoder_fingerprint
-from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS, load_entry_points, load_plugin_file
+from bench.plan.resolve import open_teacher
+from bench.registry import DATASETS, METHODS, PROTOCOLS, load_entry_points, load_plugin_file
 from bench.seeds import derive
 from bench.spec import DataSpec, PretrainSpec, TeacherSpec
 from bench.store.leases import Holder
@@ -67,22 +68,19 @@ class Worker:
         return self._evaluate()
 
     def _once(self, kind: str, key: str, done: Callable[[], bool], work: Callable[[], None]) -> None:
-        """Do work under its lease unless it is done; wait while another process does it."""
-        while not done():
-            lease = self.store.lease(kind, key, note=self.job.title)
-            if lease is None:
-                self.store.wait_for(kind, key, on_wait=self._say_waiting)
-                continue
-            with lease:
-                if not done():
-                    print(f"computing {kind} {key}", file=sys.stderr, flush=True)
-                    work()
+        """Do work unless it is done or another process does it, and say so in the log."""
 
-    def _say_waiting(self, holder: Holder, waited: float) -> None:
+        def logged() -> None:
+            print(f"computing {kind} {key}", file=sys.stderr, flush=True)
+            work()
+
+        once(self.store, kind, key, done=done, work=logged, on_wait=self._say_waiting, note=self.job.title)
+
+    def _say_waiting(self, holder: Holder) -> None:
         self.channel.send(Event(kind="waiting", note=f"process {holder.pid} on {holder.host} does this already"))
 
     def _teacher(self, spec: TeacherSpec) -> None:
-        teacher = self._open_teacher(spec)
+        teacher = open_teacher(spec, self.workspace)
         self._once(
             "teacher",
             spec.identity,
@@ -100,7 +98,7 @@ class Worker:
         teacher = None
         if spec.teacher is not None:
             self._teacher(spec.teacher)
-            teacher = self._open_teacher(spec.teacher)
+            teacher = open_teacher(spec.teacher, self.workspace)
             teacher.prepare()
         workdir = self.workspace.work(f"{key[:16]}-{code.digest[:16]}")
         job = PretrainJob(
@@ -231,10 +229,6 @@ class Worker:
             ready = True
 
         self._once("data", spec.manifest, lambda: ready, load)
-
-    def _open_teacher(self, spec: TeacherSpec) -> Any:
-        teacher_class = TEACHERS.load(spec.name)
-        return teacher_class(self.workspace.cache, teacher_class.Options.model_validate(spec.options))
 
 
 def describe(error: BaseException) -> str:

@@ -1,0 +1,41 @@
+"""Work that several processes may want is done by the one that holds its lease; the others wait and find it done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.store.leases import Holder
+from bench.store.store import Store
+
+OnWait = Callable[[Holder], None]
+
+
+def once(
+    store: Store,
+    kind: str,
+    key: str,
+    *,
+    done: Callable[[], bool],
+    work: Callable[[], None],
+    on_wait: OnWait,
+    note: str,
+) -> None:
+    """Do work under its lease unless it is done.
+
+    Args:
+        store: Holds the leases.
+        kind: Kind of work.
+        key: Key of the work.
+        done: Whether its result is in place; asked again after every wait.
+        work: Does it.
+        on_wait: Told who does it meanwhile, at least once a second.
+        note: What the work is, for others who wait.
+    """
+    while not done():
+        lease = store.lease(kind, key, note=note)
+        if lease is None:
+            store.wait_for(kind, key, on_wait=lambda holder, _: on_wait(holder))
+            continue
+        with lease:
+            if not done():
+                work()
