@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bench.store.leases import Holder
 from bench.store.store import Store
 
-OnWait = Callable[[Holder], None]
+OnWait = Callable[[str], None]
 
 
 def once(
@@ -28,14 +28,19 @@ def once(
         key: Key of the work.
         done: Whether its result is in place; asked again after every wait.
         work: Does it.
-        on_wait: Told who does it meanwhile, at least once a second.
+        on_wait: Told who does it meanwhile, in words, at least once a second.
         note: What the work is, for others who wait.
     """
     while not done():
         lease = store.lease(kind, key, note=note)
         if lease is None:
-            store.wait_for(kind, key, on_wait=lambda holder, _: on_wait(holder))
+            store.wait_for(kind, key, on_wait=lambda holder, _: on_wait(_words(holder)))
             continue
         with lease:
             if not done():
                 work()
+
+
+def _words(holder: Holder) -> str:
+    host = holder.host.partition("/")[0]  # behind it stand the boot and the process namespace
+    return f"process {holder.pid} on {host} does this already"

@@ -13,7 +13,6 @@ from bench.paths import Workspace
 from bench.plan.request import parse_assignment, validated
 from bench.plan.resolve import Overrides
 from bench.registry import TEACHERS
-from bench.store.leases import Holder
 from bench.store.store import Store
 
 
@@ -42,12 +41,12 @@ def fit_teacher(name: str, assignments: list[str], workspace: Workspace, screen:
         with Progress(console=screen, disable=not screen.is_terminal) as progress:
             teacher.prepare(partial(_show, progress, progress.add_task(f"fit {name}", total=None)))
 
-    told: set[int] = set()
+    told: set[str] = set()
 
-    def say_waiting(holder: Holder) -> None:
-        if holder.pid not in told:
-            told.add(holder.pid)
-            screen.print(f"waiting: process {holder.pid} on {holder.host} fits {name}", markup=False)
+    def say_waiting(who: str) -> None:
+        if who not in told:
+            told.add(who)
+            screen.print(f"waiting: {who}", markup=False)
 
     identity = teacher.identity()
     store = Store(workspace.results)

@@ -31,7 +31,6 @@ from bench.plan.resolve import open_teacher
 from bench.registry import DATASETS, METHODS, PROTOCOLS, load_entry_points, load_plugin_file
 from bench.seeds import derive
 from bench.spec import DataSpec, PretrainSpec, TeacherSpec
-from bench.store.leases import Holder
 from bench.store.store import Store
 
 INTERRUPTED = 130
@@ -76,8 +75,8 @@ class Worker:
 
         once(self.store, kind, key, done=done, work=logged, on_wait=self._say_waiting, note=self.job.title)
 
-    def _say_waiting(self, holder: Holder) -> None:
-        self.channel.send(Event(kind="waiting", note=f"process {holder.pid} on {holder.host} does this already"))
+    def _say_waiting(self, who: str) -> None:
+        self.channel.send(Event(kind="waiting", note=who))
 
     def _teacher(self, spec: TeacherSpec) -> None:
         teacher = open_teacher(spec, self.workspace)
