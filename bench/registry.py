@@ -43,6 +43,7 @@ class Entry:
         modules: Importable modules without which it is not usable here.
         source: ``built in``, or where the plugin comes from.
         version: Version of the plugin (empty for built-in names); enters the key.
+        part_of: Name it is a stage of; such an entry is no part of ``all``.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Entry:
     modules: tuple[str, ...] = ()
     source: str = "built in"
     version: str = ""
+    part_of: str = ""
 
     @property
     def module(self) -> str:
@@ -83,6 +85,10 @@ class Registry(Generic[T]):
     def names(self) -> tuple[str, ...]:
         """Return all names in order of registration."""
         return tuple(self._entries)
+
+    def standalone(self) -> tuple[str, ...]:
+        """Return the names that ``all`` stands for: those that are no stage of another."""
+        return tuple(entry.name for entry in self if not entry.part_of)
 
     def add(self, entry: Entry) -> None:
         """Register a plugin's entry.
@@ -129,8 +135,14 @@ class Registry(Generic[T]):
         return loaded
 
 
-def _entries(kind: str, rows: dict[str, tuple[str, str, str]], modules: tuple[str, ...]) -> tuple[Entry, ...]:
-    return tuple(Entry(kind, name, target, summary, needs, modules) for name, (target, summary, needs) in rows.items())
+def _entries(
+    kind: str, rows: dict[str, tuple[str, str, str]], modules: tuple[str, ...], part_of: dict[str, str] | None = None
+) -> tuple[Entry, ...]:
+    stages = part_of or {}
+    return tuple(
+        Entry(kind, name, target, summary, needs, modules, part_of=stages.get(name, ""))
+        for name, (target, summary, needs) in rows.items()
+    )
 
 
 METHODS: Registry[Method] = Registry(
@@ -144,6 +156,31 @@ METHODS: Registry[Method] = Registry(
                 "a teacher; images and captions where the data has them",
             ),
             "point-mae": ("bench.methods.point_mae:PointMAE", "masked autoencoding of point patches", "points only"),
+            "act": (
+                "bench.methods.act:ACT",
+                "masked distillation of a cross-modal autoencoder (ACT, ICLR 2023)",
+                "a teacher with a token transformer",
+            ),
+            "act-dvae": (
+                "bench.methods.act_dvae:ActDvae",
+                "first stage of act: autoencoder around a frozen 2D or language transformer",
+                "a teacher with a token transformer",
+            ),
+            "crosspoint": (
+                "bench.methods.crosspoint:CrossPoint",
+                "contrast of two views and of points with images (CrossPoint, CVPR 2022)",
+                "images; depth renderings of the points where the data has none",
+            ),
+            "multitask": (
+                "bench.methods.multitask:Multitask",
+                "reconstruction and contrast in one shared encoder (our reading of ReCon's vanilla baseline)",
+                "a teacher; images and captions where the data has them",
+            ),
+            "two-tower": (
+                "bench.methods.two_tower:TwoTower",
+                "reconstruction and contrast in separate towers (ReCon's two-tower baseline)",
+                "a teacher; images and captions where the data has them",
+            ),
             "scratch": (
                 "bench.methods.scratch:Scratch",
                 "no pretraining: the compared method's architecture, best of four initialisations",
@@ -151,6 +188,7 @@ METHODS: Registry[Method] = Registry(
             ),
         },
         ("torch",),
+        part_of={"act-dvae": "act"},
     ),
 )
 

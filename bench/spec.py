@@ -53,10 +53,16 @@ class Recipe(Frozen):
     warmup_epochs: int = Field(10, ge=0)
     warmup_lr: float = Field(1e-6, ge=0)
     min_lr: float = Field(1e-6, ge=0)
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    """AdamW decays weights apart from the gradient, Adam through it (CrossPoint)."""
     clip_norm: float | None = None
     augmentation: tuple[str, ...] = ()
     head_lr_scale: float = Field(1.0, gt=0)
     """Learning-rate factor of head and class-token parameters in fine-tuning (ReCon: 10)."""
+    teacher_crops: int = Field(0, ge=0)
+    """Augmented crops of each image whose teacher features are kept; a step draws one. 0 keeps the plain image."""
+    teacher_prompts: int = Field(0, ge=0)
+    """Prompt templates around each caption whose features are kept; a step draws one. 0 keeps the caption as it is."""
     reference_schedule: bool = False
     """The released loops' off-by-one: epochs 0 and 1 at the warm-up rate, one epoch more than stated."""
 
@@ -90,8 +96,22 @@ class Numerics(Frozen):
     """Version of every third-party plugin in use, by ``kind.name``."""
 
 
+class TransformerShape(Frozen):
+    """Architecture of a pretrained token transformer, so that it can be rebuilt without its source."""
+
+    width: int = Field(ge=1)
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    mlp_width: int = Field(ge=1)
+    norm: Literal["pre", "post"] = "pre"
+    activation: Literal["gelu", "quick_gelu"] = "gelu"
+    eps: float = 1e-6
+    qkv_bias: bool = True
+    final_norm: bool = True
+
+
 class PretrainSpec(Frozen):
-    """One encoder: a method trained on a data set with a seed, or the untrained `scratch`."""
+    """One encoder: a method trained on a data set with a seed, the untrained `scratch`, or imported weights."""
 
     version: int = SPEC_VERSION
     method: str
@@ -102,6 +122,14 @@ class PretrainSpec(Frozen):
     images: Images = "none"
     captions: Captions = "none"
     teacher: TeacherSpec | None = None
+    """Teacher of images and texts, or of images alone where `text_teacher` is given."""
+    text_teacher: TeacherSpec | None = None
+    live_teacher: bool = False
+    """Whether the teacher runs in every step instead of once before training."""
+    first_stage: PretrainSpec | None = None
+    """The encoder that the method's first stage trains."""
+    imported: str | None = None
+    """SHA-256 of weights that were trained elsewhere; then there is no recipe and no data."""
     numerics: Numerics
     seed: int = Field(ge=0)
 

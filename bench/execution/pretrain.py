@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.data.base import CloudSet, Dataset
 from bench.data.depth import with_views
-from bench.methods.base import Dims, Method
+from bench.methods.base import Given, Method
 from bench.models.encoder import Encoder
 from bench.seeds import derive
 from bench.spec import PretrainSpec
@@ -48,6 +48,7 @@ class PretrainJob:
         cache: Cache folder.
         workdir: Folder for checkpoints.
         progress: Receives progress.
+        first_stage: Folder and class of the method's first stage, whose specification is ``spec.first_stage``.
         checkpoint_seconds: Time between checkpoints.
     """
 
@@ -58,6 +59,7 @@ class PretrainJob:
     cache: Path
     workdir: Path
     progress: StageProgress
+    first_stage: tuple[Path, type[Method]] | None = None
     checkpoint_seconds: float = 20.0
 
 
@@ -81,12 +83,8 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     clouds = _timed(costs, "data_seconds", lambda: job.dataset.load("train"))
     data, texts = _timed(costs, "teacher_feature_seconds", lambda: _pretrain_data(job, clouds))
     torch.manual_seed(derive(spec.seed, "init"))
-    dims = Dims(
-        image=None if data.image_features is None else data.image_features.shape[-1],
-        text=None if data.text_features is None else data.text_features.shape[-1],
-    )
     options = job.method.Options.model_validate(spec.options)
-    model = job.method.build(spec.backbone, options, dims)
+    model = job.method.build(spec.backbone, options, _given(job, data))
 
     def on_progress(event: ProgressEvent) -> None:
         note = ", ".join(f"{name} {value:.4f}" for name, value in event.losses.items())
@@ -100,7 +98,7 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
         checkpoint_seconds=job.checkpoint_seconds,
         on_progress=on_progress,
     )
-    result = pretrain(model, data, spec, place)
+    result = pretrain(model, data, spec, place, point_views=job.method.point_views)
     encoder = model.encoder()
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     save_file(tensors, destination / "encoder.safetensors")
@@ -116,6 +114,10 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
         "parameters_pretraining": float(sum(p.numel() for p in model.parameters())),
         "parameters_encoder": float(encoder.parameter_count),
     }
+    if job.first_stage is not None:
+        before = json.loads((job.first_stage[0] / "cost.json").read_text(encoding="utf-8"))
+        costs |= {f"first_stage_{name}": value for name, value in before.items()}
+        texts |= set(json.loads((job.first_stage[0] / "texts.json").read_text(encoding="utf-8")))
     _write_json(destination / "curves.json", result.curves)
     _write_json(destination / "cost.json", costs)
     _write_json(destination / "texts.json", sorted(texts))
@@ -129,16 +131,38 @@ def load_encoder(folder: Path, method: type[Method], spec: PretrainSpec) -> Enco
     return encoder
 
 
+def _given(job: PretrainJob, data: PretrainData) -> Given:
+    """What the method's network is built around."""
+    first_stage = transformer = None
+    if job.first_stage is not None and job.spec.first_stage is not None:
+        folder, method = job.first_stage
+        first_stage = load_encoder(folder, method, job.spec.first_stage)
+    if job.teacher is not None and "transformer" in _uses(job):
+        transformer = job.teacher.token_transformer()
+    return Given(
+        image=None if data.image_features is None else data.image_features.shape[-1],
+        text=None if data.text_features is None else data.text_features.shape[-1],
+        pixels=None if data.images is None else data.images.shape[-1],
+        transformer=transformer,
+        first_stage=first_stage,
+    )
+
+
+def _uses(job: PretrainJob) -> frozenset[str]:
+    return job.method.uses(job.method.Options.model_validate(job.spec.options))
+
+
 def _pretrain_data(job: PretrainJob, clouds: CloudSet) -> tuple[PretrainData, set[str]]:
     """Gather tensors, and every text that reaches the encoder through them."""
     spec = job.spec
     texts: set[str] = set()
+    uses = _uses(job)
     images = captions = None
+    if spec.images == "depth-of-points":
+        clouds = with_views(clouds, DEPTH_VIEWS, DEPTH_SIZE, _stage(job, "depth views"))
     if job.teacher is not None and spec.data is not None:
         texts |= set(job.teacher.captions_seen())
-        if spec.images != "none":
-            if spec.images == "depth-of-points":
-                clouds = with_views(clouds, DEPTH_VIEWS, DEPTH_SIZE, _stage(job, "depth views"))
+        if "images" in uses and spec.images != "none":
             images = image_features(job.teacher, clouds, spec.data.manifest, job.cache, _stage(job, "teacher images"))
         if spec.captions != "none":
             sentences = clouds.captions if spec.captions == "dataset" else class_name_captions(clouds, spec.seed)
@@ -146,7 +170,7 @@ def _pretrain_data(job: PretrainJob, clouds: CloudSet) -> tuple[PretrainData, se
                 raise ValueError(f"data set {spec.data.name} promises captions and has none")
             texts |= set(sentences)
             captions = text_features(job.teacher, sentences, job.cache, _stage(job, "teacher captions"))
-    supervised = job.method.uses(job.method.Options.model_validate(spec.options)) & {"labels"}
+    supervised = "labels" in uses
     if supervised:
         texts |= set(clouds.classes)
     data = PretrainData(
@@ -154,6 +178,7 @@ def _pretrain_data(job: PretrainJob, clouds: CloudSet) -> tuple[PretrainData, se
         image_features=None if images is None else torch.from_numpy(_owned(images)),
         text_features=None if captions is None else torch.from_numpy(_owned(captions)),
         labels=torch.from_numpy(_owned(clouds.labels)) if supervised else None,
+        images=torch.from_numpy(_owned(clouds.views)) if "pixels" in uses and clouds.views is not None else None,
     )
     return data, texts
 

@@ -30,7 +30,7 @@ from bench.plan.graph import Job, PlannedRun, encoder_fingerprint
 from bench.plan.resolve import open_teacher
 from bench.registry import DATASETS, METHODS, PROTOCOLS, load_entry_points, load_plugin_file
 from bench.seeds import derive
-from bench.spec import DataSpec, PretrainSpec, TeacherSpec
+from bench.spec import DataSpec, PretrainSpec, TeacherSpec, content_key
 from bench.store.store import Store
 
 INTERRUPTED = 130
@@ -100,6 +100,9 @@ class Worker:
             teacher = open_teacher(spec.teacher, self.workspace)
             teacher.prepare()
         workdir = self.workspace.work(f"{key[:16]}-{code.digest[:16]}")
+        first = None
+        if spec.first_stage is not None:
+            first = (self._encoder_folder(spec.first_stage), METHODS.load(spec.first_stage.method))
         job = PretrainJob(
             spec=spec,
             method=METHODS.load(spec.method),
@@ -108,6 +111,7 @@ class Worker:
             cache=self.workspace.cache,
             workdir=workdir,
             progress=self.channel.stage,
+            first_stage=first,
             checkpoint_seconds=float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "20")),
         )
         started = _now()
@@ -130,6 +134,14 @@ class Worker:
             work,
         )
 
+    def _encoder_folder(self, spec: PretrainSpec) -> Path:
+        """Find a trained encoder, its files checked against their digests."""
+        key = content_key(spec)
+        folder = self.artifacts.find_folder("encoder", key, encoder_fingerprint(spec).digest, digests=True)
+        if folder is None:
+            raise BenchError(f"encoder {key[:12]} is missing from the results folder; run the command again")
+        return folder
+
     def _evaluate(self) -> bool:
         from bench.execution.evaluate import EncoderSource, Judge
 
@@ -142,11 +154,7 @@ class Worker:
             architecture = str(spec.options["architecture"])
         else:
             digest = encoder_fingerprint(spec).digest
-            folder = self.artifacts.find_folder("encoder", self.job.key, digest, digests=True)
-            if folder is None:
-                raise BenchError(
-                    f"encoder {self.job.key[:12]} is missing from the results folder; run the command again"
-                )
+            folder = self._encoder_folder(spec)
         source = EncoderSource(
             spec=spec,
             method=METHODS.load(spec.method),

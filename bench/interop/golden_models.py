@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.interop.comparison import ARRAY, BATCH_NORM, EXACT, Comparison
 from bench.interop.golden_ops import sorted_patches
 from bench.interop.naming import Layout, convert_state, to_ours, to_released
-from bench.methods.base import Batch, Dims
+from bench.methods.base import Batch, Given
 from bench.methods.point_mae import PointMAE, PointMAEModel
 from bench.methods.recon import ReCon, ReConModel
 from bench.models.classifier import Classifier
@@ -199,12 +199,12 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> PointMAEMo
         "mask": transformer["mask_type"],
         "decoder_depth": transformer["decoder_depth"],
         "loss": config["loss"],
-        "embedding": "exact",
+        "tokenize": "all",
         "reference": True,
     }
     backbone = _backbone(comparison, config, transformer)
     if config["NAME"] == "Point_MAE":
-        plain = PointMAE.build(backbone, PointMAE.Options.model_validate(options), Dims())
+        plain = PointMAE.build(backbone, PointMAE.Options.model_validate(options), Given())
         # The release adds the class token at fine-tuning.
         return _load(plain, comparison, "pretrain", absent=("trunk.cls_token", "trunk.cls_pos"))
     widths = {
@@ -214,7 +214,7 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> PointMAEMo
         for side, key in (("image", "img_proj"), ("text", "text_proj"))
     }
     options["smc"] = bool(config["self_contrastive"])
-    recon = ReCon.build(backbone, ReCon.Options.model_validate(options), Dims(**widths))
+    recon = ReCon.build(backbone, ReCon.Options.model_validate(options), Given(**widths))
     return _load(recon, comparison, "pretrain")
 
 

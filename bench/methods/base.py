@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.errors import unknown_name
 from bench.models.batch import Batch as Batch
 from bench.models.encoder import Encoder
-from bench.spec import BackboneSpec, Recipe
+from bench.spec import BackboneSpec, Recipe, TransformerShape
 
 
 class MethodCard(BaseModel):
@@ -32,11 +32,22 @@ class MethodCard(BaseModel):
 
 
 @dataclass(frozen=True)
-class Dims:
-    """Widths of the teacher features the model regresses; None switches the term off."""
+class Given:
+    """What a network is built around besides its own options.
+
+    Attributes:
+        image: Width of the image teacher's features; None switches the term off.
+        text: Width of the text teacher's features; None switches the term off.
+        pixels: Channels of the data's own images (for `Batch.images`); None where there are none.
+        transformer: A pretrained token transformer to build upon, for a method that uses one.
+        first_stage: The trained encoder of the method's first stage, for a method that has one.
+    """
 
     image: int | None = None
     text: int | None = None
+    pixels: int | None = None
+    transformer: nn.Module | None = None
+    first_stage: Encoder | None = None
 
 
 class PretrainModel(nn.Module, ABC):
@@ -76,6 +87,10 @@ class Method(ABC):
     card: ClassVar[MethodCard]
     uses_images: ClassVar[bool] = False
     uses_text: ClassVar[bool] = False
+    point_views: ClassVar[int] = 1
+    """Differently augmented views of each cloud that a step needs; the others are `Batch.other_points`."""
+    first_stage: ClassVar[str | None] = None
+    """Name of the method that has to be trained first; its encoder arrives as `Given.first_stage`."""
     recipes: ClassVar[Mapping[str, Recipe]] = {}
     """By preset: the authors' for ``tiny``, ``small``, ``base`` (see `published`), ours for ``nano``, ``smoke``."""
 
@@ -91,9 +106,23 @@ class Method(ABC):
 
     @classmethod
     def uses(cls, options: BaseModel) -> frozenset[str]:
-        """What pretraining reads besides points under these options: of ``images``, ``text``, ``labels``."""
+        """What pretraining reads besides points under these options.
+
+        Of ``images`` and ``text`` (a frozen teacher's features), ``labels``, ``pixels`` (the images themselves) and
+        ``transformer`` (the teacher's token transformer, as a part of the network).
+        """
         read = {"images": cls.uses_images, "text": cls.uses_text}
         return frozenset(name for name, used in read.items() if used)
+
+    @classmethod
+    def complete(cls, options: BaseModel, teacher: TransformerShape | None) -> BaseModel:
+        """Fill in what hangs on the teacher's token transformer, so that the options alone rebuild the encoder.
+
+        Args:
+            options: As the user and the preset gave them.
+            teacher: Shape of the teacher's token transformer; None for a method that uses none.
+        """
+        return options
 
     @classmethod
     def recipe(cls, preset: str) -> Recipe | None:
@@ -108,8 +137,12 @@ class Method(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, dims: Dims) -> PretrainModel:
-        """Build the pretraining network with its own initialisation (draws from torch's global generator)."""
+    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> PretrainModel:
+        """Build the pretraining network with its own initialisation (draws from torch's global generator).
+
+        Frozen parts keep ``requires_grad`` False on their parameters, and stay in evaluation mode by the model's
+        own `train`.
+        """
 
     @classmethod
     @abstractmethod

@@ -8,12 +8,12 @@ from typing import ClassVar
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from bench.methods.base import Batch, Dims, Method, MethodCard, PretrainModel, published
+from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
 from bench.models.losses import ReconstructionLoss, masked_reconstruction
-from bench.models.masked import Embedding, embed_visible, prepare_masked
+from bench.models.masked import Tokenize, embed_visible, prepare_masked
 from bench.models.masking import MaskKind
 from bench.models.standard import StandardEncoder
 from bench.spec import BackboneSpec, Recipe
@@ -45,7 +45,7 @@ class PointMAEModel(PretrainModel):
             self.trunk.sampling,
             ratio=o.mask_ratio,
             kind=o.mask,
-            embedding=o.embedding,
+            tokenize=o.tokenize,
             generator=batch.generator,
             mask=mask,
         )
@@ -74,7 +74,7 @@ class PointMAE(Method):
         release_splits="ShapeNet-55 train",
         deviations=(
             "only visible patches are embedded in pretraining, so hidden ones do not enter BatchNorm's statistics "
-            "(embedding=exact restores it)",
+            "(tokenize=all restores it)",
             "centres near the origin may be picked and ties go to the first point (reference=true restores the "
             "released sampler)",
         ),
@@ -88,8 +88,8 @@ class PointMAE(Method):
         mask: MaskKind = "rand"
         decoder_depth: int = Field(4, ge=1)
         loss: ReconstructionLoss = "cdl2"
-        embedding: Embedding = "fast"
-        """``fast`` embeds visible patches only; ``exact`` all, as in the release."""
+        tokenize: Tokenize = "visible"
+        """``visible`` embeds visible patches only; ``all`` hidden ones too, as in the release."""
         reference: bool = False
         """Cut patches as the released sampler does (origin skip, tie rule)."""
 
@@ -107,7 +107,7 @@ class PointMAE(Method):
         return cls.Options(decoder_depth=2) if preset == "nano" else cls.Options()
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, dims: Dims) -> PointMAEModel:
+    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> PointMAEModel:
         """Build the pretraining network; teacher features are not used."""
         return PointMAEModel(backbone, cls.Options.model_validate(options.model_dump()))
 

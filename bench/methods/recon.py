@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from bench.errors import BenchError
-from bench.methods.base import Batch, Dims, Method, MethodCard, PretrainModel, published
+from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
@@ -23,7 +23,7 @@ from bench.models.losses import (
     masked_reconstruction,
     self_contrast,
 )
-from bench.models.masked import Embedding, embed_visible, prepare_masked
+from bench.models.masked import Tokenize, embed_visible, prepare_masked
 from bench.models.masking import MaskKind
 from bench.models.two_stream import TwoStreamEncoder
 from bench.spec import BackboneSpec, Recipe
@@ -32,7 +32,7 @@ from bench.spec import BackboneSpec, Recipe
 class ReConModel(PretrainModel):
     """Reconstruct hidden patches; regress frozen teachers' features from the global queries."""
 
-    def __init__(self, backbone: BackboneSpec, options: ReCon.Options, dims: Dims) -> None:
+    def __init__(self, backbone: BackboneSpec, options: ReCon.Options, given: Given) -> None:
         """Build with the published initialisation; a term without teacher features or switched off has no head."""
         super().__init__()
         width = backbone.width
@@ -43,8 +43,8 @@ class ReConModel(PretrainModel):
         self.decoder = MaskedDecoder(
             width, options.decoder_depth, backbone.heads, backbone.group_size, backbone.drop_path
         )
-        image = dims.image if options.modalities in ("both", "image") else None
-        text = dims.text if options.modalities in ("both", "text") else None
+        image = given.image if options.modalities in ("both", "image") else None
+        text = given.text if options.modalities in ("both", "text") else None
         self.image_head = None if image is None else nn.Linear(width, image)
         self.text_head = None if text is None else nn.Linear(width, text)
         self.contrast_head = contrast_head(width) if options.smc else None
@@ -61,7 +61,7 @@ class ReConModel(PretrainModel):
             self.trunk.sampling,
             ratio=o.mask_ratio,
             kind=o.mask,
-            embedding=o.embedding,
+            tokenize=o.tokenize,
             generator=batch.generator,
             mask=mask,
         )
@@ -119,7 +119,7 @@ class ReCon(Method):
             "projection heads start from N(0, 0.02); the release draws them with mean 0.02 and std 0.01, and its "
             "sampler skips points near the origin (reference=true restores all of it)",
             "only visible patches are embedded in pretraining, so hidden ones do not enter BatchNorm's statistics "
-            "(embedding=exact restores it)",
+            "(tokenize=all restores it)",
             "text is the data set's caption, not the class name (--captions class-names restores it)",
             "preset nano lets the cross-modal gradient into the local stream (stop_gradient=true restores it)",
         ),
@@ -140,8 +140,8 @@ class ReCon(Method):
         """Supervised self-contrast of the class query by category; off in every published configuration."""
         stop_gradient: bool = True
         """Keep the gradient of the cross-modal terms out of the local stream."""
-        embedding: Embedding = "fast"
-        """``fast`` embeds visible patches only; ``exact`` all, as in the release."""
+        tokenize: Tokenize = "visible"
+        """``visible`` embeds visible patches only; ``all`` hidden ones too, as in the release."""
         reference: bool = False
         """Restore the release's quirks: sampler, neighbour formula, initialisation of projection heads."""
 
@@ -164,9 +164,9 @@ class ReCon(Method):
         return frozenset((*modalities[chosen.modalities], *(("labels",) if chosen.smc else ())))
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, dims: Dims) -> ReConModel:
+    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> ReConModel:
         """Build the pretraining network."""
-        return ReConModel(backbone, cls.Options.model_validate(options.model_dump()), dims)
+        return ReConModel(backbone, cls.Options.model_validate(options.model_dump()), given)
 
     @classmethod
     def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:

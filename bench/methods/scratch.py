@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from torch import Tensor, nn
 
 from bench.errors import UsageError
-from bench.methods.base import Dims, Method, MethodCard, PretrainModel
+from bench.methods.base import Given, Method, MethodCard, PretrainModel
 from bench.models.encoder import Encoder
 from bench.models.init import truncated_normal_trunk
 from bench.spec import BackboneSpec
@@ -40,7 +40,7 @@ class Scratch(Method):
         """Options of that method."""
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, dims: Dims) -> PretrainModel:
+    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> PretrainModel:
         """Refuse: there is no pretraining network.
 
         Raises:

@@ -17,6 +17,9 @@ class Batch:
         image_features: ``[B, D_image]`` teacher features, or None.
         text_features: ``[B, D_text]`` teacher features, or None.
         labels: int64 ``[B]`` class of each object where the method is supervised by it, else None.
+        other_points: Further views of the same clouds, each ``[B, N, 3]`` with points and augmentation of its own.
+        images: uint8 ``[B, H, W, C]``, one image per object for a method with an image branch, else None.
+        step: Optimiser steps taken before this one, for schedules by iteration.
         generator: Draws masks; CPU generator seeded for this step.
     """
 
@@ -24,4 +27,7 @@ class Batch:
     image_features: Tensor | None = None
     text_features: Tensor | None = None
     labels: Tensor | None = None
+    other_points: tuple[Tensor, ...] = ()
+    images: Tensor | None = None
+    step: int = 0
     generator: torch.Generator | None = None

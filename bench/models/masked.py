@@ -14,7 +14,7 @@ from bench.models.ops import gather_points
 from bench.models.tokenizer import PatchTokenizer
 from bench.spec import BackboneSpec
 
-Embedding = Literal["fast", "exact"]
+Tokenize = Literal["visible", "all"]
 
 
 def check_backbone(backbone: BackboneSpec) -> None:
@@ -43,7 +43,7 @@ def prepare_masked(
     *,
     ratio: float,
     kind: MaskKind,
-    embedding: Embedding,
+    tokenize: Tokenize,
     generator: torch.Generator | None,
     mask: Tensor | None = None,
 ) -> dict[str, Tensor]:
@@ -55,13 +55,13 @@ def prepare_masked(
         sampling: How patches are cut.
         ratio: Share of hidden patches.
         kind: How hidden patches are drawn.
-        embedding: ``exact`` adds what embedding the hidden patches needs.
+        tokenize: ``all`` adds what embedding the hidden patches needs.
         generator: Draws masks.
         mask: bool ``[B, G]`` to use instead of a drawn one, True = hidden.
 
     Returns:
         ``visible_patches`` ``[B, V, K, 3]``, ``visible_centres``, ``masked_patches`` ``[B, M, K, 3]``,
-        ``masked_centres``; for ``exact`` also ``patches`` ``[B, G, K, 3]`` and ``visible`` int64 ``[B, V]``.
+        ``masked_centres``; for ``all`` also ``patches`` ``[B, G, K, 3]`` and ``visible`` int64 ``[B, V]``.
     """
     patches = cut_patches(points, backbone.groups, backbone.group_size, sampling)
     if mask is None:
@@ -72,7 +72,7 @@ def prepare_masked(
         "masked_centres": gather_points(patches.centres, index.masked),
         "masked_patches": gather_points(patches.points, index.masked),
     }
-    if embedding == "exact":
+    if tokenize == "all":
         return prepared | {"patches": patches.points, "visible": index.visible}
     return prepared | {"visible_patches": gather_points(patches.points, index.visible)}
 
@@ -80,7 +80,7 @@ def prepare_masked(
 def embed_visible(tokenizer: PatchTokenizer | nn.Module, prepared: dict[str, Tensor]) -> Tensor:
     """Embed the visible patches into tokens ``[B, V, C]``.
 
-    With ``exact`` preparation hidden patches are embedded too, so that they enter BatchNorm's statistics as in the
+    Prepared with ``all``, hidden patches are embedded too, so that they enter BatchNorm's statistics as in the
     release; otherwise they cost nothing.
     """
     if "patches" not in prepared:

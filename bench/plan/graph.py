@@ -109,9 +109,8 @@ def _encoder_roots(spec: PretrainSpec) -> list[str]:
         roots.append(METHODS.entry(str(spec.options["architecture"])).module)
     if spec.data is not None:
         roots.append(DATASETS.entry(spec.data.name).module)
-    if spec.teacher is not None:
-        roots.append(TEACHERS.entry(spec.teacher.name).module)
-    return roots
+    roots += [TEACHERS.entry(teacher.name).module for teacher in (spec.teacher, spec.text_teacher) if teacher]
+    return roots if spec.first_stage is None else [*roots, *_encoder_roots(spec.first_stage)]
 
 
 def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -> Plan:
@@ -148,16 +147,11 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
             encoder_key = content_key(spec.encoder)
             encoders[encoder_key] = spec.encoder
             pending.setdefault(encoder_key, []).append(planned)
-    teachers: dict[str, Job] = {}
+    making = _Making(places, stored)
     for key, runs in pending.items():
-        needs: tuple[str, ...] = ()
         encoder = encoders[key]
-        if encoder.method != "scratch":
-            code = encoder_fingerprint(encoder)
-            if not stored.encoder(key, code.digest):
-                job = _encoder_job(key, encoder, code, places, teachers, stored)
-                plan.jobs.append(job)
-                needs = (job.id,)
+        needs = making.encoder(encoder) if encoder.method != "scratch" else ()
+        plan.jobs += making.added()
         plan.jobs.append(
             Job(
                 kind="evaluate",
@@ -170,42 +164,57 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
                 places=places,
             )
         )
-    plan.jobs = [*teachers.values(), *plan.jobs]
     return plan
 
 
-def _encoder_job(
-    key: str,
-    encoder: PretrainSpec,
-    code: Fingerprint,
-    places: tuple[Place, ...],
-    teachers: dict[str, Job],
-    stored: Stored,
-) -> Job:
-    needs: tuple[str, ...] = ()
-    if encoder.teacher is not None and not stored.teacher(encoder.teacher):
-        needs = (_teacher_job(encoder.teacher, teachers).id,)
-    return Job(
-        kind="encoder",
-        key=key,
-        fingerprint=code,
-        title=f"pretrain {_encoder_title(encoder)}",
-        needs=needs,
-        encoder=encoder,
-        places=places,
-    )
+class _Making:
+    """Jobs that make teachers and encoders, each once and after what it needs."""
 
+    def __init__(self, places: tuple[Place, ...], stored: Stored) -> None:
+        self.places = places
+        self.stored = stored
+        self.jobs: dict[str, Job] = {}
+        self._handed_out = 0
 
-def _teacher_job(teacher: TeacherSpec, teachers: dict[str, Job]) -> Job:
-    if teacher.identity not in teachers:
-        teachers[teacher.identity] = Job(
-            kind="teacher",
-            key=teacher.identity,
-            fingerprint=fingerprint([TEACHERS.entry(teacher.name).module]),
-            title=f"fit teacher {teacher.name}",
-            teacher=teacher,
-        )
-    return teachers[teacher.identity]
+    def added(self) -> list[Job]:
+        """Return the jobs made since this was last asked."""
+        new = list(self.jobs.values())[self._handed_out :]
+        self._handed_out = len(self.jobs)
+        return new
+
+    def encoder(self, spec: PretrainSpec) -> tuple[str, ...]:
+        """Return the job that makes an encoder; none if it is stored."""
+        key, code = content_key(spec), encoder_fingerprint(spec)
+        if self.stored.encoder(key, code.digest):
+            return ()
+        if key not in self.jobs:
+            needs = [name for teacher in (spec.teacher, spec.text_teacher) if teacher for name in self.teacher(teacher)]
+            if spec.first_stage is not None:
+                needs += self.encoder(spec.first_stage)
+            self.jobs[key] = Job(
+                kind="encoder",
+                key=key,
+                fingerprint=code,
+                title=f"pretrain {_encoder_title(spec)}",
+                needs=tuple(dict.fromkeys(needs)),
+                encoder=spec,
+                places=self.places,
+            )
+        return (self.jobs[key].id,)
+
+    def teacher(self, spec: TeacherSpec) -> tuple[str, ...]:
+        """Return the job that fits a teacher; none if it is there."""
+        if self.stored.teacher(spec):
+            return ()
+        if spec.identity not in self.jobs:
+            self.jobs[spec.identity] = Job(
+                kind="teacher",
+                key=spec.identity,
+                fingerprint=fingerprint([TEACHERS.entry(spec.name).module]),
+                title=f"fit teacher {spec.name}",
+                teacher=spec,
+            )
+        return (self.jobs[spec.identity].id,)
 
 
 def method_label(encoder: PretrainSpec) -> str:

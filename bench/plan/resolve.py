@@ -115,13 +115,23 @@ class _Resolver:
         self.request = request
         self.workspace = workspace
         self.preset: Preset = preset(request.preset)
-        self.methods = _expand(request.methods, METHODS.names())
-        self.protocols = _expand(request.protocols, PROTOCOLS.names())
+        self.methods = _expand(request.methods, METHODS.standalone())
+        self.protocols = _expand(request.protocols, PROTOCOLS.standalone())
         for name in self.methods:
             METHODS.entry(name)
         for name in self.protocols:
             PROTOCOLS.entry(name)
-        groups = {"backbone", "recipe", "method", "protocol", "data", "pretrain_data", "teacher", "numerics"}
+        groups = {
+            "backbone",
+            "recipe",
+            "first_recipe",
+            "method",
+            "protocol",
+            "data",
+            "pretrain_data",
+            "teacher",
+            "numerics",
+        }
         self.overrides = Overrides(request.overrides, frozenset({*groups, *METHODS.names(), *PROTOCOLS.names()}))
         self.result = Resolution()
         self.offered: list[str] = []
@@ -228,6 +238,10 @@ class _Resolver:
         return backbone
 
     def _pretrained(self, name: str, data: Located) -> list[PretrainSpec]:
+        return [self._pretrain_spec(name, data, seed) for seed in self.request.seeds]
+
+    def _pretrain_spec(self, name: str, data: Located, seed: int, recipe_group: str = "recipe") -> PretrainSpec:
+        """Specify one encoder, and before it the first stage of its method where there is one."""
         method = METHODS.load(name)
         options = self._method_options(name)
         uses = method.uses(method.Options.model_validate(options))
@@ -236,25 +250,45 @@ class _Resolver:
             raise UsageError(
                 f"method '{name}' has no recipe for preset '{self.preset.name}', so it cannot be pretrained"
             )
-        recipe: Recipe = validated(Recipe, self.overrides.merge(shipped.model_dump(), "recipe"), "recipe")
+        recipe: Recipe = validated(Recipe, self.overrides.merge(shipped.model_dump(), recipe_group), recipe_group)
         images, captions = self._supervision(name, data, uses)
-        teacher = self._teacher() if images != "none" or captions != "none" else None
+        teacher = None
+        if ("images" in uses and images != "none") or captions != "none" or "transformer" in uses:
+            teacher = self._teacher()
+        if "transformer" in uses:
+            options = self._with_transformer(name, options, teacher)
+        first = None
+        if method.first_stage is not None:
+            first = self._pretrain_spec(method.first_stage, data, seed, "first_recipe")
         samples = recipe.epochs * data.objects
-        return [
-            PretrainSpec(
-                method=name,
-                options=options,
-                backbone=self._backbone(),
-                recipe=recipe,
-                data=data.spec,
-                images=images,
-                captions=captions,
-                teacher=teacher,
-                numerics=self._numerics(samples, _versions(methods=name, datasets=data.spec.name, teachers=teacher)),
-                seed=seed,
+        return PretrainSpec(
+            method=name,
+            options=options,
+            backbone=self._backbone(),
+            recipe=recipe,
+            data=data.spec,
+            images=images,
+            captions=captions,
+            teacher=teacher,
+            first_stage=first,
+            numerics=self._numerics(samples, _versions(methods=name, datasets=data.spec.name, teachers=teacher)),
+            seed=seed,
+        )
+
+    def _with_transformer(self, name: str, options: dict[str, Any], spec: TeacherSpec | None) -> dict[str, Any]:
+        """Fill in the shape of the teacher's token transformer."""
+        assert spec is not None
+        shape = open_teacher(spec, self.workspace).transformer_shape()
+        if shape is None:
+            raise UsageError(
+                f"method '{name}' builds upon the teacher's token transformer, and teacher '{spec.name}' has none; "
+                "use tiny-clip, timm, open-clip or sentence-transformers"
             )
-            for seed in self.request.seeds
-        ]
+        method = METHODS.load(name)
+        completed: dict[str, Any] = method.complete(method.Options.model_validate(options), shape).model_dump(
+            mode="json"
+        )
+        return completed
 
     def _scratch(self, architecture: str) -> list[PretrainSpec]:
         scratch = METHODS.load("scratch")
@@ -278,7 +312,7 @@ class _Resolver:
         """Decide where images and captions come from."""
         card = DATASETS.load(data.spec.name).card
         images: Images = "none"
-        if "images" in uses:
+        if uses & {"images", "pixels"}:
             images = "dataset" if card.has_images else "depth-of-points"
             if images == "depth-of-points":
                 self._note(f"{data.label} has no images: {name} sees depth renderings of its points")

@@ -5,13 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from bench.data.base import Progress, silent
+from bench.errors import UsageError
+from bench.spec import TransformerShape
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Teacher(ABC):
@@ -24,7 +29,9 @@ class Teacher(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     image_dim: int
+    """Width of image features; 0 for a teacher of texts alone."""
     text_dim: int
+    """Width of text features; 0 for a teacher of images alone."""
 
     class Options(BaseModel):
         """Options that change the weights or the preprocessing."""
@@ -54,6 +61,25 @@ class Teacher(ABC):
     def fit_report(self) -> dict[str, JsonValue]:
         """Figures of the fit, for ``bench teachers fit``; empty for a teacher whose weights are not made here."""
         return {}
+
+    def transformer_shape(self) -> TransformerShape | None:
+        """Architecture of the token transformer this teacher can lend to a method; None if it has none.
+
+        Known without reading weights, since it enters keys.
+        """
+        return None
+
+    def token_transformer(self) -> nn.Module:
+        """Return the pretrained token transformer: a `bench.models.token_transformer.TokenTransformer`, frozen.
+
+        Raises:
+            UsageError: This teacher has none.
+            SetupError: Its weights cannot be had here.
+        """
+        raise UsageError(
+            f"teacher '{self.name}' has no token transformer to build upon; use one of tiny-clip, timm, open-clip, "
+            "sentence-transformers"
+        )
 
     @abstractmethod
     def captions_seen(self) -> tuple[str, ...]:

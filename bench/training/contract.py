@@ -27,12 +27,13 @@ class Objective(ABC):
     model: nn.Module
 
     @abstractmethod
-    def prepare(self, index: Tensor, generator: torch.Generator) -> Any:
+    def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:
         """Make one step's input: gather objects, augment, group, draw masks. Runs eagerly, without gradient.
 
         Args:
             index: int64 ``[B]`` objects of the step, on the CPU.
             generator: CPU generator of the step; the only source of chance allowed here.
+            step: Optimiser steps taken before this one.
         """
 
     @abstractmethod

@@ -39,7 +39,7 @@ class ClassificationObjective(Objective):
         self._points = points
         self._augment = augment
 
-    def prepare(self, index: Tensor, generator: torch.Generator) -> Any:
+    def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:
         """See `Objective.prepare`."""
         index = index.to(self._inputs.device)
         inputs = self._inputs.index_select(0, index)

@@ -196,7 +196,7 @@ class _Loop:
         """One optimiser step on the objects at `index`; returns the detached losses."""
         step = self.state.step
         with torch.no_grad():
-            prepared = self.objective.prepare(index, torch_stream(self.seed, "augmentation", step, "input"))
+            prepared = self.objective.prepare(index, torch_stream(self.seed, "augmentation", step, "input"), step)
         torch.manual_seed(derive(self.seed, "augmentation", step, "network"))
         try:
             with autocast(self.numerics.device, self.numerics.precision):

@@ -1,4 +1,4 @@
-"""AdamW and its parameter groups (spec 1.10).
+"""AdamW (or Adam) and its parameter groups (spec 1.10).
 
 Which parameter belongs where is told by two predicates, because names are the model's business:
 ``decays(name, parameter)`` and ``in_head_group(name)``, for our models those of `bench.models.roles`.
@@ -85,11 +85,12 @@ def parameter_groups(
     return groups
 
 
-def build_optimiser(groups: list[Group], recipe: Recipe) -> torch.optim.AdamW:
-    """Build AdamW over the groups; each carries ``lr_scale`` and starts at the recipe's warm-up rate."""
+def build_optimiser(groups: list[Group], recipe: Recipe) -> torch.optim.Optimizer:
+    """Build the recipe's optimiser over the groups; each carries ``lr_scale`` and starts at the warm-up rate."""
     params: list[dict[str, Any]] = [
         {"params": group.parameters, "weight_decay": group.weight_decay, "lr_scale": group.lr_scale} for group in groups
     ]
     # One kernel per group instead of a dozen small ones per parameter.
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for g in groups for p in g.parameters)
-    return torch.optim.AdamW(params, lr=recipe.warmup_lr, betas=BETAS, eps=EPS, fused=fused)
+    kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
+    return kind(params, lr=recipe.warmup_lr, betas=BETAS, eps=EPS, fused=fused)

@@ -38,12 +38,14 @@ class PretrainData:
         image_features: float32 ``[n, V, D_image]``, teacher features of V views, or None.
         text_features: float32 ``[n, D_text]`` or, with T wordings of a caption, ``[n, T, D_text]``; or None.
         labels: int64 ``[n]`` class of each object for a method that is supervised by it, or None.
+        images: uint8 ``[n, V, H, W, C]``, the images themselves for a method with an image branch, or None.
     """
 
     points: Tensor
     image_features: Tensor | None = None
     text_features: Tensor | None = None
     labels: Tensor | None = None
+    images: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -54,7 +56,7 @@ class PretrainData:
         Raises:
             DataError: One line naming the field.
         """
-        shapes = {"points": (3,), "image_features": (3,), "text_features": (2, 3), "labels": (1,)}
+        shapes = {"points": (3,), "image_features": (3,), "text_features": (2, 3), "labels": (1,), "images": (5,)}
         for name, dims in shapes.items():
             tensor: Tensor | None = getattr(self, name)
             if tensor is None:
@@ -77,8 +79,9 @@ class PretrainData:
             return None if tensor is None else tensor.to(device, torch.float32)
 
         labels = None if self.labels is None else self.labels.to(device, torch.int64)
+        images = None if self.images is None else self.images.to(device)
         return PretrainData(
-            self.points.to(device, torch.float32), move(self.image_features), move(self.text_features), labels
+            self.points.to(device, torch.float32), move(self.image_features), move(self.text_features), labels, images
         )
 
 
@@ -90,25 +93,35 @@ class PretrainObjective(Objective):
         data: On the device the model runs on.
         points: Points drawn from each cloud in each step.
         augment: Applied after drawing points (so a normalisation among them sees the drawn points, spec 6.1).
+        point_views: Views of each cloud, every one with points and augmentation of its own.
     """
 
-    def __init__(self, model: nn.Module, data: PretrainData, points: int, augment: Transform) -> None:
+    def __init__(
+        self, model: nn.Module, data: PretrainData, points: int, augment: Transform, point_views: int = 1
+    ) -> None:
         self.model = model
         self._network = cast(PretrainNetwork, model)
         self._data = data
         self._points = points
         self._augment = augment
+        self._point_views = point_views
 
-    def prepare(self, index: Tensor, generator: torch.Generator) -> Any:
+    def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:
         """See `Objective.prepare`."""
         data = self._data
         index = index.to(data.points.device)
-        points = subsample(data.points.index_select(0, index), self._points, generator)
+        clouds = data.points.index_select(0, index)
+        first, *others = (
+            self._augment(subsample(clouds, self._points, generator), generator) for _ in range(self._point_views)
+        )
         batch = Batch(
-            points=self._augment(points, generator),
+            points=first,
             image_features=_pick(data.image_features, index, generator),
             text_features=_pick(data.text_features, index, generator),
             labels=None if data.labels is None else data.labels.index_select(0, index),
+            other_points=tuple(others),
+            images=_pick(data.images, index, generator),
+            step=step,
             generator=generator,
         )
         return self._network.prepare(batch)
@@ -134,6 +147,7 @@ def pretrain(
     *,
     decays: Decays = roles.decays,
     stage: str | None = None,
+    point_views: int = 1,
 ) -> FitResult:
     """Pretrain a method's network in place.
 
@@ -144,6 +158,7 @@ def pretrain(
         place: Work folder, compile cache and progress.
         decays: Whether a parameter decays.
         stage: What is running, in words; default ``pretrain METHOD``.
+        point_views: Augmented views of each cloud that a step of the method needs.
 
     Returns:
         Curves and costs; the model is in its last state (pretraining selects nothing).
@@ -164,7 +179,7 @@ def pretrain(
             f"{spec.backbone.points}: lower backbone.points or use denser clouds"
         )
     moved = data.to(torch.device(spec.numerics.device))
-    objective = PretrainObjective(model, moved, spec.backbone.points, compose(spec.recipe.augmentation))
+    objective = PretrainObjective(model, moved, spec.backbone.points, compose(spec.recipe.augmentation), point_views)
     return fit(
         objective,
         len(data),

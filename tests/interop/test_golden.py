@@ -179,7 +179,7 @@ def test_folder_errors(tmp_path: Path) -> None:
 def test_other_sizes_and_seeds_are_read_from_the_file(tmp_path: Path) -> None:
     """Verification would only work for the widths and depths it was written with."""
     from bench.interop.naming import release_state
-    from bench.methods.base import Batch, Dims
+    from bench.methods.base import Batch, Given
     from bench.methods.point_mae import PointMAE
     from bench.spec import BackboneSpec
 
@@ -187,8 +187,8 @@ def test_other_sizes_and_seeds_are_read_from_the_file(tmp_path: Path) -> None:
     backbone = BackboneSpec(
         points=90, groups=10, group_size=5, width=40, depth=3, heads=5, tokenizer_width=24, drop_path=0
     )
-    options = PointMAE.Options(mask_ratio=0.5, decoder_depth=1, embedding="exact", loss="cdl1", reference=True)
-    model = PointMAE.build(backbone, options, Dims()).eval()
+    options = PointMAE.Options(mask_ratio=0.5, decoder_depth=1, tokenize="all", loss="cdl1", reference=True)
+    model = PointMAE.build(backbone, options, Given()).eval()
     points, mask = torch.rand(3, 90, 3) + 0.1, torch.rand(3, 10).argsort(1) < 5
     with torch.no_grad():
         loss = model.compute(model.prepare(Batch(points), mask=mask))["total"].numpy()

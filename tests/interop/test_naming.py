@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.interop.naming import Layout, convert_state, release_state, to_ours, to_released
-from bench.methods.base import Dims
+from bench.methods.base import Given
 from bench.methods.point_mae import PointMAE
 from bench.methods.recon import ReCon
 from bench.models.classifier import Classifier
@@ -16,10 +16,10 @@ SMALL = BackboneSpec(points=64, groups=8, group_size=4, width=24, depth=2, heads
 
 
 def networks() -> list[tuple[Layout, torch.nn.Module]]:
-    recon = ReCon.build(SMALL, ReCon.Options(smc=True), Dims(image=5, text=6))
+    recon = ReCon.build(SMALL, ReCon.Options(smc=True), Given(image=5, text=6))
     return [
         ("pretrain", recon),
-        ("pretrain", PointMAE.build(SMALL, PointMAE.Options(), Dims())),
+        ("pretrain", PointMAE.build(SMALL, PointMAE.Options(), Given())),
         ("classify", Classifier(recon.encoder(), 4, "mlp")),
         ("classify", Classifier(PointMAE.build_encoder(SMALL, PointMAE.Options()), 4, "linear")),
     ]

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from bench.errors import BenchError, UsageError
-from bench.methods.base import Batch, Dims, Method
+from bench.methods.base import Batch, Given, Method
 from bench.methods.point_mae import PointMAE
 from bench.methods.recon import ReCon
 from bench.methods.scratch import Scratch, calibrate_batch_norm, scratch_candidates
@@ -18,7 +18,7 @@ from bench.registry import METHODS
 from bench.spec import BackboneSpec
 
 SMALL = BackboneSpec(points=96, groups=12, group_size=6, width=24, depth=2, heads=3, tokenizer_width=16, drop_path=0.0)
-DIMS = Dims(image=10, text=7)
+DIMS = Given(image=10, text=7)
 
 
 def batch(size: int = 6, seed: int = 0) -> Batch:
@@ -28,7 +28,7 @@ def batch(size: int = 6, seed: int = 0) -> Batch:
         torch.randn(size, 10, generator=g),
         torch.randn(size, 7, generator=g),
         torch.arange(size) % 3,
-        torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(seed),
     )
 
 
@@ -43,7 +43,7 @@ def batch(size: int = 6, seed: int = 0) -> Batch:
 def test_recon_has_the_published_sizes(width: int, heads: int, encoder: int, classifier: int, pretraining: int) -> None:
     """The shared backbone would not be the paper's (specification 5.3)."""
     with torch.device("meta"):
-        model = ReCon.build(BackboneSpec(width=width, heads=heads), ReCon.Options(), Dims(image=768, text=512))
+        model = ReCon.build(BackboneSpec(width=width, heads=heads), ReCon.Options(), Given(image=768, text=512))
         assert model.encoder().parameter_count == encoder
         assert sum(p.numel() for p in Classifier(model.encoder(), 15).parameters()) == classifier
         assert sum(p.numel() for p in model.parameters()) == pretraining
@@ -52,18 +52,18 @@ def test_recon_has_the_published_sizes(width: int, heads: int, encoder: int, cla
 def test_point_mae_has_the_published_size() -> None:
     """The same for Point-MAE (section 2); its class token is new at fine-tuning and not trained before."""
     with torch.device("meta"):
-        model = PointMAE.build(BackboneSpec(), PointMAE.Options(), Dims())
+        model = PointMAE.build(BackboneSpec(), PointMAE.Options(), Given())
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 29_006_432
         assert model.encoder().parameter_count - 2 * 384 == 21_825_024
         assert sum(p.numel() for p in Classifier(model.encoder(), 15).parameters()) == 22_093_327
 
 
 @pytest.mark.parametrize("method", [PointMAE, ReCon])
-@pytest.mark.parametrize("embedding", ["fast", "exact"])
-def test_pretraining_learns_in_mixed_precision(method: type[Method], embedding: str) -> None:
+@pytest.mark.parametrize("tokenize", ["visible", "all"])
+def test_pretraining_learns_in_mixed_precision(method: type[Method], tokenize: str) -> None:
     """The loop would burn hours without the loss going down."""
     torch.manual_seed(0)
-    model = method.build(SMALL, method.Options.model_validate({"embedding": embedding, "decoder_depth": 1}), DIMS)
+    model = method.build(SMALL, method.Options.model_validate({"tokenize": tokenize, "decoder_depth": 1}), DIMS)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 2e-3)
     losses = []
     for _ in range(25):
@@ -78,12 +78,12 @@ def test_pretraining_learns_in_mixed_precision(method: type[Method], embedding: 
 
 
 @pytest.mark.parametrize("method", [PointMAE, ReCon])
-def test_fast_embedding_equals_exact_once_batch_norm_is_frozen(method: type[Method]) -> None:
+def test_tokenizing_visible_equals_all_once_batch_norm_is_frozen(method: type[Method]) -> None:
     """Skipping hidden patches would change more than BatchNorm's batch statistics."""
     results = []
-    for embedding in ("fast", "exact"):
+    for tokenize in ("visible", "all"):
         torch.manual_seed(0)
-        model = method.build(SMALL, method.Options.model_validate({"embedding": embedding}), DIMS).eval()
+        model = method.build(SMALL, method.Options.model_validate({"tokenize": tokenize}), DIMS).eval()
         results.append(model(batch())["total"])
     torch.testing.assert_close(results[0], results[1])
 
@@ -124,20 +124,20 @@ def test_encoders_take_the_pretrained_weights(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "dims", "expected"),
+    ("options", "given", "expected"),
     [
         ({}, DIMS, {"csc_image", "csc_text"}),
         ({"modalities": "image"}, DIMS, {"csc_image"}),
         ({"modalities": "text"}, DIMS, {"csc_text"}),
         ({"modalities": "none"}, DIMS, set()),
-        ({}, Dims(image=10), {"csc_image"}),
-        ({}, Dims(), set()),
+        ({}, Given(image=10), {"csc_image"}),
+        ({}, Given(), set()),
         ({"smc": True, "modalities": "none"}, DIMS, {"smc"}),
     ],
 )
-def test_recon_terms_follow_options_and_data(options: dict[str, object], dims: Dims, expected: set[str]) -> None:
+def test_recon_terms_follow_options_and_data(options: dict[str, object], given: Given, expected: set[str]) -> None:
     """A term without teacher features would not be off, or a switched-off one still train."""
-    model = ReCon.build(SMALL, ReCon.Options.model_validate(options), dims)
+    model = ReCon.build(SMALL, ReCon.Options.model_validate(options), given)
     losses = model(batch())
     assert losses.keys() - {"mdm", "total"} == expected
     torch.testing.assert_close(losses["total"], sum(v for k, v in losses.items() if k != "total"))

@@ -153,7 +153,7 @@ def test_a_compiler_that_does_not_work_gives_one_line(tmp_path: Path, monkeypatc
 
 def test_errors_of_the_model_are_not_blamed_on_the_compiler() -> None:
     class Broken(ToyObjective):
-        def prepare(self, index: Tensor, generator: torch.Generator) -> Any:
+        def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:
             raise RuntimeError("mine")
 
     with pytest.raises(RuntimeError, match="mine"):

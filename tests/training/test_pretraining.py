@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import DataError, Interrupted, UsageError
-from bench.methods.base import Batch, Dims
+from bench.methods.base import Batch, Given
 from bench.methods.point_mae import PointMAE
 from bench.methods.recon import ReCon
 from bench.spec import BackboneSpec, Numerics, PretrainSpec, Recipe
@@ -101,7 +101,7 @@ def test_augmentation_of_the_recipe_is_applied_to_the_drawn_points() -> None:
 def test_methods_learn_and_repeat_exactly(method: type[PointMAE] | type[ReCon]) -> None:
     def run() -> Any:
         torch.manual_seed(2)
-        model = method.build(BACKBONE, method.Options(), Dims(image=12, text=10))
+        model = method.build(BACKBONE, method.Options(), Given(image=12, text=10))
         recipe = RECIPE.model_copy(update={"epochs": 8})
         result = pretrain(model, data(), spec(method.name, recipe=recipe))
         return result.curves, {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -118,7 +118,7 @@ def test_a_stopped_method_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
 
     def run(place: TrainingPlace | None) -> Any:
         torch.manual_seed(2)
-        model = ReCon.build(BACKBONE, ReCon.Options(), Dims(image=12, text=10))
+        model = ReCon.build(BACKBONE, ReCon.Options(), Given(image=12, text=10))
         result = pretrain(model, data(), spec("recon", numerics), place)
         return result, model.state_dict()
 

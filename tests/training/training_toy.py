@@ -45,7 +45,7 @@ class ToyObjective(Objective):
         self._counts[moment] = self._counts.get(moment, 0) + 1
         self._hook(moment, self._counts[moment])
 
-    def prepare(self, index: Tensor, generator: torch.Generator) -> Any:
+    def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:
         self.tell("prepare")
         self.seen.append(index.tolist())
         rows = self.inputs[index]
