@@ -6,6 +6,7 @@ seeds are read from the file. A file whose model the harness does not have is ``
 
 from __future__ import annotations
 
+import importlib
 import json
 import zipfile
 import zlib
@@ -77,23 +78,44 @@ def exit_code(results: list[FileResult], *, strict: bool = False) -> int:
     return int(any(result.status in bad for result in results))
 
 
-def _verifier(comparison: Comparison, config: dict[str, Any]) -> Verifier | None:
-    from bench.interop import golden_models, golden_ops
+_NETWORKS = {
+    "Point_MAE": "golden_models:verify_pretrain",
+    "ReCon": "golden_models:verify_pretrain",
+    "PointTransformer": "golden_models:verify_classify",
+    "PointTransformerSVM": "golden_models:verify_features",
+    "PointTransformerZeroShot": "golden_models:verify_features",
+    "partseg": "golden_partseg:verify",
+    "teachers": "golden_teachers:verify",
+    "TwoTower": "golden_two_tower:verify_pretrain",
+    "PointTransformerTwoTower": "golden_two_tower:verify_classify",
+    "ACT_PointDistillation": "golden_act:verify_student",
+    "ACTPromptedDiscreteVAEwithVIT": "golden_act:verify_dvae",
+    "DGCNN": "golden_crosspoint:verify_backbone",
+    "DGCNN_partseg": "golden_crosspoint:verify_partseg",
+}
+"""Verifier of each recorded network, by the name its configuration gives."""
+_OPERATIONS = {
+    "in/xyz1": "golden_ops:verify_chamfer",
+    "in/start_index": "golden_ops:verify_block_mask",
+    "in/resnet_pooled": "golden_crosspoint:verify_ntxent",
+}
+"""Verifier of each recorded operation, by an input that only its file has."""
 
+
+def _verifier(comparison: Comparison, config: dict[str, Any]) -> Verifier | None:
     name = config.get("NAME")
-    if name in ("Point_MAE", "ReCon"):
-        return golden_models.verify_pretrain
-    if name == "PointTransformer" and "transfer_type" not in config:  # with it, the class of that name is ACT's
-        return golden_models.verify_classify
-    if name in ("PointTransformerSVM", "PointTransformerZeroShot"):
-        return golden_models.verify_features
+    target = None if name is None else _NETWORKS.get(str(name))
+    if name == "PointTransformer" and "transfer_type" in config:  # ACT's class of that name
+        target = "golden_act:verify_classify"
     if name is None and "cases" in config:
-        return golden_ops.verify_fps_knn
-    if name is None and comparison.has("in/xyz1"):
-        return golden_ops.verify_chamfer
-    if name is None and comparison.has("in/start_index"):
-        return golden_ops.verify_block_mask
-    return None
+        target = "golden_ops:verify_fps_knn"
+    elif name is None:
+        target = next((found for key, found in _OPERATIONS.items() if comparison.has(key)), None)
+    if target is None:
+        return None
+    module, _, attribute = target.partition(":")
+    verifier: Verifier = getattr(importlib.import_module(f"bench.interop.{module}"), attribute)
+    return verifier
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""Names of the released state dicts and ours, both ways (section 8 of the method specification).
+"""Names of released state dicts and ours, both ways: what a layout is and how a state dict is translated.
 
-The encoder sits behind a prefix on both sides: ``MAE_encoder.`` and ``trunk.`` in pretraining, nothing and
-``encoder.`` in a fine-tuned classifier. Everything below the prefix, and every head, has one name each.
+The layouts themselves are tables in modules of their own (`bench.interop.names_transformer` and its neighbours).
 """
 
 from __future__ import annotations
@@ -9,65 +8,117 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
 
 from torch import Tensor
 
-Layout = Literal["pretrain", "classify"]
-
-_PREFIXES: dict[Layout, tuple[str, str]] = {"pretrain": ("MAE_encoder.", "trunk."), "classify": ("", "encoder.")}
-
-_BLOCK = (
-    ("norm1", "norm1"),
-    ("norm2", "norm2"),
-    ("attn.qkv", "attention.qkv"),
-    ("attn.proj", "attention.proj"),
-    ("mlp.fc1", "mlp.fc1"),
-    ("mlp.fc2", "mlp.fc2"),
-)
-_GLOBAL_STREAM = (
-    ("norm1_contrast", "global_norm1"),
-    ("norm2_contrast", "global_norm2"),
-    ("attn_contrast.q", "global_attention.q"),
-    ("attn_contrast.kv", "global_attention.kv"),
-    ("attn_contrast.proj", "global_attention.proj"),
-    ("mlp_contrast.fc1", "global_mlp.fc1"),
-    ("mlp_contrast.fc2", "global_mlp.fc2"),
-)
-_ENCODER = (
-    ("encoder.first_conv.0", "tokenizer.local1"),
-    ("encoder.first_conv.1", "tokenizer.norm1"),
-    ("encoder.first_conv.3", "tokenizer.local2"),
-    ("encoder.second_conv.0", "tokenizer.mix"),
-    ("encoder.second_conv.1", "tokenizer.norm2"),
-    ("encoder.second_conv.3", "tokenizer.out"),
-    ("pos_embed.0", "position.0"),
-    ("pos_embed.2", "position.2"),
-    *((f"blocks.blocks.#.{theirs}", f"blocks.#.{ours}") for theirs, ours in _BLOCK + _GLOBAL_STREAM),
-    ("norm", "norm"),
-)
-_TOKENS = (
-    ("cls_token", "cls_token"),
-    ("cls_pos", "cls_pos"),
-    ("img_token", "image_token"),
-    ("img_pos", "image_pos"),
-    ("text_token", "text_token"),
-    ("text_pos", "text_pos"),
-)
-_TOP = (
-    ("decoder_pos_embed.0", "decoder.position.0"),
-    ("decoder_pos_embed.2", "decoder.position.2"),
-    *((f"MAE_decoder.blocks.#.{theirs}", f"decoder.blocks.#.{ours}") for theirs, ours in _BLOCK),
-    ("MAE_decoder.norm", "decoder.norm"),
-    ("increase_dim.0", "decoder.points"),
-    ("img_proj", "image_head"),
-    ("text_proj", "text_head"),
-    ("cls_proj.#", "contrast_head.#"),
-    ("cls_head_finetune.#", "head.#"),
-)
-_TOP_TOKENS = (("mask_token", "decoder.mask_token"),)
 _LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-_CONVOLUTIONS = re.compile(r"(^|\.)(first_conv\.[03]|second_conv\.[03]|increase_dim\.0)\.weight$")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One module (or free tensor) under both names; ``#`` stands for a number, the same ones on both sides in order.
+
+    Attributes:
+        theirs: Released name, without the leaf (``weight``, ``bias``, ...) where it is a module.
+        ours: Our name.
+        spare: Trailing axes of size 1 that the released weight has and ours lacks (1x1 convolutions: 1 or 2).
+        tensor: Whether the names are a free tensor's, without leaf.
+    """
+
+    theirs: str
+    ours: str
+    spare: int = 0
+    tensor: bool = False
+
+
+def prefixed(rows: Iterable[Row], theirs: str, ours: str) -> tuple[Row, ...]:
+    """Return rows with a prefix in front of either side."""
+    return tuple(Row(theirs + row.theirs, ours + row.ours, row.spare, row.tensor) for row in rows)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A translated name, and the row that did it."""
+
+    name: str
+    row: Row
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A kind of released file.
+
+    Attributes:
+        name: For messages, e.g. ``recon pretraining``.
+        rows: Every known name. Two released names may lead to one of ours (a module that the release registers
+            twice); export writes both.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+
+    def to_ours(self, name: str) -> str | None:
+        """Translate a released name (a leading ``module.`` is ignored); None when it has no counterpart."""
+        found = self.find(name)
+        return None if found is None else found.name
+
+    def find(self, name: str) -> Found | None:
+        """Translate a released name and say by which row."""
+        return next(iter(self._from_theirs.translate(name.removeprefix("module."))), None)
+
+    def to_released(self, name: str) -> str | None:
+        """Translate one of our names to the first released one; None when the release has no counterpart."""
+        return next((found.name for found in self.all_released(name)), None)
+
+    def all_released(self, name: str) -> list[Found]:
+        """Return every released name of one of ours."""
+        return self._from_ours.translate(name)
+
+    @cached_property
+    def _from_theirs(self) -> _Table:
+        return _Table(self.rows, to_ours=True)
+
+    @cached_property
+    def _from_ours(self) -> _Table:
+        return _Table(self.rows, to_ours=False)
+
+
+class _Table:
+    """Rows by the pattern of one side."""
+
+    def __init__(self, rows: Iterable[Row], *, to_ours: bool) -> None:
+        self._to_ours = to_ours
+        self._rows: dict[tuple[str, bool], list[Row]] = {}
+        for row in rows:
+            source = row.theirs if to_ours else row.ours
+            self._rows.setdefault((source, row.tensor), []).append(row)
+
+    def translate(self, name: str) -> list[Found]:
+        stem, _, leaf = name.rpartition(".")
+        found = [self._fill(row, name) for row in self._match(name, tensor=True)]
+        if leaf in _LEAVES:
+            modules = (self._fill(row, stem) for row in self._match(stem, tensor=False))
+            found += [Found(f"{module.name}.{leaf}", module.row) for module in modules]
+        return found
+
+    def _match(self, name: str, *, tensor: bool) -> list[Row]:
+        # A table may name a module of a sequence by its number or leave the number open: try every choice.
+        parts = name.split(".")
+        numeric = [i for i, part in enumerate(parts) if part.isdigit()]
+        for choice in range(2 ** len(numeric) - 1, -1, -1):
+            pattern = list(parts)
+            for bit, position in enumerate(numeric):
+                if choice >> bit & 1:
+                    pattern[position] = "#"
+            if rows := self._rows.get((".".join(pattern), tensor)):
+                return rows
+        return []
+
+    def _fill(self, row: Row, name: str) -> Found:
+        source, target = (row.theirs, row.ours) if self._to_ours else (row.ours, row.theirs)
+        numbers = iter(part for part, mark in zip(name.split("."), source.split("."), strict=True) if mark == "#")
+        return Found(re.sub("#", lambda _: next(numbers), target), row)
 
 
 @dataclass(frozen=True)
@@ -87,28 +138,13 @@ class Converted:
     mismatched: tuple[str, ...]
 
 
-def to_ours(name: str, layout: Layout) -> str | None:
-    """Translate a released name (a leading ``module.`` is ignored); None when it has no counterpart."""
-    return _translate(name.removeprefix("module."), _table(layout))
-
-
-def to_released(name: str, layout: Layout) -> str | None:
-    """Translate one of our names; None when the release has no counterpart."""
-    return _translate(name, tuple((ours, theirs) for theirs, ours in _table(layout)))
-
-
-def is_convolution(released: str) -> bool:
-    """Return whether a released weight is a 1x1 convolution ``[out, in, 1]`` where ours is linear ``[out, in]``."""
-    return _CONVOLUTIONS.search(released) is not None
-
-
 def convert_state(released: Mapping[str, Tensor], ours: Mapping[str, Tensor], layout: Layout) -> Converted:
     """Translate a released state dict for a model of ours.
 
     Args:
         released: Tensors by released name.
         ours: State dict of the model they are meant for (names and shapes).
-        layout: Pretraining or fine-tuned.
+        layout: What kind of file it is.
 
     Returns:
         The translation, with everything that does not fit; the caller decides what may be left over.
@@ -117,11 +153,11 @@ def convert_state(released: Mapping[str, Tensor], ours: Mapping[str, Tensor], la
     unexpected: list[str] = []
     mismatched: dict[str, str] = {}
     for theirs, value in released.items():
-        name = to_ours(theirs, layout)
-        if name is None or name not in ours:
+        found = layout.find(theirs)
+        if found is None or found.name not in ours:
             unexpected.append(theirs)
             continue
-        tensor = value.squeeze(-1) if is_convolution(theirs) and value.ndim == 3 else value
+        name, tensor = found.name, _without_spare_axes(value, found, theirs)
         tensor = tensor.float() if tensor.is_floating_point() else tensor
         if tensor.shape != ours[name].shape:
             mismatched[name] = f"{theirs} is {tuple(value.shape)}, {name} is {tuple(ours[name].shape)}"
@@ -135,33 +171,18 @@ def release_state(ours: Mapping[str, Tensor], layout: Layout) -> dict[str, Tenso
     """Translate a state dict of ours into released names and shapes; names without counterpart are left out."""
     released: dict[str, Tensor] = {}
     for name, value in ours.items():
-        theirs = to_released(name, layout)
-        if theirs is not None:
-            released[theirs] = value.unsqueeze(-1) if is_convolution(theirs) else value
+        for found in layout.all_released(name):
+            spare = found.row.spare if _has_spare_axes(found.name) else 0
+            released[found.name] = value.reshape((*value.shape, *(1,) * spare))
     return released
 
 
-def _table(layout: Layout) -> tuple[tuple[str, str], ...]:
-    theirs_prefix, ours_prefix = _PREFIXES[layout]
-    inside = [*_with_leaves(_ENCODER), *_TOKENS]
-    return (
-        *((theirs_prefix + theirs, ours_prefix + ours) for theirs, ours in inside),
-        *_with_leaves(_TOP),
-        *_TOP_TOKENS,
-    )
+def _without_spare_axes(value: Tensor, found: Found, theirs: str) -> Tensor:
+    spare = found.row.spare
+    if not spare or not _has_spare_axes(theirs) or value.shape[-spare:] != (1,) * spare:
+        return value
+    return value.reshape(value.shape[:-spare])
 
 
-def _with_leaves(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(f"{a}.{leaf}", f"{b}.{leaf}") for a, b in pairs for leaf in _LEAVES]
-
-
-def _translate(name: str, table: Iterable[tuple[str, str]]) -> str | None:
-    # A layer number is the only variable part of a name, so names are compared with numbers set aside.
-    number = re.search(r"(?<=blocks\.)\d+(?=\.)|(?<=^cls_proj\.)\d+|(?<=^contrast_head\.)\d+", name) or re.search(
-        r"(?<=^cls_head_finetune\.)\d+|(?<=^head\.)\d+", name
-    )
-    pattern = name if number is None else name[: number.start()] + "#" + name[number.end() :]
-    for source, target in table:
-        if source == pattern:
-            return target if number is None else target.replace("#", number.group())
-    return None
+def _has_spare_axes(released: str) -> bool:
+    return released.endswith(".weight")

@@ -178,6 +178,7 @@ def test_folder_errors(tmp_path: Path) -> None:
 
 def test_other_sizes_and_seeds_are_read_from_the_file(tmp_path: Path) -> None:
     """Verification would only work for the widths and depths it was written with."""
+    from bench.interop.names_transformer import PRETRAIN
     from bench.interop.naming import release_state
     from bench.methods.base import Batch, Given
     from bench.methods.point_mae import PointMAE
@@ -192,7 +193,7 @@ def test_other_sizes_and_seeds_are_read_from_the_file(tmp_path: Path) -> None:
     points, mask = torch.rand(3, 90, 3) + 0.1, torch.rand(3, 10).argsort(1) < 5
     with torch.no_grad():
         loss = model.compute(model.prepare(Batch(points), mask=mask))["total"].numpy()
-    state = {k: v for k, v in release_state(model.state_dict(), "pretrain").items() if "cls_" not in k}
+    state = {k: v for k, v in release_state(model.state_dict(), PRETRAIN).items() if "cls_" not in k}
     config = {
         "NAME": "Point_MAE", "npoints": 90, "num_group": 10, "group_size": 5, "loss": "cdl1",
         "transformer_config": {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.interop.naming import Layout, convert_state, release_state, to_ours, to_released
+from bench.interop.names_transformer import CLASSIFY, PRETRAIN
+from bench.interop.naming import Layout, convert_state, release_state
 from bench.methods.base import Given
 from bench.methods.point_mae import PointMAE
 from bench.methods.recon import ReCon
@@ -18,10 +19,10 @@ SMALL = BackboneSpec(points=64, groups=8, group_size=4, width=24, depth=2, heads
 def networks() -> list[tuple[Layout, torch.nn.Module]]:
     recon = ReCon.build(SMALL, ReCon.Options(smc=True), Given(image=5, text=6))
     return [
-        ("pretrain", recon),
-        ("pretrain", PointMAE.build(SMALL, PointMAE.Options(), Given())),
-        ("classify", Classifier(recon.encoder(), 4, "mlp")),
-        ("classify", Classifier(PointMAE.build_encoder(SMALL, PointMAE.Options()), 4, "linear")),
+        (PRETRAIN, recon),
+        (PRETRAIN, PointMAE.build(SMALL, PointMAE.Options(), Given())),
+        (CLASSIFY, Classifier(recon.encoder(), 4, "mlp")),
+        (CLASSIFY, Classifier(PointMAE.build_encoder(SMALL, PointMAE.Options()), 4, "linear")),
     ]
 
 
@@ -29,26 +30,26 @@ def networks() -> list[tuple[Layout, torch.nn.Module]]:
     ("layout", "released", "ours"),
     [
         (
-            "pretrain",
+            PRETRAIN,
             "module.MAE_encoder.blocks.blocks.11.attn_contrast.kv.weight",
             "trunk.blocks.11.global_attention.kv.weight",
         ),
-        ("pretrain", "MAE_encoder.encoder.second_conv.1.running_var", "trunk.tokenizer.norm2.running_var"),
-        ("pretrain", "MAE_decoder.blocks.3.mlp.fc2.bias", "decoder.blocks.3.mlp.fc2.bias"),
-        ("pretrain", "mask_token", "decoder.mask_token"),
-        ("pretrain", "cls_proj.4.running_mean", "contrast_head.4.running_mean"),
-        ("classify", "cls_head_finetune.8.weight", "head.8.weight"),
-        ("classify", "img_token", "encoder.image_token"),
-        ("pretrain", "img_encoder.visual.proj", None),
-        ("classify", "MAE_encoder.norm.weight", None),
-        ("classify", "blocks.blocks.x.norm1.weight", None),
+        (PRETRAIN, "MAE_encoder.encoder.second_conv.1.running_var", "trunk.tokenizer.norm2.running_var"),
+        (PRETRAIN, "MAE_decoder.blocks.3.mlp.fc2.bias", "decoder.blocks.3.mlp.fc2.bias"),
+        (PRETRAIN, "mask_token", "decoder.mask_token"),
+        (PRETRAIN, "cls_proj.4.running_mean", "contrast_head.4.running_mean"),
+        (CLASSIFY, "cls_head_finetune.8.weight", "head.8.weight"),
+        (CLASSIFY, "img_token", "encoder.image_token"),
+        (PRETRAIN, "img_encoder.visual.proj", None),
+        (CLASSIFY, "MAE_encoder.norm.weight", None),
+        (CLASSIFY, "blocks.blocks.x.norm1.weight", None),
     ],
 )
 def test_names_of_the_specification(layout: Layout, released: str, ours: str | None) -> None:
     """A weight of an official checkpoint would land in the wrong place (section 8)."""
-    assert to_ours(released, layout) == ours
+    assert layout.to_ours(released) == ours
     if ours is not None:
-        assert to_released(ours, layout) == released.removeprefix("module.")
+        assert layout.to_released(ours) == released.removeprefix("module.")
 
 
 def test_every_name_goes_there_and_back() -> None:
