@@ -25,6 +25,7 @@ class Scratch(Method):
         modalities=("points",),
         sees_class_names="never: nothing is trained before the evaluation",
         release_splits="none",
+        stages=(),
         deviations=(
             "the releases keep PyTorch's initialisation (candidate 'default'); here frozen heads take the best of four "
             "candidates on validation, all four are reported",
