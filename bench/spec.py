@@ -104,10 +104,12 @@ class TransformerShape(Frozen):
     heads: int = Field(ge=1)
     mlp_width: int = Field(ge=1)
     norm: Literal["pre", "post"] = "pre"
-    activation: Literal["gelu", "quick_gelu"] = "gelu"
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu"] = "gelu"
     eps: float = 1e-6
     qkv_bias: bool = True
     final_norm: bool = True
+    initial_norm: bool = False
+    """Whether a norm stands before the first block (CLIP's image tower)."""
 
 
 class PretrainSpec(Frozen):
