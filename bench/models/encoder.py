@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from bench.errors import unknown_name
+from bench.errors import UsageError, unknown_name
 
 
 @dataclass
@@ -24,6 +24,37 @@ class EncoderOutput:
     tokens: Tensor
     centres: Tensor
     globals: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """What `Encoder.block_outputs` gives, known beforehand so that a network can be built on it.
+
+    Attributes:
+        depth: Number of blocks.
+        width: Width C of a patch token.
+        queries: Width of `BlockOutputs.queries`; 0 where there are none.
+    """
+
+    depth: int
+    width: int
+    queries: int = 0
+
+
+@dataclass
+class BlockOutputs:
+    """Patch tokens of several depths, for networks that label every point.
+
+    Attributes:
+        levels: Patch tokens ``[B, G, C]`` after each block asked for, through the final norm, shallow first.
+        centres: Patch centres ``[B, G, 3]``.
+        queries: Element-wise maximum ``[B, C]`` over the global queries after the last block, not normalised; None
+            for an encoder without a global stream of its own.
+    """
+
+    levels: list[Tensor]
+    centres: Tensor
+    queries: Tensor | None = None
 
 
 class Encoder(nn.Module, ABC):
@@ -55,6 +86,36 @@ class Encoder(nn.Module, ABC):
         if name not in self.feature_dims:
             raise unknown_name("encoder feature", name, self.feature_dims)
         return self.features(output)[name]
+
+    def block_shape(self) -> BlockShape:
+        """Return the shape of `block_outputs`.
+
+        Raises:
+            UsageError: This encoder hands out no tokens of its blocks.
+        """
+        raise self._no_blocks()
+
+    def block_outputs(
+        self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
+    ) -> BlockOutputs:
+        """Encode clouds for part or semantic segmentation; an encoder need not offer this.
+
+        Args:
+            points: ``[B, N, 3]``.
+            blocks: Blocks whose outputs are wanted, counted from 0, ascending.
+            groups: Patches per cloud; None for the encoder's own number.
+            group_size: Points per patch; None for the encoder's own number.
+
+        Raises:
+            UsageError: This encoder hands out no tokens of its blocks.
+        """
+        raise self._no_blocks()
+
+    def _no_blocks(self) -> UsageError:
+        return UsageError(
+            f"{type(self).__name__} hands out no patch tokens of its inner blocks, which segmentation is built on: "
+            "give the class block_shape() and block_outputs(), or choose an encoder that has them"
+        )
 
     @property
     def parameter_count(self) -> int:
