@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.models.attention import attend
+
+Residual = Literal["normalised", "prenorm"]
+"""What a sub-layer's output is added to: the normalised input (ReCon's encoder) or the input itself (ordinary)."""
 
 
 class StochasticDepth(nn.Module):
@@ -97,32 +102,37 @@ class Block(nn.Module):
     Source: section 1.5 of the method specification.
     """
 
-    def __init__(self, width: int, heads: int, drop: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int, drop: float = 0.0, residual: Residual = "prenorm") -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = MLP(width)
         self.drop = StochasticDepth(drop)
+        self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform tokens ``[B, T, C]``; the caller has added positions."""
-        x = x + self.drop(self.attention(self.norm1(x)))
-        x = x + self.drop(self.mlp(self.norm2(x)))
+        normal = self.norm1(x)
+        x = (x if self.residual == "prenorm" else normal) + self.drop(self.attention(normal))
+        normal = self.norm2(x)
+        x = (x if self.residual == "prenorm" else normal) + self.drop(self.mlp(normal))
         return x
 
 
 class ReconBlock(nn.Module):
     """ReCon's block: a local stream, and global queries that read it without being read.
 
-    Unlike `Block`, the residual starts from the *normalised* value at both sub-layers. Global queries attend to the
-    normalised local tokens as they are before their self-attention.
+    As published, the residual starts from the *normalised* value at both sub-layers of both streams; ``prenorm``
+    adds to the input instead, as `Block` does. Global queries attend to the normalised local tokens as they are
+    before their self-attention.
 
     Source: ReCon, equations 8-9; section 5.1 of the method specification.
     """
 
-    def __init__(self, width: int, heads: int, drop: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int, drop: float = 0.0, residual: Residual = "normalised") -> None:
         super().__init__()
+        self.residual = residual
         self.norm1 = nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads)
         self.norm2 = nn.LayerNorm(width)
@@ -144,11 +154,12 @@ class ReconBlock(nn.Module):
         Returns:
             The new queries and local tokens.
         """
-        queries, local = self.global_norm1(queries), self.norm1(local)
-        context = local.detach() if stop_gradient else local
-        queries = queries + self.drop(self.global_attention(queries, context))
-        local = local + self.drop(self.attention(local))
-        queries, local = self.global_norm2(queries), self.norm2(local)
-        queries = queries + self.drop(self.global_mlp(queries))
-        local = local + self.drop(self.mlp(local))
+        normalised = self.residual == "normalised"
+        query_normal, normal = self.global_norm1(queries), self.norm1(local)
+        context = normal.detach() if stop_gradient else normal
+        queries = (query_normal if normalised else queries) + self.drop(self.global_attention(query_normal, context))
+        local = (normal if normalised else local) + self.drop(self.attention(normal))
+        query_normal, normal = self.global_norm2(queries), self.norm2(local)
+        queries = (query_normal if normalised else queries) + self.drop(self.global_mlp(query_normal))
+        local = (normal if normalised else local) + self.drop(self.mlp(normal))
         return queries, local

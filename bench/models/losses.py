@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.models.ops import chamfer_l1, chamfer_l2
 
 ReconstructionLoss = Literal["cdl1", "cdl2"]
-CrossModalLoss = Literal["smooth_l1", "cosine"]
+CrossModalLoss = Literal["smooth_l1", "cosine", "infonce"]
 
 _NEVER = -1e4
 """Logit of a pair that is not a negative: finite, so that a row without negatives has gradient 0 and not NaN."""
@@ -34,14 +34,21 @@ def masked_reconstruction(predicted: Tensor, target: Tensor, kind: Reconstructio
         return (chamfer_l2 if kind == "cdl2" else chamfer_l1)(predicted.float(), target.float())
 
 
-def cross_modal(student: Tensor, teacher: Tensor, kind: CrossModalLoss = "smooth_l1") -> Tensor:
+def cross_modal(
+    student: Tensor, teacher: Tensor, kind: CrossModalLoss = "smooth_l1", temperature: float = 0.07
+) -> Tensor:
     """Distance between a student's and a frozen teacher's feature, in float32.
+
+    ``infonce`` is our choice where the release has no code: cross-entropy of each student among all teacher features
+    of the batch, by cosine over the temperature, in this one direction since the teacher is frozen. Objects with equal
+    teacher features (the same caption twice in a batch) count as each other's negatives.
 
     Args:
         student: ``[B, D]``.
         teacher: ``[B, D]``; receives no gradient.
-        kind: ``smooth_l1`` (beta 1, mean over all elements, neither side normalised: published) or ``cosine``
-            (mean of 1 - cosine).
+        kind: ``smooth_l1`` (beta 1, mean over all elements, neither side normalised: published), ``cosine``
+            (mean of 1 - cosine) or ``infonce``.
+        temperature: Divides the cosines of ``infonce``.
 
     Returns:
         Scalar.
@@ -55,6 +62,10 @@ def cross_modal(student: Tensor, teacher: Tensor, kind: CrossModalLoss = "smooth
     student, teacher = student.float(), teacher.detach().float()
     if kind == "cosine":
         return (1 - F.cosine_similarity(student, teacher, dim=-1)).mean()
+    if kind == "infonce":
+        with torch.autocast(student.device.type, enabled=False):
+            similarity = F.normalize(student, dim=-1) @ F.normalize(teacher, dim=-1).T
+            return F.cross_entropy(similarity / temperature, torch.arange(len(student), device=student.device))
     return F.smooth_l1_loss(student, teacher)
 
 

@@ -46,6 +46,7 @@ def prepare_masked(
     tokenize: Tokenize,
     generator: torch.Generator | None,
     mask: Tensor | None = None,
+    whole: bool = False,
 ) -> dict[str, Tensor]:
     """Cut clouds into patches and hide some, outside the compiled and differentiated part.
 
@@ -58,10 +59,12 @@ def prepare_masked(
         tokenize: ``all`` adds what embedding the hidden patches needs.
         generator: Draws masks.
         mask: bool ``[B, G]`` to use instead of a drawn one, True = hidden.
+        whole: Add the unmasked cloud, for a part of the method that sees all of it.
 
     Returns:
         ``visible_patches`` ``[B, V, K, 3]``, ``visible_centres``, ``masked_patches`` ``[B, M, K, 3]``,
-        ``masked_centres``; for ``all`` also ``patches`` ``[B, G, K, 3]`` and ``visible`` int64 ``[B, V]``.
+        ``masked_centres``; for ``all`` instead of the visible patches ``patches`` ``[B, G, K, 3]`` and ``visible``
+        int64 ``[B, V]``; with `whole` also ``whole_patches`` ``[B, G, K, 3]`` and ``whole_centres`` ``[B, G, 3]``.
     """
     patches = cut_patches(points, backbone.groups, backbone.group_size, sampling)
     if mask is None:
@@ -72,6 +75,8 @@ def prepare_masked(
         "masked_centres": gather_points(patches.centres, index.masked),
         "masked_patches": gather_points(patches.points, index.masked),
     }
+    if whole:
+        prepared |= {"whole_patches": patches.points, "whole_centres": patches.centres}
     if tokenize == "all":
         return prepared | {"patches": patches.points, "visible": index.visible}
     return prepared | {"visible_patches": gather_points(patches.points, index.visible)}

@@ -1,13 +1,15 @@
-"""The standard encoder: tokenizer and pre-norm blocks, with one class token at transfer."""
+"""The standard encoder: tokenizer and blocks, with free tokens in front of the patches."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from bench.models.blocks import Block, depth_rates
+from bench.models.blocks import Block, Residual, depth_rates
 from bench.models.encoder import Encoder, EncoderOutput
-from bench.models.grouping import Sampling, cut_patches
+from bench.models.grouping import Patches, Sampling, cut_patches
 from bench.models.init import free_token, truncated_normal_trunk
 from bench.models.masked import check_backbone
 from bench.models.tokenizer import PatchTokenizer, PositionMLP
@@ -17,61 +19,112 @@ from bench.spec import BackboneSpec
 class StandardEncoder(Encoder):
     """Point-MAE's encoder; linear layers keep PyTorch's initialisation until `init_released`.
 
+    Free tokens attend and are attended to like patches. Point-MAE has one, the class token, and only at transfer;
+    other methods name more of them, or none.
+
     Source: Point-MAE; sections 1.3 to 1.5 and 2 of the method specification.
     """
 
-    def __init__(self, backbone: BackboneSpec, sampling: Sampling) -> None:
+    cls_token: nn.Parameter
+    """Where ``cls`` is among the tokens, as with every other name; so is `cls_pos`."""
+    cls_pos: nn.Parameter
+
+    def __init__(
+        self,
+        backbone: BackboneSpec,
+        sampling: Sampling,
+        tokens: Sequence[str] = ("cls",),
+        residual: Residual = "prenorm",
+    ) -> None:
         """Build the layers.
 
         Args:
             backbone: Sizes.
             sampling: How patches are cut.
+            tokens: Names of the free tokens, in order; each has a parameter ``NAME_token`` and a ``NAME_pos``.
+            residual: What a sub-layer's output is added to.
         """
         super().__init__()
         check_backbone(backbone)
         width = backbone.width
         self.backbone = backbone
         self.sampling = sampling
+        self.token_names = tuple(tokens)
         self.tokenizer = PatchTokenizer(width, backbone.tokenizer_width)
         self.position = PositionMLP(width)
         rates = depth_rates(backbone.drop_path, backbone.depth)
-        self.blocks = nn.ModuleList(Block(width, backbone.heads, rate) for rate in rates)
+        self.blocks = nn.ModuleList(Block(width, backbone.heads, rate, residual) for rate in rates)
         self.norm = nn.LayerNorm(width)
-        self.cls_token = free_token(width)
-        self.cls_pos = free_token(width)
-        self.feature_dims = {"transfer": 2 * width, "svm": width}
-        self.feature_descriptions = {
-            "transfer": "class token + max over patches (2C)",
-            "svm": "max over patches + mean over patches, added (C)",
-        }
+        for name in self.token_names:
+            self.register_parameter(f"{name}_token", free_token(width))
+            self.register_parameter(f"{name}_pos", free_token(width))
+        self.feature_dims, self.feature_descriptions = self._describe(width)
 
     def init_released(self) -> None:
         """Draw linear layers as the released pretraining does (section 1.9)."""
         truncated_normal_trunk(self)
 
     def encode_patches(self, tokens: Tensor, centres: Tensor) -> Tensor:
-        """Run patch tokens ``[B, P, C]`` at ``[B, P, 3]`` through the blocks, without class token (pretraining)."""
+        """Run patch tokens ``[B, P, C]`` at ``[B, P, 3]`` through the blocks alone, without the free tokens."""
         position = self.position(centres)
         for block in self.blocks:
             tokens = block(tokens + position)
         out: Tensor = self.norm(tokens)
         return out
 
-    def forward(self, points: Tensor) -> EncoderOutput:
-        """Encode clouds ``[B, N, 3]`` with the class token in front."""
-        patches = cut_patches(points, self.backbone.groups, self.backbone.group_size, self.sampling)
-        batch = len(points)
-        x = torch.cat([self.cls_token.expand(batch, -1, -1), self.tokenizer(patches.points)], dim=1)
-        position = torch.cat([self.cls_pos.expand(batch, -1, -1), self.position(patches.centres)], dim=1)
+    def encode_with_tokens(self, tokens: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+        """Run patch tokens through the blocks with the free tokens in front.
+
+        Args:
+            tokens: ``[B, P, C]``.
+            centres: ``[B, P, 3]``.
+
+        Returns:
+            Free tokens ``[B, T, C]`` in order of their names, and patch tokens ``[B, P, C]``, normalised.
+        """
+        batch = len(tokens)
+        free = [self.get_parameter(f"{name}_token").expand(batch, -1, -1) for name in self.token_names]
+        places = [self.get_parameter(f"{name}_pos").expand(batch, -1, -1) for name in self.token_names]
+        x = torch.cat([*free, tokens], dim=1)
+        position = torch.cat([*places, self.position(centres)], dim=1)
         for block in self.blocks:
             x = block(x + position)
         x = self.norm(x)
-        return EncoderOutput(tokens=x[:, 1:], centres=patches.centres, globals={"cls": x[:, 0]})
+        return x[:, : len(free)], x[:, len(free) :]
+
+    def encode(self, patches: Patches) -> EncoderOutput:
+        """Encode clouds that have been cut, with the free tokens."""
+        free, tokens = self.encode_with_tokens(self.tokenizer(patches.points), patches.centres)
+        named = dict(zip(self.token_names, free.unbind(1), strict=True))
+        return EncoderOutput(tokens=tokens, centres=patches.centres, globals=named)
+
+    def forward(self, points: Tensor) -> EncoderOutput:
+        """Encode clouds ``[B, N, 3]`` with the free tokens in front."""
+        return self.encode(cut_patches(points, self.backbone.groups, self.backbone.group_size, self.sampling))
 
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:
-        """Return ``transfer`` ``[B, 2C]`` and ``svm`` ``[B, C]``."""
-        highest = output.tokens.amax(1)
+        """Return ``transfer`` and ``svm``, each ``[B, feature_dims[name]]``."""
+        highest, mean = output.tokens.amax(1), output.tokens.mean(1)
+        free = [output.globals[name] for name in self.token_names]
+        if not free:
+            return {"transfer": torch.cat([highest, mean], dim=-1), "svm": highest + mean}
+        together = [torch.stack(free).amax(0)] if len(free) > 1 else []
         return {
-            "transfer": torch.cat([output.globals["cls"], highest], dim=-1),
-            "svm": highest + output.tokens.mean(1),
+            "transfer": torch.cat([*free, highest], dim=-1),
+            "svm": torch.cat([*together, highest + mean], dim=-1),
         }
+
+    def _describe(self, width: int) -> tuple[dict[str, int], dict[str, str]]:
+        """Widths and descriptions of the features."""
+        count = len(self.token_names)
+        added = "max over patches + mean over patches, added"
+        if count == 0:
+            words = {"transfer": "max over patches + mean over patches (2C)", "svm": f"{added} (C)"}
+            return {"transfer": 2 * width, "svm": width}, words
+        named = ["class" if name == "cls" else name for name in self.token_names]
+        listed = f"{named[0]} token" if count == 1 else f"{', '.join(named[:-1])} and {named[-1]} tokens"
+        words = {
+            "transfer": f"{listed} + max over patches ({count + 1}C)",
+            "svm": f"{added} (C)" if count == 1 else f"max over tokens; {added} (2C)",
+        }
+        return {"transfer": (count + 1) * width, "svm": width if count == 1 else 2 * width}, words

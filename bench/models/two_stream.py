@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.models.blocks import ReconBlock, depth_rates
+from bench.models.blocks import ReconBlock, Residual, depth_rates
 from bench.models.encoder import Encoder, EncoderOutput
 from bench.models.grouping import Sampling, cut_patches
 from bench.models.init import free_token, truncated_normal_trunk
@@ -22,12 +22,13 @@ class TwoStreamEncoder(Encoder):
     Source: ReCon; sections 5.1 and 5.4 of the method specification.
     """
 
-    def __init__(self, backbone: BackboneSpec, sampling: Sampling) -> None:
+    def __init__(self, backbone: BackboneSpec, sampling: Sampling, residual: Residual = "normalised") -> None:
         """Build the layers.
 
         Args:
             backbone: Sizes.
             sampling: How patches are cut.
+            residual: What both streams' sub-layers add to.
         """
         super().__init__()
         check_backbone(backbone)
@@ -37,7 +38,7 @@ class TwoStreamEncoder(Encoder):
         self.tokenizer = PatchTokenizer(width, backbone.tokenizer_width)
         self.position = PositionMLP(width)
         rates = depth_rates(backbone.drop_path, backbone.depth)
-        self.blocks = nn.ModuleList(ReconBlock(width, backbone.heads, rate) for rate in rates)
+        self.blocks = nn.ModuleList(ReconBlock(width, backbone.heads, rate, residual) for rate in rates)
         self.norm = nn.LayerNorm(width)
         self.cls_token, self.cls_pos = free_token(width), free_token(width)
         self.image_token, self.image_pos = free_token(width), free_token(width)
