@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from pydantic import BaseModel, Field
-from torch import Tensor, nn
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from torch import Tensor
 
-from bench.errors import BenchError
 from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.models.blocks import Residual
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
-from bench.models.heads import contrast_head
-from bench.models.init import released_projection, truncated_normal_trunk
-from bench.models.losses import (
-    CrossModalLoss,
-    ReconstructionLoss,
-    cross_modal,
-    masked_reconstruction,
-    self_contrast,
-)
+from bench.models.guidance import Modalities, cross_modal_terms, projection_heads, targets, teachers_read
+from bench.models.losses import CrossModalLoss, ReconstructionLoss, masked_reconstruction, self_contrast
 from bench.models.masked import Tokenize, embed_visible, prepare_masked
 from bench.models.masking import MaskKind
+from bench.models.standard import StandardEncoder
 from bench.models.two_stream import TwoStreamEncoder
 from bench.spec import BackboneSpec, Recipe
 
@@ -43,14 +37,9 @@ class ReConModel(PretrainModel):
         self.decoder = MaskedDecoder(
             width, options.decoder_depth, backbone.heads, backbone.group_size, backbone.drop_path
         )
-        image = given.image if options.modalities in ("both", "image") else None
-        text = given.text if options.modalities in ("both", "text") else None
-        self.image_head = None if image is None else nn.Linear(width, image)
-        self.text_head = None if text is None else nn.Linear(width, text)
-        self.contrast_head = contrast_head(width) if options.smc else None
-        for head in (self.image_head, self.text_head, self.contrast_head):
-            if head is not None:
-                (released_projection if options.reference else truncated_normal_trunk)(head)
+        self.image_head, self.text_head, self.contrast_head = projection_heads(
+            width, given.image, given.text, options.modalities, reference=options.reference, contrast=options.smc
+        )
 
     def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Cut patches, draw masks (or take `mask`, bool ``[B, G]``), collect the targets of every active term."""
@@ -65,39 +54,35 @@ class ReConModel(PretrainModel):
             generator=batch.generator,
             mask=mask,
         )
-        targets = (
-            ("image_features", self.image_head, batch.image_features),
-            ("text_features", self.text_head, batch.text_features),
-            ("labels", self.contrast_head, batch.labels),
+        return prepared | targets(
+            "recon",
+            batch,
+            image_features=self.image_head,
+            text_features=self.text_head,
+            labels=self.contrast_head,
         )
-        for name, head, target in targets:
-            if head is None:
-                continue
-            if target is None:
-                raise BenchError(
-                    f"recon was built with a loss on {name}, but the batch has none; give them or switch it off"
-                )
-            prepared[name] = target
-        return prepared
 
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``mdm``, ``csc_image``, ``csc_text``, ``smc`` (those that are on) and their sum ``total``."""
         o = self.options
         centres = prepared["visible_centres"]
         tokens = embed_visible(self.trunk.tokenizer, prepared)
-        queries, visible = self.trunk.encode_patches(tokens, centres, stop_gradient=o.stop_gradient)
+        if isinstance(self.trunk, TwoStreamEncoder):
+            queries, visible = self.trunk.encode_patches(tokens, centres, stop_gradient=o.stop_gradient)
+            cls, image, text = queries.unbind(1)
+        else:
+            visible = self.trunk.encode_patches(tokens, centres)
+            cls = image = text = visible.amax(1)
         predicted = self.decoder(visible, centres, prepared["masked_centres"])
         losses = {"mdm": masked_reconstruction(predicted, prepared["masked_patches"].flatten(0, 1), o.loss)}
-        cls, image, text = queries.unbind(1)
-        if self.image_head is not None:
-            losses["csc_image"] = cross_modal(self.image_head(image), prepared["image_features"], o.cross_modal_loss)
-        if self.text_head is not None:
-            losses["csc_text"] = cross_modal(self.text_head(text), prepared["text_features"], o.cross_modal_loss)
+        losses |= cross_modal_terms(
+            prepared, (self.image_head, image), (self.text_head, text), o.cross_modal_loss, o.temperature
+        )
         if self.contrast_head is not None:
             losses["smc"] = self_contrast(self.contrast_head(cls), prepared["labels"])
         return losses | {"total": torch.stack(list(losses.values())).sum()}
 
-    def encoder(self) -> TwoStreamEncoder:
+    def encoder(self) -> TwoStreamEncoder | StandardEncoder:
         """Return the trunk."""
         return self.trunk
 
@@ -134,16 +119,29 @@ class ReCon(Method):
         decoder_depth: int = Field(4, ge=1)
         loss: ReconstructionLoss = "cdl2"
         cross_modal_loss: CrossModalLoss = "smooth_l1"
-        modalities: Literal["both", "image", "text", "none"] = "both"
+        temperature: float = Field(0.07, gt=0)
+        """Of ``cross_modal_loss=infonce``."""
+        modalities: Modalities = "both"
         """Teachers to regress; a term whose features the data lacks is off whatever is said here."""
         smc: bool = False
         """Supervised self-contrast of the class query by category; off in every published configuration."""
-        stop_gradient: bool = True
-        """Keep the gradient of the cross-modal terms out of the local stream."""
+        global_queries: bool = True
+        """Off: no queries and no global stream; the heads read the maximum over visible patch tokens, the transfer
+        feature is max + mean over patches (2C)."""
+        stop_gradient: bool = Field(True, validate_default=True)
+        """Keep the gradient of the cross-modal terms out of the local stream. It acts where the queries read the
+        patches, so without global queries it is always off."""
+        residual: Residual = "normalised"
+        """What sub-layers of both streams add to: their normalised input (published), or the input (``prenorm``)."""
         tokenize: Tokenize = "visible"
         """``visible`` embeds visible patches only; ``all`` hidden ones too, as in the release."""
         reference: bool = False
         """Restore the release's quirks: sampler, neighbour formula, initialisation of projection heads."""
+
+        @field_validator("stop_gradient")
+        @classmethod
+        def _needs_queries(cls, value: bool, info: ValidationInfo) -> bool:
+            return value and info.data.get("global_queries", True)
 
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("rotate_y",)),
@@ -160,8 +158,7 @@ class ReCon(Method):
     def uses(cls, options: BaseModel) -> frozenset[str]:
         """Return the modalities asked for, and labels with ``smc``."""
         chosen = cls.Options.model_validate(options.model_dump())
-        modalities = {"both": ("images", "text"), "image": ("images",), "text": ("text",), "none": ()}
-        return frozenset((*modalities[chosen.modalities], *(("labels",) if chosen.smc else ())))
+        return frozenset((*teachers_read(chosen.modalities), *(("labels",) if chosen.smc else ())))
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> ReConModel:
@@ -174,5 +171,8 @@ class ReCon(Method):
         return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
 
 
-def _encoder(backbone: BackboneSpec, options: ReCon.Options) -> TwoStreamEncoder:
-    return TwoStreamEncoder(backbone, RELEASED_RECON if options.reference else Sampling())
+def _encoder(backbone: BackboneSpec, options: ReCon.Options) -> TwoStreamEncoder | StandardEncoder:
+    sampling = RELEASED_RECON if options.reference else Sampling()
+    if options.global_queries:
+        return TwoStreamEncoder(backbone, sampling, options.residual)
+    return StandardEncoder(backbone, sampling, tokens=(), residual=options.residual)

@@ -1,0 +1,112 @@
+"""What methods guided by frozen teachers share: projection heads, their targets, the terms of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor, nn
+
+from bench.errors import BenchError
+from bench.models.batch import Batch
+from bench.models.heads import contrast_head
+from bench.models.init import released_projection, truncated_normal_trunk
+from bench.models.losses import CrossModalLoss, cross_modal
+
+Modalities = Literal["both", "image", "text", "none"]
+
+_READ: dict[Modalities, tuple[str, ...]] = {
+    "both": ("images", "text"),
+    "image": ("images",),
+    "text": ("text",),
+    "none": (),
+}
+
+
+def teachers_read(modalities: Modalities) -> tuple[str, ...]:
+    """Return what of ``images`` and ``text`` has to be there (see `bench.methods.base.Method.uses`)."""
+    return _READ[modalities]
+
+
+def projection_heads(
+    width: int,
+    image: int | None,
+    text: int | None,
+    modalities: Modalities,
+    *,
+    reference: bool,
+    contrast: bool = False,
+) -> tuple[nn.Linear | None, nn.Linear | None, nn.Sequential | None]:
+    """Build the heads that project tokens onto teachers' features, and ReCon's self-contrast head.
+
+    Args:
+        width: Width C of the tokens.
+        image: Width of the image teacher's features; None where the data has none.
+        text: The same of the text teacher.
+        modalities: Teachers asked for; the others get no head.
+        reference: Draw weights with mean 0.02 and std 0.01, as the release does, instead of N(0, 0.02).
+        contrast: Build the self-contrast head.
+
+    Returns:
+        Image, text and self-contrast head; None for a term that is off.
+
+    Source: sections 1.9 and 5.2 of the method specification.
+    """
+    read = teachers_read(modalities)
+    image_head = nn.Linear(width, image) if image is not None and "images" in read else None
+    text_head = nn.Linear(width, text) if text is not None and "text" in read else None
+    own_head = contrast_head(width) if contrast else None
+    for head in (image_head, text_head, own_head):
+        if head is not None:
+            (released_projection if reference else truncated_normal_trunk)(head)
+    return image_head, text_head, own_head
+
+
+def targets(method: str, batch: Batch, **heads: nn.Module | None) -> dict[str, Tensor]:
+    """Collect what the heads are compared with.
+
+    Args:
+        method: For the message.
+        batch: The step's input.
+        heads: Head by the batch's field, e.g. ``image_features``; None for a term that is off.
+
+    Returns:
+        Targets by the same names.
+
+    Raises:
+        BenchError: A head has no target in this batch.
+    """
+    found: dict[str, Tensor] = {}
+    for name, head in heads.items():
+        if head is None:
+            continue
+        target: Tensor | None = getattr(batch, name)
+        if target is None:
+            raise BenchError(
+                f"{method} was built with a loss on {name}, but the batch has none; give them or switch it off"
+            )
+        found[name] = target
+    return found
+
+
+def cross_modal_terms(
+    prepared: Mapping[str, Tensor],
+    image: tuple[nn.Module | None, Tensor],
+    text: tuple[nn.Module | None, Tensor],
+    kind: CrossModalLoss,
+    temperature: float,
+) -> dict[str, Tensor]:
+    """Return ``csc_image`` and ``csc_text``, those that are on.
+
+    Args:
+        prepared: Holds ``image_features`` and ``text_features`` ``[B, D]`` for the terms that are on.
+        image: Head (None: off) and what it reads, ``[B, C]``.
+        text: The same for text.
+        kind: How a projection is compared with the teacher's feature.
+        temperature: Of ``infonce``.
+    """
+    terms: dict[str, Tensor] = {}
+    for name, (head, token) in (("image", image), ("text", text)):
+        if head is not None:
+            terms[f"csc_{name}"] = cross_modal(head(token), prepared[f"{name}_features"], kind, temperature)
+    return terms
