@@ -30,6 +30,13 @@ def run(
     setting: Annotated[list[str] | None, typer.Option(help="Setting of the protocol, e.g. 5w10s; repeatable.")] = None,
     captions: Annotated[str | None, typer.Option(help="auto, none, dataset or class-names.")] = None,
     teacher: Annotated[str | None, typer.Option(help="Teacher of methods that need one.")] = None,
+    text_teacher: Annotated[
+        str | None, typer.Option("--text-teacher", help="Teacher of texts, where it is another one.")
+    ] = None,
+    live_teacher: Annotated[
+        bool | None,
+        typer.Option("--live-teacher/--cached-teacher", help="Run teachers in every step; cached by default."),
+    ] = None,
     form: Annotated[str | None, typer.Option(help="fair or published.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="GROUP.FIELD=VALUE, e.g. recipe.lr=0.001; repeatable.")
@@ -65,6 +72,8 @@ def run(
         "settings": setting,
         "captions": captions,
         "teacher": teacher,
+        "text_teacher": text_teacher,
+        "live_teacher": live_teacher,
         "form": form,
         "baseline": baseline,
         "device": device,

@@ -30,6 +30,10 @@ class RunRequest(Frozen):
     """Settings of the protocol to run; empty means all of them."""
     captions: Literal["auto", "none", "dataset", "class-names"] = "auto"
     teacher: str = "tiny-clip"
+    text_teacher: str | None = None
+    """Teacher of texts; None: `teacher` gives them too."""
+    live_teacher: bool = False
+    """Whether teachers run in every step of pretraining instead of once before it."""
     form: Literal["fair", "published"] = "fair"
     baseline: bool = True
     """Whether `scratch` runs beside every method."""

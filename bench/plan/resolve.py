@@ -13,6 +13,7 @@ from bench.errors import UsageError, unknown_name
 from bench.paths import Workspace
 from bench.plan.presets import Preset, preset
 from bench.plan.request import RunRequest, validated
+from bench.plan.teachers import Asked, Teachers, choose_teachers
 from bench.registry import DATASETS, METHODS, PROTOCOLS, REGISTRIES, TEACHERS
 from bench.spec import (
     BackboneSpec,
@@ -130,6 +131,7 @@ class _Resolver:
             "data",
             "pretrain_data",
             "teacher",
+            "text_teacher",
             "numerics",
         }
         self.overrides = Overrides(request.overrides, frozenset({*groups, *METHODS.names(), *PROTOCOLS.names()}))
@@ -151,7 +153,7 @@ class _Resolver:
                                 protocol=protocol,
                                 setting=setting,
                                 data=dataset.spec,
-                                plugins=_versions(protocols=protocol_name, datasets=dataset.spec.name),
+                                plugins=_versions(dataset=dataset.spec.name, protocol=protocol_name),
                                 seed=encoder.seed,
                             )
                         )
@@ -252,11 +254,12 @@ class _Resolver:
             )
         recipe: Recipe = validated(Recipe, self.overrides.merge(shipped.model_dump(), recipe_group), recipe_group)
         images, captions = self._supervision(name, data, uses)
-        teacher = None
-        if ("images" in uses and images != "none") or captions != "none" or "transformer" in uses:
-            teacher = self._teacher()
-        if "transformer" in uses:
-            options = self._with_transformer(name, options, teacher)
+        asked = Asked("images" in uses and images != "none", captions != "none", "transformer" in uses)
+        teachers = choose_teachers(self.request, self.preset, self.overrides, self.workspace.cache, asked)
+        if self.request.text_teacher is not None and teachers.text is None:
+            self._note(f"{name} is given no captions: --text-teacher {self.request.text_teacher} is not used")
+        if asked.transformer:
+            options = self._with_transformer(name, options, teachers.main)
         first = None
         if method.first_stage is not None:
             first = self._pretrain_spec(method.first_stage, data, seed, "first_recipe")
@@ -269,9 +272,11 @@ class _Resolver:
             data=data.spec,
             images=images,
             captions=captions,
-            teacher=teacher,
+            teacher=teachers.main,
+            text_teacher=teachers.text,
+            live_teacher=teachers.live,
             first_stage=first,
-            numerics=self._numerics(samples, _versions(methods=name, datasets=data.spec.name, teachers=teacher)),
+            numerics=self._numerics(samples, _versions(name, data.spec.name, teachers)),
             seed=seed,
         )
 
@@ -302,7 +307,7 @@ class _Resolver:
                 backbone=self._backbone(),
                 recipe=None,
                 data=None,
-                numerics=self._numerics(0, _versions(methods=architecture)),
+                numerics=self._numerics(0, _versions(architecture)),
                 seed=seed,
             )
             for seed in self.request.seeds
@@ -330,14 +335,6 @@ class _Resolver:
             else:
                 self._note(f"{data.label} has no captions: the text term of {name} is off (--captions class-names)")
         return images, captions
-
-    def _teacher(self) -> TeacherSpec:
-        name = self.request.teacher
-        teacher_class = TEACHERS.load(name)
-        values = self.overrides.merge(dict(self.preset.teacher.get(name, {})), "teacher")
-        options = validated(teacher_class.Options, values, "teacher")
-        teacher = teacher_class(self.workspace.cache, options)
-        return TeacherSpec(name=name, options=options.model_dump(mode="json"), identity=teacher.identity())
 
     def _numerics(self, samples: int, plugins: dict[str, str]) -> Numerics:
         """Resolve what the machine contributes; with no samples to train on nothing is compiled."""
@@ -379,12 +376,13 @@ def open_teacher(spec: TeacherSpec, workspace: Workspace) -> Teacher:
 
 
 def _versions(
-    *, methods: str = "", protocols: str = "", datasets: str = "", teachers: TeacherSpec | None = None
+    method: str = "", dataset: str = "", teachers: Teachers | None = None, *, protocol: str = ""
 ) -> dict[str, str]:
     """Versions of the plugins among the given names; built-in ones are covered by the code fingerprint."""
-    names = {"methods": methods, "protocols": protocols, "datasets": datasets}
-    names["teachers"] = teachers.name if teachers else ""
-    entries = (REGISTRIES[kind].entry(name) for kind, name in names.items() if name)
+    names = [("methods", method), ("protocols", protocol), ("datasets", dataset)]
+    for teacher in (teachers.main, teachers.text) if teachers is not None else ():
+        names.append(("teachers", teacher.name if teacher is not None else ""))
+    entries = (REGISTRIES[kind].entry(name) for kind, name in names if name)
     return {f"{entry.kind}.{entry.name}": entry.version for entry in entries if entry.version}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,27 @@ class Teacher(ABC):
     def __init__(self, cache: Path, options: BaseModel | None = None) -> None:
         self.cache = cache
         self.options = options if options is not None else self.Options()
+        self.device = "cpu"
+
+    def run_on(self, device: str) -> None:
+        """Run on ``cpu`` or ``cuda`` from now on; here it stays on the one it knows."""
+        self.device = "cpu"
+
+    def portable_options(self) -> BaseModel:
+        """Return the options as they enter keys: with a file's digest where the user gave its path."""
+        return self.options
+
+    def weights_source(self) -> str:
+        """Say where the weights come from, for ``bench teachers show``."""
+        return "made by this teacher"
+
+    def fetch(self, progress: Progress = silent) -> None:
+        """Get what may be had from the network, which happens on request only; nothing by default.
+
+        Raises:
+            SetupError: It cannot be had; the line says what to do.
+        """
+        progress(1, 1)
 
     @abstractmethod
     def identity(self) -> str:
@@ -82,12 +103,29 @@ class Teacher(ABC):
         )
 
     @abstractmethod
-    def captions_seen(self) -> tuple[str, ...]:
-        """Distinct sentences the teacher was fitted on (for the 'saw class names' column)."""
+    def captions_seen(self) -> tuple[str, ...] | None:
+        """Distinct sentences the teacher was fitted on (for the 'saw class names' column).
+
+        None where nobody here can know: it was trained elsewhere, on images or sentences that are not at hand.
+        """
 
     @abstractmethod
     def encode_images(self, images: npt.NDArray[np.uint8], progress: Progress = silent) -> npt.NDArray[np.float32]:
         """Features ``[n, image_dim]`` of uint8 images ``[n, H, W, C]`` with C 1 or 3."""
+
+    def encode_crops(self, crops: npt.NDArray[np.uint8], progress: Progress = silent) -> npt.NDArray[np.float32]:
+        """Features of augmented crops: as `encode_images`, but the teacher's own preprocessing crops no further."""
+        return self.encode_images(crops, progress)
+
+    @property
+    def crop_side(self) -> int | None:
+        """Side of augmented crops in pixels; None: as large as the pictures are."""
+        return None
+
+    @property
+    def crop_style(self) -> Literal["plain", "recon"]:
+        """Whether augmented crops are flips and crops, or ReCon's whole pipeline with colours and a grey square."""
+        return "plain"
 
     @abstractmethod
     def encode_texts(self, texts: Sequence[str], progress: Progress = silent) -> npt.NDArray[np.float32]:

@@ -1,0 +1,85 @@
+"""Which teachers a pretraining asks, and what it asks them for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import UsageError
+from bench.plan.presets import Preset
+from bench.plan.request import RunRequest, validated
+from bench.registry import TEACHERS
+from bench.spec import TeacherSpec
+
+if TYPE_CHECKING:
+    from bench.plan.resolve import Overrides
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a method wants of its teachers: features of images, of texts, and a token transformer."""
+
+    images: bool
+    texts: bool
+    transformer: bool
+
+    @property
+    def features(self) -> bool:
+        """Whether any features are wanted."""
+        return self.images or self.texts
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """The teachers of a pretraining; None where nothing is asked of one."""
+
+    main: TeacherSpec | None
+    """Of images and texts, or of images alone where `text` is given; lends the token transformer."""
+    text: TeacherSpec | None
+    live: bool
+    """Whether they run in every step."""
+
+
+def choose_teachers(request: RunRequest, preset: Preset, overrides: Overrides, cache: Path, asked: Asked) -> Teachers:
+    """Specify the teachers a request names, as far as something is asked of them.
+
+    Args:
+        request: Names the teachers.
+        preset: Has options of teachers.
+        overrides: Options given with ``--set teacher.X`` and ``--set text_teacher.X``.
+        cache: Cache folder.
+        asked: What the method wants.
+
+    Raises:
+        UsageError: A name or an option is wrong, or a teacher cannot give what is asked of it.
+        SetupError: A teacher's weights are not on disk.
+    """
+
+    def specify(name: str, group: str, images: bool, texts: bool) -> TeacherSpec:
+        teacher_class = TEACHERS.load(name)
+        values = overrides.merge(dict(preset.teacher.get(name, {})), group)
+        teacher = teacher_class(cache, validated(teacher_class.Options, values, group))
+        if images and not teacher.image_dim:
+            raise UsageError(
+                f"teacher '{name}' gives no features of images: choose another with --teacher, and keep it for the "
+                f"texts with --text-teacher {name}"
+            )
+        if texts and not teacher.text_dim:
+            raise UsageError(
+                f"teacher '{name}' gives no features of texts: name one that does with --text-teacher "
+                "(tiny-clip, open-clip or sentence-transformers), or leave the texts out with --captions none"
+            )
+        options = teacher.portable_options().model_dump(mode="json")
+        return TeacherSpec(name=name, options=options, identity=teacher.identity())
+
+    apart = request.text_teacher
+    main = text = None
+    if asked.images or asked.transformer or (asked.texts and apart is None):
+        main = specify(request.teacher, "teacher", asked.images, asked.texts and apart is None)
+    if apart is not None:
+        if asked.texts:
+            text = specify(apart, "text_teacher", False, True)
+        else:
+            TEACHERS.entry(apart)
+    return Teachers(main, text, request.live_teacher and asked.features)
