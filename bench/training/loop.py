@@ -83,15 +83,20 @@ def fit(
     if n_objects < 2:
         raise UsageError(f"{stage}: {n_objects} object(s) to train on, expected at least 2")
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if numerics.device == "cuda" else []):
-        loop = _Loop(objective, n_objects, recipe, numerics, seed, stage, place or TrainingPlace())
+        loop = Loop(objective, n_objects, recipe, numerics, seed, stage, place or TrainingPlace())
         loop.validate, loop.select = validate, select
         loop.set_up(decays, in_head_group, identity)
         with StopRequest() as stop:
             return loop.run(stop)
 
 
-class _Loop:
-    """One call of `fit`."""
+class Loop:
+    """One call of `fit`, or a series of single steps (see `bench.execution.profiling`).
+
+    Attributes:
+        compute: The objective's, compiled where the numerics say so.
+        optimiser: There after `set_up`.
+    """
 
     def __init__(
         self,
@@ -178,7 +183,7 @@ class _Loop:
                     group["lr"] = rate(epoch, self.recipe, group["lr_scale"])
                 self.model.train()
             began = time.perf_counter()
-            losses = self._step(order[within * self.batch : (within + 1) * self.batch], first)
+            losses = self.step(order[within * self.batch : (within + 1) * self.batch], first)
             if first and self.numerics.compile:
                 self.state.compile_seconds += time.perf_counter() - began
             first = False
@@ -192,8 +197,13 @@ class _Loop:
         self.model.eval()
         return self._result()
 
-    def _step(self, index: Tensor, first: bool) -> dict[str, Tensor]:
-        """One optimiser step on the objects at `index`; returns the detached losses."""
+    def step(self, index: Tensor, first: bool) -> dict[str, Tensor]:
+        """Take one optimiser step on the objects at `index` and return the detached losses.
+
+        Args:
+            index: int64 ``[B]``.
+            first: Whether it is the session's first, which compiles.
+        """
         step = self.state.step
         with torch.no_grad():
             prepared = self.objective.prepare(index, torch_stream(self.seed, "augmentation", step, "input"), step)
