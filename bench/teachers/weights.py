@@ -1,0 +1,222 @@
+"""Weights that were trained elsewhere: where they lie, which they are, and reading them without running their code.
+
+A key holds the digest of a file, never its path. What stands behind a digest is noted in the cache when a path is
+given; a run that is started again therefore finds its files, and a key is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.data.digest import file_digest
+from bench.data.files import write_atomic
+from bench.errors import SetupError, UsageError
+from bench.spec import content_key
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DIGEST = "sha256:"
+"""Begins a reference to a file or folder by its content."""
+READ_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
+"""Files of a model's folder that can change its features; code and pickles in it are never read."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file, or a folder in a library's layout, with its content's digest.
+
+    Attributes:
+        path: Where it lies.
+        digest: SHA-256 hex digest of the file, or of names and digests of a folder's files.
+        source: Where it comes from, in words.
+    """
+
+    path: Path
+    digest: str
+    source: str
+
+    @property
+    def reference(self) -> str:
+        """The name by which a key refers to it."""
+        return DIGEST + self.digest
+
+
+def local_weights(reference: str, cache: Path, option: str) -> Weights:
+    """Find weights by path, or by the digest they were noted under.
+
+    Args:
+        reference: Path of a file or folder, or ``sha256:...`` of one that was given by path before.
+        cache: Cache folder, where digests and places are noted.
+        option: What the user calls the option, e.g. ``teacher.checkpoint``; for messages.
+
+    Raises:
+        SetupError: Nothing is there (any more), or it cannot be read.
+    """
+    path = Path(reference).expanduser()
+    if reference.startswith(DIGEST):
+        path = _recall(reference, cache, option)
+    try:
+        found = path.resolve(strict=True)
+    except OSError as error:
+        raise SetupError(
+            f"{option} = {reference}: cannot be read ({error.strerror or error}); give the path of a weights file "
+            f"with --set {option}=FILE"
+        ) from error
+    digest = digest_of(found, cache)
+    if reference.startswith(DIGEST):
+        if DIGEST + digest != reference:
+            raise SetupError(
+                f"{found} has changed since it was chosen (its digest was {reference[len(DIGEST) :][:12]}): "
+                f"run again with --set {option}={found}"
+            )
+    else:
+        write_atomic(_note(DIGEST + digest, cache), f"{found}\n")
+    return Weights(found, digest, f"{'folder' if found.is_dir() else 'file'} {found}")
+
+
+def digest_of(path: Path, cache: Path) -> str:
+    """Return the digest of a file, or of those files of a folder that can change a model's features."""
+    if not path.is_dir():
+        return file_digest(path, cache)
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix in READ_SUFFIXES and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+    return content_key([[file.relative_to(path).as_posix(), file_digest(file, cache)] for file in files])
+
+
+def _note(reference: str, cache: Path) -> Path:
+    return cache / "teachers" / "files" / f"{reference[len(DIGEST) :]}.path"
+
+
+def _recall(reference: str, cache: Path, option: str) -> Path:
+    try:
+        return Path(_note(reference, cache).read_text(encoding="utf-8").rstrip("\n"))
+    except OSError:
+        raise SetupError(
+            f"the file behind {option} = {reference[:19]}... is not known here: give its path with --set {option}=FILE"
+        ) from None
+
+
+def hub_file(repository: str, names: tuple[str, ...], cache: Path) -> Weights | None:
+    """Find a file of a Hugging Face repository in that library's cache; None if none of the names is there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, _, revision = repository.partition("@")
+    for name in names:
+        found = try_to_load_from_cache(repository, name, revision=revision or None)
+        if isinstance(found, str):
+            path = Path(found).resolve()
+            return Weights(path, digest_of(path, cache), f"huggingface.co/{repository}, cached in {path}")
+    return None
+
+
+@contextlib.contextmanager
+def hub_offline(offline: bool) -> Iterator[None]:
+    """Keep Hugging Face's libraries from the network, or let them at it, whatever the environment says."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = offline
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def download(repository: str, names: tuple[str, ...], remedy: str) -> None:
+    """Get the first of the named files that a Hugging Face repository has into that library's cache.
+
+    Args:
+        repository: ``owner/name``.
+        names: File names, the preferred one first.
+        remedy: What to do where it cannot be had, for the message.
+
+    Raises:
+        SetupError: No network, or no such repository or file.
+    """
+    from huggingface_hub import hf_hub_download
+
+    repository, _, revision = repository.partition("@")
+    reason: Exception | None = None
+    with hub_offline(False):
+        for name in names:
+            try:
+                hf_hub_download(repository, name, revision=revision or None)
+                return
+            except Exception as error:  # whatever the library and the network come up with
+                reason = error
+    line = next(iter(str(reason).strip().splitlines()), type(reason).__name__)
+    raise SetupError(f"cannot download {repository} from huggingface.co ({line}): {remedy}")
+
+
+def read_tensors(path: Path, option: str) -> dict[str, Tensor]:
+    """Read a state dict: safetensors, or a torch file that holds tensors only.
+
+    Of a training checkpoint the state dict inside (``model``, ``state_dict``, ``state_dict_ema``) is taken, and a
+    ``module.`` before every name is dropped.
+
+    Args:
+        path: A file.
+        option: What the user calls the option, for messages.
+
+    Raises:
+        UsageError: It is neither, holds no tensors, or would run code when read.
+    """
+    content = _read(path, option)
+    for name in ("state_dict_ema", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+    if hasattr(content, "state_dict"):  # a TorchScript archive, as OpenAI released CLIP
+        content = content.state_dict()
+    tensors = {name: value for name, value in dict(content).items() if hasattr(value, "shape")}
+    if not tensors:
+        raise UsageError(
+            f"{option} = {path}: holds no tensors by name; expected a state dict (.safetensors, .pth, .pt)"
+        )
+    while all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors
+
+
+def _read(path: Path, option: str) -> Any:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if path.is_dir():
+        raise UsageError(f"{option} = {path}: is a folder; expected a weights file (.safetensors, .pth, .pt)")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if _is_torchscript(path):
+            return torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UsageError(
+            f"{option} = {path}: is a pickle that wants to run code ({_first_line(error)}); save its tensors alone as "
+            ".safetensors where you trust it"
+        ) from error
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise UsageError(
+            f"{option} = {path}: cannot be read as weights ({_first_line(error)}); expected .safetensors, .pth or .pt"
+        ) from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
