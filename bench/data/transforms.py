@@ -55,10 +55,32 @@ def isotropic_scale(points: Tensor, generator: Generator) -> Tensor:
     return points * _uniform((len(points), 1, 1), 0.8, 1.25, points, generator)
 
 
+def scale_half_to_double(points: Tensor, generator: Generator) -> Tensor:
+    """Scale each cloud by U(0.5, 2), the same on every axis (CrossPoint, methods.md 4)."""
+    return points * _uniform((len(points), 1, 1), 0.5, 2.0, points, generator)
+
+
+def translate_by_extent(points: Tensor, generator: Generator) -> Tensor:
+    """Shift each axis by U(-0.5, 0.5) of the cloud's extent along it (CrossPoint, methods.md 4)."""
+    extent = points.amax(1, keepdim=True) - points.amin(1, keepdim=True)
+    return points + _uniform((len(points), 1, 3), -0.5, 0.5, points, generator) * extent
+
+
 def jitter(points: Tensor, generator: Generator) -> Tensor:
     """Shift every coordinate by Gaussian noise of deviation 0.01, cut at 0.05 (PointNet++)."""
     noise = torch.randn(points.shape, generator=generator, device=generator.device).to(points)
     return points + (0.01 * noise).clamp_(-0.05, 0.05)
+
+
+def drop_to_first(points: Tensor, generator: Generator) -> Tensor:
+    """Replace a share of each cloud's points by its first one, the share drawn from U(0, 0.875) (PointNet++).
+
+    Every point is dropped on its own with that probability, so that the number of points stays and varies only in
+    how many are distinct (CrossPoint, methods.md 4).
+    """
+    share = _uniform((len(points), 1), 0.0, 0.875, points, generator)
+    dropped = _uniform((len(points), points.shape[1]), 0.0, 1.0, points, generator) < share
+    return torch.where(dropped[..., None], points[:, :1], points)
 
 
 def unit_sphere(points: Tensor, generator: Generator | None = None) -> Tensor:
@@ -72,11 +94,14 @@ def unit_sphere(points: Tensor, generator: Generator | None = None) -> Tensor:
 
 
 TRANSFORMS: dict[str, Transform] = {
+    "drop_to_first": drop_to_first,
     "isotropic_scale": isotropic_scale,
     "jitter": jitter,
     "rotate_so3": rotate_so3,
     "rotate_y": rotate_y,
+    "scale_half_to_double": scale_half_to_double,
     "scale_translate": scale_translate,
+    "translate_by_extent": translate_by_extent,
     "unit_sphere": unit_sphere,
 }
 

@@ -12,7 +12,9 @@ Only the map from epoch to `t` differs:
 * default: epoch `e` of `0 .. T-1` runs at the schedule's value in the middle of that epoch, `t = e + 1/2`. No
   epoch is spent at the warm-up rate, none at the minimum, and a run lasts exactly `T` epochs;
 * `reference_schedule`: the released loops set the rate at the *end* of an epoch and run one epoch more than
-  stated, so `t = max(e - 1, 0)` for `e` of `0 .. T`: epochs 0 and 1 both run at the warm-up rate.
+  stated, so `t = max(e - 1, 0)` for `e` of `0 .. T`: epochs 0 and 1 both run at the warm-up rate;
+* ``reference_schedule="early"``: CrossPoint's loop steps the schedule at the *start* of an epoch already, so
+  `t = e + 1` for `e` of `0 .. T-1`: no epoch runs at the first rate, the last one runs at the minimum (spec 4).
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from bench.spec import Recipe
 
 
 def epochs_run(recipe: Recipe) -> int:
-    """Number of epochs the loop runs: the stated one, or one more with `reference_schedule`."""
-    return recipe.epochs + int(recipe.reference_schedule)
+    """Number of epochs the loop runs: the stated one, or one more with ``reference_schedule=True``."""
+    return recipe.epochs + int(recipe.reference_schedule is True)
 
 
 def rate_at(time: float, recipe: Recipe, scale: float = 1.0) -> float:
@@ -63,5 +65,7 @@ def rate(epoch: int, recipe: Recipe, scale: float = 1.0) -> float:
         >>> round(rate(0, recipe), 9), round(rate(9, recipe), 9)
         (5e-05, 0.00095)
     """
+    if recipe.reference_schedule == "early":
+        return rate_at(epoch + 1, recipe, scale)
     time = max(epoch - 1, 0) if recipe.reference_schedule else epoch + 0.5
     return rate_at(time, recipe, scale)

@@ -1,0 +1,198 @@
+"""CrossPoint: contrast of two views of a cloud, and of the cloud with its image (Afham et al., CVPR 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from bench.errors import BenchError, UsageError
+from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.models.contrast import nt_xent, projection_head
+from bench.models.dgcnn import DGCNN
+from bench.models.encoder import Encoder, EncoderOutput
+from bench.models.grouping import Patches, Sampling, cut_patches
+from bench.models.image_branch import ImageBranch, augment_images
+from bench.models.pointnet import PointNet
+from bench.models.standard import StandardEncoder
+from bench.spec import BackboneSpec, Recipe
+
+AUGMENTATION = ("unit_sphere", "scale_half_to_double", "rotate_y", "translate_by_extent", "jitter", "drop_to_first")
+"""The published recipe for both views, in its order."""
+
+
+class CrossPointModel(PretrainModel):
+    """Two views of each cloud through one encoder, its image through another; every pair attracts, all else repels."""
+
+    def __init__(self, backbone: BackboneSpec, options: CrossPoint.Options, given: Given) -> None:
+        """Build with random weights on both sides.
+
+        Raises:
+            UsageError: The data gives no images and a term needs them.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.options = options
+        self.trunk = _encoder(backbone, options)
+        if isinstance(self.trunk, StandardEncoder):
+            self.trunk.init_released()
+        width = self.trunk.feature_dims["transfer"]
+        self.point_head = projection_head(width, width // 2, options.projection)
+        self.image_branch = None
+        if options.terms != "imid":
+            if given.pixels is None:
+                raise UsageError(
+                    f"crosspoint.terms={options.terms} contrasts clouds with images, and the pretraining data gives "
+                    "none; use data with images, or --set crosspoint.terms=imid"
+                )
+            self.image_branch = ImageBranch(options.image_network, options.image_channels, options.projection)
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> dict[str, Tensor]:
+        """Put both views into one batch of 2B clouds (cut into patches for the transformer); augment the images."""
+        if len(batch.other_points) != 1:
+            raise BenchError(f"crosspoint contrasts 2 views of each cloud; the batch has {1 + len(batch.other_points)}")
+        points = torch.cat([batch.points, *batch.other_points])
+        prepared = {"points": points}
+        if isinstance(self.trunk, StandardEncoder):
+            patches = cut_patches(points, self.backbone.groups, self.backbone.group_size, self.trunk.sampling)
+            prepared = {"patches": patches.points, "centres": patches.centres}
+        if self.image_branch is not None:
+            if batch.images is None:
+                raise BenchError("crosspoint was built with an image branch, but the batch has no images; give them")
+            prepared["images"] = augment_images(batch.images, self.options.image_size, batch.generator)
+        return prepared
+
+    def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``imid``, ``cmid`` (those that are on) and their sum ``total``."""
+        feature = self.trunk.feature(self._encode(prepared), "transfer")
+        image = None if self.image_branch is None else self.image_branch(prepared["images"])
+        return self.losses(self.point_head(feature), image)
+
+    def losses(self, points: Tensor, image: Tensor | None) -> dict[str, Tensor]:
+        """Contrast projected features.
+
+        Args:
+            points: ``[2B, D]``, all first views before all second ones.
+            image: ``[B, D]``; None without the cross-modal term.
+
+        Returns:
+            Scalar losses, and their sum as ``total``.
+        """
+        temperature = self.options.temperature
+        first, second = points.float().chunk(2)
+        losses: dict[str, Tensor] = {}
+        if self.options.terms != "cmid":
+            losses["imid"] = nt_xent(first, second, temperature)
+        if image is not None:
+            # The prototype of a cloud is the mean of its projections before they are normalised.
+            losses["cmid"] = nt_xent((first + second) / 2, image, temperature)
+        return losses | {"total": torch.stack(list(losses.values())).sum()}
+
+    def encoder(self) -> Encoder:
+        """Return the point network."""
+        return self.trunk
+
+    def _encode(self, prepared: dict[str, Tensor]) -> EncoderOutput:
+        if isinstance(self.trunk, StandardEncoder):
+            return self.trunk.encode(Patches(prepared["patches"], prepared["centres"]))
+        output: EncoderOutput = self.trunk(prepared["points"])
+        return output
+
+
+class CrossPoint(Method):
+    """Contrast of two views of a cloud, and of the cloud with its image."""
+
+    name = "crosspoint"
+    point_views = 2
+    card = MethodCard(
+        paper="Afham et al., CrossPoint: Self-Supervised Cross-Modal Contrastive Learning for 3D Point Cloud "
+        "Understanding, CVPR 2022, arXiv 2203.00680",
+        modalities=("points", "images"),
+        sees_class_names="never: only coordinates and pixels enter the loss",
+        release_splits="ShapeNet, all objects with renderings (no split held out)",
+        deviations=(
+            "the encoder is the shared transformer, whose transfer feature (class token + max over patches) is "
+            "projected; backbone=dgcnn is the published one; pointnet is in the paper but not in the release",
+            "each view draws its own points; the release gives both all points of the file",
+            "the rate follows the cosine in the middle of each epoch (recipe.reference_schedule=early restores the "
+            "release, whose first epoch is at step 1 and whose last has rate 0)",
+            "weight decay spares biases and normalisation layers; the release decays everything by 1e-6",
+            "one order of brightness, contrast and saturation per batch of images instead of one per image",
+            "a dgcnn has as many neighbours in evaluation as in training; the release's few-shot script takes 5",
+            "presets smoke and nano have a narrow image network (image_network, image_channels, image_size)",
+        ),
+    )
+
+    class Options(Method.Options):
+        """Options of CrossPoint."""
+
+        terms: Literal["both", "imid", "cmid"] = "both"
+        """``imid`` contrasts the two views, ``cmid`` their mean with the image."""
+        temperature: float = Field(0.1, gt=0)
+        backbone: Literal["transformer", "dgcnn", "pointnet"] = "transformer"
+        """``transformer`` is the backbone all methods share; ``dgcnn`` the published one."""
+        neighbours: int = Field(15, ge=1)
+        """Edges of each point (dgcnn)."""
+        embedding: int = Field(1024, ge=1)
+        """Width of a point's last feature (dgcnn, pointnet)."""
+        input_transform: bool = False
+        """Turn clouds by a predicted 3x3 matrix first (pointnet)."""
+        projection: int = Field(256, ge=1)
+        """Width in which points and images are contrasted."""
+        image_network: str = "resnet50"
+        """timm's name of a ResNet; its weights are random."""
+        image_channels: tuple[int, int, int, int] | None = None
+        """Widths of its four stages; None keeps the network's own."""
+        image_size: int = Field(224, ge=8)
+        """Height and width of the images it sees, in pixels."""
+
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=AUGMENTATION),
+        "nano": Recipe(epochs=10, batch_size=64, lr=1e-3, warmup_epochs=1, augmentation=AUGMENTATION, clip_norm=10.0),
+        **published(
+            Recipe(epochs=100, batch_size=20, lr=1e-3, weight_decay=1e-6, warmup_epochs=0, min_lr=0.0).model_copy(
+                update={"optimiser": "adam", "augmentation": AUGMENTATION}
+            )
+        ),
+    }
+
+    @classmethod
+    def defaults(cls, preset: str) -> BaseModel:
+        """Published options, but narrow networks for nano and smoke."""
+        narrow = {"image_network": "resnet18", "image_size": 32, "neighbours": 10}
+        small: dict[str, dict[str, object]] = {
+            "smoke": {**narrow, "image_channels": (8, 8, 16, 16), "embedding": 64},
+            "nano": {**narrow, "image_channels": (16, 32, 64, 128), "embedding": 128},
+        }
+        return cls.Options.model_validate(small.get(preset, {}))
+
+    @classmethod
+    def uses(cls, options: BaseModel) -> frozenset[str]:
+        """Return ``pixels`` where a term contrasts with images."""
+        return frozenset() if _options(options).terms == "imid" else frozenset({"pixels"})
+
+    @classmethod
+    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> CrossPointModel:
+        """Build the pretraining network."""
+        return CrossPointModel(backbone, _options(options), given)
+
+    @classmethod
+    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+        """Build the transfer encoder with PyTorch's initialisation."""
+        return _encoder(backbone, _options(options))
+
+
+def _options(options: BaseModel) -> CrossPoint.Options:
+    return CrossPoint.Options.model_validate(options.model_dump())
+
+
+def _encoder(backbone: BackboneSpec, options: CrossPoint.Options) -> Encoder:
+    if options.backbone == "dgcnn":
+        return DGCNN(options.neighbours, options.embedding)
+    if options.backbone == "pointnet":
+        return PointNet(options.embedding, input_transform=options.input_transform)
+    return StandardEncoder(backbone, Sampling())

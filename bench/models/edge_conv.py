@@ -1,0 +1,234 @@
+"""Convolutions over the edges of a neighbour graph (EdgeConv), without a tensor of all edges where that is exact.
+
+An edge of point i to its neighbour j carries ``[x_j - x_i, x_i]``. A linear layer with weight ``[U, V]`` gives
+``U x_j + (V - U) x_i``: two products per point instead of one per edge. All of it runs in float32 whatever autocast
+says, because half precision would lose the small difference between neighbours in that sum.
+
+Source: Wang et al., Dynamic Graph CNN for Learning on Point Clouds; section 4 of the method specification.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.errors import UsageError
+from bench.models.ops import knn
+from bench.models.pooling import patch_max
+
+SLOPE = 0.2
+"""Negative slope of every LeakyReLU."""
+_CPU_ROWS = 1024
+"""Points whose neighbours are gathered at once on a CPU, so that they stay in its cache."""
+
+
+def neighbour_rows(x: Tensor, neighbours: int) -> Tensor:
+    """Find the nearest points of every point in feature space, itself among them, without gradient.
+
+    Args:
+        x: ``[B, N, C]``.
+        neighbours: Number k.
+
+    Returns:
+        int64 ``[B * N, k]``: rows of ``x.view(B * N, C)``, in no particular order.
+
+    Raises:
+        UsageError: Fewer points than neighbours.
+    """
+    batch, count, _ = x.shape
+    if neighbours > count:
+        raise UsageError(
+            f"a cloud has {count} points but each is to be joined to {neighbours} neighbours: "
+            "use clouds with more points or set the method's option neighbours lower"
+        )
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        x = x.detach().float()
+        index = knn(x, x, neighbours, formula="expanded")
+        start = torch.arange(batch, device=x.device)[:, None, None] * count
+        return (index + start).view(batch * count, neighbours)
+
+
+class EdgeConv(nn.Module):
+    """One linear layer on edges, BatchNorm over all edges, maximum over neighbours, LeakyReLU.
+
+    BatchNorm and LeakyReLU are monotonic in each channel, so the maximum over a point's edges follows from the extreme
+    of its neighbours' products, and the statistics over edges from sums over neighbours: memory grows with points
+    instead of edges.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """Build the layer.
+
+        Args:
+            inputs: Width C of a point's feature; an edge has 2C.
+            outputs: Width of the result.
+        """
+        super().__init__()
+        self.linear = nn.Linear(2 * inputs, outputs, bias=False)
+        """Reads [neighbour - centre, centre], in this order."""
+        self.norm = nn.BatchNorm1d(outputs)
+
+    def forward(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Turn point features ``[B, N, C]`` joined by `rows` (see `neighbour_rows`) into ``[B, N, outputs]``."""
+        with torch.autocast(x.device.type, enabled=False):
+            near, own = edge_products(self.linear, x.float())
+            norm = self.norm
+            if norm.training:
+                mean, variance = _edge_statistics(near, own, rows)
+                _update_running(norm, mean, variance, rows.numel())
+            else:
+                assert norm.running_mean is not None
+                assert norm.running_var is not None
+                mean, variance = norm.running_mean, norm.running_var
+            # Where BatchNorm turns a channel round, its smallest product becomes the largest output.
+            sign = torch.where(norm.weight < 0, -1.0, 1.0)
+            extreme = neighbour_max(near * sign, rows) * sign
+            scale = norm.weight * torch.rsqrt(variance + norm.eps)
+            out = F.leaky_relu((extreme + own - mean) * scale + norm.bias, SLOPE)
+            return out.view(*x.shape[:2], -1)
+
+
+class EdgeMLP(nn.Module):
+    """Two linear layers on edges, each with BatchNorm and LeakyReLU, then the maximum over neighbours.
+
+    The second layer needs every edge, so its memory is ``B * N * k`` rows.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        """Build the layers.
+
+        Args:
+            inputs: Width C of a point's feature; an edge has 2C.
+            hidden: Width between the layers.
+            outputs: Width of the result.
+        """
+        super().__init__()
+        self.linear1 = nn.Linear(2 * inputs, hidden, bias=False)
+        self.norm1 = nn.BatchNorm1d(hidden)
+        self.linear2 = nn.Linear(hidden, outputs, bias=False)
+        self.norm2 = nn.BatchNorm1d(outputs)
+
+    def forward(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Turn point features ``[B, N, C]`` joined by `rows` into ``[B, N, outputs]``."""
+        with torch.autocast(x.device.type, enabled=False):
+            near, own = edge_products(self.linear1, x.float())
+            edges = near.index_select(0, rows.flatten()).view(*rows.shape, -1) + own[:, None]
+            hidden = F.leaky_relu(self.norm1(edges.flatten(0, 1)), SLOPE)
+        mixed = self.norm2(self.linear2(hidden))
+        # LeakyReLU rises everywhere: after the maximum it has k times less to do.
+        out = F.leaky_relu(patch_max(mixed.view(*rows.shape, -1)), SLOPE)
+        return out.view(*x.shape[:2], -1)
+
+
+class PointLayer(nn.Module):
+    """Linear layer without bias, BatchNorm and LeakyReLU on each point (the published 1x1 convolutions)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """Build the layer."""
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs, bias=False)
+        self.norm = nn.BatchNorm1d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform ``[..., inputs]`` into ``[..., outputs]``; BatchNorm's statistics run over all leading axes."""
+        return self.activate(self.linear(x))
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Do what follows the linear layer to its outputs ``[..., outputs]``."""
+        return F.leaky_relu(self.norm(x.flatten(0, -2)), SLOPE).view(x.shape)
+
+
+def edge_products(linear: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Split a linear layer on edges into what an edge gets from its neighbour and from its own point.
+
+    Args:
+        linear: Reads [neighbour - centre, centre], no bias.
+        x: ``[B, N, C]``.
+
+    Returns:
+        Both ``[B * N, outputs]``; edge (i, j) is ``first[j] + second[i]``.
+    """
+    flat = x.reshape(-1, x.shape[-1])
+    from_difference, from_centre = linear.weight.chunk(2, dim=1)
+    return F.linear(flat, from_difference), F.linear(flat, from_centre - from_difference)
+
+
+def neighbour_max(values: Tensor, rows: Tensor) -> Tensor:
+    """Return the maximum over each point's neighbours, channel by channel.
+
+    Args:
+        values: float32 ``[P, C]``.
+        rows: int64 ``[P, k]``.
+
+    Returns:
+        ``[P, C]``; of equal neighbours the first one gets the gradient.
+    """
+    if torch.compiler.is_compiling() or not values.requires_grad:
+        return _gathered_max(values, rows)
+    return _NeighbourMax.apply(values, rows)  # type: ignore[no-any-return]
+
+
+def _gathered_max(values: Tensor, rows: Tensor) -> Tensor:
+    highest = values.index_select(0, rows[:, 0])
+    for column in rows.unbind(1)[1:]:
+        highest = torch.maximum(highest, values.index_select(0, column))
+    return highest
+
+
+class _NeighbourMax(torch.autograd.Function):
+    """`neighbour_max` that keeps one row number per result instead of every intermediate maximum."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rows: Tensor) -> Tensor:
+        highest = torch.empty(len(rows), values.shape[1], dtype=values.dtype, device=values.device)
+        source = torch.empty(highest.shape, dtype=torch.int64, device=values.device)
+        step = _CPU_ROWS if values.device.type == "cpu" else max(len(rows), 1)
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            best = values.index_select(0, part[:, 0])
+            found = part[:, :1].expand_as(best)
+            for column in part.unbind(1)[1:]:
+                candidate = values.index_select(0, column)
+                found = torch.where(candidate > best, column[:, None], found)
+                torch.maximum(best, candidate, out=best)
+            highest[start : start + step] = best
+            source[start : start + step] = found
+        ctx.save_for_backward(source)
+        ctx.count = len(values)
+        return highest
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (source,) = ctx.saved_tensors
+        (gradient,) = gradients
+        return gradient.new_zeros(ctx.count, gradient.shape[1]).scatter_add_(0, source, gradient), None
+
+
+def _edge_statistics(near: Tensor, own: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and (biased) variance of all edges ``near[j] + own[i]`` per channel, with gradient."""
+    points, neighbours = rows.shape
+    edges = points * neighbours
+    # Shifted close to zero mean first: the difference of two large numbers would lose the variance's digits.
+    shift_near, shift_own = near.detach().mean(0), own.detach().mean(0)
+    near, own = near - shift_near, own - shift_own
+    chosen = torch.zeros(len(near), device=near.device)
+    chosen = chosen.index_add(0, rows.flatten(), torch.ones(edges, device=near.device))
+    over_neighbours = F.embedding_bag(rows, near, mode="sum")
+    mean = (chosen @ near + neighbours * own.sum(0)) / edges
+    square = chosen @ near.square() + 2 * (own * over_neighbours).sum(0) + neighbours * own.square().sum(0)
+    variance = (square / edges - mean.square()).clamp_min(0)
+    return mean + shift_near + shift_own, variance
+
+
+@torch.no_grad()
+def _update_running(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Update BatchNorm's buffers as its own forward pass does (unbiased variance; no momentum: cumulative)."""
+    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
+        return
+    norm.num_batches_tracked += 1
+    weight: Any = norm.momentum if norm.momentum is not None else 1.0 / norm.num_batches_tracked.float()
+    norm.running_mean.lerp_(mean, weight)
+    norm.running_var.lerp_(variance * (count / max(count - 1, 1)), weight)
