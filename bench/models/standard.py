@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.blocks import Block, Residual, depth_rates
-from bench.models.encoder import Encoder, EncoderOutput
+from bench.models.encoder import BlockOutputs, BlockShape, Encoder, EncoderOutput
 from bench.models.grouping import Patches, Sampling, cut_patches
 from bench.models.init import free_token, truncated_normal_trunk
 from bench.models.masked import check_backbone
@@ -72,6 +72,17 @@ class StandardEncoder(Encoder):
         out: Tensor = self.norm(tokens)
         return out
 
+    def sequence(self, tokens: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the free tokens in front of patch tokens ``[B, P, C]`` at ``[B, P, 3]``.
+
+        Returns:
+            Tokens and their positions, each ``[B, T + P, C]``.
+        """
+        batch = len(tokens)
+        free = [self.get_parameter(f"{name}_token").expand(batch, -1, -1) for name in self.token_names]
+        places = [self.get_parameter(f"{name}_pos").expand(batch, -1, -1) for name in self.token_names]
+        return torch.cat([*free, tokens], dim=1), torch.cat([*places, self.position(centres)], dim=1)
+
     def encode_with_tokens(self, tokens: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         """Run patch tokens through the blocks with the free tokens in front.
 
@@ -82,15 +93,12 @@ class StandardEncoder(Encoder):
         Returns:
             Free tokens ``[B, T, C]`` in order of their names, and patch tokens ``[B, P, C]``, normalised.
         """
-        batch = len(tokens)
-        free = [self.get_parameter(f"{name}_token").expand(batch, -1, -1) for name in self.token_names]
-        places = [self.get_parameter(f"{name}_pos").expand(batch, -1, -1) for name in self.token_names]
-        x = torch.cat([*free, tokens], dim=1)
-        position = torch.cat([*places, self.position(centres)], dim=1)
+        x, position = self.sequence(tokens, centres)
         for block in self.blocks:
             x = block(x + position)
         x = self.norm(x)
-        return x[:, : len(free)], x[:, len(free) :]
+        count = len(self.token_names)
+        return x[:, :count], x[:, count:]
 
     def encode(self, patches: Patches) -> EncoderOutput:
         """Encode clouds that have been cut, with the free tokens."""
@@ -128,3 +136,25 @@ class StandardEncoder(Encoder):
             "svm": f"{added} (C)" if count == 1 else f"max over tokens; {added} (2C)",
         }
         return {"transfer": (count + 1) * width, "svm": width if count == 1 else 2 * width}, words
+
+
+class JointEncoder(StandardEncoder):
+    """Standard encoder whose free tokens sit among the patches in pretraining already, and so belong to them."""
+
+    def block_shape(self) -> BlockShape:
+        """See `Encoder.block_shape`; the free tokens take the place of the queries."""
+        return BlockShape(self.backbone.depth, self.backbone.width, queries=self.backbone.width)
+
+    def block_outputs(
+        self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
+    ) -> BlockOutputs:
+        """See `Encoder.block_outputs`."""
+        count, backbone = len(self.token_names), self.backbone
+        patches = cut_patches(points, groups or backbone.groups, group_size or backbone.group_size, self.sampling)
+        x, position = self.sequence(self.tokenizer(patches.points), patches.centres)
+        levels: list[Tensor] = []
+        for number, block in enumerate(self.blocks):
+            x = block(x + position)
+            if number in blocks:
+                levels.append(self.norm(x[:, count:]))
+        return BlockOutputs(levels, patches.centres, x[:, :count].amax(1))

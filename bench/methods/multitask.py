@@ -1,0 +1,151 @@
+"""Vanilla multi-task: reconstruction and cross-modal guidance in one shared encoder.
+
+Our reading of a baseline that Qi et al. (ReCon, ICML 2023, appendix C) describe and never released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.models.decoder import MaskedDecoder
+from bench.models.encoder import Encoder
+from bench.models.grouping import RELEASED_RECON, Sampling
+from bench.models.guidance import Modalities, cross_modal_terms, projection_heads, targets, teachers_read
+from bench.models.losses import CrossModalLoss, ReconstructionLoss, masked_reconstruction
+from bench.models.masked import Tokenize, embed_visible, prepare_masked
+from bench.models.masking import MaskKind
+from bench.models.standard import JointEncoder
+from bench.spec import BackboneSpec, Recipe
+
+TOKENS = ("cls", "image", "text")
+
+
+class MultitaskModel(PretrainModel):
+    """Class, image and text token attend among the visible patches; every term trains the whole encoder."""
+
+    def __init__(self, backbone: BackboneSpec, options: Multitask.Options, given: Given) -> None:
+        """Build with ReCon's initialisation; a term without teacher features or switched off has no head."""
+        super().__init__()
+        width = backbone.width
+        self.backbone = backbone
+        self.options = options
+        self.trunk = _encoder(backbone, options)
+        self.trunk.init_released()
+        self.decoder = MaskedDecoder(
+            width, options.decoder_depth, backbone.heads, backbone.group_size, backbone.drop_path
+        )
+        self.image_head, self.text_head, _ = projection_heads(
+            width, given.image, given.text, options.modalities, reference=options.reference
+        )
+
+    def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Cut patches, draw masks (or take `mask`, bool ``[B, G]``), collect the targets of every active term."""
+        o = self.options
+        prepared = prepare_masked(
+            batch.points,
+            self.backbone,
+            self.trunk.sampling,
+            ratio=o.mask_ratio,
+            kind=o.mask,
+            tokenize=o.tokenize,
+            generator=batch.generator,
+            mask=mask,
+        )
+        return prepared | targets("multitask", batch, image_features=self.image_head, text_features=self.text_head)
+
+    def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``mdm``, ``csc_image``, ``csc_text`` (those that are on) and their sum ``total``."""
+        o = self.options
+        centres = prepared["visible_centres"]
+        tokens, visible = self.trunk.encode_with_tokens(embed_visible(self.trunk.tokenizer, prepared), centres)
+        predicted = self.decoder(visible, centres, prepared["masked_centres"])
+        losses = {"mdm": masked_reconstruction(predicted, prepared["masked_patches"].flatten(0, 1), o.loss)}
+        _, image, text = tokens.unbind(1)
+        losses |= cross_modal_terms(
+            prepared, (self.image_head, image), (self.text_head, text), o.cross_modal_loss, o.temperature
+        )
+        return losses | {"total": torch.stack(list(losses.values())).sum()}
+
+    def encoder(self) -> JointEncoder:
+        """Return the trunk."""
+        return self.trunk
+
+
+class Multitask(Method):
+    """Reconstruction and cross-modal guidance in one encoder."""
+
+    name = "multitask"
+    uses_images = True
+    uses_text = True
+    card = MethodCard(
+        paper="our reading of the vanilla multi-task baseline in appendix C of Qi et al., Contrast with Reconstruct, "
+        "ICML 2023, arXiv 2302.02318; the authors released no code or configuration of it",
+        modalities=("points", "images", "text"),
+        sees_class_names="only through captions that contain them: ReCon's text targets, which it shares, are written "
+        "from every object's class name",
+        release_splits="none: there is no release",
+        deviations=(
+            "our reading, there is no release: Point-MAE's encoder with three tokens among the patches, ReCon's loss, "
+            "no second stream, no stop-gradient",
+            "what ReCon's release does is the default's counterpart: its sampler and projection heads (reference=true "
+            "restores it)",
+            "only visible patches are embedded in pretraining, so hidden ones do not enter BatchNorm's statistics "
+            "(tokenize=all restores it)",
+            "text is the data set's caption, not the class name (--captions class-names restores it)",
+        ),
+    )
+
+    class Options(Method.Options):
+        """Options of the multi-task baseline."""
+
+        mask_ratio: float = Field(0.6, gt=0, lt=1)
+        """Share of hidden patches."""
+        mask: MaskKind = "rand"
+        decoder_depth: int = Field(4, ge=1)
+        """The decoder sees the visible patches only, not the tokens."""
+        loss: ReconstructionLoss = "cdl2"
+        cross_modal_loss: CrossModalLoss = "smooth_l1"
+        temperature: float = Field(0.07, gt=0)
+        """Of ``cross_modal_loss=infonce``."""
+        modalities: Modalities = "both"
+        """Teachers to regress; a term whose features the data lacks is off whatever is said here."""
+        tokenize: Tokenize = "visible"
+        """``visible`` embeds visible patches only; ``all`` hidden ones too, as in ReCon's release."""
+        reference: bool = False
+        """Take over quirks of ReCon's release: sampler, neighbour formula, initialisation of projection heads."""
+
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("rotate_y",)),
+        "nano": Recipe(epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("rotate_y",), clip_norm=10.0),
+        **published(Recipe(epochs=300, batch_size=128, lr=5e-4, warmup_epochs=10, augmentation=("rotate_y",))),
+    }
+
+    @classmethod
+    def defaults(cls, preset: str) -> BaseModel:
+        """ReCon's published options, but a shallow decoder for nano (see docs/nano.md)."""
+        return cls.Options(decoder_depth=2) if preset == "nano" else cls.Options()
+
+    @classmethod
+    def uses(cls, options: BaseModel) -> frozenset[str]:
+        """Return the modalities asked for."""
+        return frozenset(teachers_read(cls.Options.model_validate(options.model_dump()).modalities))
+
+    @classmethod
+    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> MultitaskModel:
+        """Build the pretraining network."""
+        return MultitaskModel(backbone, cls.Options.model_validate(options.model_dump()), given)
+
+    @classmethod
+    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+        """Build the transfer encoder with PyTorch's initialisation."""
+        return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
+
+
+def _encoder(backbone: BackboneSpec, options: Multitask.Options) -> JointEncoder:
+    return JointEncoder(backbone, RELEASED_RECON if options.reference else Sampling(), TOKENS)

@@ -1,0 +1,171 @@
+"""Two-tower ReCon: reconstruction and cross-modal guidance in separate encoders (Qi et al., ICML 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.models.decoder import MaskedDecoder
+from bench.models.encoder import Encoder
+from bench.models.grouping import RELEASED_RECON, Sampling
+from bench.models.guidance import Modalities, cross_modal_terms, projection_heads, targets, teachers_read
+from bench.models.losses import CrossModalLoss, ReconstructionLoss, masked_reconstruction
+from bench.models.masked import Tokenize, embed_visible, prepare_masked
+from bench.models.masking import MaskKind
+from bench.models.standard import StandardEncoder
+from bench.models.two_tower import ContrastTower, Streams, TwoTowerEncoder
+from bench.spec import BackboneSpec, Recipe
+
+
+class TwoTowerModel(PretrainModel):
+    """One tower reconstructs hidden patches; the other, on the whole cloud, regresses frozen teachers' features."""
+
+    def __init__(self, backbone: BackboneSpec, options: TwoTower.Options, given: Given) -> None:
+        """Build both towers, whichever is transferred; linear layers of both start as Point-MAE's."""
+        super().__init__()
+        width = backbone.width
+        self.backbone = backbone
+        self.options = options
+        self.trunk = _encoder(backbone, options, "all")
+        self.trunk.init_released()
+        masked, contrast = self.trunk.towers()
+        # The class token joins at transfer, fresh, as in Point-MAE; pretraining neither uses nor trains it.
+        masked.cls_token.requires_grad_(False)
+        masked.cls_pos.requires_grad_(False)
+        self.decoder = MaskedDecoder(
+            width, options.decoder_depth, backbone.heads, backbone.group_size, backbone.drop_path
+        )
+        self.image_head, self.text_head, _ = projection_heads(
+            width, given.image, given.text, options.modalities, reference=options.reference
+        )
+        self.guided = self.image_head is not None or self.text_head is not None
+        if not self.guided:  # nothing would train it
+            contrast.requires_grad_(False)
+
+    def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Cut patches, draw masks (or take `mask`, bool ``[B, G]``), collect the targets of every active term."""
+        o = self.options
+        prepared = prepare_masked(
+            batch.points,
+            self.backbone,
+            self.trunk.sampling,
+            ratio=o.mask_ratio,
+            kind=o.mask,
+            tokenize=o.tokenize,
+            generator=batch.generator,
+            mask=mask,
+            whole=self.guided,
+        )
+        return prepared | targets("two-tower", batch, image_features=self.image_head, text_features=self.text_head)
+
+    def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``mdm``, ``csc_image``, ``csc_text`` (those that are on) and their sum ``total``."""
+        o = self.options
+        masked, contrast = self.trunk.towers()
+        centres = prepared["visible_centres"]
+        visible = masked.encode_patches(embed_visible(masked.tokenizer, prepared), centres)
+        predicted = self.decoder(visible, centres, prepared["masked_centres"])
+        losses = {"mdm": masked_reconstruction(predicted, prepared["masked_patches"].flatten(0, 1), o.loss)}
+        if self.guided:
+            whole = contrast.tokenizer(prepared["whole_patches"])
+            tokens, _ = contrast.encode_with_tokens(whole, prepared["whole_centres"])
+            image, text = tokens.unbind(1)
+            losses |= cross_modal_terms(
+                prepared, (self.image_head, image), (self.text_head, text), o.cross_modal_loss, o.temperature
+            )
+        return losses | {"total": torch.stack(list(losses.values())).sum()}
+
+    def encoder(self) -> TwoTowerEncoder:
+        """Return the towers that are transferred."""
+        return self.trunk.of(self.options.streams)
+
+
+class TwoTower(Method):
+    """Reconstruction and cross-modal guidance in separate towers."""
+
+    name = "two-tower"
+    uses_images = True
+    uses_text = True
+    card = MethodCard(
+        paper="two-tower baseline of Qi et al., Contrast with Reconstruct: Contrastive 3D Representation Learning "
+        "Guided by Generative Pretraining, ICML 2023, arXiv 2302.02318",
+        modalities=("points", "images", "text"),
+        sees_class_names="through captions: the release writes every object's class name into its sentence",
+        release_splits="ShapeNet-55 train + test",
+        deviations=(
+            "the maximum runs over all patches; the release leaves the first two out (skip_two_patches=true restores "
+            "it)",
+            "projection heads start from N(0, 0.02); the release draws ReCon's with mean 0.02 and std 0.01, and its "
+            "sampler skips points near the origin (reference=true restores all of it)",
+            "only visible patches are embedded in the masked tower, so hidden ones do not enter its BatchNorm's "
+            "statistics (tokenize=all restores it)",
+            "text is the data set's caption, not the class name (--captions class-names restores it)",
+            "the released code calls a method its teachers lack and cannot run; teachers' plain features are meant",
+        ),
+    )
+
+    class Options(Method.Options):
+        """Options of the two towers."""
+
+        streams: Streams = "all"
+        """Towers that are transferred: both, the masked one (``mdm``) or the contrast one (``cmc``). Pretraining
+        trains both whatever is said here."""
+        mask_ratio: float = Field(0.6, gt=0, lt=1)
+        """Share of patches hidden from the masked tower."""
+        mask: MaskKind = "rand"
+        decoder_depth: int = Field(4, ge=1)
+        loss: ReconstructionLoss = "cdl2"
+        cross_modal_loss: CrossModalLoss = "smooth_l1"
+        temperature: float = Field(0.07, gt=0)
+        """Of ``cross_modal_loss=infonce``."""
+        modalities: Modalities = "both"
+        """Teachers to regress; a term whose features the data lacks is off whatever is said here."""
+        tokenize: Tokenize = "visible"
+        """``visible`` embeds visible patches only in the masked tower; ``all`` hidden ones too, as in the release."""
+        skip_two_patches: bool = False
+        """Leave the first two patches out of the transfer feature's maximum, as the release's index does."""
+        reference: bool = False
+        """Restore the release's quirks: sampler, neighbour formula, initialisation of projection heads, and
+        ``skip_two_patches``."""
+
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("rotate_y",)),
+        "nano": Recipe(epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("rotate_y",), clip_norm=10.0),
+        **published(Recipe(epochs=300, batch_size=128, lr=5e-4, warmup_epochs=10, augmentation=("rotate_y",))),
+    }
+
+    @classmethod
+    def defaults(cls, preset: str) -> BaseModel:
+        """Published options, but a shallow decoder for nano (see docs/nano.md)."""
+        return cls.Options(decoder_depth=2) if preset == "nano" else cls.Options()
+
+    @classmethod
+    def uses(cls, options: BaseModel) -> frozenset[str]:
+        """Return the modalities asked for."""
+        return frozenset(teachers_read(cls.Options.model_validate(options.model_dump()).modalities))
+
+    @classmethod
+    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> TwoTowerModel:
+        """Build the pretraining network."""
+        return TwoTowerModel(backbone, cls.Options.model_validate(options.model_dump()), given)
+
+    @classmethod
+    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+        """Build the towers that are transferred, with PyTorch's initialisation."""
+        chosen = cls.Options.model_validate(options.model_dump())
+        return _encoder(backbone, chosen, chosen.streams)
+
+
+def _encoder(backbone: BackboneSpec, options: TwoTower.Options, streams: Streams) -> TwoTowerEncoder:
+    sampling = RELEASED_RECON if options.reference else Sampling()
+    return TwoTowerEncoder(
+        streams,
+        masked=None if streams == "cmc" else StandardEncoder(backbone, sampling),
+        contrast=None if streams == "mdm" else ContrastTower(backbone, sampling),
+        skip_two_patches=options.skip_two_patches or options.reference,
+    )
