@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from bench.cli import data, database, listing, run, teachers, verify
+from bench.cli import data, database, listing, plugin, run, teachers, verify, weights
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -22,7 +22,11 @@ app.command("report")(run.report)
 app.command("runs")(run.runs)
 app.command("why")(run.why)
 app.command("check")(verify.check)
+app.command("import")(weights.import_)
+app.command("export")(weights.export)
+app.command("encoders")(weights.encoders)
 app.command("list")(listing.show)
+app.command("check-plugin")(plugin.check_plugin)
 app.add_typer(verify.app, name="verify")
 app.add_typer(data.app, name="data")
 app.add_typer(teachers.app, name="teachers")

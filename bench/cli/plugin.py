@@ -1,0 +1,58 @@
+"""``bench check-plugin``: does a plugin file keep the contracts?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from bench.cli.common import PluginOption, console, load_plugins
+
+if TYPE_CHECKING:
+    from bench.conformance.checks import Suite
+
+_MARKS = {"pass": "[green]pass[/green]", "fail": "[bold red]FAIL[/bold red]", "skip": "[yellow]skip[/yellow]"}
+
+
+def check_plugin(
+    file: Annotated[Path, typer.Argument(help="Python file with a method, protocol, data set or teacher.")],
+    method: Annotated[
+        list[str] | None, typer.Option("--method", "-m", help="Only this plugin of the file; repeatable.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto compares with a GPU where there is one, cpu does not, cuda insists on it.")
+    ] = "auto",
+    root: Annotated[Path | None, typer.Option(help="Folder of a data set that comes as files.")] = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Check a plugin file against the contracts at nano size; exit code 1 if a check fails."""
+    load_plugins(plugin)
+    from bench.conformance.suites import file_suites
+    from bench.training.precision import resolve_device
+
+    resolve_device(device)
+    suites = file_suites(file, tuple(method or ()), device=device, root=root)
+    raise typer.Exit(1 if sum(_print(suite) for suite in suites) else 0)
+
+
+def _print(suite: Suite[Any]) -> int:
+    """Make a suite's checks and print a line for each; return how many failed."""
+    screen = console()
+    screen.print(f"[bold]{escape(suite.subject)}[/bold]", highlight=False)
+    width = max(map(len, suite.checks.names()))
+    counts: Counter[str] = Counter()
+    for outcome in suite.run():
+        counts[outcome.status] += 1
+        line = f"  {_MARKS[outcome.status]}  {outcome.check:{width}}  {escape(outcome.remark)}"
+        screen.print(line, highlight=False, soft_wrap=True)
+        if outcome.status == "fail":
+            indent = " " * (width + 10)
+            screen.print(
+                f"{indent}[dim]{escape(suite.checks[outcome.check].what)}[/dim]", highlight=False, soft_wrap=True
+            )
+    told = f"{counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped"
+    screen.print(f"  {told}", highlight=False)
+    return counts["fail"]

@@ -1,0 +1,32 @@
+"""Conformance kit: does a method, protocol, data set or teacher keep its contract?
+
+``bench check-plugin my_method.py`` runs it on a file. In an author's own tests:
+
+    from bench.conformance import MethodConformance
+
+    class TestMine(MethodConformance):
+        method = MyMethod
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.conformance.pytest_classes import (
+        DatasetConformance,
+        MethodConformance,
+        ProtocolConformance,
+        TeacherConformance,
+    )
+
+__all__ = ["DatasetConformance", "MethodConformance", "ProtocolConformance", "TeacherConformance"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the pytest classes on first use: pytest is no requirement of `bench`."""
+    if name not in __all__:
+        raise AttributeError(f"module 'bench.conformance' has no attribute '{name}'")
+    from bench.conformance import pytest_classes
+
+    return getattr(pytest_classes, name)

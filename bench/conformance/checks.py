@@ -1,0 +1,171 @@
+"""What a check is: a named function that passes with a remark, fails with a reason, or is skipped with a reason."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, Literal, NoReturn, TypeVar
+
+import torch
+
+from bench.errors import BenchError
+
+K = TypeVar("K")
+Status = Literal["pass", "fail", "skip"]
+
+
+class CheckFailed(Exception):  # noqa: N818 (an outcome, not an error)
+    """The contract is broken; the text says how and what to do."""
+
+
+class CheckSkipped(Exception):  # noqa: N818 (an outcome, not an error)
+    """The check cannot be made here, or does not apply; the text says why."""
+
+
+def fail(reason: str) -> NoReturn:
+    """End a check as failed."""
+    raise CheckFailed(reason)
+
+
+def skip(reason: str) -> NoReturn:
+    """End a check as skipped."""
+    raise CheckSkipped(reason)
+
+
+def listed(names: list[str], most: int = 4) -> str:
+    """Join names for a reason, the first few of many."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+@dataclass(frozen=True)
+class Check(Generic[K]):
+    """A named check.
+
+    Attributes:
+        name: Name on screen.
+        what: What it makes sure of, in one line.
+        run: Makes the check on a kit and returns a remark; raises `CheckFailed` or `CheckSkipped`.
+        needs: Checks that have to pass first; otherwise this one is skipped, so that one mistake is one failure.
+    """
+
+    name: str
+    what: str
+    run: Callable[[K], str]
+    needs: tuple[str, ...] = ()
+
+
+class Checks(Generic[K]):
+    """The checks of one kind of plugin, in order; they may continue those of another module."""
+
+    def __init__(self, before: Checks[K] | None = None) -> None:
+        self._checks: dict[str, Check[K]] = {} if before is None else dict(before._checks)
+
+    def add(self, name: str, *needs: str) -> Callable[[Callable[[K], str]], Callable[[K], str]]:
+        """Register a function as a check; the first line of its docstring says what it makes sure of.
+
+        Args:
+            name: Name on screen.
+            needs: Names of checks, registered before, that have to pass first.
+        """
+
+        def register(run: Callable[[K], str]) -> Callable[[K], str]:
+            if name in self._checks or any(need not in self._checks for need in needs):
+                raise ValueError(f"check '{name}' is registered twice, or before what it needs")
+            what = (run.__doc__ or "").partition("\n")[0]
+            self._checks[name] = Check(name, what, run, needs)
+            return run
+
+        return register
+
+    def __iter__(self) -> Iterator[Check[K]]:
+        return iter(self._checks.values())
+
+    def __getitem__(self, name: str) -> Check[K]:
+        return self._checks[name]
+
+    def names(self) -> tuple[str, ...]:
+        """Names in order."""
+        return tuple(self._checks)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a check.
+
+    Attributes:
+        check: Its name.
+        status: Whether it passed.
+        remark: A figure of a passed check, the reason of a failed or skipped one; one line.
+    """
+
+    check: str
+    status: Status
+    remark: str
+
+
+@dataclass
+class Suite(Generic[K]):
+    """Checks on one subject; every check is made once, after those it needs.
+
+    Attributes:
+        subject: Name on screen, e.g. ``method my-method``.
+        kit: What the checks look at.
+        checks: The checks.
+        source: File of the plugin: reasons name a line of it where its code raised.
+        left_out: Checks not to be made, with the reason.
+    """
+
+    subject: str
+    kit: K
+    checks: Checks[K]
+    source: Path | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    _made: dict[str, Outcome] = field(default_factory=dict)
+
+    def run(self) -> Iterator[Outcome]:
+        """Make all checks, one after the other."""
+        for name in self.checks.names():
+            yield self.outcome(name)
+
+    def outcome(self, name: str) -> Outcome:
+        """Make one check, and before it what it needs."""
+        if name not in self._made:
+            self._made[name] = self._make(self.checks[name])
+        return self._made[name]
+
+    def _make(self, check: Check[K]) -> Outcome:
+        if check.name in self.left_out:
+            return Outcome(check.name, "skip", self.left_out[check.name])
+        for need in check.needs:
+            status = self.outcome(need).status
+            if status != "pass":
+                return Outcome(
+                    check.name,
+                    "skip",
+                    f"needs '{need}', which {'failed' if status == 'fail' else 'was'}"
+                    f"{'' if status == 'fail' else ' skipped'}",
+                )
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return Outcome(check.name, "pass", _one_line(check.run(self.kit)))
+        except CheckSkipped as reason:
+            return Outcome(check.name, "skip", _one_line(str(reason)))
+        except (CheckFailed, BenchError) as reason:
+            return Outcome(check.name, "fail", _one_line(str(reason)))
+        except Exception as error:
+            return Outcome(check.name, "fail", _one_line(self._told(error)))
+
+    def _told(self, error: Exception) -> str:
+        """An unexpected exception, with the line of the plugin it came through."""
+        where = ""
+        for frame in traceback.extract_tb(error.__traceback__):
+            if self.source is not None and Path(frame.filename) == self.source:
+                where = f" ({self.source.name}, line {frame.lineno})"
+        return f"{type(error).__name__}: {str(error).strip() or 'no message'}{where}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,122 @@
+"""Checks that every kind of plugin shares: its name, its options, and what importing its module does."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from bench.conformance.checks import fail, listed, skip
+from bench.fingerprint import PLACE_MARK
+from bench.plan.presets import PRESETS
+from bench.spec import canonical_json
+
+IMPORT_SECONDS = 5.0
+"""Processor time that importing a plugin may take, beyond what `bench` and torch take themselves."""
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def check_name(plugin: type[Any]) -> str:
+    """Fail unless a plugin has a name for the command line and a summary for ``bench list``; return the summary."""
+    name = getattr(plugin, "name", None)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        fail(f"{plugin.__name__}.name is {name!r}: expected lower-case words joined by hyphens, e.g. 'my-method'")
+    summary = getattr(plugin, "summary", None) or (plugin.__doc__ or "").strip().partition("\n")[0]
+    if not summary:
+        fail(f"{plugin.__name__} has no docstring: its first line is what 'bench list' shows")
+    return str(summary)
+
+
+def check_options(plugin: type[Any]) -> str:
+    """Fail unless options are immutable, refuse unknown fields and survive the way through a run's specification."""
+    options: type[BaseModel] = plugin.Options
+    if not (inspect.isclass(options) and issubclass(options, BaseModel)):
+        fail(f"{plugin.__name__}.Options is no pydantic model; derive it from the base class's Options")
+    config = options.model_config
+    if not config.get("frozen") or config.get("extra") != "forbid":
+        fail(f"{plugin.__name__}.Options must be frozen and forbid unknown fields; derive it from the base class's")
+    try:
+        shipped = {preset: plugin.defaults(preset) for preset in PRESETS} if hasattr(plugin, "defaults") else {}
+        shipped[""] = options()
+    except ValidationError as error:
+        first = error.errors()[0]
+        fail(f"{plugin.__name__}.Options needs defaults: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    for preset, given in shipped.items():
+        where = f"defaults of preset {preset}" if preset else "defaults"
+        if not isinstance(given, options):
+            fail(f"{where} are a {type(given).__name__}, expected {plugin.__name__}.Options")
+        try:
+            again = options.model_validate(json.loads(canonical_json(given)))
+        except ValueError as error:
+            fail(f"{where} do not survive JSON: {str(error).splitlines()[0]}")
+        if again != given:
+            lost = [name for name in options.model_fields if getattr(again, name) != getattr(given, name)]
+            fail(f"{where} come back changed from JSON: {listed(lost)}")
+    count = len(options.model_fields)
+    return f"{count} option{'s' * (count != 1)}, the same after JSON"
+
+
+def plugin_file(plugin: type[Any]) -> Path | None:
+    """File that defines a class, where there is one."""
+    module = sys.modules.get(plugin.__module__)
+    file = getattr(module, "__file__", None)
+    return None if file is None else Path(file)
+
+
+_CHILD = """
+import json, random, sys, time
+import numpy, torch
+import {baseline}
+from bench.registry import load_plugin_file
+from pathlib import Path
+import importlib
+
+def settings():
+    return {{
+        "torch's default dtype": str(torch.get_default_dtype()), "torch's threads": torch.get_num_threads(),
+        "torch's gradient mode": torch.is_grad_enabled(), "torch's random state": hash(bytes(torch.get_rng_state())),
+        "torch's determinism": torch.are_deterministic_algorithms_enabled(),
+        "numpy's random state": hash(numpy.random.get_state()[1].tobytes()), "random's state": hash(random.getstate()),
+    }}
+
+before, began = settings(), time.process_time()
+{statement}
+seconds, after = time.process_time() - began, settings()
+changed = [name for name, value in before.items() if after[name] != value]
+print(json.dumps({{"seconds": seconds, "changed": changed, "cuda": torch.cuda.is_initialized()}}))
+"""
+
+
+def check_import(plugin: type[Any], baseline: str) -> str:
+    """Fail unless importing a plugin is quick and has no side effects; a fresh process tries it.
+
+    Args:
+        plugin: The class.
+        baseline: Module whose own import does not count.
+    """
+    file, name = plugin_file(plugin), plugin.__module__
+    if file is None or name == "__main__":
+        skip("defined in no file, so there is nothing to import")
+    by_file, by_name = f"load_plugin_file(Path({str(file)!r}))", f"importlib.import_module({name!r})"
+    statement = by_file if PLACE_MARK in name else by_name
+    code = _CHILD.format(baseline=baseline, statement=statement)
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=place, check=False)
+    if done.returncode:
+        fail(f"a fresh process cannot import it: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    if found["cuda"]:
+        fail("importing it starts CUDA, which costs seconds and memory in every process; do that in build()")
+    if found["changed"]:
+        fail(f"importing it changes {listed(found['changed'])} for everybody; leave global state alone")
+    if found["seconds"] > IMPORT_SECONDS:
+        fail(f"importing it takes {found['seconds']:.1f} s; move heavy imports and work into the functions")
+    return f"{found['seconds']:.2f} s beyond bench itself, no side effects"

@@ -1,0 +1,188 @@
+"""What the checks of a method work with: inputs made up to suit it, networks, and single steps of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from bench.methods.base import Batch, Given, Method, PretrainModel
+from bench.plan.presets import PRESETS
+from bench.registry import METHODS
+from bench.spec import BackboneSpec, Recipe, TransformerShape
+from bench.training.optim import build_optimiser, parameter_groups
+
+if TYPE_CHECKING:
+    from bench.models.encoder import Encoder
+
+M = TypeVar("M", bound=nn.Module)
+
+NANO = PRESETS["nano"].backbone
+SHAPE = TransformerShape(width=48, depth=2, heads=4, mlp_width=96)
+"""Stands for a teacher's token transformer."""
+WIDTHS = {"images": 24, "text": 20}
+"""Stand for the widths of a teacher's features; different, so that confusing them shows."""
+CLASSES = 4
+
+
+@dataclass
+class MethodKit:
+    """A method with everything around it made up.
+
+    Attributes:
+        method: The method's class.
+        size: Sizes of the backbone.
+        options: The method's options; None takes its defaults for the preset.
+        preset: Preset whose options and recipe are taken.
+        batch_size: Objects in a batch.
+        steps: Steps of training on one fixed batch.
+        image_size: Height and width of made-up images.
+        device: ``auto`` compares with a GPU where there is one, ``cpu`` does not, ``cuda`` insists on it.
+    """
+
+    method: type[Method]
+    size: BackboneSpec = NANO
+    options: BaseModel | None = None
+    preset: str = "nano"
+    batch_size: int = 8
+    steps: int = 30
+    image_size: int = 64
+    device: str = "auto"
+    _parts: dict[str, nn.Module] = field(default_factory=dict)
+
+    @cached_property
+    def resolved(self) -> BaseModel:
+        """Options as a run would carry them: read from JSON, completed by the teacher's transformer."""
+        asked = self.options if self.options is not None else self.method.defaults(self.preset)
+        options = self.method.Options.model_validate(asked.model_dump(mode="json"))
+        if "transformer" in self.method.uses(options):
+            completed = self.method.complete(options, SHAPE)
+            options = self.method.Options.model_validate(completed.model_dump(mode="json"))
+        return options
+
+    @cached_property
+    def uses(self) -> frozenset[str]:
+        """What pretraining reads besides points."""
+        return self.method.uses(self.resolved)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The method's recipe of the preset."""
+        return self.method.recipe(self.preset) or Recipe(lr=1e-3)
+
+    def given(self, *, captions: bool = True) -> Given:
+        """Make up what the network is built around.
+
+        Args:
+            captions: False for data without captions.
+        """
+        if "transformer" in self.uses and "transformer" not in self._parts:
+            from bench.models.token_transformer import TokenTransformer
+
+            self._parts["transformer"] = _seeded(lambda: TokenTransformer(SHAPE)).requires_grad_(False).eval()
+        return Given(
+            image=WIDTHS["images"] if "images" in self.uses else None,
+            text=WIDTHS["text"] if "text" in self.uses and captions else None,
+            pixels=3 if "pixels" in self.uses else None,
+            transformer=self._parts.get("transformer"),
+            first_stage=self._first_stage(),
+        )
+
+    def _first_stage(self) -> Encoder | None:
+        """Build the untrained encoder of the method's first stage."""
+        if self.method.first_stage is None:
+            return None
+        first = MethodKit(METHODS.load(self.method.first_stage), self.size, preset=self.preset)
+        return _seeded(first.encoder).eval()
+
+    def model(self, seed: int = 0, *, captions: bool = True) -> PretrainModel:
+        """Build the pretraining network from a seed, in training mode."""
+        given = self.given(captions=captions)
+        torch.manual_seed(seed)
+        return self.method.build(self.size, self.resolved, given).train()
+
+    def encoder(self, seed: int = 0) -> Encoder:
+        """Build just the encoder from a seed, in training mode."""
+        torch.manual_seed(seed)
+        return self.method.build_encoder(self.size, self.resolved).train()
+
+    def clouds(self, seed: int = 0, count: int | None = None, points: int | None = None) -> Tensor:
+        """Make up clouds ``[B, N, 3]`` of different shapes in the unit sphere."""
+        generator = torch.Generator().manual_seed(seed)
+        count, points = count or self.batch_size, points or self.size.points
+        ball = torch.nn.functional.normalize(torch.randn(count, points, 3, generator=generator), dim=-1)
+        box = torch.rand(count, points, 3, generator=generator) * 2 - 1
+        share = (torch.rand(count, 1, 1, generator=generator) > 0.5).float()
+        clouds = (share * ball + (1 - share) * box) * (0.2 + torch.rand(count, 1, 3, generator=generator))
+        clouds = clouds - clouds.mean(1, keepdim=True)
+        radius: Tensor = clouds.norm(dim=-1).amax(1)[:, None, None]
+        return clouds / radius
+
+    def batch(self, seed: int = 0, *, step: int = 0, captions: bool = True) -> Batch:
+        """Make up a step's input that has what the method reads, and nothing else."""
+        generator = torch.Generator().manual_seed(1000 + seed)
+        n, uses = self.batch_size, self.uses
+        points = self.clouds(seed)
+
+        def features(kind: str) -> Tensor:
+            return torch.nn.functional.normalize(torch.randn(n, WIDTHS[kind], generator=generator), dim=-1)
+
+        def view() -> Tensor:
+            scale = 0.8 + 0.4 * torch.rand(n, 1, 3, generator=generator)
+            return points[:, torch.randperm(points.shape[1], generator=generator)] * scale
+
+        pixels = (n, self.image_size, self.image_size, 3)
+        return Batch(
+            points=points,
+            image_features=features("images") if "images" in uses else None,
+            text_features=features("text") if "text" in uses and captions else None,
+            labels=torch.arange(n) % CLASSES if "labels" in uses else None,
+            other_points=tuple(view() for _ in range(self.method.point_views - 1)),
+            images=torch.randint(256, pixels, generator=generator, dtype=torch.uint8) if "pixels" in uses else None,
+            step=step,
+            generator=generator,
+        )
+
+    def losses(self, model: PretrainModel, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
+        """Compute losses as the training loop does: preparation without gradient, then seeded computation."""
+        with torch.no_grad():
+            prepared = model.prepare(batch)
+        torch.manual_seed(seed)
+        return model.compute(prepared)
+
+    def train(self, model: PretrainModel, batches: Iterator[Batch]) -> Iterator[dict[str, Tensor]]:
+        """Train on batches with the recipe's optimiser at its base rate.
+
+        Yields:
+            The losses of each step, after the backward pass and before the optimiser's step.
+        """
+        recipe = self.recipe
+        optimiser = build_optimiser(parameter_groups(model, recipe), recipe)
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.lr * group["lr_scale"]
+        model.train()
+        for number, batch in enumerate(batches):
+            optimiser.zero_grad(set_to_none=True)
+            losses = self.losses(model, batch, seed=number)
+            losses["total"].backward()  # type: ignore[no-untyped-call]
+            yield losses
+            del losses
+            if recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+            optimiser.step()
+
+    def batches(self, count: int, start: int = 0) -> Iterator[Batch]:
+        """Make up different batches, one after the other."""
+        return (self.batch(seed, step=seed) for seed in range(start, start + count))
+
+
+def _seeded(build: Callable[[], M]) -> M:
+    """Build something from a seed of its own, and leave torch's global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(20)
+        return build()

@@ -1,0 +1,171 @@
+"""Checks of a method in training: it learns, everything is reached, nothing is lost or piles up."""
+
+from __future__ import annotations
+
+import copy
+from fnmatch import fnmatchcase
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from bench.conformance.checks import Checks, fail, listed, skip
+from bench.conformance.growth import growing, tracing, usage
+from bench.conformance.method_checks import CONTRACT
+from bench.conformance.method_kit import MethodKit
+from bench.methods.base import Batch
+from bench.training.precision import resolve_device
+
+TRAINING: Checks[MethodKit] = Checks(CONTRACT)
+"""The contract, and training."""
+
+WARM_UP, MEASURED = 10, 20
+"""Steps before memory is looked at, and steps between two looks."""
+TOLERANCE = 1e-3
+"""Relative difference between a CPU and a GPU."""
+
+
+@TRAINING.add("finite", "losses")
+def finite(kit: MethodKit) -> str:
+    """Losses and gradients are finite on three different batches."""
+    model = kit.model()
+    for number, batch in enumerate(kit.batches(3)):
+        found = kit.losses(model, batch)
+        if bad := [name for name, value in found.items() if not bool(torch.isfinite(value))]:
+            fail(f"loss {listed(bad)} of batch {number} is not finite")
+        model.zero_grad(set_to_none=True)
+        found["total"].backward()  # type: ignore[no-untyped-call]
+        broken = [n for n, p in model.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())]
+        if broken:
+            fail(f"the gradient of {listed(broken)} is not finite in batch {number}")
+    return f"total {float(found['total']):.4g}"
+
+
+@TRAINING.add("learns", "finite")
+def learns(kit: MethodKit) -> str:
+    """The loss falls on one fixed batch."""
+    fixed: list[Batch] = [kit.batch() for _ in range(kit.steps)]
+    totals = []
+    for losses in kit.train(kit.model(), iter(fixed)):
+        totals.append(float(losses["total"]))
+        if not torch.isfinite(torch.tensor(totals[-1])):
+            fail(f"the loss is {totals[-1]} after {len(totals) - 1} steps on one fixed batch at the recipe's rate")
+    start, end = sum(totals[:2]) / 2, sum(totals[-5:]) / 5
+    text = f"total {start:.4g} to {end:.4g} in {kit.steps} steps on one batch"
+    if not end < start - 0.01 * abs(start):
+        fail(f"{text} at the recipe's rate {kit.recipe.lr:g}: it does not fall")
+    return text
+
+
+@TRAINING.add("gradients", "finite")
+def gradients(kit: MethodKit) -> str:
+    """Every trainable parameter gets a gradient, or the method says why not."""
+    model = kit.model()
+    waiting = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    count = len(waiting)
+    linked: set[str] = set()
+    for losses in kit.train(model, kit.batches(3)):
+        del losses
+        linked |= {name for name, p in waiting.items() if p.grad is not None}
+        waiting = {name: p for name, p in waiting.items() if p.grad is None or not bool(p.grad.any())}
+    excused = {n for n in waiting if any(fnmatchcase(n, pattern) for pattern in kit.method.untrained)}
+    if missed := sorted(waiting.keys() - excused):
+        zero = [name for name in missed if name in linked]
+        reason = f"{listed(zero)} only ever get zero" if len(zero) == len(missed) else f"none reaches {listed(missed)}"
+        fail(
+            f"gradients: {reason}; freeze what is not meant to learn (requires_grad_(False)), or name it with the "
+            f"reason in {kit.method.__name__}.untrained"
+        )
+    frozen = sum(1 for p in model.parameters() if not p.requires_grad)
+    return ", ".join(
+        [f"all {count - len(excused)} reached"]
+        + [f"{frozen} frozen"] * bool(frozen)
+        + [f"{len(excused)} left out on purpose"] * bool(excused)
+    )
+
+
+@TRAINING.add("resume", "same seed", "finite")
+def resume(kit: MethodKit) -> str:
+    """A network restored from its state_dict goes on with bitwise the same loss."""
+    model = kit.model(seed=1)
+    for _ in islice(kit.train(model, kit.batches(3)), 3):
+        pass
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    other = kit.model(seed=2)
+    other.load_state_dict(state)
+    batch = 7
+    for one, two in zip(kit.train(model, kit.batches(2, batch)), kit.train(other, kit.batches(2, batch)), strict=True):
+        if differing := [name for name, value in one.items() if float(value.detach()) != float(two[name].detach())]:
+            fail(
+                f"after load_state_dict the loss {listed(differing)} differs: some state is no parameter and no "
+                "registered buffer, so a resumed run would go on with other numbers"
+            )
+    return "two steps after restoring, bitwise"
+
+
+@TRAINING.add("devices", "losses")
+def devices(kit: MethodKit) -> str:
+    """CPU and GPU give the same losses and features."""
+    if kit.device == "cpu":
+        skip("asked for the CPU alone (--device cpu)")
+    device = resolve_device(kit.device)
+    if device == "cpu":
+        skip("no GPU here")
+    return compare_devices(kit, torch.device(device))
+
+
+def compare_devices(kit: MethodKit, device: torch.device) -> str:
+    """Fail unless losses and features on another device are those of the CPU; return the largest difference."""
+    model = kit.model()
+    there = copy.deepcopy(model).to(device)
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False  # its rounding would hide what is looked for
+    try:
+        pairs = _values(kit, model, torch.device("cpu")), _values(kit, there, device)
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+    worst, where = 0.0, ""
+    for name, value in pairs[0].items():
+        scale = max(float(value.abs().max()), 1e-6)
+        error = float((value - pairs[1][name]).abs().max()) / scale
+        if not error <= worst:
+            worst, where = error, name
+    if not worst <= TOLERANCE:
+        fail(f"{where} differs by {worst:.2g} (relative) between the CPU and {device}, more than {TOLERANCE:g}")
+    return f"largest relative difference {worst:.1g}"
+
+
+def _values(kit: MethodKit, model: torch.nn.Module, device: torch.device) -> dict[str, Tensor]:
+    """Losses in training mode and features in evaluation mode, on the CPU."""
+    from bench.methods.base import PretrainModel
+
+    assert isinstance(model, PretrainModel)
+    batch = kit.batch()
+    for name in ("points", "image_features", "text_features", "labels", "images"):
+        value = getattr(batch, name)
+        setattr(batch, name, None if value is None else value.to(device))
+    batch.other_points = tuple(view.to(device) for view in batch.other_points)
+    found = {f"loss '{name}'": value for name, value in kit.losses(model, batch).items()}
+    encoder = model.encoder().eval()
+    with torch.no_grad():
+        features = encoder.features(encoder(kit.clouds().to(device)))
+    found |= {f"feature '{name}'": value for name, value in features.items()}
+    return {name: value.detach().float().cpu() for name, value in found.items()}
+
+
+@TRAINING.add("memory", "finite")
+def memory(kit: MethodKit) -> str:
+    """Memory does not grow from step to step."""
+    count = WARM_UP + 2 * MEASURED
+    looks = []
+    with tracing():
+        # The step under way is alive at every look, so all looks see the same.
+        for number, _ in enumerate(kit.train(kit.model(), kit.batches(count)), start=1):
+            if number in (WARM_UP, WARM_UP + MEASURED, count):
+                looks.append(usage())
+    if found := growing(looks[0], looks[1], looks[2], MEASURED):
+        fail(
+            f"every step leaves something behind: {found}; keep no tensors or lists from step to step "
+            "(detach() and overwrite what has to be kept)"
+        )
+    return f"the same after {WARM_UP} and {count} steps"

@@ -1,0 +1,164 @@
+"""Checks of a protocol: what it declares, and one evaluation of a small encoder on made-up data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from bench.conformance.checks import Checks, fail, listed
+from bench.conformance.declarations import check_import, check_name, check_options
+from bench.data.base import CloudSet
+from bench.models.encoder import Encoder
+from bench.models.grouping import Sampling
+from bench.models.standard import StandardEncoder
+from bench.plan.presets import PRESETS
+from bench.protocols.base import Candidate, Evaluation, HeldOut, Protocol, Subject, Task
+from bench.spec import Numerics, canonical_json
+
+SIZE = PRESETS["smoke"].backbone
+CLASSES, TRAIN, TEST = 10, 12, 8
+"""Made-up data: classes, and objects of each in the splits."""
+
+
+@dataclass
+class ProtocolKit:
+    """A protocol with an encoder and a data set made up.
+
+    Attributes:
+        protocol: The protocol's class.
+    """
+
+    protocol: type[Protocol]
+
+    @cached_property
+    def _folder(self) -> TemporaryDirectory[str]:
+        return TemporaryDirectory(prefix="bench-check-")
+
+    def task(self, name: str) -> Task:
+        """Make a task with folders of its own."""
+        folder = Path(self._folder.name) / name
+        folder.mkdir()
+        return Task(
+            train=_clouds("train", TRAIN),
+            test=HeldOut(_clouds("test", TEST)),
+            data_manifest="0" * 64,
+            split_seed=0,
+            seed=0,
+            device="cpu",
+            numerics=Numerics(precision="fp32", compile=False, device="cpu", op_backend="torch", torch=""),
+            cache=folder / "cache",
+            workdir=folder / "work",
+            points=SIZE.points,
+        )
+
+    def evaluate(self, task: Task) -> Evaluation:
+        """Judge a small untrained encoder in the first setting of preset smoke."""
+        options = self.protocol.defaults("smoke")
+        subject = Subject("made-up", "made-up", {"": Candidate("", _encoder, "0" * 64)})
+        return self.protocol.evaluate(subject, task, self.protocol.settings(options)[0], options)
+
+
+def _encoder() -> Encoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return StandardEncoder(SIZE, Sampling())
+
+
+def _clouds(split: str, per_class: int) -> CloudSet:
+    """Ellipsoids, every class with axes of its own."""
+    axes = np.random.default_rng(7).uniform(0.2, 1.0, (CLASSES, 3))
+    rng = np.random.default_rng(len(split))
+    labels = np.repeat(np.arange(CLASSES, dtype=np.int64), per_class)
+    points = rng.normal(size=(len(labels), SIZE.points, 3))
+    points = points / np.linalg.norm(points, axis=-1, keepdims=True) * axes[labels][:, None]
+    return CloudSet(
+        points=points.astype(np.float32),
+        labels=labels,
+        ids=tuple(f"{split}-{i}" for i in range(len(labels))),
+        classes=tuple(f"class {i}" for i in range(CLASSES)),
+        captions=tuple(f"an object of class {i}" for i in labels),
+        parts=(points[..., 1] > 0).astype(np.int64),
+    )
+
+
+PROTOCOL_CHECKS: Checks[ProtocolKit] = Checks()
+
+
+@PROTOCOL_CHECKS.add("import")
+def importing(kit: ProtocolKit) -> str:
+    """Importing the module is quick and changes no global state."""
+    return check_import(kit.protocol, "bench.protocols.base")
+
+
+@PROTOCOL_CHECKS.add("options")
+def options(kit: ProtocolKit) -> str:
+    """Options are immutable, refuse unknown fields and survive JSON, in every preset."""
+    return check_options(kit.protocol)
+
+
+@PROTOCOL_CHECKS.add("metadata")
+def metadata(kit: ProtocolKit) -> str:
+    """Name, revision, summary and forms are there."""
+    check_name(kit.protocol)
+    revision = getattr(kit.protocol, "revision", None)
+    if not isinstance(revision, int) or revision < 1:
+        fail(f"revision is {revision!r}, expected a whole number from 1; raise it whenever what card() states changes")
+    if not str(getattr(kit.protocol, "summary", "")).strip():
+        fail("summary is empty: say in one line what is judged")
+    if not set(kit.protocol.forms) <= {"fair", "published"} or not kit.protocol.forms:
+        fail(f"forms is {kit.protocol.forms!r}, expected 'fair', 'published' or both")
+    return f"revision {revision}, {' and '.join(kit.protocol.forms)}"
+
+
+@PROTOCOL_CHECKS.add("statement", "options", "metadata")
+def statement(kit: ProtocolKit) -> str:
+    """Every preset offers settings, and card() states what is done."""
+    for preset in PRESETS:
+        chosen = kit.protocol.defaults(preset)
+        settings = kit.protocol.settings(chosen)
+        if not settings or len(set(settings)) < len(settings):
+            fail(f"settings() of preset {preset} is {settings!r}: expected different names")
+        if len(kit.protocol.card(chosen).split()) < 5:
+            fail(f"card() of preset {preset} says nothing: state in sentences what is done, so that readers can judge")
+    return f"settings {', '.join(settings)}"
+
+
+@PROTOCOL_CHECKS.add("evaluates", "statement")
+def evaluates(kit: ProtocolKit) -> str:
+    """An evaluation gives a headline number on the test split, predictions and a digest of its splits."""
+    task = kit.task("evaluates")
+    found = kit.evaluate(task)
+    if not any(m.headline and m.split == "test" and m.fold is None for m in found.metrics):
+        fail("no metric is a headline of the test split over all folds (headline=True, split='test', fold=None)")
+    if broken := [m.name for m in found.metrics if not math.isfinite(m.value)]:
+        fail(f"metric {listed(broken)} is not finite")
+    for need in ("ids", "labels"):
+        if need not in found.predictions:
+            fail(f"predictions lack '{need}': every number has to be recomputable from its objects")
+    if not found.split_digest:
+        fail("split_digest is empty: runs could not be paired")
+    canonical_json(found.notes)
+    if task.test.revealed > 1:
+        fail(f"the test labels were read {task.test.revealed} times; reveal() once, after every choice is made")
+    headline = next(m for m in found.metrics if m.headline and m.split == "test" and m.fold is None)
+    return f"{headline.name} {headline.value:.3f} on made-up objects"
+
+
+@PROTOCOL_CHECKS.add("same seed", "evaluates")
+def same_seed(kit: ProtocolKit) -> str:
+    """The same task judged again gives the same numbers from the same splits."""
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(kit.evaluate(kit.task(f"repeat-{seed}")))
+    if found[0].split_digest != found[1].split_digest:
+        fail("split_digest changes from run to run: derive splits from task.split_seed only")
+    if found[0].metrics != found[1].metrics:
+        fail("metrics change from run to run: derive every draw from task.seed and task.split_seed")
+    return f"{len(found[0].metrics)} numbers"

@@ -1,0 +1,138 @@
+"""The checks as pytest classes, for an author's own test suite.
+
+    from bench.conformance import MethodConformance
+
+    class TestMine(MethodConformance):
+        method = MyMethod
+
+gives one test per check, ``TestMine::test_conforms[gradients]``. Importing this module imports pytest.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from bench.conformance.checks import Suite
+from bench.conformance.dataset_checks import DATASET_CHECKS
+from bench.conformance.encoder_checks import METHOD_CHECKS
+from bench.conformance.method_kit import NANO
+from bench.conformance.protocol_checks import PROTOCOL_CHECKS
+from bench.conformance.suites import dataset_suite, method_suite, protocol_suite, teacher_suite
+from bench.conformance.teacher_checks import TEACHER_CHECKS
+from bench.data.base import Dataset
+from bench.methods.base import Method
+from bench.protocols.base import Protocol
+from bench.spec import BackboneSpec
+from bench.teachers.base import Teacher
+
+
+class _Conformance:
+    """One test per check; checks that others need are made once per class."""
+
+    left_out: ClassVar[Mapping[str, str]] = {}
+    """Checks that are skipped, with the reason."""
+
+    @classmethod
+    @abstractmethod
+    def suite(cls) -> Suite[Any]:
+        """Return the suite."""
+
+    @pytest.fixture(scope="class")
+    def conformance(self, request: pytest.FixtureRequest) -> Suite[Any]:
+        """The suite of the class, shared by its tests."""
+        suite: Suite[Any] = request.cls.suite()
+        return suite
+
+    def _make(self, conformance: Suite[Any], check: str) -> None:
+        outcome = conformance.outcome(check)
+        if outcome.status == "skip":
+            pytest.skip(outcome.remark)
+        if outcome.status == "fail":
+            pytest.fail(f"{conformance.subject}, {check}: {outcome.remark}", pytrace=False)
+
+
+class MethodConformance(_Conformance):
+    """Checks of a method; derive from it and set `method`."""
+
+    method: ClassVar[type[Method]]
+    size: ClassVar[BackboneSpec] = NANO
+    """Sizes of the backbone; smaller ones make the tests quicker."""
+    options: ClassVar[Mapping[str, Any]] = {}
+    """Options that differ from the method's defaults for preset nano."""
+    device: ClassVar[str] = "auto"
+    steps: ClassVar[int] = 30
+    image_size: ClassVar[int] = 64
+
+    @classmethod
+    def suite(cls) -> Suite[Any]:
+        """Return the suite."""
+        shipped = cls.method.defaults("nano").model_dump(mode="json")
+        return method_suite(
+            cls.method,
+            size=cls.size,
+            options=cls.method.Options.model_validate({**shipped, **cls.options}),
+            device=cls.device,
+            steps=cls.steps,
+            image_size=cls.image_size,
+            left_out=cls.left_out,
+        )
+
+    @pytest.mark.parametrize("check", METHOD_CHECKS.names())
+    def test_conforms(self, conformance: Suite[Any], check: str) -> None:
+        """The method keeps this part of its contract."""
+        self._make(conformance, check)
+
+
+class DatasetConformance(_Conformance):
+    """Checks of a data set; derive from it and set `dataset`."""
+
+    dataset: ClassVar[type[Dataset]]
+    root: ClassVar[Path | None] = None
+    """Its folder, where it comes as files."""
+
+    @classmethod
+    def suite(cls) -> Suite[Any]:
+        """Return the suite."""
+        return dataset_suite(cls.dataset, root=cls.root, left_out=cls.left_out)
+
+    @pytest.mark.parametrize("check", DATASET_CHECKS.names())
+    def test_conforms(self, conformance: Suite[Any], check: str) -> None:
+        """The data set keeps this part of its contract."""
+        self._make(conformance, check)
+
+
+class ProtocolConformance(_Conformance):
+    """Checks of a protocol; derive from it and set `protocol`."""
+
+    protocol: ClassVar[type[Protocol]]
+
+    @classmethod
+    def suite(cls) -> Suite[Any]:
+        """Return the suite."""
+        return protocol_suite(cls.protocol, left_out=cls.left_out)
+
+    @pytest.mark.parametrize("check", PROTOCOL_CHECKS.names())
+    def test_conforms(self, conformance: Suite[Any], check: str) -> None:
+        """The protocol keeps this part of its contract."""
+        self._make(conformance, check)
+
+
+class TeacherConformance(_Conformance):
+    """Checks of a teacher; derive from it and set `teacher`."""
+
+    teacher: ClassVar[type[Teacher]]
+
+    @classmethod
+    def suite(cls) -> Suite[Any]:
+        """Return the suite."""
+        return teacher_suite(cls.teacher, left_out=cls.left_out)
+
+    @pytest.mark.parametrize("check", TEACHER_CHECKS.names())
+    def test_conforms(self, conformance: Suite[Any], check: str) -> None:
+        """The teacher keeps this part of its contract."""
+        self._make(conformance, check)
