@@ -171,6 +171,7 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         provenance={
             "feature": encoder.feature_descriptions.get(str(run.protocol.options.get("feature", "transfer")), ""),
             "card": protocol.card(options),
+            "method_card": judge.source.method.card.model_dump(mode="json"),
             "split_digest": evaluation.split_digest,
             "notes": evaluation.notes,
         },
