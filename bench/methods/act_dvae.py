@@ -1,0 +1,192 @@
+"""First stage of ACT: an autoencoder of point patches around a pretrained transformer (Dong et al., ICLR 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from bench.errors import BenchError
+from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.models.dvae import DvaeDesign, DvaeEncoder, divergence_from_uniform, gumbel_noise, half_cosine
+from bench.models.encoder import Encoder
+from bench.models.folding import FoldingDecoder
+from bench.models.graph_smoothing import centre_graph
+from bench.models.grouping import RELEASED_POINT_MAE, Sampling, cut_patches
+from bench.models.losses import ReconstructionLoss, masked_reconstruction
+from bench.models.token_transformer import TokenTransformer
+from bench.spec import BackboneSpec, Recipe, TransformerShape
+
+
+class ActDvaeModel(PretrainModel):
+    """Reconstruct every patch from a discrete code that has passed the pretrained transformer."""
+
+    def __init__(self, backbone: BackboneSpec, options: ActDvae.Options, transformer: TokenTransformer) -> None:
+        """Build with PyTorch's initialisation around the weights of a pretrained transformer."""
+        super().__init__()
+        self.backbone = backbone
+        self.options = options
+        self.trunk = _encoder(backbone, options)
+        self.decoder = FoldingDecoder(self.trunk.design.feature_width, backbone.group_size, options.folding_width)
+        lent = self.trunk.prompted.transformer
+        lent.load_state_dict(transformer.state_dict())
+        lent.requires_grad_(options.tuning == "full")
+
+    def prepare(self, batch: Batch) -> dict[str, Tensor]:
+        """Cut patches, draw Gumbel noise, and say how far temperature and KL weight have come at this step."""
+        o, backbone = self.options, self.backbone
+        patches = cut_patches(batch.points, backbone.groups, backbone.group_size, self.trunk.sampling)
+        temperature = half_cosine(batch.step, 0, o.temperature_steps, 1.0, o.temperature_floor)
+        weight = half_cosine(batch.step, o.kl_start, o.kl_steps, 0.0, o.kl_weight)
+        device = batch.points.device
+        return {
+            "patches": patches.points,
+            "centres": patches.centres,
+            "noise": gumbel_noise((len(batch.points), backbone.groups, o.codes), batch.generator, device),
+            "temperature": torch.tensor(temperature, device=device),
+            "kl_weight": torch.tensor(weight, device=device),
+        }
+
+    def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``recon`` (coarse plus fine), ``kl`` before its weight, and ``total``."""
+        logits, coarse, fine = self.reconstruct(prepared)
+        truth = prepared["patches"].flatten(0, 1)
+        kind = self.options.loss
+        recon = masked_reconstruction(coarse.flatten(0, 1), truth, kind)
+        recon = recon + masked_reconstruction(fine.flatten(0, 1), truth, kind)
+        kl = divergence_from_uniform(logits)
+        return {"recon": recon, "kl": kl, "total": recon + prepared["kl_weight"] * kl}
+
+    def reconstruct(self, prepared: dict[str, Tensor], *, hard: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Return code logits ``[B, G, codes]``, and coarse ``[B, G, K/4, 3]`` and fine ``[B, G, K, 3]`` points."""
+        graph = centre_graph(prepared["centres"])
+        logits = self.trunk.logits(prepared["patches"], graph)
+        vectors = self.trunk.code_vectors(logits, prepared["temperature"], prepared["noise"], hard=hard)
+        features = self.trunk.smooth(self.trunk.prompted(vectors, prepared["centres"]), graph)
+        coarse, fine = self.decoder(features)
+        return logits, coarse, fine
+
+    def encoder(self) -> DvaeEncoder:
+        """Return everything but the decoder."""
+        return self.trunk
+
+
+class ActDvae(Method):
+    """Autoencoder around a frozen pretrained transformer, whose features ACT distils."""
+
+    name = "act-dvae"
+    card = MethodCard(
+        paper="Dong et al., Autoencoders as Cross-Modal Teachers: Can Pretrained 2D Image Transformers Help 3D "
+        "Representation Learning?, ICLR 2023, arXiv 2212.08320 (first stage)",
+        modalities=("points",),
+        sees_class_names="through the weights it is built around: tiny-clip was fitted on captions, and the release's "
+        "ViT was trained with ImageNet's labels; no text or label of the pretraining data is read",
+        release_splits="ShapeNet-55 train; its test list chooses the checkpoint",
+        stages=("autoencoder",),
+        deviations=(
+            "the transformer is tiny-clip's text tower; the release takes ViT-B/16 at 384 pixels (--teacher timm with "
+            "model vit_base_patch16_384 restores it)",
+            "the last state is kept; the release keeps the one with the lowest CDL1 on the test list",
+            "tuning=frozen lets gradients through the frozen weights; the release cuts them there, so that what comes "
+            "before learns from the KL term alone (reference=true restores it)",
+            "centres near the origin may be picked and ties go to the first point (reference=true restores the "
+            "released sampler)",
+            "presets smoke and nano shrink codebook, graph and folding networks and prompts, and shorten the schedules "
+            "of temperature and KL weight in proportion to their recipes (the options of preset base restore them)",
+        ),
+    )
+
+    class Options(Method.Options):
+        """Options of the autoencoder."""
+
+        transformer: TransformerShape | None = None
+        """Architecture of the pretrained transformer; filled in from the teacher."""
+        tuning: Literal["prompt", "full", "frozen"] = "prompt"
+        """``prompt`` learns prompts around frozen weights, ``full`` tunes the weights, ``frozen`` neither."""
+        prompts: int = Field(64, ge=1)
+        """Prompts in front of the patches, with tuning=prompt."""
+        deep_prompts: bool = True
+        """Give every later block prompts of its own."""
+        prompt_dropout: float = Field(0.1, ge=0, lt=1)
+        codes: int = Field(8192, ge=4, multiple_of=4)
+        """Entries of the codebook."""
+        code_width: int | None = Field(None, ge=1)
+        """Width of a code; None: the backbone's width."""
+        feature_width: int | None = Field(None, ge=4, multiple_of=4)
+        """Width of the features that come out; None: the backbone's width."""
+        graph_width: int = Field(128, ge=4, multiple_of=4)
+        """First width of the graph networks; their edge layers are 2, 4, 4 and 8 times as wide."""
+        folding_width: int = Field(512, ge=1)
+        """Width of the decoder's fine layers; its coarse layers are twice as wide."""
+        loss: ReconstructionLoss = "cdl1"
+        temperature_floor: float = Field(0.0625, gt=0, le=1)
+        temperature_steps: int = Field(100_000, ge=1)
+        """Steps over which the temperature falls from 1 to its floor."""
+        kl_weight: float = Field(0.1, ge=0)
+        kl_start: int = Field(10_000, ge=0)
+        """Steps before the KL term sets in."""
+        kl_steps: int = Field(100_000, ge=1)
+        """Steps over which its weight rises from 0."""
+        reference: bool = False
+        """Restore the release's quirks: sampler, and no gradient through a frozen transformer without prompts."""
+
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, weight_decay=5e-4, warmup_epochs=0),
+        "nano": Recipe(epochs=10, batch_size=64, lr=2e-3, weight_decay=5e-4, warmup_epochs=1, clip_norm=10.0),
+        **published(Recipe(epochs=300, batch_size=64, lr=5e-4, weight_decay=5e-4, warmup_epochs=10)),
+    }
+
+    @classmethod
+    def defaults(cls, preset: str) -> BaseModel:
+        """Published options; small networks and schedules of the same share of the run for smoke and nano."""
+        if preset == "smoke":
+            sizes = {"prompts": 2, "codes": 32, "graph_width": 8, "folding_width": 16}
+            return cls.Options.model_validate(sizes | {"temperature_steps": 3, "kl_start": 1, "kl_steps": 3})
+        if preset == "nano":
+            sizes = {"prompts": 8, "codes": 512, "graph_width": 32, "folding_width": 128}
+            return cls.Options.model_validate(sizes | {"temperature_steps": 320, "kl_start": 32, "kl_steps": 320})
+        return cls.Options()
+
+    @classmethod
+    def uses(cls, options: BaseModel) -> frozenset[str]:
+        """Return the teacher's token transformer."""
+        return frozenset({"transformer"})
+
+    @classmethod
+    def complete(cls, options: BaseModel, teacher: TransformerShape | None) -> BaseModel:
+        """Write the architecture of the teacher's token transformer into the options."""
+        return cls.Options.model_validate(options.model_dump() | {"transformer": teacher})
+
+    @classmethod
+    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> ActDvaeModel:
+        """Build the autoencoder around the teacher's token transformer."""
+        if not isinstance(given.transformer, TokenTransformer):
+            raise BenchError("act-dvae is built around a teacher's token transformer, and none was given")
+        completed = cls.complete(options, given.transformer.shape)
+        return ActDvaeModel(backbone, cls.Options.model_validate(completed.model_dump()), given.transformer)
+
+    @classmethod
+    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+        """Build everything but the decoder, with PyTorch's initialisation."""
+        return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
+
+
+def _encoder(backbone: BackboneSpec, options: ActDvae.Options) -> DvaeEncoder:
+    if options.transformer is None:
+        raise BenchError("act-dvae: the option transformer is empty; it is filled in from the teacher of the run")
+    prompted = options.tuning == "prompt"
+    design = DvaeDesign(
+        transformer=options.transformer,
+        codes=options.codes,
+        code_width=options.code_width or backbone.width,
+        feature_width=options.feature_width or backbone.width,
+        graph_width=options.graph_width,
+        prompts=options.prompts if prompted else 0,
+        deep_prompts=options.deep_prompts,
+        prompt_dropout=options.prompt_dropout,
+        cut_gradient=options.tuning == "frozen" and options.reference,
+    )
+    return DvaeEncoder(backbone, RELEASED_POINT_MAE if options.reference else Sampling(), design)

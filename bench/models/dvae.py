@@ -1,0 +1,256 @@
+"""ACT's autoencoder without its decoder: patches become codes, codes pass a pretrained transformer, features come out.
+
+The result is both an encoder of its own and the teacher of ACT's second stage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.models.encoder import Encoder, EncoderOutput
+from bench.models.graph_smoothing import GraphSmoothing, centre_graph
+from bench.models.grouping import Sampling, cut_patches
+from bench.models.init import STD
+from bench.models.masked import check_backbone
+from bench.models.token_transformer import TokenTransformer
+from bench.models.tokenizer import PatchTokenizer, PositionMLP
+from bench.spec import BackboneSpec, TransformerShape
+
+
+@dataclass(frozen=True)
+class DvaeDesign:
+    """Sizes and choices of the autoencoder besides the backbone's (section 3.1 of the method specification).
+
+    Attributes:
+        transformer: Architecture of the pretrained transformer.
+        codes: Entries of the codebook.
+        code_width: Width of a code.
+        feature_width: Width of the features that come out.
+        graph_width: First width of the two graph networks.
+        prompts: Learned tokens put in front of the transformer's input; 0 for none.
+        deep_prompts: Give every later block prompts of its own.
+        prompt_dropout: Rate on prompts in training.
+        cut_gradient: Let no gradient through the transformer, so that nothing before it learns through it.
+    """
+
+    transformer: TransformerShape
+    codes: int
+    code_width: int
+    feature_width: int
+    graph_width: int
+    prompts: int
+    deep_prompts: bool = True
+    prompt_dropout: float = 0.0
+    cut_gradient: bool = False
+
+
+def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Draw standard Gumbel noise, float32; `generator` is a CPU generator, so every device sees the same draw."""
+    uniform = torch.rand(shape, generator=generator).to(device)
+    tiny = torch.finfo(torch.float32).tiny
+    return -uniform.clamp_min_(tiny).log_().neg_().clamp_min_(tiny).log_()
+
+
+def half_cosine(step: int, start: int, steps: int, first: float, last: float) -> float:
+    """Schedule by step: `first` until `start`, then half a cosine over `steps` to `last`, then that.
+
+    >>> [round(half_cosine(step, 10, 100, 0.0, 1.0), 3) for step in (0, 10, 60, 110, 500)]
+    [0.0, 0.0, 0.5, 1.0, 1.0]
+    """
+    done = min(max(step - start, 0) / steps, 1.0)
+    return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
+
+
+def divergence_from_uniform(logits: Tensor) -> Tensor:
+    """KL divergence of the uniform distribution from the codes a cloud uses on average, mean over clouds.
+
+    Args:
+        logits: ``[B, G, codes]``; their softmax is averaged over the G patches.
+
+    Returns:
+        Scalar, at least 0 up to rounding.
+
+    Source: section 3.1 of the method specification.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        usage = logits.float().log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])
+        return (-math.log(logits.shape[-1]) - usage.mean(-1)).mean()
+
+
+class PromptedTransformer(nn.Module):
+    """A pretrained transformer between two adapters, with learned prompts in front of the patches.
+
+    Positions are added again before every block; with deep prompts every block after the first gets its own
+    prompts and prompt positions. Prompts start from N(0, 0.02), which is our choice.
+
+    Source: section 3.1 of the method specification, steps 5 to 8.
+    """
+
+    def __init__(self, width: int, design: DvaeDesign) -> None:
+        """Build the layers; the transformer's weights are to be loaded.
+
+        Args:
+            width: Width of a code.
+            design: Sizes.
+        """
+        super().__init__()
+        inner, depth = design.transformer.width, design.transformer.depth
+        self.design = design
+        self.before = nn.Linear(width, inner)
+        self.position = PositionMLP(inner)
+        self.transformer = TokenTransformer(design.transformer)
+        self.after = nn.Linear(inner, width)
+        if design.prompts:
+            self.prompt_token = _free(1, design.prompts, inner)
+            self.prompt_pos = _free(1, design.prompts, inner)
+        self.deep = design.deep_prompts and design.prompts > 0 and depth > 1
+        if self.deep:
+            self.deep_prompt_token = _free(depth - 1, design.prompts, inner)
+            self.deep_prompt_pos = _free(depth - 1, design.prompts, inner)
+
+    def forward(self, codes: Tensor, centres: Tensor) -> Tensor:
+        """Transform code vectors ``[B, G, width]`` at centres ``[B, G, 3]`` into ``[B, G, width]``."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.design.cut_gradient):
+            hidden = self._through(self.before(codes), self.position(centres))
+        out: Tensor = self.after(hidden)
+        return out
+
+    def _through(self, tokens: Tensor, position: Tensor) -> Tensor:
+        count = self.design.prompts
+        if count:
+            tokens = torch.cat([self._prompts(self.prompt_token, tokens), tokens], dim=1)
+            position = torch.cat([self.prompt_pos.expand(len(tokens), -1, -1), position], dim=1)
+        for i in range(self.design.transformer.depth):
+            if self.deep and i > 0:
+                tokens = torch.cat([self._prompts(self.deep_prompt_token[i - 1 : i], tokens), tokens[:, count:]], dim=1)
+                own = self.deep_prompt_pos[i - 1 : i].expand(len(tokens), -1, -1)
+                position = torch.cat([own, position[:, count:]], dim=1)
+            tokens = self.transformer.forward_block(i, tokens + position)
+        hidden: Tensor = self.transformer.norm(tokens)
+        return hidden[:, count:]
+
+    def _prompts(self, prompts: Tensor, tokens: Tensor) -> Tensor:
+        """Prompts for a batch, after dropout, in the type of the tokens."""
+        spread = prompts.expand(len(tokens), -1, -1)
+        return F.dropout(spread, self.design.prompt_dropout, self.training).to(tokens.dtype)
+
+
+class DvaeEncoder(Encoder):
+    """From points to the features that ACT's second stage learns to predict.
+
+    Judged on its own by the protocols, it uses the likeliest code of every patch; gradients then flow as through the
+    softmax at temperature 1 (straight-through).
+
+    Source: ACT; section 3.1 of the method specification, steps 1 to 9.
+    """
+
+    def __init__(self, backbone: BackboneSpec, sampling: Sampling, design: DvaeDesign) -> None:
+        """Build with PyTorch's initialisation; codes are drawn from the standard normal distribution.
+
+        Args:
+            backbone: Sizes of the patches and of the tokenizer.
+            sampling: How patches are cut.
+            design: All other sizes.
+
+        Raises:
+            UsageError: Sizes do not fit together.
+        """
+        super().__init__()
+        check_backbone(backbone)
+        self.backbone = backbone
+        self.sampling = sampling
+        self.design = design
+        self.tokenizer = PatchTokenizer(backbone.width, backbone.tokenizer_width)
+        self.to_codes = GraphSmoothing(backbone.width, design.codes, design.graph_width)
+        self.codebook = nn.Parameter(torch.randn(design.codes, design.code_width))
+        self.prompted = PromptedTransformer(design.code_width, design)
+        self.smooth = GraphSmoothing(design.code_width, design.feature_width, design.graph_width)
+        width = design.feature_width
+        self.feature_dims = {"transfer": 2 * width, "svm": width}
+        self.feature_descriptions = {
+            "transfer": "max over patches + mean over patches (2C)",
+            "svm": "max over patches + mean over patches, added (C)",
+        }
+
+    def logits(self, patches: Tensor, graph: Tensor) -> Tensor:
+        """Score every code for every patch.
+
+        Args:
+            patches: Centred points ``[B, G, K, 3]``.
+            graph: `centre_graph` of their centres.
+
+        Returns:
+            ``[B, G, codes]``, float32.
+        """
+        scores: Tensor = self.to_codes(self.tokenizer(patches), graph)
+        return scores
+
+    def code_vectors(
+        self, logits: Tensor, temperature: Tensor | float = 1.0, noise: Tensor | None = None, *, hard: bool = False
+    ) -> Tensor:
+        """Mix code vectors by Gumbel-softmax.
+
+        Args:
+            logits: ``[B, G, codes]``.
+            temperature: Divides logits and noise.
+            noise: Gumbel noise of the same shape, or None.
+            hard: Take the best code alone, with the gradient of the mixture.
+
+        Returns:
+            ``[B, G, code_width]``.
+        """
+        scores = logits if noise is None else logits + noise
+        if hard and not torch.is_grad_enabled():
+            return F.embedding(scores.argmax(-1), self.codebook)
+        weights = (scores / temperature).softmax(-1)
+        if hard:
+            best = torch.zeros_like(weights).scatter_(-1, weights.argmax(-1, keepdim=True), 1.0)
+            weights = best - weights.detach() + weights
+        return weights @ self.codebook
+
+    def codes(self, patches: Tensor, centres: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return the number of each patch's best code, int64 ``[B, G]``."""
+        logits = self.logits(patches, centre_graph(centres))
+        return (logits if noise is None else logits + noise).argmax(-1)
+
+    @torch.no_grad()
+    def targets(self, patches: Tensor, centres: Tensor, noise: Tensor | None = None, *, smooth: bool = True) -> Tensor:
+        """Return what a student is to predict for every patch: features of its best code, without gradient.
+
+        Args:
+            patches: Centred points ``[B, G, K, 3]``, none hidden.
+            centres: ``[B, G, 3]``.
+            noise: Gumbel noise ``[B, G, codes]``, with which codes are sampled; None takes the likeliest.
+            smooth: After the second graph network (published) or before it.
+
+        Returns:
+            ``[B, G, feature_width]``, or ``[B, G, code_width]`` before the second graph network.
+        """
+        graph = centre_graph(centres)
+        local: Tensor = self.prompted(self.code_vectors(self.logits(patches, graph), noise=noise, hard=True), centres)
+        if smooth:
+            local = self.smooth(local, graph)
+        return local
+
+    def forward(self, points: Tensor) -> EncoderOutput:
+        """Encode clouds ``[B, N, 3]``."""
+        patches = cut_patches(points, self.backbone.groups, self.backbone.group_size, self.sampling)
+        graph = centre_graph(patches.centres)
+        vectors = self.code_vectors(self.logits(patches.points, graph), hard=True)
+        tokens = self.smooth(self.prompted(vectors, patches.centres), graph)
+        return EncoderOutput(tokens=tokens, centres=patches.centres, globals={})
+
+    def features(self, output: EncoderOutput) -> Mapping[str, Tensor]:
+        """Return ``transfer`` ``[B, 2C]`` and ``svm`` ``[B, C]``."""
+        highest, mean = output.tokens.amax(1), output.tokens.mean(1)
+        return {"transfer": torch.cat([highest, mean], dim=-1), "svm": highest + mean}
+
+
+def _free(*shape: int) -> nn.Parameter:
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(shape), std=STD))

@@ -1,0 +1,140 @@
+"""Convolution over a fixed graph of patch centres, as ACT's autoencoder uses before and after its transformer."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.errors import UsageError
+from bench.models.ops import gather_points, knn
+
+NEIGHBOURS = 4
+GROUPS = 4
+_SLOPE = 0.2
+
+
+def centre_graph(centres: Tensor) -> Tensor:
+    """Return each centre's four nearest centres, itself among them.
+
+    Args:
+        centres: ``[B, G, 3]``.
+
+    Returns:
+        int64 ``[B, G, 4]``.
+
+    Raises:
+        UsageError: There are fewer than four centres.
+    """
+    if centres.shape[1] < NEIGHBOURS:
+        raise UsageError(
+            f"backbone.groups {centres.shape[1]} is too small for act-dvae, whose graph joins every patch with "
+            f"{NEIGHBOURS}; set backbone.groups to {NEIGHBOURS} or more"
+        )
+    with torch.autocast(centres.device.type, enabled=False):
+        return knn(centres.float(), centres.float(), NEIGHBOURS)
+
+
+class GroupedNorm(nn.Module):
+    """GroupNorm with four groups over all rows of a sample, channels last.
+
+    Same as `torch.nn.GroupNorm` on ``[B, C, R]`` without moving the channels.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        if width % GROUPS:
+            raise UsageError(f"act-dvae: width {width} is not a multiple of {GROUPS}, which its GroupNorm needs")
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what normalises float32 ``[B, R, C]`` as ``x * scale + shift``, each ``[B, 1, C]``."""
+        batch, rows, width = x.shape
+        grouped = x.view(batch, rows, GROUPS, width // GROUPS)
+        variance, mean = torch.var_mean(grouped, dim=(1, 3), correction=0, keepdim=True)
+        spread = (variance + 1e-5).rsqrt().expand(-1, -1, -1, width // GROUPS).reshape(batch, 1, width)
+        middle = mean.expand(-1, -1, -1, width // GROUPS).reshape(batch, 1, width)
+        scale = self.weight * spread
+        return scale, self.bias - middle * scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``[B, R, C]`` in float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            scale, shift = self.scale_and_shift(x)
+            return torch.addcmul(shift, x, scale)
+
+
+class EdgeLayer(nn.Module):
+    """Linear layer on [neighbour - centre, centre], GroupNorm, LeakyReLU 0.2, maximum over the neighbours.
+
+    The linear layer runs once per patch and for each of its two halves instead of once per edge: the same sum.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(2 * inputs, outputs, bias=False)
+        self.norm = GroupedNorm(outputs)
+
+    def forward(self, x: Tensor, graph: Tensor) -> Tensor:
+        """Transform ``[B, G, inputs]`` into ``[B, G, outputs]`` along `graph` ``[B, G, k]``."""
+        of_difference, of_centre = self.mix.weight.chunk(2, dim=1)
+        neighbour = F.linear(x, of_difference).float()
+        centre = F.linear(x, of_centre).float() - neighbour
+        with torch.autocast(x.device.type, enabled=False):
+            edges = gather_points(neighbour, graph) + centre[:, :, None]
+            scale, shift = self.norm.scale_and_shift(edges.flatten(1, 2))
+            # What follows the linear layer rises with its input where the weight is positive and falls where it is
+            # negative, so the maximum can be taken before it, on a quarter of the rows.
+            sign = torch.where(self.norm.weight < 0, -1.0, 1.0)
+            highest = (edges * sign).amax(2) * sign
+            return F.leaky_relu(torch.addcmul(shift, highest, scale), _SLOPE)
+
+
+class GraphSmoothing(nn.Module):
+    """Four edge layers over a fixed graph, their outputs joined and mixed into one feature per patch.
+
+    Source: section 3.1 of the method specification (``dgcnn_1`` and ``dgcnn_2``).
+
+    >>> import torch
+    >>> GraphSmoothing(6, 8, graph_width=4)(torch.zeros(2, 5, 6), torch.zeros(2, 5, 4, dtype=torch.int64)).shape
+    torch.Size([2, 5, 8])
+    """
+
+    def __init__(self, inputs: int, outputs: int, graph_width: int = 128) -> None:
+        """Build with PyTorch's initialisation.
+
+        Args:
+            inputs: Width of a patch token.
+            outputs: Width of the result.
+            graph_width: Width of the first layer; the edge layers are 2, 4, 4 and 8 times as wide (128: published).
+
+        Raises:
+            UsageError: A width is not a multiple of four.
+        """
+        super().__init__()
+        widths = [factor * graph_width for factor in (1, 2, 4, 4, 8)]
+        self.embed = nn.Linear(inputs, graph_width)
+        self.edges = nn.ModuleList(EdgeLayer(a, b) for a, b in itertools.pairwise(widths))
+        self.out = nn.Linear(sum(widths[1:]), outputs, bias=False)
+        self.norm = GroupedNorm(outputs)
+
+    def forward(self, tokens: Tensor, graph: Tensor) -> Tensor:
+        """Smooth tokens.
+
+        Args:
+            tokens: ``[B, G, inputs]``.
+            graph: `centre_graph`, int64 ``[B, G, 4]``.
+
+        Returns:
+            ``[B, G, outputs]``, float32.
+        """
+        x = self.embed(tokens)
+        levels = []
+        for layer in self.edges:
+            x = layer(x, graph)
+            levels.append(x)
+        return F.leaky_relu(self.norm(self.out(torch.cat(levels, dim=-1))), _SLOPE)
