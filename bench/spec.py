@@ -133,6 +133,8 @@ class PretrainSpec(Frozen):
     """The encoder that the method's first stage trains."""
     imported: str | None = None
     """SHA-256 of weights that were trained elsewhere; then there is no recipe and no data."""
+    texts: str | None = None
+    """SHA-256 of the texts that imported weights are said to have read; the tables count class names in them."""
     numerics: Numerics
     seed: int = Field(ge=0)
 

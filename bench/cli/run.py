@@ -22,6 +22,10 @@ INTERRUPTED = 130
 
 def run(
     method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Method; repeatable, or 'all'.")] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option("--encoder", help="Stored encoder by name or key, see bench encoders; repeatable."),
+    ] = None,
     protocol: Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Protocol; repeatable.")] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="What is evaluated: NAME[:ROOT]; repeatable.")] = None,
     pretrain_data: Annotated[str | None, typer.Option(help="What is pretrained on: NAME[:ROOT].")] = None,
@@ -64,6 +68,7 @@ def run(
     plugins = load_plugins(plugin)
     given = {
         "methods": method,
+        "encoders": encoder,
         "protocols": protocol,
         "datasets": dataset,
         "pretrain_data": pretrain_data,
@@ -215,7 +220,7 @@ def runs(results: ResultsOption = None, store_url: StoreOption = None) -> None:
     ):
         table.add_column(column)
     for row in rows:
-        method = row.method if row.method == row.architecture else f"{row.method} ({row.architecture})"
+        method = f"{row.method} ({row.architecture})" if row.method == "scratch" else row.method
         table.add_row(
             row.stored.key[:12],
             row.stored.fingerprint[:8],

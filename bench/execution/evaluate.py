@@ -174,8 +174,16 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
             "method_card": judge.source.method.card.model_dump(mode="json"),
             "split_digest": evaluation.split_digest,
             "notes": evaluation.notes,
+            **_origin(judge.source),
         },
     )
+
+
+def _origin(source: EncoderSource) -> dict[str, JsonValue]:
+    """Name and file of imported weights, for a record that outlives the file."""
+    facts = source.read("provenance.json") if source.spec.imported is not None else None
+    found = facts if isinstance(facts, dict) else {}
+    return {"imported": {key: found[key] for key in ("name", "source") if key in found}} if found else {}
 
 
 def _pretraining_cost(source: EncoderSource) -> dict[str, float]:
@@ -192,8 +200,11 @@ def _pretraining_curves(source: EncoderSource) -> dict[str, list[tuple[float, fl
     }
 
 
-def _seen(judge: Judge) -> SeenNames:
+def _seen(judge: Judge) -> SeenNames | None:
+    """Count the evaluated class names among the texts of pretraining; None where nobody knows what was read."""
     texts = judge.source.read("texts.json")
+    if texts is None and judge.source.folder is not None:
+        return None
     classes = judge.dataset.classes()
     seen = class_names_seen(classes, [str(text) for text in texts]) if isinstance(texts, list) else ()
     return SeenNames(seen=tuple(seen), total=len(classes))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bench.errors import UsageError
 from bench.paths import Workspace
-from bench.plan.graph import Plan, Reuse, Stored, build_plan
+from bench.plan.encoders import StoredEncoder
+from bench.plan.graph import Plan, Reuse, Stored, build_plan, encoder_fingerprint
 from bench.plan.request import RunRequest
 from bench.plan.resolve import open_teacher, resolve
 from bench.store.store import Store
@@ -20,6 +22,9 @@ def make_plan(request: RunRequest, workspace: Workspace, store_url: str | None, 
 
     Returns:
         The plan.
+
+    Raises:
+        UsageError: The request is wrong, or names an encoder that other code trained.
     """
     resolution = resolve(request, workspace)
     store = Store(workspace.results, store_url)
@@ -28,4 +33,16 @@ def make_plan(request: RunRequest, workspace: Workspace, store_url: str | None, 
         encoder=lambda key, code: store.artifacts.find_folder("encoder", key, code) is not None,
         teacher=lambda spec: open_teacher(spec, workspace).ready(),
     )
+    for encoder in resolution.stored:
+        _check_code(encoder, stored)
     return build_plan(resolution, stored, reuse)
+
+
+def _check_code(encoder: StoredEncoder, stored: Stored) -> None:
+    """Refuse an encoder that the present code did not train: its runs would be taken for those of the present code."""
+    if not stored.encoder(encoder.key, encoder_fingerprint(encoder.spec).digest):
+        raise UsageError(
+            f"encoder {encoder.shown} was trained by other code than the present one; train it again with bench run "
+            f"--method {encoder.spec.method}, or keep its weights as they are: "
+            f"bench import {encoder.folder / 'encoder.safetensors'}"
+        )

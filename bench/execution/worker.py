@@ -26,11 +26,12 @@ from bench.execution.failures import store_failure
 from bench.execution.once import once
 from bench.execution.provenance import provenance
 from bench.paths import Workspace
+from bench.plan.encoders import encoder_key
 from bench.plan.graph import Job, PlannedRun, encoder_fingerprint
 from bench.plan.resolve import open_teacher
 from bench.registry import DATASETS, METHODS, PROTOCOLS, load_entry_points, load_plugin_file
 from bench.seeds import derive
-from bench.spec import DataSpec, PretrainSpec, TeacherSpec, content_key
+from bench.spec import DataSpec, PretrainSpec, TeacherSpec
 from bench.store.store import Store
 
 INTERRUPTED = 130
@@ -123,6 +124,8 @@ class Worker:
                 folder.mkdir()
                 run_pretraining(job, folder)
                 facts = provenance(code, spec.numerics.device, {"root": spec.seed}, started)
+                labels = [place.label for place in self.job.places if place.manifest == data.manifest]
+                facts |= {"trained_on": labels[0]} if labels else {}
                 (folder / "provenance.json").write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
                 self.artifacts.publish_folder("encoder", key, code.digest, folder)
             shutil.rmtree(workdir, ignore_errors=True)
@@ -136,7 +139,7 @@ class Worker:
 
     def _encoder_folder(self, spec: PretrainSpec) -> Path:
         """Find a trained encoder, its files checked against their digests."""
-        key = content_key(spec)
+        key = encoder_key(spec)
         folder = self.artifacts.find_folder("encoder", key, encoder_fingerprint(spec).digest, digests=True)
         if folder is None:
             raise BenchError(f"encoder {key[:12]} is missing from the results folder; run the command again")
@@ -153,8 +156,9 @@ class Worker:
         if spec.method == "scratch":
             architecture = str(spec.options["architecture"])
         else:
-            digest = encoder_fingerprint(spec).digest
             folder = self._encoder_folder(spec)
+            if spec.imported is None:  # features of imported weights depend on the code that runs, not on their own
+                digest = encoder_fingerprint(spec).digest
         source = EncoderSource(
             spec=spec,
             method=METHODS.load(spec.method),

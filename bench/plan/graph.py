@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
-from bench.plan.resolve import Located, Resolution
+from bench.plan.encoders import StoredEncoder, encoder_key
+from bench.plan.resolve import Resolution
 from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
 from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
 
@@ -16,6 +19,8 @@ Reuse = Literal["exact", "same-spec"]
 
 PRETRAIN_MODULE = "bench.execution.pretrain"
 EVALUATE_MODULE = "bench.execution.evaluate"
+IMPORTED = Fingerprint(digest=hashlib.sha256(b"imported weights").hexdigest(), modules={})
+"""Stands for the code that made imported weights: not ours, and not to be made again when ours changes."""
 
 
 class PlannedRun(Frozen):
@@ -90,7 +95,9 @@ class Stored:
 
 
 def encoder_fingerprint(spec: PretrainSpec) -> Fingerprint:
-    """Fingerprint of the code that makes an encoder."""
+    """Fingerprint of the code that makes an encoder, the same for ever where it was imported."""
+    if spec.imported is not None:
+        return IMPORTED
     roots = [PRETRAIN_MODULE, *_encoder_roots(spec)]
     return fingerprint(roots)
 
@@ -136,7 +143,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
             spec=spec,
             key=content_key(spec),
             fingerprint=run_fingerprint(spec),
-            label=run_label(spec, resolution.places),
+            label=run_label(spec, resolution),
         )
         plan.runs.append(planned)
         if stored.run(planned.key, planned.fingerprint.digest):
@@ -157,7 +164,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
                 kind="evaluate",
                 key=key,
                 fingerprint=runs[0].fingerprint,
-                title=f"evaluate {_encoder_title(encoder)}: {_run_titles(runs)}",
+                title=f"evaluate {_encoder_title(encoder, resolution)}: {_run_titles(runs)}",
                 needs=needs,
                 encoder=encoder,
                 runs=tuple(runs),
@@ -184,9 +191,13 @@ class _Making:
 
     def encoder(self, spec: PretrainSpec) -> tuple[str, ...]:
         """Return the job that makes an encoder; none if it is stored."""
-        key, code = content_key(spec), encoder_fingerprint(spec)
+        key, code = encoder_key(spec), encoder_fingerprint(spec)
         if self.stored.encoder(key, code.digest):
             return ()
+        if spec.imported is not None:
+            raise UsageError(
+                f"imported encoder {key[:12]} is not in the results folder any more; import its file again"
+            )
         if key not in self.jobs:
             needs = [name for teacher in (spec.teacher, spec.text_teacher) if teacher for name in self.teacher(teacher)]
             if spec.first_stage is not None:
@@ -217,33 +228,45 @@ class _Making:
         return (self.jobs[spec.identity].id,)
 
 
-def method_label(encoder: PretrainSpec) -> str:
-    """Name of a method in tables: scratch is named with its architecture."""
-    return f"scratch ({encoder.options['architecture']})" if encoder.method == "scratch" else encoder.method
+def method_label(encoder: PretrainSpec, name: str = "") -> str:
+    """Name of a method in tables: scratch is named with its architecture, imported weights with their name."""
+    beside = str(encoder.options["architecture"]) if encoder.method == "scratch" else name
+    return f"{encoder.method} ({beside})" if beside else encoder.method
 
 
-def run_label(spec: RunSpec, places: dict[str, Located]) -> dict[str, str]:
-    """Names of a run for tables; labels of data sets are the user's and in no key."""
-    encoder = spec.encoder
+def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
+    """Names of a run for tables; labels of data sets and encoders are the user's and in no key."""
+    encoder, places = spec.encoder, resolution.places
+    stored = _stored(encoder, resolution)
     scratch = encoder.method == "scratch"
+    pretrain_data = stored.trained_on if stored is not None else "none"
+    if encoder.data is not None and encoder.data.manifest in places:
+        pretrain_data = places[encoder.data.manifest].label
     return {
-        "method": encoder.method,
+        "method": encoder.method if scratch or stored is None else method_label(encoder, stored.name),
         "architecture": str(encoder.options["architecture"]) if scratch else encoder.method,
         "protocol": spec.protocol.name,
         "form": spec.protocol.form,
         "setting": spec.setting,
         "dataset": places[spec.data.manifest].label,
-        "pretrain_data": places[encoder.data.manifest].label if encoder.data is not None else "none",
+        "pretrain_data": pretrain_data,
         "preset": spec.preset,
     }
 
 
-def _encoder_title(encoder: PretrainSpec) -> str:
-    return f"{method_label(encoder)} seed {encoder.seed}"
+def _stored(encoder: PretrainSpec, resolution: Resolution) -> StoredEncoder | None:
+    key = encoder_key(encoder) if resolution.stored else ""
+    return next((found for found in resolution.stored if found.key == key), None)
+
+
+def _encoder_title(encoder: PretrainSpec, resolution: Resolution | None = None) -> str:
+    stored = _stored(encoder, resolution) if resolution is not None else None
+    label = method_label(encoder, stored.name if stored is not None else "")
+    return label if encoder.imported is not None else f"{label} seed {encoder.seed}"
 
 
 def _run_titles(runs: list[PlannedRun]) -> str:
     groups: dict[str, list[str]] = {}
     for run in runs:
         groups.setdefault(f"{run.spec.protocol.name} on {run.label['dataset']}", []).append(run.spec.setting)
-    return "; ".join(f"{name} ({', '.join(settings)})" for name, settings in groups.items())
+    return "; ".join(f"{name} ({', '.join(dict.fromkeys(settings))})" for name, settings in groups.items())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from bench.errors import UsageError, unknown_name
 from bench.spec import Frozen
@@ -20,7 +20,10 @@ class RunRequest(Frozen):
     Data sets are ``NAME[:ROOT]``. `overrides` holds the dotted assignments of ``--set``.
     """
 
-    methods: tuple[str, ...] = Field(("recon",), min_length=1)
+    methods: tuple[str, ...] = ("recon",)
+    """What is pretrained; nothing by default where `encoders` are named."""
+    encoders: tuple[str, ...] = ()
+    """Encoders of the results folder, by imported name or beginning of the key."""
     protocols: tuple[str, ...] = Field(("fewshot",), min_length=1)
     datasets: tuple[str, ...] = Field((DEFAULT_DATASET,), min_length=1)
     pretrain_data: str = "shapes"
@@ -41,6 +44,19 @@ class RunRequest(Frozen):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _encoders_stand_alone(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("encoders") and "methods" not in values:
+            return {**values, "methods": ()}
+        return values
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> RunRequest:
+        if not self.methods and not self.encoders:
+            raise ValueError("name a method or an encoder")
+        return self
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -108,7 +124,10 @@ def read_request(path: Path) -> dict[str, Any]:
 
 def write_request(request: RunRequest, path: Path) -> None:
     """Write a request as YAML that `read_request` reads back to an equal request."""
-    text = yaml.safe_dump(request.model_dump(mode="json", exclude_defaults=True), sort_keys=True, allow_unicode=True)
+    fields = request.model_dump(mode="json", exclude_defaults=True)
+    if request.encoders:  # the default depends on them
+        fields["methods"] = list(request.methods)
+    text = yaml.safe_dump(fields, sort_keys=True, allow_unicode=True)
     path.write_text(text, encoding="utf-8")
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import JsonValue
-
 from bench.data.base import DataPlace, Dataset
 from bench.errors import UsageError, unknown_name
 from bench.paths import Workspace
+from bench.plan.encoders import StoredEncoder, as_evaluated, find_encoder
+from bench.plan.overrides import Overrides as Overrides
 from bench.plan.presets import Preset, preset
 from bench.plan.request import RunRequest, validated
 from bench.plan.teachers import Asked, Teachers, choose_teachers
@@ -21,6 +21,7 @@ from bench.spec import (
     DataSpec,
     Images,
     Numerics,
+    Options,
     PretrainSpec,
     ProtocolSpec,
     Recipe,
@@ -28,8 +29,6 @@ from bench.spec import (
     TeacherSpec,
 )
 from bench.teachers.base import Teacher
-
-Assignments = dict[str, JsonValue]
 
 
 @dataclass(frozen=True)
@@ -50,56 +49,14 @@ class Resolution:
     Attributes:
         runs: One specification per (method, protocol, data set, setting, seed).
         places: Data sets by manifest.
+        stored: Encoders of the results folder that were asked for.
         notes: What was left out or decided, one line each.
     """
 
     runs: list[RunSpec] = field(default_factory=list)
     places: dict[str, Located] = field(default_factory=dict)
+    stored: list[StoredEncoder] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-class Overrides:
-    """The assignments of ``--set``, handed out by group; what nobody takes is an error."""
-
-    def __init__(self, assignments: Assignments, groups: frozenset[str]) -> None:
-        self._assignments = assignments
-        self._taken: set[str] = set()
-        for path in assignments:
-            group = path.partition(".")[0]
-            if group not in groups:
-                raise unknown_name("--set group", group, groups)
-
-    def merge(self, values: dict[str, Any], *groups: str, known: frozenset[str] | None = None) -> dict[str, Any]:
-        """Return `values` with the assignments of the groups applied, later groups last.
-
-        Args:
-            values: Fields as they stand.
-            groups: Group names, e.g. ``("method", "recon")``.
-            known: With it, assignments in the first group to other fields are left for somebody else.
-        """
-        merged = dict(values)
-        for group in groups:
-            for path, value in self._assignments.items():
-                first, _, rest = path.partition(".")
-                if first != group or (known is not None and group == groups[0] and rest.split(".")[0] not in known):
-                    continue
-                self._taken.add(path)
-                _assign(merged, rest.split("."), value)
-        return merged
-
-    def check_all_taken(self) -> None:
-        """Raise a `UsageError` for the first assignment that no part of the request understands."""
-        for path in self._assignments:
-            if path not in self._taken:
-                raise UsageError(f"--set {path}: nothing in this request has that field; see bench list methods -v")
-
-
-def _assign(values: dict[str, Any], path: list[str], value: JsonValue) -> None:
-    for part in path[:-1]:
-        inner = values.get(part)
-        values[part] = dict(inner) if isinstance(inner, dict) else {}
-        values = values[part]
-    values[path[-1]] = value
 
 
 def resolve(request: RunRequest, workspace: Workspace) -> Resolution:
@@ -140,11 +97,13 @@ class _Resolver:
 
     def resolve(self) -> Resolution:
         datasets = [self._locate(reference, "data") for reference in self.request.datasets]
-        encoders = self._encoders()
+        encoders = [(encoder, encoder.seed) for encoder in self._encoders()]
+        for run in self._stored():
+            encoders += [] if run in encoders else [run]
         for protocol_name in self.protocols:
             protocol, settings = self._protocol(protocol_name)
             for dataset in datasets:
-                for encoder in encoders:
+                for encoder, seed in encoders:
                     for setting in settings:
                         self.result.runs.append(
                             RunSpec(
@@ -154,7 +113,7 @@ class _Resolver:
                                 setting=setting,
                                 data=dataset.spec,
                                 plugins=_versions(dataset=dataset.spec.name, protocol=protocol_name),
-                                seed=encoder.seed,
+                                seed=seed,
                             )
                         )
         for setting in self.request.settings:
@@ -210,12 +169,26 @@ class _Resolver:
             assert data is not None
             specs += self._pretrained(name, data)
         architectures = pretrained if self.request.baseline or "scratch" in self.methods else []
-        if not pretrained:
+        if not pretrained and self.methods:
             chosen = self.overrides.merge({"architecture": "recon"}, "scratch", known=frozenset({"architecture"}))
             architectures = [str(chosen["architecture"])]
         for name in architectures:
             specs += self._scratch(name)
         return specs
+
+    def _stored(self) -> list[tuple[PretrainSpec, int]]:
+        """Return the stored encoders asked for with the seeds of their runs, and the untrained ones beside them."""
+        runs: list[tuple[PretrainSpec, int]] = []
+        for name in self.request.encoders:
+            found = find_encoder(self.workspace.results, name)
+            self.result.stored.append(found)
+            here = self._numerics(0, _versions(found.spec.method))
+            spec, seeds = as_evaluated(found, self.request, here, self._note)
+            runs += [(spec, seed) for seed in seeds]
+            if self.request.baseline:
+                untrained = self._untrained(spec.method, spec.options, spec.backbone, seeds)
+                runs += [(scratch, scratch.seed) for scratch in untrained]
+        return runs
 
     def _method_options(self, name: str) -> dict[str, Any]:
         method = METHODS.load(name)
@@ -296,21 +269,26 @@ class _Resolver:
         return completed
 
     def _scratch(self, architecture: str) -> list[PretrainSpec]:
-        scratch = METHODS.load("scratch")
         METHODS.entry(architecture)
-        values = {"architecture": architecture, "architecture_options": self._method_options(architecture)}
-        options = validated(scratch.Options, values, "scratch")
+        options = self._method_options(architecture)
+        return self._untrained(architecture, options, self._backbone(), self.request.seeds)
+
+    def _untrained(
+        self, architecture: str, architecture_options: Options, backbone: BackboneSpec, seeds: tuple[int, ...]
+    ) -> list[PretrainSpec]:
+        values = {"architecture": architecture, "architecture_options": architecture_options}
+        options = validated(METHODS.load("scratch").Options, values, "scratch")
         return [
             PretrainSpec(
                 method="scratch",
                 options=options.model_dump(mode="json"),
-                backbone=self._backbone(),
+                backbone=backbone,
                 recipe=None,
                 data=None,
                 numerics=self._numerics(0, _versions(architecture)),
                 seed=seed,
             )
-            for seed in self.request.seeds
+            for seed in seeds
         ]
 
     def _supervision(self, name: str, data: Located, uses: frozenset[str]) -> tuple[Images, Captions]:

@@ -105,6 +105,16 @@ class ArtifactStore:
                 sound.append((manifest.created_at, folder))
         return max(sound)[1] if sound else None
 
+    def list_folders(self, kind: str) -> list[Path]:
+        """Return every sound artefact of a kind (presence and sizes are compared), by key and fingerprint.
+
+        Raises:
+            SetupError: A damaged one cannot be moved, or a newer bench wrote it.
+        """
+        room = self.results / ROOM / folders.path_part(kind, "kind")
+        found = (folder for key in folders.subfolders(room) for folder in folders.subfolders(key))
+        return [folder for folder in found if self._sound(folder, digests=False) is not None]
+
     def manifest(self, folder: Path) -> Manifest:
         """Return the manifest of an artefact (full fingerprint, time, files)."""
         return folders.read_manifest(folder)

@@ -1,0 +1,160 @@
+"""``bench import``, ``bench export`` and ``bench encoders``: weights from elsewhere, and for elsewhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from bench.cli.common import PluginOption, ResultsOption, console, load_plugins, workspace
+
+if TYPE_CHECKING:
+    from bench.execution.imports import Imported
+
+
+class LayoutName(StrEnum):
+    """Kinds of files of the releases."""
+
+    pretrain = "pretrain"
+    finetune = "finetune"
+
+
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(help="The authors' .pth file, or an encoder.safetensors of bench.")],
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Whose file it is; recognised when left out.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call it; the file's own name by default.")] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="What weights do not show: backbone.heads=6, recon.reference=false; repeatable."),
+    ] = None,
+    saw_class_names: Annotated[
+        str | None,
+        typer.Option(help="Class names its training had read: FILE (one per line), none or unknown."),
+    ] = None,
+    results: ResultsOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Read an official checkpoint, without running any code in it, and keep its encoder for every protocol."""
+    from bench.execution.imports import ImportRequest, import_checkpoint
+
+    load_plugins(plugin)
+    request = ImportRequest(checkpoint, method, name, tuple(assignments or ()), saw_class_names)
+    imported = import_checkpoint(request, workspace(results))
+    _report(imported)
+
+
+def export(
+    encoder: Annotated[str, typer.Argument(help="Name, or beginning of the key; see bench encoders.")],
+    out: Annotated[Path, typer.Argument(help="File to write, e.g. encoder.pth.")],
+    layout: Annotated[
+        LayoutName, typer.Option(help="Names as in the authors' files of this kind.")
+    ] = LayoutName.pretrain,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    results: ResultsOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Write an encoder in its authors' layout, so that their code loads it."""
+    from bench.execution.imports import export_encoder
+
+    load_plugins(plugin)
+    path = export_encoder(encoder, out, layout.value, workspace(results), force=force)
+    console().print(f"wrote {path} ({_size(path.stat().st_size)})", highlight=False, markup=False)
+
+
+def encoders(results: ResultsOption = None, plugin: PluginOption = None) -> None:
+    """List the encoders of the results folder: what was imported and what was trained here."""
+    from rich.table import Table
+
+    from bench.plan.encoders import stored_encoders
+
+    load_plugins(plugin)
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "key", "method", "backbone", "pretrained on", "seed", "stored"):
+        table.add_column(column, overflow="fold")
+    found = stored_encoders(workspace(results).results)
+    for encoder in found:
+        b = encoder.spec.backbone
+        table.add_row(
+            escape(encoder.name or "–"),
+            encoder.key[:12],
+            encoder.spec.method,
+            f"{b.width} wide, {b.depth} deep, {b.points} points in {b.groups} patches",
+            escape(encoder.trained_on),
+            "–" if encoder.spec.imported is not None else str(encoder.spec.seed),
+            encoder.created_at[:19].replace("T", " "),
+        )
+    console().print(table if found else "no encoder stored yet; bench import FILE reads one, bench run trains some")
+
+
+def _report(imported: Imported) -> None:
+    from rich.table import Table
+
+    checkpoint, encoder = imported.checkpoint, imported.encoder
+    held = f"under {checkpoint.wrapper}" if checkpoint.wrapper else "a bare dict"
+    facts = ", ".join(f"{name} {_plain(value)}" for name, value in checkpoint.facts.items())
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+
+    def row(what: str, text: str) -> None:
+        table.add_row(what, escape(text))
+
+    row("file", f"{checkpoint.path.name}, {_size(checkpoint.size)}, SHA-256 {checkpoint.sha256[:16]}…, {held}")
+    if facts:
+        row("says", facts)
+    row("is", f"{encoder.method}, {encoder.release.kind}")
+    numbers = sum(tensor.numel() for tensor in encoder.state.values())
+    row("used", f"{encoder.used} tensors, {_count(numbers)} numbers: the encoder")
+    for part in encoder.ignored:
+        row("ignored", f"{part.what}: {part.tensors} tensors, {_count(part.numbers)} numbers ({part.why})")
+    if checkpoint.left_out:
+        row("ignored", f"{', '.join(checkpoint.left_out)} (no weights of the network)")
+    row(
+        "missing",
+        f"{', '.join(encoder.fresh)}: drawn anew, as at transfer in the release" if encoder.fresh else "nothing",
+    )
+    row("read off the weights", _values(encoder.measured))
+    if encoder.stated:
+        row("stated", _values(encoder.stated))
+    if encoder.assumed:
+        row("assumed", f"{_values(encoder.assumed)} (published; --set backbone.FIELD=VALUE)")
+    row("options", _values(encoder.options))
+    row("saw class names", f"{_seen(imported.texts)} ({imported.texts_source}; --saw-class-names)")
+    screen = console()
+    screen.print(table, highlight=False)
+    done = "is imported already as" if imported.was_there else "imported as"
+    screen.print(f"{done} [bold]{escape(imported.name)}[/bold], key {imported.key[:12]}", highlight=False)
+    screen.print(f"next: bench run --encoder {imported.name} --protocol linear", highlight=False, markup=False)
+
+
+def _seen(texts: tuple[str, ...] | None) -> str:
+    if texts is None:
+        return "unknown"
+    return f"{len(texts)}: {', '.join(texts[:4])}{', …' if len(texts) > 4 else ''}" if texts else "none"
+
+
+def _values(values: object) -> str:
+    return ", ".join(f"{name} {_plain(value)}" for name, value in dict(values).items())  # type: ignore[call-overload]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_plain(item)}" for name, item in value.items()) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _count(numbers: int) -> str:
+    return f"{numbers / 1e6:.1f} M" if numbers >= 1e6 else f"{numbers / 1e3:.1f} k" if numbers >= 1e3 else str(numbers)
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,68 @@
+"""From an encoder of ours to a file that the authors' code loads (section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import JsonValue
+from torch import Tensor
+
+from bench.errors import UsageError
+from bench.interop.checkpoints import OURS
+from bench.interop.naming import release_state
+from bench.interop.releases import RELEASES, Release
+from bench.spec import PretrainSpec
+
+FileLayout = Literal["pretrain", "finetune"]
+_KINDS = {"pretrain": "pretraining", "finetune": "fine-tuning"}
+
+
+def export_release(method: str, layout: FileLayout) -> Release:
+    """Return the kind of released file that an encoder of a method is written as.
+
+    Raises:
+        UsageError: The method's authors gave out no such file.
+    """
+    own = [release for release in RELEASES if release.method == method]
+    fitting = [release for release in own if release.kind == _KINDS[layout]]
+    if fitting:
+        return fitting[0]
+    if own:
+        other = next(name for name, kind in _KINDS.items() if any(release.kind == kind for release in own))
+        raise UsageError(f"no {layout} layout of {method} was ever released; use --layout {other}")
+    known = ", ".join(dict.fromkeys(release.method for release in RELEASES))
+    raise UsageError(
+        f"the authors of {method} released no files, so there is no layout to write; known: {known} "
+        "(bench import reads our own encoder.safetensors too)"
+    )
+
+
+def released_content(
+    state: Mapping[str, Tensor], release: Release, spec: PretrainSpec, texts: list[str] | None
+) -> dict[str, Any]:
+    """Return what `torch.save` writes: tensors under the release's names, and what they do not show.
+
+    Args:
+        state: State dict of the encoder.
+        release: Kind of file to write.
+        spec: The encoder's specification.
+        texts: Sentences that its training had read; None where unknown.
+
+    Raises:
+        UsageError: The encoder has tensors that the release has no name for (an option of ours changed it).
+    """
+    named = release_state({release.inside + name: value for name, value in state.items()}, release.names())
+    back = {release.names().to_ours(name) for name in named}
+    lost = [name for name in state if release.inside + name not in back]
+    if lost:
+        raise UsageError(
+            f"the release of {release.method} has no name for {lost[0]} ({len(lost)} tensors), which an option of this "
+            "encoder brought in; share its encoder.safetensors instead"
+        )
+    ours: dict[str, JsonValue] = {"spec": spec.model_dump(mode="json"), "texts": None if texts is None else list(texts)}
+    tensors = {name: value.detach().clone().contiguous() for name, value in named.items()}
+    if release.bare:
+        return tensors
+    epochs = spec.recipe.epochs if spec.recipe is not None else 0
+    return {"base_model": tensors, "epoch": epochs, "metrics": {}, "best_metrics": {}, OURS: ours}

@@ -1,0 +1,306 @@
+"""From a checkpoint of somebody else's training to an encoder of ours, with an account of every tensor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import BaseModel, JsonValue, ValidationError
+from torch import Tensor
+
+from bench.errors import DataError, UsageError, unknown_name
+from bench.interop.checkpoints import Checkpoint
+from bench.interop.naming import Converted, Layout, convert_state
+from bench.interop.releases import RELEASES, TEACHERS, Release, identity, own, recognise
+from bench.methods.base import Method
+from bench.models.encoder import Encoder
+from bench.registry import METHODS
+from bench.spec import BackboneSpec
+
+FRESH_SEED = 0
+"""Seed of tensors that a file does not have and that transfer starts anew (Point-MAE's class token)."""
+HEAD_WIDTH = 64
+"""Width of one attention head in every published size (section 5.3)."""
+_PUBLISHED = BackboneSpec()
+_RELEASED: Mapping[str, JsonValue] = {"reference": True}
+"""Options of released weights: patches are cut as by the code that trained them."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Tensors of a file that the encoder has no use for.
+
+    Attributes:
+        what: First part of their names.
+        tensors: How many.
+        numbers: How many numbers they hold.
+        why: In words.
+    """
+
+    what: str
+    tensors: int
+    numbers: int
+    why: str
+
+
+@dataclass(frozen=True)
+class ReadEncoder:
+    """An encoder read from a file.
+
+    Attributes:
+        release: What kind of file it is.
+        options: Options of the method, complete.
+        backbone: Sizes.
+        state: Its tensors under our names.
+        used: Number of the file's tensors in it.
+        ignored: The others, by reason.
+        fresh: Names of ours that the file does not have; drawn with `FRESH_SEED`.
+        measured: Sizes read off the weights.
+        stated: Sizes given by the user or by the bench that wrote the file.
+        assumed: Sizes that weights do not show, from the published configuration.
+    """
+
+    release: Release
+    options: dict[str, JsonValue]
+    backbone: BackboneSpec
+    state: dict[str, Tensor]
+    used: int
+    ignored: tuple[LeftOut, ...]
+    fresh: tuple[str, ...]
+    measured: dict[str, int]
+    stated: dict[str, JsonValue]
+    assumed: dict[str, JsonValue]
+
+    @property
+    def method(self) -> str:
+        """Registered name of its method."""
+        return self.release.method
+
+    def build(self) -> Encoder:
+        """Build the encoder with its weights, on the CPU."""
+        method = METHODS.load(self.method)
+        encoder = method.build_encoder(self.backbone, method.Options.model_validate(self.options))
+        encoder.load_state_dict(self.state)
+        return encoder
+
+
+def choose_release(checkpoint: Checkpoint, method: str | None) -> Release:
+    """Decide what kind of file a checkpoint is.
+
+    Args:
+        checkpoint: The file.
+        method: What the user says it is; None to recognise it.
+
+    Raises:
+        UsageError: An unknown method, or one the file does not belong to, or several fit and none was given.
+        DataError: No known kind of file.
+    """
+    path, names = checkpoint.path, checkpoint.tensors
+    if method is not None:
+        METHODS.entry(method)
+    spec = checkpoint.ours.get("spec")
+    said = str(spec.get("method", "")) if isinstance(spec, dict) else ""
+    found = recognise(names)
+    if not found and any(re.fullmatch(r"(.*\.)?tokenizer\.local1\.weight", name) for name in names):
+        found = [own(name, ()) for name in METHODS.names() if name != "scratch"]
+    if not found:
+        first = ", ".join(list(names)[:3])
+        known = ", ".join(dict.fromkeys(release.method for release in RELEASES))
+        raise DataError(f"{path}: is no file of a known release (it begins with {first}); known: {known}")
+    wanted = method or (said if said in METHODS.names() else None)
+    fitting = [release for release in found if wanted in (None, release.method)]
+    if not fitting:
+        kinds = " or ".join(f"{release.method} ({release.kind})" for release in found)
+        raise UsageError(f"{path}: is a file of {kinds}, not of {wanted}; leave --method out or correct it")
+    if len(fitting) > 1:
+        kinds = " and ".join(release.method for release in fitting)
+        raise UsageError(f"{path}: fits {kinds} alike, say which with --method {fitting[0].method}")
+    return fitting[0]
+
+
+def read_encoder(
+    checkpoint: Checkpoint,
+    release: Release,
+    backbone: Mapping[str, JsonValue] | None = None,
+    options: Mapping[str, JsonValue] | None = None,
+) -> ReadEncoder:
+    """Translate a checkpoint into an encoder.
+
+    Args:
+        checkpoint: The file.
+        release: What kind of file it is.
+        backbone: Sizes the user states; they may not contradict the weights.
+        options: Options of the method the user states.
+
+    Raises:
+        UsageError: A stated size contradicts the weights, or a size that nothing tells is missing.
+        DataError: The encoder's tensors are not all there, or of other shapes; the first one is named.
+    """
+    method = METHODS.load(release.method)
+    layout = identity(checkpoint.tensors) if release.kind == "bench" else release.names()
+    ours = _translated(checkpoint, layout)
+    measured = measure(ours)
+    written = _written(checkpoint, method)
+    stated = {**written.get("backbone", {}), **(backbone or {})}
+    sizes, assumed = _sizes(checkpoint, release, measured, stated)
+    shipped = written.get("options", {} if release.kind == "bench" else _RELEASED)
+    chosen = _options(method, shipped, options or {})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(FRESH_SEED)
+        encoder = method.build_encoder(sizes, method.Options.model_validate(chosen))
+    wanted = {release.inside + name: value for name, value in encoder.state_dict().items()}
+    converted = convert_state(checkpoint.tensors, wanted, layout)
+    fresh = _check_complete(checkpoint, release, layout, converted)
+    state = {**{name: wanted[name] for name in fresh}, **converted.state}
+    return ReadEncoder(
+        release=release,
+        options=chosen,
+        backbone=sizes,
+        state={name.removeprefix(release.inside): state[name].clone().contiguous() for name in wanted},
+        used=len(checkpoint.tensors) - len(converted.unexpected),
+        ignored=_ignored(checkpoint, layout, converted),
+        fresh=tuple(name.removeprefix(release.inside) for name in fresh),
+        measured=measured,
+        stated=dict(stated),
+        assumed=assumed,
+    )
+
+
+def measure(ours: Mapping[str, Tensor]) -> dict[str, int]:
+    """Read the sizes of a transformer off its weights, by our names; nothing for other networks."""
+
+    def rows(ending: str) -> int | None:
+        return next((len(value) for name, value in ours.items() if f".{name}".endswith(ending)), None)
+
+    encoder = [name for name in ours if not name.startswith("decoder.")]
+    blocks = [match for name in encoder if (match := re.search(r"(?:^|\.)blocks\.(\d+)\.", name))]
+    depth = max((int(match[1]) for match in blocks), default=-1) + 1
+    reconstruction = rows(".decoder.points.weight")
+    found = {
+        "width": rows(".tokenizer.out.weight"),
+        "depth": depth or None,
+        "tokenizer_width": rows(".tokenizer.local1.weight"),
+        "group_size": None if reconstruction is None else reconstruction // 3,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _translated(checkpoint: Checkpoint, layout: Layout) -> dict[str, Tensor]:
+    found = ((layout.to_ours(name), value) for name, value in checkpoint.tensors.items())
+    return {name: value for name, value in found if name is not None}
+
+
+def _written(checkpoint: Checkpoint, method: type[Method]) -> dict[str, Any]:
+    """Return backbone and options that bench wrote beside the weights; nothing where they are not of its form."""
+    spec = checkpoint.ours.get("spec")
+    if not isinstance(spec, dict) or spec.get("method") != method.name:
+        return {}
+    try:
+        backbone = BackboneSpec.model_validate(spec.get("backbone"))
+        options = method.Options.model_validate(spec.get("options"))
+    except ValidationError:
+        return {}
+    return {"backbone": backbone.model_dump(), "options": options.model_dump(mode="json")}
+
+
+def _sizes(
+    checkpoint: Checkpoint, release: Release, measured: Mapping[str, int], stated: Mapping[str, JsonValue]
+) -> tuple[BackboneSpec, dict[str, JsonValue]]:
+    """Put the backbone together: weights first, then what is stated, then the published configuration."""
+    for name, value in stated.items():
+        if name not in BackboneSpec.model_fields:
+            raise unknown_name("field of backbone", name, BackboneSpec.model_fields)
+        if name in measured and value != measured[name]:
+            raise UsageError(
+                f"{checkpoint.path}: backbone.{name} is {measured[name]} in its weights, not {value}; leave it out"
+            )
+    assumed: dict[str, JsonValue] = dict(_PUBLISHED.model_dump())
+    if release.kind == "segmentation":  # section 7.6
+        assumed |= {"points": 2048, "groups": 128}
+    width = measured.get("width", _PUBLISHED.width)
+    assumed["heads"] = width // HEAD_WIDTH
+    if "heads" not in stated and width % HEAD_WIDTH:
+        raise UsageError(
+            f"{checkpoint.path}: weights do not show the number of attention heads, and {width} is no published width; "
+            "give it: --set backbone.heads=N"
+        )
+    assumed = {name: value for name, value in assumed.items() if name not in measured and name not in stated}
+    try:
+        backbone = BackboneSpec.model_validate({**assumed, **stated, **measured})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UsageError(f"backbone.{problem['loc'][0]} = {problem['input']!r}: {problem['msg']}") from None
+    if backbone.width % backbone.heads:
+        raise UsageError(f"backbone.heads = {backbone.heads} does not divide the width {backbone.width} of the weights")
+    return backbone, assumed
+
+
+def _options(
+    method: type[Method], shipped: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
+    """Complete the options: what comes with the file, the user's on top."""
+    fields = method.Options.model_fields
+    values = {**{name: value for name, value in shipped.items() if name in fields}, **given}
+    for name in given:
+        if name not in fields:
+            raise unknown_name(f"option of {method.name}", name, fields)
+    try:
+        options: BaseModel = method.Options.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(map(str, problem["loc"]))
+        raise UsageError(f"{method.name}.{field} = {problem.get('input')!r}: {problem['msg']}") from None
+    complete: dict[str, JsonValue] = options.model_dump(mode="json")
+    return complete
+
+
+def _check_complete(checkpoint: Checkpoint, release: Release, layout: Layout, converted: Converted) -> tuple[str, ...]:
+    """Return the names that may be drawn anew; everything else that is missing or of another shape is an error."""
+    path = checkpoint.path
+    if converted.mismatched:
+        more = len(converted.mismatched) - 1
+        also = f" (and {more} more)" if more else ""
+        raise DataError(f"{path}: shapes do not fit: {converted.mismatched[0]}{also}; is --method or a --set wrong?")
+    free = {release.inside + name for name in release.fresh}
+    fresh = [name for name in converted.missing if name in free or name.endswith(".num_batches_tracked")]
+    lost = [name for name in converted.missing if name not in fresh]
+    if lost:
+        theirs = layout.to_released(lost[0]) or lost[0]
+        also = f" and {len(lost) - 1} more of the encoder's tensors" if len(lost) > 1 else ""
+        raise DataError(f"{path}: lacks {theirs}{also}; it is no complete file of {release.method} ({release.kind})")
+    return tuple(fresh)
+
+
+def _ignored(checkpoint: Checkpoint, layout: Layout, converted: Converted) -> tuple[LeftOut, ...]:
+    groups: dict[tuple[str, str], list[Tensor]] = {}
+    for theirs in converted.unexpected:
+        why = _why(theirs, layout.to_ours(theirs))
+        first, _, rest = theirs.partition(".")
+        what = f"{first}.{rest.partition('.')[0]}" if first.endswith("_encoder") and first not in TEACHERS else first
+        groups.setdefault((what, why), []).append(checkpoint.tensors[theirs])
+    return tuple(
+        LeftOut(what, len(tensors), sum(tensor.numel() for tensor in tensors), why)
+        for (what, why), tensors in groups.items()
+    )
+
+
+def _why(theirs: str, ours: str | None) -> str:
+    if theirs.partition(".")[0] in TEACHERS:
+        return "frozen teacher"
+    if theirs.startswith(("ACT_encoder.lm_head.", "ACT_encoder.cls_head.")):
+        return "not used by the release itself"
+    if ours is None:
+        return UNKNOWN
+    part = ours.partition(".")[0]
+    if part == "decoder":
+        return "decoder, for pretraining only"
+    if part.endswith("_head"):
+        return "projection head, for pretraining only"
+    return "head of the task it was trained on" if part == "head" else "not part of the encoder"
+
+
+UNKNOWN = "UNKNOWN: no name of this release"
+"""Why a tensor was left out that nobody knows; worth a look, the features may lack it."""

@@ -1,0 +1,145 @@
+"""Which files the authors of each method gave out, how they are told apart, and what their training had read."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.interop.naming import Layout, Row
+
+Kind = Literal["pretraining", "fine-tuning", "segmentation", "bench"]
+
+
+@dataclass(frozen=True)
+class Release:
+    """A kind of file of one method.
+
+    Attributes:
+        method: Registered name of the method.
+        kind: What the network was trained for; ``bench`` is an encoder of ours under our names.
+        layout: ``module:ATTRIBUTE`` of its names in `bench.interop`.
+        inside: Our prefix of the encoder's names in that layout.
+        signs: Parts of names that occur in every such file.
+        never: Parts of names that occur in none.
+        fresh: Names of the encoder that such files do not have: drawn anew, as in the release.
+        bare: Whether the file is the state dict itself, without a key around it.
+    """
+
+    method: str
+    kind: Kind
+    layout: str
+    inside: str
+    signs: tuple[str, ...]
+    never: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    bare: bool = False
+
+    def names(self) -> Layout:
+        """Import the table of names."""
+        module, _, attribute = self.layout.partition(":")
+        found: Layout = getattr(importlib.import_module(f"bench.interop.{module}"), attribute)
+        return found
+
+    def fits(self, names: Iterable[str]) -> bool:
+        """Whether a file with these tensors is of this kind."""
+        dotted = [f".{name}" for name in names]
+
+        def occurs(part: str) -> bool:
+            return any(f".{part}" in name for name in dotted)
+
+        return all(map(occurs, self.signs)) and not any(map(occurs, self.never))
+
+
+_CLASS_TOKEN = ("cls_token", "cls_pos")
+_PREFIXES = ("MAE_encoder.", "ACT_encoder.", "Dis_encoder.")
+_HEADS = ("propagation_0.", "propagation_0_cls.")
+
+RELEASES = (
+    Release("recon", "pretraining", "names_transformer:PRETRAIN", "trunk.", ("MAE_encoder.", "attn_contrast.")),
+    Release(
+        "point-mae",
+        "pretraining",
+        "names_transformer:PRETRAIN",
+        "trunk.",
+        ("MAE_encoder.",),
+        ("attn_contrast.", "Dis_encoder."),
+        _CLASS_TOKEN,
+    ),
+    Release(
+        "recon",
+        "fine-tuning",
+        "names_transformer:CLASSIFY",
+        "encoder.",
+        ("blocks.blocks.", "attn_contrast."),
+        (*_PREFIXES, *_HEADS),
+    ),
+    Release(
+        "point-mae",
+        "fine-tuning",
+        "names_transformer:CLASSIFY",
+        "encoder.",
+        ("blocks.blocks.",),
+        (*_PREFIXES, *_HEADS, "attn_contrast.", "reduce_dim."),
+    ),
+    Release(
+        "recon",
+        "segmentation",
+        "names_partseg:PARTSEG",
+        "encoder.",
+        ("blocks.blocks.", "propagation_0.", "attn_contrast."),
+    ),
+    Release(
+        "point-mae",
+        "segmentation",
+        "names_partseg:PARTSEG",
+        "encoder.",
+        ("blocks.blocks.", "propagation_0."),
+        ("attn_contrast.",),
+        _CLASS_TOKEN,
+    ),
+)
+"""Every kind of file that `bench import` knows, and `bench export` writes."""
+
+TEACHERS = ("img_encoder", "text_encoder", "dvae_tokenizer")
+"""First parts of the names of frozen teachers that some files carry along."""
+
+# fmt: off
+SHAPENET_NAMES = (
+    "airplane", "trash bin", "bag", "basket", "bathtub", "bed", "bench", "birdhouse", "bookshelf", "bottle", "bowl",
+    "bus", "cabinet", "camera", "can", "cap", "car", "cellphone", "chair", "clock", "keyboard", "dishwasher",
+    "display", "earphone", "faucet", "file cabinet", "guitar", "helmet", "jar", "knife", "lamp", "laptop",
+    "loudspeaker", "mailbox", "microphone", "microwave", "motorbike", "mug", "piano", "pillow", "pistol", "flowerpot",
+    "printer", "remote", "rifle", "rocket", "skateboard", "sofa", "stove", "table", "telephone", "tower", "train",
+    "watercraft", "washer",
+)
+# fmt: on
+"""Categories of ShapeNet-55, which ReCon's captions are made of (section 5.2)."""
+
+_READ_CAPTIONS = frozenset({"recon", "two-tower"})
+
+
+def texts_read(method: str, kind: Kind) -> tuple[str, ...] | None:
+    """Return the class names that an official file's training had read; None where the file cannot tell.
+
+    Fine-tuned networks were also trained on the labels of a data set that the file does not name.
+    """
+    if kind != "pretraining":
+        return None
+    return SHAPENET_NAMES if method in _READ_CAPTIONS else ()
+
+
+def recognise(names: Collection[str]) -> list[Release]:
+    """Return every kind of file that tensors of these names may be (fine-tuned Point-MAE and ACT look alike)."""
+    return [release for release in RELEASES if release.fits(names)]
+
+
+def own(method: str, names: Collection[str]) -> Release:
+    """Return the kind of an encoder of ours, whose names need no translation."""
+    return Release(method, "bench", "", "", tuple(names))
+
+
+def identity(names: Iterable[str]) -> Layout:
+    """Return a layout in which every name means itself."""
+    return Layout("encoder of bench", tuple(Row(name, name, tensor=True) for name in names))
