@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from bench.cli import data, database, listing, plugin, run, teachers, verify, weights
+from bench.cli import data, database, listing, plugin, profile, run, teachers, verify, weights
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("report")(run.report)
 app.command("runs")(run.runs)
 app.command("why")(run.why)
 app.command("check")(verify.check)
+app.command("profile")(profile.profile)
 app.command("import")(weights.import_)
 app.command("export")(weights.export)
 app.command("encoders")(weights.encoders)

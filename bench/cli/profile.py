@@ -1,0 +1,166 @@
+"""``bench profile``: samples per second, where a step's time goes, and how far that is from what the machine can."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from bench.cli.common import PluginOption, console, load_plugins
+from bench.errors import SetupError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.execution.profiling.result import PathResult, Profile
+
+
+def profile(
+    method: Annotated[str, typer.Option("--method", "-m", help="Method, see bench list methods.")] = "recon",
+    preset: Annotated[str, typer.Option(help="smoke, nano, tiny, small or base.")] = "base",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    batch: Annotated[
+        int | None, typer.Option(help="Samples per step (CPU: 16 exact, 64 fast; GPU: the recipe's).")
+    ] = None,
+    fast_batch: Annotated[int | None, typer.Option(help="Samples per step of the fast paths, if not --batch.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads; every core by default.")] = None,
+    repeats: Annotated[int, typer.Option(help="Measured steps per path; medians are shown.")] = 5,
+    compile_: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Measure a compiled fast path too (minutes of warm-up).")
+    ] = True,
+    quick: Annotated[bool, typer.Option("--quick", help="Check that it works: one step, tiny teacher.")] = False,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="backbone., recipe. or method.FIELD=VALUE; repeatable.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Measure the pretraining step: exact (as released), exact with a live teacher, and fast, in turns."""
+    from bench.execution.profile import profile as measure
+    from bench.execution.profiling.plan import ProfileRequest
+
+    plugins = load_plugins(plugin)
+    request = ProfileRequest(
+        method=method,
+        preset=preset,
+        device=device,
+        batch=batch,
+        fast_batch=fast_batch,
+        threads=threads,
+        repeats=repeats,
+        compile=compile_,
+        quick=quick,
+        overrides=tuple(assignments or ()),
+        plugins=tuple(str(path) for path in plugins),
+    )
+    if json_file is not None and not json_file.resolve().parent.is_dir():
+        raise SetupError(f"--json {json_file}: its folder does not exist; make it first")
+    screen = console()
+    with _Bar(screen) as bar:
+        found = measure(request, bar)
+    _print(found, screen)
+    if json_file is not None:
+        json_file.write_text(json.dumps(found.as_json(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        screen.print(f"written: {json_file}", highlight=False)
+
+
+class _Bar:
+    """A progress bar with an ETA on a terminal; nothing elsewhere."""
+
+    def __init__(self, screen: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=screen,
+            transient=True,
+            disable=not screen.is_terminal,
+        )
+        self._task = self._progress.add_task("starting", total=None)
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        self._progress.update(self._task, completed=done, total=total, description=what)
+
+
+def _print(found: Profile, screen: Console) -> None:
+    from rich.table import Table
+
+    from bench.execution.profiling.clock import STAGES
+
+    peak = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {precision}" for precision, rate in found.peak.items())
+    for line in (
+        f"{found.method}, preset {found.preset}, {found.device}: {found.machine}, {found.threads} threads, "
+        f"torch {found.versions['torch']}",
+        f"matmul peak: {peak}",
+    ):
+        screen.print(escape(line), highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for path in found.paths:
+        table.add_column(path.name + (" *" if path.name == found.fast else ""), justify="right")
+    for title, cell in _ROWS.items():
+        table.add_row(title, *(cell(path) for path in found.paths))
+    table.add_row("[dim]ms per sample[/dim]")
+    for stage in STAGES:
+        if any(stage in path.stages for path in found.paths):
+            table.add_row(f"  {stage}", *(_milliseconds(path, stage) for path in found.paths))
+    screen.print(table)
+    for line in (*_remarks(found), *_verdicts(found)):
+        screen.print(escape(line), highlight=False, soft_wrap=True)
+
+
+_ROWS: dict[str, Callable[[PathResult], str]] = {
+    "samples/s": lambda path: f"{path.samples_per_second:.1f}",
+    "samples per step": lambda path: str(path.batch),
+    "precision": lambda path: path.precision,
+    "patches tokenized": lambda path: path.tokenize or "all",
+    "GFLOP per sample": lambda path: f"{path.flops_per_sample / 1e9:.2f}",
+    "GFLOP/s": lambda path: f"{path.flops_per_second / 1e9:.0f}",
+    "share of matmul peak": lambda path: f"{path.share_of_peak:.0%}",
+    "peak memory": lambda path: f"{path.peak_memory_bytes / 2**30:.2f} GiB",
+    "warm-up": lambda path: f"{path.warmup_seconds:.1f} s",
+}
+
+
+def _milliseconds(path: PathResult, stage: str) -> str:
+    seconds = path.stages.get(stage)
+    return "" if seconds is None else f"{1000 * seconds / path.batch:.2f}"
+
+
+def _remarks(found: Profile) -> list[str]:
+    """Say what the warm-up of a compilation and a cache of teacher features cost and when they have paid."""
+    lines = [f"* counts as fast: ends {found.planned_samples:,} samples soonest, warm-up included"]
+    eager, compiled = found.path("fast"), found.path("fast compiled")
+    if eager is not None and compiled is not None:
+        saved = 1 / eager.samples_per_second - 1 / compiled.samples_per_second
+        paid = f"has paid after {compiled.warmup_seconds / saved:,.0f} samples" if saved > 0 else "never pays here"
+        lines.append(f"compiling takes {compiled.warmup_seconds:.0f} s and {paid}")
+    if found.teacher_seconds_per_image is not None:
+        lines.append(
+            f"cached teacher: {1000 * found.teacher_seconds_per_image:.1f} ms per image once, "
+            f"{found.teacher_views} view(s) per object; has paid after {found.teacher_views} epoch(s)"
+        )
+    return lines
+
+
+def _verdicts(found: Profile) -> list[str]:
+    lines = []
+    for ratio in found.ratios:
+        target = "" if ratio.target is None else f" (target {ratio.target:g})"
+        lines.append(f"{ratio.name}: {ratio.value:.3g}{target}: {ratio.verdict}")
+    return lines

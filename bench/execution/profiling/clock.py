@@ -1,0 +1,167 @@
+"""Where the time of a training step goes, read from outside: the code that runs is the code that trains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.models.decoder import MaskedDecoder
+from bench.models.encoder import Encoder
+from bench.models.tokenizer import PatchTokenizer
+from bench.training.loop import Loop
+
+STAGES = (
+    "data",
+    "teacher",
+    "group",
+    "tokenize",
+    "encode",
+    "decode",
+    "loss",
+    "forward",
+    "backward",
+    "optimiser",
+    "other",
+)
+"""Stages in the order of a step; ``forward`` stands for tokenize to loss where they are compiled into one program."""
+
+
+class StageClock:
+    """Exclusive seconds per stage: a stage that runs inside another one is taken out of it.
+
+    So the stages of a step add up to the step.
+
+    Args:
+        device: On CUDA every reading waits for the device, which makes a step slower than it is untimed.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.seconds: dict[str, float] = {}
+        self._cuda = device == "cuda"
+        self._running: list[str] = []
+        self._since = 0.0
+
+    def now(self) -> float:
+        """Return the time in seconds, with the device's work done."""
+        if self._cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def start(self) -> None:
+        """Forget what was measured and begin a step in the stage ``other``."""
+        self.seconds = {}
+        self._running = ["other"]
+        self._since = self.now()
+
+    def stop(self) -> dict[str, float]:
+        """End the step and return seconds per stage."""
+        self._credit()
+        self._running = []
+        return dict(self.seconds)
+
+    def enter(self, stage: str) -> None:
+        """Begin a stage; outside a step this does nothing."""
+        if self._running:
+            self._credit()
+            self._running.append(stage)
+
+    def leave(self) -> None:
+        """End the stage begun last."""
+        if len(self._running) > 1:
+            self._credit()
+            self._running.pop()
+
+    def around(self, stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `call` timed as a stage."""
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            self.enter(stage)
+            try:
+                return call(*arguments, **named)
+            finally:
+                self.leave()
+
+        return timed
+
+    def _credit(self) -> None:
+        now = self.now()
+        stage = self._running[-1]
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
+
+
+def watch(loop: Loop, clock: StageClock) -> None:
+    """Time every part of a loop's step.
+
+    The objective's and the network's two halves are wrapped, modules get hooks, the optimiser its own step hooks.
+    In a compiled step the network's modules are not watched: they have no boundaries any more.
+
+    Args:
+        loop: After `Loop.set_up`.
+        clock: Started before each step and stopped after it.
+    """
+    model: Any = loop.model
+    objective: Any = loop.objective
+    compiled = loop.numerics.compile
+    model.prepare = clock.around("group", model.prepare)
+    objective.prepare = clock.around("data", objective.prepare)
+    compute = clock.around("forward" if compiled else "loss", loop.compute)
+
+    def compute_then_backward(prepared: Any) -> Any:
+        losses = compute(prepared)
+        clock.enter("backward")
+        return losses
+
+    def begin_optimiser(*_: object) -> None:
+        clock.leave()
+        clock.enter("optimiser")
+
+    loop.compute = compute_then_backward
+    # The hook before the optimiser ends the backward pass; what follows it, clearing gradients, belongs to it.
+    loop.optimiser.register_step_pre_hook(begin_optimiser)
+    if not compiled:
+        _watch_parts(model, clock)
+
+
+def _watch_parts(module: nn.Module, clock: StageClock) -> None:
+    """Hook the children of a network: known parts by their class, frozen ones as the teacher, others as ``other``."""
+    for name, child in module.named_children():
+        stage = _stage(name, child)
+        if stage is None:
+            continue
+        if isinstance(child, nn.ModuleList | nn.ModuleDict):
+            _watch_parts(child, clock)
+            continue
+        _hook(child, stage, clock)
+        if isinstance(child, Encoder) and stage == "encode":
+            _watch_encoder(child, clock)
+
+
+def _watch_encoder(encoder: Encoder, clock: StageClock) -> None:
+    """Time an encoder whose network uses it in parts, as pretraining does."""
+    part: Any = encoder
+    if hasattr(part, "encode_patches"):
+        part.encode_patches = clock.around("encode", part.encode_patches)
+    for child in encoder.modules():
+        if isinstance(child, PatchTokenizer):
+            _hook(child, "tokenize", clock)
+
+
+def _stage(name: str, child: nn.Module) -> str | None:
+    """Stage of a network's part; None: part of the loss, which is the rest of `compute`."""
+    parameters = list(child.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        return "teacher"
+    for kind, stage in ((PatchTokenizer, "tokenize"), (Encoder, "encode"), (MaskedDecoder, "decode")):
+        if isinstance(child, kind):
+            return stage
+    return None if isinstance(child, nn.Linear) or "head" in name or not parameters else "other"
+
+
+def _hook(module: nn.Module, stage: str, clock: StageClock) -> None:
+    module.register_forward_pre_hook(lambda *_: clock.enter(stage))
+    module.register_forward_hook(lambda *_: clock.leave())
