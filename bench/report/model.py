@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from bench.report.curves import Panel, curve_panels
+from bench.report.methods import MethodLine, method_lines
 from bench.report.runs import Environment, Failure, RunFacts, RunLine, environment, failures, run_lines
 from bench.stats.cells import Cell, comparable, group_cells, natural, opponent
 from bench.stats.comparisons import Comparison, compare, holm_family
@@ -125,6 +126,7 @@ class ReportModel:
         runs: One line of provenance per finished run.
         environment: What the finished runs have in common and where they differ.
         panels: Training curves.
+        methods: What the methods declare about themselves; empty where no run carries it.
     """
 
     sections: tuple[Section, ...]
@@ -132,6 +134,7 @@ class ReportModel:
     runs: tuple[RunLine, ...]
     environment: Environment
     panels: tuple[Panel, ...]
+    methods: tuple[MethodLine, ...] = ()
 
 
 def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportModel:
@@ -158,6 +161,7 @@ def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportM
         runs=run_lines(done.values(), older),
         environment=environment(done.values()),
         panels=curve_panels(done.values()),
+        methods=method_lines(done.values()),
     )
 
 

@@ -4,6 +4,7 @@ Fields read from a run record, all optional:
 
 - ``cost``: ``parameters_encoder``, ``pretrain_seconds``, ``evaluate_seconds``.
 - ``provenance``: ``feature`` (the transfer feature in words), ``card`` (what the protocol does, in sentences),
+  ``method_card`` (what the method declares about itself, see `bench.report.methods`),
   ``notes`` (with ``clipped``, why a setting is smaller than its name), ``commit``, ``dirty``, ``versions`` (by name),
   ``host``, ``machine``, ``device``, ``seeds`` (by role), ``finished``, ``log``.
 """

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from bench.report import tables
+from bench.report import methods, tables
 from bench.report.model import ReportModel, ReportRow, Section
 from bench.report.summary import Sentence
 from bench.stats.intervals import seed_means
@@ -55,6 +55,11 @@ CSV_COLUMNS = (
     "feature",
     "pretrain_seconds",
     "evaluate_seconds",
+    "stages",
+    "modalities",
+    "how_class_names_are_seen",
+    "release_splits",
+    "deviations",
     "older_code",
     "values_by_seed",
     "run_keys",
@@ -66,9 +71,20 @@ def to_csv(model: ReportModel) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
+    cards = {line.name: _card(line) for line in model.methods}
     for section in model.sections:
-        writer.writerows(_record(section, row) for row in section.rows)
+        writer.writerows(_record(section, row) | cards.get(row.cell.method, {}) for row in section.rows)
     return buffer.getvalue()
+
+
+def _card(line: methods.MethodLine) -> dict[str, object]:
+    return {
+        "stages": "; ".join(line.stages),
+        "modalities": "; ".join(line.modalities),
+        "how_class_names_are_seen": line.sees_class_names,
+        "release_splits": line.release_splits,
+        "deviations": "; ".join(methods.deviation_texts(line)),
+    }
 
 
 def _record(section: Section, row: ReportRow) -> dict[str, object]:
@@ -135,10 +151,14 @@ def to_markdown(model: ReportModel, summary: Sequence[Sentence]) -> str:
     parts += [f"- {_escape(sentence.text)}" for sentence in summary] + [""] * bool(summary)
     for section in model.sections:
         parts += _section(section)
+    if model.methods:
+        body = [methods.line_texts(line) for line in model.methods]
+        parts += ["## Methods in this report", "", *table(methods.HEADINGS, body), ""]
+        parts += [f"- {_escape(f'{line.name}: {line.paper}')}" for line in model.methods] + [""]
     if model.failures:
         head = ("run", "seed", "status", "reason", "log")
-        body = [(f.label, f.seed, f.status, f.reason.splitlines()[0], f.log) for f in model.failures]
-        parts += ["## Runs without a result", "", *table(head, body), ""]
+        failed = [(f.label, f.seed, f.status, f.reason.splitlines()[0], f.log) for f in model.failures]
+        parts += ["## Runs without a result", "", *table(head, failed), ""]
     return "\n".join(parts).rstrip("\n") + "\n"
 
 

@@ -1,0 +1,143 @@
+"""The methods of a report: what each declares about itself, as it was stored with its runs.
+
+Cards lie in modules that import torch, so a run's record carries a copy: ``provenance["method_card"]``. Records of
+older versions, with fields missing or deviations as plain sentences, are read too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from bench.report.runs import NOT_RECORDED
+
+if TYPE_CHECKING:
+    from bench.store.records import RunRecord
+
+HEADINGS = (
+    "method",
+    "stages",
+    "pretraining reads",
+    "class names in pretraining",
+    "release pretrains on",
+    "parameters, feature",
+    "differs from the release",
+)
+
+
+@dataclass(frozen=True)
+class MethodLine:
+    """One method.
+
+    Attributes:
+        name: Name on the command line.
+        paper: Where it is published.
+        stages: What is trained, one after the other.
+        modalities: What pretraining reads.
+        sees_class_names: Whether and how pretraining sees class names.
+        release_splits: Pretraining splits of the authors' release.
+        sizes: Parameters of its encoders by preset, and the feature that was judged.
+        deviations: Where the defaults differ from the release, each with what restores it.
+    """
+
+    name: str
+    paper: str
+    stages: tuple[str, ...]
+    modalities: tuple[str, ...]
+    sees_class_names: str
+    release_splits: str
+    sizes: tuple[str, ...]
+    deviations: tuple[tuple[str, str], ...]
+
+
+def method_lines(runs: Iterable[RunRecord]) -> tuple[MethodLine, ...]:
+    """Collect the methods of finished runs; none at all where no run carries a card.
+
+    Where runs of a method carry different cards, the latest run's is shown.
+    """
+    by_method: dict[str, list[RunRecord]] = {}
+    for run in sorted(runs, key=lambda run: (str(run.provenance.get("finished")), run.key)):
+        by_method.setdefault(run.label.get("method", "?"), []).append(run)
+    if not any(_card(run) for own in by_method.values() for run in own):
+        return ()
+    return tuple(_line(name, by_method[name]) for name in sorted(by_method, key=lambda n: (n == "scratch", n)))
+
+
+def _card(run: RunRecord) -> Mapping[str, JsonValue]:
+    card = run.provenance.get("method_card")
+    return card if isinstance(card, dict) else {}
+
+
+def _line(name: str, runs: Sequence[RunRecord]) -> MethodLine:
+    card = next((card for run in reversed(runs) if (card := _card(run))), {})
+    return MethodLine(
+        name=name,
+        paper=_words(card.get("paper")),
+        stages=_list(card.get("stages")),
+        modalities=_list(card.get("modalities")),
+        sees_class_names=_words(card.get("sees_class_names")),
+        release_splits=_words(card.get("release_splits")),
+        sizes=_sizes(name, runs),
+        deviations=_deviations(card.get("deviations")),
+    )
+
+
+def _sizes(name: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
+    """One phrase per architecture, preset and feature: ``nano 1.7 M (2.3 M in pretraining), class + max (2C)``."""
+    from bench.report.words import count
+
+    found = set()
+    for run in runs:
+        size = run.cost.get("parameters_encoder")
+        if size is None:
+            continue
+        architecture = run.label.get("architecture", name)
+        whole = run.cost.get("parameters_pretraining")
+        network = "" if whole is None else f" ({count(int(whole))} in pretraining)"
+        place = run.label.get("preset", "?") if architecture == name else f"{architecture} {run.label.get('preset')}"
+        feature = run.provenance.get("feature")
+        told = f", {feature}" if isinstance(feature, str) and feature else ""
+        found.add((architecture, size, f"{place} {count(int(size))}{network}{told}"))
+    return tuple(text for _, _, text in sorted(found))
+
+
+def _deviations(value: JsonValue) -> tuple[tuple[str, str], ...]:
+    found = []
+    for entry in value if isinstance(value, list) else ():
+        if isinstance(entry, dict):
+            found.append((_words(entry.get("what")), _words(entry.get("restored_by"))))
+        else:
+            found.append((_words(entry), ""))
+    return tuple(found)
+
+
+def _list(value: JsonValue) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _words(value: JsonValue) -> str:
+    return value if isinstance(value, str) and value else NOT_RECORDED
+
+
+def deviation_texts(line: MethodLine) -> tuple[str, ...]:
+    """Each deviation in one phrase: ``only visible patches are embedded [tokenize=all]``."""
+    return tuple(
+        what if not option else f"{what} [{'nothing restores it' if option == 'nothing' else option}]"
+        for what, option in line.deviations
+    )
+
+
+def line_texts(line: MethodLine) -> tuple[str, ...]:
+    """Render a method as a row of plain text, in the order of `HEADINGS`."""
+    return (
+        line.name,
+        " → ".join(line.stages) or "none",
+        ", ".join(line.modalities),
+        line.sees_class_names,
+        line.release_splits,
+        "; ".join(line.sizes) or "–",
+        "; ".join(deviation_texts(line)) or "–",
+    )
