@@ -11,12 +11,13 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
-from bench.models.dvae import DvaeDesign, DvaeEncoder, divergence_from_uniform, gumbel_noise, half_cosine
+from bench.models.dvae import DvaeDesign, DvaeEncoder, divergence_from_uniform, half_cosine
 from bench.models.encoder import Encoder
 from bench.models.folding import FoldingDecoder
 from bench.models.graph_smoothing import centre_graph
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling, cut_patches
 from bench.models.losses import ReconstructionLoss, masked_reconstruction
+from bench.models.noise import gumbel
 from bench.models.token_transformer import TokenTransformer
 from bench.spec import BackboneSpec, Recipe, TransformerShape
 
@@ -36,16 +37,18 @@ class ActDvaeModel(PretrainModel):
         lent.requires_grad_(options.tuning == "full")
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """Cut patches, draw Gumbel noise, and say how far temperature and KL weight have come at this step."""
+        """Cut patches, draw Gumbel noise and the dropout of prompts, look up this step's temperature and KL weight."""
         o, backbone = self.options, self.backbone
         patches = cut_patches(batch.points, backbone.groups, backbone.group_size, self.trunk.sampling)
         temperature = half_cosine(batch.step, 0, o.temperature_steps, 1.0, o.temperature_floor)
         weight = half_cosine(batch.step, o.kl_start, o.kl_steps, 0.0, o.kl_weight)
         device = batch.points.device
-        return {
+        kept = self.trunk.prompted.draw_kept(len(batch.points), batch.generator, device)
+        drawn = {} if kept is None else {"kept": kept}
+        return drawn | {
             "patches": patches.points,
             "centres": patches.centres,
-            "noise": gumbel_noise((len(batch.points), backbone.groups, o.codes), batch.generator, device),
+            "noise": gumbel((len(batch.points), backbone.groups, o.codes), batch.generator, device),
             "temperature": torch.tensor(temperature, device=device),
             "kl_weight": torch.tensor(weight, device=device),
         }
@@ -53,6 +56,10 @@ class ActDvaeModel(PretrainModel):
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``recon`` (coarse plus fine), ``kl`` before its weight, and ``total``."""
         logits, coarse, fine = self.reconstruct(prepared)
+        return self.losses(logits, coarse, fine, prepared)
+
+    def losses(self, logits: Tensor, coarse: Tensor, fine: Tensor, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Judge what `reconstruct` returned."""
         truth = prepared["patches"].flatten(0, 1)
         kind = self.options.loss
         recon = masked_reconstruction(coarse.flatten(0, 1), truth, kind)
@@ -65,7 +72,7 @@ class ActDvaeModel(PretrainModel):
         graph = centre_graph(prepared["centres"])
         logits = self.trunk.logits(prepared["patches"], graph)
         vectors = self.trunk.code_vectors(logits, prepared["temperature"], prepared["noise"], hard=hard)
-        features = self.trunk.smooth(self.trunk.prompted(vectors, prepared["centres"]), graph)
+        features = self.trunk.smooth(self.trunk.prompted(vectors, prepared["centres"], prepared.get("kept")), graph)
         coarse, fine = self.decoder(features)
         return logits, coarse, fine
 

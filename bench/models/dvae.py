@@ -18,6 +18,7 @@ from bench.models.graph_smoothing import GraphSmoothing, centre_graph
 from bench.models.grouping import Sampling, cut_patches
 from bench.models.init import STD
 from bench.models.masked import check_backbone
+from bench.models.noise import uniform
 from bench.models.token_transformer import TokenTransformer
 from bench.models.tokenizer import PatchTokenizer, PositionMLP
 from bench.spec import BackboneSpec, TransformerShape
@@ -35,7 +36,7 @@ class DvaeDesign:
         graph_width: First width of the two graph networks.
         prompts: Learned tokens put in front of the transformer's input; 0 for none.
         deep_prompts: Give every later block prompts of its own.
-        prompt_dropout: Rate on prompts in training.
+        prompt_dropout: Rate of `PromptedTransformer.draw_kept`.
         cut_gradient: Let no gradient through the transformer, so that nothing before it learns through it.
     """
 
@@ -48,13 +49,6 @@ class DvaeDesign:
     deep_prompts: bool = True
     prompt_dropout: float = 0.0
     cut_gradient: bool = False
-
-
-def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """Draw standard Gumbel noise, float32; `generator` is a CPU generator, so every device sees the same draw."""
-    uniform = torch.rand(shape, generator=generator).to(device)
-    tiny = torch.finfo(torch.float32).tiny
-    return -uniform.clamp_min_(tiny).log_().neg_().clamp_min_(tiny).log_()
 
 
 def half_cosine(step: int, start: int, steps: int, first: float, last: float) -> float:
@@ -114,31 +108,51 @@ class PromptedTransformer(nn.Module):
             self.deep_prompt_token = _free(depth - 1, design.prompts, inner)
             self.deep_prompt_pos = _free(depth - 1, design.prompts, inner)
 
-    def forward(self, codes: Tensor, centres: Tensor) -> Tensor:
-        """Transform code vectors ``[B, G, width]`` at centres ``[B, G, 3]`` into ``[B, G, width]``."""
+    def draw_kept(self, batch: int, generator: torch.Generator | None, device: torch.device) -> Tensor | None:
+        """Draw which entries of the prompts stay, bool ``[B, layers, prompts, C]``; None where all do (evaluation)."""
+        design = self.design
+        if not self.training or not design.prompts or not design.prompt_dropout:
+            return None
+        layers = design.transformer.depth if self.deep else 1
+        shape = (batch, layers, design.prompts, design.transformer.width)
+        return uniform(shape, generator, device) >= design.prompt_dropout
+
+    def forward(self, codes: Tensor, centres: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Transform code vectors.
+
+        Args:
+            codes: ``[B, G, width]``.
+            centres: ``[B, G, 3]``.
+            kept: From `draw_kept`, or None for no dropout.
+
+        Returns:
+            ``[B, G, width]``.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.design.cut_gradient):
-            hidden = self._through(self.before(codes), self.position(centres))
+            hidden = self._through(self.before(codes), self.position(centres), kept)
         out: Tensor = self.after(hidden)
         return out
 
-    def _through(self, tokens: Tensor, position: Tensor) -> Tensor:
+    def _through(self, tokens: Tensor, position: Tensor, kept: Tensor | None) -> Tensor:
         count = self.design.prompts
-        if count:
-            tokens = torch.cat([self._prompts(self.prompt_token, tokens), tokens], dim=1)
-            position = torch.cat([self.prompt_pos.expand(len(tokens), -1, -1), position], dim=1)
         for i in range(self.design.transformer.depth):
-            if self.deep and i > 0:
-                tokens = torch.cat([self._prompts(self.deep_prompt_token[i - 1 : i], tokens), tokens[:, count:]], dim=1)
-                own = self.deep_prompt_pos[i - 1 : i].expand(len(tokens), -1, -1)
-                position = torch.cat([own, position[:, count:]], dim=1)
+            if count and (i == 0 or self.deep):
+                prompts, places = self._prompts(i)
+                prompts = prompts.expand(len(tokens), -1, -1)
+                if kept is not None:
+                    prompts = prompts * (kept[:, i] / (1 - self.design.prompt_dropout))
+                before = count if i else 0  # what stands in front of the patches so far, to be replaced
+                tokens = torch.cat([prompts.to(tokens.dtype), tokens[:, before:]], dim=1)
+                position = torch.cat([places.expand(len(tokens), -1, -1), position[:, before:]], dim=1)
             tokens = self.transformer.forward_block(i, tokens + position)
         hidden: Tensor = self.transformer.norm(tokens)
         return hidden[:, count:]
 
-    def _prompts(self, prompts: Tensor, tokens: Tensor) -> Tensor:
-        """Prompts for a batch, after dropout, in the type of the tokens."""
-        spread = prompts.expand(len(tokens), -1, -1)
-        return F.dropout(spread, self.design.prompt_dropout, self.training).to(tokens.dtype)
+    def _prompts(self, block: int) -> tuple[Tensor, Tensor]:
+        """Prompts and their positions in front of a block, each ``[1, prompts, C]``."""
+        if block == 0:
+            return self.prompt_token, self.prompt_pos
+        return self.deep_prompt_token[block - 1 : block], self.deep_prompt_pos[block - 1 : block]
 
 
 class DvaeEncoder(Encoder):
@@ -220,20 +234,30 @@ class DvaeEncoder(Encoder):
         return (logits if noise is None else logits + noise).argmax(-1)
 
     @torch.no_grad()
-    def targets(self, patches: Tensor, centres: Tensor, noise: Tensor | None = None, *, smooth: bool = True) -> Tensor:
+    def targets(
+        self,
+        patches: Tensor,
+        centres: Tensor,
+        noise: Tensor | None = None,
+        kept: Tensor | None = None,
+        *,
+        smooth: bool = True,
+    ) -> Tensor:
         """Return what a student is to predict for every patch: features of its best code, without gradient.
 
         Args:
             patches: Centred points ``[B, G, K, 3]``, none hidden.
             centres: ``[B, G, 3]``.
             noise: Gumbel noise ``[B, G, codes]``, with which codes are sampled; None takes the likeliest.
+            kept: Dropout of the prompts, or None for none (`PromptedTransformer.draw_kept`).
             smooth: After the second graph network (published) or before it.
 
         Returns:
             ``[B, G, feature_width]``, or ``[B, G, code_width]`` before the second graph network.
         """
         graph = centre_graph(centres)
-        local: Tensor = self.prompted(self.code_vectors(self.logits(patches, graph), noise=noise, hard=True), centres)
+        vectors = self.code_vectors(self.logits(patches, graph), noise=noise, hard=True)
+        local: Tensor = self.prompted(vectors, centres, kept)
         if smooth:
             local = self.smooth(local, graph)
         return local
