@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from bench.interop.comparison import ARRAY, BATCH_NORM, EXACT, Comparison
 from bench.interop.golden_parts import (
+    MismatchError,
     Recorder,
     compare_buffers,
     compare_gradients,
     compare_patches,
     load_recorded,
+    recorded_backbone,
     recorded_input,
 )
-from bench.interop.names_act import DVAE
+from bench.interop.names_act import CLASSIFY, DVAE, PRETRAIN, UNUSED_HEADS
+from bench.interop.naming import Layout
+from bench.methods.act import ACT, ACTModel
 from bench.methods.act_dvae import ActDvae, ActDvaeModel
 from bench.methods.base import Batch, Given
+from bench.models.classifier import Classifier
+from bench.models.grouping import RELEASED_POINT_MAE, Patches, cut_patches
 from bench.models.token_transformer import TokenTransformer
+from bench.models.tokenizer import PatchTokenizer
 from bench.spec import BackboneSpec, TransformerShape
 
 _VISION_EPS = 1e-6
 """LayerNorm's epsilon in timm's vision transformers; every other norm of the files has PyTorch's."""
+_STUDENT = Layout("ACT pretraining with unused heads", (*PRETRAIN.rows, *UNUSED_HEADS))
+_KINDS = {"smoothl1": "smooth_l1", "ntxent": "nt_xent"}
+"""Our names of loss kinds where the files' differ."""
+_EMBEDDING = "mid/patch_tokens"
 
 
 def verify_dvae(comparison: Comparison, config: dict[str, Any]) -> None:
@@ -47,6 +59,140 @@ def verify_dvae(comparison: Comparison, config: dict[str, Any]) -> None:
     compare_buffers(comparison, model, DVAE)
     for name, loss in losses.items():
         compare_gradients(comparison, name, loss, model, DVAE)
+
+
+def verify_student(comparison: Comparison, config: dict[str, Any]) -> None:
+    """Compare the student for every recorded kind of loss: losses, features, buffers, gradient norms."""
+    recorded = [
+        name.removeprefix("out/eval.loss_") for name in comparison.recorded if name.startswith("out/eval.loss_")
+    ]
+    for number, name in enumerate(recorded):
+        model = _student(comparison, config, _KINDS.get(name, name))
+        points, targets = recorded_input(comparison, "points"), recorded_input(comparison, "teacher_feature")
+        prepared = model.prepare(Batch(points), mask=recorded_input(comparison, "mask"), targets=targets)
+        with torch.no_grad(), Recorder(model) as seen:
+            losses = model.eval().compute(prepared)
+        comparison.array(f"out/eval.loss_{name}", _released_loss(losses, name).numpy())
+        if number == 0:
+            compare_patches(comparison, prepared["whole_patches"], prepared["whole_centres"])
+            _compare_student_intermediates(comparison, model, prepared, seen)
+        loss = _released_loss(model.train().compute(prepared), name)
+        comparison.array(f"out/train.loss_{name}", loss.detach().numpy())
+        if number == 0:
+            compare_buffers(comparison, model, _STUDENT)
+        compare_gradients(comparison, name, loss, model, _STUDENT)
+
+
+def verify_classify(comparison: Comparison, config: dict[str, Any]) -> None:
+    """Compare a fine-tuned classifier: logits, loss, intermediates, buffers after one step, gradient norms."""
+    mlp = "state/cls_head_finetune.8.weight" in comparison.recorded
+    encoder = ACT.build_encoder(_backbone(comparison, config, config), _encoder_options(config))
+    head = Classifier(encoder, int(config["cls_dim"]), "mlp" if mlp else "linear", dropout=0.0)
+    model = load_recorded(head, comparison, CLASSIFY)
+    _choose_trained(model, str(config["transfer_type"]))
+    points, label = recorded_input(comparison, "points"), recorded_input(comparison, "label")
+    patches = cut_patches(points, int(config["num_group"]), int(config["group_size"]), RELEASED_POINT_MAE)
+    compare_patches(comparison, patches.points, patches.centres)
+    with torch.no_grad(), Recorder(model) as seen:
+        logits = model.eval()(points)
+        _compare_embedding(comparison, encoder, patches.points)
+    comparison.array("out/eval.logits", logits.numpy())
+    comparison.array("out/eval.loss", F.cross_entropy(logits, label).numpy())
+    for name, value in seen.intermediates("mid/", "block").items():
+        if name != _EMBEDDING:
+            comparison.array(name, value)
+
+    logits = model.train()(points)
+    loss = F.cross_entropy(logits, label)
+    tolerance = BATCH_NORM if mlp else ARRAY
+    comparison.array("out/train.logits", logits.detach().numpy(), tolerance)
+    comparison.array("out/train.loss", loss.detach().numpy(), tolerance)
+    compare_buffers(comparison, model, CLASSIFY)
+    compare_gradients(comparison, "loss", loss, model, CLASSIFY)
+
+
+def _choose_trained(model: Classifier, transfer: str) -> None:
+    """Leave trainable what a kind of transfer trains, which the release decides by its names.
+
+    Raises:
+        MismatchError: There is no such kind of transfer here.
+    """
+    if transfer in ("linear", "mlp-3"):
+        model.freeze(reference=True)
+    elif transfer == "bit-fit":
+        for name, parameter in model.named_parameters():
+            released = CLASSIFY.to_released(name) or name
+            parameter.requires_grad_("bias" in released or "cls" in released)
+    elif transfer != "full":
+        raise MismatchError(
+            f"transfer_type {transfer} has no counterpart here: expected full, linear, mlp-3 or bit-fit"
+        )
+
+
+def _student(comparison: Comparison, config: dict[str, Any], kind: str) -> ACTModel:
+    """Build and load the student a file describes, with the heads that the release carries along.
+
+    Raises:
+        MismatchError: Its weights do not fit.
+    """
+    transformer = config["transformer_config"]
+    sizes = {name: config["dvae_config"][name] for name in ("num_group", "group_size")} | config
+    options = _encoder_options(transformer).model_copy(
+        update={
+            "mask_ratio": transformer["mask_ratio"],
+            "mask": transformer["mask_type"],
+            "decoder_depth": transformer["decoder_depth"],
+            "loss": kind,
+            "cls_loss": bool(transformer["cls_loss"]),
+            "shallow_block": int(transformer["register_shallow_hook"]),
+            "tokenize": "all",
+        }
+    )
+    options = ACT.Options.model_validate(options.model_dump())
+    width = int(transformer["embed_dim"])
+    target = comparison.recorded["state/proj_head.weight"].shape[0]
+    model = ACTModel(_backbone(comparison, sizes, transformer), options, None, target)
+    recorded = comparison.recorded
+    model.lm_head = nn.Linear(width, recorded["state/ACT_encoder.lm_head.weight"].shape[0])
+    hidden, out = (recorded[f"state/ACT_encoder.cls_head.{i}.weight"].shape[0] for i in (0, 2))
+    model.cls_head = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, out))
+    return load_recorded(model, comparison, _STUDENT)
+
+
+def _released_loss(losses: dict[str, Tensor], name: str) -> Tensor:
+    """In the release the class token's pass counts with cosine alone."""
+    return losses["total" if name == "cosine" else "distil"]
+
+
+def _compare_student_intermediates(
+    comparison: Comparison, model: ACTModel, prepared: dict[str, Tensor], seen: Recorder
+) -> None:
+    with torch.no_grad():
+        _compare_embedding(comparison, model.trunk, prepared["whole_patches"])
+        whole = model.trunk.encode(Patches(prepared["whole_patches"], prepared["whole_centres"]))
+        cls_head = cast(nn.Module, model.cls_head)
+        comparison.array("out/eval.cls_feature_noaug", cls_head(whole.globals["cls"]).numpy())
+    for name, value in seen.intermediates("mid/", "encoder_block").items():
+        if name != _EMBEDDING and "decoder_" not in name:
+            comparison.array(name, value)
+    for part, name in (("decoder.norm", "decoder_output"), ("decoder.head", "student_feature")):
+        passes = torch.split(seen.one(part), prepared["masked"].shape[1], dim=1)
+        for suffix, features in zip(("", "_shallow"), passes, strict=False):
+            comparison.array(f"mid/{name}{suffix}", features.numpy())
+
+
+def _compare_embedding(comparison: Comparison, encoder: nn.Module, patches: Tensor) -> None:
+    """Compare the patch embedding of all patches, before a layer that adapts its width."""
+    tokenizer = cast(PatchTokenizer, encoder.tokenizer)
+    comparison.array(_EMBEDDING, PatchTokenizer.forward(tokenizer, patches).numpy())
+
+
+def _encoder_options(transformer: dict[str, Any]) -> ACT.Options:
+    return ACT.Options(patch_width=int(transformer["encoder_dims"]), reference=True)
+
+
+def _backbone(comparison: Comparison, config: dict[str, Any], transformer: dict[str, Any]) -> BackboneSpec:
+    return recorded_backbone(comparison, config, transformer | {"trans_dim": transformer["embed_dim"]})
 
 
 def _compare_reconstruction(

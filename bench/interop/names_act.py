@@ -51,6 +51,8 @@ STUDENT_DECODER = (
     Row("mask_token", "decoder.mask_token", tensor=True),
     Row("cls_pos", "decoder.cls_pos", tensor=True),
 )
+UNUSED_HEADS = (Row("ACT_encoder.lm_head", "lm_head"), Row("ACT_encoder.cls_head.#", "cls_head.#"))
+"""Heads that the released student carries along; no loss reaches them and ours has none."""
 
 DVAE = Layout("ACT autoencoder", (*prefixed(DVAE_ENCODER, "", "trunk."), *prefixed(_FOLDING, "decoder.", "decoder.")))
 PRETRAIN = Layout("ACT pretraining", (*prefixed(STUDENT_ENCODER, "ACT_encoder.", "trunk."), *STUDENT_DECODER))

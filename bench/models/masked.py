@@ -64,7 +64,8 @@ def prepare_masked(
     Returns:
         ``visible_patches`` ``[B, V, K, 3]``, ``visible_centres``, ``masked_patches`` ``[B, M, K, 3]``,
         ``masked_centres``; for ``all`` instead of the visible patches ``patches`` ``[B, G, K, 3]`` and ``visible``
-        int64 ``[B, V]``; with `whole` also ``whole_patches`` ``[B, G, K, 3]`` and ``whole_centres`` ``[B, G, 3]``.
+        int64 ``[B, V]``; with `whole` also ``whole_patches`` ``[B, G, K, 3]``, ``whole_centres`` ``[B, G, 3]`` and
+        ``masked`` int64 ``[B, M]``.
     """
     patches = cut_patches(points, backbone.groups, backbone.group_size, sampling)
     if mask is None:
@@ -76,7 +77,7 @@ def prepare_masked(
         "masked_patches": gather_points(patches.points, index.masked),
     }
     if whole:
-        prepared |= {"whole_patches": patches.points, "whole_centres": patches.centres}
+        prepared |= {"whole_patches": patches.points, "whole_centres": patches.centres, "masked": index.masked}
     if tokenize == "all":
         return prepared | {"patches": patches.points, "visible": index.visible}
     return prepared | {"visible_patches": gather_points(patches.points, index.visible)}

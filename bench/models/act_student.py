@@ -1,0 +1,148 @@
+"""ACT's student: the standard encoder with its class token at work, and a decoder that predicts features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import UsageError
+from bench.models.blocks import Block, depth_rates
+from bench.models.grouping import Sampling
+from bench.models.init import free_token, xavier_uniform_decoder
+from bench.models.standard import StandardEncoder
+from bench.models.tokenizer import PatchTokenizer, PositionMLP
+from bench.spec import BackboneSpec
+
+
+class ReducedTokenizer(PatchTokenizer):
+    """Patch embedding of another width than the transformer's, and a linear layer between them (``reduce_dim``)."""
+
+    def __init__(self, patch_width: int, width: int, tokenizer_width: int) -> None:
+        super().__init__(patch_width, tokenizer_width)
+        self.reduce = nn.Linear(patch_width, width)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Embed patches ``[B, P, K, 3]`` into tokens ``[B, P, width]``, float32."""
+        tokens: Tensor = self.reduce(super().forward(patches))
+        return tokens.float()
+
+
+class StudentEncoder(StandardEncoder):
+    """Point-MAE's encoder with the class token in pretraining too.
+
+    Source: ACT; section 3.2 of the method specification.
+    """
+
+    def __init__(self, backbone: BackboneSpec, sampling: Sampling, patch_width: int | None = None) -> None:
+        """Build the layers.
+
+        Args:
+            backbone: Sizes.
+            sampling: How patches are cut.
+            patch_width: Width of the patch embedding where it is not the backbone's.
+        """
+        super().__init__(backbone, sampling)
+        if patch_width not in (None, backbone.width):
+            self.tokenizer = ReducedTokenizer(patch_width, backbone.width, backbone.tokenizer_width)
+
+    def encode_visible(self, tokens: Tensor, centres: Tensor, tap: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Run visible patches through the blocks behind the class token.
+
+        Args:
+            tokens: ``[B, V, C]``.
+            centres: ``[B, V, 3]``.
+            tap: Block whose output is handed out too.
+
+        Returns:
+            Class token ``[B, C]`` and patch tokens ``[B, V, C]`` after the norm; patch tokens ``[B, V, C]`` of block
+            `tap` without a norm (without `tap`: of the last block).
+        """
+        batch = len(tokens)
+        x = torch.cat([self.cls_token.expand(batch, -1, -1), tokens], dim=1)
+        position = torch.cat([self.cls_pos.expand(batch, -1, -1), self.position(centres)], dim=1)
+        tapped = x
+        for number, block in enumerate(self.blocks):
+            x = block(x + position)
+            if tap is None or number == tap:
+                tapped = x
+        x = self.norm(x)
+        return x[:, 0], x[:, 1:], tapped[:, 1:]
+
+
+class FeatureDecoder(nn.Module):
+    """Standard blocks over visible tokens and mask tokens, then one linear layer to the teacher's width.
+
+    The optional second pass (``cls_loss``) puts the encoder's class token, with a position of its own, in front of
+    patch tokens of a shallow block, so that the class token has to carry what those lack.
+
+    Source: ACT; sections 1.7 and 3.2 of the method specification.
+    """
+
+    def __init__(
+        self, width: int, depth: int, heads: int, target_width: int, drop_path: float = 0.0, *, cls_pass: bool = False
+    ) -> None:
+        """Build with the published initialisation (section 1.9).
+
+        Args:
+            width: Token width C.
+            depth: Number of blocks.
+            heads: Attention heads.
+            target_width: Width of the teacher's features.
+            drop_path: Largest drop rate; spread over the decoder's own depth.
+            cls_pass: Give the class token a position here.
+        """
+        super().__init__()
+        self.position = PositionMLP(width)
+        self.mask_token = free_token(width)
+        self.cls_pos = free_token(width) if cls_pass else None
+        self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in depth_rates(drop_path, depth))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, target_width)
+        xavier_uniform_decoder(self.blocks)
+
+    def forward(
+        self, visible: Tensor, visible_centres: Tensor, masked_centres: Tensor, cls: Tensor | None = None
+    ) -> Tensor:
+        """Predict features of hidden patches.
+
+        Args:
+            visible: Encoded visible patches ``[B, V, C]``.
+            visible_centres: ``[B, V, 3]``.
+            masked_centres: ``[B, M, 3]``.
+            cls: Class token ``[B, C]`` to put in front, or None.
+
+        Returns:
+            ``[B, M, target_width]``.
+        """
+        batch, masked, _ = masked_centres.shape
+        position = self.position(torch.cat([visible_centres, masked_centres], dim=1))
+        x = torch.cat([visible, self.mask_token.expand(batch, masked, -1).to(visible.dtype)], dim=1)
+        if cls is not None and self.cls_pos is not None:
+            x = torch.cat([cls[:, None], x], dim=1)
+            position = torch.cat([self.cls_pos.expand(batch, -1, -1).to(position.dtype), position], dim=1)
+        for block in self.blocks:
+            x = block(x + position)
+        features: Tensor = self.head(self.norm(x[:, -masked:]))
+        return features
+
+
+def shallow_block(asked: int | None, depth: int) -> int:
+    """Return the block whose patch tokens the class token's pass reads.
+
+    Args:
+        asked: Number of the block; None for three quarters of the way up (9 of 12: published).
+        depth: Blocks of the encoder.
+
+    Raises:
+        UsageError: The encoder has no such block.
+
+    >>> shallow_block(None, 12), shallow_block(None, 4), shallow_block(None, 1)
+    (9, 2, 0)
+    """
+    if asked is None:
+        return max(0, min(3 * depth // 4, depth - 2))
+    if not 0 <= asked < depth:
+        raise UsageError(
+            f"act.shallow_block {asked} does not exist in a backbone of depth {depth}; choose 0 to {depth - 1}"
+        )
+    return asked
