@@ -185,17 +185,20 @@ class _NeighbourMax(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, rows: Tensor) -> Tensor:
         highest = torch.empty(len(rows), values.shape[1], dtype=values.dtype, device=values.device)
         source = torch.empty(highest.shape, dtype=torch.int64, device=values.device)
+        narrow = torch.uint8 if rows.shape[1] <= 256 else torch.int32
         step = _CPU_ROWS if values.device.type == "cpu" else max(len(rows), 1)
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             best = values.index_select(0, part[:, 0])
-            found = part[:, :1].expand_as(best)
-            for column in part.unbind(1)[1:]:
+            # The last place among the neighbours at which the maximum rose; a byte each, as memory is the limit here.
+            place = torch.zeros(best.shape, dtype=narrow, device=best.device)
+            for number, column in enumerate(part.unbind(1)[1:], start=1):
                 candidate = values.index_select(0, column)
-                found = torch.where(candidate > best, column[:, None], found)
+                rises = torch.gt(candidate, best).to(narrow)
+                torch.maximum(place, rises * number, out=place)
                 torch.maximum(best, candidate, out=best)
             highest[start : start + step] = best
-            source[start : start + step] = found
+            torch.gather(part, 1, place.long(), out=source[start : start + step])
         ctx.save_for_backward(source)
         ctx.count = len(values)
         return highest

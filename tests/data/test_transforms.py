@@ -122,3 +122,52 @@ def test_subsample_of_all_points_only_reorders_and_of_more_is_refused() -> None:
     assert torch.equal(out[0].sort(0).values, points[0].sort(0).values)
     with pytest.raises(DataError, match="clouds have 6 points, 7 are wanted"):
         subsample(points, 7, stream())
+
+
+def test_crosspoint_scale_is_isotropic_and_spans_half_to_double(clouds: torch.Tensor) -> None:
+    """Published augmentation (section 4); another range would be another method."""
+    many = clouds.repeat(30, 1, 1)
+    ratio = TRANSFORMS["scale_half_to_double"](many, stream()) / many
+    assert torch.allclose(ratio, ratio[:, :1, :1].expand_as(ratio), rtol=1e-4)
+    drawn = ratio[:, 0, 0]
+    assert drawn.min() >= 0.5 - 1e-4
+    assert drawn.max() <= 2 + 1e-4
+    assert abs(float(drawn.mean()) - 1.25) < 0.03
+    assert abs(float(drawn.std()) - 1.5 / math.sqrt(12)) < 0.03
+
+
+def test_crosspoint_translation_is_relative_to_each_axis(clouds: torch.Tensor) -> None:
+    """A fixed shift would move flat and large objects alike."""
+    stretched = clouds.repeat(30, 1, 1) * torch.tensor([1.0, 10.0, 0.1])
+    shift = TRANSFORMS["translate_by_extent"](stretched, stream()) - stretched
+    assert torch.allclose(shift, shift[:, :1].expand_as(shift), atol=1e-4)
+    share = shift[:, 0] / (stretched.amax(1) - stretched.amin(1))
+    assert share.abs().max() <= 0.5 + 1e-4
+    assert share.mean(0).abs().max() < 0.03
+    assert (share.std(0) - 1 / math.sqrt(12)).abs().max() < 0.02
+    assert torch.corrcoef(share.T).fill_diagonal_(0).abs().max() < 0.1, "the axes share one draw"
+
+
+def test_crosspoint_dropout_repeats_the_first_point(clouds: torch.Tensor) -> None:
+    """Dropped points would vanish to the origin, or the share would not vary from cloud to cloud."""
+    many = clouds.repeat(30, 1, 1)
+    out = TRANSFORMS["drop_to_first"](many, stream())
+    kept = (out == many).all(-1)
+    assert torch.equal(out[~kept], many[:, :1].expand_as(many)[~kept])
+    dropped = 1 - kept[:, 1:].float().mean(1)
+    assert abs(float(dropped.mean()) - 0.875 / 2) < 0.03
+    assert float(dropped.std()) > 0.2, "one share for all clouds"
+    assert float(dropped.max()) < 1
+
+
+def test_sampling_stands_what_crosspoint_dropout_leaves() -> None:
+    """Patches of a cloud with fewer distinct points than centres would contain NaN or points of nowhere."""
+    from bench.models.grouping import Sampling, cut_patches
+
+    points = torch.randn(3, 64, 3, generator=torch.Generator().manual_seed(1))
+    points[:, 6:] = points[:, :1]
+    patches = cut_patches(points, 16, 8, Sampling())
+    assert bool(torch.isfinite(patches.points).all())
+    found = (patches.points + patches.centres[:, :, None]).flatten(1, 2)
+    assert float((found[:, :, None] - points[:, None]).square().sum(-1).amin(2).max()) < 1e-9
+    assert all(len(cloud.unique(dim=0)) == 6 for cloud in patches.centres)

@@ -69,3 +69,18 @@ def test_by_default_no_epoch_is_wasted(epochs: int, warmup: int) -> None:
     assert warm == sorted(warm)
     cool = rates[warmup:]
     assert cool == sorted(cool, reverse=True)
+
+
+def test_early_schedule_equals_torch_stepped_before_each_epoch() -> None:
+    """CrossPoint's release would not be restored: its cosine is stepped at the start of an epoch already."""
+    recipe = Recipe(epochs=7, lr=1e-3, warmup_epochs=0, min_lr=0.0, reference_schedule="early")
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=7, eta_min=0)
+    assert epochs_run(recipe) == 7
+    for epoch in range(7):
+        optimiser.step()
+        theirs.step()
+        assert rate(epoch, recipe) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-9, abs=1e-12)
+    assert rate(6, recipe) == 0
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert Recipe.model_validate({"reference_schedule": True}).reference_schedule is True
