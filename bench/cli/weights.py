@@ -96,7 +96,7 @@ def _report(imported: Imported) -> None:
 
     checkpoint, encoder = imported.checkpoint, imported.encoder
     held = f"under {checkpoint.wrapper}" if checkpoint.wrapper else "a bare dict"
-    facts = ", ".join(f"{name} {_plain(value)}" for name, value in checkpoint.facts.items())
+    facts = ", ".join(f"{name} {_plain(value)}" for name, value in checkpoint.facts.items() if value != {})
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -107,11 +107,14 @@ def _report(imported: Imported) -> None:
     row("file", f"{checkpoint.path.name}, {_size(checkpoint.size)}, SHA-256 {checkpoint.sha256[:16]}…, {held}")
     if facts:
         row("says", facts)
-    row("is", f"{encoder.method}, {encoder.release.kind}")
+    kind = "an encoder of bench" if encoder.release.kind == "bench" else encoder.release.kind
+    row("is", f"{encoder.method}, {kind}")
     numbers = sum(tensor.numel() for tensor in encoder.state.values())
     row("used", f"{encoder.used} tensors, {_count(numbers)} numbers: the encoder")
-    for part in encoder.ignored:
-        row("ignored", f"{part.what}: {part.tensors} tensors, {_count(part.numbers)} numbers ({part.why})")
+    for why in dict.fromkeys(part.why for part in encoder.ignored):
+        parts = [part for part in encoder.ignored if part.why == why]
+        count, total = sum(part.tensors for part in parts), sum(part.numbers for part in parts)
+        row("ignored", f"{count} tensors, {_count(total)} numbers: {', '.join(part.what for part in parts)} ({why})")
     if checkpoint.left_out:
         row("ignored", f"{', '.join(checkpoint.left_out)} (no weights of the network)")
     row(
@@ -123,7 +126,8 @@ def _report(imported: Imported) -> None:
         row("stated", _values(encoder.stated))
     if encoder.assumed:
         row("assumed", f"{_values(encoder.assumed)} (published; --set backbone.FIELD=VALUE)")
-    row("options", _values(encoder.options))
+    if encoder.chosen:
+        row("options", f"{_values(encoder.chosen)} (--set {encoder.method}.OPTION=VALUE)")
     row("saw class names", f"{_seen(imported.texts)} ({imported.texts_source}; --saw-class-names)")
     screen = console()
     screen.print(table, highlight=False)

@@ -64,5 +64,5 @@ def released_content(
     tensors = {name: value.detach().clone().contiguous() for name, value in named.items()}
     if release.bare:
         return tensors
-    epochs = spec.recipe.epochs if spec.recipe is not None else 0
-    return {"base_model": tensors, "epoch": epochs, "metrics": {}, "best_metrics": {}, OURS: ours}
+    trained = {"epoch": spec.recipe.epochs} if spec.recipe is not None else {}
+    return {"base_model": tensors, **trained, OURS: ours}

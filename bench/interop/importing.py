@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.errors import DataError, UsageError, unknown_name
 from bench.interop.checkpoints import Checkpoint
 from bench.interop.naming import Converted, Layout, convert_state
-from bench.interop.releases import RELEASES, TEACHERS, Release, identity, own, recognise
+from bench.interop.releases import RELEASES, TEACHERS, Release, identity, no_encoder, own, recognise
 from bench.methods.base import Method
 from bench.models.encoder import Encoder
 from bench.registry import METHODS
@@ -25,8 +25,6 @@ FRESH_SEED = 0
 HEAD_WIDTH = 64
 """Width of one attention head in every published size (section 5.3)."""
 _PUBLISHED = BackboneSpec()
-_RELEASED: Mapping[str, JsonValue] = {"reference": True}
-"""Options of released weights: patches are cut as by the code that trained them."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class ReadEncoder:
     Attributes:
         release: What kind of file it is.
         options: Options of the method, complete.
+        chosen: Those that are not the method's defaults.
         backbone: Sizes.
         state: Its tensors under our names.
         used: Number of the file's tensors in it.
@@ -65,6 +64,7 @@ class ReadEncoder:
 
     release: Release
     options: dict[str, JsonValue]
+    chosen: dict[str, JsonValue]
     backbone: BackboneSpec
     state: dict[str, Tensor]
     used: int
@@ -107,6 +107,9 @@ def choose_release(checkpoint: Checkpoint, method: str | None) -> Release:
     if not found and any(re.fullmatch(r"(.*\.)?tokenizer\.local1\.weight", name) for name in names):
         found = [own(name, ()) for name in METHODS.names() if name != "scratch"]
     if not found:
+        what = no_encoder(names)
+        if what is not None:
+            raise DataError(f"{path}: is {what}")
         first = ", ".join(list(names)[:3])
         known = ", ".join(dict.fromkeys(release.method for release in RELEASES))
         raise DataError(f"{path}: is no file of a known release (it begins with {first}); known: {known}")
@@ -146,8 +149,10 @@ def read_encoder(
     written = _written(checkpoint, method)
     stated = {**written.get("backbone", {}), **(backbone or {})}
     sizes, assumed = _sizes(checkpoint, release, measured, stated)
-    shipped = written.get("options", {} if release.kind == "bench" else _RELEASED)
+    shown = {option: len(ours[name]) for option, name in release.shown.items() if name in ours}
+    shipped = written.get("options", {**release.options, **shown})
     chosen = _options(method, shipped, options or {})
+    defaults = method.Options().model_dump(mode="json")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(FRESH_SEED)
         encoder = method.build_encoder(sizes, method.Options.model_validate(chosen))
@@ -158,13 +163,14 @@ def read_encoder(
     return ReadEncoder(
         release=release,
         options=chosen,
+        chosen={name: value for name, value in chosen.items() if defaults.get(name) != value},
         backbone=sizes,
         state={name.removeprefix(release.inside): state[name].clone().contiguous() for name in wanted},
         used=len(checkpoint.tensors) - len(converted.unexpected),
         ignored=_ignored(checkpoint, layout, converted),
         fresh=tuple(name.removeprefix(release.inside) for name in fresh),
         measured=measured,
-        stated=dict(stated),
+        stated={name: value for name, value in stated.items() if name not in measured},
         assumed=assumed,
     )
 
@@ -228,6 +234,8 @@ def _sizes(
             "give it: --set backbone.heads=N"
         )
     assumed = {name: value for name, value in assumed.items() if name not in measured and name not in stated}
+    if not measured:  # another network than the shared transformer: of all sizes it has the number of points alone
+        assumed = {name: value for name, value in assumed.items() if name == "points"}
     try:
         backbone = BackboneSpec.model_validate({**assumed, **stated, **measured})
     except ValidationError as error:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
+
+from pydantic import JsonValue
 
 from bench.interop.naming import Layout, Row
 
 Kind = Literal["pretraining", "fine-tuning", "segmentation", "bench"]
+
+
+_REFERENCE: Mapping[str, JsonValue] = {"reference": True}
+"""Patches are cut as by the code that trained the weights."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class Release:
         never: Parts of names that occur in none.
         fresh: Names of the encoder that such files do not have: drawn anew, as in the release.
         bare: Whether the file is the state dict itself, without a key around it.
+        options: Options of the method that make it the network of these files.
+        shown: Options that are the length of a tensor, by that tensor's name of ours.
     """
 
     method: str
@@ -35,6 +43,8 @@ class Release:
     never: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     bare: bool = False
+    options: Mapping[str, JsonValue] = field(default_factory=lambda: dict(_REFERENCE))
+    shown: Mapping[str, str] = field(default_factory=dict)
 
     def names(self) -> Layout:
         """Import the table of names."""
@@ -99,8 +109,43 @@ RELEASES = (
         ("attn_contrast.",),
         _CLASS_TOKEN,
     ),
+    Release(
+        "two-tower",
+        "pretraining",
+        "names_two_tower:PRETRAIN",
+        "trunk.",
+        ("MAE_encoder.", "Dis_encoder."),
+        fresh=("masked.cls_token", "masked.cls_pos"),
+    ),
+    Release(
+        "two-tower",
+        "fine-tuning",
+        "names_two_tower:CLASSIFY",
+        "encoder.",
+        ("blocks.blocks.", "Dis_encoder."),
+        ("MAE_encoder.", *_HEADS),
+    ),
+    Release(
+        "crosspoint",
+        "pretraining",
+        "names_crosspoint:BACKBONE",
+        "trunk.",
+        ("conv1.0.", "conv5.0.", "inv_head."),
+        ("transform_net.",),
+        bare=True,
+        options={"backbone": "dgcnn"},
+        shown={"embedding": "trunk.fuse.linear.weight", "projection": "point_head.3.weight"},
+    ),
 )
 """Every kind of file that `bench import` knows, and `bench export` writes."""
+
+NO_ENCODERS = {
+    "transform_net.": "CrossPoint's part-segmentation network, a backbone of its own that no method here pretrains",
+    "resnet.": "CrossPoint's image branch, which encodes pictures and no points",
+    "dgcnn_1.": "ACT's first stage, the teacher of its encoder; import the file of its second stage",
+    "visual.": "a CLIP model, a teacher and no point encoder; see bench list teachers",
+}
+"""Parts of names of known files that hold no encoder of points, and what they are."""
 
 TEACHERS = ("img_encoder", "text_encoder", "dvae_tokenizer")
 """First parts of the names of frozen teachers that some files carry along."""
@@ -135,9 +180,15 @@ def recognise(names: Collection[str]) -> list[Release]:
     return [release for release in RELEASES if release.fits(names)]
 
 
+def no_encoder(names: Iterable[str]) -> str | None:
+    """Say what a file is that holds no encoder of points; None where that is not known."""
+    firsts = {f"{name.partition('.')[0]}." for name in names}
+    return next((what for part, what in NO_ENCODERS.items() if part in firsts), None)
+
+
 def own(method: str, names: Collection[str]) -> Release:
     """Return the kind of an encoder of ours, whose names need no translation."""
-    return Release(method, "bench", "", "", tuple(names))
+    return Release(method, "bench", "", "", tuple(names), options={})
 
 
 def identity(names: Iterable[str]) -> Layout:

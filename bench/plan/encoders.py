@@ -85,10 +85,12 @@ def find_encoder(results: Path, text: str) -> StoredEncoder:
 
 def as_evaluated(
     found: StoredEncoder, request: RunRequest, here: Numerics, note: Callable[[str], None]
-) -> tuple[PretrainSpec, tuple[int, ...]]:
-    """Return the spec of a stored encoder as its runs have it, and the seeds of these runs.
+) -> tuple[PretrainSpec, int, tuple[int, ...]]:
+    """Return the spec of a stored encoder as its run has it, the seed of the run, and seeds of `scratch` beside it.
 
     An encoder trained here stays what it is, its seed included. Imported weights take the numerics of this machine.
+    They are one pretraining, which is the unit of every statistic: runs that differ in the protocol's draws alone
+    would give an interval that says nothing about the method, so there is one.
 
     Args:
         found: The encoder.
@@ -102,16 +104,14 @@ def as_evaluated(
     spec = found.spec
     if spec.imported is not None:
         if len(request.seeds) > 1:
-            note(
-                f"{found.shown} is one pretraining: its {len(request.seeds)} seeds differ in the protocol's draws only"
-            )
-        return spec.model_copy(update={"numerics": here}), request.seeds
+            note(f"{found.shown} is one pretraining, so it is judged once, with seed {request.seeds[0]}")
+        return spec.model_copy(update={"numerics": here}), request.seeds[0], request.seeds
     from bench.training.precision import resolve_device
 
     resolve_device(spec.numerics.device)
     if request.device not in ("auto", spec.numerics.device):
         note(f"{found.shown} was trained on {spec.numerics.device} and is evaluated there")
-    return spec, (spec.seed,)
+    return spec, spec.seed, (spec.seed,)
 
 
 def _read(store: ArtifactStore, folder: Path) -> StoredEncoder | None:

@@ -269,4 +269,4 @@ def _run_titles(runs: list[PlannedRun]) -> str:
     groups: dict[str, list[str]] = {}
     for run in runs:
         groups.setdefault(f"{run.spec.protocol.name} on {run.label['dataset']}", []).append(run.spec.setting)
-    return "; ".join(f"{name} ({', '.join(dict.fromkeys(settings))})" for name, settings in groups.items())
+    return "; ".join(f"{name} ({', '.join(settings)})" for name, settings in groups.items())

@@ -177,14 +177,14 @@ class _Resolver:
         return specs
 
     def _stored(self) -> list[tuple[PretrainSpec, int]]:
-        """Return the stored encoders asked for with the seeds of their runs, and the untrained ones beside them."""
+        """Return the stored encoders asked for with the seed of their run, and the untrained ones beside them."""
         runs: list[tuple[PretrainSpec, int]] = []
         for name in self.request.encoders:
             found = find_encoder(self.workspace.results, name)
             self.result.stored.append(found)
             here = self._numerics(0, _versions(found.spec.method))
-            spec, seeds = as_evaluated(found, self.request, here, self._note)
-            runs += [(spec, seed) for seed in seeds]
+            spec, seed, seeds = as_evaluated(found, self.request, here, self._note)
+            runs.append((spec, seed))
             if self.request.baseline:
                 untrained = self._untrained(spec.method, spec.options, spec.backbone, seeds)
                 runs += [(scratch, scratch.seed) for scratch in untrained]
