@@ -124,7 +124,8 @@ class Registry(Generic[T]):
         entry = self.entry(name)
         reason = entry.unusable()
         if reason is not None:
-            raise UsageError(f"{self.kind[:-1]} '{name}' is not usable here: {reason}")
+            remedy = f": {entry.needs}" if entry.needs.startswith("pip install") else ""
+            raise UsageError(f"{self.kind[:-1]} '{name}' is not usable here: {reason}{remedy}")
         module, _, attribute = entry.target.partition(":")
         try:
             loaded: type[T] = getattr(importlib.import_module(module), attribute)
@@ -245,8 +246,35 @@ TEACHERS: Registry[Teacher] = Registry(
                 "small image and text tower fitted on shapes in under a minute",
                 "nothing",
             ),
+            "open-clip": (
+                "bench.teachers.open_clip_models:OpenClipTeacher",
+                "any CLIP of open_clip by name and tag, or from a file; images and texts",
+                "its weights: bench teachers show open-clip",
+            ),
         },
         ("torch", "open_clip"),
+    )
+    + _entries(
+        "teachers",
+        {
+            "timm": (
+                "bench.teachers.timm_models:TimmTeacher",
+                "any image model of timm by name, or from a file; images only",
+                "its weights: bench teachers show timm",
+            ),
+        },
+        ("torch", "timm"),
+    )
+    + _entries(
+        "teachers",
+        {
+            "sentence-transformers": (
+                "bench.teachers.sentences:SentenceTeacher",
+                "any sentence-transformers model by name or folder; texts only",
+                "pip install 'recon-bench[language]'",
+            ),
+        },
+        ("torch", "sentence_transformers"),
     ),
 )
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import zipfile
-from collections.abc import Iterator
+import socket
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from bench.data.digest import file_digest
 from bench.data.files import write_atomic
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 DIGEST = "sha256:"
 """Begins a reference to a file or folder by its content."""
+REACH_SECONDS = 5.0
 READ_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
 """Files of a model's folder that can change its features; code and pickles in it are never read."""
 
@@ -106,15 +110,25 @@ def _recall(reference: str, cache: Path, option: str) -> Path:
         ) from None
 
 
-def hub_file(repository: str, names: tuple[str, ...], cache: Path) -> Weights | None:
-    """Find a file of a Hugging Face repository in that library's cache; None if none of the names is there."""
+def hub_file(repository: str, names: tuple[str, ...], cache: Path, *, resolve: bool = True) -> Weights | None:
+    """Find a file of a Hugging Face repository in that library's cache.
+
+    Args:
+        repository: ``owner/name``, or ``owner/name@revision``.
+        names: File names, the preferred one first.
+        cache: Cache folder, where digests are noted.
+        resolve: Follow the link to the content; otherwise the path is that beside the repository's other files.
+
+    Returns:
+        The first that is there, or None.
+    """
     from huggingface_hub import try_to_load_from_cache
 
     repository, _, revision = repository.partition("@")
     for name in names:
         found = try_to_load_from_cache(repository, name, revision=revision or None)
         if isinstance(found, str):
-            path = Path(found).resolve()
+            path = Path(found).resolve() if resolve else Path(found)
             return Weights(path, digest_of(path, cache), f"huggingface.co/{repository}, cached in {path}")
     return None
 
@@ -144,18 +158,38 @@ def download(repository: str, names: tuple[str, ...], remedy: str) -> None:
         SetupError: No network, or no such repository or file.
     """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
 
     repository, _, revision = repository.partition("@")
-    reason: Exception | None = None
-    with hub_offline(False):
-        for name in names:
+
+    def get() -> None:
+        for name in names[:-1]:
             try:
                 hf_hub_download(repository, name, revision=revision or None)
-                return
-            except Exception as error:  # whatever the library and the network come up with
-                reason = error
-    line = next(iter(str(reason).strip().splitlines()), type(reason).__name__)
-    raise SetupError(f"cannot download {repository} from huggingface.co ({line}): {remedy}")
+            except EntryNotFoundError:
+                continue
+            return
+        hf_hub_download(repository, names[-1], revision=revision or None)
+
+    from_hub(get, repository, remedy)
+
+
+def from_hub(get: Callable[[], object], repository: str, remedy: str) -> None:
+    """Run a download by Hugging Face's library, with one line where it fails.
+
+    Raises:
+        SetupError: No network, or no such repository or file.
+    """
+    from huggingface_hub import constants
+
+    host = urlsplit(constants.ENDPOINT).hostname or "huggingface.co"
+    try:
+        if not getproxies():  # the library would try again for most of a minute
+            socket.create_connection((host, 443), timeout=REACH_SECONDS).close()
+        with hub_offline(False):
+            get()
+    except Exception as error:  # whatever the library and the network come up with
+        raise SetupError(f"cannot download {repository} from {host} ({_first_line(error)}): {remedy}") from error
 
 
 def read_tensors(path: Path, option: str) -> dict[str, Tensor]:
@@ -175,9 +209,9 @@ def read_tensors(path: Path, option: str) -> dict[str, Tensor]:
     for name in ("state_dict_ema", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
-    if hasattr(content, "state_dict"):  # a TorchScript archive, as OpenAI released CLIP
-        content = content.state_dict()
-    tensors = {name: value for name, value in dict(content).items() if hasattr(value, "shape")}
+    if not isinstance(content, dict):
+        content = {}
+    tensors = {name: value for name, value in content.items() if hasattr(value, "shape")}
     if not tensors:
         raise UsageError(
             f"{option} = {path}: holds no tensors by name; expected a state dict (.safetensors, .pth, .pt)"
@@ -197,25 +231,18 @@ def _read(path: Path, option: str) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        if _is_torchscript(path):
-            return torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it is about to refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UsageError(
-            f"{option} = {path}: is a pickle that wants to run code ({_first_line(error)}); save its tensors alone as "
-            ".safetensors where you trust it"
+            f"{option} = {path}: is a pickle of more than tensors, which could run code, and is not opened; "
+            "where you trust it, save its tensors alone as .safetensors"
         ) from error
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise UsageError(
             f"{option} = {path}: cannot be read as weights ({_first_line(error)}); expected .safetensors, .pth or .pt"
         ) from error
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _first_line(error: Exception) -> str:
