@@ -143,6 +143,9 @@ class ReCon(Method):
         def _needs_queries(cls, value: bool, info: ValidationInfo) -> bool:
             return value and info.data.get("global_queries", True)
 
+    untrained: ClassVar[Mapping[str, str]] = {
+        "trunk.cls_*": "no loss reads the class query, and queries do not see each other (smc=true trains it)"
+    }
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("rotate_y",)),
         "nano": Recipe(epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("rotate_y",), clip_norm=10.0),
