@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib
 import json
 import zipfile
-import zlib
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ from bench.errors import BenchError, DataError
 from bench.interop.comparison import Comparison, FileResult
 
 Verifier = Callable[[Comparison, dict[str, Any]], None]
+
+_TEXTS = ("config", "rounding_noise")
+_READ = ("state/", "in/")
+"""What networks read: converted to their types."""
+_NUMBERS = (*_READ, "mid/", "out/", "after/", "grad/")
 
 
 def verify_folder(path: Path) -> list[FileResult]:
@@ -37,26 +43,38 @@ def verify_folder(path: Path) -> list[FileResult]:
 
 
 def verify_file(path: Path) -> FileResult:
-    """Verify one recorded file; a damaged one fails."""
+    """Verify one recorded file.
+
+    Whatever goes wrong with one file becomes its result, so that it cannot hide the others': a damaged file fails, and
+    so does one that our networks cannot be loaded from or evaluated on.
+    """
     try:
-        comparison = Comparison(_read(path))
-        config = json.loads(str(comparison.recorded["config"]))
+        recorded = _read(path)
+        config = json.loads(str(recorded["config"]))
         if not isinstance(config, dict):
             raise ValueError("config is not a JSON object")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        return FileResult(path.name, "fail", float("inf"), 0.0, 0, 0, f"cannot be read: {_reason(error)}")
-    verifier = _verifier(comparison, config)
-    if verifier is not None:
-        try:
+        comparison = Comparison(recorded)
+    except KeyError as error:
+        return _unreadable(path, f"the file lacks {error.args[0]}")
+    except Exception as error:  # a damaged archive raises a dozen kinds, and all of them mean the same here
+        return _unreadable(path, f"cannot be read: {_reason(error)}")
+    try:
+        verifier = _verifier(comparison, config)
+        if verifier is not None:
+            _check_halves(comparison)
             verifier(comparison, config)
-        except KeyError as error:
-            comparison.fail(f"the file lacks {error.args[0]}")
-        except (BenchError, ValueError, TypeError, RuntimeError, IndexError, StopIteration) as error:
-            comparison.fail(f"cannot be evaluated: {_reason(error)}")
+    except KeyError as error:
+        comparison.fail(f"the file lacks {error.args[0]}")
+    except Exception as error:  # whatever kind a file at odds with itself provokes
+        comparison.fail(f"cannot be evaluated: {_reason(error)}")
+    else:
+        if verifier is None:
+            kind = config.get("NAME", "unnamed operation")
+            total = len(comparison.required())
+            return FileResult(path.name, "not-covered", 0.0, 0.0, 0, total, f"no counterpart of {kind} here yet")
     result = comparison.result(path.name)
-    if verifier is None:
-        kind = config.get("NAME", "unnamed operation")
-        return FileResult(result.name, "not-covered", 0.0, 0.0, 0, result.total, f"no counterpart of {kind} here yet")
+    if result.status == "not-covered" and not result.total:
+        return replace(result, detail="the file holds nothing to compare: no out/, after/ or grad/ array")
     return result
 
 
@@ -70,6 +88,14 @@ def report_lines(results: list[FileResult]) -> list[str]:
         )
         lines.append(f"{line} ({result.detail})" if result.detail else line)
     return lines
+
+
+def summary_line(results: list[FileResult], *, strict: bool = False) -> str:
+    """Return the counts of a folder, e.g. ``27 files: 26 pass, 0 fail, 1 not-covered``."""
+    counts = Counter(result.status for result in results)
+    files = "file" if len(results) == 1 else "files"
+    line = f"{len(results)} {files}: {counts['pass']} pass, {counts['fail']} fail, {counts['not-covered']} not-covered"
+    return f"{line} (counts as failed: --strict)" if strict and counts["not-covered"] else line
 
 
 def exit_code(results: list[FileResult], *, strict: bool = False) -> int:
@@ -119,9 +145,46 @@ def _verifier(comparison: Comparison, config: dict[str, Any]) -> Verifier | None
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Read all arrays; inputs and weights in the types that networks take."""
     with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+        return {name: _plain(name, archive[name]) for name in archive.files}
+
+
+def _plain(name: str, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return an array in the type its place asks for: float32, int64 or bool where a network reads it.
+
+    Raises:
+        ValueError: It holds no numbers where numbers belong, or some that would change.
+    """
+    if name in _TEXTS or name.endswith(".names"):
+        return value
+    if name.startswith(_NUMBERS) and value.dtype.kind not in "fiub":
+        raise ValueError(f"{name} is of type {value.dtype}, expected numbers")
+    if not name.startswith(_READ) or value.dtype.kind == "b":
+        return value
+    wanted = value.astype(np.float32 if value.dtype.kind == "f" else np.int64)
+    if not np.array_equal(wanted, value, equal_nan=value.dtype.kind == "f"):
+        raise ValueError(f"{name} is of type {value.dtype} and has values that {wanted.dtype} cannot hold")
+    return wanted
+
+
+def _check_halves(comparison: Comparison) -> None:
+    """Fail where only one half of a gradient set is there, which no verifier would miss."""
+    for name in comparison.recorded:
+        for half, other in ((".names", ".norms"), (".norms", ".names")):
+            if name.startswith("grad/") and name.endswith(half):
+                missing = name.removesuffix(half) + other
+                if not comparison.has(missing):
+                    comparison.fail(f"the file lacks {missing}")
+
+
+def _unreadable(path: Path, reason: str) -> FileResult:
+    return FileResult(path.name, "fail", float("inf"), 0.0, 0, 0, reason)
 
 
 def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """Return one line; errors whose text says little without their kind are named."""
+    line = str(error).splitlines()[0] if str(error) else ""
+    if isinstance(error, BenchError | ValueError | OSError | zipfile.BadZipFile | RuntimeError) and line:
+        return line
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
