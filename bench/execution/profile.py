@@ -61,7 +61,7 @@ def _measure(plan: ProfilePlan, progress: Progress) -> tuple[dict[str, _Measured
     peaks: list[dict[Precision, float]] = []
     with path_processes(plan) as children:
         found = {child.name: _Measured() for child in children}
-        total = len(children) * (2 + plan.repeats)
+        total = len(children) * (1 + plan.repeats)
         done = 0
 
         def advance(what: str) -> None:
@@ -69,10 +69,6 @@ def _measure(plan: ProfilePlan, progress: Progress) -> tuple[dict[str, _Measured
             done += 1
             progress(done, total, what)
 
-        for child in children:
-            progress(done, total, f"building {child.name}")
-            child.reply()
-            advance(f"built {child.name}")
         for child in children:
             progress(done, total, f"compiling, first step of {child.name}" if child.name == COMPILED else child.name)
             warm = [float(child.ask("step")["seconds"]) for _ in range(_WARM_STEPS)]

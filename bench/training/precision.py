@@ -15,9 +15,10 @@ from bench.spec import Numerics, Precision
 
 Device = Literal["cpu", "cuda"]
 
-# On a CPU the compiled step was measured to be no faster than the eager one; on a GPU compilation costs about a
-# minute and is estimated to save 0.02 ms a sample. Below these many samples a run ends sooner without it.
-_PAYS_FROM = {"cpu": float("inf"), "cuda": 4_000_000}
+# Measured by `bench profile` (docs/performance.md): on two CPU cores compilation takes one to two minutes and has paid
+# after 50,000 samples at base size and after 300,000 at nano, where a run has 40,000; on a GPU it costs about a minute
+# and is estimated to save 0.02 ms a sample. Below these many samples a run ends sooner without it.
+_PAYS_FROM = {"cpu": 1_000_000, "cuda": 4_000_000}
 _CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 

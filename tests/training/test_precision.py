@@ -45,14 +45,16 @@ def test_compilation_is_for_long_runs_with_a_compiler(monkeypatch: pytest.Monkey
     compiler.write_text("#!/bin/sh\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
-    assert not compile_pays("cpu", 1_000_000_000), "measured: the compiled step is no faster on a CPU"
+    assert compile_pays("cpu", 15_000_000), "measured: a published recipe wins hours by it"
+    assert not compile_pays("cpu", 120_000), "measured: a nano run ends before the warm-up has paid"
     assert not compile_pays("cuda", 10_000)
-    assert resolve_numerics("cpu", samples=1_000_000_000).compile is False
+    assert resolve_numerics("cpu", samples=15_000_000).compile is True
+    assert resolve_numerics("cpu", samples=120_000).compile is False
     assert resolve_numerics("cpu", compile=True).compile is True
     assert resolve_numerics("cpu", compile=False, samples=1_000_000).compile is False
     monkeypatch.setenv("CXX", str(tmp_path / "absent"))
     assert not has_compiler("cpu")
-    assert resolve_numerics("cpu", samples=1_000_000).compile is False
+    assert resolve_numerics("cpu", samples=15_000_000).compile is False
     with pytest.raises(SetupError, match=r"no C\+\+ compiler on PATH.*numerics.compile=false"):
         resolve_numerics("cpu", compile=True)
 

@@ -73,7 +73,7 @@ class PathProcess:
 
 @contextmanager
 def path_processes(plan: ProfilePlan) -> Iterator[list[PathProcess]]:
-    """Start a process per path; all are gone afterwards."""
+    """Start a process per path and wait until all are built; all are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-profile-") as name, ExitStack() as stack:
         folder = Path(name)
         environment = {
@@ -81,13 +81,16 @@ def path_processes(plan: ProfilePlan) -> Iterator[list[PathProcess]]:
             "PYTHONPATH": str(Path(bench.__file__).parent.parent),
             "OMP_NUM_THREADS": str(plan.threads),
             "MKL_NUM_THREADS": str(plan.threads),
-            "OMP_WAIT_POLICY": "PASSIVE",  # a path that waits for its turn must not spin; training waits so as well
         }
         # Kernels compiled into a fresh folder make the warm-up that of a first run; a folder of the user's stays.
         environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
-        children = []
+        children: list[PathProcess] = []
         for number, path in enumerate(plan.paths()):
             child = PathProcess(path, environment, folder / f"{number}.log")
             stack.callback(child.close)
             children.append(child)
+            if number == 0:  # what is wrong with one path is mostly wrong with all: find out before starting more
+                child.reply()
+        for child in children[1:]:
+            child.reply()
         yield children
