@@ -145,7 +145,7 @@ def _refusal(path: Path, message: str, *, zipped: bool) -> str:
         )
     if "TorchScript" in message:
         return f"{path}: is a TorchScript program, which is code; save its tensors: torch.save(model.state_dict(), NEW)"
-    found = re.search(r"(?:GLOBAL|class) ([A-Za-z_][\w.]*\.\w+)", message)
+    found = re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", message)
     wanted = found.group(1) if found is not None else "" if zipped else _foreign_global(path)
     if wanted:
         return (

@@ -103,8 +103,10 @@ def choose_release(checkpoint: Checkpoint, method: str | None) -> Release:
         METHODS.entry(method)
     spec = checkpoint.ours.get("spec")
     said = str(spec.get("method", "")) if isinstance(spec, dict) else ""
+    written = said if said in METHODS else None
     found = recognise(names)
-    if not found and any(re.fullmatch(r"(.*\.)?tokenizer\.local1\.weight", name) for name in names):
+    tokenizer = any(re.fullmatch(r"(.*\.)?tokenizer\.local1\.weight", name) for name in names)
+    if not found and (tokenizer or written is not None):
         found = [own(name, ()) for name in METHODS.names() if name != "scratch"]
     if not found:
         what = no_encoder(names)
@@ -113,7 +115,7 @@ def choose_release(checkpoint: Checkpoint, method: str | None) -> Release:
         first = ", ".join(list(names)[:3])
         known = ", ".join(dict.fromkeys(release.method for release in RELEASES))
         raise DataError(f"{path}: is no file of a known release (it begins with {first}); known: {known}")
-    wanted = method or (said if said in METHODS.names() else None)
+    wanted = method or written
     fitting = [release for release in found if wanted in (None, release.method)]
     if not fitting:
         kinds = " or ".join(f"{release.method} ({release.kind})" for release in found)
@@ -150,7 +152,8 @@ def read_encoder(
     stated = {**written.get("backbone", {}), **(backbone or {})}
     sizes, assumed = _sizes(checkpoint, release, measured, stated)
     shown = {option: len(ours[name]) for option, name in release.shown.items() if name in ours}
-    shipped = written.get("options", {**release.options, **shown})
+    told = {option: size for option, size in shown.items() if size != measured.get("width")}
+    shipped = written.get("options", {**release.options, **told})
     chosen = _options(method, shipped, options or {})
     defaults = method.Options().model_dump(mode="json")
     with torch.random.fork_rng(devices=[]):
@@ -179,17 +182,18 @@ def measure(ours: Mapping[str, Tensor]) -> dict[str, int]:
     """Read the sizes of a transformer off its weights, by our names; nothing for other networks."""
 
     def rows(ending: str) -> int | None:
-        return next((len(value) for name, value in ours.items() if f".{name}".endswith(ending)), None)
+        return next((len(value) for name, value in encoder.items() if f".{name}".endswith(ending)), None)
 
-    encoder = [name for name in ours if not name.startswith("decoder.")]
+    other = ("decoder.", "prompted.transformer.", "trunk.prompted.transformer.")  # not the encoder's own blocks
+    encoder = {name: value for name, value in ours.items() if not name.startswith(other)}
     blocks = [match for name in encoder if (match := re.search(r"(?:^|\.)blocks\.(\d+)\.", name))]
     depth = max((int(match[1]) for match in blocks), default=-1) + 1
-    reconstruction = rows(".decoder.points.weight")
+    reconstruction = ours.get("decoder.points.weight")
     found = {
-        "width": rows(".tokenizer.out.weight"),
+        "width": rows(".blocks.0.norm1.weight"),
         "depth": depth or None,
         "tokenizer_width": rows(".tokenizer.local1.weight"),
-        "group_size": None if reconstruction is None else reconstruction // 3,
+        "group_size": None if reconstruction is None else len(reconstruction) // 3,
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -32,7 +32,8 @@ class Release:
         fresh: Names of the encoder that such files do not have: drawn anew, as in the release.
         bare: Whether the file is the state dict itself, without a key around it.
         options: Options of the method that make it the network of these files.
-        shown: Options that are the length of a tensor, by that tensor's name of ours.
+        shown: Options that are the length of a tensor, by that tensor's name of ours; left alone where that is just
+            the backbone's width.
     """
 
     method: str
@@ -126,11 +127,36 @@ RELEASES = (
         ("MAE_encoder.", *_HEADS),
     ),
     Release(
+        "act",
+        "pretraining",
+        "names_act:PRETRAIN",
+        "trunk.",
+        ("ACT_encoder.",),
+        shown={"patch_width": "trunk.tokenizer.out.weight"},
+    ),
+    Release(
+        "act",
+        "fine-tuning",
+        "names_act:CLASSIFY",
+        "encoder.",
+        ("blocks.blocks.",),
+        (*_PREFIXES, *_HEADS, "attn_contrast."),
+        shown={"patch_width": "encoder.tokenizer.out.weight"},
+    ),
+    Release(
+        "act",
+        "segmentation",
+        "names_partseg:ACT_PARTSEG",
+        "encoder.",
+        ("blocks.blocks.", "propagation_0_cls."),
+        fresh=_CLASS_TOKEN,
+    ),
+    Release(
         "crosspoint",
         "pretraining",
         "names_crosspoint:BACKBONE",
         "trunk.",
-        ("conv1.0.", "conv5.0.", "inv_head."),
+        ("conv1.0.", "conv5.0.", "bn5."),
         ("transform_net.",),
         bare=True,
         options={"backbone": "dgcnn"},
