@@ -7,6 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import product
 
+UNKNOWN_TEXTS = "<texts that nobody here knows>"
+"""Stands among the texts of a pretraining for what a teacher from elsewhere was trained on."""
+
 _IRREGULAR = {
     "children": "child",
     "feet": "foot",

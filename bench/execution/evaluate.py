@@ -20,7 +20,7 @@ import torch
 from pydantic import JsonValue
 
 from bench.data.base import CloudSet, Dataset
-from bench.data.seen import class_names_seen
+from bench.data.seen import UNKNOWN_TEXTS, class_names_seen
 from bench.execution.pretrain import load_encoder
 from bench.methods.base import Method
 from bench.methods.scratch import scratch_candidates
@@ -201,12 +201,19 @@ def _pretraining_curves(source: EncoderSource) -> dict[str, list[tuple[float, fl
 
 
 def _seen(judge: Judge) -> SeenNames | None:
-    """Count the evaluated class names among the texts of pretraining; None where nobody knows what was read."""
+    """Count the evaluated class names among the texts of pretraining.
+
+    None where nobody knows what was read, or what a teacher from elsewhere was trained on: names that certainly occur
+    still count, but their absence from the known texts says nothing.
+    """
     texts = judge.source.read("texts.json")
     if texts is None and judge.source.folder is not None:
         return None
     classes = judge.dataset.classes()
-    seen = class_names_seen(classes, [str(text) for text in texts]) if isinstance(texts, list) else ()
+    known = [str(text) for text in texts if text != UNKNOWN_TEXTS] if isinstance(texts, list) else []
+    seen = class_names_seen(classes, known)
+    if not seen and isinstance(texts, list) and UNKNOWN_TEXTS in texts:
+        return None
     return SeenNames(seen=tuple(seen), total=len(classes))
 
 

@@ -16,24 +16,17 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.data.base import CloudSet, Dataset
-from bench.data.depth import with_views
+from bench.data.base import Dataset
+from bench.errors import BenchError
+from bench.execution.pretrain_data import Gathering, StageProgress
 from bench.methods.base import Given, Method
 from bench.models.encoder import Encoder
 from bench.seeds import derive
 from bench.spec import PretrainSpec
 from bench.teachers.base import Teacher
-from bench.teachers.captions import class_name_captions
-from bench.teachers.features import image_features, text_features
 from bench.training.loop import TrainingPlace
-from bench.training.pretraining import PretrainData, pretrain
+from bench.training.pretraining import PretrainData, feature_width, pretrain
 from bench.training.progress import ProgressEvent
-
-DEPTH_VIEWS = 4
-DEPTH_SIZE = 64
-
-StageProgress = Callable[[str, float, float, str], None]
-"""Called with (stage, done, total, note)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +38,7 @@ class PretrainJob:
         method: The method's class.
         dataset: Pretraining data.
         teacher: Teacher, prepared; None where no term needs one.
+        text_teacher: Teacher of texts where it is another one, prepared.
         cache: Cache folder.
         workdir: Folder for checkpoints.
         progress: Receives progress.
@@ -60,6 +54,7 @@ class PretrainJob:
     workdir: Path
     progress: StageProgress
     first_stage: tuple[Path, type[Method]] | None = None
+    text_teacher: Teacher | None = None
     checkpoint_seconds: float = 20.0
 
 
@@ -67,7 +62,7 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     """Pretrain an encoder and write its folder.
 
     Writes ``encoder.safetensors``, ``curves.json``, ``cost.json`` and ``texts.json`` (every sentence that reached
-    the encoder through captions, teacher or supervision).
+    the encoder through captions, teacher or supervision, with `UNKNOWN_TEXTS` for those of a teacher from elsewhere).
 
     Args:
         job: What to do.
@@ -81,7 +76,11 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
         raise ValueError("an encoder without a recipe is not pretrained")
     costs: dict[str, float] = {}
     clouds = _timed(costs, "data_seconds", lambda: job.dataset.load("train"))
-    data, texts = _timed(costs, "teacher_feature_seconds", lambda: _pretrain_data(job, clouds))
+    _check_teachers(job)
+    gathering = Gathering(spec, _uses(job), job.teacher, job.text_teacher, job.cache, job.progress)
+    data = _timed(costs, "teacher_feature_seconds", lambda: gathering.gather(clouds))
+    texts = gathering.texts
+    costs |= gathering.costs
     torch.manual_seed(derive(spec.seed, "init"))
     options = job.method.Options.model_validate(spec.options)
     model = job.method.build(spec.backbone, options, _given(job, data))
@@ -102,10 +101,9 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     encoder = model.encoder()
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     save_file(tensors, destination / "encoder.safetensors")
-    fit = job.teacher.fit_report().get("fit") if job.teacher is not None else None
-    seconds = fit.get("seconds") if isinstance(fit, dict) else None
-    if isinstance(seconds, int | float):
-        costs["teacher_fit_seconds"] = float(seconds)  # paid once by all runs that share the teacher
+    fitted = _fit_seconds(job)
+    if fitted is not None:
+        costs["teacher_fit_seconds"] = fitted  # paid once by all runs that share the teacher
     costs |= {
         "pretrain_seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
@@ -140,56 +138,39 @@ def _given(job: PretrainJob, data: PretrainData) -> Given:
     if job.teacher is not None and "transformer" in _uses(job):
         transformer = job.teacher.token_transformer()
     return Given(
-        image=None if data.image_features is None else data.image_features.shape[-1],
-        text=None if data.text_features is None else data.text_features.shape[-1],
+        image=feature_width(data.image_features),
+        text=feature_width(data.text_features),
         pixels=None if data.images is None else data.images.shape[-1],
         transformer=transformer,
         first_stage=first_stage,
     )
 
 
+def _fit_seconds(job: PretrainJob) -> float | None:
+    """Time that fitting the teachers took; None where none was fitted here."""
+    teachers = {teacher.identity(): teacher for teacher in (job.teacher, job.text_teacher) if teacher is not None}
+    fits = [teacher.fit_report().get("fit") for teacher in teachers.values()]
+    seconds = [fit.get("seconds") for fit in fits if isinstance(fit, dict)]
+    known = [float(value) for value in seconds if isinstance(value, int | float)]
+    return sum(known) if known else None
+
+
 def _uses(job: PretrainJob) -> frozenset[str]:
     return job.method.uses(job.method.Options.model_validate(job.spec.options))
 
 
-def _pretrain_data(job: PretrainJob, clouds: CloudSet) -> tuple[PretrainData, set[str]]:
-    """Gather tensors, and every text that reaches the encoder through them."""
-    spec = job.spec
-    texts: set[str] = set()
-    uses = _uses(job)
-    images = captions = None
-    if spec.images == "depth-of-points":
-        clouds = with_views(clouds, DEPTH_VIEWS, DEPTH_SIZE, _stage(job, "depth views"))
-    if job.teacher is not None and spec.data is not None:
-        texts |= set(job.teacher.captions_seen())
-        if "images" in uses and spec.images != "none":
-            images = image_features(job.teacher, clouds, spec.data.manifest, job.cache, _stage(job, "teacher images"))
-        if spec.captions != "none":
-            sentences = clouds.captions if spec.captions == "dataset" else class_name_captions(clouds, spec.seed)
-            if sentences is None:
-                raise ValueError(f"data set {spec.data.name} promises captions and has none")
-            texts |= set(sentences)
-            captions = text_features(job.teacher, sentences, job.cache, _stage(job, "teacher captions"))
-    supervised = "labels" in uses
-    if supervised:
-        texts |= set(clouds.classes)
-    data = PretrainData(
-        points=torch.from_numpy(_owned(clouds.points)),
-        image_features=None if images is None else torch.from_numpy(_owned(images)),
-        text_features=None if captions is None else torch.from_numpy(_owned(captions)),
-        labels=torch.from_numpy(_owned(clouds.labels)) if supervised else None,
-        images=torch.from_numpy(_owned(clouds.views)) if "pixels" in uses and clouds.views is not None else None,
-    )
-    return data, texts
+def _check_teachers(job: PretrainJob) -> None:
+    """Refuse teachers that are not the ones the key names.
 
-
-def _stage(job: PretrainJob, stage: str) -> Callable[[int, int], None]:
-    return lambda done, total: job.progress(stage, done, total, "")
-
-
-def _owned(array: Any) -> Any:
-    """Copy a memory map into writable memory: training reads it thousands of times."""
-    return array.copy()
+    Raises:
+        BenchError: Weights were replaced between planning and training.
+    """
+    for spec, teacher in ((job.spec.teacher, job.teacher), (job.spec.text_teacher, job.text_teacher)):
+        if spec is not None and teacher is not None and teacher.identity() != spec.identity:
+            raise BenchError(
+                f"teacher '{spec.name}' is not the one this run was planned with: its weights have changed since; "
+                "run the same command again"
+            )
 
 
 def _timed(costs: dict[str, float], name: str, work: Callable[[], Any]) -> Any:

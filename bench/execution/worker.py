@@ -33,6 +33,7 @@ from bench.registry import DATASETS, METHODS, PROTOCOLS, load_entry_points, load
 from bench.seeds import derive
 from bench.spec import DataSpec, PretrainSpec, TeacherSpec
 from bench.store.store import Store
+from bench.teachers.base import Teacher
 
 INTERRUPTED = 130
 
@@ -88,6 +89,15 @@ class Worker:
             lambda: teacher.prepare(lambda done, total: self.channel.stage(f"fit {spec.name}", done, total)),
         )
 
+    def _ready_teacher(self, spec: TeacherSpec | None) -> Teacher | None:
+        """Open a teacher, made or found first; None where none is asked for."""
+        if spec is None:
+            return None
+        self._teacher(spec)
+        teacher = open_teacher(spec, self.workspace)
+        teacher.prepare()
+        return teacher
+
     def _encoder(self, spec: PretrainSpec) -> None:
         from bench.execution.pretrain import PretrainJob, run_pretraining
 
@@ -95,11 +105,7 @@ class Worker:
         assert data is not None
         key, code = self.job.key, self.job.fingerprint
         dataset = self._open_dataset(data)
-        teacher = None
-        if spec.teacher is not None:
-            self._teacher(spec.teacher)
-            teacher = open_teacher(spec.teacher, self.workspace)
-            teacher.prepare()
+        teacher, text_teacher = self._ready_teacher(spec.teacher), self._ready_teacher(spec.text_teacher)
         workdir = self.workspace.work(f"{key[:16]}-{code.digest[:16]}")
         first = None
         if spec.first_stage is not None:
@@ -113,6 +119,7 @@ class Worker:
             workdir=workdir,
             progress=self.channel.stage,
             first_stage=first,
+            text_teacher=text_teacher,
             checkpoint_seconds=float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "20")),
         )
         started = _now()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.data.base import CloudSet
 from bench.errors import UsageError
-from bench.seeds import derive
+from bench.seeds import derive, numpy_stream
 
 _NOUNS = (
     "model",
@@ -23,6 +25,67 @@ SUFFIXES: tuple[str, ...] = (".", " with white background.", " with black contex
 """The 3 endings of ReCon's captions (`spec/methods.md` 5.2)."""
 
 
+TEMPLATES = len(PREFIXES) * len(SUFFIXES)
+
+
+def prompt(caption: str, template: int) -> str:
+    """Put a caption into one of the templates, numbered from 0.
+
+    A sentence fits behind an opening when it loses its own article and full stop: ``A red chair.`` becomes ``A
+    rendering image of a red chair with white background.``
+
+    Source: section 5.2 of the method specification, whose captions are names without article and full stop.
+    """
+    prefix, suffix = PREFIXES[template % len(PREFIXES)], SUFFIXES[template // len(PREFIXES) % len(SUFFIXES)]
+    body = caption.rstrip(". ")
+    first, _, rest = body.partition(" ")
+    if prefix and rest and first.casefold() in ("a", "an", "the"):
+        body = rest
+    return f"{prefix}{body}{suffix}"
+
+
+def templates() -> tuple[str, ...]:
+    """Return the words that the templates add to a caption."""
+    return tuple(f"{prefix}{suffix}" for prefix in PREFIXES for suffix in SUFFIXES)
+
+
+def prompted(captions: Sequence[str], ids: Sequence[str], prompts: int) -> list[list[str]]:
+    """Put every caption into several templates, drawn without replacement from the object's own stream.
+
+    The draw depends on the object's id only, so that all seeds share the features.
+
+    Args:
+        captions: One per object: a sentence, or a class name.
+        ids: The objects' names.
+        prompts: Templates of each, 1 to 60.
+
+    Returns:
+        ``[n][prompts]`` sentences.
+
+    Raises:
+        UsageError: More prompts than there are templates.
+    """
+    if prompts > TEMPLATES:
+        raise UsageError(f"recipe.teacher_prompts = {prompts}: there are {TEMPLATES} templates to choose from")
+    rows = []
+    for caption, identifier in zip(captions, ids, strict=True):
+        drawn = numpy_stream(0, "teacher", "prompt", identifier).permutation(TEMPLATES)[:prompts]
+        rows.append([prompt(caption, int(template)) for template in drawn])
+    return rows
+
+
+def class_names(cloudset: CloudSet) -> tuple[str, ...]:
+    """Class name of every object, underscores as spaces.
+
+    Raises:
+        UsageError: The set names no classes.
+    """
+    if not cloudset.classes:
+        raise UsageError("captions 'class-names' need class names and this data set has none: use captions 'none'")
+    names = [name.replace("_", " ").strip() for name in cloudset.classes]
+    return tuple(names[int(label)] for label in cloudset.labels)
+
+
 def class_name_captions(cloudset: CloudSet, seed: int) -> tuple[str, ...]:
     """Wrap every object's class name in one of ReCon's 20 x 3 templates.
 
@@ -39,13 +102,10 @@ def class_name_captions(cloudset: CloudSet, seed: int) -> tuple[str, ...]:
     Raises:
         UsageError: The set names no classes.
     """
-    if not cloudset.classes:
-        raise UsageError("captions 'class-names' need class names and this data set has none: use captions 'none'")
-    names = [name.replace("_", " ").strip() for name in cloudset.classes]
     captions = []
-    for identifier, label in zip(cloudset.ids, cloudset.labels, strict=True):
+    for identifier, name in zip(cloudset.ids, class_names(cloudset), strict=True):
         draw = derive(seed, "teacher", "class-name-template", identifier)
         prefix = PREFIXES[draw % len(PREFIXES)]
         suffix = SUFFIXES[draw // len(PREFIXES) % len(SUFFIXES)]
-        captions.append(f"{prefix}{names[int(label)]}{suffix}")
+        captions.append(f"{prefix}{name}{suffix}")
     return tuple(captions)

@@ -16,14 +16,20 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import JsonValue
 
 from bench.data.base import CloudSet, Progress, silent
+from bench.data.files import exclusive
 from bench.errors import SetupError, UsageError
+from bench.fingerprint import fingerprint
 from bench.spec import content_key
 from bench.teachers.base import Teacher
 
 Features = npt.NDArray[np.float32]
 
+AUGMENTATION = "bench.data.image_augment"
+CROP_CHUNK = 256
+"""Crops in memory at once."""
 CHUNK = 4096
 """Images or sentences handed to the teacher at once; bounds memory, not the teacher's own batch."""
 ABANDONED_SECONDS = 3600.0
@@ -33,9 +39,9 @@ PROBED = 256
 
 
 def image_features(
-    teacher: Teacher, cloudset: CloudSet, manifest: str, cache: Path, progress: Progress = silent
+    teacher: Teacher, cloudset: CloudSet, manifest: str, cache: Path, progress: Progress = silent, crops: int = 0
 ) -> Features:
-    """Features of every view of every object.
+    """Features of every view of every object, or of several augmented crops of every view.
 
     Args:
         teacher: A teacher; it is prepared only if something has to be computed.
@@ -43,37 +49,91 @@ def image_features(
         manifest: Digest of the data set the objects come from.
         cache: Folder for caches; the file goes to ``cache/features``.
         progress: Called with (images done, images in all) while features are computed; not on a hit.
+        crops: Crops of each view (see `bench.data.image_augment`); 0 for the plain picture.
 
     Returns:
-        float32 ``[n, V, teacher.image_dim]``, read-only, memory-mapped.
+        float32 ``[n, V, teacher.image_dim]``, or with K crops ``[n, V * K, teacher.image_dim]``, all crops of a view
+        beside each other; read-only, memory-mapped.
 
     Raises:
-        UsageError: The set has no views.
+        UsageError: The set has no views, or the teacher knows no images.
         SetupError: The cache cannot be written.
     """
-    views = cloudset.views
-    if views is None:
-        raise UsageError(f"teacher '{teacher.name}' needs images and this data set has no views: render some first")
-    key = content_key(
-        {
-            "kind": "image",
-            "teacher": teacher.identity(),
-            "manifest": manifest,
-            "ids": _digest_texts(cloudset.ids),
-            "views_kind": cloudset.views_kind,
-            "shape": list(views.shape),
-            "pixels": _probe(views),
-        }
-    )
-    n, per_object = views.shape[:2]
-    flat = views.reshape(n * per_object, *views.shape[2:])
+    pictures = Pictures(teacher, cloudset, crops)
+    views = pictures.views
+    facts: dict[str, JsonValue] = {
+        "kind": "image",
+        "teacher": teacher.identity(),
+        "manifest": manifest,
+        "ids": _digest_texts(cloudset.ids),
+        "views_kind": cloudset.views_kind,
+        "shape": list(views.shape),
+        "pixels": _probe(views),
+    }
+    if crops:
+        code = fingerprint([AUGMENTATION]).modules[AUGMENTATION]
+        facts |= {"crops": crops, "style": teacher.crop_style, "side": pictures.side, "augmentation": code}
 
-    def encode(start: int, stop: int) -> Features:
-        return teacher.encode_images(flat[start:stop])
+    def encode(start: int, stop: int, report: Progress) -> Features:
+        return pictures.encode(np.arange(start, stop), report)
 
-    file = cache / "features" / f"{teacher.name}-image-{key[:32]}.npy"
-    features = _once(file, len(flat), teacher.image_dim, teacher, encode, progress)
-    return features.reshape(n, per_object, teacher.image_dim)
+    file = cache / "features" / f"{teacher.name}-image-{content_key(facts | _where(teacher))[:32]}.npy"
+    rows = len(views) * pictures.choices
+    features = _once(file, rows, teacher.image_dim, teacher, encode, progress)
+    return features.reshape(len(views), pictures.choices, teacher.image_dim)
+
+
+class Pictures:
+    """The pictures a teacher is shown of each object: its views, or crops of them.
+
+    Args:
+        teacher: A teacher of images.
+        cloudset: Objects with `views`.
+        crops: Crops of each view; 0 for the plain picture.
+
+    Attributes:
+        views: uint8 ``[n, V, H, W, C]``.
+        choices: Pictures of each object.
+        side: Side of a crop in pixels.
+
+    Raises:
+        UsageError: The set has no views, or the teacher knows no images.
+    """
+
+    def __init__(self, teacher: Teacher, cloudset: CloudSet, crops: int) -> None:
+        if cloudset.views is None:
+            raise UsageError(f"teacher '{teacher.name}' needs images and this data set has no views: render some first")
+        if not teacher.image_dim:
+            raise UsageError(f"teacher '{teacher.name}' gives no features of images: choose another with --teacher")
+        self.teacher = teacher
+        self.views = cloudset.views
+        self.ids = cloudset.ids
+        self.crops = crops
+        self.choices = self.views.shape[1] * max(crops, 1)
+        self.side = teacher.crop_side or min(self.views.shape[2:4])
+
+    def encode(self, rows: npt.NDArray[np.int64], progress: Progress = silent) -> Features:
+        """Features of pictures by number: object * choices + view * crops + crop."""
+        objects, choice = np.divmod(rows, self.choices)
+        if not self.crops:
+            return self.teacher.encode_images(self.views[objects, choice], progress)
+        parts = []
+        for start in range(0, len(rows), CROP_CHUNK):
+            parts.append(self._encode_crops(rows[start : start + CROP_CHUNK]))
+            progress(min(start + CROP_CHUNK, len(rows)), len(rows))
+        return np.concatenate(parts)
+
+    def _encode_crops(self, rows: npt.NDArray[np.int64]) -> Features:
+        import torch
+
+        from bench.data.image_augment import augment, draw_crop
+
+        objects, choice = np.divmod(rows, self.choices)
+        view, crop = np.divmod(choice, self.crops)
+        style = self.teacher.crop_style
+        draws = [draw_crop(self.ids[o], int(v), int(c), style) for o, v, c in zip(objects, view, crop, strict=True)]
+        pictures = torch.from_numpy(np.ascontiguousarray(self.views[objects, view]))
+        return self.teacher.encode_crops(augment(pictures, draws, self.side).numpy())
 
 
 def text_features(teacher: Teacher, captions: Sequence[str], cache: Path, progress: Progress = silent) -> Features:
@@ -89,19 +149,47 @@ def text_features(teacher: Teacher, captions: Sequence[str], cache: Path, progre
         float32 ``[n, teacher.text_dim]``.
 
     Raises:
+        UsageError: The teacher knows no texts.
         SetupError: The cache cannot be written.
     """
-    distinct = sorted(set(captions))
-    key = content_key({"kind": "text", "teacher": teacher.identity(), "captions": _digest_texts(distinct)})
+    distinct, index = distinct_sentences([captions])
+    features = sentence_features(teacher, distinct, cache, progress)
+    return np.ascontiguousarray(features[index[0]], dtype=np.float32)
 
-    def encode(start: int, stop: int) -> Features:
-        return teacher.encode_texts(distinct[start:stop])
 
-    file = cache / "features" / f"{teacher.name}-text-{key[:32]}.npy"
-    features = _once(file, len(distinct), teacher.text_dim, teacher, encode, progress)
-    place = {caption: i for i, caption in enumerate(distinct)}
-    index = np.fromiter((place[caption] for caption in captions), dtype=np.int64, count=len(captions))
-    return np.ascontiguousarray(features[index], dtype=np.float32)
+def distinct_sentences(rows: Sequence[Sequence[str]]) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """Return every sentence once, sorted, and the place of each of ``[n][T]`` among them, int64 ``[n, T]``."""
+    distinct = sorted({sentence for row in rows for sentence in row})
+    place = {sentence: i for i, sentence in enumerate(distinct)}
+    index = np.array([[place[sentence] for sentence in row] for row in rows], dtype=np.int64)
+    return distinct, index
+
+
+def sentence_features(teacher: Teacher, distinct: Sequence[str], cache: Path, progress: Progress = silent) -> Features:
+    """Features of distinct sentences, float32 ``[S, teacher.text_dim]``, read-only, memory-mapped.
+
+    Raises:
+        UsageError: The teacher knows no texts.
+        SetupError: The cache cannot be written.
+    """
+    if not teacher.text_dim:
+        raise UsageError(f"teacher '{teacher.name}' gives no features of texts: name another with --text-teacher")
+    facts: dict[str, JsonValue] = {
+        "kind": "text",
+        "teacher": teacher.identity(),
+        "captions": _digest_texts(distinct),
+    }
+
+    def encode(start: int, stop: int, report: Progress) -> Features:
+        return teacher.encode_texts(distinct[start:stop], report)
+
+    file = cache / "features" / f"{teacher.name}-text-{content_key(facts | _where(teacher))[:32]}.npy"
+    return _once(file, len(distinct), teacher.text_dim, teacher, encode, progress)
+
+
+def _where(teacher: Teacher) -> dict[str, JsonValue]:
+    """A GPU rounds differently, so what it computes is kept apart."""
+    return {} if teacher.device == "cpu" else {"device": teacher.device}
 
 
 def _digest_texts(texts: Sequence[str]) -> str:
@@ -124,12 +212,35 @@ def _probe(views: npt.NDArray[np.uint8]) -> str:
 
 
 def _once(
-    file: Path, n: int, width: int, teacher: Teacher, encode: Callable[[int, int], Features], progress: Progress
+    file: Path,
+    n: int,
+    width: int,
+    teacher: Teacher,
+    encode: Callable[[int, int, Progress], Features],
+    progress: Progress,
 ) -> Features:
     """Return the ``[n, width]`` features in `file`, computing and publishing them if they are not there."""
     found = _read(file, (n, width))
     if found is not None:
         return found
+    with exclusive(file.parent.parent / "locks" / f"{file.stem}.lock"):  # whoever waited finds the work done
+        if _read(file, (n, width)) is None:
+            _write(file, n, width, teacher, encode, progress)
+    stored = _read(file, (n, width))
+    if stored is None:
+        raise SetupError(f"teacher features just written to {file} cannot be read back: check that disk")
+    return stored
+
+
+def _write(
+    file: Path,
+    n: int,
+    width: int,
+    teacher: Teacher,
+    encode: Callable[[int, int, Progress], Features],
+    progress: Progress,
+) -> None:
+    """Compute the ``[n, width]`` features and put them in place whole."""
     teacher.prepare()
     temporary = file.with_name(f".{file.stem}-{uuid.uuid4().hex}.part")
     try:
@@ -139,7 +250,7 @@ def _once(
             np.lib.format.write_array_header_1_0(sink, {"descr": "<f4", "fortran_order": False, "shape": (n, width)})
             for start in range(0, n, CHUNK):
                 stop = min(start + CHUNK, n)
-                block = np.ascontiguousarray(encode(start, stop), dtype="<f4")
+                block = np.ascontiguousarray(encode(start, stop, _within(progress, start, stop, n)), dtype="<f4")
                 _check(teacher, block, (stop - start, width))
                 sink.write(block.tobytes())
                 progress(stop, n)
@@ -154,10 +265,16 @@ def _once(
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-    stored = _read(file, (n, width))
-    if stored is None:
-        raise SetupError(f"teacher features just written to {file} cannot be read back: check that disk")
-    return stored
+
+
+def _within(progress: Progress, start: int, stop: int, n: int) -> Progress:
+    """Report a chunk's progress as part of the whole; its end is reported once it is written."""
+
+    def report(done: int, total: int) -> None:
+        if start + done < stop:
+            progress(start + done, n)
+
+    return report
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -282,7 +282,7 @@ class OpenClipTeacher(PretrainedTeacher):
         """Return the blocks and final norm of the tower to lend, frozen."""
         from bench.teachers import transformers
 
-        model = cast(ClipNetwork, self.network).model.cpu()
+        model = cast(ClipNetwork, self.network).model
         if self._options.lend == "image":
             return transformers.from_open_clip_visual(model)
         return transformers.from_open_clip_text(model)

@@ -159,7 +159,7 @@ class SentenceTeacher(PretrainedTeacher):
         """Return the layers of a BERT-like model, frozen."""
         from bench.teachers.transformers import from_bert
 
-        return from_bert(self.network[0].auto_model.cpu())
+        return from_bert(self.network[0].auto_model)
 
 
 def _complete(weights: Weights) -> Weights:

@@ -189,7 +189,7 @@ class TimmTeacher(PretrainedTeacher):
         """Return the blocks and final norm of a vision transformer, frozen."""
         from bench.teachers.transformers import from_timm
 
-        return from_timm(cast(TimmNetwork, self.network).model.cpu())
+        return from_timm(cast(TimmNetwork, self.network).model)
 
 
 @lru_cache(maxsize=8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,38 @@ class PretrainNetwork(Protocol):
         """Return scalar losses by name, with ``total``; compiled where the spec says so."""
 
 
+@runtime_checkable
+class FeatureSource(Protocol):
+    """Teacher features that are not a tensor in memory: mapped from a file, or computed when they are drawn.
+
+    Attributes:
+        choices: Features of each object, of which a step draws one; None where there is nothing to draw.
+        width: Width of a feature.
+    """
+
+    choices: int | None
+    width: int
+
+    def __len__(self) -> int:
+        """Number of objects."""
+
+    def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
+        """Return float32 ``[B, width]`` of objects (int64 ``[B]``) at choices (int64 ``[B]``), on their device."""
+
+
+Features = Tensor | FeatureSource
+
+
+def feature_width(features: Features | None) -> int | None:
+    """Width of features; None where there are none."""
+    if features is None:
+        return None
+    return int(features.shape[-1]) if isinstance(features, Tensor) else features.width
+
+
 @dataclass(frozen=True)
 class PretrainData:
-    """Everything pretraining reads, in memory.
+    """Everything pretraining reads, in memory but for features that have a source of their own.
 
     Attributes:
         points: float32 ``[n, N, 3]``.
@@ -42,8 +71,8 @@ class PretrainData:
     """
 
     points: Tensor
-    image_features: Tensor | None = None
-    text_features: Tensor | None = None
+    image_features: Features | None = None
+    text_features: Features | None = None
     labels: Tensor | None = None
     images: Tensor | None = None
 
@@ -58,8 +87,14 @@ class PretrainData:
         """
         shapes = {"points": (3,), "image_features": (3,), "text_features": (2, 3), "labels": (1,), "images": (5,)}
         for name, dims in shapes.items():
-            tensor: Tensor | None = getattr(self, name)
+            tensor: Features | None = getattr(self, name)
             if tensor is None:
+                continue
+            if not isinstance(tensor, Tensor):
+                if len(tensor) != len(self.points):
+                    raise DataError(
+                        f"pretraining data: {name} has {len(tensor)} objects, expected {len(self.points)} as of points"
+                    )
                 continue
             if tensor.ndim not in dims or len(tensor) != len(self.points) or 0 in tensor.shape:
                 raise DataError(
@@ -75,8 +110,8 @@ class PretrainData:
     def to(self, device: torch.device) -> PretrainData:
         """Return the data on a device, floats as float32."""
 
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, torch.float32)
+        def move(features: Features | None) -> Features | None:
+            return features.to(device, torch.float32) if isinstance(features, Tensor) else features
 
         labels = None if self.labels is None else self.labels.to(device, torch.int64)
         images = None if self.images is None else self.images.to(device)
@@ -131,12 +166,26 @@ class PretrainObjective(Objective):
         return self._network.compute(prepared)
 
 
-def _pick(features: Tensor | None, index: Tensor, generator: torch.Generator) -> Tensor | None:
-    """Rows at `index`, each from a random one of its views where there are several."""
-    if features is None or features.ndim == 2:
-        return None if features is None else features.index_select(0, index)
-    view = torch.randint(features.shape[1], (len(index),), generator=generator).to(index.device)
-    return features[index, view]
+def _choices(features: Features) -> int | None:
+    """Features of each object, of which a step draws one; None where there is but one and nothing is drawn."""
+    if not isinstance(features, Tensor):
+        return features.choices
+    return features.shape[1] if features.ndim > 2 else None
+
+
+def _pick(features: Features | None, index: Tensor, generator: torch.Generator) -> Tensor | None:
+    """Rows at `index`, each from a random one of its views where there are several.
+
+    A tensor, a file and a live teacher draw alike, so that they see the same views and crops.
+    """
+    if features is None:
+        return None
+    choices, choice = _choices(features), None
+    if choices is not None:
+        choice = torch.randint(choices, (len(index),), generator=generator).to(index.device)
+    if not isinstance(features, Tensor):
+        return features.pick(index, choice)
+    return features.index_select(0, index) if choice is None else features[index, choice]
 
 
 def pretrain(

@@ -1,0 +1,171 @@
+"""What pretraining reads: clouds, teacher features from a cache or live, and every text that reaches the encoder."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.data.base import CloudSet, Progress
+from bench.data.depth import with_views
+from bench.data.seen import UNKNOWN_TEXTS
+from bench.spec import PretrainSpec
+from bench.teachers.base import Teacher
+from bench.teachers.captions import class_name_captions, class_names, prompted, templates
+from bench.teachers.features import Features as CachedFeatures
+from bench.teachers.features import (
+    Pictures,
+    distinct_sentences,
+    image_features,
+    sentence_features,
+    text_features,
+)
+from bench.teachers.sources import CachedImages, CachedTexts, LiveImages, LiveTexts
+from bench.training.pretraining import Features, PretrainData
+
+DEPTH_VIEWS = 4
+DEPTH_SIZE = 64
+
+StageProgress = Callable[[str, float, float, str], None]
+"""Called with (stage, done, total, note)."""
+
+
+@dataclass
+class Gathering:
+    """Gathers what a pretraining reads.
+
+    Attributes:
+        spec: The encoder's specification.
+        uses: What its method reads besides points.
+        teacher: Teacher of images, and of texts where there is no other.
+        text_teacher: Teacher of texts where it is another one.
+        cache: Cache folder.
+        progress: Receives progress.
+        texts: Every text that reached the encoder so far, or `UNKNOWN_TEXTS`.
+        costs: Size and time of the feature caches.
+    """
+
+    spec: PretrainSpec
+    uses: frozenset[str]
+    teacher: Teacher | None
+    text_teacher: Teacher | None
+    cache: Path
+    progress: StageProgress
+    texts: set[str] = field(default_factory=set)
+    costs: dict[str, float] = field(default_factory=dict)
+
+    def gather(self, clouds: CloudSet) -> PretrainData:
+        """Return the data of a training split; texts and costs are noted on the way."""
+        spec = self.spec
+        if spec.images == "depth-of-points":
+            clouds = with_views(clouds, DEPTH_VIEWS, DEPTH_SIZE, self._stage("depth views"))
+        for teacher in (self.teacher, self.text_teacher):
+            if teacher is not None:
+                teacher.run_on(spec.numerics.device)
+                seen = teacher.captions_seen()
+                self.texts |= {UNKNOWN_TEXTS} if seen is None else set(seen)
+        images = texts = None
+        if self.teacher is not None and "images" in self.uses and spec.images != "none":
+            images = self._images(self.teacher, clouds)
+        speaker = self.text_teacher if self.text_teacher is not None else self.teacher
+        if speaker is not None and spec.captions != "none":
+            texts = self._texts(speaker, clouds)
+        supervised = "labels" in self.uses
+        if supervised:
+            self.texts |= set(clouds.classes)
+        pixels = "pixels" in self.uses and clouds.views is not None
+        return PretrainData(
+            points=torch.from_numpy(clouds.points.copy()),
+            image_features=images,
+            text_features=texts,
+            labels=torch.from_numpy(clouds.labels.copy()) if supervised else None,
+            images=torch.from_numpy(clouds.views.copy()) if pixels and clouds.views is not None else None,
+        )
+
+    def _images(self, teacher: Teacher, clouds: CloudSet) -> Features:
+        """Features of views, or of crops of them."""
+        crops = self._recipe("teacher_crops")
+        if self.spec.live_teacher:
+            return LiveImages(Pictures(teacher, clouds, crops))
+        assert self.spec.data is not None
+        manifest = self.spec.data.manifest
+        features = self._cached(
+            "teacher images",
+            len(clouds),
+            lambda report: image_features(teacher, clouds, manifest, self.cache, report, crops),
+        )
+        return CachedImages(features) if crops else torch.from_numpy(features.copy())
+
+    def _texts(self, teacher: Teacher, clouds: CloudSet) -> Features:
+        """Features of captions, or of prompts around them."""
+        prompts = self._recipe("teacher_prompts")
+        captions = self._captions(clouds, bool(prompts))
+        self.texts |= set(captions)
+        if not prompts:
+            if self.spec.live_teacher:
+                return LiveTexts(teacher, [[caption] for caption in captions], drawn=False)
+            features = self._cached(
+                "teacher captions", len(clouds), lambda report: text_features(teacher, captions, self.cache, report)
+            )
+            return torch.from_numpy(features)
+        self.texts |= set(templates())
+        rows = prompted(captions, clouds.ids, prompts)
+        if self.spec.live_teacher:
+            return LiveTexts(teacher, rows, drawn=True)
+        distinct, index = distinct_sentences(rows)
+        features = self._cached(
+            "teacher captions", len(clouds), lambda report: sentence_features(teacher, distinct, self.cache, report)
+        )
+        return CachedTexts(features, index)
+
+    def _captions(self, clouds: CloudSet, prompted_later: bool) -> tuple[str, ...]:
+        if self.spec.captions == "class-names":
+            return class_names(clouds) if prompted_later else class_name_captions(clouds, self.spec.seed)
+        if clouds.captions is None:
+            name = self.spec.data.name if self.spec.data is not None else ""
+            raise ValueError(f"data set {name} promises captions and has none")
+        return clouds.captions
+
+    def _recipe(self, field_name: str) -> int:
+        return 0 if self.spec.recipe is None else int(getattr(self.spec.recipe, field_name))
+
+    def _cached(self, stage: str, objects: int, work: Callable[[Progress], CachedFeatures]) -> CachedFeatures:
+        """Compute or find features, and say what the cache costs and when that has paid.
+
+        A live teacher computes one feature of each object in an epoch.
+        """
+        computed = False
+
+        def report(done: int, total: int) -> None:
+            nonlocal computed
+            computed = True
+            self.progress(stage, done, total, "")
+
+        start = time.perf_counter()
+        features = work(report)
+        seconds = time.perf_counter() - start
+        kind = stage.replace(" ", "_")
+        stored = features.size // features.shape[-1]
+        epochs = stored / objects
+        self.costs |= {
+            f"{kind}_features": float(stored),
+            f"{kind}_computed": float(stored if computed else 0),
+            f"{kind}_pay_after_epochs": epochs,
+        }
+        how = f"computed once in {seconds:.1f} s" if computed else "found in the cache"
+        trained = self.spec.recipe.epochs if self.spec.recipe is not None else 0
+        note = (
+            f"{stored} features of {objects} objects {how}; a live teacher computes {objects} in an epoch, so this has "
+            f"paid after {epochs:.3g} of the {trained} epochs"
+        )
+        self.progress(stage, stored, stored, note)
+        print(f"{stage}: {note}", file=sys.stderr, flush=True)
+        return features
+
+    def _stage(self, stage: str) -> Callable[[int, int], Any]:
+        return lambda done, total: self.progress(stage, done, total, "")

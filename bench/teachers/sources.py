@@ -1,0 +1,116 @@
+"""Teacher features as a pretraining step draws them: from a cache, or from the teacher itself.
+
+All of them are `bench.training.pretraining.FeatureSource`: of each object there are as many choices as views times
+crops, or prompts; a step draws one, and here it is looked up or computed. The same draw gives the same feature
+either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.teachers.base import Teacher
+from bench.teachers.features import Features, Pictures
+
+
+class CachedImages:
+    """Image features in a memory-mapped file.
+
+    Args:
+        features: float32 ``[n, choices, D]``.
+    """
+
+    def __init__(self, features: Features) -> None:
+        self._features = features
+        self.choices: int | None = features.shape[1]
+        self.width = features.shape[2]
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
+        """Features ``[B, D]`` of objects ``[B]`` at choices ``[B]``."""
+        assert choice is not None
+        rows = self._features[_numpy(index), _numpy(choice)]
+        return torch.from_numpy(np.ascontiguousarray(rows)).to(index.device)
+
+
+class CachedTexts:
+    """Features of distinct sentences, and which of them belong to each object.
+
+    Args:
+        features: float32 ``[S, D]``.
+        index: int64 ``[n, choices]``.
+    """
+
+    def __init__(self, features: Features, index: npt.NDArray[np.int64]) -> None:
+        self._features = features
+        self._index = index
+        self.choices: int | None = index.shape[1]
+        self.width = features.shape[1]
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
+        """Features ``[B, D]`` of objects ``[B]`` at choices ``[B]``."""
+        assert choice is not None
+        rows = self._features[self._index[_numpy(index), _numpy(choice)]]
+        return torch.from_numpy(np.ascontiguousarray(rows)).to(index.device)
+
+
+class LiveImages:
+    """Image features computed when they are drawn.
+
+    Args:
+        pictures: What the teacher is shown of each object.
+    """
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+        self.choices: int | None = pictures.choices
+        self.width = pictures.teacher.image_dim
+
+    def __len__(self) -> int:
+        return len(self._pictures.views)
+
+    def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
+        """Features ``[B, D]`` of objects ``[B]`` at choices ``[B]``."""
+        assert choice is not None
+        features = self._pictures.encode(_numpy(index) * self._pictures.choices + _numpy(choice))
+        return torch.from_numpy(features).to(index.device)
+
+
+class LiveTexts:
+    """Text features computed when they are drawn.
+
+    Args:
+        teacher: A teacher of texts.
+        sentences: ``[n][T]``.
+        drawn: Whether a step draws one of the T; otherwise T is 1 and there is nothing to draw.
+    """
+
+    def __init__(self, teacher: Teacher, sentences: Sequence[Sequence[str]], drawn: bool) -> None:
+        self._teacher = teacher
+        self._sentences = sentences
+        self.choices: int | None = len(sentences[0]) if drawn else None
+        self.width = teacher.text_dim
+
+    def __len__(self) -> int:
+        return len(self._sentences)
+
+    def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
+        """Features ``[B, D]`` of objects ``[B]`` at choices ``[B]``, or of their only sentence."""
+        drawn = np.zeros(len(index), dtype=np.int64) if choice is None else _numpy(choice)
+        sentences = [self._sentences[i][t] for i, t in zip(_numpy(index), drawn, strict=True)]
+        return torch.from_numpy(self._teacher.encode_texts(sentences)).to(index.device)
+
+
+def _numpy(index: Tensor) -> npt.NDArray[np.int64]:
+    found: npt.NDArray[np.int64] = index.cpu().numpy()
+    return found
