@@ -142,7 +142,7 @@ class ActDvae(Method):
 
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, weight_decay=5e-4, warmup_epochs=0),
-        "nano": Recipe(epochs=10, batch_size=64, lr=2e-3, weight_decay=5e-4, warmup_epochs=1, clip_norm=10.0),
+        "nano": Recipe(epochs=7, batch_size=64, lr=2e-3, weight_decay=5e-4, warmup_epochs=1, clip_norm=10.0),
         **published(Recipe(epochs=300, batch_size=64, lr=5e-4, weight_decay=5e-4, warmup_epochs=10)),
     }
 
@@ -154,7 +154,7 @@ class ActDvae(Method):
             return cls.Options.model_validate(sizes | {"temperature_steps": 3, "kl_start": 1, "kl_steps": 3})
         if preset == "nano":
             sizes = {"prompts": 8, "codes": 512, "graph_width": 32, "folding_width": 128}
-            return cls.Options.model_validate(sizes | {"temperature_steps": 320, "kl_start": 32, "kl_steps": 320})
+            return cls.Options.model_validate(sizes | {"temperature_steps": 220, "kl_start": 22, "kl_steps": 220})
         return cls.Options()
 
     @classmethod
