@@ -6,19 +6,30 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import ValidationError
+from torch import nn
 
 from bench.errors import BenchError, UsageError
 from bench.methods.base import Batch, Given, Method
+from bench.methods.multitask import Multitask
 from bench.methods.point_mae import PointMAE
 from bench.methods.recon import ReCon
 from bench.methods.scratch import Scratch, calibrate_batch_norm, scratch_candidates
+from bench.methods.two_tower import TwoTower
+from bench.models.blocks import Block, ReconBlock
 from bench.models.classifier import Classifier
+from bench.models.losses import cross_modal
+from bench.models.standard import StandardEncoder
+from bench.models.two_stream import TwoStreamEncoder
+from bench.plan.presets import PRESETS
 from bench.registry import METHODS
 from bench.spec import BackboneSpec
 
 SMALL = BackboneSpec(points=96, groups=12, group_size=6, width=24, depth=2, heads=3, tokenizer_width=16, drop_path=0.0)
 DIMS = Given(image=10, text=7)
+MASKED: list[type[Method]] = [PointMAE, ReCon, Multitask, TwoTower]
+"""Methods that reconstruct hidden patches."""
 
 
 def batch(size: int = 6, seed: int = 0) -> Batch:
@@ -33,17 +44,17 @@ def batch(size: int = 6, seed: int = 0) -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("width", "heads", "encoder", "classifier", "pretraining"),
+    ("preset", "encoder", "classifier", "pretraining"),
     [
-        (192, 3, 11_085_696, 11_353_231, 13_154_272),
-        (256, 4, 19_400_192, 19_733_263, 22_944_096),
-        (384, 6, 43_107_072, 43_571_215, 50_781_280),
+        ("tiny", 11_085_696, 11_353_231, 13_154_272),
+        ("small", 19_400_192, 19_733_263, 22_944_096),
+        ("base", 43_107_072, 43_571_215, 50_781_280),
     ],
 )
-def test_recon_has_the_published_sizes(width: int, heads: int, encoder: int, classifier: int, pretraining: int) -> None:
-    """The shared backbone would not be the paper's (specification 5.3)."""
+def test_recon_has_the_published_sizes(preset: str, encoder: int, classifier: int, pretraining: int) -> None:
+    """The presets would not be the paper's models (specification 5.3)."""
     with torch.device("meta"):
-        model = ReCon.build(BackboneSpec(width=width, heads=heads), ReCon.Options(), Given(image=768, text=512))
+        model = ReCon.build(PRESETS[preset].backbone, ReCon.defaults(preset), Given(image=768, text=512))
         assert model.encoder().parameter_count == encoder
         assert sum(p.numel() for p in Classifier(model.encoder(), 15).parameters()) == classifier
         assert sum(p.numel() for p in model.parameters()) == pretraining
@@ -52,13 +63,13 @@ def test_recon_has_the_published_sizes(width: int, heads: int, encoder: int, cla
 def test_point_mae_has_the_published_size() -> None:
     """The same for Point-MAE (section 2); its class token is new at fine-tuning and not trained before."""
     with torch.device("meta"):
-        model = PointMAE.build(BackboneSpec(), PointMAE.Options(), Given())
+        model = PointMAE.build(PRESETS["base"].backbone, PointMAE.defaults("base"), Given())
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 29_006_432
         assert model.encoder().parameter_count - 2 * 384 == 21_825_024
         assert sum(p.numel() for p in Classifier(model.encoder(), 15).parameters()) == 22_093_327
 
 
-@pytest.mark.parametrize("method", [PointMAE, ReCon])
+@pytest.mark.parametrize("method", MASKED)
 @pytest.mark.parametrize("tokenize", ["visible", "all"])
 def test_pretraining_learns_in_mixed_precision(method: type[Method], tokenize: str) -> None:
     """The loop would burn hours without the loss going down."""
@@ -77,7 +88,7 @@ def test_pretraining_learns_in_mixed_precision(method: type[Method], tokenize: s
     assert losses[-1] < 0.75 * losses[0]
 
 
-@pytest.mark.parametrize("method", [PointMAE, ReCon])
+@pytest.mark.parametrize("method", MASKED)
 def test_tokenizing_visible_equals_all_once_batch_norm_is_frozen(method: type[Method]) -> None:
     """Skipping hidden patches would change more than BatchNorm's batch statistics."""
     results = []
@@ -88,7 +99,7 @@ def test_tokenizing_visible_equals_all_once_batch_norm_is_frozen(method: type[Me
     torch.testing.assert_close(results[0], results[1])
 
 
-@pytest.mark.parametrize("method", [PointMAE, ReCon])
+@pytest.mark.parametrize("method", MASKED)
 def test_masks_come_from_the_batch_generator_only(method: type[Method]) -> None:
     """A resumed run would hide other patches than an uninterrupted one."""
     model = method.build(SMALL, method.Options(), DIMS)
@@ -100,7 +111,7 @@ def test_masks_come_from_the_batch_generator_only(method: type[Method]) -> None:
     assert not torch.equal(first["visible_centres"], other["visible_centres"])
 
 
-@pytest.mark.parametrize("method", [PointMAE, ReCon])
+@pytest.mark.parametrize("method", MASKED)
 def test_compute_compiles_to_one_graph(method: type[Method]) -> None:
     """torch.compile would fall back to Python in the middle of a step and lose its gain."""
     model = method.build(SMALL, method.Options(), DIMS)
@@ -111,8 +122,8 @@ def test_compute_compiles_to_one_graph(method: type[Method]) -> None:
     torch.testing.assert_close(compiled["total"], eager["total"])
 
 
-@pytest.mark.parametrize("name", ["point-mae", "recon"])
-def test_encoders_take_the_pretrained_weights(name: str) -> None:
+@pytest.mark.parametrize(("name", "width"), [("point-mae", 2), ("recon", 4), ("multitask", 4), ("two-tower", 4)])
+def test_encoders_take_the_pretrained_weights(name: str, width: int) -> None:
     """A checkpoint could not be loaded for evaluation, or encode differently."""
     method = METHODS.load(name)
     encoder = method.build_encoder(SMALL, method.Options()).eval()
@@ -120,9 +131,10 @@ def test_encoders_take_the_pretrained_weights(name: str) -> None:
     encoder.load_state_dict(pretrained.state_dict())
     points = batch().points
     torch.testing.assert_close(encoder.feature(encoder(points)), pretrained.feature(pretrained(points)))
-    assert encoder.feature_dims["transfer"] == {"point-mae": 2, "recon": 4}[name] * SMALL.width
+    assert encoder.feature_dims["transfer"] == width * SMALL.width
 
 
+@pytest.mark.parametrize("method", [ReCon, Multitask, TwoTower])
 @pytest.mark.parametrize(
     ("options", "given", "expected"),
     [
@@ -135,10 +147,20 @@ def test_encoders_take_the_pretrained_weights(name: str) -> None:
         ({"smc": True, "modalities": "none"}, DIMS, {"smc"}),
     ],
 )
-def test_recon_terms_follow_options_and_data(options: dict[str, object], given: Given, expected: set[str]) -> None:
+def test_terms_follow_options_and_data(
+    method: type[Method], options: dict[str, object], given: Given, expected: set[str]
+) -> None:
     """A term without teacher features would not be off, or a switched-off one still train."""
-    model = ReCon.build(SMALL, ReCon.Options.model_validate(options), given)
-    losses = model(batch())
+    if "smc" in options and method is not ReCon:
+        with pytest.raises(ValidationError):
+            method.Options.model_validate(options)
+        return
+    chosen = method.Options.model_validate(options)
+    reads = (
+        {"images", "text"} if "modalities" not in options else {f"{options['modalities']}".replace("image", "images")}
+    )
+    assert method.uses(chosen) == reads - {"none"} | ({"labels"} if "smc" in options else set())
+    losses = method.build(SMALL, chosen, given)(batch())
     assert losses.keys() - {"mdm", "total"} == expected
     torch.testing.assert_close(losses["total"], sum(v for k, v in losses.items() if k != "total"))
 
@@ -153,6 +175,90 @@ def test_cross_modal_gradient_stops_at_the_queries() -> None:
         assert (gradient is not None and bool(gradient.abs().sum() > 0)) == reached
 
 
+@pytest.mark.parametrize("method", MASKED)
+def test_mask_and_decoder_options_reach_the_network(method: type[Method]) -> None:
+    """An ablation of mask ratio, mask kind or decoder depth would run the default."""
+    for ratio, hidden in ((0.6, 7), (0.25, 3)):
+        options = method.Options.model_validate({"mask_ratio": ratio, "mask": "block", "decoder_depth": 3})
+        model = method.build(SMALL, options, DIMS)
+        prepared = model.prepare(batch())
+        assert len(list(model.get_submodule("decoder.blocks").children())) == 3
+        assert prepared["masked_centres"].shape[1] == hidden
+        # A block: around one hidden centre, every hidden centre is nearer than every visible one.
+        distances = torch.cdist(prepared["masked_centres"], prepared["masked_centres"]).amax(2)
+        visible = torch.cdist(prepared["masked_centres"], prepared["visible_centres"]).amin(2)
+        assert bool((distances <= visible).any(1).all())
+
+
+@pytest.mark.parametrize("method", [ReCon, Multitask, TwoTower])
+def test_every_cross_modal_loss_is_computed_as_named(method: type[Method]) -> None:
+    """An ablation of the loss would train another one; each is written out here in one line."""
+    unit = F.normalize(torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
+    student, teacher = unit[0] * 3, unit[1] * 2
+    cosine = unit[0] @ unit[1].T
+    expected = {
+        "smooth_l1": F.smooth_l1_loss(student, teacher),
+        "cosine": (1 - cosine.diagonal()).mean(),
+        "infonce": torch.stack([-(cosine[i] / 0.2).log_softmax(0)[i] for i in range(5)]).mean(),
+    }
+    losses = {}
+    for kind, value in expected.items():
+        torch.testing.assert_close(cross_modal(student, teacher, kind, temperature=0.2), value)  # type: ignore[arg-type]
+        torch.manual_seed(0)
+        options = method.Options.model_validate({"cross_modal_loss": kind, "temperature": 0.2})
+        losses[kind] = method.build(SMALL, options, DIMS)(batch())["csc_text"].item()
+    assert len(set(losses.values())) == 3
+    torch.manual_seed(0)
+    colder = method.Options.model_validate({"cross_modal_loss": "infonce", "temperature": 0.1})
+    assert method.build(SMALL, colder, DIMS)(batch())["csc_text"].item() != losses["infonce"]
+
+
+def test_residuals_of_both_streams_follow_the_option() -> None:
+    """'prenorm' would still overwrite a stream by its normalised value, or 'normalised' no longer."""
+    x, g = torch.randn(2, 4, 12) * 5, torch.randn(2, 3, 12) * 5
+    for residual, of_x, of_g in (
+        ("prenorm", x, g),
+        ("normalised", *(F.layer_norm(F.layer_norm(v, (12,)), (12,)) for v in (x, g))),
+    ):
+        block, plain = ReconBlock(12, 3, residual=residual), Block(12, 3, residual=residual)  # type: ignore[arg-type]
+        for layer in [*block.modules(), *plain.modules()]:
+            if isinstance(layer, nn.Linear):  # sub-layers say nothing: what remains is the residual
+                nn.init.zeros_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        queries, local = block(g, x, True)
+        torch.testing.assert_close((queries, local, plain(x)), (of_g, of_x, of_x))
+    model = ReCon.build_encoder(SMALL, ReCon.Options(residual="prenorm"))
+    assert isinstance(model, TwoStreamEncoder)
+    assert {block.residual for block in model.blocks if isinstance(block, ReconBlock)} == {"prenorm"}
+
+
+def test_without_global_queries_the_patches_carry_everything() -> None:
+    """The ablation would keep a stream nobody asked for, or lose its cross-modal terms."""
+    torch.manual_seed(0)
+    options = ReCon.Options(global_queries=False)
+    assert not options.stop_gradient
+    model = ReCon.build(SMALL, options, DIMS).eval()
+    encoder = model.encoder()
+    assert isinstance(encoder, StandardEncoder)
+    assert {block.residual for block in encoder.blocks if isinstance(block, Block)} == {"normalised"}
+    names = [name for name, _ in encoder.named_parameters()]
+    assert not any("global" in name or name.endswith(("_token", "_pos")) for name in names)
+    prepared = model.prepare(batch())
+    losses = model.compute(prepared)
+    assert losses.keys() == {"mdm", "csc_image", "csc_text", "total"}
+    visible = encoder.encode_patches(encoder.tokenizer(prepared["visible_patches"]), prepared["visible_centres"])
+    pooled = F.smooth_l1_loss(model.get_submodule("image_head")(visible.amax(1)), prepared["image_features"])
+    torch.testing.assert_close(losses["csc_image"], pooled)
+    gradient = torch.autograd.grad(losses["csc_image"], encoder.tokenizer.mix.weight)[0]
+    assert bool(gradient.abs().sum() > 0)
+    output = encoder(batch().points)
+    assert output.globals == {}
+    expected = torch.cat([output.tokens.amax(1), output.tokens.mean(1)], dim=-1)
+    torch.testing.assert_close(encoder.feature(output), expected)
+    assert (encoder.feature_dims["transfer"], encoder.feature_dims["svm"]) == (2 * SMALL.width, SMALL.width)
+
+
 def test_missing_targets_are_one_clear_line() -> None:
     """The user would see an attribute error instead of which target is missing."""
     model = ReCon.build(SMALL, ReCon.Options(smc=True), DIMS)
@@ -162,7 +268,7 @@ def test_missing_targets_are_one_clear_line() -> None:
         model(incomplete)
 
 
-@pytest.mark.parametrize("method", [PointMAE, ReCon])
+@pytest.mark.parametrize("method", MASKED)
 def test_recipes_are_the_published_ones(method: type[Method]) -> None:
     """'published recipe' would be printed over other numbers (sections 2 and 5.2)."""
     for preset in ("tiny", "small", "base"):
