@@ -1,12 +1,16 @@
-"""``bench teachers``: fit the embedded teacher and see what it knows."""
+"""``bench teachers``: fit the embedded teacher or fetch another, and see what a teacher is."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.common import PluginOption, ResultsOption, console, load_plugins, workspace
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 app = typer.Typer(help="Fit and inspect teachers.", no_args_is_help=True)
 
@@ -23,15 +27,32 @@ def fit(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Fit a teacher (once; later calls show its report) and report held-out retrieval against chance."""
+    """Fit the embedded teacher (once; later calls show its report), or download the weights of another."""
     from bench.execution.teachers import fit_teacher
 
     load_plugins(plugin)
-    report = fit_teacher(name, assignments or [], workspace(results), console())
+    _print(fit_teacher(name, assignments or [], workspace(results), console()))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Teacher, see bench list teachers.")],
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="teacher.FIELD=VALUE; repeatable.")] = None,
+    results: ResultsOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Say what a teacher is, where its weights come from, and whether it is ready or what to do."""
+    from bench.execution.teachers import describe_teacher
+
+    load_plugins(plugin)
+    _print(describe_teacher(name, assignments or [], workspace(results)))
+
+
+def _print(report: Mapping[str, JsonValue]) -> None:
     screen = console()
     for part, figures in report.items():
         if not isinstance(figures, dict):
-            screen.print(f"{part}: {figures}", highlight=False, markup=False)
+            screen.print(f"{part}: {figures}", highlight=False, markup=False, soft_wrap=True)
             continue
         screen.print(f"[bold]{part.replace('_', ' ')}[/bold]", highlight=False)
         for figure, value in figures.items():
