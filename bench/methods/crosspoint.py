@@ -46,7 +46,7 @@ class CrossPointModel(PretrainModel):
             if given.pixels is None:
                 raise UsageError(
                     f"crosspoint.terms={options.terms} contrasts clouds with images, and the pretraining data gives "
-                    "none; use data with images, or --set crosspoint.terms=imid"
+                    "none; use data with images (embedded sets: pretrain_data.views=1), or --set crosspoint.terms=imid"
                 )
             self.image_branch = ImageBranch(options.image_network, options.image_channels, options.projection)
 
