@@ -33,7 +33,7 @@ from bench.spec import PretrainSpec, content_key
 from bench.store.artifacts import ROOM, ArtifactStore
 from bench.store.failures import file_failure
 from bench.store.filelock import file_lock
-from bench.store.folders import INCOMING
+from bench.store.folders import INCOMING, remove_abandoned
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOCK_SECONDS = 120.0
@@ -251,6 +251,7 @@ def _publish(
     room = store.results / ROOM / "encoder"
     staged = room / f"{INCOMING}{uuid.uuid4().hex}"
     try:
+        remove_abandoned(room)
         staged.mkdir(parents=True)
         save_file(encoder.state, staged / "encoder.safetensors")
         os.chmod(staged / "encoder.safetensors", 0o644)  # noqa: PTH101

@@ -153,7 +153,8 @@ def _refusal(path: Path, message: str, *, zipped: bool) -> str:
             "save its tensors alone where that code is installed: torch.save(model.state_dict(), NEW)"
         )
     what = "is damaged or cut short" if zipped else "is no file of torch.save"
-    return f"{path}: {what} ({_line(message)}); download or copy it again"
+    why = "" if message.strip("'\"").isdigit() else f" ({_line(message)})"  # a bare number is no reason to read
+    return f"{path}: {what}{why}; download or copy it again"
 
 
 def _foreign_global(path: Path) -> str:

@@ -246,7 +246,9 @@ def _sizes(
         problem = error.errors()[0]
         raise UsageError(f"backbone.{problem['loc'][0]} = {problem['input']!r}: {problem['msg']}") from None
     if backbone.width % backbone.heads:
-        raise UsageError(f"backbone.heads = {backbone.heads} does not divide the width {backbone.width} of the weights")
+        raise UsageError(
+            f"{checkpoint.path}: backbone.heads = {backbone.heads} does not divide the width {backbone.width} of its weights"
+        )
     return backbone, assumed
 
 
