@@ -19,7 +19,7 @@ from bench.training.precision import autocast
 SIZES = (
     "backbone.points=48",
     "backbone.groups=10",
-    "backbone.group_size=6",
+    "backbone.group_size=8",
     "backbone.width=24",
     "backbone.depth=2",
     "backbone.heads=3",
@@ -105,6 +105,24 @@ def test_stages_add_up_to_the_step(name: PathName) -> None:
     assert sum(found["stages"].values()) == pytest.approx(found["seconds"], rel=0.01, abs=1e-4)
     if name == TEACHER:
         assert found["stages"]["teacher"] > found["stages"]["encode"], "a ViT costs more than two narrow blocks"
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("act-dvae", {"tokenize", "encode", "decode"}),
+        ("act", {"tokenize", "encode", "decode", "teacher"}),
+        ("crosspoint", {"tokenize", "encode", "other"}),
+        ("multitask", {"tokenize", "encode", "decode"}),
+        ("two-tower", {"tokenize", "encode", "decode"}),
+    ],
+)
+def test_every_method_is_told_apart_into_its_parts(method: str, expected: set[str]) -> None:
+    """The time of a method's encoder would be shown as its loss."""
+    t = trial(EXACT, method)
+    found = t.step()["stages"]
+    assert expected | {"data", "group", "loss", "backward", "optimiser"} <= set(found)
+    assert t.flops() > 0
 
 
 def test_a_stage_inside_another_is_taken_out_of_it() -> None:

@@ -127,41 +127,42 @@ def watch(loop: Loop, clock: StageClock) -> None:
         _watch_parts(model, clock)
 
 
-def _watch_parts(module: nn.Module, clock: StageClock) -> None:
-    """Hook the children of a network: known parts by their class, frozen ones as the teacher, others as ``other``."""
-    for name, child in module.named_children():
-        stage = _stage(name, child)
-        if stage is None:
-            continue
-        if isinstance(child, nn.ModuleList | nn.ModuleDict):
-            _watch_parts(child, clock)
-            continue
-        _hook(child, stage, clock)
-        if isinstance(child, Encoder) and stage == "encode":
-            _watch_encoder(child, clock)
+def _watch_parts(model: nn.Module, clock: StageClock) -> None:
+    """Watch the parts of a network: known ones by their class or name, frozen ones as the teacher, else ``other``."""
+    for name, part in model.named_children():
+        stage = _stage(name, part)
+        if stage is not None:
+            _watch_part(part, stage, clock)
 
 
-def _watch_encoder(encoder: Encoder, clock: StageClock) -> None:
-    """Time an encoder whose network uses it in parts, as pretraining does."""
-    part: Any = encoder
-    if hasattr(part, "encode_patches"):
-        part.encode_patches = clock.around("encode", part.encode_patches)
-    for child in encoder.modules():
-        if isinstance(child, PatchTokenizer):
-            _hook(child, "tokenize", clock)
-
-
-def _stage(name: str, child: nn.Module) -> str | None:
-    """Stage of a network's part; None: part of the loss, which is the rest of `compute`."""
-    parameters = list(child.parameters())
-    if parameters and not any(parameter.requires_grad for parameter in parameters):
+def _stage(name: str, part: nn.Module) -> str | None:
+    """Stage of a network's part; None: heads, which are part of the loss, the rest of `compute`."""
+    parameters = list(part.parameters())
+    if not parameters or isinstance(part, nn.Linear) or "head" in name:
+        return None
+    if not any(parameter.requires_grad for parameter in parameters):
         return "teacher"
-    for kind, stage in ((PatchTokenizer, "tokenize"), (Encoder, "encode"), (MaskedDecoder, "decode")):
-        if isinstance(child, kind):
+    if isinstance(part, MaskedDecoder) or "decoder" in name:
+        return "decode"
+    for kind, stage in ((PatchTokenizer, "tokenize"), (Encoder, "encode")):
+        if isinstance(part, kind):
             return stage
-    return None if isinstance(child, nn.Linear) or "head" in name or not parameters else "other"
+    return "other"
 
 
-def _hook(module: nn.Module, stage: str, clock: StageClock) -> None:
-    module.register_forward_pre_hook(lambda *_: clock.enter(stage))
-    module.register_forward_hook(lambda *_: clock.leave())
+def _watch_part(part: nn.Module, stage: str, clock: StageClock) -> None:
+    """Hook a part, and inside an encoder its own parts too: pretraining does not always call it as a whole."""
+    if isinstance(part, nn.ModuleList | nn.ModuleDict):
+        for child in part.children():
+            _watch_part(child, stage, clock)
+        return
+    part.register_forward_pre_hook(lambda *_: clock.enter(stage))
+    part.register_forward_hook(lambda *_: clock.leave())
+    if not isinstance(part, Encoder):
+        return
+    for name in dir(type(part)):
+        if name.startswith("encode"):
+            setattr(part, name, clock.around(stage, getattr(part, name)))
+    for child in part.children():
+        tokenizes = stage == "encode" and isinstance(child, PatchTokenizer)
+        _watch_part(child, "tokenize" if tokenizes else stage, clock)
