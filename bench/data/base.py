@@ -134,6 +134,10 @@ class Dataset(ABC):
     def classes(self) -> tuple[str, ...]:
         """Class names, index = label, without loading clouds."""
 
+    def offers_images(self) -> bool:
+        """Whether `load` gives views under these options."""
+        return self.card.has_images
+
     @abstractmethod
     def load(self, split: SplitName) -> CloudSet:
         """Load one split.

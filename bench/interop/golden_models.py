@@ -18,6 +18,7 @@ from bench.interop.golden_parts import (
     optional_input,
     recorded_backbone,
     recorded_input,
+    set_decoder_heads,
 )
 from bench.interop.names_transformer import CLASSIFY, PRETRAIN
 from bench.methods.base import Batch, Given
@@ -150,6 +151,7 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> PointMAEMo
     backbone = recorded_backbone(comparison, config, transformer)
     if config["NAME"] == "Point_MAE":
         plain = PointMAE.build(backbone, PointMAE.Options.model_validate(options), Given())
+        set_decoder_heads(plain.decoder, transformer)
         # The release adds the class token at fine-tuning.
         return load_recorded(plain, comparison, PRETRAIN, absent=("trunk.cls_token", "trunk.cls_pos"))
     widths = {
@@ -160,6 +162,7 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> PointMAEMo
     }
     options["smc"] = bool(config["self_contrastive"])
     recon = ReCon.build(backbone, ReCon.Options.model_validate(options), Given(**widths))
+    set_decoder_heads(recon.decoder, transformer)
     return load_recorded(recon, comparison, PRETRAIN)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from bench.errors import BenchError
 from bench.interop.comparison import ARRAY, EXACT, Comparison
 from bench.interop.golden_ops import sorted_patches
 from bench.interop.naming import Layout, convert_state
+from bench.models.blocks import Block
+from bench.models.decoder import MaskedDecoder
 from bench.spec import BackboneSpec
 
 M = TypeVar("M", bound=nn.Module)
@@ -97,6 +99,13 @@ def recorded_backbone(comparison: Comparison, config: dict[str, Any], transforme
         tokenizer_width=comparison.recorded[first].shape[0],
         drop_path=float(transformer["drop_path_rate"]),
     )
+
+
+def set_decoder_heads(decoder: MaskedDecoder, transformer: dict[str, Any]) -> None:
+    """Give a decoder the number of heads of its own that a file may state; weights do not tell it."""
+    for block in decoder.blocks:
+        attention = cast(Block, block).attention
+        attention.heads = int(transformer.get("decoder_num_heads", attention.heads))
 
 
 def load_recorded(model: M, comparison: Comparison, layout: Layout, absent: Iterable[str] = ()) -> M:

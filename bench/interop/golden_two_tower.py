@@ -18,11 +18,11 @@ from bench.interop.golden_parts import (
     optional_input,
     recorded_backbone,
     recorded_input,
+    set_decoder_heads,
 )
 from bench.interop.names_two_tower import CLASSIFY, PRETRAIN
 from bench.methods.base import Batch, Given
 from bench.methods.two_tower import TwoTower, TwoTowerModel
-from bench.models.blocks import Block
 from bench.models.classifier import Classifier
 from bench.models.grouping import cut_patches
 from bench.models.two_tower import TwoTowerEncoder
@@ -104,8 +104,7 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> TwoTowerMo
     }
     backbone = recorded_backbone(comparison, config, transformer)
     model = TwoTower.build(backbone, TwoTower.Options.model_validate(options), Given(**widths))
-    for block in model.decoder.blocks:  # the files may give the decoder heads of its own
-        cast(Block, block).attention.heads = int(transformer.get("decoder_num_heads", backbone.heads))
+    set_decoder_heads(model.decoder, transformer)
     # The release adds the class token at fine-tuning.
     return load_recorded(model, comparison, PRETRAIN, absent=("trunk.masked.cls_token", "trunk.masked.cls_pos"))
 

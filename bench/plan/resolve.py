@@ -40,6 +40,8 @@ class Located:
     root: Path | None
     objects: int = 0
     """Size of the training split."""
+    images: bool = False
+    """Whether it comes with images."""
 
 
 @dataclass
@@ -142,7 +144,7 @@ class _Resolver:
         if dataset_class.needs_root:  # every value is checked: better now than after hours of pretraining
             dataset.load("train")
             dataset.load("test")
-        located = Located(spec, found.label, found.root, dataset.train_size())
+        located = Located(spec, found.label, found.root, dataset.train_size(), dataset.offers_images())
         self.result.places[spec.manifest] = located
         return located
 
@@ -296,7 +298,7 @@ class _Resolver:
         card = DATASETS.load(data.spec.name).card
         images: Images = "none"
         if uses & {"images", "pixels"}:
-            images = "dataset" if card.has_images else "depth-of-points"
+            images = "dataset" if data.images else "depth-of-points"
             if images == "depth-of-points":
                 self._note(f"{data.label} has no images: {name} sees depth renderings of its points")
         captions: Captions = "none"

@@ -48,6 +48,10 @@ class _Generated(Dataset):
         """Category names, alphabetical."""
         return tuple(c.name for c in categories(self.group))
 
+    def offers_images(self) -> bool:
+        """Whether views are rendered; the evaluation sets make none unless asked."""
+        return self._job("train").views > 0
+
     @abstractmethod
     def _job(self, split: SplitName) -> Job:
         """The job that makes a split."""
