@@ -7,7 +7,7 @@ memory-mapped. Validation is never a split of the data set: `bench.data.splits` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -15,6 +15,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
+
+from bench.errors import UsageError
 
 SplitName = Literal["train", "test"]
 Progress = Callable[[int, int], None]
@@ -73,6 +75,25 @@ class CloudSet:
         )
 
 
+@dataclass(frozen=True)
+class Room:
+    """One room for semantic segmentation.
+
+    Attributes:
+        name: E.g. ``Area_5_office_3``.
+        area: Number of the area (building part) it belongs to; whole areas are held out.
+        points: float32 ``[n, 3]``, metres, z up, shifted so that the smallest coordinate of each axis is 0.
+        colours: uint8 ``[n, 3]``, or None.
+        labels: int64 ``[n]``, index into `Dataset.classes`.
+    """
+
+    name: str
+    area: int
+    points: npt.NDArray[np.float32]
+    colours: npt.NDArray[np.uint8] | None
+    labels: npt.NDArray[np.int64]
+
+
 class DatasetCard(BaseModel):
     """Typed, validated metadata of a data set, shown by ``bench list datasets -v`` and in reports."""
 
@@ -87,6 +108,12 @@ class DatasetCard(BaseModel):
     has_images: bool = False
     has_captions: bool = False
     has_parts: bool = False
+    has_rooms: bool = False
+    """Rooms with a label per point (`Dataset.rooms`) instead of labelled objects."""
+    size: str = ""
+    """Size on disk and number of files, in words."""
+    counts: dict[str, int] = {}
+    """Known number of objects (or rooms) per split of the official release, for ``bench data check``."""
     how_to_get: str = "embedded: made on demand"
 
 
@@ -133,6 +160,24 @@ class Dataset(ABC):
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Class names, index = label, without loading clouds."""
+
+    def rooms(self) -> Sequence[Room]:
+        """Return all rooms, lazily read where they are many.
+
+        Raises:
+            UsageError: This data set has no rooms.
+        """
+        raise UsageError(f"data set '{self.name}' has no rooms; semantic segmentation needs s3dis or shapes-rooms")
+
+    def part_names(self) -> dict[str, tuple[int, ...]]:
+        """Part ids of each category, for part segmentation; read off the training split where nothing states them."""
+        train = self.load("train")
+        if train.parts is None:
+            raise UsageError(f"data set '{self.name}' has no part labels")
+        return {
+            name: tuple(int(part) for part in np.unique(train.parts[train.labels == label]))
+            for label, name in enumerate(train.classes)
+        }
 
     def offers_images(self) -> bool:
         """Whether `load` gives views under these options."""
