@@ -242,7 +242,7 @@ TEACHERS: Registry[Teacher] = Registry(
         "teachers",
         {
             "tiny-clip": (
-                "bench.teachers.tiny_clip:TinyClip",
+                "bench.teachers.tiny_clip_blocks:LendingTinyClip",
                 "small image and text tower fitted on shapes in under a minute",
                 "nothing",
             ),

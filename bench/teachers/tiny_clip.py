@@ -17,14 +17,12 @@ from bench.data.base import CloudSet, DataPlace, Dataset, Progress, silent
 from bench.data.depth import depth_views
 from bench.errors import SetupError, UsageError
 from bench.fingerprint import fingerprint
-from bench.spec import TransformerShape, content_key
+from bench.spec import content_key
 from bench.store import folders
 from bench.teachers.base import Teacher
 from bench.teachers.tokenizer import WordTokenizer
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from bench.teachers.clip_fit import FitRecipe
     from bench.teachers.clip_model import ClipSize
 
@@ -233,18 +231,6 @@ class TinyClip(Teacher):
                 features[start : start + len(part)] = self._length * model.encode_text(part, normalize=True)
                 progress(start + len(part), len(texts))
         return features
-
-    def transformer_shape(self) -> TransformerShape:
-        """Architecture of the text tower's blocks."""
-        from bench.teachers.transformers import shape_of_clip_size
-
-        return shape_of_clip_size(self._size())
-
-    def token_transformer(self) -> nn.Module:
-        """Return the text tower's blocks and final norm, frozen; a `SetupError` where the teacher is not fitted."""
-        from bench.teachers.transformers import from_open_clip_text
-
-        return from_open_clip_text(self._network()[0])
 
     def _network(self) -> tuple[Any, WordTokenizer]:
         """The fitted open_clip model and its tokenizer, read once."""
