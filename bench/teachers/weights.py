@@ -240,6 +240,11 @@ def _read(path: Path, option: str) -> Any:
             "where you trust it, save its tensors alone as .safetensors"
         ) from error
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        if "TorchScript" in str(error):  # such are OpenAI's own CLIP files
+            raise UsageError(
+                f"{option} = {path}: is a TorchScript archive, which holds code besides weights, and is not opened; "
+                "where you trust it, save its weights alone: torch.save(torch.jit.load(FILE, 'cpu').state_dict(), NEW)"
+            ) from error
         raise UsageError(
             f"{option} = {path}: cannot be read as weights ({_first_line(error)}); expected .safetensors, .pth or .pt"
         ) from error

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.cli.main import main
-from bench.interop.golden import FileResult, exit_code, summary_line, verify_file, verify_folder
+from bench.interop.comparison import FileResult
+from bench.interop.golden import exit_code, summary_line, verify_file, verify_folder
 from bench.interop.names_partseg import ACT_PARTSEG, PARTSEG
 from bench.interop.names_transformer import CLASSIFY, PRETRAIN
 from bench.interop.naming import Layout, release_state
