@@ -247,7 +247,8 @@ def _sizes(
         raise UsageError(f"backbone.{problem['loc'][0]} = {problem['input']!r}: {problem['msg']}") from None
     if backbone.width % backbone.heads:
         raise UsageError(
-            f"{checkpoint.path}: backbone.heads = {backbone.heads} does not divide the width {backbone.width} of its weights"
+            f"{checkpoint.path}: backbone.heads = {backbone.heads} does not divide the width {backbone.width} "
+            "of its weights"
         )
     return backbone, assumed
 

@@ -22,6 +22,7 @@ from bench.interop.naming import release_state
 from bench.methods.base import Given
 from bench.methods.recon import ReCon
 from bench.plan.presets import preset
+from bench.plan.request import RunRequest, read_request, write_request
 from bench.spec import BackboneSpec
 from tests.conftest import Bench, bench_command, bench_environment
 
@@ -205,6 +206,16 @@ def test_an_encoder_is_planned_beside_its_scratch(call: Call, official: Path, to
     code, _, error = call(*request, "--set", "backbone.width=48")
     assert code == 2
     assert "--set backbone.width: nothing in this request has that field" in error
+
+
+@pytest.mark.parametrize("methods", [None, ("recon",), ("point-mae", "recon")])
+def test_a_request_for_encoders_survives_its_yaml(tmp_path: Path, methods: tuple[str, ...] | None) -> None:
+    """A saved request would pretrain something that was not asked for, or leave out what was."""
+    given = {"encoders": ("theirs",)} | ({} if methods is None else {"methods": methods})
+    request = RunRequest.model_validate(given)
+    assert request.methods == (methods or ())
+    write_request(request, tmp_path / "request.yaml")
+    assert RunRequest.model_validate(read_request(tmp_path / "request.yaml")) == request
 
 
 def test_an_imported_encoder_is_judged_and_found_again(
