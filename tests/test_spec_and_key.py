@@ -26,7 +26,7 @@ from bench.spec import (
 
 NUMERICS = Numerics(precision="fp32", compile=False, device="cpu", op_backend="torch", torch="2.15")
 DATA = DataSpec(name="shapes", options={"objects": 10}, manifest="ab" * 32)
-ENCODER = PretrainSpec(
+STAGE = PretrainSpec(
     method="recon",
     options={"mask_ratio": 0.6},
     backbone=BackboneSpec(),
@@ -35,9 +35,13 @@ ENCODER = PretrainSpec(
     images="dataset",
     captions="dataset",
     teacher=TeacherSpec(name="tiny-clip", options={"epochs": 2}, identity="cd" * 32),
+    text_teacher=TeacherSpec(name="open-clip", options={"model": "m"}, identity="ef" * 32),
+    imported="12" * 32,
+    texts="34" * 32,
     numerics=NUMERICS,
     seed=3,
 )
+ENCODER = STAGE.model_copy(update={"first_stage": STAGE})
 RUN = RunSpec(
     preset="nano",
     encoder=ENCODER,
@@ -67,7 +71,7 @@ def changed(value: Any) -> Any:
         return 1.0
     if isinstance(value, dict):
         return {"new": "1"}
-    swaps = {"fp32": "bf16", "cpu": "cuda", "dataset": "none", "fair": "published"}
+    swaps = {"fp32": "bf16", "cpu": "cuda", "dataset": "none", "fair": "published", "adamw": "adam"}
     return swaps.get(value, f"{value}x")
 
 
@@ -80,7 +84,8 @@ def test_every_field_is_in_the_key(path: tuple[str, ...]) -> None:
     place = other
     for part in path[:-1]:
         place = place[part]
-    place[path[-1]] = changed(place[path[-1]])
+    at = path[-1]
+    place[at] = json.loads(STAGE.model_dump_json()) if at == "first_stage" else changed(place[at])
     assert content_key(RunSpec.model_validate(other)) != content_key(RUN)
 
 
