@@ -146,6 +146,8 @@ class ProtocolSpec(Frozen):
     revision: int
     """Raised by the protocol's author whenever its statement of what is done changes."""
     form: Literal["fair", "published"] = "fair"
+    legacy: bool = False
+    """Whether the number that selection on the test split would give is stored too, in a column of its own."""
     options: Options = {}
 
 

@@ -42,6 +42,9 @@ def run(
         typer.Option("--live-teacher/--cached-teacher", help="Run teachers in every step; cached by default."),
     ] = None,
     form: Annotated[str | None, typer.Option(help="fair or published.")] = None,
+    legacy: Annotated[
+        bool | None, typer.Option("--legacy", help="Store what selection on the test split would give, too.")
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="GROUP.FIELD=VALUE, e.g. recipe.lr=0.001; repeatable.")
     ] = None,
@@ -80,6 +83,7 @@ def run(
         "text_teacher": text_teacher,
         "live_teacher": live_teacher,
         "form": form,
+        "legacy": legacy,
         "baseline": baseline,
         "device": device,
         "precision": precision,
@@ -129,6 +133,9 @@ def execute(request: RunRequest, place: Workspace, options: Any, *, reuse: Any =
     plan = make_plan(request, place, options.store_url, reuse)
     for note in plan.notes:
         screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
+    for skipped in plan.skipped:
+        line = f"{skipped.method} / {skipped.protocol} / {skipped.dataset}: {skipped.reason}"
+        screen.print(f"[yellow]skipped[/yellow] {escape(line)}", highlight=False)
     if dry_run:
         _print_plan(plan, place)
         return 0

@@ -75,6 +75,10 @@ class CloudSet:
         )
 
 
+NO_OBJECTS = CloudSet(np.empty((0, 1, 3), np.float32), np.empty(0, np.int64), (), ())
+"""What a data set of rooms has in place of objects."""
+
+
 @dataclass(frozen=True)
 class Room:
     """One room for semantic segmentation.

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from pydantic import JsonValue
 
-from bench.data.base import CloudSet, Dataset
+from bench.data.base import NO_OBJECTS, CloudSet, Dataset
 from bench.data.seen import UNKNOWN_TEXTS, class_names_seen
 from bench.execution.pretrain import load_encoder
 from bench.methods.base import Method
@@ -91,13 +91,13 @@ class Judge:
 
     @cached_property
     def train(self) -> CloudSet:
-        """Training split."""
-        return self.dataset.load("train")
+        """Training split; empty for a data set of rooms."""
+        return NO_OBJECTS if self.dataset.card.has_rooms else self.dataset.load("train")
 
     @cached_property
     def test(self) -> CloudSet:
         """Test split; handed on sealed."""
-        return self.dataset.load("test")
+        return NO_OBJECTS if self.dataset.card.has_rooms else self.dataset.load("test")
 
     def subject(self, task: Task) -> Subject:
         """Build what a protocol judges: one candidate, or the four initialisations of scratch."""
@@ -147,6 +147,9 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         cache=judge.cache,
         workdir=workdir,
         points=spec.backbone.points,
+        form=run.protocol.form,
+        legacy=run.protocol.legacy,
+        dataset=judge.dataset,
         progress=lambda stage, done, total: judge.progress(stage, done, total, ""),
     )
     options = protocol.Options.model_validate(run.protocol.options)

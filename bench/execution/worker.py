@@ -242,8 +242,11 @@ class Worker:
 
         def load() -> None:
             nonlocal ready
-            dataset.load("train")
-            dataset.load("test")
+            if dataset.card.has_rooms:
+                dataset.rooms()
+            else:
+                dataset.load("train")
+                dataset.load("test")
             ready = True
 
         self._once("data", spec.manifest, lambda: ready, load)

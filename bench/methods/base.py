@@ -108,6 +108,10 @@ class PretrainModel(nn.Module, ABC):
         """Return ``compute(prepare(batch))``."""
         return self.compute(self.prepare(batch))
 
+    def aligned_heads(self) -> Mapping[str, tuple[str, nn.Linear]]:
+        """Return the heads into teachers' spaces: by space, the encoder feature it reads and the layer."""
+        return {}
+
     @abstractmethod
     def encoder(self) -> Encoder:
         """The part that is transferred, sharing parameters with this model."""
@@ -153,6 +157,11 @@ class Method(ABC):
         """
         read = {"images": cls.uses_images, "text": cls.uses_text}
         return frozenset(name for name, used in read.items() if used)
+
+    @classmethod
+    def aligned(cls, options: BaseModel) -> frozenset[str]:
+        """Teachers' spaces (``image``, ``text``) that the trained network has heads into; see `aligned_heads`."""
+        return frozenset()
 
     @classmethod
     def complete(cls, options: BaseModel, teacher: TransformerShape | None) -> BaseModel:

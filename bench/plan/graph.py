@@ -10,7 +10,7 @@ from typing import Literal
 from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
 from bench.plan.encoders import StoredEncoder, encoder_key
-from bench.plan.resolve import Resolution
+from bench.plan.resolve import Resolution, Skipped
 from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
 from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
 
@@ -74,12 +74,14 @@ class Plan:
         runs: Every run of the request, in order.
         reused: Keys of runs that are stored already, with whether older code made them.
         notes: Decisions worth saying.
+        skipped: Combinations that do not apply.
     """
 
     jobs: list[Job] = field(default_factory=list)
     runs: list[PlannedRun] = field(default_factory=list)
     reused: dict[str, bool] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
     Returns:
         The plan; every shared piece of work appears once.
     """
-    plan = Plan(notes=list(resolution.notes))
+    plan = Plan(notes=list(resolution.notes), skipped=list(resolution.skipped))
     places = tuple(
         Place(manifest=manifest, label=place.label, root=str(place.root) if place.root else None, objects=place.objects)
         for manifest, place in resolution.places.items()

@@ -38,6 +38,8 @@ class RunRequest(Frozen):
     live_teacher: bool = False
     """Whether teachers run in every step of pretraining instead of once before it."""
     form: Literal["fair", "published"] = "fair"
+    legacy: bool = False
+    """Whether to store what selection on the test split would give, beside the others."""
     baseline: bool = True
     """Whether `scratch` runs beside every method."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -14,6 +14,7 @@ from bench.plan.overrides import Overrides as Overrides
 from bench.plan.presets import Preset, preset
 from bench.plan.request import RunRequest, validated
 from bench.plan.teachers import Asked, Teachers, choose_teachers
+from bench.protocols.base import Facts
 from bench.registry import DATASETS, METHODS, PROTOCOLS, REGISTRIES, TEACHERS
 from bench.spec import (
     BackboneSpec,
@@ -44,6 +45,16 @@ class Located:
     """Whether it comes with images."""
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """A combination that does not apply, and why."""
+
+    method: str
+    protocol: str
+    dataset: str
+    reason: str
+
+
 @dataclass
 class Resolution:
     """The runs of a request.
@@ -52,13 +63,15 @@ class Resolution:
         runs: One specification per (method, protocol, data set, setting, seed).
         places: Data sets by manifest.
         stored: Encoders of the results folder that were asked for.
-        notes: What was left out or decided, one line each.
+        notes: What was decided, one line each.
+        skipped: Combinations that do not apply.
     """
 
     runs: list[RunSpec] = field(default_factory=list)
     places: dict[str, Located] = field(default_factory=dict)
     stored: list[StoredEncoder] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 def resolve(request: RunRequest, workspace: Workspace) -> Resolution:
@@ -106,6 +119,8 @@ class _Resolver:
             protocol, settings = self._protocol(protocol_name)
             for dataset in datasets:
                 for encoder, seed in encoders:
+                    if self._skips(encoder, protocol, dataset):
+                        continue
                     for setting in settings:
                         self.result.runs.append(
                             RunSpec(
@@ -123,6 +138,21 @@ class _Resolver:
                 raise unknown_name(f"setting of {' or '.join(self.protocols)}", setting, self.offered)
         self.overrides.check_all_taken()
         return self.result
+
+    def _skips(self, encoder: PretrainSpec, protocol: ProtocolSpec, dataset: Located) -> bool:
+        """Say whether a protocol does not apply, and note why."""
+        loaded, card = PROTOCOLS.load(protocol.name), DATASETS.load(dataset.spec.name).card
+        method = METHODS.load(encoder.method)
+        options = method.Options.model_validate(encoder.options)
+        aligned = encoder.captions != "none" and "text" in method.aligned(options)
+        facts = Facts(encoder.method, aligned, card.has_parts, card.has_rooms, objects=not card.has_rooms)
+        reason = loaded.skip(facts, loaded.Options.model_validate(protocol.options))
+        if reason is None:
+            return False
+        skipped = Skipped(encoder.method, protocol.name, dataset.label, reason)
+        if skipped not in self.result.skipped:
+            self.result.skipped.append(skipped)
+        return True
 
     def _locate(self, reference: str, group: str) -> Located:
         from bench.data.local import resolve_dataset_ref
@@ -142,8 +172,11 @@ class _Resolver:
         dataset = dataset_class(DataPlace(self.workspace.cache, found.root), options)
         spec = DataSpec(name=found.format, options=options.model_dump(mode="json"), manifest=dataset.manifest())
         if dataset_class.needs_root:  # every value is checked: better now than after hours of pretraining
-            dataset.load("train")
-            dataset.load("test")
+            if dataset_class.card.has_rooms:
+                dataset.rooms()
+            else:
+                dataset.load("train")
+                dataset.load("test")
         located = Located(spec, found.label, found.root, dataset.train_size(), dataset.offers_images())
         self.result.places[spec.manifest] = located
         return located
@@ -152,14 +185,18 @@ class _Resolver:
         protocol = PROTOCOLS.load(name)
         if self.request.form not in protocol.forms:
             raise UsageError(f"protocol '{name}' has no {self.request.form} form yet, only {', '.join(protocol.forms)}")
-        defaults = protocol.defaults(self.preset.name).model_dump(mode="json")
+        defaults = protocol.defaults(self.preset.name, self.request.form).model_dump(mode="json")
         known = frozenset(protocol.Options.model_fields)
         options = validated(protocol.Options, self.overrides.merge(defaults, "protocol", name, known=known), name)
         offered = protocol.settings(options)
         self.offered.extend(offered)
         wanted = tuple(s for s in offered if s in self.request.settings)
         spec = ProtocolSpec(
-            name=name, revision=protocol.revision, form=self.request.form, options=options.model_dump(mode="json")
+            name=name,
+            revision=protocol.revision,
+            form=self.request.form,
+            legacy=self.request.legacy,
+            options=options.model_dump(mode="json"),
         )
         return spec, wanted or offered
 

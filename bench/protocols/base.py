@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from bench.data.base import CloudSet
+    from bench.data.base import CloudSet, Dataset
     from bench.models.encoder import Encoder
     from bench.store.records import Metric
+    from bench.teachers.base import Teacher
+
+Form = Literal["fair", "published"]
 
 StageProgress = Callable[[str, int, int], None]
 """Called with (stage, done, total) while long work goes on."""
@@ -30,6 +33,25 @@ StageProgress = Callable[[str, int, int], None]
 
 def unseen(stage: str, done: int, total: int) -> None:
     """Progress callback that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a protocol may look at before anything runs, to say why it does not apply.
+
+    Attributes:
+        method: Name of the method.
+        aligned: Whether the encoder's heads project into a space it shares with texts.
+        parts: Whether the evaluated data set labels parts of its objects.
+        rooms: Whether the evaluated data set consists of rooms.
+        objects: Whether it has labelled objects.
+    """
+
+    method: str
+    aligned: bool = False
+    parts: bool = False
+    rooms: bool = False
+    objects: bool = True
 
 
 @dataclass(frozen=True)
@@ -45,6 +67,34 @@ class Candidate:
     name: str
     build: Callable[[], Encoder]
     key: str
+
+
+@dataclass(frozen=True)
+class AlignedHead:
+    """A linear layer from one of an encoder's features into a teacher's space.
+
+    Attributes:
+        feature: Name of the encoder's feature it reads.
+        weight: float32 ``[D, F]``.
+        bias: float32 ``[D]``.
+    """
+
+    feature: str
+    weight: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How an encoder's features reach a space shared with texts.
+
+    Attributes:
+        heads: By modality, ``image`` and ``text``; those that were trained.
+        teacher: Teacher of that space, for class prompts and pictures.
+    """
+
+    heads: Mapping[str, AlignedHead]
+    teacher: Teacher
 
 
 @dataclass(frozen=True)
@@ -125,6 +175,10 @@ class Task:
         cache: Folder of what can be made again (clouds, features).
         workdir: Folder for unfinished state (checkpoints of fine-tuning).
         points: Points of a cloud that the encoder sees.
+        form: ``fair``, or ``published`` for the authors' own recipe.
+        legacy: Whether the number that selection on the test split would give is wanted beside the others.
+        dataset: The data set itself, for what is no labelled object (rooms, names of parts).
+        alignment: Gives the heads into the teacher's joint space, and the teacher; None where there are none.
         progress: Told about long work.
     """
 
@@ -138,6 +192,10 @@ class Task:
     cache: Path
     workdir: Path
     points: int
+    form: Form = "fair"
+    legacy: bool = False
+    dataset: Dataset | None = None
+    alignment: Callable[[], Alignment] | None = None
     progress: StageProgress = field(default=unseen, repr=False)
 
 
@@ -177,7 +235,7 @@ class Protocol(ABC):
     name: ClassVar[str]
     revision: ClassVar[int]
     summary: ClassVar[str]
-    forms: ClassVar[tuple[Literal["fair", "published"], ...]] = ("fair",)
+    forms: ClassVar[tuple[Form, ...]] = ("fair",)
 
     class Options(ProtocolOptions):
         """Options of the protocol; they enter the key."""
@@ -189,8 +247,15 @@ class Protocol(ABC):
 
     @classmethod
     @abstractmethod
-    def defaults(cls, preset: str) -> BaseModel:
-        """Options of a preset."""
+    def defaults(cls, preset: str, form: Form = "fair") -> BaseModel:
+        """Options of a preset in a form."""
+
+    @classmethod
+    def skip(cls, facts: Facts, options: BaseModel) -> str | None:
+        """Return why this protocol does not apply, in one line; None where it does."""
+        if not facts.objects:
+            return "the data set has no labelled objects"
+        return None
 
     @classmethod
     @abstractmethod

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from bench.protocols.base import Evaluation, Protocol, Subject, Task
+from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
 from bench.protocols.options import FrozenOptions
 from bench.spec import Recipe
 
@@ -56,7 +56,7 @@ class FewShot(Protocol):
         return cls._own(options).ways_shots
 
     @classmethod
-    def defaults(cls, preset: str) -> Options:
+    def defaults(cls, preset: str, form: Form = "fair") -> Options:
         """Options of a preset: ``nano`` probes cached features, ``smoke`` only walks the path, others fine-tune."""
         if preset == "nano":
             return cls.Options(head="linear")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
-from bench.protocols.base import Evaluation, Protocol, Subject, Task
+from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
 from bench.protocols.options import FrozenOptions
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Linear(Protocol):
         return ("all",)
 
     @classmethod
-    def defaults(cls, preset: str) -> Options:
+    def defaults(cls, preset: str, form: Form = "fair") -> Options:
         """Options of a preset: the same for all, except that ``smoke`` tries two strengths."""
         return cls.Options(strengths=(1.0, 100.0)) if preset == "smoke" else cls.Options()
 
