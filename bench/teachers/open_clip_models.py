@@ -319,6 +319,6 @@ def _load(model: Any, state: dict[str, Tensor], path: Path) -> None:
             found = f"is {tuple(state[weight].shape)} there" if weight in state else "is not there"
             raise UsageError(
                 f"teacher.checkpoint = {path}: does not fit this CLIP model: {weight} {tuple(value.shape)} {found}; "
-                "name the model the file belongs to with --set teacher.model=NAME"
+                "choose the model with --set teacher.model=NAME"
             )
     model.load_state_dict({weight: state[weight] for weight in wanted})

@@ -10,6 +10,7 @@ import contextlib
 import pickle
 import socket
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,10 +183,11 @@ def from_hub(get: Callable[[], object], repository: str, remedy: str) -> None:
     """
     from huggingface_hub import constants
 
-    host = urlsplit(constants.ENDPOINT).hostname or "huggingface.co"
+    address = urlsplit(constants.ENDPOINT)
+    host = address.hostname or "huggingface.co"
     try:
         if not getproxies():  # the library would try again for most of a minute
-            socket.create_connection((host, 443), timeout=REACH_SECONDS).close()
+            socket.create_connection((host, address.port or 443), timeout=REACH_SECONDS).close()
         with hub_offline(False):
             get()
     except Exception as error:  # whatever the library and the network come up with
@@ -235,6 +237,8 @@ def _read(path: Path, option: str) -> Any:
             warnings.simplefilter("ignore")  # of what it is about to refuse
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not (zipfile.is_zipfile(path) or path.read_bytes()[:1] == pickle.PROTO):
+            raise UsageError(f"{option} = {path}: is no weights file; expected .safetensors, .pth or .pt") from error
         raise UsageError(
             f"{option} = {path}: is a pickle of more than tensors, which could run code, and is not opened; "
             "where you trust it, save its tensors alone as .safetensors"
