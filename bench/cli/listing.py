@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -11,6 +12,16 @@ from rich.markup import escape
 
 from bench.cli.common import PluginOption, console, load_plugins
 from bench.registry import METHODS, REGISTRIES
+from bench.spec import BackboneSpec, TransformerShape
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from bench.methods.base import Deviation, Method
+    from bench.models.encoder import Encoder
+
+VIT_BASE = TransformerShape(width=768, depth=12, heads=12, mlp_width=3072)
+"""Stands for a teacher's transformer where parameters are counted."""
 
 
 class Kind(StrEnum):
@@ -46,6 +57,8 @@ def _entries(kind: str, verbose: bool) -> None:
     for entry in REGISTRIES[kind]:
         reason = entry.unusable()
         source = "" if entry.source == "built in" else f" [dim]({escape(entry.source)})[/dim]"
+        if entry.part_of:
+            source += f" [dim](stage of {escape(entry.part_of)})[/dim]"
         table.add_row(
             f"[bold]{entry.name}[/bold]{source}",
             escape(entry.summary),
@@ -65,33 +78,93 @@ def _metadata(kind: str) -> None:
         if entry.unusable() is not None:
             continue
         loaded = REGISTRIES[kind].load(entry.name)
-        screen.print(f"[bold]{entry.name}[/bold]")
-        card = getattr(loaded, "card", None)
-        if isinstance(card, BaseModel):
-            for field, value in card.model_dump().items():
-                screen.print(f"  {field.replace('_', ' ')}: {value}", highlight=False, markup=False)
-        for field, info in loaded.Options.model_fields.items():
-            screen.print(f"  option {field} = {info.default!r}", highlight=False, markup=False)
-        if kind == "methods" and entry.name in METHODS:
-            _sizes(entry.name)
+        stage = f"  [dim]stage of {entry.part_of}[/dim]" if entry.part_of else ""
+        screen.print(f"[bold]{entry.name}[/bold]{stage}", highlight=False)
+        facts: list[tuple[str, Sequence[str]]] = list(_card(loaded))
+        if kind == "methods":
+            facts += _sizes(METHODS.load(entry.name))
+        facts.append(("options", [_option(name, info) for name, info in loaded.Options.model_fields.items()]))
+        _print_facts([fact for fact in facts if fact[1]])
         screen.print()
 
 
-def _sizes(name: str) -> None:
-    """Print the transfer feature and the encoder's parameters at every size."""
+def _print_facts(facts: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Print names and values in two columns, values wrapped, several values one below the other."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, values in facts:
+        for number, value in enumerate(values):
+            table.add_row(Text(f"  {name}" if number == 0 else "", style="dim"), Text(value))
+    console().print(table)
+
+
+def _card(loaded: Any) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the fields of a card, whatever kind of plugin it belongs to."""
+    card = getattr(loaded, "card", None)
+    if not isinstance(card, BaseModel):
+        return
+    for field in type(card).model_fields:
+        value = getattr(card, field)
+        name = field.replace("_", " ")
+        if field == "deviations":
+            yield "differs from release", [_deviation(deviation) for deviation in value] or ["nothing"]
+        elif field == "stages":
+            yield name, [", then ".join(value) or "none: nothing is trained"]
+        elif isinstance(value, tuple):
+            yield name, [", ".join(map(str, value))]
+        elif isinstance(value, bool):
+            yield name, ["yes" if value else "no"]
+        else:
+            yield name, [str(value)]
+
+
+def _deviation(deviation: Deviation) -> str:
+    nothing = deviation.restored_by == "nothing"
+    return f"- {deviation.what} [{'nothing restores it' if nothing else deviation.restored_by}]"
+
+
+def _option(name: str, info: FieldInfo) -> str:
+    """An option with its default, and what else it may be."""
+    default = info.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel):
+        default = default.model_dump(mode="json", exclude_defaults=True)
+    choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+    others = [str(choice) for choice in choices if choice != default]
+    return f"{name} = {default!r}" + (f"  (or {', '.join(others)})" if others else "")
+
+
+def _sizes(method: type[Method]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the features a method's encoder offers, and its parameters at every size."""
     from bench.plan.presets import PRESETS
 
-    method = METHODS.load(name)
-    if name == "scratch":
+    if method.name == "scratch":
+        yield "parameters", ["those of the architecture it takes"]
         return
-    counts = []
-    for preset in PRESETS.values():
-        encoder = method.build_encoder(preset.backbone, method.Options())
-        counts.append(f"{preset.name} {encoder.parameter_count:,}")
-    screen = console()
-    for feature, words in encoder.feature_descriptions.items():
-        screen.print(f"  feature {feature}: {words}", highlight=False, markup=False)
-    screen.print(f"  encoder parameters: {', '.join(counts)}", highlight=False, markup=False)
+    options: BaseModel = method.Options()
+    note = ""
+    if "transformer" in method.uses(options):
+        options = method.complete(options, VIT_BASE)
+        note = ", with a ViT-Base as the token transformer"
+    built = {preset.name: _outline(method, preset.backbone, options) for preset in PRESETS.values()}
+    encoder = built["base"]
+    yield "features", [f"{name}: {words}" for name, words in encoder.feature_descriptions.items()]
+    counts = ", ".join(f"{preset} {one.parameter_count:,}" for preset, one in built.items())
+    yield "parameters", [f"{counts} (encoder{note})"]
+
+
+def _outline(method: type[Method], backbone: BackboneSpec, options: BaseModel) -> Encoder:
+    """Build an encoder without memory for its weights; with it, for a plugin whose code needs real ones."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return method.build_encoder(backbone, options)
+    except (NotImplementedError, RuntimeError):
+        return method.build_encoder(backbone, options)
 
 
 def _presets() -> None:

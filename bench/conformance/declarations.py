@@ -106,7 +106,16 @@ def check_import(plugin: type[Any], baseline: str) -> str:
     if file is None or name == "__main__":
         skip("defined in no file, so there is nothing to import")
     by_file, by_name = f"load_plugin_file(Path({str(file)!r}))", f"importlib.import_module({name!r})"
-    statement = by_file if PLACE_MARK in name else by_name
+    return try_import(by_file if PLACE_MARK in name else by_name, baseline)
+
+
+def try_import(statement: str, baseline: str) -> str:
+    """Run an import statement in a fresh process and fail if it is slow or has side effects.
+
+    Args:
+        statement: Python source in one line; `importlib`, `Path` and `load_plugin_file` are at hand.
+        baseline: Module imported before, whose own import does not count.
+    """
     code = _CHILD.format(baseline=baseline, statement=statement)
     place = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=place, check=False)

@@ -101,6 +101,8 @@ def objects(kit: MethodKit) -> str:
     alone = _encode(encoder, points[:1])
     worst = 0.0
     for name, value in whole.items():
+        if bool((value == value[:1]).all()):
+            fail(f"feature '{name}' is the same for {len(value)} different clouds")
         scale = max(float(value.abs().max()), 1e-6)
         place = float((moved[name] - value[order]).abs().max()) / scale
         company = float((alone[name] - value[:1]).abs().max()) / scale
@@ -147,7 +149,7 @@ def freeze(kit: MethodKit) -> str:
     return f"{sum(name.startswith('encoder.') for name in before)} tensors unchanged"
 
 
-@METHOD_CHECKS.add("checkpoint", "encoder repeats", "losses")
+@METHOD_CHECKS.add("checkpoint", "encoder repeats", "finite")
 def checkpoint(kit: MethodKit) -> str:
     """The trained encoder, stored and rebuilt from the options alone, gives identical features."""
     model = kit.model()

@@ -32,7 +32,7 @@ class Usage:
     resident: int
 
 
-_PER_STEP = {"tensors": 0.5, "tensor_bytes": 16, "graph": 0.5, "python": 256, "resident": 800_000}
+_PER_STEP = {"tensors": 0.5, "tensor_bytes": 16, "graph": 0.5, "python": 1024, "resident": 800_000}
 """What growth per step counts: the first three are exact, Python allocates a little for itself, and resident memory
 moves with the allocator."""
 _WORDS = {

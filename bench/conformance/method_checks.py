@@ -62,7 +62,8 @@ def metadata(kit: MethodKit) -> str:
         fail(f"point_views is {method.point_views}, expected 1 or more")
     if empty := [name for name, reason in method.untrained.items() if not reason.strip()]:
         fail(f"untrained gives no reason for {listed(empty)}")
-    return f"{', '.join(card.modalities)}; {' then '.join(card.stages)}; {len(card.deviations)} deviations"
+    told = f"deviations from the release: {len(card.deviations)}"
+    return f"{', '.join(card.modalities)}; {' then '.join(card.stages)}; {told}"
 
 
 @CONTRACT.add("builds", "metadata")
@@ -99,8 +100,8 @@ def losses(kit: MethodKit) -> str:
     model = kit.model()
     found = kit.losses(model, kit.batch())
     _check_losses(found, "")
-    with torch.autocast("cpu", torch.bfloat16):
-        _check_losses(kit.losses(kit.model(), kit.batch()), " under bf16 autocast (compute it in float32)")
+    mixed = kit.losses(kit.model(), kit.batch(), precision="bf16")
+    _check_losses(mixed, " in mixed precision (compute it from .float() tensors)")
     terms = {name: value.detach() for name, value in found.items() if name != "total"}
     if not terms:
         return "total"
@@ -144,7 +145,24 @@ def no_captions(kit: MethodKit) -> str:
     return f"terms left: {', '.join(name for name in found if name != 'total') or 'total'}"
 
 
-@CONTRACT.add("same seed", "losses")
+@CONTRACT.add("draws", "losses")
+def draws(kit: MethodKit) -> str:
+    """What prepare() draws comes from the batch's generator, so that a resumed run draws the same."""
+    model = kit.model()
+    with _global_seeds(1), torch.no_grad():
+        before = _global_state()
+        first = model.prepare(kit.batch(5))
+        moved = [name for name, state in _global_state().items() if state != before[name]]
+    with _global_seeds(2), torch.no_grad():
+        second = model.prepare(kit.batch(5))
+    if moved:
+        fail(f"prepare() draws from {listed(moved)}; pass generator=batch.generator to every draw")
+    if differing := [name for name, value in first.items() if not _equal(value, second[name])]:
+        fail(f"prepare() gives another {listed(differing)} under another global seed; draw from batch.generator")
+    return f"{len(first)} tensors, independent of global seeds"
+
+
+@CONTRACT.add("same seed", "draws")
 def same_seed(kit: MethodKit) -> str:
     """The same seed gives the same network and, over three steps, bitwise the same losses."""
     first, second = kit.model(seed=3), kit.model(seed=3)
@@ -171,23 +189,6 @@ def _detached(
 def _equal(one: Tensor, two: Tensor) -> bool:
     """Bitwise equality, NaN included."""
     return one.shape == two.shape and bool(((one == two) | ((one != one) & (two != two))).all())
-
-
-@CONTRACT.add("draws", "same seed")
-def draws(kit: MethodKit) -> str:
-    """What prepare() draws comes from the batch's generator, so that a resumed run draws the same."""
-    model = kit.model()
-    with _global_seeds(1), torch.no_grad():
-        before = _global_state()
-        first = model.prepare(kit.batch(5))
-        moved = [name for name, state in _global_state().items() if state != before[name]]
-    with _global_seeds(2), torch.no_grad():
-        second = model.prepare(kit.batch(5))
-    if moved:
-        fail(f"prepare() draws from {listed(moved)}; pass generator=batch.generator to every draw")
-    if differing := [name for name, value in first.items() if not _equal(value, second[name])]:
-        fail(f"prepare() gives another {listed(differing)} under another global seed; draw from batch.generator")
-    return f"{len(first)} tensors, independent of global seeds"
 
 
 @contextmanager

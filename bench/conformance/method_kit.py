@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from bench.methods.base import Batch, Given, Method, PretrainModel
 from bench.plan.presets import PRESETS
 from bench.registry import METHODS
-from bench.spec import BackboneSpec, Recipe, TransformerShape
+from bench.spec import BackboneSpec, Precision, Recipe, TransformerShape
 from bench.training.optim import build_optimiser, parameter_groups
+from bench.training.precision import Device, autocast
 
 if TYPE_CHECKING:
     from bench.models.encoder import Encoder
@@ -40,7 +41,7 @@ class MethodKit:
         options: The method's options; None takes its defaults for the preset.
         preset: Preset whose options and recipe are taken.
         batch_size: Objects in a batch.
-        steps: Steps of training on one fixed batch.
+        steps: Steps of training on one fixed batch; memory is watched over about twice as many.
         image_size: Height and width of made-up images.
         device: ``auto`` compares with a GPU where there is one, ``cpu`` does not, ``cuda`` insists on it.
     """
@@ -148,12 +149,16 @@ class MethodKit:
             generator=generator,
         )
 
-    def losses(self, model: PretrainModel, batch: Batch, seed: int = 0) -> dict[str, Tensor]:
+    def losses(
+        self, model: PretrainModel, batch: Batch, seed: int = 0, precision: Precision = "fp32"
+    ) -> dict[str, Tensor]:
         """Compute losses as the training loop does: preparation without gradient, then seeded computation."""
         with torch.no_grad():
             prepared = model.prepare(batch)
         torch.manual_seed(seed)
-        return model.compute(prepared)
+        device: Device = "cuda" if batch.points.is_cuda else "cpu"
+        with autocast(device, precision):
+            return model.compute(prepared)
 
     def train(self, model: PretrainModel, batches: Iterator[Batch]) -> Iterator[dict[str, Tensor]]:
         """Train on batches with the recipe's optimiser at its base rate.

@@ -19,8 +19,6 @@ from bench.training.precision import resolve_device
 TRAINING: Checks[MethodKit] = Checks(CONTRACT)
 """The contract, and training."""
 
-WARM_UP, MEASURED = 10, 20
-"""Steps before memory is looked at, and steps between two looks."""
 TOLERANCE = 1e-3
 """Relative difference between a CPU and a GPU."""
 
@@ -38,7 +36,7 @@ def finite(kit: MethodKit) -> str:
         broken = [n for n, p in model.named_parameters() if p.grad is not None and not bool(p.grad.isfinite().all())]
         if broken:
             fail(f"the gradient of {listed(broken)} is not finite in batch {number}")
-    return f"total {float(found['total']):.4g}"
+    return f"total {found['total'].item():.4g}"
 
 
 @TRAINING.add("learns", "finite")
@@ -47,7 +45,7 @@ def learns(kit: MethodKit) -> str:
     fixed: list[Batch] = [kit.batch() for _ in range(kit.steps)]
     totals = []
     for losses in kit.train(kit.model(), iter(fixed)):
-        totals.append(float(losses["total"]))
+        totals.append(losses["total"].item())
         if not torch.isfinite(torch.tensor(totals[-1])):
             fail(f"the loss is {totals[-1]} after {len(totals) - 1} steps on one fixed batch at the recipe's rate")
     start, end = sum(totals[:2]) / 2, sum(totals[-5:]) / 5
@@ -95,7 +93,7 @@ def resume(kit: MethodKit) -> str:
     other.load_state_dict(state)
     batch = 7
     for one, two in zip(kit.train(model, kit.batches(2, batch)), kit.train(other, kit.batches(2, batch)), strict=True):
-        if differing := [name for name, value in one.items() if float(value.detach()) != float(two[name].detach())]:
+        if differing := [name for name, value in one.items() if value.item() != two[name].item()]:
             fail(
                 f"after load_state_dict the loss {listed(differing)} differs: some state is no parameter and no "
                 "registered buffer, so a resumed run would go on with other numbers"
@@ -156,16 +154,17 @@ def _values(kit: MethodKit, model: torch.nn.Module, device: torch.device) -> dic
 @TRAINING.add("memory", "finite")
 def memory(kit: MethodKit) -> str:
     """Memory does not grow from step to step."""
-    count = WARM_UP + 2 * MEASURED
+    warm_up, measured = kit.steps // 3, 2 * kit.steps // 3
+    count = warm_up + 2 * measured
     looks = []
     with tracing():
         # The step under way is alive at every look, so all looks see the same.
         for number, _ in enumerate(kit.train(kit.model(), kit.batches(count)), start=1):
-            if number in (WARM_UP, WARM_UP + MEASURED, count):
+            if number in (warm_up, warm_up + measured, count):
                 looks.append(usage())
-    if found := growing(looks[0], looks[1], looks[2], MEASURED):
+    if found := growing(looks[0], looks[1], looks[2], measured):
         fail(
             f"every step leaves something behind: {found}; keep no tensors or lists from step to step "
             "(detach() and overwrite what has to be kept)"
         )
-    return f"the same after {WARM_UP} and {count} steps"
+    return f"the same after {warm_up} and {count} steps"

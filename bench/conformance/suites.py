@@ -41,7 +41,7 @@ def method_suite(
         size: Sizes of the backbone.
         options: Its options; None takes its defaults for preset nano.
         device: ``auto`` compares with a GPU where there is one, ``cpu`` does not, ``cuda`` insists on it.
-        steps: Steps of training on one fixed batch.
+        steps: Steps of training on one fixed batch; memory is watched over about twice as many.
         image_size: Height and width of made-up images.
         left_out: Checks not to be made, with the reason.
     """

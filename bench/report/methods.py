@@ -24,7 +24,7 @@ HEADINGS = (
     "class names in pretraining",
     "release pretrains on",
     "parameters, feature",
-    "differs from the release",
+    "differs from the release [what restores it]",
 )
 
 
