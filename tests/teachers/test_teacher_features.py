@@ -10,13 +10,16 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from bench.data.base import CloudSet, Progress, silent
 from bench.errors import SetupError, UsageError
 from bench.teachers import features as module
 from bench.teachers.base import Teacher
-from bench.teachers.captions import PREFIXES, SUFFIXES, class_name_captions
-from bench.teachers.features import image_features, text_features
+from bench.teachers.captions import PREFIXES, SUFFIXES, TEMPLATES, class_name_captions, class_names, prompt, prompted
+from bench.teachers.features import Pictures, distinct_sentences, image_features, sentence_features, text_features
+from bench.teachers.sources import CachedImages, CachedTexts, LiveImages, LiveTexts
+from bench.training.pretraining import FeatureSource
 
 
 class Ruler(Teacher):
@@ -203,3 +206,72 @@ def test_class_name_templates_are_those_of_recon() -> None:
 def test_class_name_captions_need_class_names() -> None:
     with pytest.raises(UsageError, match="need class names"):
         class_name_captions(replace(cloudset(), classes=()), 0)
+
+
+def test_crops_are_kept_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crop k of view v of an object is choice v * K + k, in the cache as in a live teacher."""
+    monkeypatch.setattr(module, "CHUNK", 5)
+    monkeypatch.setattr(module, "CROP_CHUNK", 3)
+    teacher, objects = Ruler(tmp_path), cloudset()
+    plain = np.array(image_features(teacher, objects, "m", tmp_path))
+    crops = image_features(teacher, objects, "m", tmp_path, crops=4)
+    assert crops.shape == (7, 2 * 4, 2)
+    assert len(list((tmp_path / "features").iterdir())) == 2, "crops never stand in for plain pictures"
+    means = crops[..., 0].reshape(7, 2, 4)
+    assert np.abs(means - plain[..., :1]).max() < 60
+    assert np.abs(means - means[..., :1]).max(-1).min() > 0, "crops of a view differ"
+    live = LiveImages(Pictures(teacher, objects, 4))
+    index, choice = torch.tensor([6, 0, 3]), torch.tensor([7, 0, 5])
+    expected = torch.from_numpy(np.array(crops))[index, choice]
+    for source in (live, CachedImages(crops)):
+        assert isinstance(source, FeatureSource)
+        assert (len(source), source.choices, source.width) == (7, 8, 2)
+        assert torch.equal(source.pick(index, choice), expected)
+
+
+def test_prompts_are_drawn_once_and_shared_by_all_seeds(tmp_path: Path) -> None:
+    """A step draws one of the prompts that are kept, and a live teacher reads the same sentence."""
+    captions, ids = ["a red lamp.", "a sofa"], ["x", "y"]
+    rows = prompted(captions, ids, 5)
+    assert rows == prompted(captions, ids, 5)
+    assert rows[1] == prompted(captions[1:], ids[1:], 5)[0], "the draw belongs to the object"
+    assert all(len(set(row)) == 5 for row in rows)
+    assert len({sentence for row in prompted(captions, ids, 60) for sentence in row}) == 2 * TEMPLATES
+    teacher = Ruler(tmp_path)
+    distinct, index = distinct_sentences(rows)
+    features = sentence_features(teacher, distinct, tmp_path)
+    cached, live = CachedTexts(features, index), LiveTexts(teacher, rows, drawn=True)
+    objects, choice = torch.tensor([1, 0, 1]), torch.tensor([4, 2, 0])
+    expected = torch.from_numpy(teacher.encode_texts([rows[1][4], rows[0][2], rows[1][0]]))
+    for source in (cached, live):
+        assert isinstance(source, FeatureSource)
+        assert (len(source), source.choices, source.width) == (2, 5, 3)
+        assert torch.equal(source.pick(objects, choice), expected)
+    alone = LiveTexts(teacher, [[caption] for caption in captions], drawn=False)
+    assert alone.choices is None, "a single caption is no draw, as with cached features"
+    assert torch.equal(alone.pick(torch.tensor([1]), None), torch.from_numpy(teacher.encode_texts(["a sofa"])))
+
+
+def test_a_caption_fits_into_every_template() -> None:
+    """A sentence keeps neither its article behind another one nor its full stop in the middle."""
+    template = PREFIXES.index("A 3D model of a ")
+    assert prompt("A red lamp.", template + 20) == "A 3D model of a red lamp with white background."
+    assert prompt("night stand", template) == "A 3D model of a night stand."
+    assert prompt("A red lamp.", 0) == "A red lamp."
+    assert {prompt("x", i) for i in range(TEMPLATES)} == {f"{p}x{s}" for p in PREFIXES for s in SUFFIXES}
+    assert class_names(cloudset(3)) == ("night stand", "lamp", "night stand")
+
+
+def test_too_many_prompts_are_one_line() -> None:
+    with pytest.raises(UsageError, match=r"recipe.teacher_prompts = 61: there are 60 templates"):
+        prompted(["a"], ["x"], 61)
+
+
+def test_a_teacher_is_asked_only_for_what_it_has(tmp_path: Path) -> None:
+    """Width 0 would train a head of no outputs, silently."""
+    blind, mute = Ruler(tmp_path), Ruler(tmp_path)
+    blind.image_dim = mute.text_dim = 0
+    with pytest.raises(UsageError, match="'ruler' gives no features of images: choose another with --teacher"):
+        image_features(blind, cloudset(), "m", tmp_path)
+    with pytest.raises(UsageError, match="'ruler' gives no features of texts: name another with --text-teacher"):
+        text_features(mute, ["a"], tmp_path)

@@ -89,6 +89,44 @@ def test_each_step_draws_points_view_and_keeps_objects_together() -> None:
     assert first != second, "points are drawn anew in each step"
 
 
+class Table:
+    """Features that are looked up when they are drawn."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+        self.choices: int | None = features.shape[1] if features.ndim == 3 else None
+        self.width = features.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
+        return self.features[index] if choice is None else self.features[index, choice]
+
+
+def test_features_from_a_source_are_drawn_as_those_in_memory() -> None:
+    """A live teacher and a cache must show a step the same view, crop and prompt, or their losses cannot agree."""
+    whole = data()
+    images, texts = whole.image_features, whole.text_features
+    assert isinstance(images, Tensor)
+    assert isinstance(texts, Tensor)
+    wordings = torch.stack([texts, texts + 1, texts + 2], 1)
+    for text in (texts, wordings):
+        in_memory, looked_up = Probe(), Probe()
+        pretrain(in_memory, PretrainData(whole.points, images, text), spec("probe"))
+        pretrain(looked_up, PretrainData(whole.points, Table(images), Table(text)), spec("probe"))
+        for one, other in zip(in_memory.batches, looked_up.batches, strict=True):
+            assert torch.equal(one.points, other.points)
+            assert one.image_features is not None
+            assert other.image_features is not None
+            assert torch.equal(one.image_features, other.image_features)
+            assert one.text_features is not None
+            assert other.text_features is not None
+            assert torch.equal(one.text_features, other.text_features)
+    with pytest.raises(DataError, match="image_features has 7 objects, expected 24 as of points"):
+        pretrain(Probe(), PretrainData(whole.points, Table(images[:7])), spec("probe"))
+
+
 def test_augmentation_of_the_recipe_is_applied_to_the_drawn_points() -> None:
     probe = Probe()
     recipe = RECIPE.model_copy(update={"augmentation": ("unit_sphere",), "epochs": 1})
@@ -147,8 +185,8 @@ def test_a_stopped_method_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
 def test_bad_data_gives_one_line(change: str, line: str) -> None:
     good = data()
     points, images, text = good.points, good.image_features, good.text_features
-    assert images is not None
-    assert text is not None
+    assert isinstance(images, Tensor)
+    assert isinstance(text, Tensor)
     if change == "nan":
         points[4, 3, 1] = float("nan")
     elif change == "few":
