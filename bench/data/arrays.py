@@ -1,0 +1,214 @@
+"""Careful reading of single files of the user: NumPy arrays and tables of numbers, one clear line for each fault.
+
+Nothing is reserved before the file has shown that it holds as much, and no pickled object is ever loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import re
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import DataError
+
+NPZ_BYTES = 4_000_000_000
+"""Largest content of one ``.npz`` file, uncompressed."""
+_AGAIN = "copy or download it again"
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        DataError: It is missing, unreadable or empty.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: is a folder, expected a file") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not content:
+        raise DataError(f"{path}: is empty (0 bytes); {_AGAIN}")
+    return content
+
+
+def read_npy(path: Path, kinds: str = "f") -> npt.NDArray[Any]:
+    """Read a ``.npy`` file.
+
+    Args:
+        path: The file.
+        kinds: NumPy's letters of the types that will do: ``f`` floats, ``i`` and ``u`` whole numbers.
+
+    Returns:
+        The array, in this machine's byte order.
+
+    Raises:
+        DataError: Missing, not ``.npy``, cut off, of another type, or a pickle of Python objects.
+    """
+    return _parse_npy(read_bytes(path), str(path), kinds)
+
+
+def read_npz(path: Path, kinds: str = "fiu", limit: int = NPZ_BYTES) -> dict[str, npt.NDArray[Any]]:
+    """Read every array of a ``.npz`` file.
+
+    Args:
+        path: The file.
+        kinds: As in `read_npy`.
+        limit: Bytes that the arrays may have together; a few kilobytes of zip can unpack to petabytes.
+
+    Returns:
+        Arrays by name.
+
+    Raises:
+        DataError: Missing, not a zip file, cut off, too large unpacked, or an array that `read_npy` would refuse.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: is empty (0 bytes); {_AGAIN}")
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            total = sum(member.file_size for member in members)
+            if total > limit:
+                raise DataError(
+                    f"{path}: unpacks to {total / 1e9:.1f} GB, expected at most {limit / 1e9:.1f} GB (a zip bomb?); "
+                    "split it, or store the arrays as .npy"
+                )
+            arrays: dict[str, npt.NDArray[Any]] = {}
+            for member in members:
+                if member.flag_bits & 1:
+                    raise DataError(f"{path}: is encrypted; unpack it and store the arrays without a password")
+                if member.filename.endswith(".npy"):
+                    # Reads no more than the announced size, whatever the compressed data unpack to.
+                    name = member.filename.removesuffix(".npy")
+                    arrays[name] = _parse_npy(archive.read(member), f"{path}: array '{name}'", kinds)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{path}: is not an .npz file, or is damaged ({_line(error)}); {_AGAIN}") from error
+    except Exception as error:
+        if type(error).__module__ == "zlib":
+            raise DataError(f"{path}: is damaged ({_line(error)}); {_AGAIN}") from error
+        raise
+    if not arrays:
+        raise DataError(f"{path}: holds no array")
+    return arrays
+
+
+def _parse_npy(content: bytes, where: str, kinds: str) -> npt.NDArray[Any]:
+    stream: BinaryIO = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(stream)
+    except ValueError as error:
+        if content[:6] == b"\x93NUMPY"[: len(content)]:
+            raise DataError(f"{where}: breaks off or is damaged in its head ({_line(error)}); {_AGAIN}") from error
+        raise DataError(f"{where}: is not a .npy array; expected NumPy's format") from error
+    if dtype.hasobject:
+        raise DataError(f"{where}: holds Python objects, which could run code; store plain numbers")
+    if dtype.kind not in kinds:
+        words = {"f": "float", "i": "whole number", "u": "unsigned whole number", "b": "boolean"}
+        raise DataError(f"{where}: holds {dtype}, expected a {' or '.join(words.get(k, k) for k in kinds)} type")
+    count, start = math.prod(shape), stream.tell()
+    if count * dtype.itemsize > len(content) - start:
+        raise DataError(
+            f"{where}: breaks off: shape {shape} of {dtype} needs {count * dtype.itemsize} bytes, "
+            f"{len(content) - start} are there; {_AGAIN}"
+        )
+    flat = np.frombuffer(content, dtype, count, start)
+    array: npt.NDArray[Any] = flat.reshape(shape, order="F" if fortran else "C")
+    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+
+
+def read_table(path: Path, delimiter: str | None = ",") -> npt.NDArray[np.float32]:
+    """Read a table of numbers, one row a line.
+
+    Args:
+        path: UTF-8 text.
+        delimiter: Between the numbers of a row; None for blanks.
+
+    Returns:
+        float32 ``[rows, columns]``.
+
+    Raises:
+        DataError: Missing, empty, a row with fewer numbers than the first, or something that is no number.
+    """
+    content = read_bytes(path)
+    if not content.strip():
+        raise DataError(f"{path}: holds no rows")
+    try:
+        # Parsed as doubles and cast afterwards, as the field's loaders do.
+        with np.errstate(over="ignore"):
+            return np.loadtxt(io.BytesIO(content), delimiter=delimiter, ndmin=2, comments=None).astype(np.float32)
+    except ValueError as error:
+        reason = re.sub(r"; use `usecols`.*", "", _line(error)).rstrip(".")
+        between = "blanks" if delimiter is None else f"'{delimiter}'"
+        raise DataError(
+            f"{path}: {reason}; expected the same count of numbers in every row, {between} between"
+        ) from error
+
+
+def cloud(values: npt.NDArray[Any], path: Path, what: str = "points") -> npt.NDArray[np.float32]:
+    """Check coordinates read from a file.
+
+    Args:
+        values: Anything.
+        path: The file, for the message.
+        what: Name of the values, for the message.
+
+    Returns:
+        float32 ``[N, 3]``, contiguous.
+
+    Raises:
+        DataError: Another shape, no points, a value that is not finite, or points that all coincide.
+    """
+    points = finite(values, path, what)
+    if (points == points[:1]).all():
+        raise DataError(f"{path}: all {len(points)} {what} are identical; expected a cloud with some extent")
+    return points
+
+
+def finite(values: npt.NDArray[Any], path: Path, what: str) -> npt.NDArray[np.float32]:
+    """Check triples read from a file, as `cloud` does, but for their extent; for normals."""
+    if values.ndim != 2 or values.shape[1] != 3:
+        raise DataError(f"{path}: {what} have shape {values.shape}, expected [N, 3]")
+    if not len(values):
+        raise DataError(f"{path}: holds no {what}")
+    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf and is reported below
+        triples = np.ascontiguousarray(values, dtype=np.float32)
+    if not np.isfinite(triples).all():
+        row, axis = (int(i) for i in np.argwhere(~np.isfinite(triples))[0])
+        raise DataError(
+            f"{path}: {what} row {row} axis {'xyz'[axis]} is {triples[row, axis]}, expected a finite number; "
+            "remove or repair that object"
+        )
+    return triples
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+
+
+def missing_names(folder: Path, wanted: list[str]) -> list[str]:
+    """Return the names that are no entries of a folder, in order; looks into the folder once.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
+    try:
+        held = set(os.listdir(folder))  # noqa: PTH208 (52,000 Path objects would take longer than the listing)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be looked into: {error.strerror or error}") from error
+    return [name for name in wanted if name not in held]

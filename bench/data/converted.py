@@ -1,0 +1,356 @@
+"""The user's many small files, read once into memory-mapped arrays in the cache.
+
+Data sets such as ShapeNet-55 come as tens of thousands of files. The first read checks every one and writes
+``.npy`` arrays under ``cache/converted``, never beside the user's files; later starts look at sizes and times of
+the files and open the arrays. The arrays are named by the *content* of the files and by how they are read: whoever
+asks for the same gets the same folder, and a changed file gives another. An interrupted conversion goes on where it
+stopped; the folder appears whole, by one rename.
+
+A loader lists its files (`bench.data.filelists.list_files`), takes `FileList.digest` into its manifest, and calls
+`convert` with a `Reader` when it loads.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import JsonValue
+
+from bench.data.base import Progress, silent
+from bench.data.filelists import THREADS, FileList, file_stamp
+from bench.data.files import cannot_write, exclusive, write_atomic
+from bench.errors import DataError, SetupError
+from bench.spec import content_key
+
+RESIDENT_BYTES = 8_000_000_000
+"""Arrays up to this size are meant to be read into memory (`resident`); larger ones stay on disk."""
+CHUNK_BYTES = 32_000_000
+"""Work that an interruption may lose."""
+BATCH = 64
+"""Files between two looks at the progress."""
+_HEAD_BYTES = 256
+
+
+@dataclass(frozen=True)
+class Column:
+    """One array that each file gives.
+
+    Attributes:
+        dtype: Type on disk, e.g. ``float32``.
+        shape: Shape of what one file gives; None stands for any length, which must be the same in all files.
+        ragged: The first axis may differ between files; they are then stored end to end.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...]
+    ragged: bool = False
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a file becomes arrays.
+
+    Attributes:
+        name: Names the kind of files; part of the folder's name.
+        columns: Arrays by name (letters and ``_``).
+        read: Reads and checks one file; gives one array per column. Called from several threads.
+        revision: Raised whenever `read` gives other arrays for the same file.
+        options: Whatever else `read` depends on.
+    """
+
+    name: str
+    columns: Mapping[str, Column]
+    read: Callable[[Path], Mapping[str, npt.NDArray[Any]]]
+    revision: int = 1
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Read-only memory maps.
+
+    Attributes:
+        arrays: ``[n, *shape]`` per column; for ragged columns ``[sum of lengths, *rest]``.
+        offsets: int64 ``[n + 1]`` per ragged column: file i holds rows ``offsets[i]`` to ``offsets[i + 1]``.
+    """
+
+    arrays: Mapping[str, npt.NDArray[Any]]
+    offsets: Mapping[str, npt.NDArray[np.int64]]
+
+    def item(self, column: str, index: int) -> npt.NDArray[Any]:
+        """Return what one file gave."""
+        if column not in self.offsets:
+            one: npt.NDArray[Any] = self.arrays[column][index]
+            return one
+        start, stop = self.offsets[column][index : index + 2]
+        return self.arrays[column][start:stop]
+
+
+def convert(files: FileList, reader: Reader, cache: Path, progress: Progress = silent) -> Converted:
+    """Return the arrays of files from the cache, reading the files first where they are not there yet.
+
+    Processes that want the same wait for the one that converts. The files are only ever opened for reading.
+
+    Args:
+        files: At least one.
+        reader: How each is read.
+        cache: Cache folder.
+        progress: Called with files converted and files in all.
+
+    Raises:
+        DataError: A file is broken, or its arrays do not match those of the first.
+        SetupError: The cache cannot be written, or has no room.
+    """
+    if not len(files):
+        raise DataError(f"{files.root}: no files to read")
+    folder = cache / "converted" / f"{reader.name}-{_identity(files, reader)[:24]}"
+    found = _open(folder, reader, len(files))
+    if found is not None:
+        return found
+    with exclusive(folder.with_name(f".{folder.name}.lock")) as alone:
+        found = _open(folder, reader, len(files))
+        if found is not None:
+            return found
+        # Without locks two processes must not write into one place; each then starts from nothing.
+        mine = "" if alone else f".{socket.gethostname()}.{os.getpid()}"
+        staging = folder.with_name(f".{folder.name}.staging{mine}")
+        try:
+            with _Conversion(files, reader, staging) as conversion:
+                conversion.run(progress)
+            _place(staging, folder, usable=_open(folder, reader, len(files)) is not None)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        found = _open(folder, reader, len(files))
+    if found is None:
+        raise SetupError(f"{folder}: converted data cannot be read back; check the disk, delete the folder, run again")
+    return found
+
+
+def _identity(files: FileList, reader: Reader) -> str:
+    columns: dict[str, JsonValue] = {k: [c.dtype, [*c.shape], c.ragged] for k, c in reader.columns.items()}
+    return content_key(
+        {
+            "reader": reader.name,
+            "revision": reader.revision,
+            "columns": columns,
+            "options": dict(reader.options),
+            "files": files.digest,
+        }
+    )
+
+
+def _place(staging: Path, folder: Path, usable: bool) -> None:
+    """Give finished work its name; what another process placed there first is as good."""
+    if not usable:
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            staging.rename(folder)
+        except OSError as error:  # without locks another process may have been first
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _open(folder: Path, reader: Reader, count: int) -> Converted | None:
+    """Open finished arrays; None where there are none or they are not whole."""
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    offsets: dict[str, npt.NDArray[np.int64]] = {}
+    try:
+        for name, column in reader.columns.items():
+            array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            length = count
+            if column.ragged:
+                lengths = np.fromfile(folder / f"{name}.lengths", dtype="<i8")
+                if len(lengths) != count:
+                    return None
+                offsets[name] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+                length = int(offsets[name][-1])
+            if array.dtype != np.dtype(column.dtype) or len(array) != length:
+                return None
+            arrays[name] = array
+    except (OSError, ValueError, EOFError):
+        return None
+    return Converted(arrays, offsets)
+
+
+class _Conversion:
+    """Work in a staging folder: arrays that grow at their end, and a journal of how far they are sound."""
+
+    def __init__(self, files: FileList, reader: Reader, staging: Path) -> None:
+        self.files, self.reader, self.staging = files, reader, staging
+        self.done = 0
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.rows: dict[str, int] = dict.fromkeys(reader.columns, 0)
+        self.streams: dict[str, BinaryIO] = {}
+        self.lengths: dict[str, BinaryIO] = {}
+
+    def __enter__(self) -> _Conversion:
+        self.staging.mkdir(parents=True, exist_ok=True)
+        self._recall()
+        for name, column in self.reader.columns.items():
+            size = _HEAD_BYTES + self.rows[name] * self._row_bytes(name) if self.done else _HEAD_BYTES
+            self.streams[name] = _resume(self.staging / f"{name}.npy", size)
+            if column.ragged:
+                self.lengths[name] = _resume(self.staging / f"{name}.lengths", 8 * self.done)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (*self.streams.values(), *self.lengths.values()):
+            stream.close()
+
+    def run(self, progress: Progress) -> None:
+        """Read what is missing, in order, and finish the arrays."""
+        pending = 0
+        progress(self.done, len(self.files))
+        for index, arrays in self._read():
+            for name, array in arrays.items():
+                self._append(name, array, index)
+                pending += array.nbytes
+            self.done = index + 1
+            if index == 0:
+                self._check_room(pending)
+            if pending >= CHUNK_BYTES:
+                self._note()
+                pending = 0
+            if self.done % BATCH == 0 or self.done == len(self.files):
+                progress(self.done, len(self.files))
+        for index, (name, stamp) in enumerate(zip(self.files.names, self.files.stamps, strict=True)):
+            if file_stamp(self.files.root, name) != stamp:
+                shutil.rmtree(self.staging, ignore_errors=True)
+                raise DataError(f"{self.files.path(index)}: changed while it was read; run again when it is settled")
+        for name, stream in self.streams.items():
+            column, tail = self.reader.columns[name], self.shapes[name]
+            shape = (self.rows[name], *tail) if column.ragged else (self.done, *tail)
+            stream.seek(0)
+            stream.write(_head(column.dtype, shape))
+        self._note()
+        (self.staging / "journal.json").unlink()
+
+    def _read(self) -> Iterator[tuple[int, Mapping[str, npt.NDArray[Any]]]]:
+        with ThreadPoolExecutor(THREADS) as pool:
+            for start in range(self.done, len(self.files), BATCH):
+                indices = range(start, min(start + BATCH, len(self.files)))
+                paths = [self.files.path(i) for i in indices]
+                yield from zip(indices, pool.map(self.reader.read, paths), strict=True)
+
+    def _append(self, name: str, array: npt.NDArray[Any], index: int) -> None:
+        column = self.reader.columns[name]
+        own = array.shape[1:] if column.ragged else array.shape
+        wanted = column.shape[1:] if column.ragged else column.shape
+        known = self.shapes.get(name)
+        if len(own) != len(wanted) or any(w not in (None, n) for n, w in zip(own, wanted, strict=True)):
+            shown = ", ".join("N" if n is None else str(n) for n in column.shape)
+            raise DataError(f"{self.files.path(index)}: {name} have shape {array.shape}, expected [{shown}]")
+        if known is not None and own != known:
+            raise DataError(
+                f"{self.files.path(index)}: {name} have shape {array.shape} but those of {self.files.path(0).name} "
+                f"have {known}; expected the same in every file"
+            )
+        self.shapes[name] = own
+        self.streams[name].write(np.ascontiguousarray(array, dtype=column.dtype).tobytes())
+        self.rows[name] += len(array) if column.ragged else 1
+        if column.ragged:
+            self.lengths[name].write(len(array).to_bytes(8, "little"))
+
+    def _row_bytes(self, name: str) -> int:
+        return int(np.prod(self.shapes[name], dtype=np.int64)) * np.dtype(self.reader.columns[name].dtype).itemsize
+
+    def _check_room(self, each: int) -> None:
+        needed, free = each * (len(self.files) - 1), shutil.disk_usage(self.staging).free
+        if needed > free:
+            raise SetupError(
+                f"{self.files.root}: converting {len(self.files)} files takes about {needed / 1e9:.1f} GB in "
+                f"{self.staging.parent}, which has {free / 1e9:.1f} GB free; free some or move the cache"
+            )
+
+    def _note(self) -> None:
+        """Write down how far the arrays are sound, once they are on disk."""
+        for stream in (*self.streams.values(), *self.lengths.values()):
+            stream.flush()
+            os.fsync(stream.fileno())
+        journal = {"done": self.done, "rows": self.rows, "shapes": self.shapes}
+        write_atomic(self.staging / "journal.json", json.dumps(journal))
+
+    def _recall(self) -> None:
+        """Take up what an interrupted conversion wrote down; start from nothing where that is not whole."""
+        try:
+            journal = json.loads((self.staging / "journal.json").read_text(encoding="utf-8"))
+            done, rows = int(journal["done"]), {name: int(journal["rows"][name]) for name in self.rows}
+            shapes = {name: tuple(int(n) for n in journal["shapes"][name]) for name in self.rows}
+            self.shapes = shapes
+            for name, column in self.reader.columns.items():
+                if (self.staging / f"{name}.npy").stat().st_size < _HEAD_BYTES + rows[name] * self._row_bytes(name):
+                    raise ValueError
+                if column.ragged and (self.staging / f"{name}.lengths").stat().st_size < 8 * done:
+                    raise ValueError
+        except (OSError, ValueError, KeyError, TypeError):
+            self.shapes = {}
+            return
+        if 0 <= done <= len(self.files):
+            self.done, self.rows = done, rows
+
+
+def _resume(path: Path, size: int) -> BinaryIO:
+    """Open a file for writing behind its first `size` bytes; what stood behind them is dropped."""
+    stream = path.open("r+b" if path.exists() else "w+b")
+    stream.truncate(size)
+    stream.seek(size)
+    return stream
+
+
+def _head(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Write NumPy's head of version 1.0, padded to the room reserved for it."""
+    description = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    text = str({"descr": description, "fortran_order": False, "shape": shape})
+    return b"\x93NUMPY\x01\x00" + (_HEAD_BYTES - 10).to_bytes(2, "little") + f"{text:<{_HEAD_BYTES - 11}}\n".encode()
+
+
+def resident(array: npt.NDArray[Any], limit: int = RESIDENT_BYTES) -> npt.NDArray[Any]:
+    """Read a memory map into memory where it is no larger than `limit` bytes; else return it as it is."""
+    return np.array(array) if isinstance(array, np.memmap) and array.nbytes <= limit else array
+
+
+class Deferred:
+    """An array that is made when it is first looked into, e.g. pictures that a method may never ask for.
+
+    Stands in for a NumPy array: ``shape``, ``dtype``, ``ndim`` and ``len`` are known beforehand, anything else makes
+    the array.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: str, make: Callable[[], npt.NDArray[Any]]) -> None:
+        self.shape, self.dtype, self.ndim = shape, np.dtype(dtype), len(shape)
+        self._make = make
+
+    @cached_property
+    def made(self) -> npt.NDArray[Any]:
+        """The array itself."""
+        array = self._make()
+        assert array.shape == self.shape
+        assert array.dtype == self.dtype
+        return array
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.made[index]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.made, dtype=dtype) if copy else np.asarray(self.made, dtype=dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.made, name)

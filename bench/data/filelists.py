@@ -1,0 +1,131 @@
+"""What tens of thousands of files hold, found out once: the many-file form of `bench.data.digest`."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.data.base import Progress, silent
+from bench.data.digest import SETTLED_NS
+from bench.data.files import write_atomic
+from bench.errors import DataError, SetupError
+
+THREADS = 4
+"""Files read at once: hides the latency of network file systems, and pictures decode side by side."""
+NOTED_FILES = 2048
+"""Digests are written down after this many files, so that an interruption loses little."""
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class FileList:
+    """Files of one folder in a given order, and what they hold.
+
+    Attributes:
+        root: The folder.
+        names: Paths below it, with ``/``.
+        stamps: (size, modification time in ns) of each.
+        digests: SHA-256 of the content of each.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    stamps: tuple[tuple[int, int], ...] = field(repr=False)
+    digests: tuple[str, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, index: int) -> Path:
+        """Return the path of one file."""
+        return self.root / self.names[index]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 hex digest of names and contents, in order; independent of place and times."""
+        lines = (f"{name}\0{digest}\n" for name, digest in zip(self.names, self.digests, strict=True))
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def list_files(root: Path, names: Sequence[str], cache: Path, progress: Progress = silent) -> FileList:
+    """Find out what files hold, reading only those that are new or have changed since they were last read.
+
+    Digests are remembered per folder under ``cache/digests``, by name, size and modification time. 50,000 known
+    files take about half a second. A cache that cannot be written costs time, never the answer.
+
+    Args:
+        root: Folder.
+        names: Paths below it, with ``/``; links are followed.
+        cache: Cache folder.
+        progress: Called with files and files in all, when any has to be read.
+
+    Raises:
+        DataError: A file is missing or cannot be read.
+    """
+    folder = os.path.realpath(root)
+    note = cache / "digests" / f"{hashlib.sha256(folder.encode('utf-8', 'surrogateescape')).hexdigest()}.list.json"
+    known = _recall(note)
+    stamps = tuple(file_stamp(root, name) for name in names)
+    unknown = [
+        (name, stamp)
+        for name, stamp in dict(zip(names, stamps, strict=True)).items()
+        if known.get(name, [None])[:2] != [*stamp]
+    ]
+    fresh: dict[str, str] = {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(unknown), NOTED_FILES):
+            part = unknown[start : start + NOTED_FILES]
+            began = time.time_ns()
+            digests = pool.map(lambda entry: _digest(root / entry[0]), part)
+            for place, ((name, stamp), digest) in enumerate(zip(part, digests, strict=True), start=start + 1):
+                fresh[name] = digest
+                if stamp[1] + SETTLED_NS < began:  # else it may change again within one tick of its clock
+                    known[name] = [*stamp, digest]
+                if place % BATCH == 0 or place == len(unknown):
+                    progress(place, len(unknown))
+            with contextlib.suppress(SetupError):
+                write_atomic(note, json.dumps({**_recall(note), **known}))
+    return FileList(root, tuple(names), stamps, tuple(fresh.get(name) or known[name][2] for name in names))
+
+
+def _recall(note: Path) -> dict[str, list[Any]]:
+    """Read a table of name -> [size, time, digest]; empty where there is none or it is not whole."""
+    try:
+        table = json.loads(note.read_text(encoding="utf-8"))
+        whole = isinstance(table, dict) and all(isinstance(v, list) and len(v) == 3 for v in table.values())
+    except (OSError, ValueError):
+        return {}
+    return table if whole else {}
+
+
+def file_stamp(root: Path, name: str) -> tuple[int, int]:
+    """Return size and modification time (ns) of ``root/name``.
+
+    Raises:
+        DataError: It is missing or cannot be looked at.
+    """
+    path = f"{root}/{name}"
+    try:
+        stat = os.stat(path)  # noqa: PTH116 (half the time of Path.stat, for 50,000 files)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be looked at: {error.strerror or error}") from error
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
