@@ -23,7 +23,6 @@ from bench.teachers.features import (
     distinct_sentences,
     image_features,
     sentence_features,
-    text_features,
 )
 from bench.teachers.sources import CachedImages, CachedTexts, LiveImages, LiveTexts
 from bench.training.pretraining import Features, PretrainData
@@ -106,22 +105,15 @@ class Gathering:
         prompts = self._recipe("teacher_prompts")
         captions = self._captions(clouds, bool(prompts))
         self.texts |= set(captions)
-        if not prompts:
-            if self.spec.live_teacher:
-                return LiveTexts(teacher, [[caption] for caption in captions], drawn=False)
-            features = self._cached(
-                "teacher captions", len(clouds), lambda report: text_features(teacher, captions, self.cache, report)
-            )
-            return torch.from_numpy(features)
-        self.texts |= set(templates())
-        rows = prompted(captions, clouds.ids, prompts)
+        rows = prompted(captions, clouds.ids, prompts) if prompts else [[caption] for caption in captions]
+        self.texts |= set(templates()) if prompts else set()
         if self.spec.live_teacher:
-            return LiveTexts(teacher, rows, drawn=True)
+            return LiveTexts(teacher, rows, drawn=bool(prompts))
         distinct, index = distinct_sentences(rows)
         features = self._cached(
             "teacher captions", len(clouds), lambda report: sentence_features(teacher, distinct, self.cache, report)
         )
-        return CachedTexts(features, index)
+        return CachedTexts(features, index) if prompts else torch.from_numpy(features[index[:, 0]])
 
     def _captions(self, clouds: CloudSet, prompted_later: bool) -> tuple[str, ...]:
         if self.spec.captions == "class-names":

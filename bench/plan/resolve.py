@@ -13,9 +13,10 @@ from bench.plan.encoders import StoredEncoder, as_evaluated, find_encoder
 from bench.plan.overrides import Overrides as Overrides
 from bench.plan.presets import Preset, preset
 from bench.plan.request import RunRequest, validated
-from bench.plan.teachers import Asked, Teachers, choose_teachers
+from bench.plan.teachers import Asked, Teachers, choose_teachers, with_transformer
+from bench.plan.teachers import open_teacher as open_teacher
 from bench.protocols.base import Facts
-from bench.registry import DATASETS, METHODS, PROTOCOLS, REGISTRIES, TEACHERS
+from bench.registry import DATASETS, METHODS, PROTOCOLS, REGISTRIES
 from bench.spec import (
     BackboneSpec,
     Captions,
@@ -27,9 +28,7 @@ from bench.spec import (
     ProtocolSpec,
     Recipe,
     RunSpec,
-    TeacherSpec,
 )
-from bench.teachers.base import Teacher
 
 
 @dataclass(frozen=True)
@@ -266,12 +265,12 @@ class _Resolver:
             )
         recipe: Recipe = validated(Recipe, self.overrides.merge(shipped.model_dump(), recipe_group), recipe_group)
         images, captions = self._supervision(name, data, uses)
-        asked = Asked("images" in uses and images != "none", captions != "none", "transformer" in uses)
+        asked = Asked("images" in uses and images != "none", captions != "none", "transformer" in uses, recipe)
         teachers = choose_teachers(self.request, self.preset, self.overrides, self.workspace.cache, asked)
         if self.request.text_teacher is not None and teachers.text is None:
             self._note(f"{name} is given no captions: --text-teacher {self.request.text_teacher} is not used")
         if asked.transformer:
-            options = self._with_transformer(name, options, teachers.main)
+            options = with_transformer(name, options, teachers.main, self.workspace)
         first = None
         if method.first_stage is not None:
             first = self._pretrain_spec(method.first_stage, data, seed, "first_recipe")
@@ -291,21 +290,6 @@ class _Resolver:
             numerics=self._numerics(samples, _versions(name, data.spec.name, teachers)),
             seed=seed,
         )
-
-    def _with_transformer(self, name: str, options: dict[str, Any], spec: TeacherSpec | None) -> dict[str, Any]:
-        """Fill in the shape of the teacher's token transformer."""
-        assert spec is not None
-        shape = open_teacher(spec, self.workspace).transformer_shape()
-        if shape is None:
-            raise UsageError(
-                f"method '{name}' builds upon the teacher's token transformer, and teacher '{spec.name}' has none; "
-                "use tiny-clip, timm, open-clip or sentence-transformers"
-            )
-        method = METHODS.load(name)
-        completed: dict[str, Any] = method.complete(method.Options.model_validate(options), shape).model_dump(
-            mode="json"
-        )
-        return completed
 
     def _scratch(self, architecture: str) -> list[PretrainSpec]:
         METHODS.entry(architecture)
@@ -384,12 +368,6 @@ def open_dataset(located: Located, workspace: Workspace) -> Dataset:
     dataset_class = DATASETS.load(located.spec.name)
     options = dataset_class.Options.model_validate(located.spec.options)
     return dataset_class(DataPlace(workspace.cache, located.root), options)
-
-
-def open_teacher(spec: TeacherSpec, workspace: Workspace) -> Teacher:
-    """Build the teacher object of a spec."""
-    teacher_class = TEACHERS.load(spec.name)
-    return teacher_class(workspace.cache, teacher_class.Options.model_validate(spec.options))
 
 
 def _versions(

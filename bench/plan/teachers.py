@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError
+from bench.paths import Workspace
 from bench.plan.presets import Preset
 from bench.plan.request import RunRequest, validated
-from bench.registry import TEACHERS
-from bench.spec import TeacherSpec
+from bench.registry import METHODS, TEACHERS
+from bench.spec import Recipe, TeacherSpec
+from bench.teachers.base import Teacher
+from bench.teachers.captions import check_prompts
 
 if TYPE_CHECKING:
     from bench.plan.resolve import Overrides
@@ -18,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a method wants of its teachers: features of images, of texts, and a token transformer."""
+    """What a pretraining wants of its teachers: features of images, of texts, a token transformer; and its recipe."""
 
     images: bool
     texts: bool
     transformer: bool
+    recipe: Recipe
 
     @property
     def features(self) -> bool:
@@ -73,6 +77,8 @@ def choose_teachers(request: RunRequest, preset: Preset, overrides: Overrides, c
         options = teacher.portable_options().model_dump(mode="json")
         return TeacherSpec(name=name, options=options, identity=teacher.identity())
 
+    if asked.texts:
+        check_prompts(asked.recipe.teacher_prompts)
     apart = request.text_teacher
     main = text = None
     if asked.images or asked.transformer or (asked.texts and apart is None):
@@ -83,3 +89,35 @@ def choose_teachers(request: RunRequest, preset: Preset, overrides: Overrides, c
         else:
             TEACHERS.entry(apart)
     return Teachers(main, text, request.live_teacher and asked.features)
+
+
+def open_teacher(spec: TeacherSpec, workspace: Workspace) -> Teacher:
+    """Build the teacher object of a spec."""
+    teacher_class = TEACHERS.load(spec.name)
+    return teacher_class(workspace.cache, teacher_class.Options.model_validate(spec.options))
+
+
+def with_transformer(
+    name: str, options: dict[str, Any], spec: TeacherSpec | None, workspace: Workspace
+) -> dict[str, Any]:
+    """Fill in the shape of the teacher's token transformer.
+
+    Args:
+        name: Method that builds upon it.
+        options: The method's options as they stand.
+        spec: The teacher.
+        workspace: Where its weights are.
+
+    Raises:
+        UsageError: The teacher has no token transformer.
+    """
+    assert spec is not None
+    shape = open_teacher(spec, workspace).transformer_shape()
+    if shape is None:
+        raise UsageError(
+            f"method '{name}' builds upon the teacher's token transformer, and teacher '{spec.name}' has none; "
+            "use tiny-clip, timm, open-clip or sentence-transformers"
+        )
+    method = METHODS.load(name)
+    completed: dict[str, Any] = method.complete(method.Options.model_validate(options), shape).model_dump(mode="json")
+    return completed

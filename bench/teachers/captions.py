@@ -44,6 +44,16 @@ def prompt(caption: str, template: int) -> str:
     return f"{prefix}{body}{suffix}"
 
 
+def check_prompts(prompts: int) -> None:
+    """Check that there are so many templates.
+
+    Raises:
+        UsageError: There are fewer.
+    """
+    if prompts > TEMPLATES:
+        raise UsageError(f"recipe.teacher_prompts = {prompts}: there are {TEMPLATES} templates to choose from")
+
+
 def templates() -> tuple[str, ...]:
     """Return the words that the templates add to a caption."""
     return tuple(f"{prefix}{suffix}" for prefix in PREFIXES for suffix in SUFFIXES)
@@ -65,8 +75,7 @@ def prompted(captions: Sequence[str], ids: Sequence[str], prompts: int) -> list[
     Raises:
         UsageError: More prompts than there are templates.
     """
-    if prompts > TEMPLATES:
-        raise UsageError(f"recipe.teacher_prompts = {prompts}: there are {TEMPLATES} templates to choose from")
+    check_prompts(prompts)
     rows = []
     for caption, identifier in zip(captions, ids, strict=True):
         drawn = numpy_stream(0, "teacher", "prompt", identifier).permutation(TEMPLATES)[:prompts]

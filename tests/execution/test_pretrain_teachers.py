@@ -1,0 +1,207 @@
+"""Pretraining with teachers: cached and live must be one experiment, and the cache must say what it costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from bench.data.base import CloudSet, DataPlace, Dataset, DatasetCard, SplitName
+from bench.data.seen import UNKNOWN_TEXTS
+from bench.errors import BenchError, Interrupted
+from bench.execution.pretrain import PretrainJob, run_pretraining
+from bench.methods.recon import ReCon
+from bench.spec import BackboneSpec, DataSpec, PretrainSpec, Recipe, TeacherSpec
+from bench.teachers.base import Teacher
+from bench.teachers.captions import SUFFIXES
+from bench.teachers.timm_models import TimmTeacher
+from bench.training.precision import resolve_numerics
+from tests.teachers.foreign_toys import TIMM, pictures, timm_file
+from tests.teachers.teacher_toy import toy_teacher
+
+OBJECTS = 24
+BACKBONE = BackboneSpec(points=64, groups=8, group_size=8, width=32, depth=1, heads=2, tokenizer_width=16)
+
+
+class Clouds(Dataset):
+    """A few clouds with pictures and captions."""
+
+    name: ClassVar[str] = "clouds"
+    card: ClassVar[DatasetCard] = DatasetCard(
+        summary="toy", licence="MIT", terms="none", citation="none", normalisation="none", has_images=True
+    )
+
+    def manifest(self) -> str:
+        return "clouds"
+
+    def train_size(self) -> int:
+        return OBJECTS
+
+    def classes(self) -> tuple[str, ...]:
+        return ("night_stand", "lamp")
+
+    def load(self, split: SplitName) -> CloudSet:
+        rng = np.random.default_rng(0)
+        return CloudSet(
+            points=rng.normal(size=(OBJECTS, 96, 3)).astype(np.float32),
+            labels=np.arange(OBJECTS, dtype=np.int64) % 2,
+            ids=tuple(f"object-{i}" for i in range(OBJECTS)),
+            classes=self.classes(),
+            captions=tuple(f"A {('red', 'green', 'blue')[i % 3]} square, above the middle." for i in range(OBJECTS)),
+            views=pictures(2 * OBJECTS, side=32).reshape(OBJECTS, 2, 32, 32, 3),
+            views_kind="shaded",
+        )
+
+
+@dataclass
+class Made:
+    """What a pretraining left."""
+
+    curves: dict[str, list[list[float]]]
+    cost: dict[str, float]
+    texts: list[str]
+    weights: dict[str, np.ndarray]
+    notes: list[str]
+
+
+Pretrain = Callable[..., Made]
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Teacher]:
+    """The embedded teacher, fitted on toy pictures, and a timm model of random weights from a file."""
+    folder = tmp_path_factory.mktemp("teachers")
+    embedded = toy_teacher(folder, epochs=1)
+    embedded.prepare()
+    foreign = TimmTeacher(folder, TimmTeacher.Options(model=TIMM, checkpoint=str(timm_file(folder / "w"))))
+    return {"tiny-clip": embedded, "timm": foreign}
+
+
+@pytest.fixture
+def pretrain(tmp_path: Path, teachers: dict[str, Teacher]) -> Pretrain:
+    """Pretrain a tiny ReCon as a job does."""
+
+    def run(
+        name: str = "tiny-clip",
+        *,
+        live: bool = False,
+        captions: str = "dataset",
+        stop: bool = False,
+        work: str = "",
+        identity: str = "",
+        **recipe: int,
+    ) -> Made:
+        teacher, speaker = teachers[name], None if name == "tiny-clip" else teachers["tiny-clip"]
+        spec = PretrainSpec(
+            method="recon",
+            options=ReCon.Options(decoder_depth=1).model_dump(mode="json"),
+            backbone=BACKBONE,
+            recipe=Recipe(**{"epochs": 3, "batch_size": 8, "lr": 1e-3, "warmup_epochs": 0, **recipe}),
+            data=DataSpec(name="clouds", manifest="clouds"),
+            images="dataset",
+            captions=captions,  # type: ignore[arg-type]
+            teacher=TeacherSpec(name=name, identity=identity or teacher.identity()),
+            text_teacher=None if speaker is None else TeacherSpec(name="tiny-clip", identity=speaker.identity()),
+            live_teacher=live,
+            numerics=resolve_numerics("cpu", "fp32", compile=False),
+            seed=3,
+        )
+        notes = []
+
+        def progress(stage: str, done: float, total: float, note: str) -> None:
+            notes.append(f"{stage}: {note}")
+            if stop and stage == "pretrain":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        destination = tmp_path / f"encoder-{len(list(tmp_path.iterdir()))}"
+        destination.mkdir()
+        job = PretrainJob(
+            spec=spec,
+            method=ReCon,
+            dataset=Clouds(DataPlace(tmp_path)),
+            teacher=teacher,
+            text_teacher=speaker,
+            cache=tmp_path / "cache",
+            workdir=tmp_path / (work or f"work-{destination.name}"),
+            progress=progress,
+            checkpoint_seconds=0.0,
+        )
+        run_pretraining(job, destination)
+        texts, curves, cost = (
+            json.loads((destination / f"{part}.json").read_text()) for part in ("texts", "curves", "cost")
+        )
+        weights = {k: v.numpy() for k, v in load_file(destination / "encoder.safetensors").items()}
+        return Made(curves, cost, texts, weights, notes)
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["tiny-clip", "timm"])
+@pytest.mark.parametrize("recipe", [{}, {"teacher_crops": 3, "teacher_prompts": 4}], ids=["plain", "drawn"])
+def test_a_live_teacher_gives_the_cached_losses(pretrain: Pretrain, name: str, recipe: dict[str, int]) -> None:
+    """The speed of a cache may be claimed only if it changes nothing but time."""
+    cached, live = pretrain(name, **recipe), pretrain(name, live=True, **recipe)
+    assert {"csc_image", "csc_text"} <= cached.curves.keys() == live.curves.keys()
+    for loss, curve in cached.curves.items():
+        np.testing.assert_allclose(live.curves[loss], curve, rtol=1e-5, atol=1e-5, err_msg=loss)
+    assert any(key.startswith("teacher_images_") for key in cached.cost)
+    assert not any(key.startswith("teacher_images_") for key in live.cost)
+    assert live.texts == cached.texts
+
+
+def test_crops_and_prompts_change_what_is_regressed(pretrain: Pretrain) -> None:
+    """An option that is read nowhere would still be printed in every report."""
+    plain, drawn = pretrain(), pretrain(teacher_crops=3, teacher_prompts=4)
+    for loss in ("csc_image", "csc_text"):
+        assert abs(plain.curves[loss][0][1] - drawn.curves[loss][0][1]) > 1e-5
+
+
+def test_the_cache_says_what_it_costs_and_when_it_has_paid(pretrain: Pretrain) -> None:
+    """Two views and three crops are six epochs of a live teacher; whoever trains for three should know."""
+    first, again = pretrain(teacher_crops=3), pretrain(teacher_crops=3)
+    assert first.cost["teacher_images_features"] == first.cost["teacher_images_computed"] == OBJECTS * 6
+    assert first.cost["teacher_images_pay_after_epochs"] == 6
+    assert again.cost["teacher_images_computed"] == 0
+    assert any("paid after 6 of the 3 epochs" in note and "computed once in" in note for note in first.notes)
+    assert any("paid after 6 of the 3 epochs" in note and "found in the cache" in note for note in again.notes)
+    assert first.cost["teacher_captions_pay_after_epochs"] == pytest.approx(3 / OBJECTS)
+
+
+def test_a_stopped_live_run_ends_as_an_uninterrupted_one(pretrain: Pretrain) -> None:
+    """Draws belong to the step, so a resumed run must show its teacher the same crops."""
+    recipe = {"teacher_crops": 2, "teacher_prompts": 3}
+    whole = pretrain(live=True, **recipe)
+    with pytest.raises(Interrupted):
+        pretrain(live=True, stop=True, work="resumed", **recipe)
+    resumed = pretrain(live=True, work="resumed", **recipe)
+    assert resumed.curves == whole.curves
+    assert all(np.array_equal(resumed.weights[name], whole.weights[name]) for name in whole.weights)
+
+
+def test_a_teacher_from_elsewhere_never_reads_as_none_seen(pretrain: Pretrain) -> None:
+    """What a web-scale teacher has seen is unknown; the embedded one's captions are all known."""
+    assert UNKNOWN_TEXTS in pretrain("timm").texts
+    own = pretrain("tiny-clip")
+    assert UNKNOWN_TEXTS not in own.texts
+    assert "A red square, above the middle." in own.texts
+
+
+def test_prompts_around_class_names_state_them(pretrain: Pretrain) -> None:
+    """The column 'saw class names' rests on these texts."""
+    texts = pretrain(captions="class-names", teacher_prompts=2).texts
+    assert {"night stand", "lamp"} <= set(texts)
+    assert SUFFIXES[1] in texts, "what templates add has reached the encoder too"
+
+
+def test_replaced_weights_are_not_taken_for_those_planned(pretrain: Pretrain) -> None:
+    """The key would name a teacher that was not used."""
+    with pytest.raises(BenchError, match=r"'tiny-clip' is not the one this run was planned with.*run the same command"):
+        pretrain(identity="another")
