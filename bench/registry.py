@@ -221,6 +221,11 @@ DATASETS: Registry[Dataset] = Registry(
                 "shapes-scan of categories no pretraining saw",
                 "nothing",
             ),
+            "shapes-rooms": (
+                "bench.data.rooms.dataset:ShapesRooms",
+                "procedural furnished rooms in six areas, as S3DIS",
+                "nothing",
+            ),
             "modelnet-h5": (
                 "bench.data.modelnet_h5:ModelNetH5",
                 "ModelNet40 HDF5 layout, any class list",

@@ -41,6 +41,7 @@ PRESETS: dict[str, Preset] = {
                 "shapes-scan": _SMOKE_DATA,
                 "shapes-cad-novel": _SMOKE_DATA,
                 "shapes-scan-novel": _SMOKE_DATA,
+                "shapes-rooms": {"rooms_per_area": 1, "points_per_room": 8192},
             },
             teacher={"tiny-clip": {"objects": 128, "epochs": 2}},
             comparable=False,
