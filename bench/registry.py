@@ -226,6 +226,8 @@ DATASETS: Registry[Dataset] = Registry(
                 "procedural furnished rooms in six areas, as S3DIS",
                 "nothing",
             ),
+            "s3dis": ("bench.data.s3dis:S3DIS", "S3DIS as whole rooms (.npy)", "its folder: s3dis:DIR"),
+            "s3dis-h5": ("bench.data.s3dis:S3DISH5", "S3DIS as HDF5 blocks of 1 m", "its folder: s3dis-h5:DIR"),
             "modelnet-h5": (
                 "bench.data.modelnet_h5:ModelNetH5",
                 "ModelNet40 HDF5 layout, any class list",
