@@ -15,13 +15,13 @@ import torch
 
 @dataclass(frozen=True)
 class Usage:
-    """What is alive at a moment.
+    """What is alive at a moment, of what was made while `watching`.
 
     Attributes:
         tensors: Tensors that Python knows of.
         tensor_bytes: Bytes of their storages.
         graph: Nodes of autograd graphs kept alive by them.
-        python: Bytes allocated by Python and NumPy; 0 unless `tracing`.
+        python: Bytes allocated by Python and NumPy.
         resident: Resident bytes of the process.
     """
 
@@ -45,9 +45,11 @@ _WORDS = {
 
 
 @contextmanager
-def tracing() -> Iterator[None]:
-    """Let Python count its allocations."""
+def watching() -> Iterator[None]:
+    """Let Python count its allocations, and set aside what is alive already, so that looks are quick."""
     already = tracemalloc.is_tracing()
+    gc.collect()
+    gc.freeze()
     if not already:
         tracemalloc.start()
     try:
@@ -55,6 +57,7 @@ def tracing() -> Iterator[None]:
     finally:
         if not already:
             tracemalloc.stop()
+        gc.unfreeze()
 
 
 def usage() -> Usage:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.conformance.checks import Checks, fail, listed, skip
-from bench.conformance.growth import growing, tracing, usage
+from bench.conformance.growth import growing, usage, watching
 from bench.conformance.method_checks import CONTRACT
 from bench.conformance.method_kit import MethodKit
 from bench.methods.base import Batch
@@ -157,7 +157,7 @@ def memory(kit: MethodKit) -> str:
     warm_up, measured = kit.steps // 3, 2 * kit.steps // 3
     count = warm_up + 2 * measured
     looks = []
-    with tracing():
+    with watching():
         # The step under way is alive at every look, so all looks see the same.
         for number, _ in enumerate(kit.train(kit.model(), kit.batches(count)), start=1):
             if number in (warm_up, warm_up + measured, count):

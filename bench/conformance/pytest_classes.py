@@ -30,6 +30,9 @@ from bench.protocols.base import Protocol
 from bench.spec import BackboneSpec
 from bench.teachers.base import Teacher
 
+_SUITES: dict[type[object], Suite[Any]] = {}
+"""One suite per test class, shared by its tests."""
+
 
 class _Conformance:
     """One test per check; checks that others need are made once per class."""
@@ -42,18 +45,16 @@ class _Conformance:
     def suite(cls) -> Suite[Any]:
         """Return the suite."""
 
-    @pytest.fixture(scope="class")
-    def conformance(self, request: pytest.FixtureRequest) -> Suite[Any]:
-        """The suite of the class, shared by its tests."""
-        suite: Suite[Any] = request.cls.suite()
-        return suite
-
-    def _make(self, conformance: Suite[Any], check: str) -> None:
-        outcome = conformance.outcome(check)
+    def _make(self, check: str) -> None:
+        tests = type(self)
+        if tests not in _SUITES:
+            _SUITES[tests] = self.suite()
+        suite = _SUITES[tests]
+        outcome = suite.outcome(check)
         if outcome.status == "skip":
             pytest.skip(outcome.remark)
         if outcome.status == "fail":
-            pytest.fail(f"{conformance.subject}, {check}: {outcome.remark}", pytrace=False)
+            pytest.fail(f"{suite.subject}, {check}: {outcome.remark}", pytrace=False)
 
 
 class MethodConformance(_Conformance):
@@ -83,9 +84,9 @@ class MethodConformance(_Conformance):
         )
 
     @pytest.mark.parametrize("check", METHOD_CHECKS.names())
-    def test_conforms(self, conformance: Suite[Any], check: str) -> None:
+    def test_conforms(self, check: str) -> None:
         """The method keeps this part of its contract."""
-        self._make(conformance, check)
+        self._make(check)
 
 
 class DatasetConformance(_Conformance):
@@ -101,9 +102,9 @@ class DatasetConformance(_Conformance):
         return dataset_suite(cls.dataset, root=cls.root, left_out=cls.left_out)
 
     @pytest.mark.parametrize("check", DATASET_CHECKS.names())
-    def test_conforms(self, conformance: Suite[Any], check: str) -> None:
+    def test_conforms(self, check: str) -> None:
         """The data set keeps this part of its contract."""
-        self._make(conformance, check)
+        self._make(check)
 
 
 class ProtocolConformance(_Conformance):
@@ -117,9 +118,9 @@ class ProtocolConformance(_Conformance):
         return protocol_suite(cls.protocol, left_out=cls.left_out)
 
     @pytest.mark.parametrize("check", PROTOCOL_CHECKS.names())
-    def test_conforms(self, conformance: Suite[Any], check: str) -> None:
+    def test_conforms(self, check: str) -> None:
         """The protocol keeps this part of its contract."""
-        self._make(conformance, check)
+        self._make(check)
 
 
 class TeacherConformance(_Conformance):
@@ -133,6 +134,6 @@ class TeacherConformance(_Conformance):
         return teacher_suite(cls.teacher, left_out=cls.left_out)
 
     @pytest.mark.parametrize("check", TEACHER_CHECKS.names())
-    def test_conforms(self, conformance: Suite[Any], check: str) -> None:
+    def test_conforms(self, check: str) -> None:
         """The teacher keeps this part of its contract."""
-        self._make(conformance, check)
+        self._make(check)

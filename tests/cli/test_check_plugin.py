@@ -1,0 +1,119 @@
+"""``bench check-plugin`` on the command line: what an author sees, and the exit code a pipeline acts on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from bench.conformance.encoder_checks import METHOD_CHECKS
+from tests.conftest import ROOT, Bench
+
+DOC = ROOT / "docs" / "add-a-method.md"
+
+
+def complete_file() -> str:
+    """The one Python block of the page, which is a whole plugin file."""
+    (block,) = (part.partition("```")[0] for part in DOC.read_text().split("```python\n")[1:])
+    return block
+
+
+def test_the_documented_method_is_short_conforms_and_runs(run_bench: Bench, tmp_path: Path) -> None:
+    """The first thing an author does is copy that page; every step on it must work as it stands."""
+    file = tmp_path / "my_method.py"
+    file.write_text(complete_file())
+    assert len(complete_file().splitlines()) < 80
+    checked = run_bench("check-plugin", file)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    lines = checked.stdout.splitlines()
+    assert lines[0] == "method orientation"
+    assert {line.split()[0] for line in lines[1:-1]} <= {"pass", "skip"}
+    results = ("--results", tmp_path / "results")
+    command = ("--method", "orientation", "--protocol", "linear", "--preset", "smoke")
+    assert f"bench run --plugin my_method.py {' '.join(command)}" in DOC.read_text()
+    ran = run_bench("run", "--plugin", file, *command, *results)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "scratch (orientation)" in ran.stdout
+    reported = run_bench("report", *results, "--out", tmp_path / "reports")
+    assert reported.returncode == 0, reported.stdout + reported.stderr
+    page = (tmp_path / "reports" / "index.html").read_text()
+    assert "Methods in this report" in page
+    assert "never: its labels are the rotations it drew itself" in page
+
+
+def test_the_page_explains_every_check() -> None:
+    """A check that fails is looked up on the page."""
+    text = DOC.read_text()
+    for check in METHOD_CHECKS:
+        assert f"| `{check.name}` | {check.what} |" in text, check.name
+
+
+def test_the_documented_file_is_formatted(tmp_path: Path) -> None:
+    """What authors copy should pass the linters they use."""
+    ruff = shutil.which("ruff")
+    if ruff is None:
+        pytest.skip("ruff is not installed")
+    file = tmp_path / "my_method.py"
+    file.write_text(complete_file())
+    settings = ("--config", str(ROOT / "pyproject.toml"), str(file))
+    done = subprocess.run([ruff, "format", "--check", *settings], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+BROKEN = """
+    from bench.methods.point_mae import PointMAE, PointMAEModel
+
+    class Network(PointMAEModel):
+        def compute(self, prepared):
+            return {"mdm": super().compute(prepared)["mdm"]}
+
+    class Mine(PointMAE):
+        '''Forgets the total [bold].'''
+        name = "mine"
+
+        @classmethod
+        def build(cls, backbone, options, given):
+            return Network(backbone, options)
+"""
+
+
+def test_a_broken_method_gets_one_reason_and_exit_code_1(run_bench: Bench, tmp_path: Path) -> None:
+    """A pipeline must go red, and the author read which contract is broken."""
+    file = tmp_path / "mine.py"
+    file.write_text(textwrap.dedent(BROKEN))
+    done = run_bench("check-plugin", file, "--method", "mine", "--device", "cpu")
+    assert done.returncode == 1
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("  FAIL"))
+    assert "losses" in line
+    assert "expected a dict of losses with 'total'" in line
+    assert "1 failed" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (None, (), "does not exist"),
+        ("x = 1", (), "defines no Method, Protocol, Dataset or Teacher subclass with a name"),
+        ("def broken(:", (), "fails to import: SyntaxError"),
+        (BROKEN, ("--method", "mien"), "unknown plugin of bad.py 'mien': did you mean mine"),
+        (BROKEN, ("--device", "gpu"), "expected auto, cpu or cuda"),
+    ],
+    ids=["missing", "no plugin", "syntax", "name", "device"],
+)
+def test_a_file_that_cannot_be_checked_is_one_line_and_exit_code_2(
+    run_bench: Bench, tmp_path: Path, content: str | None, arguments: tuple[str, ...], message: str
+) -> None:
+    """A traceback would look like a fault of the harness."""
+    file = tmp_path / "bad.py"
+    if content is not None:
+        file.write_text(textwrap.dedent(content))
+    done = run_bench("check-plugin", file, *arguments)
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    assert message in lines[0]
+    assert done.returncode == 2
+    assert not done.stdout.strip()

@@ -1,0 +1,122 @@
+"""Our own plugins keep the contracts that authors are held to; if not, the models they copy from are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from bench.conformance import DatasetConformance, MethodConformance, ProtocolConformance, TeacherConformance
+from bench.conformance.declarations import try_import
+from bench.conformance.suites import method_suite
+from bench.data.modelnet_h5 import ModelNetH5
+from bench.methods.point_mae import PointMAE
+from bench.protocols.linear import Linear
+from bench.registry import METHODS
+from bench.spec import BackboneSpec
+from bench.teachers.tiny_clip import TinyClip
+from tests.conformance.broken_methods import Sound
+
+SMALL = BackboneSpec(points=64, groups=12, group_size=8, width=24, depth=2, heads=3, tokenizer_width=16, drop_path=0.0)
+TAUGHT_APART = {"import": "tested for all methods at once"}
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if METHODS.entry(name).source == "built in"])
+def test_a_built_in_method_conforms(name: str) -> None:
+    """Whoever copies one of our files starts from a method that keeps its contract."""
+    if name == "scratch":
+        pytest.skip("scratch has nothing to pretrain and no architecture of its own")
+    suite = method_suite(METHODS.load(name), size=SMALL, steps=15, image_size=32, device="auto", left_out=TAUGHT_APART)
+    outcomes = list(suite.run())
+    assert {o.check: o.remark for o in outcomes if o.status == "fail"} == {}
+    skipped = {o.check for o in outcomes if o.status == "skip"}
+    assert skipped <= {"import", "no captions", "devices"}, skipped
+
+
+def test_importing_the_methods_has_no_side_effects() -> None:
+    """bench list would be slow, or one method would change another's random numbers."""
+    modules = sorted({entry.module for entry in METHODS if entry.source == "built in"})
+    statement = "; ".join(f"importlib.import_module('{module}')" for module in modules)
+    assert "no side effects" in try_import(statement, "bench.methods.base")
+
+
+class TestPointMAE(MethodConformance):
+    """The class authors derive from, as the documentation shows it."""
+
+    method = PointMAE
+    size = SMALL
+    options: ClassVar[dict[str, Any]] = {"mask": "block", "tokenize": "all"}
+    steps = 12
+    left_out = TAUGHT_APART
+
+
+class TestModelNet(DatasetConformance):
+    """A data set that comes as files."""
+
+    dataset = ModelNetH5
+    left_out: ClassVar[dict[str, str]] = {"import": "torch-free import is tested in tests/data"}
+
+    @pytest.fixture(autouse=True)
+    def _files(self, toy_modelnet: Path) -> None:
+        type(self).root = toy_modelnet
+
+
+class TestLinear(ProtocolConformance):
+    """A protocol on frozen features."""
+
+    protocol = Linear
+    left_out: ClassVar[dict[str, str]] = {"import": "the same as for the methods"}
+
+
+class QuickClip(TinyClip):
+    """tiny-clip fitted for a moment."""
+
+    class Options(TinyClip.Options):
+        """Fewer objects and epochs."""
+
+        objects: int = 48
+        epochs: int = 1
+
+
+class TestTinyClip(TeacherConformance):
+    """A teacher of images and texts."""
+
+    teacher = QuickClip
+    left_out: ClassVar[dict[str, str]] = {"import": "the same as for the methods"}
+
+
+def test_options_of_the_class_reach_the_kit() -> None:
+    """A test of other options would quietly test the defaults."""
+    resolved = TestPointMAE.suite().kit.resolved
+    assert (resolved.mask, resolved.tokenize) == ("block", "all")
+    assert resolved.decoder_depth == PointMAE.defaults("nano").decoder_depth  # type: ignore[attr-defined]
+
+
+def test_a_failed_or_skipped_check_is_a_failed_or_skipped_test() -> None:
+    """A broken plugin's own test suite must be red, and say why in one line."""
+
+    class Mine(MethodConformance):
+        method = Sound
+        size = BackboneSpec(points=4, groups=8, group_size=4, width=16, heads=2)
+        left_out = TAUGHT_APART
+
+    with pytest.raises(pytest.fail.Exception, match=r"method sound, builds: backbone\.points 4 is less than"):
+        Mine().test_conforms("builds")
+    with pytest.raises(pytest.skip.Exception, match="needs 'builds', which failed"):
+        Mine().test_conforms("losses")
+    Mine().test_conforms("metadata")
+
+
+def test_bench_does_not_need_pytest() -> None:
+    """bench check-plugin must work where pytest is not installed."""
+    code = (
+        "import sys; sys.modules['pytest'] = None\n"
+        "import bench.conformance, bench.conformance.suites\n"
+        "try:\n    bench.conformance.MethodConformance\nexcept ImportError:\n    print('lazy')"
+    )
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "lazy"
