@@ -238,6 +238,21 @@ DATASETS: Registry[Dataset] = Registry(
                 "ScanObjectNN HDF5 layout",
                 "its folder: scanobjectnn-h5:DIR",
             ),
+            "modelnet": (
+                "bench.data.modelnet:ModelNet",
+                "ModelNet40 and 10 with normals, as text files or the .dat cache",
+                "its folder: modelnet:DIR",
+            ),
+            "shapenet55": (
+                "bench.data.shapenet:ShapeNet55",
+                "ShapeNet-55, -34 and -Unseen21, with ReCon's pictures and captions where there",
+                "its folder: shapenet55:DIR",
+            ),
+            "shapenet-crosspoint": (
+                "bench.data.shapenet_crosspoint:ShapeNetCrossPoint",
+                "ShapeNet clouds and renderings as CrossPoint arranges them",
+                "its folder: shapenet-crosspoint:DIR",
+            ),
         },
         ("numpy", "h5py"),
     ),

@@ -259,7 +259,7 @@ class _Conversion:
                 f"have {known}; expected the same in every file"
             )
         self.shapes[name] = own
-        self.streams[name].write(np.ascontiguousarray(array, dtype=column.dtype).tobytes())
+        self.streams[name].write(np.ascontiguousarray(array, dtype=column.dtype).data)
         self.rows[name] += len(array) if column.ragged else 1
         if column.ragged:
             self.lengths[name].write(len(array).to_bytes(8, "little"))

@@ -1,0 +1,169 @@
+"""The field's few-shot folds, ``ModelNetFewshot/{way}way_{shot}shot/{fold}.pkl``, read without running them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.arrays import cloud, finite
+from bench.data.base import DatasetCard
+from bench.data.digest import file_digest, manifest_digest
+from bench.data.h5set import data_root, holding_folder
+from bench.data.modelnet_dat import numbers, whole_number
+from bench.data.unpickle import load_pickle
+from bench.errors import DataError
+
+FOLDS = 10
+QUERIES = 20
+"""Test-split queries per class in the distributed folds."""
+
+CARD = DatasetCard(
+    summary="Point-BERT's few-shot folds of ModelNet40: 5 and 10 ways, 10 and 20 shots, 10 folds each",
+    licence="none stated: the models' authors hold the copyright, the labels are free",
+    terms="for the convenience of academic research only",
+    citation="Yu et al., Point-BERT, CVPR 2022; Wu et al., 3D ShapeNets, CVPR 2015",
+    normalisation="centred on the mean, farthest point scaled to radius 1; normals dropped",
+    size="40 pickles, clouds of 8,192 points with normals",
+    how_to_get=(
+        "Google Drive folder 1gqvidcQsvdxP_3MdUr424Vkyjb_gt7TW, linked in Point-BERT's DATASET.md; unpack as "
+        "ModelNetFewshot/5way_10shot/0.pkl ..."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class PickledFold:
+    """One fold: clouds as stored.
+
+    Attributes:
+        fold: Its number.
+        support: float32 ``[way * shot, N, 3]``, in the order of the file.
+        support_labels: int64 ``[way * shot]``, 0..way-1.
+        query: float32 ``[q, N, 3]``.
+        query_labels: int64 ``[q]``.
+        support_normals: float32 like `support`, or None.
+        query_normals: float32 like `query`, or None.
+    """
+
+    fold: int
+    support: npt.NDArray[np.float32]
+    support_labels: npt.NDArray[np.int64]
+    query: npt.NDArray[np.float32]
+    query_labels: npt.NDArray[np.int64]
+    support_normals: npt.NDArray[np.float32] | None = None
+    query_normals: npt.NDArray[np.float32] | None = None
+
+
+def setting_folder(root: Path | None, way: int, shot: int) -> Path:
+    """Find the folder of a setting, ``5way_10shot`` as the code has it or ``5way10shot`` as the README draws it.
+
+    Args:
+        root: ``ModelNetFewshot`` or the folder that holds it.
+        way: Classes per fold.
+        shot: Supports per class.
+
+    Raises:
+        DataError: It is not there.
+    """
+    base = data_root(root, "ModelNetFewshot", f"{way}way_{shot}shot")
+    for folder in (base / "ModelNetFewshot", base):
+        for name in (f"{way}way_{shot}shot", f"{way}way{shot}shot"):
+            if (folder / name).is_dir():
+                return folder / name
+    hint = holding_folder(base, f"{way}way*{shot}shot")
+    raise DataError(f"{base}: no {way}way_{shot}shot (nor {way}way{shot}shot) here{hint}")
+
+
+def fold_paths(root: Path | None, way: int, shot: int, folds: int = FOLDS) -> tuple[Path, ...]:
+    """Return the files of the folds 0 to ``folds - 1``.
+
+    Raises:
+        DataError: The setting's folder or one of its folds is missing.
+    """
+    folder = setting_folder(root, way, shot)
+    paths = tuple(folder / f"{fold}.pkl" for fold in range(folds))
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(
+            f"{missing[0]}: no such fold ({len(missing)} of {folds} are missing); expected 0.pkl to {folds - 1}.pkl"
+        )
+    return paths
+
+
+def folds_manifest(root: Path | None, way: int, shot: int, cache: Path, folds: int = FOLDS) -> str:
+    """SHA-256 hex digest of the content of a setting's folds, remembered as in `file_digest`.
+
+    Raises:
+        DataError: As `fold_paths`, or a file cannot be read.
+    """
+    listed = [(f"fold {n}", p.name, file_digest(p, cache)) for n, p in enumerate(fold_paths(root, way, shot, folds))]
+    return manifest_digest("fewshot-pickles", 1, {"way": way, "shot": shot, "folds": folds}, listed)
+
+
+def load_fold(path: Path, way: int, shot: int, queries: int | None = QUERIES, normals: bool = False) -> PickledFold:
+    """Read one fold.
+
+    Args:
+        path: ``{fold}.pkl``.
+        way: Classes it must have.
+        shot: Supports it must have of each class.
+        queries: Queries it must have of each class; None for any number from 1.
+        normals: Return normals too.
+
+    Raises:
+        DataError: One line: not a harmless pickle, not in the layout, other counts than the setting's, or a broken
+            cloud.
+    """
+    content = load_pickle(path)
+    if not isinstance(content, dict) or not {"train", "test"} <= set(content):
+        raise DataError(f"{path}: expected a pickled dict with the keys 'train' and 'test'")
+    support, support_labels, support_normals = _part(content["train"], path, "train", normals)
+    query, query_labels, query_normals = _part(content["test"], path, "test", normals)
+    _check_counts(support_labels, path, "train", way, shot)
+    _check_counts(query_labels, path, "test", way, queries)
+    if support.shape[1] != query.shape[1]:
+        raise DataError(f"{path}: 'train' clouds have {support.shape[1]} points, 'test' clouds {query.shape[1]}")
+    number = int(path.stem) if path.stem.isdigit() else 0
+    return PickledFold(number, support, support_labels, query, query_labels, support_normals, query_normals)
+
+
+def _part(
+    triples: Any, path: Path, part: str, normals: bool
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32] | None]:
+    if not isinstance(triples, list | tuple) or not triples:
+        raise DataError(f"{path}: '{part}' is no list of (points, label, class), or is empty")
+    points: list[npt.NDArray[np.float32]] = []
+    around: list[npt.NDArray[np.float32]] = []
+    labels: list[int] = []
+    for row, triple in enumerate(triples):
+        where = f"'{part}' object {row}"
+        if not isinstance(triple, list | tuple) or len(triple) < 2:
+            raise DataError(f"{path}: {where} is no triple (points, label, class)")
+        table, label = numbers(triple[0], path, where, normals), whole_number(triple[1])
+        if label is None:
+            raise DataError(f"{path}: {where} has label {str(triple[1])[:40]}, expected a whole number")
+        points.append(cloud(table[:, :3], path, f"{where} points"))
+        if normals:
+            around.append(finite(table[:, 3:6], path, f"{where} normals"))
+        if len(points[-1]) != len(points[0]):
+            raise DataError(
+                f"{path}: {where} has {len(points[-1])} points, the first {len(points[0])}; expected one number"
+            )
+        labels.append(label)
+    return np.stack(points), np.asarray(labels, dtype=np.int64), np.stack(around) if normals else None
+
+
+def _check_counts(labels: npt.NDArray[np.int64], path: Path, part: str, way: int, each: int | None) -> None:
+    found = sorted(set(labels.tolist()))
+    if found != list(range(way)):
+        shown = ", ".join(str(label) for label in found[:12])
+        raise DataError(f"{path}: '{part}' has the labels {shown}; expected 0 to {way - 1} ({way}-way)")
+    counts = np.bincount(labels, minlength=way)
+    wrong = np.flatnonzero(counts != each) if each is not None else np.empty(0, np.int64)
+    if len(wrong):
+        label = int(wrong[0])
+        raise DataError(f"{path}: '{part}' has {counts[label]} objects of label {label}, expected {each}")

@@ -1,0 +1,287 @@
+"""ShapeNet-55, -34 and -Unseen21 as Point-BERT and PoinTr distribute them, with ReCon's pictures and captions."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.data.arrays import cloud, missing_names, read_npy
+from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
+from bench.data.converted import Column, Deferred, Reader, convert
+from bench.data.digest import file_digest, manifest_digest
+from bench.data.filelists import FileList, list_files
+from bench.data.h5set import data_root, holding_folder, read_lines
+from bench.data.holdout import hold_out, shuffled_by_name
+from bench.data.pictures import read_picture
+from bench.data.shapenet_names import categories
+from bench.data.splits import Index
+from bench.errors import DataError
+
+FOLDERS = {"55": "ShapeNet-55", "34": "ShapeNet-34", "unseen21": "ShapeNet-Unseen21"}
+Kind = TypeVar("Kind", bound=np.generic)
+HELD_OUT = 0.2
+"""Part of each category that becomes test where only one list comes with a subset (Unseen21)."""
+
+
+class Objects(NamedTuple):
+    """The lists of a subset, read and checked.
+
+    Attributes:
+        stems: ``<synset>-<model>`` of every object; test list first, then train list.
+        labels: int64 ``[n]``.
+        classes: Class names, index = label.
+        captions: One per class.
+        train: Positions of the training split.
+        test: Positions of the test split.
+    """
+
+    stems: tuple[str, ...]
+    labels: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    captions: tuple[str, ...]
+    train: Index
+    test: Index
+
+
+class ShapeNet55(Dataset):
+    """``ShapeNet55-34/``: ``shapenet_pc/*.npy``, lists, and where there ``shapenet_img/*.png``, ``shapenet55.json``.
+
+    The root is that folder or the one that holds it. A label is the object's category. Clouds come as stored. The
+    caption of an object is its category in words: ReCon's file where it is there, else ShapeNet's own name.
+    Pictures are decoded when a method first asks for them. Source: formats.md, "ShapeNet55 / ShapeNet34".
+    """
+
+    name: ClassVar[str] = "shapenet55"
+    needs_root: ClassVar[bool] = True
+    card: ClassVar[DatasetCard] = DatasetCard(
+        summary="ShapeNet-55/34/Unseen21 clouds of 8,192 points, the pretraining set of the field",
+        licence="ShapeNet: non-commercial research and education",
+        terms="register at https://shapenet.org and accept ShapeNet's terms of use",
+        citation=(
+            "Chang et al., ShapeNet: An Information-Rich 3D Model Repository, 2015; lists and clouds: Yu et al., "
+            "PoinTr, ICCV 2021, and Point-BERT, CVPR 2022; pictures and captions: Qi et al., ReCon, ICML 2023"
+        ),
+        normalisation=(
+            "Point-MAE, ACT and ReCon draw 1,024 of the 8,192 points, then centre on the mean and scale the farthest "
+            "point to radius 1"
+        ),
+        has_images=True,
+        has_captions=True,
+        size="about 5 GB of .npy (52,470 files), converted once into as much cache; pictures of 224 x 224 take 8 GB",
+        counts={"train": 41_952, "test": 10_518},
+        how_to_get=(
+            "Google Drive file 1jUB5yD7DP97-EqqU2A9mmr61JpNwZBVK, linked in Point-BERT's DATASET.md; the lists of "
+            "ShapeNet-34 and -Unseen21 come with PoinTr; pictures, captions and their own train.txt and test.txt: "
+            "Google Drive folder 1ScKJpZbHh7VOqv0BebcRhcDc-JpJxJLd, linked in ReCon's DATASET.md; "
+            "unpack, then shapenet55:DIR"
+        ),
+    )
+    revision: ClassVar[int] = 1
+
+    class Options(BaseModel):
+        """Which objects are read; enters the key."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+        subset: Literal["55", "34", "unseen21"] = Field(
+            "55", description="whose lists; where there is only test.txt (unseen21), a fixed fifth of it is held out"
+        )
+        whole: bool = Field(
+            False, description="train on the test list too, as ReCon does; the test split is then no test any more"
+        )
+        fraction: float = Field(
+            1.0, gt=0, le=1, description="part of the training objects, nested, chosen by hash of their names"
+        )
+        reference: bool = Field(
+            False,
+            description="as released by ReCon: a fraction keeps the beginning of the list (test lines first), and "
+            "pictures show what lies behind their transparency",
+        )
+        images: Literal["auto", "off"] = Field("auto", description="auto: read shapenet_img where it is there")
+        view_size: int = Field(224, ge=16, le=512, description="height and width of the pictures")
+
+    @property
+    def _chosen(self) -> Options:
+        assert isinstance(self.options, ShapeNet55.Options)
+        return self.options
+
+    @cached_property
+    def _root(self) -> Path:
+        root = data_root(self.place.root, self.name, "shapenet_pc and ShapeNet-55")
+        for folder in (root / "ShapeNet55-34", root):
+            if (folder / "shapenet_pc").is_dir():
+                return folder
+        hint = holding_folder(root, "shapenet_pc")
+        raise DataError(f"{root}: no shapenet_pc here, nor ShapeNet55-34/shapenet_pc{hint}")
+
+    @cached_property
+    def _lists(self) -> dict[SplitName, Path]:
+        """The list files, test first."""
+        folder = self._root / FOLDERS[self._chosen.subset]
+        lists: dict[SplitName, Path] = {"test": folder / "test.txt", "train": folder / "train.txt"}
+        for split, path in lists.items():
+            if not path.is_file() and not (split == "train" and self._chosen.subset == "unseen21"):
+                raise DataError(f"{path}: no such file; the lists of {folder.name} come with Point-BERT or PoinTr")
+        return {split: path for split, path in lists.items() if path.is_file()}
+
+    @cached_property
+    def _describe(self) -> Path | None:
+        path = self._root / "shapenet55.json"
+        return path if path.exists() else None
+
+    @cached_property
+    def _objects(self) -> Objects:
+        stems: list[str] = []
+        sizes: dict[SplitName, int] = {}
+        place: dict[str, str] = {}
+        for split, path in self._lists.items():
+            names = read_lines(path)
+            for number, name in enumerate(names, start=1):
+                if re.fullmatch(r"[0-9]+-[^/\\]+\.npy", name) is None:
+                    raise DataError(f"{path}: line {number} is {name[:60]!r}, expected <synset>-<model>.npy")
+                if name in place:
+                    raise DataError(f"{path}: line {number} names {name} again, after {place[name]}; remove one")
+                place[name] = f"line {number} of {path.name}"
+            sizes[split] = len(names)
+            stems += [name.removesuffix(".npy") for name in names]
+        synsets = [stem.split("-", 1)[0] for stem in stems]
+        order, classes, captions = categories(synsets, self._describe)
+        rank = {synset: label for label, synset in enumerate(order)}
+        labels = np.asarray([rank[synset] for synset in synsets], dtype=np.int64)
+        if "train" in sizes:
+            test, train = np.split(np.arange(len(stems), dtype=np.int64), [sizes["test"]])
+        else:
+            train, test = hold_out(stems, labels, HELD_OUT)
+        unseen = sorted(set(labels[test].tolist()) - set(labels[train].tolist()))
+        if unseen:
+            shown = ", ".join(f"{order[label]} ({classes[label]})" for label in unseen[:5])
+            raise DataError(f"{self._lists['test']}: categories that no training object has: {shown}")
+        return Objects(tuple(stems), labels, classes, captions, train, test)
+
+    @cached_property
+    def _clouds(self) -> FileList:
+        names = [f"{stem}.npy" for stem in self._objects.stems]
+        self._check_there(self._root / "shapenet_pc", names, "")
+        return list_files(self._root / "shapenet_pc", names, self.place.cache, self.place.progress)
+
+    @cached_property
+    def _pictures(self) -> FileList | None:
+        folder = self._root / "shapenet_img"
+        if self._chosen.images == "off" or not folder.is_dir():
+            return None
+        names = [f"{stem}.png" for stem in self._objects.stems]
+        self._check_there(
+            folder, names, "; ReCon's pictures need the train.txt and test.txt that come with them (or images=off)"
+        )
+        return list_files(folder, names, self.place.cache, self.place.progress)
+
+    def _check_there(self, folder: Path, names: list[str], hint: str) -> None:
+        missing = missing_names(folder, names)
+        if missing:
+            raise DataError(
+                f"{folder / missing[0]}: no such file, though {self._lists['test'].parent} lists it "
+                f"({len(missing)} of {len(names)} are missing){hint}"
+            )
+
+    def manifest(self) -> str:
+        """SHA-256 of lists, clouds, pictures and captions, and of the options (see `Dataset.manifest`)."""
+        return self._manifest
+
+    @cached_property
+    def _manifest(self) -> str:
+        listed: list[tuple[str, str, str]] = [
+            (split, path.name, file_digest(path, self.place.cache)) for split, path in self._lists.items()
+        ]
+        listed.append(("clouds", f"{len(self._clouds)} files", self._clouds.digest))
+        if self._pictures is not None:
+            listed.append(("pictures", f"{len(self._pictures)} files", self._pictures.digest))
+        if self._describe is not None:
+            listed.append(("captions", self._describe.name, file_digest(self._describe, self.place.cache)))
+        return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
+
+    def offers_images(self) -> bool:
+        """Whether ``shapenet_img`` is there and wanted."""
+        return self._pictures is not None
+
+    def classes(self) -> tuple[str, ...]:
+        """Names of the categories that the lists hold, index = label."""
+        return self._objects.classes
+
+    def train_size(self) -> int:
+        """Number of training objects; reads the lists only."""
+        return len(self._index("train"))
+
+    def _index(self, split: SplitName) -> Index:
+        objects, options = self._objects, self._chosen
+        if split == "test":
+            return objects.test
+        index = np.arange(len(objects.stems), dtype=np.int64) if options.whole else objects.train
+        kept = max(1, int(len(index) * options.fraction))
+        if kept == len(index):
+            return index
+        if options.reference:
+            return index[:kept]
+        order = shuffled_by_name([objects.stems[i] for i in index.tolist()], "fraction")
+        return np.sort(index[order[:kept]])
+
+    def load(self, split: SplitName) -> CloudSet:
+        """Load one split; whole lists are memory maps, anything else is read into memory.
+
+        Raises:
+            DataError: One line naming the file and what is wrong with it.
+        """
+        objects, index = self._objects, self._index(split)
+        points = convert(self._clouds, POINTS, self.place.cache, self.place.progress).arrays["points"]
+        labels = objects.labels[index]
+        pictures = self._views(index)
+        return CloudSet(
+            points=take(points, index),
+            labels=labels,
+            ids=tuple(objects.stems[i] for i in index.tolist()),
+            classes=objects.classes,
+            captions=tuple(objects.captions[label] for label in labels.tolist()),
+            views=pictures,
+            views_kind="shaded" if pictures is not None else None,
+        )
+
+    def _views(self, index: Index) -> npt.NDArray[np.uint8] | None:
+        files, size, reference = self._pictures, self._chosen.view_size, self._chosen.reference
+        if files is None:
+            return None
+        reader = picture_reader(size, reference)
+
+        def make() -> npt.NDArray[np.uint8]:
+            views = convert(files, reader, self.place.cache, self.place.progress).arrays["views"]
+            return take(views, index)[:, None]
+
+        return cast("npt.NDArray[np.uint8]", Deferred((len(index), 1, size, size, 3), "uint8", make))
+
+
+def _read_cloud(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    return {"points": cloud(read_npy(path), path)}
+
+
+POINTS = Reader("shapenet-npy", {"points": Column("float32", (None, 3))}, _read_cloud)
+
+
+def picture_reader(size: int, keep_hidden: bool) -> Reader:
+    """Return the reader of one picture per file (see `read_picture`)."""
+    return Reader(
+        "pictures",
+        {"views": Column("uint8", (size, size, 3))},
+        lambda path: {"views": read_picture(path, size, keep_hidden=keep_hidden)},
+        options={"hidden": keep_hidden},
+    )
+
+
+def take(array: npt.NDArray[Kind], index: Index) -> npt.NDArray[Kind]:
+    """Return rows of a memory map: a view where they follow one another, else a copy in memory."""
+    if len(index) and index[-1] - index[0] == len(index) - 1 and (np.diff(index) == 1).all():
+        return array[index[0] : index[-1] + 1]
+    return array[index]
