@@ -112,6 +112,8 @@ def _parse_npy(content: bytes, where: str, kinds: str) -> npt.NDArray[Any]:
         version = np.lib.format.read_magic(stream)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read_header(stream)
+        if any(length < 0 for length in shape):
+            raise ValueError(f"shape {shape}")
     except ValueError as error:
         if content[:6] == b"\x93NUMPY"[: len(content)]:
             raise DataError(f"{where}: breaks off or is damaged in its head ({_line(error)}); {_AGAIN}") from error

@@ -46,7 +46,7 @@ class Calls:
 @pytest.mark.parametrize("protocol", range(6))
 def test_official_contents_load_in_every_protocol(tmp_path: Path, protocol: int) -> None:
     """A ``.dat`` cache or a fold written by any Python 3 would be refused."""
-    content = {
+    content: dict[Any, Any] = {
         "train": [(CLOUD, np.int32(3), 7), (np.asfortranarray(CLOUD), np.array([2], np.int32), None)],
         "test": [[CLOUD[::2].astype(">f8"), 1.5, "naïve", b"\x00\xff", b"", True]],
         3: np.array(["cup", "mug"]),

@@ -1,0 +1,456 @@
+"""Conversion of many small files: once, restartable, whole, never beside the user's files; careful single files."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.data import converted, filelists
+from bench.data.arrays import cloud, read_npy, read_npz, read_table
+from bench.data.converted import Column, Converted, Deferred, Reader, convert, resident
+from bench.data.filelists import FileList, list_files
+from bench.data.holdout import hold_out, shuffled_by_name
+from bench.data.pictures import read_picture
+from bench.errors import BenchError, DataError, SetupError
+
+COUNT = 150
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    points = cloud(read_npy(path), path)
+    return {"points": points, "tail": np.arange(int(path.stem.split("_")[0]) % 4)}
+
+
+READER = Reader("toy", {"points": Column("float32", (None, 3)), "tail": Column("int64", (None,), ragged=True)}, read)
+
+
+def age(path: Path) -> Path:
+    """Set a file's time back, so that its digest may be remembered."""
+    os.utime(path, ns=(10**18, path.stat().st_mtime_ns - 10**12))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    below = tmp_path / "Wölkchen ☁"
+    below.mkdir()
+    for i in range(COUNT):
+        np.save(below / f"{i}_c.npy", np.random.default_rng(i).normal(size=(8, 3)))
+        age(below / f"{i}_c.npy")
+    return below
+
+
+def names() -> list[str]:
+    return [f"{i}_c.npy" for i in range(COUNT)]
+
+
+def whole(arrays: Converted, below: Path) -> bool:
+    return all(
+        np.array_equal(arrays.item("points", i), np.load(below / name).astype(np.float32))
+        and len(arrays.item("tail", i)) == i % 4
+        for i, name in enumerate(names())
+    )
+
+
+def one_line(error: pytest.ExceptionInfo[BenchError], path: Path) -> str:
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_arrays_are_what_the_files_hold_and_lie_in_the_cache(folder: Path, tmp_path: Path) -> None:
+    """A wrong row would put one object's points under another's label."""
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    cache = tmp_path / "cache"
+    steps: list[tuple[int, int]] = []
+    arrays = convert(list_files(folder, names(), cache), READER, cache, lambda *step: steps.append(step))
+    assert whole(arrays, folder)
+    assert isinstance(arrays.arrays["points"], np.memmap)
+    assert not arrays.arrays["points"].flags.writeable
+    assert steps[-1] == (COUNT, COUNT)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert not list((cache / "converted").glob(".*staging*"))
+
+
+def test_known_files_are_not_read_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every start would read gigabytes."""
+    cache = tmp_path / "cache"
+    first = list_files(folder, names(), cache)
+    convert(first, READER, cache)
+
+    def never(path: Path) -> Any:
+        raise AssertionError(path)
+
+    monkeypatch.setattr(filelists, "_digest", never)
+    again = list_files(folder, names(), cache)
+    assert again.digest == first.digest
+    assert whole(convert(again, Reader("toy", READER.columns, never), cache), folder)
+
+
+def test_content_counts_and_time_does_not(folder: Path, tmp_path: Path) -> None:
+    """A copied data set would get another key, or a changed file the old arrays."""
+    cache = tmp_path / "cache"
+    first = list_files(folder, names(), cache)
+    os.utime(folder / "3_c.npy", ns=(10**18, 10**18))
+    touched = list_files(folder, names(), cache)
+    assert touched.digest == first.digest
+    content = np.load(folder / "3_c.npy")
+    np.save(folder / "3_c.npy", content + 1)
+    assert list_files(folder, names(), cache).digest != first.digest
+    assert list_files(folder, names()[::-1], cache).digest != first.digest
+
+
+def test_an_interrupted_conversion_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill after hours of reading would start everything anew, or leave torn arrays."""
+    cache, seen = tmp_path / "cache", list[str]()
+    monkeypatch.setattr(converted, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(converted, "BATCH", 16)
+    files = list_files(folder, names(), cache)
+
+    def killed(path: Path) -> dict[str, np.ndarray]:
+        if path.name == names()[100]:
+            raise KeyboardInterrupt
+        return read(path)
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(files, Reader("toy", READER.columns, killed), cache)
+    assert not [path for path in (cache / "converted").iterdir() if not path.name.startswith(".")]
+    (staging,) = (cache / "converted").glob(".*staging")
+    with (staging / "points.npy").open("ab") as stream:
+        stream.write(b"torn")
+
+    def counted(path: Path) -> dict[str, np.ndarray]:
+        seen.append(path.name)
+        return read(path)
+
+    assert whole(convert(files, Reader("toy", READER.columns, counted), cache), folder)
+    assert len(seen) < 80
+
+
+@pytest.mark.parametrize("harm", ["journal", "array"])
+def test_a_damaged_staging_folder_is_started_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    """What a crash of the machine tore would be taken for data."""
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(converted, "CHUNK_BYTES", 1000)
+    files = list_files(folder, names(), cache)
+
+    def killed(path: Path) -> dict[str, np.ndarray]:
+        if path.name == names()[100]:
+            raise KeyboardInterrupt
+        return read(path)
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(files, Reader("toy", READER.columns, killed), cache)
+    (staging,) = (cache / "converted").glob(".*staging")
+    if harm == "journal":
+        (staging / "journal.json").write_text('{"done": 90}', encoding="utf-8")
+    else:
+        os.truncate(staging / "points.npy", 300)
+    assert whole(convert(files, READER, cache), folder)
+
+
+def test_a_damaged_result_is_made_again(folder: Path, tmp_path: Path) -> None:
+    """A cache that lost bytes would crash every later run."""
+    cache = tmp_path / "cache"
+    files = list_files(folder, names(), cache)
+    convert(files, READER, cache)
+    (done,) = (path for path in (cache / "converted").iterdir() if path.is_dir())
+    os.truncate(done / "points.npy", 900)
+    assert whole(convert(files, READER, cache), folder)
+
+
+def _convert_in_process(folder: str, cache: str) -> bool:
+    return whole(convert(list_files(Path(folder), names(), Path(cache)), READER, Path(cache)), Path(folder))
+
+
+def test_two_processes_at_once_both_succeed(folder: Path, tmp_path: Path) -> None:
+    """Two runs started together would write into each other's arrays."""
+    with multiprocessing.get_context("fork").Pool(3) as pool:
+        asked = [(str(folder), str(tmp_path / "cache"))] * 3
+        assert pool.starmap(_convert_in_process, asked) == [True] * 3
+    assert len([p for p in (tmp_path / "cache" / "converted").iterdir() if p.is_dir()]) == 1
+
+
+def test_without_locks_each_writes_its_own(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system without locks nothing would work."""
+    import fcntl
+
+    def no_locks(*_: object) -> None:
+        raise OSError("no locks")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert _convert_in_process(str(folder), str(tmp_path / "cache"))
+
+
+def test_other_ways_of_reading_get_other_arrays(folder: Path, tmp_path: Path) -> None:
+    """An option of a loader would silently get the arrays of another."""
+    cache = tmp_path / "cache"
+    files = list_files(folder, names(), cache)
+    convert(files, READER, cache)
+    for other in (
+        Reader("toy", READER.columns, read, revision=2),
+        Reader("toy", READER.columns, read, options={"k": 1}),
+        Reader("toy", {**READER.columns, "points": Column("float64", (8, 3))}, read),
+    ):
+        convert(files, other, cache)
+    assert len([p for p in (cache / "converted").iterdir() if p.is_dir()]) == 4
+
+
+def test_broken_and_odd_files_are_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One odd file among 52,000 would have to be searched for by hand."""
+    cache, odd = tmp_path / "cache", folder / "70_c.npy"
+    np.save(odd, np.zeros((9, 3)) + np.arange(9)[:, None])
+    with pytest.raises(DataError) as shape:
+        convert(list_files(folder, names(), cache), READER, cache)
+    assert "expected the same in every file" in one_line(shape, odd)
+    odd.unlink()
+    with pytest.raises(DataError) as gone:
+        list_files(folder, names(), cache)
+    assert "no such file" in one_line(gone, odd)
+    np.save(odd, np.random.default_rng(0).normal(size=(8, 3)))
+    files = list_files(folder, names(), cache)
+    np.save(odd, np.random.default_rng(1).normal(size=(8, 3)).astype(np.float32))
+    with pytest.raises(DataError) as changed:
+        convert(files, READER, cache)
+    assert "changed while it was read" in one_line(changed, odd)
+
+
+def test_a_full_disk_is_told_beforehand(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conversion would fail after an hour of reading."""
+    usage = type("Usage", (), {"free": 1000})()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(SetupError, match="takes about") as full:
+        convert(list_files(folder, names(), tmp_path / "cache"), READER, tmp_path / "cache")
+    one_line(full, folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_cache_that_cannot_be_written_is_a_setup_error(folder: Path, tmp_path: Path) -> None:
+    """The reason would be buried in a traceback."""
+    cache = tmp_path / "sealed"
+    cache.mkdir(mode=0o500)
+    with pytest.raises(SetupError, match="cannot write"):
+        convert(list_files(folder, names(), cache), READER, cache)
+
+
+def test_links_and_read_only_folders_are_fine(folder: Path, tmp_path: Path) -> None:
+    """Data sets on read-only or linked storage could not be used."""
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in names():
+        (linked / name).symlink_to(folder / name)
+    linked.chmod(0o500)
+    try:
+        cache = tmp_path / "cache"
+        files = list_files(linked, names(), cache)
+        assert files.digest == list_files(folder, names(), cache).digest
+        assert whole(convert(files, READER, cache), folder)
+    finally:
+        linked.chmod(0o700)
+
+
+def test_deferred_arrays_stand_in_for_arrays(tmp_path: Path) -> None:
+    """Pictures would be decoded for methods that never look at them, or not be found by those that do."""
+    made: list[int] = []
+
+    def make() -> np.ndarray:
+        made.append(1)
+        return np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+
+    array = Deferred((2, 3, 4), "uint8", make)
+    assert (len(array), array.shape, array.ndim, array.dtype) == (2, (2, 3, 4), 3, np.dtype("uint8"))
+    assert not made
+    np.testing.assert_array_equal(array[np.array([1])], make()[[1]])
+    np.testing.assert_array_equal(np.ascontiguousarray(array), make())
+    np.testing.assert_array_equal(array.copy(), make())
+    assert np.asarray(array).dtype == np.uint8
+    assert len(made) == 4
+
+
+def test_large_arrays_stay_on_disk(tmp_path: Path) -> None:
+    """A set larger than the memory would be read into it."""
+    np.save(tmp_path / "a.npy", np.zeros((10, 10)))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert not isinstance(resident(mapped), np.memmap)
+    assert isinstance(resident(mapped, limit=100), np.memmap)
+
+
+def _npy(array: np.ndarray, pickled: bool = False) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=pickled)
+    return stream.getvalue()
+
+
+GOOD = np.random.default_rng(0).normal(size=(20, 3))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (_npy(GOOD)[:9], "breaks off"),
+        (_npy(GOOD)[:60], "breaks off"),
+        (_npy(GOOD)[:-8], "480 bytes, 472 are there"),
+        (
+            _npy(GOOD).replace(b"(20, 3)", b"(2000000000, 3)".ljust(15)).replace(b"    \n", b"\n", 1),
+            "needs 48000000000 bytes",
+        ),
+        (_npy(GOOD).replace(b"(20, 3)", b"(-1, 3)"), "damaged"),
+        (b"<html>404</html>", "not a .npy array"),
+        (_npy(GOOD.astype(np.int32)), "holds int32"),
+        (_npy(np.array([{}], dtype=object), pickled=True), "Python objects"),
+        (_npy(GOOD[:, :2]), "expected [N, 3]"),
+        (_npy(GOOD[:0]), "holds no points"),
+        (_npy(np.where(np.arange(60).reshape(20, 3) == 31, np.nan, GOOD)), "row 10 axis y is nan"),
+        (_npy(GOOD * 1e300), "is inf"),
+        (_npy(np.ones((20, 3))), "identical"),
+    ],
+)
+def test_broken_npy_files_are_named(tmp_path: Path, content: bytes, says: str) -> None:
+    """A broken cloud would end in a traceback, or in a model that learns NaN."""
+    path = tmp_path / "a.npy"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        cloud(read_npy(path), path)
+    assert says in one_line(error, path)
+
+
+def test_npy_of_every_order_loads(tmp_path: Path) -> None:
+    """Files written on other machines would be refused or misread."""
+    for array in (GOOD, np.asfortranarray(GOOD), GOOD.astype(">f8"), GOOD.astype(np.float16)):
+        np.save(tmp_path / "a.npy", array)
+        np.testing.assert_array_equal(read_npy(tmp_path / "a.npy"), array)
+        assert read_npy(tmp_path / "a.npy").dtype.isnative
+
+
+def test_zip_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:
+    """A megabyte would unpack into all the memory there is."""
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", _npy(np.zeros(3_000_000)))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(DataError) as bomb:
+        read_npz(path, limit=1_000_000)
+    assert "zip bomb" in one_line(bomb, path)
+    lying = path.read_bytes().replace((24_000_128).to_bytes(4, "little"), (500).to_bytes(4, "little"))
+    path.write_bytes(lying)
+    with pytest.raises(DataError) as lie:
+        read_npz(path, limit=1_000_000)
+    one_line(lie, path)
+
+
+def test_npz_reads_and_names_what_is_wrong(tmp_path: Path) -> None:
+    """A broken archive would end in a traceback of the zip module."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, points=GOOD, label=np.arange(3))
+    np.testing.assert_array_equal(read_npz(path)["points"], GOOD)
+    whole_file = path.read_bytes()
+    for harm in (b"", whole_file[:100], whole_file[:120] + b"\0\0\0\0" + whole_file[124:], b"PK\x05\x06" + b"\0" * 18):
+        path.write_bytes(harm)
+        with pytest.raises(DataError) as error:
+            read_npz(path)
+        one_line(error, path)
+    np.savez(path, points=np.array([{}], dtype=object))
+    with pytest.raises(DataError, match="Python objects"):
+        read_npz(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "is empty"),
+        ("\n \n", "holds no rows"),
+        ("1,2,3\n1,2\n", "row"),
+        ("1,2,3\n1,two,3\n", "two"),
+        ("1 2 3\n", "expected the same count"),
+    ],
+)
+def test_broken_tables_are_named(tmp_path: Path, content: str, says: str) -> None:
+    """A text file cut off in a line would be read as a smaller cloud, or end in a traceback."""
+    path = tmp_path / "a.txt"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as error:
+        read_table(path)
+    assert says in one_line(error, path)
+
+
+def test_pictures_come_out_square_and_on_white(tmp_path: Path) -> None:
+    """Transparent renderings would turn black, or red and blue change places."""
+    path = tmp_path / "a.png"
+    image = np.zeros((30, 30, 4), np.uint8)
+    image[:10] = (255, 0, 0, 255)
+    Image.fromarray(image).save(path)
+    read = read_picture(path, 30)
+    assert read[0, 0].tolist() == [255, 0, 0]
+    assert read[29, 29].tolist() == [255, 255, 255]
+    assert read_picture(path, 30, keep_hidden=True)[29, 29].tolist() == [0, 0, 0]
+    assert read_picture(path, 16).shape == (16, 16, 3)
+    Image.fromarray(image[..., 0]).save(path)
+    assert read_picture(path, 16).shape == (16, 16, 3)
+
+
+def _huge_png() -> bytes:
+    import struct
+    import zlib
+
+    def piece(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + piece(b"IHDR", head) + piece(b"IDAT", zlib.compress(b"")) + piece(b"IEND", b"")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lambda data: data[:200], "cannot be decoded"),
+        (lambda data: b"GIF" + data, "not a picture"),
+        (lambda data: b"", "not a picture"),
+        (lambda data: _huge_png(), "pixels"),
+    ],
+)
+def test_broken_pictures_are_named(tmp_path: Path, harm: Callable[[bytes], bytes], says: str) -> None:
+    """One broken rendering among 52,000 would have to be searched for, or a small file take all the memory."""
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(harm(path.read_bytes()))
+    with pytest.raises(DataError) as error:
+        read_picture(path, 32)
+    assert says in one_line(error, path)
+
+
+def test_choices_by_name_are_nested_and_stay_put() -> None:
+    """A tenth of the data would not lie in a fifth of it, or a new object reshuffle the split."""
+    objects = [f"o{i}" for i in range(100)]
+    order = shuffled_by_name(objects, "fraction")
+    assert sorted(order.tolist()) == list(range(100))
+    backwards = shuffled_by_name(objects[::-1], "fraction")
+    assert [objects[i] for i in order] == [objects[::-1][i] for i in backwards]
+    labels = np.arange(100) % 7
+    train, test = hold_out(objects, labels, 0.2)
+    assert sorted([*train, *test]) == list(range(100))
+    assert set(labels[test].tolist()) == set(range(7))
+    assert hold_out(["only"], np.zeros(1, np.int64), 0.5)[1].tolist() == []
+
+
+def test_a_torn_table_of_digests_is_made_again(folder: Path, tmp_path: Path) -> None:
+    """A crash while the table was written would stop every later run."""
+    cache = tmp_path / "cache"
+    first: FileList = list_files(folder, names(), cache)
+    (note,) = (cache / "digests").glob("*.list.json")
+    for torn in ("{", "[]", json.dumps({"3_c.npy": 1}), ""):
+        note.write_text(torn, encoding="utf-8")
+        assert list_files(folder, names(), cache).digest == first.digest
