@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
+import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from bench.cli.main import main
 from bench.conformance.encoder_checks import METHOD_CHECKS
+from bench.registry import REGISTRIES
 from tests.conftest import ROOT, Bench
 
+Call = Callable[..., tuple[int, str, str]]
+
 DOC = ROOT / "docs" / "add-a-method.md"
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+    """Call ``bench check-plugin`` in this process; returns exit code, output and error output."""
+    before = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "argv", ["bench", "check-plugin", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    yield run
+    for kind, registry in REGISTRIES.items():
+        registry._entries = before[kind]
 
 
 def complete_file() -> str:
@@ -53,8 +76,8 @@ def test_the_page_explains_every_check() -> None:
 
 def test_the_documented_file_is_formatted(tmp_path: Path) -> None:
     """What authors copy should pass the linters they use."""
-    ruff = shutil.which("ruff")
-    if ruff is None:
+    ruff = Path(sys.executable).with_name("ruff")
+    if not ruff.is_file():
         pytest.skip("ruff is not installed")
     file = tmp_path / "my_method.py"
     file.write_text(complete_file())
@@ -80,17 +103,17 @@ BROKEN = """
 """
 
 
-def test_a_broken_method_gets_one_reason_and_exit_code_1(run_bench: Bench, tmp_path: Path) -> None:
+def test_a_broken_method_gets_one_reason_and_exit_code_1(check: Call, tmp_path: Path) -> None:
     """A pipeline must go red, and the author read which contract is broken."""
     file = tmp_path / "mine.py"
     file.write_text(textwrap.dedent(BROKEN))
-    done = run_bench("check-plugin", file, "--method", "mine", "--device", "cpu")
-    assert done.returncode == 1
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("  FAIL"))
+    code, out, error = check(file, "--method", "mine", "--device", "cpu")
+    assert code == 1
+    (line,) = (line for line in out.splitlines() if line.startswith("  FAIL"))
     assert "losses" in line
     assert "expected a dict of losses with 'total'" in line
-    assert "1 failed" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    assert "1 failed" in out
+    assert not error
 
 
 @pytest.mark.parametrize(
@@ -105,15 +128,15 @@ def test_a_broken_method_gets_one_reason_and_exit_code_1(run_bench: Bench, tmp_p
     ids=["missing", "no plugin", "syntax", "name", "device"],
 )
 def test_a_file_that_cannot_be_checked_is_one_line_and_exit_code_2(
-    run_bench: Bench, tmp_path: Path, content: str | None, arguments: tuple[str, ...], message: str
+    check: Call, tmp_path: Path, content: str | None, arguments: tuple[str, ...], message: str
 ) -> None:
     """A traceback would look like a fault of the harness."""
     file = tmp_path / "bad.py"
     if content is not None:
         file.write_text(textwrap.dedent(content))
-    done = run_bench("check-plugin", file, *arguments)
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, done.stderr
+    code, out, error = check(file, *arguments)
+    lines = [line for line in error.splitlines() if line.strip()]
+    assert len(lines) == 1, error
     assert message in lines[0]
-    assert done.returncode == 2
-    assert not done.stdout.strip()
+    assert code == 2
+    assert not out.strip()
