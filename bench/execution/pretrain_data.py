@@ -151,9 +151,10 @@ class Gathering:
         }
         how = f"computed once in {seconds:.1f} s" if computed else "found in the cache"
         trained = self.spec.recipe.epochs if self.spec.recipe is not None else 0
+        size = f"{features.nbytes / 1e6:.3g} MB"
         note = (
-            f"{stored} features of {objects} objects {how}; a live teacher computes {objects} in an epoch, so this has "
-            f"paid after {epochs:.3g} of the {trained} epochs"
+            f"{stored} features of {objects} objects ({size}) {how}; a live teacher computes {objects} in an epoch, so "
+            f"this has paid after {epochs:.3g} of the {trained} epochs"
         )
         self.progress(stage, stored, stored, note)
         print(f"{stage}: {note}", file=sys.stderr, flush=True)

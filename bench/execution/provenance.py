@@ -16,7 +16,7 @@ from pydantic import JsonValue
 import bench
 from bench.fingerprint import Fingerprint
 
-_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "timm", "open_clip_torch", "h5py")
+_PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "timm", "open_clip_torch", "transformers", "h5py")
 
 
 @cache

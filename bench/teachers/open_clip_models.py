@@ -207,7 +207,7 @@ class OpenClipTeacher(PretrainedTeacher):
         # The names alone would build the usual activation even for weights that were trained with the quick one.
         quick = self._layout == "tag" and bool(self._tag_config().get("quick_gelu", False))
         name = f"local-dir:{self.weights.path}" if self._layout == "folder" else self._model
-        with hub_offline(True), _quiet():
+        with hub_offline(), _quiet():
             return open_clip.create_model(
                 name, load_weights=False, pretrained_text=False, force_quick_gelu=quick, device=_current_device()
             )
@@ -236,7 +236,7 @@ class OpenClipTeacher(PretrainedTeacher):
         else:
             name = f"local-dir:{self.weights.path}" if self._layout == "folder" else self._model
             try:
-                with hub_offline(True):
+                with hub_offline():
                     tokenizer = open_clip.get_tokenizer(name)
             except (OSError, ValueError, ImportError) as error:
                 raise SetupError(

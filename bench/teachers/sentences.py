@@ -124,7 +124,7 @@ class SentenceTeacher(PretrainedTeacher):
         folder = self.weights.path
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            with hub_offline(True):
+            with hub_offline():
                 return SentenceTransformer(
                     str(folder),
                     device=self.device,

@@ -135,12 +135,12 @@ def hub_file(repository: str, names: tuple[str, ...], cache: Path, *, resolve: b
 
 
 @contextlib.contextmanager
-def hub_offline(offline: bool) -> Iterator[None]:
-    """Keep Hugging Face's libraries from the network, or let them at it, whatever the environment says."""
+def hub_offline() -> Iterator[None]:
+    """Keep Hugging Face's libraries from the network: what is missing is said at once, not after minutes."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = offline
+    constants.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
@@ -188,8 +188,7 @@ def from_hub(get: Callable[[], object], repository: str, remedy: str) -> None:
     try:
         if not getproxies():  # the library would try again for most of a minute
             socket.create_connection((host, address.port or 443), timeout=REACH_SECONDS).close()
-        with hub_offline(False):
-            get()
+        get()
     except Exception as error:  # whatever the library and the network come up with
         raise SetupError(f"cannot download {repository} from {host} ({_first_line(error)}): {remedy}") from error
 
