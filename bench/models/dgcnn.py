@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from bench.models.edge_conv import EdgeConv, PointLayer, neighbour_rows
-from bench.models.encoder import Encoder, EncoderOutput
+from bench.models.encoder import BlockOutputs, BlockShape, Encoder, EncoderOutput
 from bench.models.pooling import patch_max
 
 WIDTHS = (64, 64, 128, 256)
@@ -48,6 +50,16 @@ class DGCNN(Encoder):
             passed.append(x)
         tokens = self.fuse(torch.cat(passed, dim=-1)).float()
         return EncoderOutput(tokens, points, {"max": patch_max(tokens), "mean": tokens.mean(1)})
+
+    def block_shape(self) -> BlockShape:
+        """See `Encoder.block_shape`; one level, the points' last features."""
+        return BlockShape(depth=1, width=self.fuse.linear.out_features)
+
+    def block_outputs(
+        self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
+    ) -> BlockOutputs:
+        """See `Encoder.block_outputs`; every point is its own centre, and there are no patches to size."""
+        return BlockOutputs([self(points).tokens], points)
 
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:
         """Return ``transfer`` and ``svm``, the same ``[B, 2 * embedding]``: [maximum, mean]."""

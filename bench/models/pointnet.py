@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.models.encoder import Encoder, EncoderOutput
+from bench.models.encoder import BlockOutputs, BlockShape, Encoder, EncoderOutput
 from bench.models.pooling import patch_max
 
 
@@ -77,6 +78,16 @@ class PointNet(Encoder):
         turned = points if self.transform is None else self.transform(points)
         tokens = self.layers(turned).float()
         return EncoderOutput(tokens, points, {"max": patch_max(tokens)})
+
+    def block_shape(self) -> BlockShape:
+        """See `Encoder.block_shape`; one level, the points' last features."""
+        return BlockShape(depth=1, width=self.feature_dims["transfer"])
+
+    def block_outputs(
+        self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
+    ) -> BlockOutputs:
+        """See `Encoder.block_outputs`; every point is its own centre, and there are no patches to size."""
+        return BlockOutputs([self(points).tokens], points)
 
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:
         """Return ``transfer`` and ``svm``, the same ``[B, embedding]``."""

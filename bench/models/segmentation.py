@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.errors import UsageError
 from bench.models.encoder import BlockOutputs, Encoder
 from bench.models.pooling import patch_max
-from bench.models.segmentation_parts import CategoryBranch, Propagation, block_outputs, block_shape
+from bench.models.segmentation_parts import CategoryBranch, Propagation
 
 LEVELS = 3
 """Depths from which tokens are taken unless the caller names them."""
@@ -152,7 +152,7 @@ class PartSegmenter(nn.Module):
             UsageError: The encoder hands out no tokens of its blocks, or has no such blocks.
         """
         super().__init__()
-        shape = block_shape(encoder)
+        shape = encoder.block_shape()
         chosen = evenly_spaced_blocks(shape.depth) if fetch_blocks is None else fetch_blocks
         self.fetch_blocks = tuple(sorted(set(chosen)))
         if not self.fetch_blocks or self.fetch_blocks[0] < 0 or self.fetch_blocks[-1] >= shape.depth:
@@ -176,6 +176,6 @@ class PartSegmenter(nn.Module):
         Returns:
             Log-probabilities ``[B, N, parts]``, float32.
         """
-        outputs = block_outputs(self.encoder, points, self.fetch_blocks, self.groups, self.group_size)
+        outputs = self.encoder.block_outputs(points, self.fetch_blocks, self.groups, self.group_size)
         labels: Tensor = self.head(points, outputs, category)
         return labels

@@ -15,6 +15,9 @@ from bench.models.masked import check_backbone
 from bench.models.tokenizer import PatchTokenizer, PositionMLP
 from bench.spec import BackboneSpec
 
+GUIDED = ("image", "text")
+"""Free tokens that a frozen teacher guides: what heads into its space read."""
+
 
 class StandardEncoder(Encoder):
     """Point-MAE's encoder; linear layers keep PyTorch's initialisation until `init_released`.
@@ -110,16 +113,41 @@ class StandardEncoder(Encoder):
         """Encode clouds ``[B, N, 3]`` with the free tokens in front."""
         return self.encode(cut_patches(points, self.backbone.groups, self.backbone.group_size, self.sampling))
 
+    def block_shape(self) -> BlockShape:
+        """See `Encoder.block_shape`."""
+        return BlockShape(self.backbone.depth, self.backbone.width)
+
+    def block_outputs(
+        self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
+    ) -> BlockOutputs:
+        """See `Encoder.block_outputs`; as in Point-MAE's and ACT's segmentation, free tokens take no part."""
+        patches = cut_patches(
+            points, groups or self.backbone.groups, group_size or self.backbone.group_size, self.sampling
+        )
+        tokens, position = self.tokenizer(patches.points), self.position(patches.centres)
+        levels: list[Tensor] = []
+        # Blocks behind the last one asked for would be run for nothing.
+        for number, block in enumerate(self.blocks[: blocks[-1] + 1]):
+            tokens = block(tokens + position)
+            if number in blocks:
+                levels.append(self.norm(tokens))
+        return BlockOutputs(levels, patches.centres)
+
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:
-        """Return ``transfer`` and ``svm``, each ``[B, feature_dims[name]]``."""
+        """Return ``transfer`` and ``svm``, and what heads into teachers' spaces read, each ``[B, feature_dims[name]]``.
+
+        The latter are the ``image`` and ``text`` token themselves where they are among the free ones, and ``pooled``
+        where there are no free tokens at all.
+        """
         highest, mean = output.tokens.amax(1), output.tokens.mean(1)
         free = [output.globals[name] for name in self.token_names]
         if not free:
-            return {"transfer": torch.cat([highest, mean], dim=-1), "svm": highest + mean}
+            return {"transfer": torch.cat([highest, mean], dim=-1), "svm": highest + mean, "pooled": highest}
         together = [torch.stack(free).amax(0)] if len(free) > 1 else []
         return {
             "transfer": torch.cat([*free, highest], dim=-1),
             "svm": torch.cat([*together, highest + mean], dim=-1),
+            **{name: output.globals[name] for name in self.token_names if name in GUIDED},
         }
 
     def _describe(self, width: int) -> tuple[dict[str, int], dict[str, str]]:
@@ -128,14 +156,17 @@ class StandardEncoder(Encoder):
         added = "max over patches + mean over patches, added"
         if count == 0:
             words = {"transfer": "max over patches + mean over patches (2C)", "svm": f"{added} (C)"}
-            return {"transfer": 2 * width, "svm": width}, words
+            dims = {"transfer": 2 * width, "svm": width, "pooled": width}
+            return dims, {**words, "pooled": "max over patches (C)"}
         named = ["class" if name == "cls" else name for name in self.token_names]
         listed = f"{named[0]} token" if count == 1 else f"{', '.join(named[:-1])} and {named[-1]} tokens"
         words = {
             "transfer": f"{listed} + max over patches ({count + 1}C)",
             "svm": f"{added} (C)" if count == 1 else f"max over tokens; {added} (2C)",
         }
-        return {"transfer": (count + 1) * width, "svm": width if count == 1 else 2 * width}, words
+        guided = [name for name in self.token_names if name in GUIDED]
+        dims = {"transfer": (count + 1) * width, "svm": width if count == 1 else 2 * width}
+        return {**dims, **dict.fromkeys(guided, width)}, {**words, **{name: f"{name} token (C)" for name in guided}}
 
 
 class JointEncoder(StandardEncoder):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from bench.models.blocks import ReconBlock, Residual, depth_rates
-from bench.models.encoder import Encoder, EncoderOutput
+from bench.models.encoder import BlockOutputs, BlockShape, Encoder, EncoderOutput
 from bench.models.grouping import Sampling, cut_patches
 from bench.models.init import free_token, truncated_normal_trunk
 from bench.models.masked import check_backbone
@@ -43,10 +45,12 @@ class TwoStreamEncoder(Encoder):
         self.cls_token, self.cls_pos = free_token(width), free_token(width)
         self.image_token, self.image_pos = free_token(width), free_token(width)
         self.text_token, self.text_pos = free_token(width), free_token(width)
-        self.feature_dims = {"transfer": 4 * width, "svm": 2 * width}
+        self.feature_dims = {"transfer": 4 * width, "svm": 2 * width, "image": width, "text": width}
         self.feature_descriptions = {
             "transfer": "class, image and text queries + max over patches (4C)",
             "svm": "max over queries; max over patches + mean over patches, added (2C)",
+            "image": "image query (C)",
+            "text": "text query (C)",
         }
 
     def init_released(self) -> None:
@@ -65,8 +69,7 @@ class TwoStreamEncoder(Encoder):
             Queries ``[B, 3, C]`` in the order class, image, text, and patch tokens ``[B, P, C]``, normalised.
         """
         position = self.position(centres)
-        query_position = torch.cat([self.cls_pos, self.image_pos, self.text_pos], dim=1)
-        queries = torch.cat([self.cls_token, self.image_token, self.text_token], dim=1).expand(len(tokens), -1, -1)
+        queries, query_position = self._queries(len(tokens))
         for block in self.blocks:
             queries, tokens = block(queries + query_position, tokens + position, stop_gradient)
         return self.norm(queries), self.norm(tokens)
@@ -79,11 +82,39 @@ class TwoStreamEncoder(Encoder):
             tokens=tokens, centres=patches.centres, globals=dict(zip(QUERIES, queries.unbind(1), strict=True))
         )
 
+    def block_shape(self) -> BlockShape:
+        """See `Encoder.block_shape`."""
+        return BlockShape(self.backbone.depth, self.backbone.width, queries=self.backbone.width)
+
+    def block_outputs(
+        self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
+    ) -> BlockOutputs:
+        """See `Encoder.block_outputs`; gradients of the queries reach the patches they read, as in fine-tuning."""
+        patches = cut_patches(
+            points, groups or self.backbone.groups, group_size or self.backbone.group_size, self.sampling
+        )
+        tokens, position = self.tokenizer(patches.points), self.position(patches.centres)
+        queries, query_position = self._queries(len(tokens))
+        levels: list[Tensor] = []
+        for number, block in enumerate(self.blocks):
+            queries, tokens = block(queries + query_position, tokens + position, False)
+            if number in blocks:
+                levels.append(self.norm(tokens))
+        return BlockOutputs(levels, patches.centres, queries.amax(1))
+
+    def _queries(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Queries before the first block, ``[B, 3, C]``, and their positions, ``[1, 3, C]``."""
+        position = torch.cat([self.cls_pos, self.image_pos, self.text_pos], dim=1)
+        free = torch.cat([self.cls_token, self.image_token, self.text_token], dim=1)
+        return free.expand(batch, -1, -1), position
+
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:
-        """Return ``transfer`` ``[B, 4C]`` and ``svm`` ``[B, 2C]``."""
+        """Return ``transfer`` ``[B, 4C]``, ``svm`` ``[B, 2C]``, and the queries ``image`` and ``text`` ``[B, C]``."""
         highest = output.tokens.amax(1)
         queries = [output.globals[name] for name in QUERIES]
         return {
             "transfer": torch.cat([*queries, highest], dim=-1),
             "svm": torch.cat([torch.stack(queries).amax(0), highest + output.tokens.mean(1)], dim=-1),
+            "image": output.globals["image"],
+            "text": output.globals["text"],
         }

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from bench.models.encoder import BlockOutputs, BlockShape, Encoder, EncoderOutput
 from bench.models.grouping import Sampling, cut_patches
-from bench.models.segmentation_parts import block_outputs
 from bench.models.standard import JointEncoder, StandardEncoder
 from bench.spec import BackboneSpec
 
@@ -107,11 +106,16 @@ class TwoTowerEncoder(Encoder):
         return EncoderOutput(tokens=found[0].tokens, centres=patches.centres, globals=named)
 
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:
-        """Return ``transfer`` and ``svm``; with both towers also each one's own part, ``mdm`` and ``cmc``."""
+        """Return ``transfer`` and ``svm``; with both towers also each one's own part, ``mdm`` and ``cmc``.
+
+        With the contrast tower its tokens ``image`` and ``text`` are there too, which heads into teachers' spaces read.
+        """
         transfer: dict[str, Tensor] = {}
+        tokens: dict[str, Tensor] = {}
         svm: list[Tensor] = []
         if self.streams != "mdm":
-            guided = [output.globals["image"], output.globals["text"]]
+            tokens = {"image": output.globals["image"], "text": output.globals["text"]}
+            guided = list(tokens.values())
             transfer["cmc"] = torch.cat(guided, dim=-1)
             svm.append(torch.stack(guided).amax(0))
         if self.streams != "cmc":
@@ -122,7 +126,7 @@ class TwoTowerEncoder(Encoder):
             transfer["transfer"] = torch.cat([transfer["mdm"], transfer["cmc"]], dim=-1)
         else:
             transfer = {"transfer": transfer[self.streams]}
-        return transfer | {"svm": torch.cat(svm, dim=-1)}
+        return transfer | {"svm": torch.cat(svm, dim=-1)} | tokens
 
     def block_shape(self) -> BlockShape:
         """See `Encoder.block_shape`; the contrast tower's tokens take the place of the queries."""
@@ -135,7 +139,7 @@ class TwoTowerEncoder(Encoder):
         """See `Encoder.block_outputs`; patch tokens are the masked tower's where it is there (our choice)."""
         found: list[BlockOutputs] = []
         if self.masked is not None and self.streams != "cmc":
-            found.append(block_outputs(self.masked, points, blocks, groups, group_size))
+            found.append(self.masked.block_outputs(points, blocks, groups, group_size))
         if self.contrast is not None and self.streams != "mdm":
             found.append(self.contrast.block_outputs(points, blocks, groups, group_size))
         return BlockOutputs(found[0].levels, found[0].centres, found[-1].queries)
@@ -147,8 +151,11 @@ class TwoTowerEncoder(Encoder):
         added, together = "max over patches + mean over patches, added", "max over image and text token"
         if self.streams == "mdm":
             return {"transfer": 2 * width, "svm": width}, {"transfer": f"{mdm} (2C)", "svm": f"{added} (C)"}
+        tokens = {"image": "contrast tower's image token (C)", "text": "contrast tower's text token (C)"}
         if self.streams == "cmc":
-            return {"transfer": 2 * width, "svm": width}, {"transfer": f"{cmc} (2C)", "svm": f"{together} (C)"}
+            told = {"transfer": f"{cmc} (2C)", "svm": f"{together} (C)", **tokens}
+            return {"transfer": 2 * width, "svm": width, **dict.fromkeys(tokens, width)}, told
         dims = {"transfer": 4 * width, "mdm": 2 * width, "cmc": 2 * width, "svm": 2 * width}
+        dims |= dict.fromkeys(tokens, width)
         words = {"transfer": f"{mdm}; {cmc} (4C)", "mdm": f"{mdm} (2C)", "cmc": f"{cmc} (2C)"}
-        return dims, words | {"svm": f"{together}; {added} (2C)"}
+        return dims, words | {"svm": f"{together}; {added} (2C)"} | tokens

@@ -14,7 +14,6 @@ from bench.models.encoder import BlockOutputs, BlockShape, Encoder, EncoderOutpu
 from bench.models.grouping import Sampling
 from bench.models.ops import gather_points, interpolation_matrix
 from bench.models.segmentation import HeadWidths, PartSegmenter, SegmentationHead, evenly_spaced_blocks
-from bench.models.segmentation_parts import block_outputs, block_shape
 from bench.models.standard import StandardEncoder
 from bench.models.two_stream import TwoStreamEncoder
 from bench.spec import BackboneSpec
@@ -62,7 +61,7 @@ def test_the_head_is_the_published_one(kind: type[StandardEncoder]) -> None:
     model, points, category = segmenter(kind).train(), clouds(), torch.tensor([2, 0, 3])
     for mode in (True, False):
         mine = model.train(mode)(points, category)
-        outputs = block_outputs(model.encoder, points, model.fetch_blocks)
+        outputs = model.encoder.block_outputs(points, model.fetch_blocks)
         theirs = plain_head(model.head, points, outputs, F.one_hot(category, 4).float())
         torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=1e-4)
         target = torch.randint(0, 5, (3 * 60,), generator=torch.Generator().manual_seed(3))
@@ -130,7 +129,7 @@ def test_the_class_token_takes_no_part_but_queries_do() -> None:
     assert isinstance(model.encoder, TwoStreamEncoder)
     seen: list[Tensor] = []
     model.encoder.blocks[-1].register_forward_hook(lambda *call: seen.append(call[2][0]))
-    outputs = block_outputs(model.encoder, clouds(), [3])
+    outputs = model.encoder.block_outputs(clouds(), [3])
     assert outputs.queries is not None
     torch.testing.assert_close(outputs.queries, seen[0].amax(1))
     torch.testing.assert_close(outputs.levels[0], model.encoder(clouds()).tokens)
@@ -208,7 +207,7 @@ def test_encoders_of_plugins_are_segmented_with_or_refused_in_one_line() -> None
     model = PartSegmenter(Layered(), 5, 0, groups=9, widths=WIDTHS)
     assert model.fetch_blocks == (0, 1)
     assert model(clouds()).shape == (3, 60, 5)
-    assert block_shape(Layered()).queries == 3
+    assert Layered().block_shape().queries == 3
 
 
 def test_half_precision_learns_the_same_task() -> None:
