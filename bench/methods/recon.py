@@ -7,14 +7,22 @@ from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
 from bench.models.blocks import Residual
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
-from bench.models.guidance import Modalities, cross_modal_terms, projection_heads, targets, teachers_read
+from bench.models.guidance import (
+    Modalities,
+    aligned_heads,
+    cross_modal_terms,
+    projection_heads,
+    spaces_read,
+    targets,
+    teachers_read,
+)
 from bench.models.losses import CrossModalLoss, ReconstructionLoss, masked_reconstruction, self_contrast
 from bench.models.masked import Tokenize, embed_visible, prepare_masked
 from bench.models.masking import MaskKind
@@ -81,6 +89,11 @@ class ReConModel(PretrainModel):
         if self.contrast_head is not None:
             losses["smc"] = self_contrast(self.contrast_head(cls), prepared["labels"])
         return losses | {"total": torch.stack(list(losses.values())).sum()}
+
+    def aligned_heads(self) -> Mapping[str, tuple[str, nn.Linear]]:
+        """Return the heads on the queries, or on the pooled patches where there are none."""
+        features = {} if self.options.global_queries else {"image": "pooled", "text": "pooled"}
+        return aligned_heads(self.image_head, self.text_head, features)
 
     def encoder(self) -> TwoStreamEncoder | StandardEncoder:
         """Return the trunk."""
@@ -162,6 +175,11 @@ class ReCon(Method):
         """Return the modalities asked for, and labels with ``smc``."""
         chosen = cls.Options.model_validate(options.model_dump())
         return frozenset((*teachers_read(chosen.modalities), *(("labels",) if chosen.smc else ())))
+
+    @classmethod
+    def aligned(cls, options: BaseModel) -> frozenset[str]:
+        """Return the spaces of the teachers asked for."""
+        return spaces_read(cls.Options.model_validate(options.model_dump()).modalities)
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> ReConModel:

@@ -7,13 +7,21 @@ from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
-from bench.models.guidance import Modalities, cross_modal_terms, projection_heads, targets, teachers_read
+from bench.models.guidance import (
+    Modalities,
+    aligned_heads,
+    cross_modal_terms,
+    projection_heads,
+    spaces_read,
+    targets,
+    teachers_read,
+)
 from bench.models.losses import CrossModalLoss, ReconstructionLoss, masked_reconstruction
 from bench.models.masked import Tokenize, embed_visible, prepare_masked
 from bench.models.masking import MaskKind
@@ -79,6 +87,10 @@ class TwoTowerModel(PretrainModel):
                 prepared, (self.image_head, image), (self.text_head, text), o.cross_modal_loss, o.temperature
             )
         return losses | {"total": torch.stack(list(losses.values())).sum()}
+
+    def aligned_heads(self) -> Mapping[str, tuple[str, nn.Linear]]:
+        """Return the heads on the contrast tower's tokens; none where that tower is not transferred."""
+        return {} if self.options.streams == "mdm" else aligned_heads(self.image_head, self.text_head)
 
     def encoder(self) -> TwoTowerEncoder:
         """Return the towers that are transferred."""
@@ -148,6 +160,12 @@ class TwoTower(Method):
     def uses(cls, options: BaseModel) -> frozenset[str]:
         """Return the modalities asked for."""
         return frozenset(teachers_read(cls.Options.model_validate(options.model_dump()).modalities))
+
+    @classmethod
+    def aligned(cls, options: BaseModel) -> frozenset[str]:
+        """Return the spaces of the teachers asked for, where the guided tower is transferred."""
+        chosen = cls.Options.model_validate(options.model_dump())
+        return frozenset() if chosen.streams == "mdm" else spaces_read(chosen.modalities)
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> TwoTowerModel:

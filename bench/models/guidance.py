@@ -28,6 +28,26 @@ def teachers_read(modalities: Modalities) -> tuple[str, ...]:
     return _READ[modalities]
 
 
+def spaces_read(modalities: Modalities) -> frozenset[str]:
+    """Return the teachers' spaces, ``image`` and ``text``, that heads are asked for (`Method.aligned`)."""
+    return frozenset({"images": "image"}.get(name, name) for name in _READ[modalities])
+
+
+def aligned_heads(
+    image: nn.Linear | None, text: nn.Linear | None, features: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, nn.Linear]]:
+    """Put heads together as `PretrainModel.aligned_heads` returns them.
+
+    Args:
+        image: Head into the image teacher's space; None where that term is off.
+        text: The same for texts.
+        features: Encoder feature that each reads, by space; by default the one of the space's own name.
+    """
+    heads = {"image": image, "text": text}
+    named = features or {}
+    return {space: (named.get(space, space), head) for space, head in heads.items() if head is not None}
+
+
 def projection_heads(
     width: int,
     image: int | None,
