@@ -11,6 +11,7 @@ from typing import Generic, Literal, NoReturn, TypeVar
 import torch
 
 from bench.errors import BenchError
+from bench.protocols.threads import torch_threads
 
 K = TypeVar("K")
 Status = Literal["pass", "fail", "skip"]
@@ -149,7 +150,8 @@ class Suite(Generic[K]):
                     f"{'' if status == 'fail' else ' skipped'}",
                 )
         try:
-            with torch.random.fork_rng(devices=[]):
+            # One thread, as a job has: networks this small on many threads only wait for each other.
+            with torch.random.fork_rng(devices=[]), torch_threads(1):
                 return Outcome(check.name, "pass", _one_line(check.run(self.kit)))
         except CheckSkipped as reason:
             return Outcome(check.name, "skip", _one_line(str(reason)))
