@@ -199,7 +199,15 @@ PROTOCOLS: Registry[Protocol] = Registry(
         "protocols",
         {
             "fewshot": ("bench.protocols.fewshot:FewShot", "w-way n-shot classification over 10 folds", "labels"),
+            "finetune": (
+                "bench.protocols.finetune:Finetune",
+                "encoder and three-layer head trained together",
+                "labels",
+            ),
             "linear": ("bench.protocols.linear:Linear", "logistic regression on frozen features", "labels"),
+            "mlp": ("bench.protocols.mlp:Mlp", "three-layer head on frozen features", "labels"),
+            "svm": ("bench.protocols.svm:Svm", "linear SVM on frozen features", "labels"),
+            "knn": ("bench.protocols.knn:Knn", "nearest neighbours in frozen features", "labels"),
         },
         ("torch",),
     ),
@@ -228,6 +236,22 @@ DATASETS: Registry[Dataset] = Registry(
             ),
             "s3dis": ("bench.data.s3dis:S3DIS", "S3DIS as whole rooms (.npy)", "its folder: s3dis:DIR"),
             "s3dis-h5": ("bench.data.s3dis:S3DISH5", "S3DIS as HDF5 blocks of 1 m", "its folder: s3dis-h5:DIR"),
+            "shapenetpart": (
+                "bench.data.shapenetpart:ShapeNetPart",
+                "ShapeNetPart as text with normals, 50 parts",
+                "its folder: shapenetpart:DIR",
+            ),
+            "shapenetpart-h5": (
+                "bench.data.shapenetpart:ShapeNetPartH5",
+                "ShapeNetPart as HDF5, 50 parts",
+                "its folder: shapenetpart-h5:DIR",
+            ),
+            "clouds": (
+                "bench.data.clouds:Clouds",
+                "a folder of clouds: <class>/<file>.{npy,npz,ply,pcd,txt,csv,xyz}",
+                "a folder: clouds:DIR",
+            ),
+            "h5": ("bench.data.single_h5:SingleH5", "one HDF5 file of clouds and labels", "a file: h5:FILE"),
             "modelnet-h5": (
                 "bench.data.modelnet_h5:ModelNetH5",
                 "ModelNet40 HDF5 layout, any class list",
@@ -255,6 +279,17 @@ DATASETS: Registry[Dataset] = Registry(
             ),
         },
         ("numpy", "h5py"),
+    )
+    + _entries(
+        "datasets",
+        {
+            "meshes": (
+                "bench.data.meshes:Meshes",
+                "a folder of meshes: <class>/<file>.{off,obj,ply,glb,stl}",
+                "a folder: meshes:DIR",
+            ),
+        },
+        ("numpy", "trimesh"),
     ),
 )
 

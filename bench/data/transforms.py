@@ -50,6 +50,11 @@ def scale_translate(points: Tensor, generator: Generator) -> Tensor:
     return points * scale + shift
 
 
+def scale_axes(points: Tensor, generator: Generator) -> Tensor:
+    """Scale each axis by U(2/3, 3/2), per cloud (ReCon's votes on ModelNet, methods.md 7.1)."""
+    return points * _uniform((len(points), 1, 3), 2 / 3, 3 / 2, points, generator)
+
+
 def isotropic_scale(points: Tensor, generator: Generator) -> Tensor:
     """Scale each cloud by U(0.8, 1.25), the same on every axis (part segmentation, methods.md 7.6)."""
     return points * _uniform((len(points), 1, 1), 0.8, 1.25, points, generator)
@@ -99,6 +104,7 @@ TRANSFORMS: dict[str, Transform] = {
     "jitter": jitter,
     "rotate_so3": rotate_so3,
     "rotate_y": rotate_y,
+    "scale_axes": scale_axes,
     "scale_half_to_double": scale_half_to_double,
     "scale_translate": scale_translate,
     "translate_by_extent": translate_by_extent,

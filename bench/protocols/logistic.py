@@ -148,7 +148,7 @@ def _path(
 ) -> LogisticFit:
     """Fit a batch at every strength, from strong to weak regularisation, iterating in `dtype`."""
     scaling = Scaling.of(x)
-    coordinates, basis = _reduce(scaling(x))
+    coordinates, basis = reduce_features(scaling(x))
     problem = _Problem(coordinates.to(dtype), y, classes)
     weights: dict[float, Tensor] = {}
     used: dict[float, int] = {}
@@ -165,7 +165,7 @@ def _double(features: npt.NDArray[np.floating]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(features, dtype=np.float64))
 
 
-def _reduce(x: Tensor) -> tuple[Tensor, Tensor]:
+def reduce_features(x: Tensor) -> tuple[Tensor, Tensor]:
     """Express scaled features ``[B, n, F]`` in the eigenbasis of their span.
 
     Returns:
@@ -212,7 +212,7 @@ class _Problem:
         logits = w @ self.z.mT
         share = logits.softmax(1)
         gradient = self._gradient(w, share, penalty)
-        memory = _Memory()
+        memory = Memory()
         goal = tolerance * self.z.shape[1]
         for iteration in range(limit):
             metric = self._metric(share, penalty)
@@ -265,7 +265,7 @@ class _Problem:
         return step
 
 
-class _Memory:
+class Memory:
     """L-BFGS history of a batch of problems."""
 
     def __init__(self) -> None:

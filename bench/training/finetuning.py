@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,6 +29,9 @@ class ClassificationObjective(Objective):
         points: Points drawn from each cloud in each step, at the same positions in the whole batch as in the
             releases; None takes all.
         augment: Applied after drawing points.
+
+    Attributes:
+        steps: Optimiser steps of the whole training, the one under way included.
     """
 
     def __init__(
@@ -38,9 +42,15 @@ class ClassificationObjective(Objective):
         self._labels = labels.long()
         self._points = points
         self._augment = augment
+        self.steps = 0
+
+    def __len__(self) -> int:
+        """Objects trained on."""
+        return len(self._labels)
 
     def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:
         """See `Objective.prepare`."""
+        self.steps = step + 1
         index = index.to(self._inputs.device)
         inputs = self._inputs.index_select(0, index)
         if inputs.ndim == 3:
@@ -94,6 +104,7 @@ def finetune(
     stage: str = "fine-tune",
     place: TrainingPlace | None = None,
     identity: str = "",
+    after_epoch: Callable[[int], None] | None = None,
 ) -> FitResult:
     """Train a classifier in place and keep the epoch validation likes best.
 
@@ -110,6 +121,8 @@ def finetune(
         stage: What is running, in words.
         place: Folders and progress.
         identity: Digest of what a checkpoint must agree in besides the starting weights and the training data.
+        after_epoch: Called with the number of each finished epoch (from 1), after its validation and before it is
+            saved: what it writes may be written again after an interruption. Needs a validation part.
 
     Returns:
         `best` holds the state of the epoch with the highest validation accuracy (the earliest of equals), for
@@ -132,7 +145,7 @@ def finetune(
         stage=stage,
         place=place,
         in_head_group=roles.in_head_group,
-        validate=_validation(classifier, val_points, val_labels, numerics),
+        validate=_watched(_validation(classifier, val_points, val_labels, numerics), objective, recipe, after_epoch),
         identity=_digest(identity, classifier, points, labels) if place and place.folder else identity,
     )
 
@@ -152,6 +165,25 @@ def _validation(
             "accuracy": float((logits.argmax(1) == truth).double().mean()),
             "loss": float(functional.cross_entropy(logits.double(), truth)),
         }
+
+    return measure
+
+
+def _watched(
+    validate: Validate | None,
+    objective: ClassificationObjective,
+    recipe: Recipe,
+    after_epoch: Callable[[int], None] | None,
+) -> Validate | None:
+    """Follow every validation by the caller's look at the epoch; its number comes from the step, as after a resume."""
+    if validate is None or after_epoch is None:
+        return validate
+    per_epoch = len(objective) // min(recipe.batch_size, len(objective))
+
+    def measure() -> dict[str, float]:
+        metrics = validate()
+        after_epoch(objective.steps // per_epoch)
+        return metrics
 
     return measure
 

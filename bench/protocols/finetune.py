@@ -1,0 +1,173 @@
+"""Full fine-tuning: encoder and three-layer head are trained together."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, Field, model_validator
+
+from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
+from bench.protocols.published_recipes import VOTE_REPEATS, VOTES
+from bench.protocols.trained_options import (
+    PUBLISHED_DEVIATIONS,
+    PUBLISHED_INPUT,
+    PUBLISHED_SELECTION,
+    PublishedTraining,
+    check_form,
+    probe_preset,
+)
+from bench.spec import Recipe
+
+FAIR_RECIPE = Recipe(
+    epochs=300,
+    batch_size=32,
+    lr=5e-4,
+    weight_decay=0.05,
+    warmup_epochs=10,
+    clip_norm=10.0,
+    augmentation=("rotate_y", "scale_translate"),
+)
+"""One recipe for every method and data set."""
+
+
+class Finetune(Protocol):
+    """Classification with every layer trained."""
+
+    name: ClassVar[str] = "finetune"
+    revision: ClassVar[int] = 1
+    summary: ClassVar[str] = "encoder and three-layer head trained together"
+    forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
+
+    class Options(PublishedTraining):
+        """Options of fine-tuning."""
+
+        fair_only: ClassVar[tuple[str, ...]] = ("normalise",)
+
+        feature: str = "transfer"
+        """Feature of the encoder the head sees; fixed by the protocol, never tuned per method."""
+        normalise: bool = True
+        """Centre each cloud and scale it into the unit sphere (published form: as the authors do)."""
+        validation_fraction: float = Field(0.2, gt=0, lt=1)
+        """Part of every training class set aside for choices."""
+        recipe: Recipe | None = FAIR_RECIPE
+        """Recipe; null takes the authors' by method and data set (published form)."""
+        votes: int = Field(0, ge=0)
+        """Random draws of points averaged for the voted rows; 0 for none. The headline never votes."""
+        vote_repeats: int = Field(1, ge=1)
+        """Published form: how often the votes are repeated for the maximum over repeats."""
+
+        @model_validator(mode="after")
+        def _fair_is_stated(self) -> Finetune.Options:
+            if self.form == "fair" and self.recipe is None:
+                raise ValueError("the fair form trains every method by one stated recipe; recipe may not be null")
+            if self.vote_repeats > 1 and (self.form == "fair" or not self.votes):
+                raise ValueError("vote_repeats, whose maximum releases report, needs the published form and votes")
+            return self
+
+    @classmethod
+    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+        """Return the one setting, ``all`` (training labels)."""
+        return ("all",)
+
+    @classmethod
+    def defaults(cls, preset: str, form: Form = "fair") -> Options:
+        """Options of a preset: 300 epochs; ``nano`` takes about a minute on a core, ``smoke`` only walks the path."""
+        if form == "published":
+            repeats = {"smoke": 2, "nano": 5}.get(preset, VOTE_REPEATS)
+            return cls.Options(
+                form="published",
+                recipe=None,
+                published_epochs=probe_preset(preset),
+                votes=2 if preset == "smoke" else VOTES,
+                vote_repeats=repeats,
+            )
+        short = {"smoke": {"epochs": 2, "warmup_epochs": 1}, "nano": {"epochs": 15, "warmup_epochs": 2}}
+        return cls.Options(recipe=FAIR_RECIPE.model_copy(update=short.get(preset, {})))
+
+    @classmethod
+    def card(cls, options: BaseModel) -> str:
+        """State what is done."""
+        own = cls.Options.model_validate(options.model_dump())
+        if own.form == "published" or own.recipe is None:
+            return _PUBLISHED.format(own=own)
+        recipe = own.recipe
+        votes = (
+            f"Beside the headline, which never votes, rows with votes={own.votes} average the logits of {own.votes} "
+            "random draws of points, not augmented. "
+            if own.votes
+            else "No voting (votes=10 adds voted rows). "
+        )
+        return (
+            f"Encoder and three-layer head on the feature '{own.feature}' are trained together, the same recipe for "
+            f"every method and data set: AdamW, {recipe.epochs} epochs, batch {recipe.batch_size}, learning rate "
+            f"{recipe.lr:g}, weight decay {recipe.weight_decay:g}, {recipe.warmup_epochs} epochs of warm-up, cosine, "
+            f"gradients clipped at {recipe.clip_norm}, augmentation {', '.join(recipe.augmentation) or 'none'}, "
+            "stochastic depth of the encoder as in pretraining, last partial batch dropped. Clouds"
+            f"{' in the unit sphere' if own.normalise else ' as stored'} are cut by farthest point sampling to 1.2 "
+            "times the encoder's points, from which each step draws; evaluation samples the encoder's number "
+            f"deterministically. {own.validation_fraction:.0%} of every training class is set aside (stratified, "
+            "fixed by the split seed, the same for every method) and chooses the epoch; of several candidates the "
+            "best on it after a fifth of the epochs goes on. The test split is scored once; selection=last is the last "
+            "epoch, with --legacy selection=test the epoch with the highest test accuracy. "
+            f"{votes}The papers take another recipe per method and data set and choose on test: form published."
+        )
+
+    @classmethod
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+        """Judge a subject.
+
+        Raises:
+            UsageError: Unknown setting or feature, or options of the other form.
+            DataError: Training classes are too small to carve a validation part.
+            BenchError: Training diverged.
+            SetupError: The work folder cannot be used.
+            Interrupted: Training was asked to stop; its state is saved.
+        """
+        from bench.errors import unknown_name
+        from bench.protocols.ledger import Voting
+        from bench.protocols.published_recipes import finetune_recipe, shortened
+        from bench.protocols.trained_classifier import Training, judge_trained
+
+        own = cls.Options.model_validate(options.model_dump())
+        if setting not in cls.settings(own):
+            raise unknown_name("setting of finetune", setting, cls.settings(own))
+        check_form(cls.name, own, task)
+        published = finetune_recipe(subject.method, task.dataset) if own.form == "published" else None
+        recipe = own.recipe
+        if recipe is None:
+            assert published is not None  # the options say so
+            recipe = shortened(published.recipe, own.published_epochs)
+        training = Training(
+            protocol=cls.name,
+            head="mlp",
+            feature=own.feature,
+            normalise=published.normalise if published else own.normalise,
+            recipe=recipe,
+            validation_fraction=own.validation_fraction,
+            drop_path=published.drop_path if published else None,
+            voting=Voting(own.votes, own.vote_repeats) if own.votes else None,
+            vote_augmentation=published.vote_augmentation if published else (),
+            ledger=task.legacy or published is not None,
+        )
+        result = judge_trained(subject, task, training)
+        if published is not None:
+            result.notes["published_recipe"] = "own" if own.recipe is not None else published.source
+        return result
+
+
+_PUBLISHED = (
+    "As released (spec 7.1): encoder and three-layer head on the feature '{own.feature}' are trained together by the "
+    "authors' recipe for the method and the kind of data set (names with modelnet: ModelNet; all others: "
+    "ScanObjectNN). point-mae: learning rate 5e-4, drop path 0.1, per-axis scale and translate. act: 5e-4, 0.1, "
+    "rotation about y. recon: 2e-5 (ModelNet 1e-5), 10 times that and weight decay 0.05 for head, class token and its "
+    "position, drop path 0.2, rotation about y (ModelNet: scale and translate). two-tower: ReCon's at 5e-5 (spec 5.5). "
+    "Every other method, scratch included, takes Point-MAE's. AdamW, weight decay 0.05, batch 32, clip 10, cosine with "
+    "10 warm-up epochs of 300 and the released loop's schedule (301 epochs, two at the warm-up rate); the last partial "
+    "batch is dropped. "
+    + PUBLISHED_INPUT
+    + PUBLISHED_SELECTION
+    + "Rows with votes={own.votes} average the logits of so many random draws of points (point-mae, act: scaled and "
+    "translated; recon: scaled on ModelNet, rotated on PB_T50_RS, else as they are); the maximum over "
+    "{own.vote_repeats} repeats of the vote at the epoch chosen on test (releases: 299) has a row of its own and is "
+    "never the headline. " + PUBLISHED_DEVIATIONS
+)

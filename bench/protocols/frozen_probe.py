@@ -1,0 +1,163 @@
+"""Probes on frozen features whose one setting (a strength, a number of neighbours) is chosen on validation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.data.splits import carve_validation, object_groups, split_digest
+from bench.protocols.base import Evaluation, Subject, Task
+from bench.protocols.features import clipped_points, frozen_features
+from bench.protocols.selection import Choice, choose, mean_class_accuracy
+from bench.store.records import Metric
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+Array = npt.NDArray[np.floating]
+Labels = npt.NDArray[np.int64]
+
+
+class Head(ABC):
+    """A kind of head with a grid of settings.
+
+    Attributes:
+        name: For progress, e.g. ``linear head``.
+        order: One number per setting, different ones; of equally good settings the one with the smallest is taken.
+    """
+
+    name: str
+    order: tuple[float, ...]
+
+    @abstractmethod
+    def title(self, setting: int) -> str:
+        """Name of a setting, e.g. ``C=10``."""
+
+    @abstractmethod
+    def note(self, setting: int) -> dict[str, JsonValue]:
+        """What the record says about the chosen setting."""
+
+    @abstractmethod
+    def scores(self, train: Array, labels: Labels, classes: int, query: Array, settings: Sequence[int]) -> Array:
+        """Fit on ``[n, F]`` and score ``[m, F]``, under several settings.
+
+        Returns:
+            ``[len(settings), m, K]``; the largest score names the class.
+        """
+
+
+def judge_probe(
+    subject: Subject, task: Task, head: Head, feature: str, normalise: bool, validation_fraction: float
+) -> Evaluation:
+    """Choose setting and candidate on validation, refit on all training objects, score the test split once.
+
+    Raises:
+        UsageError: The encoder has no such feature.
+        DataError: Training classes are too small to carve a validation part.
+        BenchError: The encoder's features are not finite.
+    """
+    groups = object_groups(task.train.ids)  # views of one object must not stand on both sides
+    train, val = carve_validation(task.train.labels, validation_fraction, task.split_seed, groups)
+    probe = _Probe(subject, task, head, train, val)
+    probe.read(feature, normalise)
+    table = {name: probe.validate(name) for name in subject.candidates}
+    choice = choose(table, head.order)
+    scores = {name: probe.test_scores(name, choice) for name in subject.candidates}
+    metrics, predictions = probe.score(table, choice, scores)
+    chosen = head.order.index(choice.strengths[choice.candidate])
+    notes: dict[str, JsonValue] = {
+        "candidate": choice.candidate,
+        **head.note(chosen),
+        "feature": feature,
+        "feature_width": int(probe.features[choice.candidate][0].shape[1]),
+        "validation_objects": len(val),
+    }
+    clipped = clipped_points(task)
+    if clipped:
+        notes["clipped"] = clipped
+    return Evaluation(metrics, predictions, {}, notes, split_digest(train, val))
+
+
+class _Probe:
+    """One evaluation."""
+
+    def __init__(self, subject: Subject, task: Task, head: Head, train: Labels, val: Labels) -> None:
+        self.subject, self.task, self.head, self.train, self.val = subject, task, head, train, val
+        self.features: dict[str, tuple[Array, Array]] = {}
+
+    def read(self, feature: str, normalise: bool) -> None:
+        """Get the features of every candidate, train and test."""
+        for name, candidate in self.subject.candidates.items():
+            found = frozen_features(candidate, self.task, feature, normalise=normalise)
+            self.features[name] = (found["train"], found["test"])
+
+    def validate(self, name: str) -> npt.NDArray[np.float64]:
+        """Validation accuracy of a candidate at every setting."""
+        self.task.progress(self.head.name, list(self.features).index(name), len(self.features))
+        features, labels = self.features[name][0], self.task.train.labels
+        settings = range(len(self.head.order))
+        classes = len(self.task.train.classes)
+        scores = self.head.scores(features[self.train], labels[self.train], classes, features[self.val], settings)
+        accuracy: npt.NDArray[np.float64] = (scores.argmax(-1) == labels[self.val]).mean(-1)
+        return accuracy
+
+    def test_scores(self, name: str, choice: Choice) -> list[Array]:
+        """Scores of the test split at the chosen setting; behind it, for the ledger, at every setting."""
+        train, test = self.features[name]
+        chosen = self.head.order.index(choice.strengths[name])
+        labels, classes = self.task.train.labels, len(self.task.train.classes)
+        # The chosen setting is fitted on its own: the headline must not depend on what is stored beside it.
+        found = [self.head.scores(train, labels, classes, test, (chosen,))[0]]
+        if self.task.legacy or self.task.form == "published":
+            others = [at for at in range(len(self.head.order)) if at != chosen]
+            found += list(self.head.scores(train, labels, classes, test, others)) if others else []
+        return found
+
+    def score(
+        self, table: dict[str, npt.NDArray[np.float64]], choice: Choice, scores: dict[str, list[Array]]
+    ) -> tuple[list[Metric], dict[str, npt.NDArray[np.generic]]]:
+        """Score the test split, once, after every choice is made."""
+        labels = self.task.test.reveal()
+        predictions: dict[str, npt.NDArray[np.generic]] = {
+            "ids": np.array(self.task.test.ids),
+            "labels": labels.astype(np.int32),
+        }
+        metrics: list[Metric] = []
+        for name, tried in scores.items():
+            chosen, variant = name == choice.candidate, self.subject.variant(name)
+            predicted = tried[0].argmax(-1)
+            metrics.append(self._row("accuracy", choice.accuracy[name], "val", "val", variant, chosen))
+            metrics += self._test_rows(predicted, labels, "val", variant, chosen)
+            if self.task.legacy or self.task.form == "published":
+                best = max((other.argmax(-1) for other in tried), key=lambda p: float((p == labels).mean()))
+                metrics += self._test_rows(best, labels, "test", variant, chosen)
+            metrics += [
+                self._row(f"accuracy[{self.head.title(at)}]", float(value), "val", "val", variant, False)
+                for at, value in enumerate(table[name])
+            ]
+            if chosen:
+                predictions["logits"] = tried[0].astype(np.float32)
+                predictions["predicted"] = predicted.astype(np.int32)
+            else:
+                predictions[f"predicted.{name}"] = predicted.astype(np.int32)
+        self.task.progress(self.head.name, len(self.features), len(self.features))
+        return metrics, predictions
+
+    def _test_rows(self, predicted: Labels, labels: Labels, rule: str, variant: str, headline: bool) -> list[Metric]:
+        accuracy = float((predicted == labels).mean())
+        by_class = mean_class_accuracy(labels, predicted)
+        return [
+            self._row("accuracy", accuracy, "test", rule, variant, headline),
+            self._row("mean_class_accuracy", by_class, "test", rule, variant, headline),
+        ]
+
+    def _row(self, name: str, value: float, split: str, rule: str, variant: str, headline: bool) -> Metric:
+        n_objects = len(self.val) if split == "val" else len(self.task.test)
+        return Metric.model_validate(
+            {"name": name, "value": value, "split": split, "selection": rule, "variant": variant}
+            | {"headline": headline, "n_objects": n_objects}
+        )

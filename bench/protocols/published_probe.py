@@ -1,0 +1,40 @@
+"""The releases' linear and MLP-3 probes: head, class token and its position are trained on clouds (spec 7.2)."""
+
+from __future__ import annotations
+
+from bench.models.heads import HeadKind
+from bench.protocols.base import Evaluation, Subject, Task
+from bench.protocols.published_recipes import probe_recipe, shortened
+from bench.protocols.trained_classifier import Training, judge_trained
+from bench.protocols.trained_options import PublishedTraining
+
+
+def judge_published(
+    protocol: str,
+    head: HeadKind,
+    subject: Subject,
+    task: Task,
+    options: PublishedTraining,
+    feature: str,
+    validation_fraction: float,
+) -> Evaluation:
+    """Train as the releases do, but choose the epoch on a validation part.
+
+    Raises:
+        UsageError, DataError, BenchError, SetupError, Interrupted: See `judge_trained`.
+    """
+    published = probe_recipe(subject.method, task.dataset)
+    training = Training(
+        protocol=protocol,
+        head=head,
+        feature=feature,
+        normalise=published.normalise,
+        recipe=options.recipe or shortened(published.recipe, options.published_epochs),
+        validation_fraction=validation_fraction,
+        class_token_only=True,
+        drop_path=published.drop_path,
+        ledger=True,
+    )
+    result = judge_trained(subject, task, training)
+    result.notes["published_recipe"] = "own" if options.recipe is not None else published.source
+    return result

@@ -1,0 +1,315 @@
+"""Training a classifier on clouds, epoch by epoch, and everything the selection ledger wants to know about it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from shutil import rmtree
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.data.splits import carve_validation, object_groups, split_digest
+from bench.errors import unknown_name
+from bench.models.blocks import StochasticDepth, depth_rates
+from bench.models.classifier import Classifier
+from bench.models.heads import HeadKind
+from bench.protocols.base import Candidate, Evaluation, Subject, Task
+from bench.protocols.features import clipped_points, prepared_clouds
+from bench.protocols.ledger import Answers, Labels, Voting, ledger_rows, test_curve
+from bench.protocols.published_recipes import shortened
+from bench.protocols.selection import first_best
+from bench.protocols.trained_state import Notebook, Trained, read_training, store_training
+from bench.protocols.voting import Voter
+from bench.seeds import derive
+from bench.spec import Numerics, Recipe, content_key
+from bench.store.records import Metric
+from bench.training.contract import TrainingPlace
+from bench.training.finetuning import finetune, predict
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from bench.training.progress import ProgressEvent
+
+OVERSAMPLING = 1.2
+"""Training clouds keep this many times the points an encoder sees; each step draws from them (1200 for 1024)."""
+PILOT_SHARE = 5
+"""Of several candidates each is first trained for a fifth of the epochs; the best on validation then starts afresh."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a classifier is trained and judged.
+
+    Attributes:
+        protocol: Name of the protocol: it names stages, curves and seed streams.
+        head: Kind of head.
+        feature: Feature of the encoder under the head.
+        normalise: Centre each cloud and scale it into the unit sphere first.
+        recipe: Recipe of the training.
+        validation_fraction: Part of every training class that choices are made on.
+        class_token_only: Train head, class token and its position only, the rest frozen as in the released probes.
+        drop_path: Largest rate of stochastic depth; None leaves the encoder's own.
+        voting: How it votes; None for no votes.
+        vote_augmentation: What each vote does to its draw of points.
+        ledger: Whether what choosing on test would give is stored too.
+    """
+
+    protocol: str
+    head: HeadKind
+    feature: str
+    normalise: bool
+    recipe: Recipe
+    validation_fraction: float
+    class_token_only: bool = False
+    drop_path: float | None = None
+    voting: Voting | None = None
+    vote_augmentation: tuple[str, ...] = ()
+    ledger: bool = False
+
+
+def judge_trained(subject: Subject, task: Task, training: Training) -> Evaluation:
+    """Train, choose on validation, score the test split once.
+
+    Raises:
+        UsageError: The encoder has no such feature.
+        DataError: Training classes are too small to carve a validation part.
+        BenchError: Training diverged.
+        SetupError: The work folder cannot be written or has lost a file.
+        Interrupted: Training was asked to stop; its state is saved.
+    """
+    groups = object_groups(task.train.ids)
+    train, val = carve_validation(task.train.labels, training.validation_fraction, task.split_seed, groups)
+    session = _Session(task, training, train, val)
+    name, pilots = session.choose(subject)
+    trained = session.train(subject.candidates[name], training.recipe, final=True)
+    answers = session.answers(trained)
+    labels = task.test.reveal()
+    metrics = _validation_rows(trained, subject.variant(name), len(val))
+    metrics += [
+        Metric(
+            name="accuracy[pilot]",
+            value=value,
+            split="val",
+            variant=subject.variant(other),
+            headline=other == name,
+            n_objects=len(val),
+        )
+        for other, value in pilots.items()
+    ]
+    metrics += ledger_rows(answers, labels, subject.variant(name), True, training.voting)
+    headline = answers.logits[answers.best]
+    predictions = {
+        "ids": np.array(task.test.ids),
+        "labels": labels.astype(np.int32),
+        "logits": headline.astype(np.float32),
+        "predicted": headline.argmax(-1).astype(np.int32),
+    }
+    curves = {f"{training.protocol}/{curve}": series for curve, series in trained.curves.items()}
+    if training.ledger:
+        curves[f"{training.protocol}/test_accuracy"] = test_curve(answers, labels)
+    return Evaluation(metrics, predictions, curves, session.notes(name, trained), split_digest(train, val))
+
+
+@dataclass
+class _Session:
+    """One evaluation: the data made ready, and trainings on it."""
+
+    task: Task
+    training: Training
+    train_index: Labels
+    val_index: Labels
+
+    def _clouds(self, index: Labels | None, *, test: bool = False, dense: bool = False) -> Tensor:
+        count = int(np.ceil(OVERSAMPLING * self.task.points)) if dense else None
+        clouds = prepared_clouds(self.task, "test" if test else "train", normalise=self.training.normalise, count=count)
+        return torch.from_numpy(np.array(clouds if index is None else clouds[index]))
+
+    @cached_property
+    def _inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        labels = torch.from_numpy(self.task.train.labels)
+        return (
+            self._clouds(self.train_index, dense=True),
+            labels[self.train_index],
+            self._clouds(self.val_index),
+            labels[self.val_index],
+        )
+
+    @cached_property
+    def _test(self) -> Tensor:
+        return self._clouds(None, test=True)
+
+    def choose(self, subject: Subject) -> tuple[str, dict[str, float]]:
+        """Choose among candidates by short trainings; returns the name and each one's validation accuracy."""
+        if len(subject.candidates) == 1:
+            return next(iter(subject.candidates)), {}
+        recipe = shortened(self.training.recipe, -(-self.training.recipe.epochs // PILOT_SHARE))
+        pilots = {
+            name: self.train(candidate, recipe, final=False).accuracy[0]
+            for name, candidate in subject.candidates.items()
+        }
+        return first_best(pilots), pilots
+
+    def train(self, candidate: Candidate, recipe: Recipe, *, final: bool) -> Trained:
+        """Train a candidate, or read what a former session finished.
+
+        Args:
+            candidate: The starting weights.
+            recipe: How long and how.
+            final: Whether this is the training that is reported, which notes down its epochs.
+        """
+        stage = f"{self.training.protocol}{'' if final else ' pilot'}" + (f" ({candidate.name})" * bool(candidate.name))
+        identity = self._identity(candidate, recipe, final)
+        folder = self.task.workdir / self.training.protocol / identity[:16]
+        noted = final and self.training.ledger
+        notebook = Notebook(folder / "epochs", self._test if noted else None, self.training.voting is not None)
+
+        def build() -> Classifier:
+            return self._classifier(candidate)
+
+        done = read_training(folder / "trained.safetensors", identity, notebook, build)
+        if done is not None:
+            return done
+        classifier = build()
+        points, labels, val_points, val_labels = self._inputs
+        result = finetune(
+            classifier,
+            points,
+            labels,
+            val_points,
+            val_labels,
+            recipe,
+            self._numerics(),
+            self._seed("train"),
+            n_points=min(self.task.points, points.shape[1]),
+            stage=stage,
+            place=TrainingPlace(folder=folder / "unfinished", on_progress=self._report),
+            identity=identity,
+            after_epoch=lambda epoch: notebook.note(epoch, classifier, self._numerics()),
+        )
+        found = store_training(folder / "trained.safetensors", identity, classifier, result)
+        rmtree(folder / "unfinished", ignore_errors=True)
+        return Trained(folder / "trained.safetensors", *found, result.curves, notebook, build)
+
+    def answers(self, trained: Trained) -> Answers:
+        """What the chosen, the last and (for the ledger) every epoch says about the test split."""
+        best, last = trained.epochs
+        numerics = self._numerics()
+        logits = {epoch: predict(trained.at(epoch), self._test, numerics).numpy() for epoch in {best, last}}
+        epochs = range(1, last + 1) if self.training.ledger else ()
+        voter = self._voter()
+        loaded: dict[int, nn.Module] = {}
+
+        def voted(epoch: int, repeat: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+            assert voter is not None
+            if epoch not in loaded:
+                loaded.clear()
+                loaded[epoch] = trained.at(epoch)
+            self.task.progress(f"{self.training.protocol} votes", repeat, self._repeats())
+            mean: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = voter.logits(loaded[epoch], repeat).numpy()
+            return mean
+
+        return Answers(
+            best=best,
+            last=last,
+            logits=logits,
+            predicted={epoch: trained.notebook.predicted(epoch) for epoch in epochs},
+            voted=None if voter is None else voted,
+        )
+
+    def notes(self, name: str, trained: Trained) -> dict[str, JsonValue]:
+        """Decisions of this evaluation."""
+        notes: dict[str, JsonValue] = {
+            "candidate": name,
+            "head": self.training.head,
+            "feature": self.training.feature,
+            "epoch": trained.epochs[0],
+            "last_epoch": trained.epochs[1],
+            "recipe": self.training.recipe.model_dump(mode="json"),
+            "drop_path": self.training.drop_path,
+            "normalise": self.training.normalise,
+            "votes": 0 if self.training.voting is None else self.training.voting.votes,
+            "validation_objects": len(self.val_index),
+        }
+        clipped = clipped_points(self.task)
+        if clipped:
+            notes["clipped"] = clipped
+        return notes
+
+    def _repeats(self) -> int:
+        return self.training.voting.repeats if self.training.voting else 1
+
+    def _voter(self) -> Voter | None:
+        voting = self.training.voting
+        if voting is None:
+            return None
+        clouds = self._clouds(None, test=True, dense=True)
+        points = min(self.task.points, clouds.shape[1])
+        return Voter(
+            clouds, points, voting.votes, self.training.vote_augmentation, self._seed("vote"), self._numerics()
+        )
+
+    def _numerics(self) -> Numerics:
+        # Validation and test after every epoch would compile again for each size of batch.
+        return self.task.numerics.model_copy(update={"compile": False})
+
+    def _seed(self, purpose: str) -> int:
+        return derive(self.task.seed, "probe", self.training.protocol, purpose)
+
+    def _classifier(self, candidate: Candidate) -> Classifier:
+        """A fresh classifier; its head is drawn from the probe stream."""
+        encoder = candidate.build()
+        if self.training.feature not in encoder.feature_dims:
+            raise unknown_name("encoder feature", self.training.feature, encoder.feature_dims)
+        if self.training.drop_path is not None:
+            set_drop_path(encoder, self.training.drop_path)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed("head"))
+            classes = len(self.task.train.classes)
+            classifier = Classifier(encoder, classes, self.training.head, self.training.feature)
+        return classifier.freeze(reference=True) if self.training.class_token_only else classifier
+
+    def _identity(self, candidate: Candidate, recipe: Recipe, final: bool) -> str:
+        training = replace(self.training, recipe=recipe)
+        plain = {name: value for name, value in asdict(training).items() if name not in ("recipe", "voting")}
+        return content_key(
+            {
+                "candidate": candidate.key,
+                "manifest": self.task.data_manifest,
+                "training": {key: list(v) if isinstance(v, tuple) else v for key, v in plain.items()},
+                "recipe": recipe.model_dump(mode="json"),
+                "voting": self.training.voting is not None,
+                "numerics": self._numerics().model_dump(mode="json"),
+                "seed": self.task.seed,
+                "points": self.task.points,
+                "train": self.train_index.tolist(),
+                "final": final,
+            }
+        )
+
+    def _report(self, event: ProgressEvent) -> None:
+        self.task.progress(event.stage, event.done, event.total)
+
+
+def set_drop_path(encoder: nn.Module, rate: float) -> None:
+    """Give every stack of blocks stochastic depth that rises linearly from 0 to `rate`."""
+    for stack in encoder.modules():
+        if not isinstance(stack, nn.ModuleList):
+            continue
+        for block, own in zip(stack, depth_rates(rate, len(stack)), strict=True):
+            for module in block.modules():
+                if isinstance(module, StochasticDepth):
+                    module.rate = own
+
+
+def _validation_rows(trained: Trained, variant: str, n_objects: int) -> list[Metric]:
+    return [
+        Metric.model_validate(
+            {"value": value, "split": "val", "selection": rule, "variant": variant, "epoch": epoch}
+            | {"n_objects": n_objects}
+        )
+        for rule, epoch, value in zip(("val", "last"), trained.epochs, trained.accuracy, strict=True)
+    ]
