@@ -44,6 +44,8 @@ class Entry:
         source: ``built in``, or where the plugin comes from.
         version: Version of the plugin (empty for built-in names); enters the key.
         part_of: Name it is a stage of; such an entry is no part of ``all``.
+        named_only: Whether it runs only when asked for by name, or where something else brings it along; such an
+            entry is no part of ``all`` either.
     """
 
     kind: str
@@ -55,6 +57,7 @@ class Entry:
     source: str = "built in"
     version: str = ""
     part_of: str = ""
+    named_only: bool = False
 
     @property
     def module(self) -> str:
@@ -87,8 +90,8 @@ class Registry(Generic[T]):
         return tuple(self._entries)
 
     def standalone(self) -> tuple[str, ...]:
-        """Return the names that ``all`` stands for: those that are no stage of another."""
-        return tuple(entry.name for entry in self if not entry.part_of)
+        """Return the names that ``all`` stands for: those that are no stage of another and may go unnamed."""
+        return tuple(entry.name for entry in self if not (entry.part_of or entry.named_only))
 
     def add(self, entry: Entry) -> None:
         """Register a plugin's entry.

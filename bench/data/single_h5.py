@@ -1,0 +1,189 @@
+"""One HDF5 file with clouds and labels, fields named by options."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
+from bench.data.digest import file_digest, manifest_digest
+from bench.data.h5io import Fields, Head, load_arrays, open_h5, read_head
+from bench.data.h5set import SPLITS, read_lines
+from bench.data.holdout import hold_out
+from bench.data.splits import Index
+from bench.errors import DataError
+
+SUFFIXES = (".h5", ".hdf5", ".he5")
+
+
+class SingleH5(Dataset):
+    """One HDF5 file (``h5:FILE``, or a folder that holds just one).
+
+    With fields `train_data` and `train_label` the split is the file's own (`test_data`, `test_label`); else `data` and
+    `label` are split class by class, fixed by `split_seed`. Where there is a field `normals` or `parts` beside the
+    clouds (with the prefix ``train_`` or ``test_`` in a file that is split), it is read as well. Class names come from
+    ``shape_names.txt`` beside the file, one a line, else classes are numbered.
+    """
+
+    name: ClassVar[str] = "h5"
+    needs_root: ClassVar[bool] = True
+    card: ClassVar[DatasetCard] = DatasetCard(
+        summary="one HDF5 file of clouds and labels; options name its fields",
+        licence="that of your file",
+        terms="those of your file",
+        citation="none: your file",
+        normalisation="none: coordinates as stored",
+        how_to_get="your own file: h5:FILE.h5",
+    )
+    revision: ClassVar[int] = 1
+
+    class Options(BaseModel):
+        """Names of the fields, and the split where the file has none; enters the key."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+        train_data: str = "train_data"
+        train_label: str = "train_label"
+        test_data: str = "test_data"
+        test_label: str = "test_label"
+        data: str = "data"
+        label: str = "label"
+        normals: str = Field("normal", description="normals beside the clouds, where there are any")
+        parts: str = Field("pid", description="part of each point, where there are any")
+        test_fraction: float = Field(0.2, gt=0, lt=1, description="where the file has no split")
+        split_seed: int = Field(0, ge=0, description="where the file has no split")
+
+    @cached_property
+    def _path(self) -> Path:
+        root = self.place.root
+        if root is None:
+            raise DataError("h5 needs an HDF5 file: write h5:FILE.h5")
+        root = root.expanduser()
+        if not root.is_dir():
+            if not root.exists():
+                raise DataError(f"{root}: no such file; expected an HDF5 file")
+            return root
+        found = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        if len(found) != 1:
+            held = ", ".join(p.name for p in found[:5]) or "none"
+            raise DataError(f"{root}: expected one HDF5 file in this folder, there are {len(found)} ({held}); name it")
+        return found[0]
+
+    @cached_property
+    def _is_split(self) -> bool:
+        """Whether the file has a split of its own."""
+        options = self._given
+        with open_h5(self._path) as file:
+            if options.train_data in file:
+                return True
+            if options.data in file:
+                return False
+            held = ", ".join(sorted(file)) or "nothing"
+        raise DataError(
+            f"{self._path}: has neither field '{options.train_data}' nor '{options.data}'; the file holds: {held}; "
+            "name its fields by the options train_data, train_label, ... or data, label"
+        )
+
+    @property
+    def _given(self) -> Options:
+        assert isinstance(self.options, self.Options)
+        return self.options
+
+    def _fields(self, split: SplitName) -> Fields:
+        options = self._given
+        if not self._is_split:
+            return Fields(options.data, options.label, options.normals, options.parts)
+        own = (options.train_data, options.train_label) if split == "train" else (options.test_data, options.test_label)
+        return Fields(*own, f"{split}_{options.normals}", f"{split}_{options.parts}")
+
+    @cached_property
+    def _heads(self) -> dict[SplitName, Head]:
+        if not self._is_split:
+            return dict.fromkeys(SPLITS, read_head(self._path, self._fields("train")))
+        return {split: read_head(self._path, self._fields(split)) for split in SPLITS}
+
+    @cached_property
+    def _rows(self) -> dict[SplitName, Index]:
+        """Rows of each split, checked: both have objects, and no class is in the test alone."""
+        rows: dict[SplitName, Index]
+        if self._is_split:
+            rows = {split: np.arange(len(head.labels), dtype=np.int64) for split, head in self._heads.items()}
+        else:
+            labels = self._heads["train"].labels
+            names = [f"{self._given.split_seed}\x1f{row}" for row in range(len(labels))]
+            train, test = hold_out(names, labels, self._given.test_fraction)
+            rows = {"train": train, "test": test}
+        for split in SPLITS:
+            if not len(rows[split]):
+                raise DataError(f"{self._path}: the {split} split has no objects; expected two or more of a class")
+        trained, tested = (set(self._heads[split].labels[rows[split]].tolist()) for split in SPLITS)
+        if tested - trained:
+            shown = ", ".join(str(label) for label in sorted(tested - trained)[:5])
+            raise DataError(
+                f"{self._path}: field '{self._fields('test').labels}' has classes no training object has: {shown}"
+            )
+        return rows
+
+    @property
+    def _class_list(self) -> Path | None:
+        path = self._path.with_name("shape_names.txt")
+        return path if path.is_file() else None
+
+    def manifest(self) -> str:
+        """SHA-256 of the content of the file and of its class list, and of the options."""
+        listed = [("file", "", file_digest(self._path, self.place.cache))]
+        if self._class_list is not None:
+            listed.append(("classes", self._class_list.name, file_digest(self._class_list, self.place.cache)))
+        return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
+
+    def train_size(self) -> int:
+        """Number of training objects; reads labels, no clouds."""
+        return len(self._rows["train"])
+
+    def classes(self) -> tuple[str, ...]:
+        """Class names, index = label; reads labels, no clouds."""
+        highest = max(int(head.labels.max(initial=0)) for head in self._heads.values())
+        if self._class_list is None:
+            return tuple(f"class_{label}" for label in range(highest + 1))
+        names = tuple(read_lines(self._class_list))
+        if len(set(names)) < len(names):
+            raise DataError(f"{self._class_list}: a class stands on two lines; names must differ")
+        if highest >= len(names):
+            raise DataError(
+                f"{self._path}: has a label {highest}, expected 0 to {len(names) - 1}: {self._class_list.name}"
+            )
+        return names
+
+    def load(self, split: SplitName) -> CloudSet:
+        """Load one split, coordinates as stored.
+
+        Raises:
+            DataError: One line naming the file, the field and what is wrong with it.
+        """
+        head, rows = self._heads[split], self._rows[split]
+        arrays = load_arrays(
+            [head],
+            self._fields(split),
+            self.place.cache / "datasets" / self.manifest()[:16],
+            split if self._is_split else "all",
+            self.place.progress,
+        )
+        everything = len(rows) == len(head.labels)
+        prefix = f"{split}/" if self._is_split else ""
+
+        def take(array: npt.NDArray[np.generic] | None) -> npt.NDArray[np.generic] | None:
+            return array if array is None or everything else array[rows]
+
+        return CloudSet(
+            points=take(arrays.points),  # type: ignore[arg-type]
+            labels=head.labels[rows],
+            ids=tuple(f"{self._path.stem}/{prefix}{row}" for row in rows.tolist()),
+            classes=self.classes(),
+            normals=take(arrays.normals),  # type: ignore[arg-type]
+            parts=take(arrays.parts),  # type: ignore[arg-type]
+        )
