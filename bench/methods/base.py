@@ -133,6 +133,8 @@ class Method(ABC):
     """Differently augmented views of each cloud that a step needs; the others are `Batch.other_points`."""
     first_stage: ClassVar[str | None] = None
     """Name of the method that has to be trained first; its encoder arrives as `Given.first_stage`."""
+    has_encoder: ClassVar[bool] = True
+    """False for a method that is its teacher alone, judged only by protocols that judge teachers."""
     untrained: ClassVar[Mapping[str, str]] = {}
     """Trainable parameters of the network that the loss does not reach: name (``*`` matches anything) and reason."""
     recipes: ClassVar[Mapping[str, Recipe]] = {}

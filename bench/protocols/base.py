@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from bench.errors import UsageError
 from bench.spec import Numerics
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class Facts:
         parts: Whether the evaluated data set labels parts of its objects.
         rooms: Whether the evaluated data set consists of rooms.
         objects: Whether it has labelled objects.
+        captions: Whether it has a sentence for each object.
+        pictures: Whether the space shared with texts holds pictures too.
+        unaligned: Why there is no such space; empty where there is.
     """
 
     method: str
@@ -52,6 +56,9 @@ class Facts:
     parts: bool = False
     rooms: bool = False
     objects: bool = True
+    captions: bool = False
+    pictures: bool = False
+    unaligned: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,12 +112,14 @@ class Subject:
         method: Name of the method.
         architecture: Method whose architecture it has (differs from `method` for ``scratch``).
         candidates: One for a pretrained encoder; several where validation has to choose (``scratch``). Their order
-            breaks ties.
+            breaks ties. None for a method that is its teacher alone.
+        options: The method's options, for one that has no encoder to carry them.
     """
 
     method: str
     architecture: str
     candidates: Mapping[str, Candidate]
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def variant(self, name: str) -> str:
         """Name of a candidate for `Metric.variant`: empty for the only one."""
@@ -148,11 +157,40 @@ class HeldOut:
         """Class names, index = label."""
         return self._clouds.classes
 
+    @property
+    def captions(self) -> tuple[str, ...] | None:
+        """One sentence per object, for retrieval, where nothing is chosen; None where there are none."""
+        return self._clouds.captions
+
+    def unlabelled(self) -> CloudSet:
+        """Return the split with its pictures and sentences, every label and part left out."""
+        import numpy as np
+
+        return replace(self._clouds, labels=np.zeros_like(self._clouds.labels), parts=None)
+
     def class_pool(self) -> npt.NDArray[np.int64]:
         """As many labels of each class as there are objects of it, sorted: counts without the objects."""
         import numpy as np
 
         return np.sort(self._clouds.labels)
+
+    def categories(self) -> npt.NDArray[np.int64]:
+        """Category of each object ``[m]`` where it is an input: part segmentation is told what an object is.
+
+        What it is judged by, the parts, stays sealed. No protocol that predicts the class may ask for this.
+        """
+        return self._clouds.labels
+
+    def reveal_parts(self) -> npt.NDArray[np.int64]:
+        """Return the part of each point ``[m, N]`` and count the access; to be called once, as `reveal`.
+
+        Raises:
+            UsageError: The data set has no part labels.
+        """
+        if self._clouds.parts is None:
+            raise UsageError("part segmentation: the test split has no part labels")
+        self.revealed += 1
+        return self._clouds.parts
 
     def reveal(self) -> npt.NDArray[np.int64]:
         """Return the labels ``[m]`` and count the access; to be called once, after every choice is made."""
@@ -235,7 +273,13 @@ class Protocol(ABC):
     name: ClassVar[str]
     revision: ClassVar[int]
     summary: ClassVar[str]
+    metric: ClassVar[str] = "accuracy"
+    """Name of the headline metric; the report's sentences are about it."""
     forms: ClassVar[tuple[Form, ...]] = ("fair",)
+    judges_teachers: ClassVar[bool] = False
+    """Whether a method without an encoder can be judged, which is its teacher alone (`Subject.candidates` is empty)."""
+    opponent: ClassVar[str] = ""
+    """Such a method, judged beside every encoder with that encoder's teacher; empty for none."""
 
     class Options(ProtocolOptions):
         """Options of the protocol; they enter the key."""
@@ -255,6 +299,11 @@ class Protocol(ABC):
         """Return why this protocol does not apply, in one line; None where it does."""
         if not facts.objects:
             return "the data set has no labelled objects"
+        return None
+
+    @classmethod
+    def skip_setting(cls, facts: Facts, options: BaseModel, setting: str) -> str | None:
+        """Return why one setting does not apply where the others do; None where it does."""
         return None
 
     @classmethod
