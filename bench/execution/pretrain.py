@@ -24,6 +24,7 @@ from bench.models.encoder import Encoder
 from bench.seeds import derive
 from bench.spec import PretrainSpec
 from bench.teachers.base import Teacher
+from bench.training.aligned import save_heads
 from bench.training.loop import TrainingPlace
 from bench.training.pretraining import PretrainData, feature_width, pretrain
 from bench.training.progress import ProgressEvent
@@ -61,8 +62,9 @@ class PretrainJob:
 def run_pretraining(job: PretrainJob, destination: Path) -> None:
     """Pretrain an encoder and write its folder.
 
-    Writes ``encoder.safetensors``, ``curves.json``, ``cost.json`` and ``texts.json`` (every sentence that reached
-    the encoder through captions, teacher or supervision, with `UNKNOWN_TEXTS` for those of a teacher from elsewhere).
+    Writes ``encoder.safetensors``, ``aligned.safetensors`` (heads into teachers' spaces, where there are any),
+    ``curves.json``, ``cost.json`` and ``texts.json`` (every sentence that reached the encoder through captions,
+    teacher or supervision, with `UNKNOWN_TEXTS` for those of a teacher from elsewhere).
 
     Args:
         job: What to do.
@@ -101,6 +103,7 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     encoder = model.encoder()
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     save_file(tensors, destination / "encoder.safetensors")
+    save_heads(model.aligned_heads(), destination)
     fitted = _fit_seconds(job)
     if fitted is not None:
         costs["teacher_fit_seconds"] = fitted  # paid once by all runs that share the teacher

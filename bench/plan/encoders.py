@@ -49,10 +49,11 @@ class StoredEncoder:
 def encoder_key(spec: PretrainSpec) -> str:
     """Return the key an encoder is stored under.
 
-    Imported weights are the same on every machine and in every seed of the evaluation.
+    Imported weights are the same on every machine, in every seed of the evaluation, and whichever teacher's prompts
+    they are compared with.
     """
     if spec.imported is not None:
-        spec = spec.model_copy(update={"numerics": ANY_MACHINE, "seed": 0})
+        spec = spec.model_copy(update={"numerics": ANY_MACHINE, "seed": 0, "teacher": None})
     return content_key(spec)
 
 

@@ -159,7 +159,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
     making = _Making(places, stored)
     for key, runs in pending.items():
         encoder = encoders[key]
-        needs = making.encoder(encoder) if encoder.method != "scratch" else ()
+        needs = making.needs(encoder)
         plan.jobs += making.added()
         plan.jobs.append(
             Job(
@@ -190,6 +190,13 @@ class _Making:
         new = list(self.jobs.values())[self._handed_out :]
         self._handed_out = len(self.jobs)
         return new
+
+    def needs(self, spec: PretrainSpec) -> tuple[str, ...]:
+        """Return the jobs that an evaluation waits for: its encoder's, or its teacher's where nothing is trained."""
+        if spec.recipe is not None:
+            return self.encoder(spec)
+        made = self.encoder(spec) if spec.imported is not None else ()
+        return made + (self.teacher(spec.teacher) if spec.teacher is not None else ())
 
     def encoder(self, spec: PretrainSpec) -> tuple[str, ...]:
         """Return the job that makes an encoder; none if it is stored."""

@@ -187,6 +187,38 @@ def sentence_features(teacher: Teacher, distinct: Sequence[str], cache: Path, pr
     return _once(file, len(distinct), teacher.text_dim, teacher, encode, progress)
 
 
+def encode_once(
+    teacher: Teacher,
+    kind: str,
+    facts: dict[str, JsonValue],
+    rows: int,
+    width: int,
+    encode: Callable[[int, int, Progress], Features],
+    cache: Path,
+    progress: Progress = silent,
+) -> Features:
+    """Return features that a teacher computes once, for whoever shows it something else than views and sentences.
+
+    Args:
+        teacher: It is prepared only if something has to be computed.
+        kind: Part of the file's name.
+        facts: Everything the features depend on, the teacher's identity included.
+        rows: How many there are.
+        width: Numbers of each.
+        encode: Called with (first row, last row + 1, progress); returns their features.
+        cache: Folder for caches; the file goes to ``cache/features``.
+        progress: Called with (rows done, rows in all) while features are computed; not on a hit.
+
+    Returns:
+        float32 ``[rows, width]``, read-only, memory-mapped.
+
+    Raises:
+        SetupError: The cache cannot be written.
+    """
+    file = cache / "features" / f"{teacher.name}-{kind}-{content_key(facts | _where(teacher))[:32]}.npy"
+    return _once(file, rows, width, teacher, encode, progress)
+
+
 def _where(teacher: Teacher) -> dict[str, JsonValue]:
     """A GPU rounds differently, so what it computes is kept apart."""
     return {} if teacher.device == "cpu" else {"device": teacher.device}
