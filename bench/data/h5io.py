@@ -33,6 +33,8 @@ class Fields:
     labels: str = "label"
     normals: str | None = None
     parts: str | None = None
+    float_parts: bool = False
+    """Whether parts may be stored as floats that hold whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ def read_head(path: Path, fields: Fields) -> Head:
             _expect(_field(file, path, str(fields.normals)), path, str(fields.normals), "f", (rows, points, 3))
         parts = fields.parts is not None and fields.parts in file
         if parts:
-            _expect(_field(file, path, str(fields.parts)), path, str(fields.parts), "iu", (rows, points))
+            kinds = "iuf" if fields.float_parts else "iu"
+            _expect(_field(file, path, str(fields.parts)), path, str(fields.parts), kinds, (rows, points))
     return Head(path=path, labels=labels, points=points, normals=normals, parts=parts)
 
 
@@ -288,6 +291,8 @@ def _blocks(heads: Sequence[Head], fields: Fields, name: str, dtype: Any) -> Ite
             field = _field(file, head.path, name)
             for start in range(0, len(head.labels), BLOCK_ROWS):
                 stop = min(start + BLOCK_ROWS, len(head.labels))
+                if field.dtype.kind == "f" and np.dtype(dtype).kind == "i":
+                    _check_whole(field[start:stop], head.path, name, start)
                 with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf and is reported below
                     block = np.ascontiguousarray(field[start:stop], dtype=dtype)
                 if block.dtype.kind == "f":
@@ -307,6 +312,12 @@ def _check_finite(block: npt.NDArray[Any], path: Path, name: str, start: int) ->
         f"{path}: field '{name}' row {start + row} point {point} axis {'xyz'[axis]} is {block[row, point, axis]}, "
         "expected a finite number; remove or repair that object"
     )
+
+
+def _check_whole(block: npt.NDArray[Any], path: Path, name: str, start: int) -> None:
+    bad = np.flatnonzero(~(block == np.rint(block)).all(axis=1))
+    if len(bad):
+        raise DataError(f"{path}: field '{name}' row {start + int(bad[0])} holds fractions, expected whole numbers")
 
 
 def _check_extent(points: npt.NDArray[Any], path: Path, name: str, start: int) -> None:

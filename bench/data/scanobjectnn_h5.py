@@ -22,6 +22,12 @@ SUFFIXES: dict[Variant, str] = {
     "pb_t50_r": "_augmentedrot",
     "pb_t50_rs": "_augmentedrot_scale75",
 }
+COUNTS: dict[Variant, dict[str, int]] = {
+    "obj_bg": {"train": 2_309, "test": 581},
+    "obj_only": {"train": 2_309, "test": 581},
+    "pb_t50_rs": {"train": 11_416, "test": 2_882},
+}
+"""Objects of the release's ``main_split``, where formats.md knows them."""
 PREFIXES: dict[SplitName, str] = {"train": "training", "test": "test"}
 CLASSES = (
     *("bag", "bin", "box", "cabinet", "chair", "desk", "display", "door"),
@@ -44,9 +50,11 @@ class ScanObjectNNH5(H5Dataset):
         terms="ScanObjectNN: fill in the terms-of-use form first; research use",
         citation="Uy et al., Revisiting Point Cloud Classification: A New Benchmark Dataset, ICCV 2019",
         normalisation="none: the Point-MAE family feeds the stored coordinates (unit-sphere range, y up)",
+        size="two files per variant, uncompressed about 95 MB for obj_bg and 470 MB for pb_t50_rs",
+        counts=COUNTS["obj_bg"],
         how_to_get="form at https://hkust-vgd.github.io/scanobjectnn/ ; unpack h5_files, then scanobjectnn-h5:DIR",
     )
-    fields: ClassVar[Fields] = Fields(parts="mask")
+    fields: ClassVar[Fields] = Fields(parts="mask", float_parts=True)
 
     class Options(BaseModel):
         """Which of the published files to read."""
@@ -55,6 +63,15 @@ class ScanObjectNNH5(H5Dataset):
 
         variant: Variant = Field("obj_bg", description="obj_only reads the folder without background")
         split: str = Field("main_split", description="split folder, e.g. split1; obj_only appends _nobg")
+
+    def known_counts(self) -> dict[str, int]:
+        """Objects of the release per split, under these options; empty for variants and splits not known."""
+        assert isinstance(self.options, self.Options)
+        return COUNTS.get(self.options.variant, {}) if self.options.split == "main_split" else {}
+
+    def offers_parts(self) -> bool:
+        """False: the mask tells object from background, which is no part segmentation."""
+        return False
 
     def _split_folder(self) -> Path:
         assert isinstance(self.options, self.Options)

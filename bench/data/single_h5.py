@@ -159,6 +159,10 @@ class SingleH5(Dataset):
             )
         return names
 
+    def offers_parts(self) -> bool:
+        """Whether both splits have part ids."""
+        return all(head.parts for head in self._heads.values())
+
     def load(self, split: SplitName) -> CloudSet:
         """Load one split, coordinates as stored.
 
