@@ -25,6 +25,7 @@ from bench.errors import DataError
 
 FOLDERS = {"55": "ShapeNet-55", "34": "ShapeNet-34", "unseen21": "ShapeNet-Unseen21"}
 Kind = TypeVar("Kind", bound=np.generic)
+ENTRY = re.compile(r"[0-9]+-[^/\\]+\.npy")
 HELD_OUT = 0.2
 """Part of each category that becomes test where only one list comes with a subset (Unseen21)."""
 
@@ -139,15 +140,16 @@ class ShapeNet55(Dataset):
     def _objects(self) -> Objects:
         stems: list[str] = []
         sizes: dict[SplitName, int] = {}
-        place: dict[str, str] = {}
+        place: dict[str, tuple[SplitName, int]] = {}
         for split, path in self._lists.items():
             names = read_lines(path)
             for number, name in enumerate(names, start=1):
-                if re.fullmatch(r"[0-9]+-[^/\\]+\.npy", name) is None:
+                if ENTRY.fullmatch(name) is None:
                     raise DataError(f"{path}: line {number} is {name[:60]!r}, expected <synset>-<model>.npy")
-                if name in place:
-                    raise DataError(f"{path}: line {number} names {name} again, after {place[name]}; remove one")
-                place[name] = f"line {number} of {path.name}"
+                first = place.setdefault(name, (split, number))
+                if first != (split, number):
+                    where = f"line {first[1]} of {self._lists[first[0]].name}"
+                    raise DataError(f"{path}: line {number} names {name} again, after {where}; remove one")
             sizes[split] = len(names)
             stems += [name.removesuffix(".npy") for name in names]
         synsets = [stem.split("-", 1)[0] for stem in stems]
@@ -166,28 +168,27 @@ class ShapeNet55(Dataset):
 
     @cached_property
     def _clouds(self) -> FileList:
-        names = [f"{stem}.npy" for stem in self._objects.stems]
-        self._check_there(self._root / "shapenet_pc", names, "")
-        return list_files(self._root / "shapenet_pc", names, self.place.cache, self.place.progress)
+        return self._listed_files("shapenet_pc", ".npy", "")
 
     @cached_property
     def _pictures(self) -> FileList | None:
-        folder = self._root / "shapenet_img"
-        if self._chosen.images == "off" or not folder.is_dir():
+        if self._chosen.images == "off" or not (self._root / "shapenet_img").is_dir():
             return None
-        names = [f"{stem}.png" for stem in self._objects.stems]
-        self._check_there(
-            folder, names, "; ReCon's pictures need the train.txt and test.txt that come with them (or images=off)"
-        )
-        return list_files(folder, names, self.place.cache, self.place.progress)
+        hint = "; ReCon's pictures need the train.txt and test.txt that come with them (or images=off)"
+        return self._listed_files("shapenet_img", ".png", hint)
 
-    def _check_there(self, folder: Path, names: list[str], hint: str) -> None:
-        missing = missing_names(folder, names)
-        if missing:
+    def _listed_files(self, below: str, suffix: str, hint: str) -> FileList:
+        folder, names = self._root / below, [stem + suffix for stem in self._objects.stems]
+        try:
+            return list_files(folder, names, self.place.cache, self.place.progress)
+        except DataError as error:
+            missing = missing_names(folder, names)
+            if not missing:
+                raise
             raise DataError(
                 f"{folder / missing[0]}: no such file, though {self._lists['test'].parent} lists it "
                 f"({len(missing)} of {len(names)} are missing){hint}"
-            )
+            ) from error
 
     def manifest(self) -> str:
         """SHA-256 of lists, clouds, pictures and captions, and of the options (see `Dataset.manifest`)."""
