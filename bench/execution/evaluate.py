@@ -21,15 +21,19 @@ from pydantic import JsonValue
 
 from bench.data.base import NO_OBJECTS, CloudSet, Dataset
 from bench.data.seen import UNKNOWN_TEXTS, class_names_seen
+from bench.errors import BenchError
 from bench.execution.pretrain import load_encoder
 from bench.methods.base import Method
 from bench.methods.scratch import scratch_candidates
 from bench.models.encoder import Encoder
-from bench.protocols.base import Candidate, HeldOut, Protocol, Subject, Task
+from bench.protocols.base import AlignedHead, Alignment, Candidate, Evaluation, HeldOut, Protocol, Subject, Task
 from bench.protocols.features import prepared_clouds
+from bench.protocols.room_blocks import training_blocks
 from bench.seeds import derive
 from bench.spec import PretrainSpec, RunSpec, content_key
 from bench.store.records import RunRecord, SeenNames
+from bench.teachers.base import Teacher
+from bench.training.aligned import load_heads
 
 CALIBRATION_CLOUDS = 512
 
@@ -44,6 +48,7 @@ class EncoderSource:
         architecture: For scratch, the class whose architecture it takes; else `method`.
         folder: Artefact of a pretrained encoder; None for scratch.
         fingerprint: Digest of the code that makes the encoder; part of the identity of cached features.
+        teacher: Gives the teacher whose space its heads reach, made or found first; None where there is none.
     """
 
     spec: PretrainSpec
@@ -51,6 +56,7 @@ class EncoderSource:
     architecture: type[Method]
     folder: Path | None
     fingerprint: str
+    teacher: Callable[[], Teacher | None] = lambda: None
 
     @property
     def key(self) -> str:
@@ -65,7 +71,7 @@ class EncoderSource:
         return self.architecture.build_encoder(self.spec.backbone, options)
 
     def read(self, name: str) -> JsonValue:
-        """Read one of the JSON files of the artefact; None for scratch."""
+        """Read one of the JSON files of the artefact; None where nothing was trained."""
         if self.folder is None:
             return None
         value: JsonValue = json.loads((self.folder / name).read_text(encoding="utf-8"))
@@ -100,25 +106,57 @@ class Judge:
         return NO_OBJECTS if self.dataset.card.has_rooms else self.dataset.load("test")
 
     def subject(self, task: Task) -> Subject:
-        """Build what a protocol judges: one candidate, or the four initialisations of scratch."""
+        """Build what a protocol judges: one candidate, the four initialisations of scratch, or a teacher alone."""
         source = self.source
+        if not source.method.has_encoder:
+            return Subject(source.spec.method, source.architecture.name, {}, source.spec.options)
         if source.folder is not None:
             candidates = {"": Candidate(name="", build=source.build, key=source.key)}
         else:
-            # Calibration sees unlabelled training clouds of the evaluated set, so the weights depend on it.
+            # Calibration sees unlabelled training clouds (or blocks of training rooms), so the weights depend on them.
             candidates = {
                 name: Candidate(name, partial(copy.deepcopy, encoder), f"{source.key}-{name}-{task.data_manifest[:16]}")
                 for name, encoder in self._initialisations(task).items()
             }
         return Subject(method=source.spec.method, architecture=source.architecture.name, candidates=candidates)
 
+    @cached_property
+    def alignment(self) -> Alignment:
+        """Heads into the teacher's space, and the teacher.
+
+        Raises:
+            BenchError: There is no teacher, or it is not the one the key names.
+        """
+        spec, teacher = self.source.spec, self.source.teacher()
+        asked = spec.text_teacher or spec.teacher
+        if teacher is None or asked is None:
+            raise BenchError(f"{spec.method} has no teacher, so there is no space that it shares with texts")
+        if teacher.identity() != asked.identity:
+            raise BenchError(
+                f"teacher '{asked.name}' is not the one this run was planned with: its weights have changed since; "
+                "run the same command again"
+            )
+        teacher.run_on(spec.numerics.device)
+        stored = load_heads(self.source.folder) if self.source.folder is not None else {}
+        joint = spec.text_teacher is None and 0 < teacher.image_dim == teacher.text_dim
+        heads = {
+            space: AlignedHead(head.feature, head.weight, head.bias)
+            for space, head in stored.items()
+            if space == "text" or joint
+        }
+        return Alignment(heads, teacher)
+
     def _initialisations(self, task: Task) -> dict[str, Encoder]:
         """Return the untrained encoders of scratch, made once."""
         if not self._untrained:
             seed = derive(self.source.spec.seed, "init")
-            clouds = prepared_clouds(task, "train", normalise=True)
-            picked = np.random.default_rng(seed).permutation(len(clouds))[:CALIBRATION_CLOUDS]
-            self._untrained = scratch_candidates(self.source.build, seed, torch.from_numpy(clouds[np.sort(picked)]))
+            if self.dataset.card.has_rooms:
+                clouds = training_blocks(self.dataset, task.points, CALIBRATION_CLOUDS, seed)
+            else:
+                prepared = prepared_clouds(task, "train", normalise=True)
+                picked = np.random.default_rng(seed).permutation(len(prepared))[:CALIBRATION_CLOUDS]
+                clouds = prepared[np.sort(picked)]
+            self._untrained = scratch_candidates(self.source.build, seed, torch.from_numpy(clouds))
         return self._untrained
 
 
@@ -150,11 +188,12 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         form=run.protocol.form,
         legacy=run.protocol.legacy,
         dataset=judge.dataset,
+        alignment=lambda: judge.alignment,
         progress=lambda stage, done, total: judge.progress(stage, done, total, ""),
     )
     options = protocol.Options.model_validate(run.protocol.options)
     evaluation = protocol.evaluate(judge.subject(task), task, run.setting, options)
-    encoder = judge.source.build()
+    encoder = judge.source.build() if judge.source.method.has_encoder else None
     return RunRecord(
         key=content_key(run),
         fingerprint="",
@@ -167,19 +206,27 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         curves={**evaluation.curves, **_pretraining_curves(judge.source)},
         cost={
             **_pretraining_cost(judge.source),
-            "parameters_encoder": float(encoder.parameter_count),
+            **({"parameters_encoder": float(encoder.parameter_count)} if encoder is not None else {}),
             "evaluate_seconds": time.perf_counter() - start,
             "evaluate_peak_memory_bytes": float(_peak_memory()),
         },
         provenance={
-            "feature": encoder.feature_descriptions.get(str(run.protocol.options.get("feature", "transfer")), ""),
+            "feature": _feature(encoder, evaluation, str(run.protocol.options.get("feature", "transfer"))),
             "card": protocol.card(options),
+            "metric": protocol.metric,
             "method_card": judge.source.method.card.model_dump(mode="json"),
             "split_digest": evaluation.split_digest,
             "notes": evaluation.notes,
             **_origin(judge.source),
         },
     )
+
+
+def _feature(encoder: Encoder | None, evaluation: Evaluation, asked: str) -> str:
+    """Describe the feature that was judged: the one the protocol notes, else the one asked for."""
+    noted = evaluation.notes.get("feature")
+    described = encoder.feature_descriptions if encoder is not None else {}
+    return described.get(noted, noted) if isinstance(noted, str) else described.get(asked, "")
 
 
 def _origin(source: EncoderSource) -> dict[str, JsonValue]:
@@ -210,7 +257,10 @@ def _seen(judge: Judge) -> SeenNames | None:
     still count, but their absence from the known texts says nothing.
     """
     texts = judge.source.read("texts.json")
-    if texts is None and judge.source.folder is not None:
+    if not judge.source.method.has_encoder:  # what a teacher alone knows is what it was trained on
+        seen_by = judge.alignment.teacher.captions_seen()
+        texts = [UNKNOWN_TEXTS] if seen_by is None else list(seen_by)
+    elif texts is None and judge.source.folder is not None:
         return None
     classes = judge.dataset.classes()
     known = [str(text) for text in texts if text != UNKNOWN_TEXTS] if isinstance(texts, list) else []

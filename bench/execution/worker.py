@@ -162,7 +162,7 @@ class Worker:
         digest = self.job.runs[0].fingerprint.digest
         if spec.method == "scratch":
             architecture = str(spec.options["architecture"])
-        else:
+        elif METHODS.load(spec.method).has_encoder:
             folder = self._encoder_folder(spec)
             if spec.imported is None:  # features of imported weights depend on the code that runs, not on their own
                 digest = encoder_fingerprint(spec).digest
@@ -172,6 +172,7 @@ class Worker:
             architecture=METHODS.load(architecture),
             folder=folder,
             fingerprint=digest,
+            teacher=lambda: self._ready_teacher(spec.text_teacher or spec.teacher),
         )
         judges: dict[str, Judge] = {}
         good = True

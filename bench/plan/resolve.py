@@ -9,13 +9,14 @@ from typing import Any
 from bench.data.base import DataPlace, Dataset
 from bench.errors import UsageError, unknown_name
 from bench.paths import Workspace
+from bench.plan.alignment import Aligning, teacher_alone
+from bench.plan.applies import applies
 from bench.plan.encoders import StoredEncoder, as_evaluated, find_encoder
 from bench.plan.overrides import Overrides as Overrides
 from bench.plan.presets import Preset, preset
 from bench.plan.request import RunRequest, validated
 from bench.plan.teachers import Asked, Teachers, choose_teachers, with_transformer
 from bench.plan.teachers import open_teacher as open_teacher
-from bench.protocols.base import Facts
 from bench.registry import DATASETS, METHODS, PROTOCOLS, REGISTRIES
 from bench.spec import (
     BackboneSpec,
@@ -28,6 +29,7 @@ from bench.spec import (
     ProtocolSpec,
     Recipe,
     RunSpec,
+    TeacherSpec,
 )
 
 
@@ -42,6 +44,8 @@ class Located:
     """Size of the training split."""
     images: bool = False
     """Whether it comes with images."""
+    parts: bool = False
+    """Whether parts of its objects are labelled."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,10 @@ def resolve(request: RunRequest, workspace: Workspace) -> Resolution:
     return _Resolver(request, workspace).resolve()
 
 
+_Encoders = list[tuple[PretrainSpec, int]]
+"""Encoders, each with the seed of its runs."""
+
+
 class _Resolver:
     def __init__(self, request: RunRequest, workspace: Workspace) -> None:
         self.request = request
@@ -117,41 +125,41 @@ class _Resolver:
         for protocol_name in self.protocols:
             protocol, settings = self._protocol(protocol_name)
             for dataset in datasets:
-                for encoder, seed in encoders:
-                    if self._skips(encoder, protocol, dataset):
-                        continue
-                    for setting in settings:
-                        self.result.runs.append(
-                            RunSpec(
-                                preset=self.preset.name,
-                                encoder=encoder,
-                                protocol=protocol,
-                                setting=setting,
-                                data=dataset.spec,
-                                plugins=_versions(dataset=dataset.spec.name, protocol=protocol_name),
-                                seed=seed,
-                            )
-                        )
+                self._judge(protocol, settings, dataset, encoders)
         for setting in self.request.settings:
             if setting not in self.offered:
                 raise unknown_name(f"setting of {' or '.join(self.protocols)}", setting, self.offered)
         self.overrides.check_all_taken()
         return self.result
 
-    def _skips(self, encoder: PretrainSpec, protocol: ProtocolSpec, dataset: Located) -> bool:
-        """Say whether a protocol does not apply, and note why."""
-        loaded, card = PROTOCOLS.load(protocol.name), DATASETS.load(dataset.spec.name).card
-        method = METHODS.load(encoder.method)
-        options = method.Options.model_validate(encoder.options)
-        aligned = encoder.captions != "none" and "text" in method.aligned(options)
-        facts = Facts(encoder.method, aligned, card.has_parts, card.has_rooms, objects=not card.has_rooms)
-        reason = loaded.skip(facts, loaded.Options.model_validate(protocol.options))
-        if reason is None:
-            return False
-        skipped = Skipped(encoder.method, protocol.name, dataset.label, reason)
-        if skipped not in self.result.skipped:
-            self.result.skipped.append(skipped)
-        return True
+    def _judge(self, protocol: ProtocolSpec, settings: tuple[str, ...], dataset: Located, encoders: _Encoders) -> None:
+        """Specify the runs on one data set, note what does not apply and why, and call opponents in."""
+        card = DATASETS.load(dataset.spec.name).card
+        aligning = self._aligning()
+        judged = list(encoders)
+        for encoder, seed in judged:  # grows by those that are judged beside others
+            found = applies(encoder, protocol, settings, card, aligning, parts=dataset.parts)
+            for reason in found.reasons:
+                skipped = Skipped(encoder.method, protocol.name, dataset.label, reason)
+                self.result.skipped += [] if skipped in self.result.skipped else [skipped]
+            plugins = _versions(dataset=dataset.spec.name, protocol=protocol.name)
+            common = {"preset": self.preset.name, "protocol": protocol, "data": dataset.spec, "plugins": plugins}
+            self.result.runs += [
+                RunSpec.model_validate({**common, "encoder": found.encoder, "setting": setting, "seed": seed})
+                for setting in found.settings
+            ]
+            if found.opponent is not None and found.settings and self.request.baseline:
+                name, teacher = found.opponent
+                beside = (self._alone(name, encoder.backbone, teacher, seed), seed)
+                judged += [] if beside in judged else [beside]
+
+    def _aligning(self) -> Aligning:
+        return Aligning(self.request, self.preset, self.overrides, self.workspace, self.result.stored)
+
+    def _alone(self, name: str, backbone: BackboneSpec, teacher: TeacherSpec, seed: int) -> PretrainSpec:
+        """Specify a method that is its teacher alone."""
+        numerics = self._numerics(0, _versions(name, teachers=Teachers(teacher, None, False)))
+        return teacher_alone(name, self._method_options(name), backbone, teacher, numerics, seed)
 
     def _locate(self, reference: str, group: str) -> Located:
         from bench.data.local import resolve_dataset_ref
@@ -176,7 +184,8 @@ class _Resolver:
             else:
                 dataset.load("train")
                 dataset.load("test")
-        located = Located(spec, found.label, found.root, dataset.train_size(), dataset.offers_images())
+        images, parts = dataset.offers_images(), dataset.offers_parts()
+        located = Located(spec, found.label, found.root, dataset.train_size(), images, parts)
         self.result.places[spec.manifest] = located
         return located
 
@@ -200,14 +209,18 @@ class _Resolver:
         return spec, wanted or offered
 
     def _encoders(self) -> list[PretrainSpec]:
-        pretrained = [name for name in self.methods if name != "scratch"]
+        pretrained = [name for name in self.methods if name != "scratch" and METHODS.load(name).has_encoder]
         specs: list[PretrainSpec] = []
+        for name in self.methods:
+            if not METHODS.load(name).has_encoder:
+                teacher, backbone = self._aligning().teacher(), self._backbone()
+                specs += [self._alone(name, backbone, teacher, seed) for seed in self.request.seeds]
         data = self._locate(self.request.pretrain_data, "pretrain_data") if pretrained else None
         for name in pretrained:
             assert data is not None
             specs += self._pretrained(name, data)
         architectures = pretrained if self.request.baseline or "scratch" in self.methods else []
-        if not pretrained and self.methods:
+        if not pretrained and "scratch" in self.methods:
             chosen = self.overrides.merge({"architecture": "recon"}, "scratch", known=frozenset({"architecture"}))
             architectures = [str(chosen["architecture"])]
         for name in architectures:
