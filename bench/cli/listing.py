@@ -144,6 +144,9 @@ def _sizes(method: type[Method]) -> Iterator[tuple[str, Sequence[str]]]:
     if method.name == "scratch":
         yield "parameters", ["those of the architecture it takes"]
         return
+    if not method.has_encoder:
+        yield "parameters", ["none: it is its teacher alone"]
+        return
     options: BaseModel = method.Options()
     note = ""
     if "transformer" in method.uses(options):

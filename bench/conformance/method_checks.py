@@ -44,6 +44,8 @@ def metadata(kit: MethodKit) -> str:
     card = getattr(method, "card", None)
     if not isinstance(card, MethodCard):
         fail("card is missing: give it a bench.methods.base.MethodCard (paper, modalities, sees_class_names, ...)")
+    if not method.has_encoder:
+        return f"{', '.join(card.modalities)}; a teacher alone"
     if not card.stages:
         fail("card.stages is empty: name what is trained, e.g. ('pretraining',)")
     if "nano" not in method.recipes:
@@ -69,6 +71,8 @@ def metadata(kit: MethodKit) -> str:
 @CONTRACT.add("builds", "metadata")
 def builds(kit: MethodKit) -> str:
     """The network builds, and its encoder is the one that build_encoder makes."""
+    if not kit.method.has_encoder:
+        skip("a teacher alone: it has no network (has_encoder is False)")
     model = kit.model()
     if not isinstance(model, PretrainModel):
         fail(f"build() returns a {type(model).__name__}, expected a PretrainModel")
