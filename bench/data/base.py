@@ -37,7 +37,7 @@ class CloudSet:
         ids: One stable name per object.
         classes: Class names, index = label.
         normals: float32 ``[n, N, 3]`` or None.
-        parts: int64 ``[n, N]`` part id per point, or None.
+        parts: int64 ``[n, N]`` part id per point, or None. Negative: the point belongs to no part (clutter of a scan).
         captions: One sentence per object, or None.
         views: uint8 ``[n, V, H, W, C]`` with C 1 or 3, or None.
         views_kind: How the views came about: ``shaded`` (rendered from the surface) or ``depth-of-points``
@@ -179,9 +179,18 @@ class Dataset(ABC):
         if train.parts is None:
             raise UsageError(f"data set '{self.name}' has no part labels")
         return {
-            name: tuple(int(part) for part in np.unique(train.parts[train.labels == label]))
+            name: tuple(int(part) for part in np.unique(train.parts[train.labels == label]) if part >= 0)
             for label, name in enumerate(train.classes)
         }
+
+    @property
+    def test_area(self) -> int:
+        """Area whose rooms are the test split of semantic segmentation (Area 5 in the field)."""
+        return 5
+
+    def offers_parts(self) -> bool:
+        """Whether `load` gives parts under these options; part segmentation needs them in both splits."""
+        return self.card.has_parts
 
     def offers_images(self) -> bool:
         """Whether `load` gives views under these options."""

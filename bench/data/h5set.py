@@ -109,6 +109,10 @@ class H5Dataset(Dataset):
         """
         return self._checked[0]
 
+    def offers_parts(self) -> bool:
+        """Whether every file holds part ids."""
+        return all(head.parts for split in SPLITS for head in self._checked[1][split])
+
     def load(self, split: SplitName) -> CloudSet:
         """Load one split, coordinates as stored.
 

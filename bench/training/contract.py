@@ -22,9 +22,12 @@ class Objective(ABC):
 
     Attributes:
         model: The network trained; its parameter names decide weight decay and rate.
+        double_step: Step twice with the same gradients, first before they are clipped: a quirk of the released
+            segmentation loops (spec 7.6).
     """
 
     model: nn.Module
+    double_step: bool = False
 
     @abstractmethod
     def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:

@@ -157,6 +157,7 @@ class Loop:
                 "numerics": self.numerics.model_dump(mode="json"),
                 "layout": layout,
                 "trainable": list(trainable),
+                **({"double_step": True} if self.objective.double_step else {}),
             }
         )
 
@@ -220,6 +221,8 @@ class Loop:
                     f"{self.stage}: torch.compile fails here ({_first_line(error)}): use --set numerics.compile=false"
                 ) from error
             raise
+        if self.objective.double_step:
+            self.optimiser.step()
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimiser.step()
