@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -17,7 +18,17 @@ SPEC_VERSION = 1
 Precision = Literal["fp32", "bf16"]
 Captions = Literal["none", "dataset", "class-names"]
 Images = Literal["none", "dataset", "depth-of-points"]
+Budget = Literal["steps", "epochs"]
 Options = dict[str, JsonValue]
+
+
+def _is_default(default: object) -> Callable[[object], bool]:
+    """Leave a later field out of JSON at its default, so that keys of earlier specs stay what they were."""
+
+    def same(value: object) -> bool:
+        return value == default
+
+    return same
 
 
 class Frozen(BaseModel):
@@ -122,6 +133,10 @@ class PretrainSpec(Frozen):
     backbone: BackboneSpec
     recipe: Recipe | None
     data: DataSpec | None
+    fraction: float = Field(1.0, gt=0, le=1, exclude_if=_is_default(1.0))
+    """Part of the data's objects that is trained on (`bench.data.splits.nested_subset`)."""
+    budget: Budget = Field("steps", exclude_if=_is_default("steps"))
+    """Of a part of the data: whether `recipe` was brought to the optimiser steps of all of it, or kept its epochs."""
     images: Images = "none"
     captions: Captions = "none"
     teacher: TeacherSpec | None = None
@@ -151,6 +166,14 @@ class ProtocolSpec(Frozen):
     options: Options = {}
 
 
+class MatchSpec(Frozen):
+    """What the size of an encoder was matched to, so that methods compare at equal cost."""
+
+    by: Literal["params", "flops"]
+    target: int = Field(ge=1)
+    """Parameters, or operations of one forward pass, of the first method's encoder."""
+
+
 class RunSpec(Frozen):
     """One run: an encoder judged by a protocol on a data set in one setting."""
 
@@ -160,6 +183,13 @@ class RunSpec(Frozen):
     protocol: ProtocolSpec
     setting: str
     data: DataSpec
+    """What is tested on, and trained on where there is no `train_data`."""
+    train_data: DataSpec | None = Field(None, exclude_if=_is_default(None))
+    """Another data set whose training split the protocol gets; classes are matched by name."""
+    label_fraction: float = Field(1.0, gt=0, le=1, exclude_if=_is_default(1.0))
+    """Part of the training split's labelled objects that the protocol gets."""
+    matched: MatchSpec | None = Field(None, exclude_if=_is_default(None))
+    """Cost the encoder's size was matched at."""
     plugins: dict[str, str] = {}
     """Version of the protocol and of the evaluated data set where they are third-party plugins."""
     split_seed: int = Field(0, ge=0)

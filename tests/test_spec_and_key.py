@@ -14,6 +14,7 @@ from bench.seeds import derive, numpy_stream
 from bench.spec import (
     BackboneSpec,
     DataSpec,
+    MatchSpec,
     Numerics,
     PretrainSpec,
     ProtocolSpec,
@@ -32,6 +33,8 @@ STAGE = PretrainSpec(
     backbone=BackboneSpec(),
     recipe=Recipe(augmentation=("rotate_y",), clip_norm=10.0),
     data=DATA,
+    fraction=0.5,
+    budget="epochs",
     images="dataset",
     captions="dataset",
     teacher=TeacherSpec(name="tiny-clip", options={"epochs": 2}, identity="cd" * 32),
@@ -48,6 +51,9 @@ RUN = RunSpec(
     protocol=ProtocolSpec(name="fewshot", revision=1, options={"folds": 10, "head": "linear"}),
     setting="5w10s",
     data=DATA,
+    train_data=DATA,
+    label_fraction=0.25,
+    matched=MatchSpec(by="params", target=1000),
     seed=3,
 )
 
@@ -72,6 +78,7 @@ def changed(value: Any) -> Any:
     if isinstance(value, dict):
         return {"new": "1"}
     swaps = {"fp32": "bf16", "cpu": "cuda", "dataset": "none", "fair": "published", "adamw": "adam"}
+    swaps |= {"epochs": "steps", "params": "flops"}
     return swaps.get(value, f"{value}x")
 
 
@@ -105,6 +112,15 @@ json_values = st.recursive(
 def test_key_ignores_order_and_survives_json(value: dict[str, Any]) -> None:
     backwards = dict(reversed(list(value.items())))
     assert content_key(value) == content_key(backwards) == content_key(json.loads(canonical_json(value)))
+
+
+def test_later_fields_leave_earlier_keys_alone() -> None:
+    """Results stored before a field existed are found again where it is at its default."""
+    whole = ENCODER.model_copy(update={"fraction": 1.0, "budget": "steps", "first_stage": None})
+    plain = RUN.model_copy(update={"encoder": whole, "train_data": None, "label_fraction": 1.0, "matched": None})
+    later = {"fraction", "budget", "train_data", "label_fraction", "matched"}
+    assert not later & {*json.loads(canonical_json(plain)), *json.loads(canonical_json(whole))}
+    assert RunSpec.model_validate_json(canonical_json(plain)) == plain
 
 
 def test_a_spec_survives_storage_unchanged() -> None:
