@@ -60,6 +60,11 @@ def isotropic_scale(points: Tensor, generator: Generator) -> Tensor:
     return points * _uniform((len(points), 1, 1), 0.8, 1.25, points, generator)
 
 
+def shift_tenth(points: Tensor, generator: Generator) -> Tensor:
+    """Shift each axis by U(-0.1, 0.1), per cloud (part and semantic segmentation, methods.md 7.6)."""
+    return points + _uniform((len(points), 1, 3), -0.1, 0.1, points, generator)
+
+
 def scale_half_to_double(points: Tensor, generator: Generator) -> Tensor:
     """Scale each cloud by U(0.5, 2), the same on every axis (CrossPoint, methods.md 4)."""
     return points * _uniform((len(points), 1, 1), 0.5, 2.0, points, generator)
@@ -107,6 +112,7 @@ TRANSFORMS: dict[str, Transform] = {
     "scale_axes": scale_axes,
     "scale_half_to_double": scale_half_to_double,
     "scale_translate": scale_translate,
+    "shift_tenth": shift_tenth,
     "translate_by_extent": translate_by_extent,
     "unit_sphere": unit_sphere,
 }
