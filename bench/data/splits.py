@@ -81,6 +81,50 @@ def carve_validation(
     return train_index, val_index
 
 
+def nested_subset(
+    labels: Index, fraction: float, seed: int, purpose: str, groups: Sequence[str] | None = None, least: int = 0
+) -> Index:
+    """Take a part of the objects, stratified by class; a smaller part lies inside every larger one of the same seed.
+
+    The objects of a class are shuffled; the k-th of n stands at ``(k + u) / n`` with one uniform draw u per class, and
+    the objects with the smallest places over all classes are taken, ``round(fraction * objects)`` of them. So the
+    total is exact, a class gives its share to within an object or so, and one order gives every fraction. The order
+    within a class depends on seed, purpose and class alone.
+
+    Args:
+        labels: int64 ``[n]``; all equal where there are no classes.
+        fraction: Part of the objects, in (0, 1].
+        seed: Root seed.
+        purpose: Names the stream: ``pretrain`` or ``labels``.
+        groups: Object behind each cloud (`object_groups`): clouds of an object stay together and count once.
+        least: Objects that every class keeps (all of a class that has fewer), beyond its share where need be.
+
+    Returns:
+        Ascending positions, at least one.
+
+    Raises:
+        UsageError: `fraction` is out of range.
+    """
+    if not 0 < fraction <= 1:
+        raise UsageError(f"fraction is {fraction}: expected a number above 0 and up to 1, e.g. 0.1")
+    keys = [str(position) for position in range(len(labels))] if groups is None else groups
+    members: dict[str, list[int]] = {}
+    for position, key in enumerate(keys):
+        members.setdefault(key, []).append(position)
+    objects = list(members.values())
+    own = np.asarray([labels[positions[0]] for positions in objects], dtype=np.int64)
+    place, rank = np.empty(len(objects)), np.empty(len(objects), dtype=np.int64)
+    for label in np.unique(own):
+        inside = np.flatnonzero(own == label).astype(np.int64)
+        rng = numpy_stream(seed, "data", "subset", purpose, int(label))
+        order = _shuffled(inside, rng)
+        rank[order] = np.arange(len(order))
+        place[order] = (rank[order] + rng.random()) / len(order)
+    first = np.argsort(place, kind="stable")[: max(round(fraction * len(objects)), 1)]
+    chosen = np.union1d(first, np.flatnonzero(rank < least))
+    return np.sort(np.asarray([position for at in chosen for position in objects[at]], dtype=np.int64))
+
+
 def split_digest(*parts: Index) -> str:
     """Return the SHA-256 hex digest of index arrays, their number and their lengths, stored beside each metric."""
     digest = hashlib.sha256()

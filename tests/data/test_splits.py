@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from bench.data.splits import (
     carve_validation,
     clip_setting,
     episodes,
+    nested_subset,
     object_groups,
     parse_setting,
     split_digest,
@@ -183,3 +186,54 @@ def test_two_classes_are_the_least() -> None:
 def test_misspelt_settings_are_refused_with_an_example(name: str) -> None:
     with pytest.raises(UsageError, match="5w10s"):
         parse_setting(name)
+
+
+fractions = st.lists(st.floats(0.01, 1.0), min_size=2, max_size=4).map(sorted)
+
+
+@quick
+@given(label_arrays, fractions, st.integers(0, 2**32), st.integers(0, 3))
+def test_a_smaller_part_lies_inside_a_larger_one(labels: np.ndarray, parts: list[float], seed: int, least: int) -> None:
+    """Without it a curve over fractions mixes more data with other data."""
+    taken = [nested_subset(labels, part, seed, "labels", least=least) for part in parts]
+    for small, large in pairwise(taken):
+        assert set(small) <= set(large)
+    np.testing.assert_array_equal(nested_subset(labels, 1.0, seed, "labels"), np.arange(len(labels)))
+
+
+@quick
+@given(label_arrays, st.floats(0.01, 1.0), st.integers(0, 2**32))
+def test_a_part_is_stratified_and_exact(labels: np.ndarray, part: float, seed: int) -> None:
+    """A class that lost more than its share would be judged on chance, not on the amount of data."""
+    taken = nested_subset(labels, part, seed, "pretrain")
+    assert len(taken) == max(round(part * len(labels)), 1)
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        # One object from the draw in each class, the rest from the cut that makes the total exact.
+        classes = len(np.unique(labels))
+        assert abs(np.sum(labels[taken] == label) - part * count) <= 1 + count * (classes + 0.5) / len(labels)
+
+
+@quick
+@given(label_arrays, st.floats(0.01, 0.5), st.integers(0, 2**32))
+def test_every_class_keeps_enough_for_a_validation_part(labels: np.ndarray, part: float, seed: int) -> None:
+    """At one percent of the labels a protocol must still find two objects of each class that has them."""
+    kept = labels[nested_subset(labels, part, seed, "labels", least=2)]
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        assert np.sum(kept == label) >= min(2, count)
+
+
+def test_parts_hang_on_seed_and_purpose_and_keep_views_together() -> None:
+    """Seeds must draw other objects, and no object may stand on both sides of a cut through its views."""
+    labels = np.repeat(np.arange(3), 20)
+    drawn = {tuple(nested_subset(labels, 0.3, seed, why)) for seed in (0, 1) for why in ("labels", "pretrain")}
+    assert len(drawn) == 4
+    groups = object_groups([f"object{i // 4}#{i % 4}" for i in range(60)])
+    taken = nested_subset(labels, 0.4, 0, "labels", groups)
+    assert len(taken) == 24
+    assert all(count == 4 for count in np.unique([groups[i] for i in taken], return_counts=True)[1])
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.5, float("nan")])
+def test_a_bad_fraction_is_one_line(fraction: float) -> None:
+    with pytest.raises(UsageError, match="up to 1"):
+        nested_subset(np.zeros(4, dtype=np.int64), fraction, 0, "labels")
