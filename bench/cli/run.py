@@ -190,13 +190,16 @@ def _conclude(outcome: Outcome) -> int:
 def report(
     results: ResultsOption = None,
     out: Annotated[Path, typer.Option(help="Folder for index.html, results.csv and results.md.")] = Path("reports"),
+    selection: Annotated[
+        bool, typer.Option("--selection", help="Print what choosing on validation, last epoch or test gives instead.")
+    ] = False,
     store_url: StoreOption = None,
 ) -> None:
     """Print tables of everything stored and write one self-contained HTML page, CSV and Markdown."""
     from bench.execution.reporting import write_report
 
     screen = console()
-    page = write_report(workspace(results), store_url, out, screen)
+    page = write_report(workspace(results), store_url, out, screen, selection=selection)
     screen.print(f"report: [bold]{page}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
     screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")
     screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see README)")

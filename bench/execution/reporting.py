@@ -57,11 +57,13 @@ def print_results(
     print_report(model, tuple(summarise_report(model)), screen)
 
 
-def write_report(workspace: Workspace, store_url: str | None, out: Path, screen: Console) -> Path:
-    """Print the tables of everything stored and write the report's files.
+def write_report(
+    workspace: Workspace, store_url: str | None, out: Path, screen: Console, *, selection: bool = False
+) -> Path:
+    """Print the tables of everything stored, or how selection changes them, and write the report's files.
 
     Returns:
         Path of the HTML page.
     """
     rows, records = read_results(workspace, store_url, screen)
-    return build_report(rows, records, out, console=screen).html
+    return build_report(rows, records, out, console=screen, selection=selection).html

@@ -42,7 +42,12 @@ class BuiltReport:
 
 
 def build_report(
-    rows: Iterable[MetricRow], runs: Sequence[RunRecord], out: Path, *, console: Console | None = None
+    rows: Iterable[MetricRow],
+    runs: Sequence[RunRecord],
+    out: Path,
+    *,
+    console: Console | None = None,
+    selection: bool = False,
 ) -> BuiltReport:
     """Write ``index.html``, ``results.csv`` and ``results.md``; the same rows give the same bytes.
 
@@ -51,6 +56,7 @@ def build_report(
         runs: Records of those runs and of failed ones; predictions may be left out.
         out: Folder for the files, made if need be.
         console: Where to print the tables; nothing is printed without one.
+        selection: Print how selection changes the numbers instead of the tables; the files hold both.
 
     Raises:
         SetupError: The folder cannot be written; one line says why. Earlier reports stay as they were.
@@ -59,9 +65,12 @@ def build_report(
     summary = tuple(summarise_report(model))
     built = BuiltReport(model, summary, out / "index.html", out / "results.csv", out / "results.md")
     if console is not None:
-        from bench.report.terminal import print_report
+        from bench.report.terminal import print_report, print_selection
 
-        print_report(model, summary, console)
+        if selection:
+            print_selection(model, console)
+        else:
+            print_report(model, summary, console)
     for path, text in (
         (built.html, to_html(model, summary)),
         (built.csv, to_csv(model)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from bench.report import methods, tables, words
+from bench.report import methods, selection, tables, words
 from bench.report.model import ReportModel, ReportRow, Section
 from bench.report.plots import Plot, accuracy_plot, curve_plot
 from bench.report.summary import Sentence
@@ -85,6 +85,7 @@ def to_html(model: ReportModel, summary: Sequence[Sentence]) -> str:
         words=words,
         tables=tables,
         methods=methods,
+        selection=selection,
     )
     return page + "\n" if not page.endswith("\n") else page
 

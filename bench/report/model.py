@@ -17,6 +17,7 @@ from bench.report.methods import MethodLine, method_lines
 from bench.report.runs import Environment, Failure, RunFacts, RunLine, environment, failures, run_lines
 from bench.stats.cells import Cell, comparable, group_cells, natural, opponent
 from bench.stats.comparisons import Comparison, compare, holm_family
+from bench.stats.selection import LedgerLine, headline_lines, selection_ledger
 
 if TYPE_CHECKING:
     from bench.store.queries import MetricRow
@@ -127,6 +128,7 @@ class ReportModel:
         environment: What the finished runs have in common and where they differ.
         panels: Training curves.
         methods: What the methods declare about themselves; empty where no run carries it.
+        ledger: Cells reported under more than one selection rule.
     """
 
     sections: tuple[Section, ...]
@@ -135,6 +137,7 @@ class ReportModel:
     environment: Environment
     panels: tuple[Panel, ...]
     methods: tuple[MethodLine, ...] = ()
+    ledger: tuple[LedgerLine, ...] = ()
 
 
 def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportModel:
@@ -144,6 +147,7 @@ def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportM
         rows: Metric rows, of failed runs too.
         runs: Records of the runs the rows come from, and of failed ones; predictions are not looked at.
     """
+    rows = list(rows)
     done = {run.key: run for run in runs if run.status == "done"}
     cells = group_cells(rows, {key: run.spec for key, run in done.items()})
     grouped: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
@@ -162,6 +166,7 @@ def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportM
         environment=environment(done.values()),
         panels=curve_panels(done.values()),
         methods=method_lines(done.values()),
+        ledger=headline_lines(selection_ledger(cells, rows)),
     )
 
 

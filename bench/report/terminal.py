@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bench.report import tables
+from bench.report import selection, tables
 from bench.report.model import ReportModel, Section
 from bench.report.runs import Failure
 from bench.report.summary import Sentence
@@ -58,6 +58,18 @@ def print_report(model: ReportModel, summary: Sequence[Sentence], console: Conso
     for sentence in summary:
         line = Text(f"{_SIGNS[sentence.kind]} ", style=_STYLES[sentence.kind])
         console.print(line.append(sentence.text, style="default"))
+
+
+def print_selection(model: ReportModel, console: Console) -> None:
+    """Print the selection rules side by side."""
+    if not model.ledger:
+        console.print(escape(selection.EMPTY))
+        return
+    console.print(Text(selection.TITLE, style="bold"))
+    if selection.has_smoke(model.ledger):
+        console.print(Text(selection.SMOKE_NOTE, style="bold yellow"))
+    console.print(_plain(*selection.table(model.ledger)))
+    console.print(Text(selection.EXPLAINED, style="dim"))
 
 
 def _print_section(section: Section, console: Console) -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from bench.report import methods, tables
+from bench.report import methods, selection, tables
 from bench.report.model import ReportModel, ReportRow, Section
 from bench.report.summary import Sentence
 from bench.stats.intervals import seed_means
@@ -151,6 +151,10 @@ def to_markdown(model: ReportModel, summary: Sequence[Sentence]) -> str:
     parts += [f"- {_escape(sentence.text)}" for sentence in summary] + [""] * bool(summary)
     for section in model.sections:
         parts += _section(section)
+    if model.ledger:
+        parts += [f"## {selection.TITLE}", "", _escape(selection.EXPLAINED), ""]
+        parts += [_escape(selection.SMOKE_NOTE), ""] if selection.has_smoke(model.ledger) else []
+        parts += [*table(*selection.table(model.ledger)), ""]
     if model.methods:
         body = [methods.line_texts(line) for line in model.methods]
         parts += ["## Methods in this report", "", *table(methods.HEADINGS, body), ""]

@@ -290,9 +290,10 @@ def _candidates(rows: Sequence[MetricRow]) -> tuple[Candidate, ...]:
     variants = sorted({row.variant for row in rows})
     if len(variants) < 2:
         return ()
+    votes = min(row.votes for row in rows)  # voted rows stand beside the plain ones
     found = []
     for variant in variants:
-        own = [row for row in rows if row.variant == variant and row.selection == "val"]
+        own = [row for row in rows if row.variant == variant and row.selection == "val" and row.votes == votes]
         test = _scores(row for row in own if row.split == "test")
         validation = _scores(row for row in own if row.split == "val")
         chosen = {row.seed for row in own if row.headline}

@@ -1,0 +1,177 @@
+"""What selection on the test split adds to a number: the rules side by side, paired by seed.
+
+A cell's score is the one at the setting validation chose. Runs may also hold scores at the last epoch, at what the
+test split itself liked best (as much of the literature reports), with votes, and the maximum over repeated votes.
+Their distance to the first is inflation, measured on the same trained networks. Reporting the best of several seeds
+inflates on top of that.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.stats.cells import Cell
+from bench.stats.intervals import Scores, Summary, seed_means, student_interval, summarise
+
+if TYPE_CHECKING:
+    from bench.store.queries import MetricRow
+
+_MAXIMUM = re.compile(r"(?P<metric>.+)\[max of (?P<repeats>\d+) repeats\]")
+"""Name of the maximum over repeated votes (`bench.protocols.ledger.best_of_name`)."""
+
+
+@dataclass(frozen=True, order=True)
+class Rule:
+    """How a score was selected.
+
+    Attributes:
+        voted: Whether it is a vote.
+        repeats: Repeats of the vote that the maximum was taken over; 1 for none.
+        selection: ``val``, ``last`` or ``test``.
+    """
+
+    voted: bool = False
+    repeats: int = 1
+    selection: str = "val"
+
+
+VAL, LAST, TEST = Rule(), Rule(selection="last"), Rule(selection="test")
+
+
+@dataclass(frozen=True)
+class Inflation:
+    """Mean difference of two rules on the same runs, a fraction, with its 95 % interval over seeds.
+
+    Attributes:
+        n: Seeds.
+        mean: Mean difference.
+        low: Lower end of the Student-t interval, None with one seed.
+        high: Upper end of it.
+    """
+
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class LedgerLine:
+    """One cell under every rule it has scores for.
+
+    Attributes:
+        cell: The cell.
+        scores: Summary by rule; `VAL` is always there.
+        votes: Votes of the voted rules; 1 without any.
+        inflation: Chosen on test minus chosen on validation; None where nothing was chosen on test.
+        best_of_seeds: Best seed minus the mean over seeds, both chosen on validation; None with one seed.
+        together: Best seed under the rule that flatters most, minus the honest mean: what all habits of the
+            literature together add to the number.
+    """
+
+    cell: Cell
+    scores: Mapping[Rule, Summary]
+    votes: int
+    inflation: Inflation | None
+    best_of_seeds: float | None
+    together: float
+
+
+def selection_ledger(cells: Iterable[Cell], rows: Iterable[MetricRow]) -> tuple[LedgerLine, ...]:
+    """Set the selection rules of each cell side by side.
+
+    Args:
+        cells: Cells of `bench.stats.cells.group_cells`.
+        rows: The rows they were grouped from.
+
+    Returns:
+        A line per cell that has more than the score chosen on validation, in the order of the cells.
+    """
+    by_run: dict[str, list[MetricRow]] = defaultdict(list)
+    for row in rows:
+        if row.status == "done" and row.split == "test" and math.isfinite(row.value):
+            by_run[row.run_key].append(row)
+    lines = (_line(cell, [row for key in cell.runs.values() for row in by_run[key]]) for cell in cells)
+    return tuple(line for line in lines if len(line.scores) > 1)
+
+
+def headline_lines(lines: Sequence[LedgerLine]) -> tuple[LedgerLine, ...]:
+    """Leave out further metrics of runs that have an accuracy."""
+    accuracies = {tuple(sorted(line.cell.runs.values())) for line in lines if line.cell.metric == "accuracy"}
+    return tuple(
+        line
+        for line in lines
+        if line.cell.metric == "accuracy" or tuple(sorted(line.cell.runs.values())) not in accuracies
+    )
+
+
+def _line(cell: Cell, rows: Sequence[MetricRow]) -> LedgerLine:
+    chosen = {row.run_key: row.variant for row in rows if row.headline and row.selection == "val"}
+    found: dict[Rule, dict[int, dict[int | None, float]]] = defaultdict(lambda: defaultdict(dict))
+    votes = 1
+    for row in rows:
+        rule = _rule(row, cell)
+        if rule is not None and row.variant == chosen.get(row.run_key):
+            found[rule][row.seed][row.fold] = row.value
+            votes = max(votes, row.votes) if rule.voted else votes
+    scores: dict[Rule, Scores] = {VAL: cell.scores, **{r: s for r, s in sorted(found.items()) if r != VAL}}
+    honest = list(seed_means(cell.scores).values())
+    highest = max(max(seed_means(values).values()) for values in scores.values())
+    return LedgerLine(
+        cell=cell,
+        scores={rule: summarise(values) for rule, values in scores.items()},
+        votes=votes,
+        inflation=inflation(scores[TEST], cell.scores) if TEST in scores else None,
+        best_of_seeds=best_of(honest, len(honest)) - statistics.fmean(honest) if len(honest) > 1 else None,
+        together=highest - statistics.fmean(honest),
+    )
+
+
+def _rule(row: MetricRow, cell: Cell) -> Rule | None:
+    """The rule of a row; None where it is of another metric."""
+    maximum = _MAXIMUM.fullmatch(row.name)
+    if maximum is not None:
+        same = maximum["metric"] == cell.metric
+        return Rule(True, int(maximum["repeats"]), row.selection) if same else None
+    return Rule(row.votes > cell.votes, 1, row.selection) if row.name == cell.metric else None
+
+
+def inflation(generous: Scores, honest: Scores) -> Inflation | None:
+    """Difference of two rules, paired by seed; None without a seed in common.
+
+    Args:
+        generous: Scores under the rule that looks at the test split.
+        honest: Scores of the same runs chosen on validation.
+    """
+    first, second = seed_means(generous), seed_means(honest)
+    differences = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
+    if not differences:
+        return None
+    interval = student_interval(differences)
+    low, high = interval if interval is not None else (None, None)
+    return Inflation(len(differences), statistics.fmean(differences), low, high)
+
+
+def best_of(values: Sequence[float], k: int) -> float:
+    """Expected maximum of k values drawn without replacement: what reporting the best of k seeds gives.
+
+    Args:
+        values: One score per seed.
+        k: Seeds to report the best of, from 1 (their mean) to all (their maximum).
+
+    Raises:
+        ValueError: There are fewer than k values, or k is below 1.
+    """
+    n = len(values)
+    if not 1 <= k <= n:
+        raise ValueError(f"best of {k} of {n} seeds: expected between 1 and {n}")
+    ordered = sorted(values)
+    # The i-th smallest is the maximum of comb(i, k - 1) of the comb(n, k) subsets.
+    weights = [math.comb(i, k - 1) / math.comb(n, k) for i in range(n)]
+    return math.fsum(weight * value for weight, value in zip(weights, ordered, strict=True))
