@@ -192,6 +192,10 @@ class Dataset(ABC):
         """Whether `load` gives parts under these options; part segmentation needs them in both splits."""
         return self.card.has_parts
 
+    def known_counts(self) -> dict[str, int]:
+        """Objects (or rooms) per split of the official release under these options; empty where not known."""
+        return self.card.counts
+
     def offers_images(self) -> bool:
         """Whether `load` gives views under these options."""
         return self.card.has_images

@@ -144,7 +144,8 @@ def test_the_train_size_counts_rooms_outside_the_held_out_area(tmp_path: Path) -
     dataset = rooms_of(tmp_path)
     assert dataset.train_size() == dataset.card.counts["train"] == 20
     assert len(dataset.areas()) - dataset.train_size() == dataset.card.counts["test"]
-    assert rooms_of(tmp_path, rooms_per_area=2, test_area=1).train_size() == 10
+    assert dataset.known_counts() == dataset.card.counts
+    assert rooms_of(tmp_path, rooms_per_area=2, test_area=1).known_counts() == {"train": 10, "test": 2}
     with pytest.raises(ValidationError):
         rooms_of(tmp_path, test_area=7)
 

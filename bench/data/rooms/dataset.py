@@ -77,6 +77,10 @@ class ShapesRooms(RoomSet):
         """Area of every room, in the order of `rooms`."""
         return tuple(area for area, _ in self._places)
 
+    def known_counts(self) -> dict[str, int]:
+        """Rooms outside and inside the test area under these options."""
+        return {"train": self.train_size(), "test": len(self._places) - self.train_size()}
+
     def rooms(self) -> Sequence[Room]:
         """Return all rooms from the cache, generating them first where needed.
 
