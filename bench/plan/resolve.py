@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.base import DataPlace, Dataset
+from bench.data.told import told
 from bench.errors import UsageError, unknown_name
 from bench.paths import Workspace
 from bench.plan.alignment import Aligning, teacher_alone
@@ -176,7 +177,8 @@ class _Resolver:
         known = frozenset(dataset_class.Options.model_fields)
         values = {**self.preset.data.get(found.format, {}), **found.options}
         options = validated(dataset_class.Options, self.overrides.merge(values, group, known=known), group)
-        dataset = dataset_class(DataPlace(self.workspace.cache, found.root), options)
+        place = DataPlace(self.workspace.cache, found.root, progress=told(found.label))
+        dataset = dataset_class(place, options)
         spec = DataSpec(name=found.format, options=options.model_dump(mode="json"), manifest=dataset.manifest())
         if dataset_class.needs_root:  # every value is checked: better now than after hours of pretraining
             if dataset_class.card.has_rooms:
