@@ -140,11 +140,15 @@ class Registry(Generic[T]):
 
 
 def _entries(
-    kind: str, rows: dict[str, tuple[str, str, str]], modules: tuple[str, ...], part_of: dict[str, str] | None = None
+    kind: str,
+    rows: dict[str, tuple[str, str, str]],
+    modules: tuple[str, ...],
+    part_of: dict[str, str] | None = None,
+    named_only: tuple[str, ...] = (),
 ) -> tuple[Entry, ...]:
     stages = part_of or {}
     return tuple(
-        Entry(kind, name, target, summary, needs, modules, part_of=stages.get(name, ""))
+        Entry(kind, name, target, summary, needs, modules, part_of=stages.get(name, ""), named_only=name in named_only)
         for name, (target, summary, needs) in rows.items()
     )
 
@@ -190,9 +194,15 @@ METHODS: Registry[Method] = Registry(
                 "no pretraining: the compared method's architecture, best of four initialisations",
                 "nothing",
             ),
+            "render-classify": (
+                "bench.methods.render_classify:RenderClassify",
+                "the teacher alone, shown depth views of the cloud (as PointCLIP); runs beside zeroshot",
+                "a teacher of images and texts",
+            ),
         },
         ("torch",),
         part_of={"act-dvae": "act"},
+        named_only=("render-classify",),
     ),
 )
 
@@ -211,8 +221,29 @@ PROTOCOLS: Registry[Protocol] = Registry(
             "mlp": ("bench.protocols.mlp:Mlp", "three-layer head on frozen features", "labels"),
             "svm": ("bench.protocols.svm:Svm", "linear SVM on frozen features", "labels"),
             "knn": ("bench.protocols.knn:Knn", "nearest neighbours in frozen features", "labels"),
+            "zeroshot": (
+                "bench.protocols.zeroshot:Zeroshot",
+                "classification by class names; render-classify runs beside it",
+                "a method with heads into a teacher's space",
+            ),
+            "retrieval": (
+                "bench.protocols.retrieval:Retrieval",
+                "clouds, captions and pictures of held-out objects find each other",
+                "captions, and a method with heads into a teacher's space",
+            ),
+            "partseg": (
+                "bench.protocols.partseg:PartSegmentation",
+                "part of each point, fine-tuned, by instance and class mIoU",
+                "labels of parts",
+            ),
+            "semseg": (
+                "bench.protocols.semseg:SemanticSegmentation",
+                "class of each point of whole rooms, one area held out",
+                "rooms",
+            ),
         },
         ("torch",),
+        named_only=("retrieval",),
     ),
 )
 

@@ -141,8 +141,8 @@ def _sizes(method: type[Method]) -> Iterator[tuple[str, Sequence[str]]]:
     """Yield the features a method's encoder offers, and its parameters at every size."""
     from bench.plan.presets import PRESETS
 
-    if method.name == "scratch":
-        yield "parameters", ["those of the architecture it takes"]
+    if method.name == "scratch" or not method.has_encoder:
+        yield "parameters", ["those of the architecture it takes" if method.has_encoder else "none of its own"]
         return
     if not method.has_encoder:
         yield "parameters", ["none: it is its teacher alone"]

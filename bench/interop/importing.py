@@ -107,7 +107,7 @@ def choose_release(checkpoint: Checkpoint, method: str | None) -> Release:
     found = recognise(names)
     tokenizer = any(re.fullmatch(r"(.*\.)?tokenizer\.local1\.weight", name) for name in names)
     if not found and (tokenizer or written is not None):
-        found = [own(name, ()) for name in METHODS.names() if name != "scratch"]
+        found = [own(name, ()) for name in METHODS.names() if name not in ("scratch", "render-classify")]
     if not found:
         what = no_encoder(names)
         if what is not None:

@@ -1,0 +1,66 @@
+"""Several views of a cloud made one answer, as PointCLIP does."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.protocols.zeroshot_arithmetic import Array, unit
+
+LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Weights of a view that the search tries."""
+ROUNDS = 2
+"""How often the search goes through the views."""
+
+
+def mean_view(views: Array, weights: npt.NDArray[np.float32] | None = None) -> Array:
+    """Weighted mean of unit features of views.
+
+    Args:
+        views: ``[n, V, D]``.
+        weights: ``[V]``, adding up to 1; None: all alike.
+
+    Returns:
+        ``[n, D]``; its product with a unit vector is the weighted mean of the views' cosines with it.
+    """
+    count = views.shape[1]
+    shares = np.full(count, 1 / count, np.float32) if weights is None else weights
+    mean: Array = np.einsum("v,nvd->nd", shares, unit(views))
+    return mean
+
+
+def view_cosines(views: Array, classes: Array, weights: npt.NDArray[np.float32] | None = None) -> Array:
+    """Weighted mean over views ``[n, V, D]`` of their cosines with the classes ``[K, D]``, ``[n, K]``."""
+    similar: Array = mean_view(views, weights) @ unit(classes).T
+    return similar
+
+
+def search_weights(views: Array, classes: Array, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Search the views' weights for accuracy, one view after the other; of equally good weights the first.
+
+    Starts with all alike, and leaves a weight alone unless another is strictly better.
+
+    Args:
+        views: Validation objects' features ``[n, V, D]``.
+        classes: Class embeddings ``[K, D]``.
+        labels: ``[n]``.
+
+    Returns:
+        float32 ``[V]``, adding up to 1.
+    """
+    similar = unit(views) @ unit(classes).T
+    weights = np.ones(views.shape[1], np.float32)
+
+    def right(tried: npt.NDArray[np.float32]) -> int:
+        return int((np.einsum("v,nvk->nk", tried, similar).argmax(-1) == labels).sum())
+
+    best = right(weights)
+    for _ in range(ROUNDS):
+        for view in range(len(weights)):
+            for level in LEVELS:
+                tried = weights.copy()
+                tried[view] = level
+                if tried.any() and (score := right(tried)) > best:
+                    best, weights = score, tried
+    shares: npt.NDArray[np.float32] = weights / weights.sum()
+    return shares
