@@ -110,9 +110,9 @@ _PUBLISHED = (
     "As released (spec 7.5): kind {own.kind} (chosen: both), ratio given per data set (ModelNet40 0.25, ModelNet10 "
     "0.2, OBJ_BG 0.1, OBJ_ONLY 0.15, PB 0.05, others 0.25), which look tuned on the evaluated data; points and "
     "patches: {own.patches} (published: 1024 in 64 x 32 on ModelNet, 2048 in 64 x 64 on ScanObjectNN, 32 x 128 on "
-    "OBJ_ONLY). ModelNet clouds are brought to the unit sphere, ScanObjectNN's stay as stored. Class names are raw, underscores "
-    "kept. Nothing is chosen. The headline is the test split; accuracy_train_and_test is what the release prints and "
-    "the paper stars: training and test objects together. Deviations: points come from deterministic farthest point "
+    "OBJ_ONLY). ModelNet clouds are brought to the unit sphere, ScanObjectNN's stay as stored. Class names are raw, "
+    "underscores kept. Nothing is chosen. The headline is the test split; accuracy_train_and_test is what the release "
+    "prints and the paper stars: training and test objects together. Deviations: points come from deterministic farthest point "
     "sampling, the release draws them, so its score varies; no training batch is dropped; class names are the data "
     "set's, the release misspells ScanObjectNN's toilet. "
 )
