@@ -112,9 +112,9 @@ _PUBLISHED = (
     "patches: {own.patches} (published: 1024 in 64 x 32 on ModelNet, 2048 in 64 x 64 on ScanObjectNN, 32 x 128 on "
     "OBJ_ONLY). ModelNet clouds are brought to the unit sphere, ScanObjectNN's stay as stored. Class names are raw, "
     "underscores kept. Nothing is chosen. The headline is the test split; accuracy_train_and_test is what the release "
-    "prints and the paper stars: training and test objects together. Deviations: points come from deterministic farthest point "
-    "sampling, the release draws them, so its score varies; no training batch is dropped; class names are the data "
-    "set's, the release misspells ScanObjectNN's toilet. "
+    "prints and the paper stars: training and test objects together. Deviations: points come from deterministic "
+    "farthest point sampling, the release draws them, so its score varies; no training batch is dropped; class names "
+    "are the data set's, the release misspells ScanObjectNN's toilet. "
 )
 _COMMON = (
     "A class is the sum of the teacher's features of 60 sentences (20 openings x 3 endings around its name), not "
