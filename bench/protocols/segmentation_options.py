@@ -1,0 +1,112 @@
+"""Options, recipes and sentences that part and semantic segmentation share."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from bench.protocols.base import Form, ProtocolOptions
+from bench.protocols.published_recipes import shortened
+from bench.protocols.trained_options import PublishedTraining
+from bench.spec import Recipe
+
+AUGMENTATION = ("isotropic_scale", "shift_tenth")
+PILOT_SHARE = 8
+"""Of several candidates each is first trained for an eighth of the epochs; the best on validation starts afresh."""
+SMALL_PRESETS = ("smoke", "nano")
+"""Presets whose backbone is no published one: they keep its points and patches, and take narrow heads."""
+
+_RELEASED = Recipe(
+    epochs=300,
+    batch_size=16,
+    lr=2e-4,
+    weight_decay=0.05,
+    warmup_epochs=10,
+    clip_norm=10.0,
+    augmentation=AUGMENTATION,
+)
+
+
+class HeadSizes(ProtocolOptions):
+    """Widths of the segmentation head; the defaults are the published ones."""
+
+    hidden: int | None = Field(None, ge=1)
+    """First layer of the propagation to points; null: four times the encoder's width."""
+    propagated: int = Field(1024, ge=1)
+    category: int = Field(64, ge=1)
+    mixed: int = Field(512, ge=1)
+    narrow: int = Field(256, ge=1)
+
+
+NARROW = HeadSizes(hidden=256, propagated=128, category=16, mixed=128, narrow=64)
+
+
+class SegmentationOptions(PublishedTraining):
+    """What both kinds of segmentation can be told."""
+
+    points: int | None = Field(None, ge=1)
+    """Points that are labelled at once; null: as many as the backbone sees."""
+    groups: int | None = Field(None, ge=1)
+    """Patches among them; null: the backbone's number."""
+    group_size: int | None = Field(None, ge=1)
+    """Points of a patch; null: the backbone's number."""
+    head: HeadSizes = HeadSizes()
+    dropout: float = Field(0.5, ge=0, lt=1)
+    reference: bool = False
+    """Step twice with the same gradients, first unclipped, as the released loops do."""
+
+
+def part_recipe(method: str) -> Recipe:
+    """Released recipe of part segmentation by method (spec 7.6); who has none takes Point-MAE's and ACT's."""
+    if method == "recon":
+        return _RELEASED.model_copy(update={"lr": 1e-4, "head_lr_scale": 10.0})
+    return _RELEASED
+
+
+def scene_recipe() -> Recipe:
+    """Released recipe of semantic segmentation, ACT's (spec 7.7)."""
+    return _RELEASED.model_copy(update={"epochs": 60, "batch_size": 32})
+
+
+def recipe_of(options: PublishedTraining, released: Recipe) -> Recipe:
+    """The recipe that is run: the one given, else the released one, shortened where that is asked for."""
+    return options.recipe or shortened(released, options.published_epochs)
+
+
+def pilot_recipe(recipe: Recipe) -> Recipe:
+    """The short training by which several candidates are compared."""
+    return shortened(recipe, -(-recipe.epochs // PILOT_SHARE))
+
+
+def sizes(preset: str) -> dict[str, object]:
+    """Points, patches and head of a preset: published for the published backbones, narrow for the small ones."""
+    if preset in SMALL_PRESETS:
+        return {"head": NARROW}
+    return {"points": 2048, "groups": 128, "group_size": 32}
+
+
+def training_words(options: SegmentationOptions, fair: str, published: str) -> str:
+    """Say how the network is trained."""
+    form: Form = options.form
+    if options.recipe is not None:
+        recipe = options.recipe
+        rate = f"learning rate {recipe.lr:g}" + (
+            f", times {recipe.head_lr_scale:g} in the head's linear layers" if recipe.head_lr_scale != 1 else ""
+        )
+        words = f"AdamW, {recipe.epochs} epochs of batches of {recipe.batch_size}, {rate}" + (
+            ", the same for every method" if form == "fair" else ""
+        )
+    else:
+        shorter = "" if options.published_epochs is None else f", shortened to {options.published_epochs} epochs"
+        words = f"{published}{shorter}"
+    steps = (
+        "Every iteration steps twice with the same gradients, the second time clipped, as the releases do."
+        if options.reference
+        else "One optimiser step per iteration (the releases take two with the same gradients: reference=true)."
+    )
+    return f"Encoder and head are trained together: {words}; {fair}. {steps}"
+
+
+PILOT_WORDS = (
+    f"Where there are several candidates (scratch) each is first trained for an eighth (1/{PILOT_SHARE}) of the "
+    "epochs and the best on validation starts afresh."
+)

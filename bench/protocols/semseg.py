@@ -1,0 +1,119 @@
+"""Semantic segmentation: what each point of a room belongs to, in rooms of an area that training never saw."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, Field
+
+from bench.protocols.base import Evaluation, Facts, Form, Protocol, Subject, Task
+from bench.protocols.segmentation_options import (
+    PILOT_WORDS,
+    SegmentationOptions,
+    scene_recipe,
+    sizes,
+    training_words,
+)
+
+
+class SemanticSegmentation(Protocol):
+    """Encoder and segmentation head, fine-tuned on blocks of rooms; judged on whole rooms of the held-out area."""
+
+    name: ClassVar[str] = "semseg"
+    revision: ClassVar[int] = 1
+    summary: ClassVar[str] = "class of each point of whole rooms, one area held out"
+    metric: ClassVar[str] = "miou"
+    forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
+
+    class Options(SegmentationOptions):
+        """Options of semantic segmentation; the test area is the data set's option ``test_area``."""
+
+        fair_only: ClassVar[tuple[str, ...]] = ("validation_area", "blocks_per_epoch")
+
+        validation_area: int | None = Field(None, ge=1)
+        """Area that is validated on; null carves rooms from every training area."""
+        validation_fraction: float = Field(0.2, gt=0, lt=1)
+        """Share of the rooms carved."""
+        blocks_per_epoch: int | None = Field(None, ge=2)
+        """Training blocks of an epoch; null: as many as hold all training points once."""
+        votes: int = Field(1, ge=1)
+        """How often every window of a room is answered, each time with its points dealt out anew."""
+        vote: Literal["probability", "label"] = "probability"
+        """What answers add up: probabilities, or one vote for the likeliest class."""
+
+    @classmethod
+    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+        """Return the one setting, ``all`` (training rooms)."""
+        return ("all",)
+
+    @classmethod
+    def defaults(cls, preset: str, form: Form = "fair") -> Options:
+        """Options of a preset: released sizes and epochs, but few blocks and epochs for ``smoke`` and ``nano``."""
+        short = {"smoke": 1, "nano": 6}.get(preset)
+        if form == "published":
+            released = {"form": form, "published_epochs": short, "votes": 3, "vote": "label"}
+            return cls.Options.model_validate({**sizes(preset), **released})
+        recipe = scene_recipe()
+        if short is not None:
+            recipe = recipe.model_copy(update={"epochs": short, "batch_size": 16, "warmup_epochs": 1, "lr": 2e-3})
+        blocks = {"smoke": 32, "nano": 480}.get(preset)
+        return cls.Options.model_validate({**sizes(preset), "recipe": recipe, "blocks_per_epoch": blocks})
+
+    @classmethod
+    def skip(cls, facts: Facts, options: BaseModel) -> str | None:
+        """Say so where the data set has no rooms."""
+        return None if facts.rooms else "the data set has no rooms"
+
+    @classmethod
+    def card(cls, options: BaseModel) -> str:
+        """State what is done."""
+        own = cls.Options.model_validate(options.model_dump())
+        points = "as many points as the backbone sees" if own.points is None else f"{own.points} points"
+        validation = (
+            f"{own.validation_fraction:.0%} of every other area's rooms are"
+            if own.validation_area is None
+            else f"Area {own.validation_area} is"
+        )
+        epoch = "as many as hold all points once" if own.blocks_per_epoch is None else f"{own.blocks_per_epoch} blocks"
+        adding = "probabilities" if own.vote == "probability" else "votes for the likeliest class"
+        return (
+            "Rooms of one area (Area 5 unless the data set's test_area says otherwise) are held out; "
+            f"{validation} set aside for validation, fixed by the split seed and the same for every method. A training "
+            f"block is a column of 1 m x 1 m about a random point of a room drawn in proportion to its points, with "
+            f"{points} of it; an epoch has {epoch}. Only coordinates are seen, x and y minus the middle, z up as "
+            "stored. Tokens of three depths of the encoder, their maximum and mean and its queries are propagated to "
+            "the points; loss: negative log-likelihood with class weights (largest frequency / frequency)^(1/3). "
+            + training_words(
+                own,
+                "scale U(0.8, 1.25) and shift U(-0.1, 0.1)",
+                "ACT's recipe (AdamW, 60 epochs of batches of 32, learning rate 2e-4)",
+            )
+            + f" {PILOT_WORDS} Each epoch is validated on one block of every 1 m tile of the validation rooms (block "
+            "mIoU); the best is scored once on whole test rooms, the last epoch beside it: a window of 1 m slides by "
+            f"0.5 m, its points are dealt into blocks, {own.votes} time(s), and {adding} add up over all answers of a "
+            "point. miou = mean over the classes that occur or are predicted, over the points of all test rooms; macc "
+            "= mean over classes of the share found; oa = share of points right. Not done as published: the release "
+            "chooses the epoch on random blocks of the test area (--legacy adds that column, by the tiles' block mIoU)."
+        )
+
+    @classmethod
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+        """Judge a subject.
+
+        Raises:
+            UsageError: Unknown setting, no rooms, or the encoder hands out no tokens of its blocks.
+            DataError: There are no rooms in or outside the test area, or none to validate on.
+            BenchError: Training diverged.
+            Interrupted: Asked to stop; the state is saved.
+        """
+        from bench.errors import UsageError, unknown_name
+        from bench.protocols.semseg_run import judge_rooms
+        from bench.protocols.trained_options import check_form
+
+        own = cls.Options.model_validate(options.model_dump())
+        if setting not in cls.settings(own):
+            raise unknown_name("setting of semseg", setting, cls.settings(own))
+        check_form(cls.name, own, task)
+        if task.dataset is None:
+            raise UsageError("semseg: the data set has no rooms; choose one that has, e.g. shapes-rooms")
+        return judge_rooms(subject, task, task.dataset, own)
