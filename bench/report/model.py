@@ -63,6 +63,7 @@ class Section:
         metric: Metric.
         options: How the protocol was carried out: (option, value).
         difference: What sets it apart from a section of the same name; empty when nothing does.
+        main: Whether its metric is the protocol's headline metric, which sentences are about.
         rows: Rows by setting, pretrained methods before scratch.
         pairs: Pretrained methods against each other.
     """
@@ -75,6 +76,7 @@ class Section:
     metric: str
     options: tuple[tuple[str, str], ...]
     difference: str
+    main: bool
     rows: tuple[ReportRow, ...]
     pairs: tuple[Pair, ...]
 
@@ -155,7 +157,10 @@ def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportM
         key = (cell.preset, cell.protocol, cell.form, cell.dataset, cell.metric, cell.judge)
         grouped[(str(cell.preset == SMOKE), *key)].append(cell)
     names = _differences(grouped)
-    place = {name: index for index, name in enumerate(dict.fromkeys(key[:-1] for key in grouped))}
+    # The metric comes last but one in a key: what the protocol is about stands before its other metrics.
+    table = {name: index for index, name in enumerate(dict.fromkeys(key[:-2] for key in grouped))}
+    shown = sorted(grouped, key=lambda key: (table[key[:-2]], not _is_main(grouped[key], done)))
+    place = {name: index for index, name in enumerate(dict.fromkeys(key[:-1] for key in shown))}
     ordered = sorted(grouped, key=lambda key: (key[0] == "True", place[key[:-1]], natural(names[key])))
     sections = [_section(index, grouped[key], names[key], done) for index, key in enumerate(ordered, start=1)]
     older = {run for cell in cells if cell.older_code for run in cell.runs.values()}
@@ -183,12 +188,19 @@ def _section(index: int, cells: Sequence[Cell], difference: str, runs: Mapping[s
         metric=first.metric,
         options=_options(first),
         difference=difference,
+        main=_is_main(cells, runs),
         rows=tuple(
             ReportRow(cell, RunFacts.of([runs[key] for key in cell.runs.values() if key in runs]), versus.get(id(cell)))
             for cell in cells
         ),
         pairs=() if smoke else _pairs(cells),
     )
+
+
+def _is_main(cells: Sequence[Cell], runs: Mapping[str, RunRecord]) -> bool:
+    """Whether cells show the metric their protocol named as its headline (records of older code name none)."""
+    named = {runs[key].provenance.get("metric") for cell in cells for key in cell.runs.values() if key in runs}
+    return cells[0].metric in {metric or "accuracy" for metric in named or {None}}
 
 
 def _options(cell: Cell) -> tuple[tuple[str, str], ...]:

@@ -33,7 +33,7 @@ def summarise_report(model: ReportModel) -> list[Sentence]:
     """Say what the report shows: one sentence per pretrained method and table, then the warnings."""
     sentences = []
     for section in model.sections:
-        if section.smoke or section.metric != "accuracy":
+        if section.smoke or not section.main:
             continue
         groups: dict[tuple[str, str], list[ReportRow]] = {}
         for row in section.rows:
