@@ -55,7 +55,8 @@ def split_rooms(
         rooms: All rooms.
         test_area: Area that is held out.
         validation_area: Area that is validated on; None carves rooms from every training area.
-        fraction: Share of every training area's rooms that is carved, at least one of two and never all.
+        fraction: Share of every training area's rooms that is carved, at least one of two and never all; where each
+            area has one room, the share of all rooms.
         split_seed: Root seed of the split.
 
     Raises:
@@ -70,8 +71,10 @@ def split_rooms(
                         f"there are areas {held or 'none'}")  # fmt: skip
     if validation_area is None:
         # All blocks of one room (``room#3``) stay together.
-        groups = [rooms[i].name.partition("#")[0] for i in others.tolist()]
-        train, val = carve_validation(areas[others], fraction, split_seed, groups)
+        names = [rooms[i].name.partition("#")[0] for i in others.tolist()]
+        single = len(set(names)) == len(set(areas[others].tolist()))
+        strata = np.zeros_like(others) if single else areas[others]
+        train, val = carve_validation(strata, fraction, split_seed, names)
         return RoomSplit(others[train], others[val], test)
     if validation_area == test_area:
         raise UsageError(f"semseg: validation_area is {validation_area}, the held-out test area; choose another one")
