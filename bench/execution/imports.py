@@ -34,6 +34,7 @@ from bench.store.artifacts import ROOM, ArtifactStore
 from bench.store.failures import file_failure
 from bench.store.filelock import file_lock
 from bench.store.folders import INCOMING, remove_abandoned
+from bench.training.aligned import save_heads
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOCK_SECONDS = 120.0
@@ -254,7 +255,9 @@ def _publish(
         remove_abandoned(room)
         staged.mkdir(parents=True)
         save_file(encoder.state, staged / "encoder.safetensors")
-        os.chmod(staged / "encoder.safetensors", 0o644)  # noqa: PTH101
+        save_heads(encoder.heads, staged)
+        for file in staged.glob("*.safetensors"):
+            os.chmod(file, 0o644)  # noqa: PTH101
         parameters = float(encoder.build().parameter_count)
         files: dict[str, Any] = {
             "curves": {},

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from pydantic import BaseModel, JsonValue, ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.errors import DataError, UsageError, unknown_name
 from bench.interop.checkpoints import Checkpoint
@@ -60,6 +60,7 @@ class ReadEncoder:
         measured: Sizes read off the weights.
         stated: Sizes given by the user or by the bench that wrote the file.
         assumed: Sizes that weights do not show, from the published configuration.
+        heads: Projections into teachers' spaces, by space the encoder's feature they read and the layer.
     """
 
     release: Release
@@ -73,6 +74,7 @@ class ReadEncoder:
     measured: dict[str, int]
     stated: dict[str, JsonValue]
     assumed: dict[str, JsonValue]
+    heads: dict[str, tuple[str, nn.Linear]] = field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -163,6 +165,7 @@ def read_encoder(
     converted = convert_state(checkpoint.tensors, wanted, layout)
     fresh = _check_complete(checkpoint, release, layout, converted)
     state = {**{name: wanted[name] for name in fresh}, **converted.state}
+    heads = _heads(ours, method.aligned(method.Options.model_validate(chosen)), encoder)
     return ReadEncoder(
         release=release,
         options=chosen,
@@ -170,12 +173,27 @@ def read_encoder(
         backbone=sizes,
         state={name.removeprefix(release.inside): state[name].clone().contiguous() for name in wanted},
         used=len(checkpoint.tensors) - len(converted.unexpected),
-        ignored=_ignored(checkpoint, layout, converted),
+        ignored=_ignored(checkpoint, layout, converted, heads),
         fresh=tuple(name.removeprefix(release.inside) for name in fresh),
         measured=measured,
         stated={name: value for name, value in stated.items() if name not in measured},
         assumed=assumed,
+        heads=heads,
     )
+
+
+def _heads(ours: Mapping[str, Tensor], spaces: Iterable[str], encoder: Encoder) -> dict[str, tuple[str, nn.Linear]]:
+    """Take the projections that a file holds whole and that read a feature of the encoder."""
+    found: dict[str, tuple[str, nn.Linear]] = {}
+    for space in sorted(spaces):
+        weight, bias = ours.get(f"{space}_head.weight"), ours.get(f"{space}_head.bias")
+        shape = None if bias is None else (len(bias), encoder.feature_dims.get(space))
+        if weight is None or bias is None or tuple(weight.shape) != shape:
+            continue
+        layer = nn.utils.skip_init(nn.Linear, *weight.shape[::-1])  # type: ignore[no-untyped-call]
+        layer.load_state_dict({"weight": weight.float(), "bias": bias.float()})
+        found[space] = (space, layer)
+    return found
 
 
 def measure(ours: Mapping[str, Tensor]) -> dict[str, int]:
@@ -289,10 +307,12 @@ def _check_complete(checkpoint: Checkpoint, release: Release, layout: Layout, co
     return tuple(fresh)
 
 
-def _ignored(checkpoint: Checkpoint, layout: Layout, converted: Converted) -> tuple[LeftOut, ...]:
+def _ignored(checkpoint: Checkpoint, layout: Layout, converted: Converted, heads: Iterable[str]) -> tuple[LeftOut, ...]:
     groups: dict[tuple[str, str], list[Tensor]] = {}
+    kept = {f"{space}_head" for space in heads}
     for theirs in converted.unexpected:
-        why = _why(theirs, layout.to_ours(theirs))
+        found = layout.to_ours(theirs)
+        why = KEPT if found is not None and found.partition(".")[0] in kept else _why(theirs, found)
         first, _, rest = theirs.partition(".")
         what = f"{first}.{rest.partition('.')[0]}" if first.endswith("_encoder") and first not in TEACHERS else first
         groups.setdefault((what, why), []).append(checkpoint.tensors[theirs])
@@ -316,6 +336,9 @@ def _why(theirs: str, ours: str | None) -> str:
         return "projection head, for pretraining only"
     return "head of the task it was trained on" if part == "head" else "not part of the encoder"
 
+
+KEPT = "projection head, kept beside the encoder for protocol zeroshot"
+"""Why a tensor is no part of the encoder and still not lost."""
 
 UNKNOWN = "UNKNOWN: no name of this release"
 """Why a tensor was left out that nobody knows; worth a look, the features may lack it."""

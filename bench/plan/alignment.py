@@ -92,7 +92,7 @@ class Aligning:
         folder = next((found.folder for found in self.stored if found.key == key), None)
         widths: Mapping[str, int] = stored_widths(folder) if folder is not None else {}
         if not widths:
-            return Reach(encoder, unaligned="its file holds no projection heads")
+            return Reach(encoder, unaligned="no projection heads were imported with it")
         spec = self.teacher(images=False)
         teacher = open_teacher(spec, self.workspace)
         joint = self._joint(spec)
