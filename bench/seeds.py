@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-Role = Literal["pretrain", "init", "order", "augmentation", "split", "fold", "probe", "data", "teacher"]
+Role = Literal["pretrain", "init", "order", "augmentation", "split", "fold", "probe", "data", "teacher", "search"]
 
 
 def derive(root: int, role: Role, *axes: int | str) -> int:

@@ -174,6 +174,21 @@ class MatchSpec(Frozen):
     """Parameters, or operations of one forward pass, of the first method's encoder."""
 
 
+class TunedSpec(Frozen):
+    """What a search on validation (``bench tune``) chose, and how much searching that took."""
+
+    study: str
+    """Name of the search."""
+    method: str
+    """Method it was made for; its values belong to no other."""
+    trials: int = Field(ge=1)
+    """Trials it chose from. Methods are compared where trials and space agree."""
+    space: str
+    """SHA-256 of the search space (`bench.plan.search.SearchSpace.digest`)."""
+    values: Options
+    """What was chosen, as assignments of ``--set``."""
+
+
 class RunSpec(Frozen):
     """One run: an encoder judged by a protocol on a data set in one setting."""
 
@@ -190,6 +205,10 @@ class RunSpec(Frozen):
     """Part of the training split's labelled objects that the protocol gets."""
     matched: MatchSpec | None = Field(None, exclude_if=_is_default(None))
     """Cost the encoder's size was matched at."""
+    trial: bool = Field(False, exclude_if=_is_default(False))
+    """Whether it is a trial of a search: its validation score steers the search, its test score is in no table."""
+    tuned: TunedSpec | None = Field(None, exclude_if=_is_default(None))
+    """The search that chose some of its options."""
     plugins: dict[str, str] = {}
     """Version of the protocol and of the evaluated data set where they are third-party plugins."""
     split_seed: int = Field(0, ge=0)
