@@ -29,6 +29,22 @@ def run(
     protocol: Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Protocol; repeatable.")] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="What is evaluated: NAME[:ROOT]; repeatable.")] = None,
     pretrain_data: Annotated[str | None, typer.Option(help="What is pretrained on: NAME[:ROOT].")] = None,
+    train_on: Annotated[
+        str | None, typer.Option("--train-on", help="Train protocols on this set, test on --dataset: NAME[:ROOT].")
+    ] = None,
+    transfer: Annotated[
+        bool | None, typer.Option("--transfer", help="Train on every data set for every other, too.")
+    ] = None,
+    pretrain_fraction: Annotated[
+        str | None, typer.Option("--pretrain-fraction", help="Parts of the pretraining data, e.g. 0.1,0.25,1.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="For parts: steps (as many as all the data, default) or epochs.")
+    ] = None,
+    label_fraction: Annotated[
+        str | None, typer.Option("--label-fraction", help="Parts of the training labels, e.g. 0.01,0.1,1.")
+    ] = None,
+    match: Annotated[str | None, typer.Option(help="Make encoders equal in params or flops, by their width.")] = None,
     preset: Annotated[str | None, typer.Option(help="smoke, nano, tiny, small or base.")] = None,
     seeds: Annotated[str | None, typer.Option(help="A count (5: seeds 0 to 4) or a list (0,4,7).")] = None,
     setting: Annotated[list[str] | None, typer.Option(help="Setting of the protocol, e.g. 5w10s; repeatable.")] = None,
@@ -74,7 +90,13 @@ def run(
         "encoders": encoder,
         "protocols": protocol,
         "datasets": dataset,
+        "train_on": train_on,
+        "transfer": transfer,
         "pretrain_data": pretrain_data,
+        "pretrain_fractions": pretrain_fraction,
+        "budget": budget,
+        "label_fractions": label_fraction,
+        "match": match,
         "preset": preset,
         "seeds": seeds,
         "settings": setting,

@@ -80,6 +80,21 @@ NO_OBJECTS = CloudSet(np.empty((0, 1, 3), np.float32), np.empty(0, np.int64), ()
 
 
 @dataclass(frozen=True)
+class GivenFold:
+    """A few-shot fold that a data set brings along.
+
+    Attributes:
+        classes: int64 ``[way]``, position = local label.
+        support: int64 ``[way * shot]``, positions in the training split.
+        query: int64 ``[q]``, positions in the test split.
+    """
+
+    classes: npt.NDArray[np.int64]
+    support: npt.NDArray[np.int64]
+    query: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Room:
     """One room for semantic segmentation.
 
@@ -199,6 +214,18 @@ class Dataset(ABC):
     def offers_images(self) -> bool:
         """Whether `load` gives views under these options."""
         return self.card.has_images
+
+    def offers_folds(self) -> bool:
+        """Whether it consists of few-shot folds (`few_shot_folds`), which no other protocol can use."""
+        return False
+
+    def few_shot_folds(self, way: int, shot: int) -> tuple[GivenFold, ...]:
+        """Return the few-shot folds of a setting.
+
+        Raises:
+            UsageError: This data set has none; folds are then drawn.
+        """
+        raise UsageError(f"data set '{self.name}' brings no few-shot folds along")
 
     @abstractmethod
     def load(self, split: SplitName) -> CloudSet:

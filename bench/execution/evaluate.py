@@ -23,11 +23,13 @@ from bench.data.base import NO_OBJECTS, CloudSet, Dataset
 from bench.data.seen import UNKNOWN_TEXTS, class_names_seen
 from bench.errors import BenchError
 from bench.execution.pretrain import load_encoder
+from bench.execution.task_data import task_data
 from bench.methods.base import Method
 from bench.methods.scratch import scratch_candidates
+from bench.models.cost import forward_flops
 from bench.models.encoder import Encoder
 from bench.protocols.base import AlignedHead, Alignment, Candidate, Evaluation, HeldOut, Protocol, Subject, Task
-from bench.protocols.features import prepared_clouds
+from bench.protocols.features import whole_clouds
 from bench.protocols.room_blocks import training_blocks
 from bench.seeds import derive
 from bench.spec import PretrainSpec, RunSpec, content_key
@@ -84,21 +86,23 @@ class Judge:
 
     Attributes:
         source: The encoder.
-        dataset: What it is judged on.
+        dataset: What it is tested on, and trained on where there is no `trained`.
         cache: Cache folder.
         progress: Receives (stage, done, total, note).
+        trained: Another data set that protocols train on.
     """
 
     source: EncoderSource
     dataset: Dataset
     cache: Path
     progress: Callable[[str, float, float, str], None]
+    trained: Dataset | None = None
     _untrained: dict[str, Encoder] = field(default_factory=dict)
 
     @cached_property
     def train(self) -> CloudSet:
         """Training split; empty for a data set of rooms."""
-        return NO_OBJECTS if self.dataset.card.has_rooms else self.dataset.load("train")
+        return NO_OBJECTS if self.dataset.card.has_rooms else (self.trained or self.dataset).load("train")
 
     @cached_property
     def test(self) -> CloudSet:
@@ -114,8 +118,9 @@ class Judge:
             candidates = {"": Candidate(name="", build=source.build, key=source.key)}
         else:
             # Calibration sees unlabelled training clouds (or blocks of training rooms), so the weights depend on them.
+            seen = task.origins["train"].manifest if "train" in task.origins else task.data_manifest
             candidates = {
-                name: Candidate(name, partial(copy.deepcopy, encoder), f"{source.key}-{name}-{task.data_manifest[:16]}")
+                name: Candidate(name, partial(copy.deepcopy, encoder), f"{source.key}-{name}-{seen[:16]}")
                 for name, encoder in self._initialisations(task).items()
             }
         return Subject(method=source.spec.method, architecture=source.architecture.name, candidates=candidates)
@@ -146,6 +151,16 @@ class Judge:
         }
         return Alignment(heads, teacher)
 
+    @cached_property
+    def size(self) -> dict[str, float]:
+        """Parameters of the encoder and operations of its forward pass; empty where there is none."""
+        spec = self.source.spec
+        if not self.source.method.has_encoder:
+            return {}
+        encoder = self.source.build()
+        flops = forward_flops(encoder, spec.backbone.points, spec.numerics.device)
+        return {"parameters_encoder": float(encoder.parameter_count), "flops_forward": float(flops)}
+
     def _initialisations(self, task: Task) -> dict[str, Encoder]:
         """Return the untrained encoders of scratch, made once."""
         if not self._untrained:
@@ -153,7 +168,7 @@ class Judge:
             if self.dataset.card.has_rooms:
                 clouds = training_blocks(self.dataset, task.points, CALIBRATION_CLOUDS, seed)
             else:
-                prepared = prepared_clouds(task, "train", normalise=True)
+                prepared = whole_clouds(task, "train", normalise=True)  # the same whatever part is labelled
                 picked = np.random.default_rng(seed).permutation(len(prepared))[:CALIBRATION_CLOUDS]
                 clouds = prepared[np.sort(picked)]
             self._untrained = scratch_candidates(self.source.build, seed, torch.from_numpy(clouds))
@@ -174,10 +189,11 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
     """
     start = time.perf_counter()
     spec = run.encoder
+    data = task_data(run, judge.train, judge.test)
     task = Task(
-        train=judge.train,
-        test=HeldOut(judge.test),
-        data_manifest=run.data.manifest,
+        train=data.train,
+        test=HeldOut(data.test),
+        data_manifest=data.manifest,
         split_seed=run.split_seed,
         seed=run.seed,
         device=spec.numerics.device,
@@ -187,12 +203,14 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         points=spec.backbone.points,
         form=run.protocol.form,
         legacy=run.protocol.legacy,
-        dataset=judge.dataset,
+        dataset=judge.trained or judge.dataset,
+        origins=data.origins,
         alignment=lambda: judge.alignment,
         progress=lambda stage, done, total: judge.progress(stage, done, total, ""),
     )
     options = protocol.Options.model_validate(run.protocol.options)
     evaluation = protocol.evaluate(judge.subject(task), task, run.setting, options)
+    seconds = time.perf_counter() - start
     encoder = judge.source.build() if judge.source.method.has_encoder else None
     return RunRecord(
         key=content_key(run),
@@ -201,13 +219,13 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         spec=run.model_dump(mode="json"),
         label={},
         metrics=evaluation.metrics,
-        seen_names=_seen(judge),
+        seen_names=_seen(judge, data.test.classes or judge.dataset.classes()),
         predictions=evaluation.predictions,
         curves={**evaluation.curves, **_pretraining_curves(judge.source)},
         cost={
             **_pretraining_cost(judge.source),
-            **({"parameters_encoder": float(encoder.parameter_count)} if encoder is not None else {}),
-            "evaluate_seconds": time.perf_counter() - start,
+            **judge.size,
+            "evaluate_seconds": seconds,
             "evaluate_peak_memory_bytes": float(_peak_memory()),
         },
         provenance={
@@ -216,7 +234,7 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
             "metric": protocol.metric,
             "method_card": judge.source.method.card.model_dump(mode="json"),
             "split_digest": evaluation.split_digest,
-            "notes": evaluation.notes,
+            "notes": {**evaluation.notes, **data.notes},
             **_origin(judge.source),
         },
     )
@@ -250,8 +268,8 @@ def _pretraining_curves(source: EncoderSource) -> dict[str, list[tuple[float, fl
     }
 
 
-def _seen(judge: Judge) -> SeenNames | None:
-    """Count the evaluated class names among the texts of pretraining.
+def _seen(judge: Judge, classes: tuple[str, ...]) -> SeenNames | None:
+    """Count the evaluated class names, `classes`, among the texts of pretraining.
 
     None where nobody knows what was read, or what a teacher from elsewhere was trained on: names that certainly occur
     still count, but their absence from the known texts says nothing.
@@ -262,7 +280,6 @@ def _seen(judge: Judge) -> SeenNames | None:
         texts = [UNKNOWN_TEXTS] if seen_by is None else list(seen_by)
     elif texts is None and judge.source.folder is not None:
         return None
-    classes = judge.dataset.classes()
     known = [str(text) for text in texts if text != UNKNOWN_TEXTS] if isinstance(texts, list) else []
     seen = class_names_seen(classes, known)
     if not seen and isinstance(texts, list) and UNKNOWN_TEXTS in texts:

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.data.base import Dataset
+from bench.data.base import CloudSet, Dataset
+from bench.data.splits import nested_subset, object_groups
 from bench.errors import BenchError
 from bench.execution.pretrain_data import Gathering, StageProgress
 from bench.methods.base import Given, Method
@@ -79,7 +82,7 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     costs: dict[str, float] = {}
     clouds = _timed(costs, "data_seconds", lambda: job.dataset.load("train"))
     _check_teachers(job)
-    gathering = Gathering(spec, _uses(job), job.teacher, job.text_teacher, job.cache, job.progress)
+    gathering = Gathering(spec, _uses(job), job.teacher, job.text_teacher, job.cache, job.progress, _kept(spec, clouds))
     data = _timed(costs, "teacher_feature_seconds", lambda: gathering.gather(clouds))
     texts = gathering.texts
     costs |= gathering.costs
@@ -123,6 +126,13 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     _write_json(destination / "cost.json", costs)
     _write_json(destination / "texts.json", sorted(texts))
     _write_json(destination / "spec.json", spec.model_dump(mode="json"))
+
+
+def _kept(spec: PretrainSpec, clouds: CloudSet) -> npt.NDArray[np.int64] | None:
+    """Positions of the objects that are trained on; None for all of them."""
+    if spec.fraction == 1:
+        return None
+    return nested_subset(clouds.labels, spec.fraction, spec.seed, "pretrain", object_groups(clouds.ids))
 
 
 def load_encoder(folder: Path, method: type[Method], spec: PretrainSpec) -> Encoder:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from bench.data.base import CloudSet, Progress
@@ -45,6 +47,8 @@ class Gathering:
         text_teacher: Teacher of texts where it is another one.
         cache: Cache folder.
         progress: Receives progress.
+        kept: Positions of the objects that are trained on; None for all. Features are made of all objects, so that
+            every part of a data set reads one cache.
         texts: Every text that reached the encoder so far, or `UNKNOWN_TEXTS`.
         costs: Size and time of the feature caches.
     """
@@ -55,6 +59,7 @@ class Gathering:
     text_teacher: Teacher | None
     cache: Path
     progress: StageProgress
+    kept: npt.NDArray[np.int64] | None = None
     texts: set[str] = field(default_factory=set)
     costs: dict[str, float] = field(default_factory=dict)
 
@@ -76,15 +81,19 @@ class Gathering:
             texts = self._texts(speaker, clouds)
         supervised = "labels" in self.uses
         if supervised:
-            self.texts |= set(clouds.classes)
+            self.texts |= {clouds.classes[label] for label in np.unique(clouds.labels[self._trained_on(clouds)])}
         pixels = "pixels" in self.uses and clouds.views is not None
-        return PretrainData(
+        data = PretrainData(
             points=torch.from_numpy(clouds.points.copy()),
             image_features=images,
             text_features=texts,
             labels=torch.from_numpy(clouds.labels.copy()) if supervised else None,
             images=torch.from_numpy(clouds.views.copy()) if pixels and clouds.views is not None else None,
         )
+        return data if self.kept is None else data.part(torch.from_numpy(self.kept))
+
+    def _trained_on(self, clouds: CloudSet) -> npt.NDArray[np.int64]:
+        return np.arange(len(clouds), dtype=np.int64) if self.kept is None else self.kept
 
     def _images(self, teacher: Teacher, clouds: CloudSet) -> Features:
         """Features of views, or of crops of them."""
@@ -104,7 +113,7 @@ class Gathering:
         """Features of captions, or of prompts around them."""
         prompts = self._recipe("teacher_prompts")
         captions = self._captions(clouds, bool(prompts))
-        self.texts |= set(captions)
+        self.texts |= {captions[at] for at in self._trained_on(clouds)}
         rows = prompted(captions, clouds.ids, prompts) if prompts else [[caption] for caption in captions]
         self.texts |= set(templates()) if prompts else set()
         if self.spec.live_teacher:

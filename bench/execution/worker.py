@@ -174,16 +174,17 @@ class Worker:
             fingerprint=digest,
             teacher=lambda: self._ready_teacher(spec.text_teacher or spec.teacher),
         )
-        judges: dict[str, Judge] = {}
+        judges: dict[tuple[str, str], Judge] = {}
         good = True
         for run in self.job.runs:
-            manifest = run.spec.data.manifest
+            tested, trained = run.spec.data, run.spec.train_data
+            place = (tested.manifest, trained.manifest if trained is not None else "")
             try:
-                if manifest not in judges:
-                    dataset = self._open_dataset(run.spec.data)
-                    self._materialise(run.spec.data, dataset)
-                    judges[manifest] = Judge(source, dataset, self.workspace.cache, self.channel.stage)
-                self._run(run, judges[manifest])
+                if place not in judges:
+                    judge = Judge(source, self._ready_dataset(tested), self.workspace.cache, self.channel.stage)
+                    judge.trained = self._ready_dataset(trained) if trained is not None else None
+                    judges[place] = judge
+                self._run(run, judges[place])
             except Interrupted:
                 raise
             except Exception as error:
@@ -236,6 +237,11 @@ class Worker:
             lambda done, total: self.channel.stage(f"data {spec.name}", done, total),
         )
         return dataset_class(place, dataset_class.Options.model_validate(spec.options))
+
+    def _ready_dataset(self, spec: DataSpec) -> Dataset:
+        dataset = self._open_dataset(spec)
+        self._materialise(spec, dataset)
+        return dataset
 
     def _materialise(self, spec: DataSpec, dataset: Dataset) -> None:
         """Make or convert a data set while nobody else does."""

@@ -48,7 +48,7 @@ class Estimator:
             return _START_SECONDS + sum(_EVALUATE_SECONDS + _tuned_samples(run.spec) / rate for run in job.runs)
         spec = job.encoder
         objects = next((place.objects for place in job.places if spec.data and place.manifest == spec.data.manifest), 0)
-        samples = spec.recipe.epochs * objects if spec.recipe else 0
+        samples = spec.recipe.epochs * spec.fraction * objects if spec.recipe else 0
         known = self._history.get(_kind(spec))
         if known is not None:
             self.basis = "from runs measured in this results folder"

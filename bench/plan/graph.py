@@ -11,6 +11,7 @@ from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
 from bench.plan.encoders import StoredEncoder, encoder_key
 from bench.plan.resolve import Resolution, Skipped
+from bench.plan.scaling import percent
 from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
 from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
 
@@ -107,6 +108,8 @@ def encoder_fingerprint(spec: PretrainSpec) -> Fingerprint:
 def run_fingerprint(spec: RunSpec) -> Fingerprint:
     """Fingerprint of the code that makes a run: its encoder's, its protocol's and its data set's."""
     roots = [EVALUATE_MODULE, PROTOCOLS.entry(spec.protocol.name).module, DATASETS.entry(spec.data.name).module]
+    if spec.train_data is not None:
+        roots.append(DATASETS.entry(spec.train_data.name).module)
     if spec.encoder.method != "scratch":
         roots.append(PRETRAIN_MODULE)
     return fingerprint([*roots, *_encoder_roots(spec.encoder)])
@@ -251,13 +254,19 @@ def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
     pretrain_data = stored.trained_on if stored is not None else "none"
     if encoder.data is not None and encoder.data.manifest in places:
         pretrain_data = places[encoder.data.manifest].label
+    if encoder.fraction < 1:
+        pretrain_data += f" ({percent(encoder.fraction)}{', same epochs' if encoder.budget == 'epochs' else ''})"
+    dataset = places[spec.data.manifest].label
+    if spec.train_data is not None:
+        dataset = f"{places[spec.train_data.manifest].label} > {dataset}"
+    labels = "" if spec.label_fraction == 1 else f", {percent(spec.label_fraction)} of labels"
     return {
         "method": encoder.method if scratch or stored is None else method_label(encoder, stored.name),
         "architecture": str(encoder.options["architecture"]) if scratch else encoder.method,
         "protocol": spec.protocol.name,
         "form": spec.protocol.form,
-        "setting": spec.setting,
-        "dataset": places[spec.data.manifest].label,
+        "setting": f"{spec.setting}{labels}",
+        "dataset": dataset,
         "pretrain_data": pretrain_data,
         "preset": spec.preset,
     }
@@ -271,11 +280,12 @@ def _stored(encoder: PretrainSpec, resolution: Resolution) -> StoredEncoder | No
 def _encoder_title(encoder: PretrainSpec, resolution: Resolution | None = None) -> str:
     stored = _stored(encoder, resolution) if resolution is not None else None
     label = method_label(encoder, stored.name if stored is not None else "")
-    return label if encoder.imported is not None else f"{label} seed {encoder.seed}"
+    part = f" on {percent(encoder.fraction)}" if encoder.fraction < 1 else ""
+    return label if encoder.imported is not None else f"{label}{part} seed {encoder.seed}"
 
 
 def _run_titles(runs: list[PlannedRun]) -> str:
     groups: dict[str, list[str]] = {}
     for run in runs:
-        groups.setdefault(f"{run.spec.protocol.name} on {run.label['dataset']}", []).append(run.spec.setting)
+        groups.setdefault(f"{run.spec.protocol.name} on {run.label['dataset']}", []).append(run.label["setting"])
     return "; ".join(f"{name} ({', '.join(settings)})" for name, settings in groups.items())

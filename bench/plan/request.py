@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from bench.errors import UsageError, unknown_name
-from bench.spec import Frozen
+from bench.plan.scaling import check_fractions, parse_fractions
+from bench.spec import Budget, Frozen, TunedSpec
 
 DEFAULT_DATASET = "shapes-scan-novel"
 
@@ -26,7 +27,19 @@ class RunRequest(Frozen):
     """Encoders of the results folder, by imported name or beginning of the key."""
     protocols: tuple[str, ...] = Field(("fewshot",), min_length=1)
     datasets: tuple[str, ...] = Field((DEFAULT_DATASET,), min_length=1)
+    train_on: str | None = None
+    """Data set whose training split every protocol gets, the tests staying those of `datasets`."""
+    transfer: bool = False
+    """Whether every data set is trained on for every other, too."""
     pretrain_data: str = "shapes"
+    pretrain_fractions: tuple[float, ...] = (1.0,)
+    """Parts of the pretraining data; a smaller one lies inside every larger one of the same seed."""
+    budget: Budget = "steps"
+    """Whether a part is trained on for as many optimiser steps as all the data, or for as many epochs."""
+    label_fractions: tuple[float, ...] = (1.0,)
+    """Parts of the labelled training objects that the protocols get."""
+    match: Literal["none", "params", "flops"] = "none"
+    """What the methods' encoders are made equal in, by their width; the first method sets it."""
     preset: str = "nano"
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     settings: tuple[str, ...] = ()
@@ -46,6 +59,10 @@ class RunRequest(Frozen):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
+    trial: bool = False
+    """Whether these runs are trials of a search, which are in no table."""
+    tuned: TunedSpec | None = None
+    """The search that chose some of the overrides (written by ``bench tune``)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -59,6 +76,39 @@ class RunRequest(Frozen):
         if not self.methods and not self.encoders:
             raise ValueError("name a method or an encoder")
         return self
+
+    @model_validator(mode="after")
+    def _trains_on_one_thing(self) -> RunRequest:
+        if self.transfer and self.train_on is not None:
+            raise ValueError("train_on names one training set, transfer takes them all: give one of the two")
+        if self.transfer and len(set(self.datasets)) < 2:
+            raise ValueError("transfer needs two data sets or more, e.g. --dataset shapes-cad --dataset shapes-scan")
+        return self
+
+    @model_validator(mode="after")
+    def _is_what_was_tuned(self) -> RunRequest:
+        tuned = self.tuned
+        if tuned is None:
+            return self
+        if self.methods != (tuned.method,) or self.encoders or len(self.protocols) != 1 or self.baseline:
+            raise ValueError(
+                f"'tuned' was chosen for method {tuned.method} and one protocol: give no other, keep 'baseline: false' "
+                "(scratch is tuned on its own), or delete 'tuned'"
+            )
+        for path, value in tuned.values.items():
+            if self.overrides.get(path) != value:
+                raise ValueError(f"'tuned' says that {path} = {value} was chosen; keep it, or delete 'tuned'")
+        return self
+
+    @field_validator("pretrain_fractions", "label_fractions", mode="before")
+    @classmethod
+    def _read_fractions(cls, fractions: object) -> object:
+        return parse_fractions(str(fractions)) if isinstance(fractions, int | float | str) else fractions
+
+    @field_validator("pretrain_fractions", "label_fractions")
+    @classmethod
+    def _fractions_are_parts(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
+        return check_fractions(fractions)
 
     @field_validator("seeds", mode="before")
     @classmethod

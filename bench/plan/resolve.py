@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
-from bench.data.base import DataPlace, Dataset
-from bench.data.told import told
 from bench.errors import UsageError, unknown_name
 from bench.paths import Workspace
 from bench.plan.alignment import Aligning, teacher_alone
 from bench.plan.applies import applies
 from bench.plan.encoders import StoredEncoder, as_evaluated, find_encoder
+from bench.plan.located import DataPair, Located, locate
+from bench.plan.located import open_dataset as open_dataset
+from bench.plan.match import Matching, match_sizes
 from bench.plan.overrides import Overrides as Overrides
 from bench.plan.presets import Preset, preset
 from bench.plan.request import RunRequest, validated
+from bench.plan.scaling import part_of
+from bench.plan.supervision import supervision
 from bench.plan.teachers import Asked, Teachers, choose_teachers, with_transformer
 from bench.plan.teachers import open_teacher as open_teacher
-from bench.registry import DATASETS, METHODS, PROTOCOLS, REGISTRIES
+from bench.plan.versions import versions
+from bench.registry import DATASETS, METHODS, PROTOCOLS
 from bench.spec import (
     BackboneSpec,
-    Captions,
-    DataSpec,
-    Images,
+    MatchSpec,
     Numerics,
     Options,
     PretrainSpec,
@@ -32,21 +34,6 @@ from bench.spec import (
     RunSpec,
     TeacherSpec,
 )
-
-
-@dataclass(frozen=True)
-class Located:
-    """A data set as a spec, and where it lies (which is no part of any key)."""
-
-    spec: DataSpec
-    label: str
-    root: Path | None
-    objects: int = 0
-    """Size of the training split."""
-    images: bool = False
-    """Whether it comes with images."""
-    parts: bool = False
-    """Whether parts of its objects are labelled."""
 
 
 @dataclass(frozen=True)
@@ -119,76 +106,77 @@ class _Resolver:
         self.offered: list[str] = []
 
     def resolve(self) -> Resolution:
-        datasets = [self._locate(reference, "data") for reference in self.request.datasets]
+        pairs = self._pairs()
         encoders = [(encoder, encoder.seed) for encoder in self._encoders()]
         for run in self._stored():
             encoders += [] if run in encoders else [run]
         for protocol_name in self.protocols:
             protocol, settings = self._protocol(protocol_name)
-            for dataset in datasets:
-                self._judge(protocol, settings, dataset, encoders)
+            for pair in pairs:
+                for fraction in self.request.label_fractions:
+                    self._judge(protocol, settings, pair, fraction, encoders)
         for setting in self.request.settings:
             if setting not in self.offered:
                 raise unknown_name(f"setting of {' or '.join(self.protocols)}", setting, self.offered)
         self.overrides.check_all_taken()
         return self.result
 
-    def _judge(self, protocol: ProtocolSpec, settings: tuple[str, ...], dataset: Located, encoders: _Encoders) -> None:
+    def _pairs(self) -> list[DataPair]:
+        """Return what is tested on, with what is trained on where that is another data set."""
+        tested = [self._locate(reference, "data") for reference in self.request.datasets]
+        if self.request.transfer:
+            trained = tested
+        elif self.request.train_on is not None:
+            trained = [self._locate(self.request.train_on, "data")]
+        else:
+            return [DataPair(located) for located in tested]
+        return [DataPair(test, None if test.spec == train.spec else train) for train in trained for test in tested]
+
+    def _judge(
+        self, protocol: ProtocolSpec, settings: tuple[str, ...], pair: DataPair, fraction: float, encoders: _Encoders
+    ) -> None:
         """Specify the runs on one data set, note what does not apply and why, and call opponents in."""
-        card = DATASETS.load(dataset.spec.name).card
+        data, train = pair.test.spec, pair.train.spec if pair.train is not None else None
+        card = DATASETS.load(data.name).card
         aligning = self._aligning()
         judged = list(encoders)
+        impossible = pair.skip(self.workspace, protocol.name, fraction)
+        if pair.train is not None and impossible is None:
+            self._note(f"{pair.label}: {pair.common(self.workspace).describe()}")
+        names = dict.fromkeys(spec.name for spec in (train, data) if spec is not None)
+        plugins = {key: v for name in names for key, v in versions(dataset=name, protocol=protocol.name).items()}
+        common = {"preset": self.preset.name, "protocol": protocol, "data": data, "plugins": plugins}
+        common |= {"train_data": train, "label_fraction": fraction}
+        common |= {"trial": self.request.trial, "tuned": self.request.tuned}
         for encoder, seed in judged:  # grows by those that are judged beside others
-            found = applies(encoder, protocol, settings, card, aligning, parts=dataset.parts)
+            if impossible is not None:
+                self._skip(encoder, protocol, pair, impossible)
+                continue
+            found = applies(encoder, protocol, settings, card, aligning, parts=pair.test.parts)
             for reason in found.reasons:
-                skipped = Skipped(encoder.method, protocol.name, dataset.label, reason)
-                self.result.skipped += [] if skipped in self.result.skipped else [skipped]
-            plugins = _versions(dataset=dataset.spec.name, protocol=protocol.name)
-            common = {"preset": self.preset.name, "protocol": protocol, "data": dataset.spec, "plugins": plugins}
-            self.result.runs += [
-                RunSpec.model_validate({**common, "encoder": found.encoder, "setting": setting, "seed": seed})
-                for setting in found.settings
-            ]
+                self._skip(encoder, protocol, pair, reason)
+            own = {**common, "encoder": found.encoder, "seed": seed, "matched": self._matched(encoder)}
+            self.result.runs += [RunSpec.model_validate({**own, "setting": setting}) for setting in found.settings]
             if found.opponent is not None and found.settings and self.request.baseline:
                 name, teacher = found.opponent
                 beside = (self._alone(name, encoder.backbone, teacher, seed), seed)
                 judged += [] if beside in judged else [beside]
+
+    def _skip(self, encoder: PretrainSpec, protocol: ProtocolSpec, pair: DataPair, reason: str) -> None:
+        skipped = Skipped(encoder.method, protocol.name, pair.label, reason)
+        self.result.skipped += [] if skipped in self.result.skipped else [skipped]
 
     def _aligning(self) -> Aligning:
         return Aligning(self.request, self.preset, self.overrides, self.workspace, self.result.stored)
 
     def _alone(self, name: str, backbone: BackboneSpec, teacher: TeacherSpec, seed: int) -> PretrainSpec:
         """Specify a method that is its teacher alone."""
-        numerics = self._numerics(0, _versions(name, teachers=Teachers(teacher, None, False)))
+        numerics = self._numerics(0, versions(name, teachers=Teachers(teacher, None, False)))
         return teacher_alone(name, self._method_options(name), backbone, teacher, numerics, seed)
 
     def _locate(self, reference: str, group: str) -> Located:
-        from bench.data.local import resolve_dataset_ref
-
-        found = resolve_dataset_ref(reference, self.workspace.results, DATASETS.names())
-        dataset_class = DATASETS.load(found.format)
-        if dataset_class.needs_root and found.root is None:
-            raise UsageError(
-                f"data set '{found.format}' needs its folder: write {found.format}:DIR, "
-                f"or name one with bench data add NAME --format {found.format} --root DIR"
-            )
-        if found.root is not None and not dataset_class.needs_root:
-            raise UsageError(f"data set '{found.format}' is embedded and takes no folder; write just {found.format}")
-        known = frozenset(dataset_class.Options.model_fields)
-        values = {**self.preset.data.get(found.format, {}), **found.options}
-        options = validated(dataset_class.Options, self.overrides.merge(values, group, known=known), group)
-        place = DataPlace(self.workspace.cache, found.root, progress=told(found.label))
-        dataset = dataset_class(place, options)
-        spec = DataSpec(name=found.format, options=options.model_dump(mode="json"), manifest=dataset.manifest())
-        if dataset_class.needs_root:  # every value is checked: better now than after hours of pretraining
-            if dataset_class.card.has_rooms:
-                dataset.rooms()
-            else:
-                dataset.load("train")
-                dataset.load("test")
-        images, parts = dataset.offers_images(), dataset.offers_parts()
-        located = Located(spec, found.label, found.root, dataset.train_size(), images, parts)
-        self.result.places[spec.manifest] = located
+        located = locate(reference, group, self.preset, self.overrides, self.workspace)
+        self.result.places[located.spec.manifest] = located
         return located
 
     def _protocol(self, name: str) -> tuple[ProtocolSpec, tuple[str, ...]]:
@@ -215,7 +203,7 @@ class _Resolver:
         specs: list[PretrainSpec] = []
         for name in self.methods:
             if not METHODS.load(name).has_encoder:
-                teacher, backbone = self._aligning().teacher(), self._backbone()
+                teacher, backbone = self._aligning().teacher(), self._plain_backbone()
                 specs += [self._alone(name, backbone, teacher, seed) for seed in self.request.seeds]
         data = self._locate(self.request.pretrain_data, "pretrain_data") if pretrained else None
         for name in pretrained:
@@ -235,7 +223,7 @@ class _Resolver:
         for name in self.request.encoders:
             found = find_encoder(self.workspace.results, name)
             self.result.stored.append(found)
-            here = self._numerics(0, _versions(found.spec.method))
+            here = self._numerics(0, versions(found.spec.method))
             spec, seed, seeds = as_evaluated(found, self.request, here, self._note)
             runs.append((spec, seed))
             if self.request.baseline:
@@ -251,7 +239,31 @@ class _Resolver:
         values: dict[str, Any] = options.model_dump(mode="json")
         return values
 
-    def _backbone(self) -> BackboneSpec:
+    @cached_property
+    def _matching(self) -> Matching | None:
+        """Backbones of equal cost, by method; None where sizes are left as they are."""
+        names = [name for name in self.methods if name != "scratch" and METHODS.load(name).has_encoder]
+        if self.request.match == "none" or not names:
+            return None
+        found = match_sizes(self.request.match, {n: self._method_options(n) for n in names}, self._plain_backbone())
+        for line in found.notes:
+            self._note(line)
+        return found
+
+    def _matched(self, encoder: PretrainSpec) -> MatchSpec | None:
+        """Return the cost that an encoder's size was matched at."""
+        name = str(encoder.options.get("architecture", encoder.method))
+        found = self._matching
+        if found is None or found.backbones.get(name) != encoder.backbone or encoder.imported is not None:
+            return None
+        return found.spec
+
+    def _backbone(self, method: str) -> BackboneSpec:
+        """Return the size of a method's backbone, and of its first stage's."""
+        sized = self._matching.backbones if self._matching is not None else {}
+        return sized.get(method, self._plain_backbone())
+
+    def _plain_backbone(self) -> BackboneSpec:
         values = self.overrides.merge(self.preset.backbone.model_dump(), "backbone")
         backbone: BackboneSpec = validated(BackboneSpec, values, "backbone")
         if backbone.width % backbone.heads:
@@ -266,10 +278,22 @@ class _Resolver:
         return backbone
 
     def _pretrained(self, name: str, data: Located) -> list[PretrainSpec]:
-        return [self._pretrain_spec(name, data, seed) for seed in self.request.seeds]
+        parts = self.request.pretrain_fractions
+        return [self._pretrain_spec(name, data, seed, part) for part in parts for seed in self.request.seeds]
 
-    def _pretrain_spec(self, name: str, data: Located, seed: int, recipe_group: str = "recipe") -> PretrainSpec:
-        """Specify one encoder, and before it the first stage of its method where there is one."""
+    def _pretrain_spec(
+        self, name: str, data: Located, seed: int, fraction: float = 1.0, whole: str = ""
+    ) -> PretrainSpec:
+        """Specify one encoder, and before it the first stage of its method where there is one.
+
+        Args:
+            name: Method.
+            data: Pretraining data.
+            seed: Root seed.
+            fraction: Part of the data.
+            whole: Method whose first stage this is; empty for a method on its own.
+        """
+        recipe_group = "first_recipe" if whole else "recipe"
         method = METHODS.load(name)
         options = self._method_options(name)
         uses = method.uses(method.Options.model_validate(options))
@@ -279,7 +303,7 @@ class _Resolver:
                 f"method '{name}' has no recipe for preset '{self.preset.name}', so it cannot be pretrained"
             )
         recipe: Recipe = validated(Recipe, self.overrides.merge(shipped.model_dump(), recipe_group), recipe_group)
-        images, captions = self._supervision(name, data, uses)
+        images, captions = supervision(name, data, uses, self.request.captions, self._note)
         asked = Asked("images" in uses and images != "none", captions != "none", "transformer" in uses, recipe)
         teachers = choose_teachers(self.request, self.preset, self.overrides, self.workspace.cache, asked)
         if self.request.text_teacher is not None and teachers.text is None:
@@ -288,28 +312,35 @@ class _Resolver:
             options = with_transformer(name, options, teachers.main, self.workspace)
         first = None
         if method.first_stage is not None:
-            first = self._pretrain_spec(method.first_stage, data, seed, "first_recipe")
-        samples = recipe.epochs * data.objects
+            first = self._pretrain_spec(method.first_stage, data, seed, fraction, name)
+        objects, budget = data.objects, self.request.budget if fraction < 1 else "steps"
+        if fraction < 1:
+            part = part_of(f"{name} on {data.label}", recipe, objects, fraction, budget)
+            objects, recipe = part.objects, part.recipe
+            self._note(part.note)
+        samples = recipe.epochs * objects
         return PretrainSpec(
             method=name,
             options=options,
-            backbone=self._backbone(),
+            backbone=self._backbone(whole or name),
             recipe=recipe,
             data=data.spec,
+            fraction=fraction,
+            budget=budget,
             images=images,
             captions=captions,
             teacher=teachers.main,
             text_teacher=teachers.text,
             live_teacher=teachers.live,
             first_stage=first,
-            numerics=self._numerics(samples, _versions(name, data.spec.name, teachers)),
+            numerics=self._numerics(samples, versions(name, data.spec.name, teachers)),
             seed=seed,
         )
 
     def _scratch(self, architecture: str) -> list[PretrainSpec]:
         METHODS.entry(architecture)
         options = self._method_options(architecture)
-        return self._untrained(architecture, options, self._backbone(), self.request.seeds)
+        return self._untrained(architecture, options, self._backbone(architecture), self.request.seeds)
 
     def _untrained(
         self, architecture: str, architecture_options: Options, backbone: BackboneSpec, seeds: tuple[int, ...]
@@ -323,34 +354,11 @@ class _Resolver:
                 backbone=backbone,
                 recipe=None,
                 data=None,
-                numerics=self._numerics(0, _versions(architecture)),
+                numerics=self._numerics(0, versions(architecture)),
                 seed=seed,
             )
             for seed in seeds
         ]
-
-    def _supervision(self, name: str, data: Located, uses: frozenset[str]) -> tuple[Images, Captions]:
-        """Decide where images and captions come from."""
-        card = DATASETS.load(data.spec.name).card
-        images: Images = "none"
-        if uses & {"images", "pixels"}:
-            images = "dataset" if data.images else "depth-of-points"
-            if images == "depth-of-points":
-                self._note(f"{data.label} has no images: {name} sees depth renderings of its points")
-        captions: Captions = "none"
-        if "text" in uses and self.request.captions != "none":
-            if self.request.captions == "class-names":
-                captions = "class-names"
-            elif card.has_captions:
-                captions = "dataset"
-            elif self.request.captions == "dataset":
-                raise UsageError(
-                    f"--captions dataset: {data.label} has no captions; "
-                    "use --captions class-names, or leave the option out to switch the text term off"
-                )
-            else:
-                self._note(f"{data.label} has no captions: the text term of {name} is off (--captions class-names)")
-        return images, captions
 
     def _numerics(self, samples: int, plugins: dict[str, str]) -> Numerics:
         """Resolve what the machine contributes; with no samples to train on nothing is compiled."""
@@ -376,24 +384,6 @@ class _Resolver:
     def _note(self, line: str) -> None:
         if line not in self.result.notes:
             self.result.notes.append(line)
-
-
-def open_dataset(located: Located, workspace: Workspace) -> Dataset:
-    """Build the data set object of a located spec."""
-    dataset_class = DATASETS.load(located.spec.name)
-    options = dataset_class.Options.model_validate(located.spec.options)
-    return dataset_class(DataPlace(workspace.cache, located.root), options)
-
-
-def _versions(
-    method: str = "", dataset: str = "", teachers: Teachers | None = None, *, protocol: str = ""
-) -> dict[str, str]:
-    """Versions of the plugins among the given names; built-in ones are covered by the code fingerprint."""
-    names = [("methods", method), ("protocols", protocol), ("datasets", dataset)]
-    for teacher in (teachers.main, teachers.text) if teachers is not None else ():
-        names.append(("teachers", teacher.name if teacher is not None else ""))
-    entries = (REGISTRIES[kind].entry(name) for kind, name in names if name)
-    return {f"{entry.kind}.{entry.name}": entry.version for entry in entries if entry.version}
 
 
 def _expand(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:

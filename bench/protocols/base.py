@@ -198,6 +198,21 @@ class HeldOut:
         return self._clouds.labels
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where the objects of a split come from, so that caches hold every data set once, whatever part of it is used.
+
+    Attributes:
+        manifest: Digest of that data set's content.
+        points: All clouds of its split of the same name ``[n, N, 3]``; no label comes along.
+        rows: int64, position of each of the task's objects among them.
+    """
+
+    manifest: str
+    points: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64]
+
+
 @dataclass
 class Task:
     """A data set made ready to judge an encoder on it.
@@ -216,6 +231,8 @@ class Task:
         form: ``fair``, or ``published`` for the authors' own recipe.
         legacy: Whether the number that selection on the test split would give is wanted beside the others.
         dataset: The data set itself, for what is no labelled object (rooms, names of parts).
+        origins: By split (``train``, ``test``), where its objects come from; no entry where they are all of the data
+            set's own, under `data_manifest`.
         alignment: Gives the heads into the teacher's joint space, and the teacher; None where there are none.
         progress: Told about long work.
     """
@@ -233,6 +250,7 @@ class Task:
     form: Form = "fair"
     legacy: bool = False
     dataset: Dataset | None = None
+    origins: Mapping[str, Origin] = field(default_factory=dict)
     alignment: Callable[[], Alignment] | None = None
     progress: StageProgress = field(default=unseen, repr=False)
 

@@ -61,7 +61,13 @@ def prepared_clouds(task: Task, split: Split, *, normalise: bool, count: int | N
     Raises:
         SetupError: The cache cannot be written.
     """
-    points = task.train.points if split == "train" else task.test.points
+    clouds = whole_clouds(task, split, normalise=normalise, count=count)
+    return _of_task(clouds, task, split)
+
+
+def whole_clouds(task: Task, split: Split, *, normalise: bool, count: int | None = None) -> Array:
+    """Clouds of all objects of the data set a split comes from, see `prepared_clouds`; only some may be the task's."""
+    points = _source(task, split)[1]
     count = min(count or task.points, points.shape[1])
     file = task.cache / "clouds" / f"{_clouds_key(task, split, normalise, count)[:32]}.npy"
     stored = _read(file, len(points), (count, 3))
@@ -101,7 +107,7 @@ def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise
         BenchError: The encoder gives features that are not finite.
         SetupError: The cache cannot be written.
     """
-    sizes: dict[Split, int] = {"train": len(task.train), "test": len(task.test)}
+    sizes: dict[Split, int] = {"train": len(_source(task, "train")[1]), "test": len(_source(task, "test")[1])}
     found: dict[Split, Array] = {}
     encoder: Encoder | None = None
     for split, size in sizes.items():
@@ -115,8 +121,22 @@ def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise
             for name, values in made.items():
                 _publish(stem.with_name(f"{stem.name}-{name}.npy"), values)
             stored = made[feature]
-        found[split] = stored
+        found[split] = _of_task(stored, task, split)
     return found
+
+
+def _source(task: Task, split: Split) -> tuple[str, Array]:
+    """Manifest and clouds of the data set that a split comes from."""
+    origin = task.origins.get(split)
+    if origin is not None:
+        return origin.manifest, origin.points
+    return task.data_manifest, task.train.points if split == "train" else task.test.points
+
+
+def _of_task(values: Array, task: Task, split: Split) -> Array:
+    """Rows of the task's objects among those of the data set."""
+    origin = task.origins.get(split)
+    return values if origin is None else values[origin.rows]
 
 
 def _ready(candidate: Candidate, task: Task) -> Encoder:
@@ -125,7 +145,7 @@ def _ready(candidate: Candidate, task: Task) -> Encoder:
 
 def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, normalise: bool) -> Mapping[str, Array]:
     """Run the encoder over a split; every feature it offers, ``[n, F]`` each."""
-    clouds = prepared_clouds(task, split, normalise=normalise)
+    clouds = whole_clouds(task, split, normalise=normalise)
     made = {name: np.empty((len(clouds), width), np.float32) for name, width in encoder.feature_dims.items()}
 
     def encode(start: int, stop: int) -> None:
@@ -157,7 +177,7 @@ def _clouds_key(task: Task, split: Split, normalise: bool, count: int) -> str:
         {
             "kind": "clouds",
             "code": _code(),
-            "manifest": task.data_manifest,
+            "manifest": _source(task, split)[0],
             "split": split,
             "points": count,
             "normalise": normalise,
@@ -167,8 +187,7 @@ def _clouds_key(task: Task, split: Split, normalise: bool, count: int) -> str:
 
 
 def _features_stem(candidate: Candidate, task: Task, split: Split, normalise: bool) -> Path:
-    points = task.train.points if split == "train" else task.test.points
-    count = min(task.points, points.shape[1])
+    count = min(task.points, _source(task, split)[1].shape[1])
     key = content_key(
         {
             "kind": "features",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -15,6 +16,7 @@ from bench.models.batch import Batch
 from bench.seeds import derive
 from bench.spec import PretrainSpec, content_key
 from bench.training.contract import FitResult, Objective, TrainingPlace
+from bench.training.held_out import LossMeter
 from bench.training.loop import fit
 from bench.training.optim import Decays
 
@@ -119,6 +121,39 @@ class PretrainData:
             self.points.to(device, torch.float32), move(self.image_features), move(self.text_features), labels, images
         )
 
+    def part(self, index: Tensor) -> PretrainData:
+        """Return the objects at `index` (int64 ``[m]``); features with a source of their own stay where they are."""
+
+        def pick(features: Features | None) -> Features | None:
+            return features.index_select(0, index) if isinstance(features, Tensor) else _part(features, index)
+
+        return PretrainData(
+            self.points.index_select(0, index),
+            pick(self.image_features),
+            pick(self.text_features),
+            None if self.labels is None else self.labels.index_select(0, index),
+            None if self.images is None else self.images.index_select(0, index),
+        )
+
+
+class _PartSource:
+    """Some of the objects of a feature source."""
+
+    def __init__(self, source: FeatureSource, index: Tensor) -> None:
+        self._source, self._index = source, index
+        self.choices, self.width = source.choices, source.width
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
+        """See `FeatureSource.pick`."""
+        return self._source.pick(self._index.to(index.device).index_select(0, index), choice)
+
+
+def _part(source: FeatureSource | None, index: Tensor) -> FeatureSource | None:
+    return None if source is None else _PartSource(source, index)
+
 
 class PretrainObjective(Objective):
     """Random points, augmentation and a random view per object and step, then the method's own losses.
@@ -129,6 +164,9 @@ class PretrainObjective(Objective):
         points: Points drawn from each cloud in each step.
         augment: Applied after drawing points (so a normalisation among them sees the drawn points, spec 6.1).
         point_views: Views of each cloud, every one with points and augmentation of its own.
+
+    Attributes:
+        step: Optimiser steps taken before the last one that was prepared.
     """
 
     def __init__(
@@ -140,9 +178,11 @@ class PretrainObjective(Objective):
         self._points = points
         self._augment = augment
         self._point_views = point_views
+        self.step = 0
 
     def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:
         """See `Objective.prepare`."""
+        self.step = step
         data = self._data
         index = index.to(data.points.device)
         clouds = data.points.index_select(0, index)
@@ -197,6 +237,7 @@ def pretrain(
     decays: Decays = roles.decays,
     stage: str | None = None,
     point_views: int = 1,
+    measured: Mapping[str, PretrainData] | None = None,
 ) -> FitResult:
     """Pretrain a method's network in place.
 
@@ -208,6 +249,8 @@ def pretrain(
         decays: Whether a parameter decays.
         stage: What is running, in words; default ``pretrain METHOD``.
         point_views: Augmented views of each cloud that a step of the method needs.
+        measured: Sets on which the losses are measured after each epoch, by name (`bench.training.held_out`); they
+            enter the curves as ``SET_LOSS`` and nothing else.
 
     Returns:
         Curves and costs; the model is in its last state (pretraining selects nothing).
@@ -227,8 +270,19 @@ def pretrain(
             f"pretraining clouds have {data.points.shape[1]} points, backbone.points asks for "
             f"{spec.backbone.points}: lower backbone.points or use denser clouds"
         )
-    moved = data.to(torch.device(spec.numerics.device))
-    objective = PretrainObjective(model, moved, spec.backbone.points, compose(spec.recipe.augmentation), point_views)
+    device, augment = torch.device(spec.numerics.device), compose(spec.recipe.augmentation)
+
+    def objective_on(part: PretrainData) -> PretrainObjective:
+        return PretrainObjective(model, part.to(device), spec.backbone.points, augment, point_views)
+
+    objective = objective_on(data)
+    meter = LossMeter(
+        {name: objective_on(part) for name, part in (measured or {}).items()},
+        {name: len(part) for name, part in (measured or {}).items()},
+        min(spec.recipe.batch_size, len(data)),
+        spec.numerics,
+        lambda: objective.step,
+    )
     return fit(
         objective,
         len(data),
@@ -238,5 +292,7 @@ def pretrain(
         stage=stage or f"pretrain {spec.method}",
         place=place,
         decays=decays,
+        validate=meter if measured else None,
+        select=None,
         identity=content_key(spec),
     )

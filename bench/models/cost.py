@@ -1,0 +1,26 @@
+"""What one forward pass of an encoder costs."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.models.encoder import Encoder
+
+
+def forward_flops(encoder: Encoder, points: int, device: str = "cpu") -> int:
+    """Floating-point operations that one cloud takes, a multiplication and an addition counting as two.
+
+    Counted are matrix products, attention and convolutions, which `torch.utils.flop_counter` knows; sampling,
+    neighbour search and everything element by element are not.
+
+    Args:
+        encoder: Moved to `device` and left in evaluation mode.
+        points: Points of the cloud.
+        device: Where to run it.
+    """
+    cloud = torch.randn(1, points, 3, generator=torch.Generator().manual_seed(0))
+    encoder.to(device).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        encoder.features(encoder(cloud.to(device)))
+    return int(counter.get_total_flops())

@@ -1,0 +1,142 @@
+"""Data sets of a request: found, opened, and described by a spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.data.base import DataPlace, Dataset
+from bench.data.told import told
+from bench.data.transfer import FEWEST, CommonClasses, common_classes
+from bench.errors import UsageError
+from bench.paths import Workspace
+from bench.plan.overrides import Overrides
+from bench.plan.presets import Preset
+from bench.plan.request import validated
+from bench.registry import DATASETS
+from bench.spec import DataSpec
+
+
+@dataclass(frozen=True)
+class Located:
+    """A data set as a spec, and where it lies (which is no part of any key)."""
+
+    spec: DataSpec
+    label: str
+    root: Path | None
+    objects: int = 0
+    """Size of the training split."""
+    images: bool = False
+    """Whether it comes with images."""
+    parts: bool = False
+    """Whether parts of its objects are labelled."""
+    folds: bool = False
+    """Whether it consists of few-shot folds."""
+
+
+@dataclass(frozen=True)
+class DataPair:
+    """What a protocol trains on and what it is tested on.
+
+    Attributes:
+        test: Data set tested on.
+        train: Data set trained on where it is another one; None for the same.
+    """
+
+    test: Located
+    train: Located | None = None
+
+    @property
+    def label(self) -> str:
+        """Name in tables, e.g. ``shapes-cad > shapes-scan``."""
+        return self.test.label if self.train is None else f"{self.train.label} > {self.test.label}"
+
+    def common(self, workspace: Workspace) -> CommonClasses:
+        """Classes both sets have."""
+        assert self.train is not None
+        names = [open_dataset(located, workspace).classes() for located in (self.train, self.test)]
+        return common_classes(*names)
+
+    def skip(self, workspace: Workspace, protocol: str, labels: float = 1.0) -> str | None:
+        """Return why a protocol cannot be carried out on this data, or on a part of its labels; None where it can."""
+        if self.test.folds and protocol != "fewshot":
+            return "the data set consists of few-shot folds"
+        if labels < 1 and self.test.folds:
+            return "few-shot folds have their own supports, of which none can be left out"
+        if labels < 1 and DATASETS.load(self.test.spec.name).card.has_rooms:
+            return "a part of the labels is a part of the labelled objects, and these are rooms"
+        if self.train is None:
+            return None
+        for located in (self.train, self.test):
+            card = DATASETS.load(located.spec.name).card
+            if card.has_rooms:
+                return f"{located.label} has rooms and no labelled objects whose classes could be matched"
+        if self.train.folds or self.test.folds:
+            return "few-shot folds have their own supports and queries"
+        if protocol in _NO_TRANSFER:
+            return f"{protocol} {_NO_TRANSFER[protocol]}"
+        common = self.common(workspace)
+        if len(common.names) < FEWEST:
+            return f"{common.describe()}: at least {FEWEST} are needed"
+        return None
+
+
+_NO_TRANSFER = {
+    "zeroshot": "trains on no labels, so that there is no other set to train on",
+    "partseg": "labels parts, which are not matched between data sets",
+    "semseg": "labels rooms, which are not matched between data sets",
+}
+
+
+def locate(reference: str, group: str, preset: Preset, overrides: Overrides, workspace: Workspace) -> Located:
+    """Find a data set that a request names.
+
+    Args:
+        reference: ``NAME[:ROOT]``.
+        group: Group of ``--set`` its options are in: ``data`` or ``pretrain_data``.
+        preset: Has options of embedded data sets.
+        overrides: Options given with ``--set``.
+        workspace: Knows the user's own names.
+
+    Raises:
+        UsageError: The name or an option is wrong, or the folder is missing or superfluous.
+        DataError: Its files are broken.
+    """
+    from bench.data.local import resolve_dataset_ref
+
+    found = resolve_dataset_ref(reference, workspace.results, DATASETS.names())
+    dataset_class = DATASETS.load(found.format)
+    if dataset_class.needs_root and found.root is None:
+        raise UsageError(
+            f"data set '{found.format}' needs its folder: write {found.format}:DIR, "
+            f"or name one with bench data add NAME --format {found.format} --root DIR"
+        )
+    if found.root is not None and not dataset_class.needs_root:
+        raise UsageError(f"data set '{found.format}' is embedded and takes no folder; write just {found.format}")
+    known = frozenset(dataset_class.Options.model_fields)
+    values = {**preset.data.get(found.format, {}), **found.options}
+    options = validated(dataset_class.Options, overrides.merge(values, group, known=known), group)
+    dataset = dataset_class(DataPlace(workspace.cache, found.root, progress=told(found.label)), options)
+    spec = DataSpec(name=found.format, options=options.model_dump(mode="json"), manifest=dataset.manifest())
+    if dataset_class.needs_root:  # every value is checked: better now than after hours of pretraining
+        if dataset_class.card.has_rooms:
+            dataset.rooms()
+        else:
+            dataset.load("train")
+            dataset.load("test")
+    return Located(
+        spec=spec,
+        label=found.label,
+        root=found.root,
+        objects=dataset.train_size(),
+        images=dataset.offers_images(),
+        parts=dataset.offers_parts(),
+        folds=dataset.offers_folds(),
+    )
+
+
+def open_dataset(located: Located, workspace: Workspace) -> Dataset:
+    """Build the data set object of a located spec."""
+    dataset_class = DATASETS.load(located.spec.name)
+    options = dataset_class.Options.model_validate(located.spec.options)
+    return dataset_class(DataPlace(workspace.cache, located.root), options)
