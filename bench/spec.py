@@ -144,6 +144,8 @@ class PretrainSpec(Frozen):
     text_teacher: TeacherSpec | None = None
     live_teacher: bool = False
     """Whether the teacher runs in every step instead of once before training."""
+    held_out: bool = Field(False, exclude_if=_is_default(False))
+    """Whether the losses on objects that are not trained on are measured after each epoch; changes no weight."""
     first_stage: PretrainSpec | None = None
     """The encoder that the method's first stage trains."""
     imported: str | None = None

@@ -48,7 +48,7 @@ def fit(
     decays: Decays = roles.decays,
     in_head_group: InHeadGroup | None = None,
     validate: Validate | None = None,
-    select: str = "accuracy",
+    select: str | None = "accuracy",
     identity: str = "",
 ) -> FitResult:
     """Minimise an objective; continue from the newest checkpoint in the place's folder if there is one.
@@ -68,7 +68,8 @@ def fit(
         decays: Whether a parameter decays.
         in_head_group: Whether a parameter belongs to the head group; None: there is no head (pretraining).
         validate: Called after each epoch with the model in evaluation mode.
-        select: Validation metric to maximise; the earliest best epoch is kept.
+        select: Validation metric to maximise; the earliest best epoch is kept. None: what `validate` gives is put
+            among the curves under its own names, and chooses nothing.
         identity: Whatever else a checkpoint must agree in to be continued (a digest of the data, say).
 
     Returns:
@@ -118,7 +119,7 @@ class Loop:
         self.stage = stage
         self.place = place
         self.validate: Validate | None = None
-        self.select = ""
+        self.select: str | None = None
         self.batch = min(recipe.batch_size, n_objects)
         self.steps_per_epoch = n_objects // self.batch
         self.epochs = epochs_run(recipe)
@@ -243,9 +244,9 @@ class Loop:
         if self.validate is not None:
             self.model.eval()
             metrics = self.validate()
-            row.update({f"val_{name}": value for name, value in metrics.items()})
+            row.update(metrics if self.select is None else {f"val_{name}": value for name, value in metrics.items()})
             best = self.state.best
-            if best is None or metrics[self.select] > best.metrics[self.select]:
+            if self.select is not None and (best is None or metrics[self.select] > best.metrics[self.select]):
                 state = {name: t.detach().cpu().clone() for name, t in self.model.state_dict().items()}
                 self.state.best = Selected(epoch + 1, metrics, state)
         for name, value in row.items():
