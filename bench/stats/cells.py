@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from bench.store.queries import MetricRow
 
 SCRATCH = "scratch"
-SEED_FIELDS = frozenset({"seed", "encoder.seed"})
+_SEED = re.compile(r"(encoder\.(first_stage\.)*)?seed")
+"""The run's own seed, which its encoder and the encoder's first stage share."""
 JUDGE_PREFIXES = ("protocol.", "data.", "split_seed")
 """Fields of a spec that say how an encoder is judged; encoders judged differently are never compared."""
 BACKBONE_PREFIX = "encoder.backbone."
@@ -139,7 +140,7 @@ def flatten(spec: Mapping[str, JsonValue]) -> dict[str, str]:
         if isinstance(value, dict) and value:
             for key, inner in value.items():
                 walk(f"{prefix}.{key}" if prefix else key, inner)
-        elif prefix not in SEED_FIELDS:
+        elif _SEED.fullmatch(prefix) is None:
             flat[prefix] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
     walk("", dict(spec))

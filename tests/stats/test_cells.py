@@ -128,8 +128,10 @@ def test_scratch_is_matched_by_architecture_backbone_and_judge(row: Row) -> None
 
 def test_flatten_leaves_the_seeds_out_and_nothing_else() -> None:
     """A field that is dropped by mistake would merge runs that differ in it."""
-    assert flatten({"seed": 1, "encoder": {"seed": 2, "options": {"seed": 3}}, "list": [1, 2], "empty": {}}) == {
+    encoder = {"seed": 2, "options": {"seed": 3}, "first_stage": {"seed": 2, "width": 5}}
+    assert flatten({"seed": 1, "encoder": encoder, "list": [1, 2], "empty": {}}) == {
         "encoder.options.seed": "3",
+        "encoder.first_stage.width": "5",
         "list": "[1, 2]",
         "empty": "{}",
     }
