@@ -34,7 +34,7 @@ class RunFacts:
         feature: The transfer feature in words.
         card: What the protocol did, in sentences.
         clipped: Why the setting is smaller than its name says; empty if it is not.
-        pretrain_seconds: Mean seconds of pretraining per seed.
+        pretrain_seconds: Mean seconds of pretraining per seed, a first stage included.
         evaluate_seconds: Mean seconds of the evaluation per seed.
     """
 
@@ -56,7 +56,7 @@ class RunFacts:
             feature=_first(run.provenance.get("feature") for run in runs),
             card=_first(run.provenance.get("card") for run in runs),
             clipped=_first(clipped),
-            pretrain_seconds=_mean(runs, "pretrain_seconds"),
+            pretrain_seconds=_mean(runs, "pretrain_seconds", "first_stage_pretrain_seconds"),
             evaluate_seconds=_mean(runs, "evaluate_seconds"),
         )
 
@@ -238,8 +238,9 @@ def _first(values: Iterable[JsonValue]) -> str:
     return next((text for value in values if (text := _text(value))), "")
 
 
-def _mean(runs: Iterable[RunRecord], name: str) -> float | None:
-    known = [run.cost[name] for run in runs if name in run.cost]
+def _mean(runs: Iterable[RunRecord], name: str, *added: str) -> float | None:
+    """Mean of a cost over the runs that state it, with further costs added where a run has them."""
+    known = [run.cost[name] + sum(run.cost.get(other, 0.0) for other in added) for run in runs if name in run.cost]
     return statistics.fmean(known) if known else None
 
 

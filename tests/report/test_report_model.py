@@ -11,7 +11,7 @@ import pytest
 
 from bench.report.curves import curve_panels
 from bench.report.model import build_model
-from bench.report.runs import environment, failures
+from bench.report.runs import RunFacts, environment, failures
 from bench.report.summary import summarise_report
 
 Maker = Callable[..., Any]
@@ -134,3 +134,13 @@ def test_shared_pretrainings_are_drawn_and_timed_once(maker: Maker, make_grid: M
         ("recon", f"pretrain/{name}", 2) for name in ("total", "image", "reconstruction", "text")
     ]
     assert environment(results.runs).seconds == pytest.approx((201 + 208) + 8 * 2.5)
+
+
+def test_a_first_stage_counts_as_pretraining(full_results: Any) -> None:
+    """A method with two stages would look cheaper than it is."""
+    runs = [run for run in full_results.runs if "pretrain_seconds" in run.cost][:2]
+    before = RunFacts.of(runs).pretrain_seconds
+    for run in runs:
+        run.cost["first_stage_pretrain_seconds"] = 100.0
+    assert before is not None
+    assert RunFacts.of(runs).pretrain_seconds == pytest.approx(before + 100)
