@@ -84,7 +84,7 @@ def fit_hinge(
     with torch_threads(None if large else 1), torch.inference_mode():
         x = _double(features)
         scaling = Scaling.of(x) if standardise else Scaling(x.new_zeros(1, 1), x.new_ones(1, 1))
-        coordinates, basis = reduce_features(scaling(x))
+        (coordinates,), (basis,) = reduce_features(scaling(x)[None])
         problem = _Problem(coordinates.to(torch.float32 if large else torch.float64), labels, classes)
         solution = problem.start()
         found: dict[float, Tensor] = {}

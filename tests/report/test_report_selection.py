@@ -1,0 +1,102 @@
+"""The table of selection rules: if it fails, inflation hides in the headline, or the honest number loses its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench.report import selection
+from bench.report.build import build_report
+from bench.store.queries import MetricRow
+
+
+def console() -> Console:
+    return Console(file=StringIO(), width=240, color_system=None)
+
+
+def printed(screen: Console) -> str:
+    assert isinstance(screen.file, StringIO)
+    return screen.file.getvalue()
+
+
+def beside(row: MetricRow, rule: str, gain: float, **changes: object) -> MetricRow:
+    """The same run under another rule."""
+    return replace(row, selection=rule, value=row.value + gain, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def results(maker: Callable[..., Any]) -> Any:
+    """Three seeds of one method and its scratch; the method's runs were also selected last, on test and by votes."""
+    found = maker().run("recon", "recon", "linear", "ldraw40", 0, "all")
+    for seed in (1, 2):
+        found += maker().run("recon", "recon", "linear", "ldraw40", seed, "all")
+    for row in [r for r in found.rows if r.split == "test"]:
+        found.rows += [
+            beside(row, "last", -0.01),
+            beside(row, "test", 0.02),
+            beside(row, "val", 0.005, votes=10, headline=False),
+            beside(row, "test", 0.04, votes=10, headline=False, name="accuracy[max of 299 repeats]"),
+        ]
+    found += maker().run("scratch", "recon", "linear", "ldraw40", 0, "all")
+    return found
+
+
+def test_every_rule_has_its_column_and_the_honest_number_stays(results: Any, tmp_path: Path) -> None:
+    screen = console()
+    built = build_report(results.rows, results.runs, tmp_path, console=screen, selection=True)
+    (line,) = built.model.ledger
+    cell = line.cell
+    assert all(
+        row.cell.summary.mean != max(s.mean for s in line.scores.values()) for row in built.model.sections[0].rows
+    )
+    heads, (texts,) = selection.table(built.model.ledger)
+    found = dict(zip(heads, texts, strict=True))
+    mean = cell.summary.mean
+    assert found["val"].startswith(f"{100 * mean:.1f} ±")
+    assert found["last epoch"].startswith(f"{100 * (mean - 0.01):.1f}")
+    assert found["test"].startswith(f"{100 * (mean + 0.02):.1f}")
+    assert found["val, voted"].endswith("(10)")
+    assert found["max of votes"].endswith("(299 × 10)")
+    assert found["inflation"].startswith("+2.0 [")
+    assert found["best seed"] == f"{100 * (cell.summary.maximum - mean):+.1f}"
+    assert found["all habits"] == f"{100 * (cell.summary.maximum + 0.04 - mean):+.1f}"
+    shown = printed(screen)
+    assert selection.TITLE in shown
+    assert "difference to scratch" not in shown, "--selection prints this table instead of the others"
+    for text in (built.html.read_text(), built.markdown.read_text()):
+        assert selection.TITLE in text
+        assert found["inflation"] in text.replace("\\", "")
+
+
+def test_without_other_rules_there_is_no_table(one_seed: Any, tmp_path: Path) -> None:
+    """A report of plain runs must not grow an empty section; asked for it, the user learns what to run."""
+    screen = console()
+    built = build_report(one_seed.rows, one_seed.runs, tmp_path, console=screen, selection=True)
+    assert built.model.ledger == ()
+    assert "--legacy" in printed(screen)
+    assert selection.TITLE not in built.html.read_text() + built.markdown.read_text()
+
+
+def test_smoke_runs_show_their_path_and_no_inflation(maker: Callable[..., Any], tmp_path: Path) -> None:
+    """Their numbers mean nothing; an inflation of noise would be quoted."""
+    found = maker(preset="smoke").run("recon", "recon", "linear", "ldraw40", 0, "all")
+    found.rows += [beside(row, "test", 0.02) for row in found.rows if row.split == "test"]
+    screen = console()
+    build_report(found.rows, found.runs, tmp_path, console=screen, selection=True)
+    shown = printed(screen)
+    assert selection.SMOKE_NOTE in shown
+    assert "SMOKE: linear on ldraw40" in shown
+    assert "inflation  " not in shown
+
+
+def test_the_command_has_the_flag(tmp_path: Path, run_bench: Callable[..., Any]) -> None:
+    """On an empty store it says what to run instead of printing an empty table."""
+    told = run_bench("report", "--selection", "--results", tmp_path / "results", "--out", tmp_path / "reports")
+    assert told.returncode == 0, told.stderr
+    assert "No stored run was reported under more than one selection rule yet." in told.stdout
