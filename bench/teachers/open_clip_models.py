@@ -140,7 +140,7 @@ class OpenClipTeacher(PretrainedTeacher):
             settings = f"--set teacher.model={self._model} --set teacher.tag={self._options.tag}"
             raise SetupError(
                 f"weights '{self._options.tag}' of open_clip model '{self._model}' are not on disk: run `bench "
-                f"teachers fit open-clip {settings}` where huggingface.co can be reached, or give a file with --set "
+                f"teachers fit open-clip {settings}` where the model hub can be reached, or give a file with --set "
                 "teacher.checkpoint=FILE (text_teacher.checkpoint for --text-teacher)"
             )
         return found
@@ -241,7 +241,7 @@ class OpenClipTeacher(PretrainedTeacher):
             except (OSError, ValueError, ImportError) as error:
                 raise SetupError(
                     f"the tokenizer of open_clip model '{self._model}' is not on disk: run `bench teachers fit "
-                    f"open-clip --set teacher.model={self._model}` where huggingface.co can be reached"
+                    f"open-clip --set teacher.model={self._model}` where the model hub can be reached"
                 ) from error
         known, wanted = int(model.vocab_size), int(getattr(tokenizer, "vocab_size", 0))
         if wanted > known:

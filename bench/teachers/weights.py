@@ -130,7 +130,7 @@ def hub_file(repository: str, names: tuple[str, ...], cache: Path, *, resolve: b
         found = try_to_load_from_cache(repository, name, revision=revision or None)
         if isinstance(found, str):
             path = Path(found).resolve() if resolve else Path(found)
-            return Weights(path, digest_of(path, cache), f"huggingface.co/{repository}, cached in {path}")
+            return Weights(path, digest_of(path, cache), f"{repository} of the model hub, cached in {path}")
     return None
 
 
