@@ -184,7 +184,7 @@ def from_hub(get: Callable[[], object], repository: str, remedy: str) -> None:
     from huggingface_hub import constants
 
     address = urlsplit(constants.ENDPOINT)
-    host = address.hostname or "huggingface.co"
+    host = address.hostname or constants.ENDPOINT
     try:
         if not getproxies():  # the library would try again for most of a minute
             socket.create_connection((host, address.port or 443), timeout=REACH_SECONDS).close()
