@@ -57,6 +57,12 @@ def run(
         bool | None,
         typer.Option("--live-teacher/--cached-teacher", help="Run teachers in every step; cached by default."),
     ] = None,
+    held_out_losses: Annotated[
+        bool | None,
+        typer.Option(
+            "--held-out-losses", help="Measure pretraining losses on unseen objects, for bench analyse losses."
+        ),
+    ] = None,
     form: Annotated[str | None, typer.Option(help="fair or published.")] = None,
     legacy: Annotated[
         bool | None, typer.Option("--legacy", help="Store what selection on the test split would give, too.")
@@ -104,6 +110,7 @@ def run(
         "teacher": teacher,
         "text_teacher": text_teacher,
         "live_teacher": live_teacher,
+        "held_out_losses": held_out_losses,
         "form": form,
         "legacy": legacy,
         "baseline": baseline,

@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from bench.data.base import CloudSet, Dataset
 from bench.data.splits import nested_subset, object_groups
 from bench.errors import BenchError
+from bench.execution.held_out import measured_data
+from bench.execution.network import save_rest
 from bench.execution.pretrain_data import Gathering, StageProgress
 from bench.methods.base import Given, Method
 from bench.models.encoder import Encoder
@@ -66,8 +68,9 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     """Pretrain an encoder and write its folder.
 
     Writes ``encoder.safetensors``, ``aligned.safetensors`` (heads into teachers' spaces, where there are any),
-    ``curves.json``, ``cost.json`` and ``texts.json`` (every sentence that reached the encoder through captions,
-    teacher or supervision, with `UNKNOWN_TEXTS` for those of a teacher from elsewhere).
+    ``pretraining.safetensors`` (the rest of the network, such as its decoder), ``curves.json``, ``cost.json`` and
+    ``texts.json`` (every sentence that reached the encoder through captions, teacher or supervision, with
+    `UNKNOWN_TEXTS` for those of a teacher from elsewhere).
 
     Args:
         job: What to do.
@@ -86,27 +89,16 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     data = _timed(costs, "teacher_feature_seconds", lambda: gathering.gather(clouds))
     texts = gathering.texts
     costs |= gathering.costs
+    measured = measured_data(job.dataset, data, gathering) if spec.held_out else {}
     torch.manual_seed(derive(spec.seed, "init"))
-    options = job.method.Options.model_validate(spec.options)
-    model = job.method.build(spec.backbone, options, _given(job, data))
-
-    def on_progress(event: ProgressEvent) -> None:
-        note = ", ".join(f"{name} {value:.4f}" for name, value in event.losses.items())
-        if event.samples_per_second is not None:
-            note += f", {event.samples_per_second:.0f} samples/s"
-        job.progress("pretrain", event.done, event.total, note)
-
-    place = TrainingPlace(
-        folder=job.workdir,
-        compile_cache=job.cache / "inductor",
-        checkpoint_seconds=job.checkpoint_seconds,
-        on_progress=on_progress,
-    )
-    result = pretrain(model, data, spec, place, point_views=job.method.point_views)
+    given = _given(job, data)
+    model = job.method.build(spec.backbone, job.method.Options.model_validate(spec.options), given)
+    result = pretrain(model, data, spec, _place(job), point_views=job.method.point_views, measured=measured)
     encoder = model.encoder()
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     save_file(tensors, destination / "encoder.safetensors")
     save_heads(model.aligned_heads(), destination)
+    save_rest(model, given, destination)
     fitted = _fit_seconds(job)
     if fitted is not None:
         costs["teacher_fit_seconds"] = fitted  # paid once by all runs that share the teacher
@@ -126,6 +118,21 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     _write_json(destination / "cost.json", costs)
     _write_json(destination / "texts.json", sorted(texts))
     _write_json(destination / "spec.json", spec.model_dump(mode="json"))
+
+
+def _place(job: PretrainJob) -> TrainingPlace:
+    def on_progress(event: ProgressEvent) -> None:
+        note = ", ".join(f"{name} {value:.4f}" for name, value in event.losses.items())
+        if event.samples_per_second is not None:
+            note += f", {event.samples_per_second:.0f} samples/s"
+        job.progress("pretrain", event.done, event.total, note)
+
+    return TrainingPlace(
+        folder=job.workdir,
+        compile_cache=job.cache / "inductor",
+        checkpoint_seconds=job.checkpoint_seconds,
+        on_progress=on_progress,
+    )
 
 
 def _kept(spec: PretrainSpec, clouds: CloudSet) -> npt.NDArray[np.int64] | None:

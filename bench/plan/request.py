@@ -50,6 +50,8 @@ class RunRequest(Frozen):
     """Teacher of texts; None: `teacher` gives them too."""
     live_teacher: bool = False
     """Whether teachers run in every step of pretraining instead of once before it."""
+    held_out_losses: bool = False
+    """Whether pretraining measures its losses on objects it is not trained on, too (`bench analyse losses`)."""
     form: Literal["fair", "published"] = "fair"
     legacy: bool = False
     """Whether to store what selection on the test split would give, beside the others."""

@@ -332,6 +332,7 @@ class _Resolver:
             teacher=teachers.main,
             text_teacher=teachers.text,
             live_teacher=teachers.live,
+            held_out=self.request.held_out_losses and not whole,
             first_stage=first,
             numerics=self._numerics(samples, versions(name, data.spec.name, teachers)),
             seed=seed,
