@@ -94,8 +94,8 @@ class ActDvae(Method):
         release_splits="ShapeNet-55 train; its test list chooses the checkpoint",
         stages=("autoencoder",),
         deviations=(
-            "the transformer is tiny-clip's text tower; the release takes ViT-B/16 at 384 pixels (--teacher timm with "
-            "model vit_base_patch16_384 restores it)",
+            "the transformer is tiny-clip's text tower; the release takes ViT-B/16 at 384 pixels (--teacher timm "
+            "--set teacher.model=vit_base_patch16_384 restores it)",
             "the last state is kept; the release keeps the one with the lowest CDL1 on the test list",
             "tuning=frozen lets gradients through the frozen weights; the release cuts them there, so that what comes "
             "before learns from the KL term alone (reference=true restores it)",
@@ -142,7 +142,7 @@ class ActDvae(Method):
 
     recipes: ClassVar[Mapping[str, Recipe]] = {
         "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, weight_decay=5e-4, warmup_epochs=0),
-        "nano": Recipe(epochs=7, batch_size=64, lr=2e-3, weight_decay=5e-4, warmup_epochs=1, clip_norm=10.0),
+        "nano": Recipe(epochs=7, batch_size=64, lr=1e-2, weight_decay=5e-4, warmup_epochs=1, clip_norm=10.0),
         **published(Recipe(epochs=300, batch_size=64, lr=5e-4, weight_decay=5e-4, warmup_epochs=10)),
     }
 
