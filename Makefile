@@ -35,7 +35,7 @@ demo-full: setup
 	$(BIN)/bench report --results $(RESULTS)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
