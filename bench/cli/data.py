@@ -24,8 +24,9 @@ def add(
 ) -> None:
     """Name a local data set; its files are read once to check them and are never changed."""
     from bench.data.local import add_local
+    from bench.plan.located import Located
     from bench.plan.request import parse_assignment, validated
-    from bench.plan.resolve import Located, Overrides, open_dataset
+    from bench.plan.resolve import Overrides, open_dataset
     from bench.registry import DATASETS
     from bench.spec import DataSpec
 
