@@ -298,6 +298,8 @@ class Protocol(ABC):
     """Whether a method without an encoder can be judged, which is its teacher alone (`Subject.candidates` is empty)."""
     opponent: ClassVar[str] = ""
     """Such a method, judged beside every encoder with that encoder's teacher; empty for none."""
+    deviations: ClassVar[Mapping[str, str]] = {}
+    """By paper, what it does otherwise; those of the built-in protocols are in `bench.protocols.card_texts`."""
 
     class Options(ProtocolOptions):
         """Options of the protocol; they enter the key."""
