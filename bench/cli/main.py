@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from bench.cli import data, database, listing, plugin, profile, run, teachers, verify, weights
+from bench.cli import analyse, data, database, listing, plugin, profile, run, teachers, verify, weights
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("list")(listing.show)
 app.command("check-plugin")(plugin.check_plugin)
 app.add_typer(verify.app, name="verify")
 app.add_typer(data.app, name="data")
+app.add_typer(analyse.app, name="analyse")
 app.add_typer(teachers.app, name="teachers")
 app.add_typer(database.app, name="db")
 

@@ -1,0 +1,137 @@
+"""What an analysis leaves behind: a picture, a table, a summary; the same files for the same inputs, byte for byte."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from bench.errors import SetupError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, str | int | float]
+DPI = 150
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the numbers of an analysis come from.
+
+    Attributes:
+        encoder: What the encoder is called in the picture, e.g. ``recon, seed 0``.
+        key: Its content key.
+        fingerprint: Digest of the code that trained it.
+        data: What was looked at, in words, e.g. ``shapes-scan, test``; empty where no data was.
+        manifest: Digest of that data set's content.
+    """
+
+    encoder: str
+    key: str
+    fingerprint: str
+    data: str = ""
+    manifest: str = ""
+
+    def line(self) -> str:
+        """One line for the foot of a picture."""
+        line = f"{self.encoder}: key {self.key[:12]}, code {self.fingerprint[:8]}"
+        return f"{line}, data {self.data} {self.manifest[:12]}" if self.data else line
+
+
+@dataclass
+class Artefact:
+    """The outcome of an analysis, before it is written.
+
+    Attributes:
+        kind: Name of the analysis, and of its files.
+        figure: The picture, without its foot.
+        rows: The table behind it, every row with the same fields.
+        summary: The few numbers to quote.
+        origins: Where they come from, one per encoder.
+        code: Digest of the code of the analysis.
+    """
+
+    kind: str
+    figure: Figure
+    rows: Sequence[Row]
+    summary: Mapping[str, JsonValue]
+    origins: Sequence[Origin]
+    code: str
+
+
+def write(artefact: Artefact, out: Path) -> tuple[Path, Path, Path]:
+    """Write ``KIND.png``, ``KIND.csv`` and ``KIND.json`` into a folder, each whole or not at all.
+
+    Args:
+        artefact: What to write.
+        out: Folder, made where it is missing.
+
+    Returns:
+        The three files.
+
+    Raises:
+        SetupError: They cannot be written.
+    """
+    facts: dict[str, JsonValue] = {
+        "analysis": artefact.kind,
+        "code": artefact.code,
+        "origins": [vars(origin) for origin in artefact.origins],
+        **artefact.summary,
+    }
+    contents = {
+        "png": _picture(artefact),
+        "csv": _table(artefact.rows).encode(),
+        "json": (json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
+    }
+    files = tuple(out / f"{artefact.kind}.{ending}" for ending in contents)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for file, content in zip(files, contents.values(), strict=True):
+            _put(file, content)
+    except OSError as error:
+        raise SetupError(
+            f"cannot write to {out}: {error.strerror or error}; free the space or choose another place with --out DIR"
+        ) from error
+    return files[0], files[1], files[2]
+
+
+def _picture(artefact: Artefact) -> bytes:
+    lines = [origin.line() for origin in artefact.origins]
+    shown = [*lines[:6], *([f"and {len(lines) - 6} more, see the JSON file"] if len(lines) > 6 else [])]
+    figure = artefact.figure
+    # Below the axes: a tight box makes room for it, however long it is.
+    figure.text(0.005, -0.01, "\n".join(shown), ha="left", va="top", fontsize=6.5, color="#555555")
+    buffer = io.BytesIO()
+    # matplotlib would write its version, and two versions the same picture with different bytes.
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _table(rows: Sequence[Row]) -> str:
+    buffer = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
+    return buffer.getvalue()
+
+
+def _put(file: Path, content: bytes) -> None:
+    temporary = file.with_name(f".{file.name}-{uuid.uuid4().hex}.part")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, file)  # noqa: PTH105 (over an existing file, on every system)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
