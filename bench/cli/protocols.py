@@ -1,0 +1,192 @@
+"""``bench protocols``: what each protocol does, point by point, and where it leaves the papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins
+from bench.errors import SetupError, UsageError
+
+if TYPE_CHECKING:
+    from bench.protocols.base import Form
+    from bench.protocols.cards import ProtocolCard
+
+app = typer.Typer(help="Protocol cards: what is done, and where it leaves the papers.", no_args_is_help=True)
+
+DOCUMENTED_PRESET = "base"
+_INTRO = (
+    "What each protocol does, in both of its forms where it has two, with the options of preset `base` (the published "
+    "sizes). Written by `bench protocols docs`; edit the protocols, not this file. `bench protocols show NAME` prints "
+    "the card of any preset, with its options; every run carries the hash of its card."
+)
+
+
+@app.command("list")
+def list_(
+    preset: Annotated[str, typer.Option(help="smoke, nano, tiny, small or base.")] = DOCUMENTED_PRESET,
+    plugin: PluginOption = None,
+) -> None:
+    """List protocols with their forms, revision and the hash of their cards."""
+    from rich.table import Table
+    from rich.text import Text
+
+    load_plugins(plugin)
+    table = Table(box=None, pad_edge=False)
+    for column in ("protocol", "form", "revision", "metric", "card", "what it is"):
+        table.add_column(column, overflow="fold")
+    for name, summary in _protocols():
+        for form in _forms(name):
+            card = read_card(name, preset, form)
+            cells = (name, form, str(card.revision), card.metric, card.hash[:12], summary)
+            table.add_row(*map(Text, cells))
+    console().print(table)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Protocol, see bench protocols list.")],
+    preset: Annotated[str, typer.Option(help="smoke, nano, tiny, small or base.")] = DOCUMENTED_PRESET,
+    form: Annotated[str, typer.Option(help="fair or published.")] = "fair",
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="protocol.FIELD=VALUE, e.g. protocol.head=linear; repeatable.")
+    ] = None,
+    plugin: PluginOption = None,
+    results: ResultsOption = None,
+    store_url: StoreOption = None,
+) -> None:
+    """Print a protocol's card: what is done, point by point, and where it leaves each paper.
+
+    Where runs of exactly this card are stored, the digests of their splits are listed too.
+    """
+    load_plugins(plugin)
+    card = read_card(name, preset, form, assignments or [])
+    screen = console()
+    screen.print(
+        f"[bold]{escape(card.name)}[/bold], {card.form} form, revision {card.revision}, preset {escape(preset)}, "
+        f"headline: {escape(card.metric)} on the test split",
+        highlight=False,
+    )
+    screen.print()
+    screen.print(escape(card.statement), highlight=False)
+    screen.print()
+    _print_pairs([(field, getattr(card.particulars, field)) for field in type(card.particulars).model_fields])
+    screen.print("[bold]what the papers do instead[/bold]", highlight=False)
+    _print_pairs(list(card.deviations.items()) or [("–", "nothing is stated")])
+    screen.print("[bold]options[/bold]", highlight=False)
+    _print_pairs([(option, str(value)) for option, value in card.options.items()])
+    digests = _split_digests(card, results, store_url)
+    if digests:
+        screen.print("[bold]splits of stored runs of this card[/bold]", highlight=False)
+        _print_pairs(digests)
+    screen.print(f"card {card.hash}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def docs(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("docs/protocols.md"),
+) -> None:
+    """Write every card as one Markdown file."""
+    try:
+        out.write_text(cards_as_markdown(), encoding="utf-8")
+    except OSError as error:
+        raise SetupError(f"cannot write {out}: {error.strerror or error}; choose another file with --out") from error
+    console().print(f"wrote {out}", highlight=False)
+
+
+def read_card(name: str, preset: str, form: str, assignments: list[str] | None = None) -> ProtocolCard:
+    """Make a protocol's card.
+
+    Args:
+        name: Protocol.
+        preset: Preset its options are taken from.
+        form: ``fair`` or ``published``.
+        assignments: Options changed with ``--set``.
+
+    Raises:
+        UsageError: A name or an option is wrong, or the protocol has no such form.
+    """
+    from bench.plan.overrides import Overrides
+    from bench.plan.presets import preset as preset_of
+    from bench.plan.request import parse_assignment, validated
+    from bench.protocols.cards import card_of
+    from bench.registry import PROTOCOLS
+
+    preset_of(preset)
+    protocol = PROTOCOLS.load(name)
+    forms = {known: known for known in _forms(name)}
+    if form not in forms:
+        raise UsageError(f"protocol '{name}' has no {form} form, only {', '.join(forms)}")
+    overrides = Overrides(dict(map(parse_assignment, assignments or [])), frozenset({"protocol", name}))
+    values = overrides.merge(protocol.defaults(preset, forms[form]).model_dump(mode="json"), "protocol", name)
+    return card_of(protocol, validated(protocol.Options, values, name), forms[form])
+
+
+def cards_as_markdown() -> str:
+    """Every built-in protocol's cards, one section each."""
+    parts = ["# Protocols", "", _INTRO, ""]
+    for name, summary in _protocols(built_in=True):
+        parts += [f"## {name}", "", f"{summary[0].upper()}{summary[1:]}.", ""]
+        for form in _forms(name):
+            card = read_card(name, DOCUMENTED_PRESET, form)
+            parts += [f"### {name}, {form} form (revision {card.revision})", "", card.statement.strip(), ""]
+            fields = type(card.particulars).model_fields
+            parts += ["| point | what is done |", "|---|---|"]
+            parts += [f"| {field} | {_cell(getattr(card.particulars, field))} |" for field in fields]
+            parts += ["", "| paper | what it does instead |", "|---|---|"]
+            parts += [f"| {paper} | {_cell(text)} |" for paper, text in card.deviations.items()]
+            parts += [""]
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _protocols(*, built_in: bool = False) -> list[tuple[str, str]]:
+    from bench.registry import PROTOCOLS
+
+    entries = [entry for entry in PROTOCOLS if entry.source == "built in" or not built_in]
+    return [(entry.name, entry.summary) for entry in entries if entry.unusable() is None]
+
+
+def _forms(name: str) -> tuple[Form, ...]:
+    from bench.registry import PROTOCOLS
+
+    return PROTOCOLS.load(name).forms
+
+
+def _print_pairs(pairs: list[tuple[str, str]]) -> None:
+    """Print names and texts in two columns, texts wrapped."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in pairs:
+        table.add_row(Text(f"  {name}", style="dim"), Text(text))
+    console().print(table)
+    console().print()
+
+
+def _split_digests(card: ProtocolCard, results: Path | None, store_url: str | None) -> list[tuple[str, str]]:
+    """Digests of everything drawn, by data set and setting, of stored runs of a card; none without a store."""
+    from bench.errors import BenchError
+    from bench.paths import Workspace
+    from bench.store.queries import run_rows
+    from bench.store.store import Store
+
+    try:
+        rows = run_rows(Store.open_readonly(Workspace.at(results).results, store_url))
+    except BenchError:
+        return []
+    found = {
+        (f"{row.dataset}, {row.setting}", str(row.provenance.get("split_digest", "")))
+        for row in rows
+        if row.provenance.get("card_hash") == card.hash
+    }
+    return sorted(found)

@@ -1,0 +1,154 @@
+"""``bench tune``: search for learning rates, decay and the like, on validation only."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins, workspace
+from bench.errors import Interrupted
+
+if TYPE_CHECKING:
+    from bench.execution.tuning.engine import Found
+    from bench.plan.request import RunRequest
+
+INTERRUPTED = 130
+
+
+def tune(
+    method: Annotated[
+        list[str], typer.Option("--method", "-m", help="Method, scratch, or 'all' (with scratch); repeatable.")
+    ],
+    protocol: Annotated[str, typer.Option("--protocol", "-p", help="Protocol whose validation score counts.")],
+    trials: Annotated[
+        int, typer.Option("--trials", min=1, help="Trials of each method in all, earlier ones included.")
+    ],
+    what: Annotated[str, typer.Option(help="downstream, pretrain or both.")] = "downstream",
+    dataset: Annotated[str | None, typer.Option(help="What is evaluated: NAME[:ROOT].")] = None,
+    pretrain_data: Annotated[str | None, typer.Option(help="What is pretrained on: NAME[:ROOT].")] = None,
+    preset: Annotated[str | None, typer.Option(help="smoke, nano, tiny, small or base.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of its runs.")] = 0,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="Setting of the protocol; repeatable; all by default.")
+    ] = None,
+    captions: Annotated[str | None, typer.Option(help="auto, none, dataset or class-names.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Teacher of methods that need one.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="GROUP.FIELD=VALUE that every trial has; repeatable.")
+    ] = None,
+    baseline: Annotated[
+        bool | None,
+        typer.Option("--baseline/--no-baseline", help="Tune scratch of each architecture too (default with all)."),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Seconds after which no further trial is started.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    compile_: Annotated[str | None, typer.Option("--compile", help="auto, on or off.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Jobs of a trial at a time.")] = None,
+    plugin: PluginOption = None,
+    results: ResultsOption = None,
+    store_url: StoreOption = None,
+) -> None:
+    """Tune by validation score: the same space and number of trials for every method; run again to continue.
+
+    A trial whose run fails counts as a trial (0 as exit code, and said in the table); 1 where a search cannot go on.
+    """
+    from bench.execution.local import PoolOptions
+    from bench.plan.search import validated_what
+
+    plugins = load_plugins(plugin)
+    searched = validated_what(what)
+    given = {
+        "methods": method,
+        "protocols": [protocol],
+        "datasets": None if dataset is None else [dataset],
+        "pretrain_data": pretrain_data,
+        "preset": preset,
+        "seeds": [seed],
+        "settings": setting,
+        "captions": captions,
+        "teacher": teacher,
+        "baseline": False,
+        "device": device,
+        "compile": compile_,
+    }
+    request = _request({name: value for name, value in given.items() if value is not None}, assignments or [])
+    both = "all" in method if baseline is None else baseline
+    options = PoolOptions(workers=jobs, store_url=store_url, plugins=plugins)
+    raise typer.Exit(_tune(request, searched, workspace(results), options, trials, timeout, both))
+
+
+def _request(given: dict[str, Any], assignments: list[str]) -> RunRequest:
+    from bench.plan.request import RunRequest, parse_assignment, validated
+
+    overrides = dict(parse_assignment(text) for text in assignments)
+    request: RunRequest = validated(RunRequest, {**given, "overrides": overrides}, "request")
+    return request
+
+
+def _tune(
+    request: RunRequest, what: Any, place: Any, options: Any, trials: int, timeout: float | None, baseline: bool
+) -> int:
+    """Search, and say what came of it.
+
+    Returns:
+        The exit code: 0 every search has its trials or the time is up, 1 one cannot go on, 130 interrupted.
+    """
+    from bench.execution.progress import ProgressView
+    from bench.execution.tuning.engine import Searcher
+    from bench.execution.tuning.problems import make_problems
+
+    screen = console()
+
+    def say(line: str) -> None:
+        screen.print(escape(line), highlight=False, soft_wrap=True)
+
+    problems, left_out = make_problems(request, what, place, baseline=baseline)
+    for line in dict.fromkeys(note for problem in problems for note in problem.notes):
+        screen.print(f"[yellow]note[/yellow]: {escape(line)}", highlight=False)
+    for line in left_out:
+        screen.print(f"[yellow]left out[/yellow] {escape(line)}", highlight=False)
+    say(f"{len(problems)} search(es), {trials} trials each, scored on validation only:")
+    for dimension in max((problem.space.dimensions for problem in problems), key=len):
+        say(f"  {dimension.describe()}")
+    broken: list[str] = []
+    stopped = False
+    with ProgressView(screen) as view:
+        searcher = Searcher(place, options, view, say)
+        try:
+            broken = searcher.search(problems, trials, timeout)
+        except (Interrupted, KeyboardInterrupt):
+            stopped = True
+    _print([searcher.conclude(problem) for problem in problems], place)
+    for line in broken:
+        screen.print(f"[red]failed[/red] {escape(line)}", highlight=False)
+    if stopped:
+        say("stopped; every finished trial is stored. Run the same command again to continue.")
+        return INTERRUPTED
+    return 1 if broken else 0
+
+
+def _print(found: list[Found], place: Any) -> None:
+    """Print the table of the searches, and how to go on from here."""
+    from bench.execution.tuning.engine import as_text
+    from bench.execution.tuning.studies import read_studies
+    from bench.report.tuning import print_tuning
+
+    screen = console()
+    names = {one.problem.name for one in found}
+    print_tuning([study for study in read_studies(place.results) if study.name in names], screen)
+    for one in found:
+        if one.config is None:
+            continue
+        line = " ".join(f"--set {shlex.quote(f'{path}={as_text(value)}')}" for path, value in one.values.items())
+        screen.print(f"[bold]{escape(one.problem.label)}[/bold]: {escape(line)}", highlight=False, soft_wrap=True)
+        screen.print(f"  bench run --config {one.config} --seeds 3", highlight=False, markup=False, soft_wrap=True)
+    labels = {one.problem.label for one in found}
+    if found and not any(label.startswith("scratch") for label in labels):
+        screen.print(
+            "To compare with scratch, give it the same trials: the same command with --baseline.", highlight=False
+        )

@@ -1,0 +1,1 @@
+"""Search for hyperparameters, scored on validation only (``bench tune``)."""

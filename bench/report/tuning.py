@@ -1,0 +1,317 @@
+"""Searches in a report: what was tried for each method, what was best on validation, and which parameters mattered."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.report import words
+from bench.report.plots import FAINT, INK, MARKERS, SERIES, STYLE, Plot, as_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.console import Console
+
+TITLE = "Tuning"
+EXPLAINED = (
+    "Every trial is scored on validation objects carved from the training split; its test score is in no table. All "
+    "methods of one search get the same space and should get the same number of trials. No trial is cut short (no "
+    "pruner). The first trial is the recipe as shipped, where it lies in the space. Runs with the values chosen here "
+    "stand in tables of their own, and are compared where space and number of trials agree."
+)
+HEADINGS = ("method", "trials", "failed", "best on validation", "trial", "best values", "as shipped")
+FEW = "Too few trials to say which parameter mattered."
+
+
+@dataclass(frozen=True)
+class TrialFacts:
+    """One trial.
+
+    Attributes:
+        number: Its number in the search, from 0.
+        value: Validation score; None where it failed.
+        values: What was tried: (assignment, value as text).
+        error: Why it failed; empty where it did not.
+    """
+
+    number: int
+    value: float | None
+    values: tuple[tuple[str, str], ...]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """One search: one method under one protocol on one data set.
+
+    Attributes:
+        name: Name of the search.
+        method: Method, for ``scratch`` with its architecture.
+        protocol: Protocol it was scored by.
+        dataset: Data set it was scored on.
+        preset: Preset.
+        settings: Settings of the protocol; a score is the mean over them.
+        what: ``downstream``, ``pretrain`` or ``both``.
+        seed: Seed of the search and of its runs.
+        metric: Metric of the score.
+        space: Digest of the space.
+        dimensions: The space, one line each.
+        trials: Trials that count, in their order.
+        best: Number of the best one; None where all failed.
+        importance: Share of each parameter in what sets the best trials apart; empty where that cannot be told.
+        shipped: Number of the trial of the values as shipped; None where they were not tried.
+    """
+
+    name: str
+    method: str
+    protocol: str
+    dataset: str
+    preset: str
+    settings: tuple[str, ...]
+    what: str
+    seed: int
+    metric: str
+    space: str
+    dimensions: tuple[str, ...]
+    trials: tuple[TrialFacts, ...]
+    best: int | None
+    importance: tuple[tuple[str, float], ...] = ()
+    shipped: int | None = None
+
+    def trial(self, number: int | None) -> TrialFacts | None:
+        """Return a trial by its number."""
+        return next((trial for trial in self.trials if trial.number == number), None)
+
+
+@dataclass(frozen=True)
+class StudyGroup:
+    """Searches that belong together: same protocol, data, preset, and part searched.
+
+    Attributes:
+        anchor: Name for links.
+        studies: One per method and seed, by name.
+    """
+
+    anchor: str
+    studies: tuple[StudyFacts, ...]
+
+    @property
+    def title(self) -> str:
+        """Heading."""
+        first = self.studies[0]
+        return f"{first.protocol} on {first.dataset}: {_WHAT.get(first.what, first.what)}"
+
+    @property
+    def preset(self) -> str:
+        """Preset of all of them."""
+        return self.studies[0].preset
+
+    @property
+    def how(self) -> str:
+        """How trials are scored."""
+        first = self.studies[0]
+        settings = "" if first.settings in ((), ("all",)) else f", mean over {', '.join(first.settings)}"
+        return f"Score: {first.metric.replace('_', ' ')} on validation in percent{settings}."
+
+    @property
+    def spaces(self) -> list[list[str]]:
+        """Every space that was searched; one, where all is well."""
+        longest: dict[str, tuple[str, ...]] = {}
+        for study in self.studies:  # scratch has no pretraining to search: the longest list is the whole space
+            kept = longest.get(study.space, ())
+            longest[study.space] = max(kept, study.dimensions, key=len)
+        return [list(lines) for lines in longest.values()]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes methods of this group not comparable."""
+        found = []
+        budgets: dict[int, list[str]] = {}
+        for study in self.studies:
+            budgets.setdefault(len(study.trials), []).append(_name(study, self.studies))
+        if len(budgets) > 1:
+            shown = "; ".join(f"{count}: {', '.join(names)}" for count, names in sorted(budgets.items()))
+            found.append(
+                f"Tuned with different budgets (trials: {shown}). Give all of them the same --trials before comparing."
+            )
+        if len({study.space for study in self.studies}) > 1:
+            found.append("Tuned in different search spaces: they are not comparable.")
+        return found
+
+
+_WHAT = {"downstream": "training of the protocol", "pretrain": "pretraining", "both": "pretraining and protocol"}
+
+
+def groups(studies: Iterable[StudyFacts]) -> tuple[StudyGroup, ...]:
+    """Arrange searches into groups, ordered by name."""
+
+    def key(study: StudyFacts) -> tuple[object, ...]:
+        return (study.preset == "smoke", study.preset, study.dataset, study.protocol, study.what, study.settings)
+
+    ordered = sorted(studies, key=lambda study: (key(study), _scratch(study), study.method, study.seed, study.name))
+    return tuple(
+        StudyGroup(f"tuning-{index}", tuple(members))
+        for index, (_, members) in enumerate(itertools.groupby(ordered, key=key), start=1)
+    )
+
+
+def rows(group: StudyGroup) -> list[tuple[str, ...]]:
+    """Cells of the table, as in `HEADINGS`."""
+    found = []
+    for study in group.studies:
+        best, shipped = study.trial(study.best), study.trial(study.shipped)
+        found.append(
+            (
+                _name(study, group.studies),
+                str(len(study.trials)),
+                str(sum(trial.value is None for trial in study.trials)),
+                _score(best),
+                "–" if best is None else str(best.number + 1),
+                "–" if best is None else ", ".join(f"{path}={value}" for path, value in best.values),
+                "not tried" if shipped is None else _score(shipped),
+            )
+        )
+    return found
+
+
+def print_tuning(studies: Sequence[StudyFacts], console: Console) -> None:
+    """Print the tables of searches."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    for group in groups(studies):
+        smoke = "SMOKE: " if group.preset == "smoke" else ""
+        console.print(Text(f"{smoke}{TITLE}: {group.title}, preset {group.preset}", style="bold"))
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
+        for heading in HEADINGS:
+            table.add_column(Text(heading), overflow="fold")
+        for row in rows(group):
+            table.add_row(*map(Text, row))
+        console.print(table)
+        console.print(Text(group.how, style="dim"))
+        for warning in group.warnings:
+            console.print(Text(f"! {warning}", style="yellow"))
+        console.print()
+
+
+def markdown(studies: Sequence[StudyFacts]) -> list[str]:
+    """Lines of the Markdown report."""
+    from bench.report.text import table
+
+    lines: list[str] = []
+    for group in groups(studies):
+        smoke = "SMOKE: " if group.preset == "smoke" else ""
+        lines += [f"## {smoke}{TITLE}: {group.title}, preset {group.preset}", "", f"{EXPLAINED} {group.how}", ""]
+        lines += [*(f"- **{warning}**" for warning in group.warnings), *([""] * bool(group.warnings))]
+        lines += [*table(HEADINGS, rows(group)), ""]
+    return lines
+
+
+def history_plot(group: StudyGroup, name: str) -> Plot:
+    """Validation score of every trial as dots, the best so far as a line, one colour per method.
+
+    Args:
+        group: Searches to draw.
+        name: Prefix of the identifiers, unique in the page.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    hints: dict[str, str] = {}
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+        axes = figure.subplots()
+        for index, study in enumerate(group.studies):
+            _draw_history(axes, study, index, _name(study, group.studies), hints)
+        axes.set_xlabel("trial")
+        axes.set_ylabel("validation, percent")
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
+        if any(trial.value is not None for study in group.studies for trial in study.trials):
+            figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
+        svg = as_svg(figure, name, hints)
+    ends = "; ".join(f"{row[0]}: best {row[3]} of {row[1]} trials" for row in rows(group))
+    return Plot(svg, f"History of tuning, {group.title}. {ends}.")
+
+
+def _draw_history(axes: Axes, study: StudyFacts, index: int, label: str, hints: dict[str, str]) -> None:
+    scored = [(at, trial) for at, trial in enumerate(study.trials, start=1) if trial.value is not None]
+    if not scored:
+        return
+    colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
+    values = [100 * (trial.value or 0.0) for _, trial in scored]
+    best = list(itertools.accumulate(values, max))
+    places = [at for at, _ in scored]
+    axes.step([*places, len(study.trials)], [*best, best[-1]], where="post", color=colour, linewidth=1.4, label=label)
+    for (at, trial), value in zip(scored, values, strict=True):
+        identity = f"trial{len(hints)}"
+        tried = ", ".join(f"{path}={text}" for path, text in trial.values)
+        hints[identity] = f"{label}, trial {at}: {value:.1f} ({tried})"
+        axes.plot([at], [value], marker, color=colour, markersize=5, gid=identity)
+
+
+def importance_plot(group: StudyGroup, name: str) -> Plot | None:
+    """Share of each parameter as bars, one colour per method; None where no search has enough trials.
+
+    Args:
+        group: Searches to draw.
+        name: Prefix of the identifiers, unique in the page.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    told = [(index, study) for index, study in enumerate(group.studies) if study.importance]
+    if not told:
+        return None
+    parameters = list(dict.fromkeys(path for _, study in told for path, _ in study.importance))
+    thickness = 0.8 / len(told)
+    with mpl.rc_context(STYLE):
+        height = 0.9 + (0.12 + 0.16 * len(told)) * len(parameters)
+        figure = Figure(figsize=(7.2, height), layout="constrained")
+        axes = figure.subplots()
+        for line, (index, study) in enumerate(told):
+            shares = dict(study.importance)
+            places = [at - 0.4 + thickness * (line + 0.5) for at in range(len(parameters))]
+            values = [100 * shares.get(path, 0.0) for path in parameters]
+            label = _name(study, group.studies)
+            axes.barh(places, values, height=0.85 * thickness, color=SERIES[index % len(SERIES)], label=label)
+        axes.axvline(0, color=FAINT, linewidth=0.8)
+        axes.set_yticks(range(len(parameters)), parameters)
+        axes.set_ylim(len(parameters) - 0.5, -0.5)
+        axes.set_xlabel("importance, percent (PED-ANOVA)")
+        axes.grid(axis="x")
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
+        svg = as_svg(figure, name, {})
+    parts = [
+        f"{_name(study, group.studies)}: "
+        + ", ".join(f"{path} {100 * share:.0f} percent" for path, share in study.importance)
+        for _, study in told
+    ]
+    return Plot(svg, f"Importance of parameters, {group.title}. {'. '.join(parts)}.")
+
+
+def _name(study: StudyFacts, beside: Sequence[StudyFacts]) -> str:
+    """Method, with the seed and, if need be, the digest of the search where the same method was searched twice."""
+    same = [other for other in beside if other.method == study.method]
+    name = study.method
+    if len({other.seed for other in same}) > 1:
+        name += f", seed {study.seed}"
+    if sum(other.seed == study.seed for other in same) > 1:
+        name += f", {study.name.rpartition(' ')[2]}"
+    return name
+
+
+def _score(trial: TrialFacts | None) -> str:
+    return "–" if trial is None or trial.value is None else words.percent(trial.value)
+
+
+def _scratch(study: StudyFacts) -> bool:
+    return study.method.startswith("scratch")
