@@ -29,9 +29,10 @@ from bench.paths import Workspace
 from bench.plan.encoders import encoder_key
 from bench.plan.graph import Job, PlannedRun, encoder_fingerprint
 from bench.plan.resolve import open_teacher
+from bench.protocols.cards import card_hash
 from bench.registry import DATASETS, METHODS, PROTOCOLS, load_entry_points, load_plugin_file
 from bench.seeds import derive
-from bench.spec import DataSpec, PretrainSpec, TeacherSpec
+from bench.spec import DataSpec, PretrainSpec, RunSpec, TeacherSpec
 from bench.store.store import Store
 from bench.teachers.base import Teacher
 
@@ -206,6 +207,7 @@ class Worker:
             seeds = {"root": run.spec.seed, "split": run.spec.split_seed, "probe": derive(run.spec.seed, "probe")}
             record.provenance |= provenance(code, run.spec.encoder.numerics.device, seeds, started)
             record.provenance |= {
+                **_statement(run.spec),
                 "finished": _now(),
                 "data_root": {place.label: place.root for place in self.job.places},
             }
@@ -257,6 +259,14 @@ class Worker:
             ready = True
 
         self._once("data", spec.manifest, lambda: ready, load)
+
+
+def _statement(run: RunSpec) -> dict[str, Any]:
+    """Hash of the protocol's card, and the search that chose values where one did."""
+    protocol = PROTOCOLS.load(run.protocol.name)
+    options = protocol.Options.model_validate(run.protocol.options)
+    found: dict[str, Any] = {"card_hash": card_hash(protocol, options, run.protocol.form)}
+    return found if run.tuned is None else found | {"tuned": run.tuned.model_dump(mode="json")}
 
 
 def describe(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from bench.report.text import to_csv, to_markdown
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.report.tuning import StudyFacts
     from bench.store.queries import MetricRow
     from bench.store.records import RunRecord
 
@@ -48,6 +49,7 @@ def build_report(
     *,
     console: Console | None = None,
     selection: bool = False,
+    studies: Sequence[StudyFacts] = (),
 ) -> BuiltReport:
     """Write ``index.html``, ``results.csv`` and ``results.md``; the same rows give the same bytes.
 
@@ -57,11 +59,12 @@ def build_report(
         out: Folder for the files, made if need be.
         console: Where to print the tables; nothing is printed without one.
         selection: Print how selection changes the numbers instead of the tables; the files hold both.
+        studies: Searches for hyperparameters.
 
     Raises:
         SetupError: The folder cannot be written; one line says why. Earlier reports stay as they were.
     """
-    model = build_model(rows, runs)
+    model = replace(build_model(rows, runs), studies=tuple(studies))
     summary = tuple(summarise_report(model))
     built = BuiltReport(model, summary, out / "index.html", out / "results.csv", out / "results.md")
     if console is not None:

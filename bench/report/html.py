@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from bench.report import methods, selection, tables, words
+from bench.report import methods, selection, tables, tuning, words
 from bench.report.model import ReportModel, ReportRow, Section
 from bench.report.plots import Plot, accuracy_plot, curve_plot
 from bench.report.summary import Sentence
@@ -76,16 +76,22 @@ def to_html(model: ReportModel, summary: Sequence[Sentence]) -> str:
         (preset, curve_plot(panels := list(group), f"curves{index}"), max(panel.hidden for panel in panels))
         for index, (preset, group) in enumerate(groupby(model.panels, key=lambda panel: panel.preset))
     ]
+    searches = [
+        (group, tuning.history_plot(group, f"history{index}"), tuning.importance_plot(group, f"importance{index}"))
+        for index, group in enumerate(tuning.groups(model.studies))
+    ]
     page = environment.get_template("index.html").render(
         model=model,
         summary=summary,
         sections=[_view(section) for section in model.sections],
         curves=curves,
+        searches=searches,
         empty=EMPTY,
         words=words,
         tables=tables,
         methods=methods,
         selection=selection,
+        tuning=tuning,
     )
     return page + "\n" if not page.endswith("\n") else page
 

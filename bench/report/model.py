@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from bench.report.curves import Panel, curve_panels
 from bench.report.methods import MethodLine, method_lines
 from bench.report.runs import Environment, Failure, RunFacts, RunLine, environment, failures, run_lines
-from bench.stats.cells import Cell, comparable, group_cells, natural, opponent
+from bench.stats.cells import Cell, comparable, group_cells, judging, natural, opponent
 from bench.stats.comparisons import Comparison, compare, holm_family
 from bench.stats.selection import LedgerLine, headline_lines, selection_ledger
 
 if TYPE_CHECKING:
+    from bench.report.tuning import StudyFacts
     from bench.store.queries import MetricRow
     from bench.store.records import RunRecord
 
@@ -131,6 +132,7 @@ class ReportModel:
         panels: Training curves.
         methods: What the methods declare about themselves; empty where no run carries it.
         ledger: Cells reported under more than one selection rule.
+        studies: Searches for hyperparameters.
     """
 
     sections: tuple[Section, ...]
@@ -140,6 +142,7 @@ class ReportModel:
     panels: tuple[Panel, ...]
     methods: tuple[MethodLine, ...] = ()
     ledger: tuple[LedgerLine, ...] = ()
+    studies: tuple[StudyFacts, ...] = ()
 
 
 def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportModel:
@@ -205,7 +208,10 @@ def _is_main(cells: Sequence[Cell], runs: Mapping[str, RunRecord]) -> bool:
 
 def _options(cell: Cell) -> tuple[tuple[str, str], ...]:
     prefix = "protocol.options."
-    return tuple((k.removeprefix(prefix), v) for k, v in sorted(cell.spec.items()) if k.startswith(prefix))
+    how = judging(cell.spec)
+    options = [(k.removeprefix(prefix), v) for k, v in sorted(how.items()) if k.startswith(prefix)]
+    tuned = [("tuned trials", how["tuned.trials"])] if "tuned.trials" in how else []
+    return (*tuned, *options)
 
 
 def _against_scratch(cells: Sequence[Cell]) -> dict[int, Comparison]:
@@ -244,8 +250,8 @@ def _differences(grouped: Mapping[tuple[str, ...], Sequence[Cell]]) -> dict[tupl
         same[key[:-1]].append(key)
     names = {}
     for keys in same.values():
-        specs = {key: grouped[key][0].spec for key in keys}
-        fields = sorted({f for spec in specs.values() for f in spec if f.startswith(("protocol.", "data.", "split"))})
+        specs = {key: judging(grouped[key][0].spec) for key in keys}
+        fields = sorted({f for spec in specs.values() for f in spec})
         differing = [f for f in fields if len({spec.get(f) for spec in specs.values()}) > 1]
         for key in keys:
             shown = [f"{f.removeprefix('protocol.options.')}={specs[key].get(f, 'none')[:12]}" for f in differing]

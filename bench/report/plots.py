@@ -104,7 +104,7 @@ def accuracy_plot(section: Section, name: str) -> Plot:
         grid[0, 0].set_yticks(range(len(labels)), labels)
         grid[0, 0].set_ylim(len(labels) - 0.5, -0.5)
         figure.supxlabel(f"{section.metric.replace('_', ' ')} in percent", fontsize=9, color=INK)
-        svg = _svg(figure, name, hints)
+        svg = as_svg(figure, name, hints)
     return Plot(svg, _alt(section, hints))
 
 
@@ -175,7 +175,7 @@ def curve_plot(panels: Sequence[Panel], name: str) -> Plot:
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         figure.supxlabel("epoch", fontsize=9, color=INK)
-        svg = _svg(figure, name, {})
+        svg = as_svg(figure, name, {})
     return Plot(svg, "Training curves. " + " ".join(_curve_words(panel) for panel in panels))
 
 
@@ -188,7 +188,7 @@ def _curve_words(panel: Panel) -> str:
     )
 
 
-def _svg(figure: Figure, prefix: str, hints: dict[str, str]) -> str:
+def as_svg(figure: Figure, prefix: str, hints: dict[str, str]) -> str:
     """Save a figure as an ``<svg>`` element fit for a page that holds several (see the module's text)."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

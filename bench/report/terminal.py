@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bench.report import selection, tables
+from bench.report import selection, tables, tuning
 from bench.report.model import ReportModel, Section
 from bench.report.runs import Failure
 from bench.report.summary import Sentence
@@ -51,6 +51,7 @@ def print_report(model: ReportModel, summary: Sequence[Sentence], console: Conso
         console.print(escape(EMPTY))
     for section in model.sections:
         _print_section(section, console)
+    tuning.print_tuning(model.studies, console)
     if model.failures:
         console.print(Text("Runs without a result", style="bold"))
         console.print(_failures(model.failures))

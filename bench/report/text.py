@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from bench.report import methods, selection, tables
+from bench.report import methods, selection, tables, tuning
 from bench.report.model import ReportModel, ReportRow, Section
 from bench.report.summary import Sentence
 from bench.stats.intervals import seed_means
@@ -155,6 +155,7 @@ def to_markdown(model: ReportModel, summary: Sequence[Sentence]) -> str:
         parts += [f"## {selection.TITLE}", "", _escape(selection.EXPLAINED), ""]
         parts += [_escape(selection.SMOKE_NOTE), ""] if selection.has_smoke(model.ledger) else []
         parts += [*table(*selection.table(model.ledger)), ""]
+    parts += tuning.markdown(model.studies)
     if model.methods:
         body = [methods.line_texts(line) for line in model.methods]
         parts += ["## Methods in this report", "", *table(methods.HEADINGS, body), ""]

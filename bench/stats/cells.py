@@ -28,6 +28,9 @@ _SEED = re.compile(r"(encoder\.(first_stage\.)*)?seed")
 """The run's own seed, which its encoder and the encoder's first stage share."""
 JUDGE_PREFIXES = ("protocol.", "data.", "split_seed")
 """Fields of a spec that say how an encoder is judged; encoders judged differently are never compared."""
+TUNED_JUDGE = frozenset({"tuned.space", "tuned.trials"})
+"""What says it of values that a search chose for each method: where it searched, and how long."""
+TUNED_VALUES = "tuned.values."
 BACKBONE_PREFIX = "encoder.backbone."
 
 FoldScores = dict[int | None, float]
@@ -124,7 +127,7 @@ class Cell:
     @cached_property
     def judge(self) -> str:
         """Digest of how the encoder was judged (protocol, its options and revision, data content, split)."""
-        return _digest({k: v for k, v in self.spec.items() if k.startswith(JUDGE_PREFIXES)})
+        return _digest(judging(self.spec))
 
     @cached_property
     def backbone(self) -> str:
@@ -145,6 +148,22 @@ def flatten(spec: Mapping[str, JsonValue]) -> dict[str, str]:
 
     walk("", dict(spec))
     return flat
+
+
+def judging(spec: Mapping[str, str]) -> dict[str, str]:
+    """Fields of a flat spec that say how an encoder is judged.
+
+    What a search chose is left out: methods that were tuned alike, in the same space for as many trials, are judged
+    alike, although each came out with values of its own.
+    """
+    protocol = f"{spec.get('protocol.name', '')}."
+    paths = [name.removeprefix(TUNED_VALUES) for name in spec if name.startswith(TUNED_VALUES)]
+    chosen = {f"protocol.options.{path.removeprefix(protocol)}" for path in paths}
+    return {
+        name: value
+        for name, value in spec.items()
+        if (name.startswith(JUDGE_PREFIXES) or name in TUNED_JUDGE) and name not in chosen
+    }
 
 
 def _digest(content: Mapping[str, str]) -> str:
@@ -216,7 +235,8 @@ def _order(cell: Cell) -> tuple[object, ...]:
 
 def _differences(specs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Name what sets each encoder's spec apart from the others; how it is judged is named elsewhere."""
-    fields = sorted({name for spec in specs.values() for name in spec if not name.startswith(JUDGE_PREFIXES)})
+    told = (*JUDGE_PREFIXES, *TUNED_JUDGE, TUNED_VALUES)
+    fields = sorted({name for spec in specs.values() for name in spec if not name.startswith(told)})
     differing = [name for name in fields if len({spec.get(name) for spec in specs.values()}) > 1]
     return {digest: _named({n: spec[n] for n in differing if n in spec}) for digest, spec in specs.items()}
 
