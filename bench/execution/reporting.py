@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bench.errors import UsageError
+from bench.execution.tuning.studies import read_studies
 from bench.paths import Workspace
 from bench.plan.graph import run_fingerprint
 from bench.report.build import build_report
@@ -27,7 +28,8 @@ def read_results(
 ) -> tuple[list[MetricRow], list[RunRecord]]:
     """Read metric rows and records, of all runs or of those with the given keys.
 
-    Runs made by code that has changed since are marked; damaged ones are named, set aside and left out.
+    Runs made by code that has changed since are marked; damaged ones are named, set aside and left out. Trials of
+    searches are left out too: their test scores may not be looked at.
     """
     store = Store(workspace.results, store_url)
     for place, reason in store.refresh(digests=True).quarantined:
@@ -38,7 +40,9 @@ def read_results(
     rows = metric_rows(store, keys=keys, current=current)
     chosen = [store.load(row.stored) for row in run_rows(store, keys=keys, current=current)]
     failed = [store.load(row.stored) for row in failed_rows(store, keys=keys, unresolved=True)]
-    return rows, [*chosen, *failed]
+    records = [*chosen, *failed]
+    trials = {record.key for record in records if record.spec.get("trial")}
+    return [row for row in rows if row.run_key not in trials], [r for r in records if r.key not in trials]
 
 
 def current_fingerprint(record: RunRecord) -> str | None:
@@ -66,4 +70,5 @@ def write_report(
         Path of the HTML page.
     """
     rows, records = read_results(workspace, store_url, screen)
-    return build_report(rows, records, out, console=screen, selection=selection).html
+    studies = read_studies(workspace.results)
+    return build_report(rows, records, out, console=screen, selection=selection, studies=studies).html
