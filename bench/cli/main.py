@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from bench.cli import analyse, data, database, listing, plugin, profile, run, teachers, verify, weights
+from bench.cli import analyse, data, database, listing, plugin, profile, protocols, run, teachers, tune, verify, weights
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("report")(run.report)
 app.command("runs")(run.runs)
+app.command("tune")(tune.tune)
 app.command("why")(run.why)
 app.command("check")(verify.check)
 app.command("profile")(profile.profile)
@@ -32,6 +33,7 @@ app.add_typer(verify.app, name="verify")
 app.add_typer(data.app, name="data")
 app.add_typer(analyse.app, name="analyse")
 app.add_typer(teachers.app, name="teachers")
+app.add_typer(protocols.app, name="protocols")
 app.add_typer(database.app, name="db")
 
 
