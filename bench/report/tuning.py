@@ -159,7 +159,7 @@ def groups(studies: Iterable[StudyFacts]) -> tuple[StudyGroup, ...]:
 
 def rows(group: StudyGroup) -> list[tuple[str, ...]]:
     """Cells of the table, as in `HEADINGS`."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for study in group.studies:
         best, shipped = study.trial(study.best), study.trial(study.shipped)
         found.append(
