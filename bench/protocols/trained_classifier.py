@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from bench.training.progress import ProgressEvent
 
-OVERSAMPLING = 1.2
-"""Training clouds keep this many times the points an encoder sees; each step draws from them (1200 for 1024)."""
+OVERSAMPLING = 1200 / 1024
+"""Training clouds keep this many times the points an encoder sees; each step draws from them (spec 7.1)."""
 PILOT_SHARE = 5
 """Of several candidates each is first trained for a fifth of the epochs; the best on validation then starts afresh."""
 

@@ -78,8 +78,9 @@ PUBLISHED_SELECTION = (
     "with the highest test accuracy, which is what the papers report. "
 )
 PUBLISHED_INPUT = (
-    "Clouds are cut by farthest point sampling to 1.2 times the encoder's points (1200 for 1024), each step draws from "
-    "them, the same positions in the whole batch; evaluation samples the encoder's number of points deterministically. "
+    "Clouds are cut by farthest point sampling to 1200 points for an encoder's 1024 (in that proportion), each step "
+    "draws from them, the same positions in the whole batch; evaluation samples the encoder's number of points "
+    "deterministically. "
     "ModelNet clouds are brought to the unit sphere, others stay as stored. "
 )
 PUBLISHED_DEVIATIONS = (
