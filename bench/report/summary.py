@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.report.model import ReportModel, ReportRow, Section
-from bench.report.words import difference, seen, signed
+from bench.report.words import difference, opponent, seen, signed
 from bench.stats.comparisons import Verdict
 
 Kind = Literal["above", "below", "none", "mixed", "no-comparison", "warning"]
@@ -37,7 +37,7 @@ def summarise_report(model: ReportModel) -> list[Sentence]:
             continue
         groups: dict[tuple[str, str], list[ReportRow]] = {}
         for row in section.rows:
-            if not row.cell.is_scratch:
+            if not row.cell.is_opponent:
                 groups.setdefault((row.cell.label, row.cell.pretrain_data), []).append(row)
         sentences += [_sentence(section, rows) for rows in groups.values()]
     return sentences + _warnings(model)
@@ -50,18 +50,18 @@ def _sentence(section: Section, rows: Sequence[ReportRow]) -> Sentence:
     if not compared:
         return Sentence("no-comparison", f"{subject}: no scratch run to compare with.", section.anchor)
     verdicts = Counter(c.verdict for c in compared)
-    tail = _seen_words(rows)
+    tail, other = _seen_words(rows), opponent(compared[0])
     if not verdicts.keys() & {"above", "below", "none"}:
-        reason = "one seed, so no comparison" if verdicts["one-seed"] else "no pretraining seed in common with scratch"
+        reason = "one seed, so no comparison" if verdicts["one-seed"] else f"no pretraining seed in common with {other}"
         return Sentence("no-comparison", f"{subject}: {reason}{tail}.", section.anchor)
     if len(compared) == 1:
         only = compared[0]
-        words = {"above": "above scratch", "below": "below scratch"}.get(only.verdict, "no difference shown")
+        words = {"above": f"above {other}", "below": f"below {other}"}.get(only.verdict, "no difference shown")
         weak = "" if only.verdict == "none" or only.survives_holm else ", not after Holm's correction"
         text = f"{subject}: {words}, {difference(only)} points over {only.n} seeds{weak}{tail}."
         return Sentence(_kind(verdicts), text, section.anchor)
     parts = []
-    for verdict, words in (("above", "above scratch"), ("below", "below scratch"), ("none", "no difference shown")):
+    for verdict, words in (("above", f"above {other}"), ("below", f"below {other}"), ("none", "no difference shown")):
         own = [c.difference for c in compared if c.verdict == verdict and c.difference is not None]
         if own:
             spread = f" ({signed(min(own))} to {signed(max(own))} points)" if len(own) > 1 else f" ({signed(own[0])})"

@@ -45,7 +45,7 @@ def columns(section: Section) -> dict[str, str]:
         "score": f"{section.metric.replace('_', ' ')} %",
         "fold_deviation": f"{words.FOLDS_LABEL} (s.d.)",
         "span": "min–max",
-        "difference": "difference to scratch",
+        "difference": f"difference to {_opponent(section)}",
         "verdict": "verdict",
         "p_holm": "p (Holm)",
         "seen": "saw evaluated class names",
@@ -60,6 +60,12 @@ def columns(section: Section) -> dict[str, str]:
     droppable = ("fold_deviation", "span", "p_holm", "size", "code")
     empty = {name for name in droppable if all(text[name] in ("", "–") for text in texts)}
     return {n: h for n, h in found.items() if n not in empty and not (section.smoke and n in _COMPARED)}
+
+
+def _opponent(section: Section) -> str:
+    """What the table's cells are compared with; scratch where there is nothing."""
+    named = dict.fromkeys(words.opponent(row.versus) for row in section.rows if row.versus is not None)
+    return " or ".join(named) or "scratch"
 
 
 def _other_heading(rule: str) -> str:

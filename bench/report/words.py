@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.report.model import ReportRow
-from bench.stats.cells import Cell
+from bench.stats.cells import SCRATCH, TEACHER_ALONE, Cell
 from bench.stats.comparisons import Comparison
 from bench.stats.intervals import Summary
 
@@ -56,8 +56,8 @@ def difference(comparison: Comparison | None) -> str:
 
 
 def verdict(row: ReportRow) -> str:
-    """Verdict of a row against scratch, with its symbol."""
-    if row.cell.is_scratch:
+    """Verdict of a row against its opponent, with its symbol."""
+    if row.cell.is_opponent:
         return ""
     if row.versus is None:
         return "no scratch run to compare with"
@@ -66,15 +66,21 @@ def verdict(row: ReportRow) -> str:
 
 def short_verdict(comparison: Comparison) -> str:
     """Verdict without the names of the two."""
+    other = opponent(comparison)
     words = {
-        "above": "above scratch",
-        "below": "below scratch",
+        "above": f"above {other}",
+        "below": f"below {other}",
         "none": "no difference shown",
         "one-seed": "one seed: no comparison",
         "unpaired": "no seed in common",
     }[comparison.verdict]
     weak = comparison.verdict in ("above", "below") and not comparison.survives_holm
     return f"{words} (not after Holm)" if weak else words
+
+
+def opponent(comparison: Comparison) -> str:
+    """What a cell is compared with, in a word: ``scratch``, or the teacher alone."""
+    return TEACHER_ALONE if comparison.second.startswith(TEACHER_ALONE) else SCRATCH
 
 
 def p_value(p: float | None) -> str:
