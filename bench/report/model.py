@@ -215,8 +215,8 @@ def _options(cell: Cell) -> tuple[tuple[str, str], ...]:
 
 
 def _against_scratch(cells: Sequence[Cell]) -> dict[int, Comparison]:
-    """Compare every pretrained cell with its scratch; the table's comparisons are one family for Holm."""
-    found = [(cell, opponent(cell, cells)) for cell in cells if not cell.is_scratch]
+    """Compare every pretrained cell with its opponent; the table's comparisons are one family for Holm."""
+    found = [(cell, opponent(cell, cells)) for cell in cells if not cell.is_opponent]
     paired = [(cell, other) for cell, other in found if other is not None]
     family = holm_family([compare((c.label, o.label), c.scores, o.scores) for c, o in paired])
     return {id(cell): comparison for (cell, _), comparison in zip(paired, family, strict=True)}
@@ -227,7 +227,7 @@ def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
 
     Pairs that one seed or none allows no verdict on are left out: the table above already says so.
     """
-    pretrained = [cell for cell in cells if not cell.is_scratch]
+    pretrained = [cell for cell in cells if not cell.is_opponent]
     found = [(a, b) for a, b in combinations(pretrained, 2) if comparable(a, b)]
     ranked = [(a, b) if a.summary.mean >= b.summary.mean else (b, a) for a, b in found]
     names = [_distinct_names(a, b) for a, b in ranked]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bench.store.queries import MetricRow
 
 SCRATCH = "scratch"
+TEACHER_ALONE = "render-classify"
+"""What zero-shot cells are compared with: their own teacher, shown pictures."""
 _SEED = re.compile(r"(encoder\.(first_stage\.)*)?seed")
 """The run's own seed, which its encoder and the encoder's first stage share."""
 JUDGE_PREFIXES = ("protocol.", "data.", "split_seed")
@@ -106,6 +108,11 @@ class Cell:
     def is_scratch(self) -> bool:
         """Whether the encoder was not pretrained."""
         return self.method == SCRATCH
+
+    @property
+    def is_opponent(self) -> bool:
+        """Whether it is there to be compared with: not pretrained, or a teacher alone."""
+        return self.is_scratch or self.method == TEACHER_ALONE
 
     @property
     def label(self) -> str:
@@ -332,14 +339,18 @@ def _candidates(rows: Sequence[MetricRow]) -> tuple[Candidate, ...]:
 def opponent(cell: Cell, cells: Iterable[Cell]) -> Cell | None:
     """Find the `scratch` cell a pretrained cell is compared with: same judge, same architecture and backbone.
 
-    Where several qualify (e.g. run at two precisions) the one whose spec agrees in most fields is taken.
+    Where untrained networks cannot be judged (zero-shot) it is the cell of the same teacher alone. Where several
+    qualify (e.g. run at two precisions) the one whose spec agrees in most fields is taken.
     """
-    fitting = [
-        other
-        for other in cells
-        if other.is_scratch and other.architecture == cell.architecture and comparable(cell, other)
-    ]
+    alike = [other for other in cells if other.is_opponent and comparable(cell, other)]
+    fitting = [other for other in alike if other.is_scratch and other.architecture == cell.architecture]
+    fitting = fitting or [other for other in alike if not other.is_scratch and _teacher(other) == _teacher(cell)]
     return max(fitting, key=lambda other: (_agreement(cell, other), other.label), default=None)
+
+
+def _teacher(cell: Cell) -> str | None:
+    """Identity of the teacher whose space has texts."""
+    return cell.spec.get("encoder.text_teacher.identity", cell.spec.get("encoder.teacher.identity"))
 
 
 def comparable(first: Cell, second: Cell) -> bool:
