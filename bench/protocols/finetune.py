@@ -73,7 +73,7 @@ class Finetune(Protocol):
     def defaults(cls, preset: str, form: Form = "fair") -> Options:
         """Options of a preset: 300 epochs; ``nano`` takes about a minute on a core, ``smoke`` only walks the path."""
         if form == "published":
-            repeats = {"smoke": 2, "nano": 5}.get(preset, VOTE_REPEATS)
+            repeats = {"smoke": 2, "nano": 2}.get(preset, VOTE_REPEATS)
             return cls.Options(
                 form="published",
                 recipe=None,
@@ -81,7 +81,7 @@ class Finetune(Protocol):
                 votes=2 if preset == "smoke" else VOTES,
                 vote_repeats=repeats,
             )
-        short = {"smoke": {"epochs": 2, "warmup_epochs": 1}, "nano": {"epochs": 15, "warmup_epochs": 2}}
+        short = {"smoke": {"epochs": 2, "warmup_epochs": 1}, "nano": {"epochs": 10, "warmup_epochs": 1}}
         return cls.Options(recipe=FAIR_RECIPE.model_copy(update=short.get(preset, {})))
 
     @classmethod
@@ -105,9 +105,9 @@ class Finetune(Protocol):
             "stochastic depth of the encoder as in pretraining, last partial batch dropped. Clouds"
             f"{' in the unit sphere' if own.normalise else ' as stored'} are cut by farthest point sampling to 1200 "
             "points for an encoder's 1024 (in that proportion), from which each step draws; evaluation samples the "
-            f"encoder's number deterministically. {own.validation_fraction:.0%} of every training class is set aside (stratified, "
-            "fixed by the split seed, the same for every method) and chooses the epoch; of several candidates the "
-            "best on it after a fifth of the epochs goes on. The test split is scored once; selection=last is the last "
+            f"encoder's number deterministically. {own.validation_fraction:.0%} of every training class is set aside "
+            "(stratified, fixed by the split seed, the same for every method) and chooses the epoch; of several "
+            "candidates the best on it after a fifth of the epochs goes on. The test split is scored once; selection=last is the last "
             "epoch, with --legacy selection=test the epoch with the highest test accuracy. "
             f"{votes}The papers take another recipe per method and data set and choose on test: form published."
         )

@@ -18,7 +18,7 @@ from bench.models.classifier import Classifier
 from bench.models.heads import HeadKind
 from bench.protocols.base import Candidate, Evaluation, Subject, Task
 from bench.protocols.features import clipped_points, prepared_clouds
-from bench.protocols.ledger import Answers, Labels, Voting, ledger_rows, test_curve
+from bench.protocols.ledger import Answers, Labels, Scores, Voting, ledger_rows, test_curve
 from bench.protocols.published_recipes import shortened
 from bench.protocols.selection import first_best
 from bench.protocols.trained_state import Notebook, Trained, read_training, store_training
@@ -202,14 +202,19 @@ class _Session:
         epochs = range(1, last + 1) if self.training.ledger else ()
         voter = self._voter()
         loaded: dict[int, nn.Module] = {}
+        first: dict[int, Scores] = {}
 
-        def voted(epoch: int, repeat: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        def voted(epoch: int, repeat: int) -> Scores:
             assert voter is not None
+            if repeat == 0 and epoch in first:  # several rules often choose the same epoch
+                return first[epoch]
             if epoch not in loaded:
                 loaded.clear()
                 loaded[epoch] = trained.at(epoch)
             self.task.progress(f"{self.training.protocol} votes", repeat, self._repeats())
-            mean: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = voter.logits(loaded[epoch], repeat).numpy()
+            mean: Scores = voter.logits(loaded[epoch], repeat).numpy()
+            if repeat == 0:
+                first[epoch] = mean
             return mean
 
         return Answers(

@@ -63,7 +63,7 @@ def check_form(protocol: str, options: FormOptions, task: Task) -> None:
         )
 
 
-PUBLISHED_EPOCHS: dict[str, int] = {"smoke": 2, "nano": 12}
+PUBLISHED_EPOCHS: dict[str, int] = {"smoke": 2, "nano": 8}
 """Presets that shorten the published 300 epochs."""
 
 
