@@ -129,7 +129,7 @@ def cards_as_markdown() -> str:
     """Every built-in protocol's cards, one section each."""
     parts = ["# Protocols", "", _INTRO, ""]
     for name, summary in _protocols(built_in=True):
-        parts += [f"## {name}", "", f"{summary[0].upper()}{summary[1:]}.", ""]
+        parts += [f"## {name}", "", f"{summary}.", ""]
         for form in _forms(name):
             card = read_card(name, DOCUMENTED_PRESET, form)
             parts += [f"### {name}, {form} form (revision {card.revision})", "", card.statement.strip(), ""]

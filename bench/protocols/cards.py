@@ -17,8 +17,8 @@ from bench.spec import content_key
 
 _FROZEN = "farthest point sampling to the encoder's number, the same points every time"
 _DRAWN = (
-    "training: drawn in every step from a farthest-point sample of 1.2 times the encoder's number; evaluation: "
-    "farthest point sampling to it"
+    "training: drawn in every step from a farthest-point sample of 1200 for 1024 (in that proportion); evaluation: "
+    "farthest point sampling to the encoder's number"
 )
 _TRAINED = ("finetune", "partseg", "semseg")
 
@@ -94,7 +94,7 @@ def card_hash(protocol: type[Protocol], options: BaseModel, form: Form) -> str:
 
 
 def _particulars(name: str, options: Mapping[str, Any], form: Form) -> Particulars:
-    recipe = _recipe(name, options)
+    recipe = _recipe(name, options, form)
     trains = name in _TRAINED or options.get("head") == "full"
     return Particulars(
         points=_points(name, options, form, trains),
@@ -106,9 +106,9 @@ def _particulars(name: str, options: Mapping[str, Any], form: Form) -> Particula
     )
 
 
-def _recipe(name: str, options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _recipe(name: str, options: Mapping[str, Any], form: Form) -> Mapping[str, Any] | None:
     """Recipe of the training that takes place, where it is stated."""
-    field = f"{options.get('head')}_recipe" if name == "fewshot" else "recipe"
+    field = f"{options.get('head')}_recipe" if name == "fewshot" and form == "fair" else "recipe"
     found = options.get(field)
     return found if isinstance(found, dict) else None
 
