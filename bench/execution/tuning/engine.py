@@ -8,11 +8,10 @@ trials of one search, under a lease; what is drawn depends on the seed and on th
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import JsonValue
@@ -22,24 +21,18 @@ from bench.execution.local import Listener, LocalPool, PoolOptions
 from bench.execution.once import once
 from bench.execution.planning import make_plan
 from bench.execution.tuning import studies
+from bench.execution.tuning.drawing import open_trial
 from bench.execution.tuning.objective import objective, validation_score
 from bench.execution.tuning.problems import Problem
 from bench.paths import Workspace
 from bench.plan.graph import Plan
 from bench.plan.request import write_request
-from bench.plan.search import Dimension, SearchSpace
-from bench.seeds import derive
 from bench.store.queries import failed_rows, metric_rows
 from bench.store.store import Store
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
     from optuna.storages import RDBStorage
-    from optuna.study import Study
     from optuna.trial import FrozenTrial
-
-STARTUP_TRIALS = 10
-"""Trials drawn at random before the sampler models what is good (Optuna's default)."""
 
 Say = Callable[[str], None]
 
@@ -167,13 +160,14 @@ class Searcher:
         """Run one trial, under the search's lease."""
         whole = len(problem.first) == len(problem.space.dimensions)
         study = studies.create(self._storage, problem.name, problem.facts, problem.first, whole=whole)
-        trial = self._open_trial(study, problem.space, problem.request.seeds[0])
+        trial = open_trial(self._storage, study, problem.space, problem.request.seeds[0])
         values = problem.space.values(trial.params)
         place = len(studies.counted(study.get_trials(deepcopy=False)))
         self._say(f"{problem.label}, trial {place + 1} of {trials}: {assignments(values)}")
         plan = make_plan(problem.trial(values), self._workspace, self._options.store_url)
-        self._note(study, trial, {studies.VALUES: values, studies.RUNS: [run.key for run in plan.runs]})
-        self._note(study, trial, {studies.CODE: sorted({run.fingerprint.digest for run in plan.runs})})
+        codes: list[JsonValue] = sorted({run.fingerprint.digest for run in plan.runs})
+        facts = {studies.VALUES: values, studies.RUNS: [run.key for run in plan.runs], studies.CODE: codes}
+        studies.note(self._storage, study, trial, facts)
         error = self._run(plan)
         if not error:
             value = self._score(plan, str(problem.facts["metric"]))
@@ -184,29 +178,10 @@ class Searcher:
             return
         if studies.best(study.get_trials(deepcopy=False)) is None:
             raise BenchError(f"the first trial failed and does not count; mend it and run again: {error}")
-        self._note(study, trial, {studies.ERROR: error})
+        studies.note(self._storage, study, trial, {studies.ERROR: error})
         # A pruned trial counts as worse than every finished one, so that the sampler keeps away from there.
-        study.tell(trial.number, state=_state("PRUNED"))
+        study.tell(trial.number, state=studies.state("PRUNED"))
         self._say(f"  failed, counts as a trial: {error}")
-
-    def _open_trial(self, study: Study, space: SearchSpace, seed: int) -> FrozenTrial:
-        """Return the trial that was begun and not finished, or draw one.
-
-        Holding the lease, a trial that is said to be running belongs to a process that is gone.
-        """
-        wanted = {dimension.path for dimension in space.dimensions}
-        for trial in study.get_trials(deepcopy=False):
-            if trial.state.name == "RUNNING" and trial.params.keys() >= wanted:
-                return trial
-            if trial.state.name == "RUNNING":  # died while its values were drawn; the next draw gives the same ones
-                self._note(study, trial, {studies.LOST: True})
-                study.tell(trial.number, state=_state("FAIL"))
-        place = len(studies.counted(study.get_trials(deepcopy=False)))
-        study.sampler = _sampler(seed, place)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            number = study.ask({d.path: _distribution(d) for d in space.dimensions}).number
-        return next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
 
     def _run(self, plan: Plan) -> str:
         """Run what is missing; return why it failed, empty where it did not."""
@@ -236,12 +211,6 @@ class Searcher:
             scores.append(score)
         return objective(scores)
 
-    def _note(self, study: Study, trial: FrozenTrial, facts: dict[str, Any]) -> None:
-        identity = self._storage.get_study_id_from_name(study.study_name)
-        row = self._storage.get_trial_id_from_study_id_trial_number(identity, trial.number)
-        for name, value in facts.items():
-            self._storage.set_trial_user_attr(row, name, value)
-
 
 def assignments(values: dict[str, JsonValue]) -> str:
     """Values as they would be written on the command line, without quotes."""
@@ -267,37 +236,6 @@ def _open(store: Store, results: Path) -> RDBStorage:
         note="open the file of searches",
     )
     return opened[0]
-
-
-def _sampler(seed: int, place: int) -> Any:
-    """Sampler of the trial at a place: seeded anew each time, so that going on draws what would have been drawn.
-
-    Methods share the stream, so that their random trials are the same points of the space.
-    """
-    import optuna
-
-    return optuna.samplers.TPESampler(
-        n_startup_trials=STARTUP_TRIALS,
-        multivariate=False,
-        constant_liar=False,
-        seed=derive(seed, "search", place) % 2**32,
-    )
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if dimension.kind == "choice":
-        return CategoricalDistribution([name for name, _ in dimension.choices])
-    if dimension.kind == "integer":
-        return IntDistribution(int(dimension.low), int(dimension.high), log=True)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.kind == "log")
-
-
-def _state(name: str) -> Any:
-    from optuna.trial import TrialState
-
-    return TrialState[name]
 
 
 def _slug(problem: Problem) -> str:

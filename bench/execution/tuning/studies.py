@@ -17,7 +17,7 @@ from bench.report.tuning import StudyFacts, TrialFacts
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.study import Study
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, TrialState
 
 FILE = "tuning.sqlite"
 FACTS, VALUES, RUNS, CODE, ERROR, LOST, SHIPPED = "facts", "values", "runs", "code", "error", "lost", "shipped"
@@ -84,6 +84,21 @@ def create(storage: RDBStorage, name: str, facts: dict[str, Any], first: dict[st
     if first and not study.trials:
         study.enqueue_trial(first, user_attrs={SHIPPED: True} if whole else None)
     return study
+
+
+def note(storage: RDBStorage, study: Study, trial: FrozenTrial, facts: dict[str, Any]) -> None:
+    """Write facts beside an unfinished trial."""
+    identity = storage.get_study_id_from_name(study.study_name)
+    row = storage.get_trial_id_from_study_id_trial_number(identity, trial.number)
+    for name, value in facts.items():
+        storage.set_trial_user_attr(row, name, value)
+
+
+def state(name: str) -> TrialState:
+    """Optuna's state of a name."""
+    from optuna.trial import TrialState
+
+    return TrialState[name]
 
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
