@@ -107,8 +107,8 @@ class Finetune(Protocol):
             "points for an encoder's 1024 (in that proportion), from which each step draws; evaluation samples the "
             f"encoder's number deterministically. {own.validation_fraction:.0%} of every training class is set aside "
             "(stratified, fixed by the split seed, the same for every method) and chooses the epoch; of several "
-            "candidates the best on it after a fifth of the epochs goes on. The test split is scored once; selection=last is the last "
-            "epoch, with --legacy selection=test the epoch with the highest test accuracy. "
+            "candidates the best on it after a fifth of the epochs goes on. The test split is scored once; "
+            "selection=last is the last epoch, with --legacy selection=test the epoch with the highest test accuracy. "
             f"{votes}The papers take another recipe per method and data set and choose on test: form published."
         )
 
