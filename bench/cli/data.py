@@ -1,7 +1,8 @@
-"""``bench data``: names for local data sets."""
+"""``bench data``: names for local data sets, and a look into what they hold."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,33 @@ import typer
 
 from bench.cli.common import PluginOption, ResultsOption, console, load_plugins, workspace
 
-app = typer.Typer(help="Give local data sets a name.", no_args_is_help=True)
+app = typer.Typer(help="Give local data sets a name; check, show and compare data sets.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(help="NAME[:ROOT]: a data set, with its folder; see bench list datasets.")]
+RootOption = Annotated[Path | None, typer.Option("--root", help="Folder (or file), instead of :ROOT.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="data.FIELD=VALUE; repeatable.")]
+
+
+class Split(StrEnum):
+    """Splits that can be chosen."""
+
+    train = "train"
+    test = "test"
+
+
+class Splits(StrEnum):
+    """Splits that an audit can look at."""
+
+    train = "train"
+    test = "test"
+    all = "all"
+
+
+class Up(StrEnum):
+    """Axes that may point up."""
+
+    y = "y"
+    z = "z"
 
 
 @app.command()
@@ -76,3 +103,115 @@ def list_(results: ResultsOption = None) -> None:
         options = ", ".join(f"{field}={value}" for field, value in entry.options.items())
         table.add_row(f"[bold]{name}[/bold]", entry.format, entry.root, options)
     console().print(table if known else "no local names yet; add one with: bench data add NAME --format F --root DIR")
+
+
+@app.command()
+def check(
+    name: NameArgument,
+    root: RootOption = None,
+    assignments: SetOption = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write all findings to this file.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="Write path, size and SHA-256 of every file to this CSV.")
+    ] = None,
+    results: ResultsOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Read all of a data set: counts, classes, coordinates, copies, what is missing, what is wrong.
+
+    Exit code 1 where something is wrong: unreadable files, NaN, an empty class, test objects that are in train.
+    """
+    load_plugins(plugin)
+    place = workspace(results)
+
+    from bench.data.files import write_atomic
+    from bench.execution.datasets.check_tables import print_report
+    from bench.execution.datasets.checking import check_dataset
+    from bench.execution.datasets.file_manifest import write_manifest
+    from bench.execution.datasets.opening import open_named
+
+    opened = open_named(name, place, root, assignments or ())
+    report = check_dataset(opened)
+    screen = console()
+    print_report(report, screen)
+    if json is not None:
+        write_atomic(json, report.model_dump_json(indent=2) + "\n")
+        screen.print(f"wrote {json}", highlight=False, markup=False)
+    if manifest is not None:
+        lines, digest = write_manifest(opened, manifest)
+        screen.print(f"wrote {manifest}: {lines:,} lines, SHA-256 {digest}", highlight=False, markup=False)
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@app.command()
+def show(
+    name: NameArgument,
+    index: Annotated[
+        int | None, typer.Option("--index", min=0, help="Position in the split (or among those of --class).")
+    ] = None,
+    split: Annotated[Split, typer.Option("--split", help="Split.")] = Split.train,
+    class_name: Annotated[str | None, typer.Option("--class", help="Only objects of this class.")] = None,
+    count: Annotated[int, typer.Option("--count", help="Objects side by side, spread over the split.")] = 1,
+    up: Annotated[Up, typer.Option("--up", help="Axis of the data that points up.")] = Up.y,
+    out: Annotated[Path | None, typer.Option("--out", help="PNG to write.")] = None,
+    root: RootOption = None,
+    assignments: SetOption = None,
+    results: ResultsOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Draw an object from several sides, several objects side by side, or a room."""
+    load_plugins(plugin)
+    place = workspace(results)
+
+    from bench.execution.datasets.opening import open_named
+    from bench.execution.datasets.showing import Wanted, show
+
+    wanted = Wanted(split.value, index, class_name, count, up.value)
+    path, line = show(open_named(name, place, root, assignments or ()), wanted, out)
+    screen = console()
+    screen.print(line, highlight=False, markup=False)
+    screen.print(f"wrote {path}", highlight=False, markup=False)
+
+
+@app.command()
+def audit(
+    a: Annotated[str, typer.Argument(metavar="A", help="NAME[:ROOT] of what is learnt from.")],
+    b: Annotated[
+        str | None, typer.Argument(metavar="[B]", help="NAME[:ROOT] of what is tested on; without it A itself.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Near pairs: at most so many times as far apart as two samples of a surface.")
+    ] = None,
+    neighbours: Annotated[int | None, typer.Option(help="Partners that an object is compared with.")] = None,
+    a_split: Annotated[Splits, typer.Option("--a-split", help="Split of A.")] = Splits.train,
+    b_split: Annotated[Splits, typer.Option("--b-split", help="Split of B.")] = Splits.test,
+    a_set: Annotated[list[str] | None, typer.Option("--set-a", help="data.FIELD=VALUE of A; repeatable.")] = None,
+    b_set: Annotated[list[str] | None, typer.Option("--set-b", help="data.FIELD=VALUE of B; repeatable.")] = None,
+    pictured: Annotated[int, typer.Option("--top", min=0, help="Pairs in the picture.")] = 12,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for pairs.csv, audit.json and pairs.png.")] = None,
+    results: ResultsOption = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Find shapes of A (train) that are in B (test) too, exactly or nearly; or copies within one set."""
+    load_plugins(plugin)
+    place = workspace(results)
+
+    from bench.data.duplicates import NEIGHBOURS, THRESHOLD
+    from bench.data.told import told
+    from bench.execution.datasets.audit_output import print_audit, write_audit
+    from bench.execution.datasets.auditing import audit
+    from bench.execution.datasets.opening import open_named
+
+    found = audit(
+        open_named(a, place, None, a_set or ()),
+        None if b is None else open_named(b, place, None, b_set or ()),
+        threshold=THRESHOLD if threshold is None else threshold,
+        neighbours=NEIGHBOURS if neighbours is None else neighbours,
+        a_split=a_split.value,
+        b_split=b_split.value,
+        progress=told("shapes"),
+    )
+    screen = console()
+    print_audit(found.report, screen)
+    for path in write_audit(found, out, pictured) if out is not None else ():
+        screen.print(f"wrote {path}", highlight=False, markup=False)

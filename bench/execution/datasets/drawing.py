@@ -1,0 +1,158 @@
+"""Clouds as pictures: orthographic, equal axes, y up, shaded so that a surface looks like one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Floats = npt.NDArray[np.float64]
+
+INK, FAINT, PAPER = "#1c2330", "#8a94a6", "#ffffff"
+PLAIN = (0.29, 0.47, 0.71)
+"""Colour of a cloud without parts."""
+PALETTE = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6000"),
+    *("#5e3c99", "#b2182b", "#4d9221", "#8c8c8c", "#1b7f8c", "#f781bf"),
+)
+"""Okabe and Ito's palette (told apart by colour-blind readers), extended for parts and the 13 classes of rooms."""
+STYLE: Any = {
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.titlesize": 9.0,
+    "axes.titlecolor": INK,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+}
+_NEIGHBOURS = 12
+_AMBIENT = 0.42
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a picture is taken from, in degrees; azimuth 0 looks along -z, 90 along -x."""
+
+    name: str
+    azimuth: float
+    elevation: float
+
+    @property
+    def axes(self) -> Floats:
+        """Rows: the picture's right, up and towards-the-viewer axes, ``[3, 3]``."""
+        around, above = math.radians(self.azimuth), math.radians(self.elevation)
+        toward = np.array([math.sin(around) * math.cos(above), math.sin(above), math.cos(around) * math.cos(above)])
+        right = np.array([math.cos(around), 0.0, -math.sin(around)])
+        return np.asarray([right, np.cross(toward, right), toward], dtype=np.float64)
+
+
+ASLANT = View("from front right", 35, 22)
+VIEWS = (ASLANT, View("front", 0, 0), View("side", 90, 0), View("from above", 0, 90))
+
+
+def estimated_normals(points: npt.NDArray[np.floating]) -> Floats:
+    """Directions of least spread around each point ``[N, 3]``; their sign means nothing."""
+    _, near = cKDTree(points).query(points, k=min(_NEIGHBOURS, len(points)))
+    around = np.asarray(points, dtype=np.float64)[near.reshape(len(points), -1)]
+    offsets = around - around.mean(axis=1, keepdims=True)
+    _, vectors = np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))
+    normals: Floats = vectors[:, :, 0]
+    return normals
+
+
+def shaded(colours: Floats, normals: npt.NDArray[np.floating], depth: Floats, view: View) -> Floats:
+    """Light colours ``[N, 3]`` from the viewer's upper left, and let what is far fade a little.
+
+    Args:
+        colours: Red, green, blue in 0 to 1.
+        normals: ``[N, 3]``, of either sign.
+        depth: ``[N]``, larger is nearer.
+        view: Where the viewer stands.
+    """
+    light = view.axes.T @ np.array([-0.35, 0.55, 0.76])
+    length = np.linalg.norm(normals, axis=1)
+    facing = np.abs(normals @ light) / np.where(length > 0, length, 1)
+    span = float(np.ptp(depth)) or 1.0
+    far = 1 - (depth - depth.min()) / span
+    lit = colours * (_AMBIENT + (1 - _AMBIENT) * facing)[:, None]
+    lit = lit + (1 - colours) * (0.25 * np.clip(facing - 0.85, 0, None) / 0.15)[:, None]
+    return np.asarray(np.clip(lit + (1 - lit) * 0.35 * far[:, None], 0, 1), dtype=np.float64)
+
+
+def draw_cloud(
+    axes: Axes,
+    points: npt.NDArray[np.floating],
+    colours: Floats,
+    view: View,
+    normals: npt.NDArray[np.floating] | None = None,
+    fill: float = 1.0,
+) -> None:
+    """Draw a cloud with equal axes and no frame.
+
+    Args:
+        axes: Where.
+        points: ``[N, 3]``, y up.
+        colours: ``[N, 3]`` in 0 to 1.
+        view: Where the viewer stands.
+        normals: For the shading; estimated where there are none.
+        fill: Size of a mark, 1: neighbours of an object of 2,048 points just touch.
+    """
+    good = np.isfinite(points).all(axis=1)
+    points, colours = np.asarray(points[good], dtype=np.float64), colours[good]
+    normals = estimated_normals(points) if normals is None else normals[good]
+    right, up, depth = (points @ view.axes.T).T
+    order = np.argsort(depth)
+    paint = shaded(colours, normals, depth, view)[order]
+    low, high = np.array([right.min(), up.min()]), np.array([right.max(), up.max()])
+    side = float((high - low).max()) or 1.0
+    middle = (low + high) / 2
+    axes.set_xlim(middle[0] - 0.53 * side, middle[0] + 0.53 * side)
+    axes.set_ylim(middle[1] - 0.53 * side, middle[1] + 0.53 * side)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    box = axes.get_window_extent()
+    inches = min(box.width, box.height) / axes.figure.dpi
+    spacing = 72 * inches * math.sqrt(0.55 / max(len(points), 1))
+    axes.scatter(right[order], up[order], s=(1.5 * fill * spacing) ** 2 / 2, c=paint, linewidths=0, rasterized=True)
+
+
+def plain(count: int) -> Floats:
+    """Colour of a cloud without parts, ``[count, 3]``."""
+    return np.tile(np.asarray(PLAIN), (count, 1))
+
+
+def by_number(numbers: npt.NDArray[np.integer], order: Sequence[int]) -> Floats:
+    """Colours ``[N, 3]`` by number: the palette in the order given; numbers that are not in it are grey."""
+    from matplotlib.colors import to_rgb
+
+    known = {number: to_rgb(PALETTE[place % len(PALETTE)]) for place, number in enumerate(order)}
+    grey = to_rgb("#c3c9d3")
+    return np.asarray([known.get(int(number), grey) for number in numbers], dtype=np.float64).reshape(-1, 3)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture.
+
+    Raises:
+        SetupError: The file cannot be written.
+    """
+    from bench.data.files import cannot_write
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=160, metadata={"Software": None})
+    except OSError as error:
+        raise cannot_write(path, error) from error
