@@ -301,6 +301,11 @@ DATASETS: Registry[Dataset] = Registry(
                 "ModelNet40 and 10 with normals, as text files or the .dat cache",
                 "its folder: modelnet:DIR",
             ),
+            "fewshot-pickles": (
+                "bench.data.fewshot_set:FewShotPickles",
+                "the field's few-shot folds of ModelNet40 as pickles, for fewshot alone",
+                "its folder: fewshot-pickles:DIR",
+            ),
             "shapenet55": (
                 "bench.data.shapenet:ShapeNet55",
                 "ShapeNet-55, -34 and -Unseen21, with ReCon's pictures and captions where there",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class PickledFold:
         query_labels: int64 ``[q]``.
         support_normals: float32 like `support`, or None.
         query_normals: float32 like `query`, or None.
+        support_classes: int64 ``[way * shot]``, class of each in the data set the fold was drawn from, -1 unknown.
+        query_classes: int64 ``[q]``, the same of the queries.
     """
 
     fold: int
@@ -56,6 +58,8 @@ class PickledFold:
     query_labels: npt.NDArray[np.int64]
     support_normals: npt.NDArray[np.float32] | None = None
     query_normals: npt.NDArray[np.float32] | None = None
+    support_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    query_classes: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 def setting_folder(root: Path | None, way: int, shot: int) -> Path:
@@ -128,7 +132,14 @@ def load_fold(path: Path, way: int, shot: int, queries: int | None = QUERIES, no
     if support.shape[1] != query.shape[1]:
         raise DataError(f"{path}: 'train' clouds have {support.shape[1]} points, 'test' clouds {query.shape[1]}")
     number = int(path.stem) if path.stem.isdigit() else 0
-    return PickledFold(number, support, support_labels, query, query_labels, support_normals, query_normals)
+    classes = [_classes(content[part]) for part in ("train", "test")]
+    return PickledFold(number, support, support_labels, query, query_labels, support_normals, query_normals, *classes)
+
+
+def _classes(triples: Any) -> npt.NDArray[np.int64]:
+    """Third entries of the triples; -1 where there is none, or no number."""
+    found = [whole_number(triple[2]) if len(triple) > 2 else None for triple in triples]
+    return np.asarray([-1 if label is None else label for label in found], dtype=np.int64)
 
 
 def _part(

@@ -7,7 +7,7 @@ evaluated, so that listing, planning and ``--dry-run`` stay instant.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -173,6 +173,20 @@ class HeldOut:
         import numpy as np
 
         return np.sort(self._clouds.labels)
+
+    def positions(
+        self, choose: Callable[[npt.NDArray[np.int64]], Sequence[npt.NDArray[np.int64]]]
+    ) -> list[npt.NDArray[np.int64]]:
+        """Return who will be asked without saying what they are: positions chosen by label, in ascending order.
+
+        What a network says about them after every epoch can then be noted down, to be compared with labels later.
+
+        Args:
+            choose: Gets the labels ``[m]`` and returns positions; it must hand nothing else on.
+        """
+        import numpy as np
+
+        return [np.sort(index) for index in choose(self._clouds.labels)]
 
     def categories(self) -> npt.NDArray[np.int64]:
         """Category of each object ``[m]`` where it is an input: part segmentation is told what an object is.

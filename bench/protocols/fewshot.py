@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
+from bench.protocols.fewshot_published import EPOCHS
 from bench.protocols.options import FrozenOptions
+from bench.protocols.trained_options import PublishedTraining, check_form
 from bench.spec import Recipe
 
 if TYPE_CHECKING:
@@ -36,12 +38,19 @@ class FewShot(Protocol):
     name: ClassVar[str] = "fewshot"
     revision: ClassVar[int] = 1
     summary: ClassVar[str] = "w-way n-shot classification over 10 folds"
+    forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
 
-    class Options(FrozenOptions):
+    class Options(FrozenOptions, PublishedTraining):
         """Options of few-shot classification."""
 
-        head: Literal["linear", "mlp", "full"] = "full"
-        """``linear`` logistic regression or ``mlp`` MLP-3 on frozen features; ``full`` fine-tunes everything."""
+        fair_only: ClassVar[tuple[str, ...]] = ("strengths", "normalise", "full_recipe", "mlp_recipe")
+        published_only: ClassVar[tuple[str, ...]] = ("recipe", "published_epochs", "episodes")
+
+        head: Literal["linear", "mlp", "svm", "full"] = "full"
+        """``linear`` logistic regression, ``svm`` or ``mlp`` MLP-3 on frozen features; ``full`` fine-tunes everything.
+        In the published form ``linear`` and ``mlp`` train the class token too."""
+        episodes: Literal["folds", "crosspoint"] = "folds"
+        """Published form: ``crosspoint`` draws supports and queries from the training split, as CrossPoint does."""
         ways_shots: tuple[str, ...] = Field(SETTINGS, min_length=1)
         """Settings offered."""
         folds: int = Field(10, ge=1)
@@ -49,6 +58,12 @@ class FewShot(Protocol):
         """Queries per class, from the test split; classes with fewer give all they have."""
         full_recipe: Recipe = FULL_RECIPE
         mlp_recipe: Recipe = MLP_RECIPE
+
+        @model_validator(mode="after")
+        def _forms_have_their_heads(self) -> FewShot.Options:
+            if (self.episodes == "crosspoint") != (self.form == "published" and self.head == "svm"):
+                raise ValueError("head=svm with episodes=crosspoint is CrossPoint's published form: give both or none")
+            return self
 
     @classmethod
     def settings(cls, options: BaseModel) -> tuple[str, ...]:
@@ -58,6 +73,9 @@ class FewShot(Protocol):
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> Options:
         """Options of a preset: ``nano`` probes cached features, ``smoke`` only walks the path, others fine-tune."""
+        if form == "published":
+            few: dict[str, Any] = {"ways_shots": ("5w2s",), "folds": 2, "queries": 4} if preset == "smoke" else {}
+            return cls.Options(form="published", published_epochs=EPOCHS.get(preset), **few)
         if preset == "nano":
             return cls.Options(head="linear")
         if preset == "smoke":
@@ -76,13 +94,19 @@ class FewShot(Protocol):
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls._own(options)
+        if own.form == "published":
+            text = _CROSSPOINT if own.episodes == "crosspoint" else _PUBLISHED
+            return text.format(own=own, head=_RELEASED_HEADS.get(own.head, ""))
         return (
             f"{own.folds} folds; each draws its classes, n labelled supports per class from the training split and up "
             f"to {own.queries} queries per class from the test split, fixed by the split seed and the same for every "
             f"method and pretraining seed. {own.validation_fraction:.0%} of every training class is set aside before "
             f"supports are drawn and serves every choice. {_HEADS[own.head].format(own=own)} Settings that a data set "
             "is too small for are clipped and say so. Test queries are scored once, after every choice; accuracy is "
-            "the mean over folds. No voting, no selection on test."
+            "the mean over folds. No voting. A data set of few-shot folds brings its own supports and queries; choices "
+            "are then made on supports of other folds. selection=last is the last epoch of trained heads; with "
+            "--legacy, selection=test is what choosing epoch or strength on the queries would give. The papers train "
+            "by a recipe per method and choose on the queries: form published."
         )
 
     @classmethod
@@ -99,19 +123,33 @@ class FewShot(Protocol):
         from bench.protocols.folds import draw_folds
 
         own = cls._own(options)
+        check_form(cls.name, own, task)
+        if own.episodes == "crosspoint":
+            from bench.protocols.episodes import judge_episodes
+
+            return judge_episodes(subject, task, setting, own)
         folds = draw_folds(task, setting, own)
         return finish(subject, task, own, folds, cls._judge(subject, task, own, folds))
 
     @classmethod
     def _judge(cls, subject: Subject, task: Task, options: Options, folds: Folds) -> Judged:
         """Fit the heads and make every choice, without a look at a test label."""
-        if options.head == "linear":
-            from bench.protocols.fewshot_run import judge_linear
+        if options.form == "published":
+            from bench.protocols.fewshot_clouds import judge_released
 
-            return judge_linear(subject, task, options, folds)
-        from bench.protocols.fewshot_trained import judge_full, judge_mlp
+            return judge_released(subject, task, options, folds)
+        if options.head in ("linear", "svm"):
+            from bench.protocols.fewshot_run import HingeHeads, LogisticHeads, judge_frozen
 
-        return (judge_mlp if options.head == "mlp" else judge_full)(subject, task, options, folds)
+            fit = LogisticHeads.on if options.head == "linear" else HingeHeads.on
+            return judge_frozen(subject, task, options, folds, fit)
+        if options.head == "mlp":
+            from bench.protocols.fewshot_trained import judge_mlp
+
+            return judge_mlp(subject, task, options, folds)
+        from bench.protocols.fewshot_clouds import judge_full
+
+        return judge_full(subject, task, options, folds)
 
     @classmethod
     def _own(cls, options: BaseModel) -> Options:
@@ -123,6 +161,11 @@ _HEADS = {
         "Head linear: multinomial logistic regression on the frozen feature '{own.feature}', standardised on the "
         "supports. C is chosen from {own.strengths} once per setting on as many validation episodes (other draws of "
         "classes and supports, queries from the validation part), together with the candidate where there are several."
+    ),
+    "svm": (
+        "Head svm: linear support vector machines, one class against the rest, on the frozen feature '{own.feature}', "
+        "standardised on the supports and divided by the root of its width. C is chosen from {own.strengths} as for "
+        "the linear head."
     ),
     "mlp": (
         "Head mlp: the three-layer head on the frozen feature '{own.feature}', {own.mlp_recipe.epochs} epochs at "
@@ -136,3 +179,36 @@ _HEADS = {
         "candidates, fold 0 chooses by its validation accuracy and only the chosen one goes on."
     ),
 }
+
+_RELEASED_HEADS = {
+    "full": "encoder and three-layer head are fine-tuned together at learning rate 5e-4",
+    "mlp": "a three-layer head, the class token and its position are trained at learning rate 1e-3",
+    "linear": "a linear head, the class token and its position are trained at learning rate 1e-3",
+}
+_PUBLISHED = (
+    "As released (spec 7.4): {own.folds} folds; {head}, on the feature '{own.feature}'. AdamW, weight decay 0.05, "
+    "batch 32 with the last partial batch dropped (50 supports give one batch of 32 an epoch), clip 10, cosine with "
+    "10 warm-up epochs of 150 and the released loop's schedule (151 epochs, two at the warm-up rate), drop path 0.1, "
+    "a head of 40 outputs of which a fold's labels are the first. point-mae: scale and translate; act and recon: "
+    "rotation about y; recon and two-tower: 10 times the rate and weight decay 0.05 for head, class token and its "
+    "position. Every other method, scratch included, takes Point-MAE's, or ACT's for the probes, which Point-MAE's "
+    "release lacks. Clouds are brought to the unit sphere and cut by farthest point sampling to 1.2 times the "
+    "encoder's points, from which each step draws. No voting. The headline is the epoch with the highest accuracy on "
+    "validation objects, selection=last the last epoch; selection=test takes of every fold the epoch with the highest "
+    "accuracy on its own queries, which is what the papers report. Folds are the distributed ones where the data set "
+    "brings them (fewshot-pickles); there the validation objects are supports of other folds, of the same classes. "
+    "Else folds are drawn as in the fair form: up to {own.queries} queries per class from the test split, supports "
+    "from the training split without the {own.validation_fraction:.0%} that is set aside for choices. Deviations from "
+    "the papers: points and patches are those of the preset (papers: 1024 in 64 patches); of several candidates fold "
+    "0 chooses one on validation."
+)
+_CROSSPOINT = (
+    "CrossPoint's episodes (spec 7.4): {own.folds} runs, each with classes of its own, n supports per class and "
+    "{own.queries} queries per class, all from the training split; the test split is not used, so that the numbers do "
+    "not compare with folds. libsvm's linear machine at C = 1, one class against one other, on the frozen feature "
+    "'svm' standardised on the supports, clouds as stored. Accuracy is the mean over runs. Nothing is chosen, except "
+    "the candidate where there are several, on episodes from the {own.validation_fraction:.0%} of every class that is "
+    "set aside and never asked. Deviations from the release: its script takes 50 runs (fewshot.folds=50), all 2048 "
+    "points, 5 neighbours in DGCNN where training had 15, and the whole training split; here points and neighbours are "
+    "the encoder's own."
+)

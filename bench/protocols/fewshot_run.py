@@ -1,10 +1,10 @@
-"""Few-shot evaluation: the linear head, and what is made of any head's answers."""
+"""Few-shot evaluation: heads on frozen features, and what is made of any head's answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from bench.data.splits import Episode
 from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.features import clipped_points, frozen_features
 from bench.protocols.folds import Fold, Folds
+from bench.protocols.hinge import HingeFit, fit_hinge
 from bench.protocols.logistic import LogisticFit, fit_logistic
 from bench.protocols.selection import choose, strength_rows
 from bench.store.records import Metric
@@ -24,8 +25,27 @@ if TYPE_CHECKING:
     from bench.protocols.fewshot import FewShot
 
 Index = npt.NDArray[np.int64]
+Rule = Literal["val", "last", "test"]
 Answer = Callable[[int, Index], npt.NDArray[np.floating]]
 """(position of a test fold, positions in the test split) -> logits ``[q, way]``."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What the chosen candidate would have said otherwise, for the selection ledger.
+
+    Attributes:
+        answers: (position of a test fold, positions in the test split) -> local labels ``[T, q]``, one row for each
+            alternative in order.
+        last: Row of the last epoch; None where nothing is trained by epochs.
+        complete: Whether every alternative is there, so that the best on test can be told.
+        every_fold: Whether each fold chooses one of its own (epochs); else one is chosen for the setting (strengths).
+    """
+
+    answers: Callable[[int, Index], npt.NDArray[np.integer]]
+    last: int | None = None
+    complete: bool = False
+    every_fold: bool = True
 
 
 @dataclass
@@ -38,6 +58,7 @@ class Judged:
         answers: Answers of every candidate whose test queries are to be scored.
         notes: Decisions.
         curves: Training curves of the chosen candidate.
+        tried: What it would have said otherwise; None where there is nothing to tell.
     """
 
     candidate: str
@@ -45,18 +66,67 @@ class Judged:
     answers: dict[str, Answer]
     notes: dict[str, JsonValue] = field(default_factory=dict)
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    tried: Tried | None = None
 
 
-def judge_linear(subject: Subject, task: Task, options: FewShot.Options, folds: Folds) -> Judged:
-    """Logistic regression on frozen features; strength and candidate chosen on the validation episodes."""
+class Frozen(Protocol):
+    """Heads fitted on the supports of several folds, at one or more strengths."""
+
+    def scores(self, fold: int, features: Array) -> npt.NDArray[np.floating]:
+        """Scores ``[S, q, way]`` of objects ``[q, F]`` under the head of a fold."""
+
+
+Fit = Callable[["Array", tuple[Fold, ...], int, tuple[float, ...]], Frozen]
+"""(features of the training split, folds, ways, strengths) -> fitted heads."""
+
+
+@dataclass(frozen=True)
+class LogisticHeads:
+    """Multinomial logistic regression, all folds at once."""
+
+    fit: LogisticFit
+
+    @classmethod
+    def on(cls, features: Array, folds: tuple[Fold, ...], way: int, strengths: tuple[float, ...]) -> LogisticHeads:
+        """Fit on the supports of every fold."""
+        support = np.stack([fold.support for fold in folds])
+        labels = np.stack([fold.support_labels for fold in folds])
+        return cls(fit_logistic(features[support], labels, way, strengths))
+
+    def scores(self, fold: int, features: Array) -> npt.NDArray[np.floating]:
+        """See `Frozen.scores`."""
+        logits: npt.NDArray[np.float64] = self.fit.problem(fold).logits(features[None])[0]
+        return logits
+
+
+@dataclass(frozen=True)
+class HingeHeads:
+    """Linear support vector machines, one class against the rest."""
+
+    fits: list[HingeFit]
+
+    @classmethod
+    def on(cls, features: Array, folds: tuple[Fold, ...], way: int, strengths: tuple[float, ...]) -> HingeHeads:
+        """Fit on the supports of every fold."""
+        return cls([fit_hinge(features[fold.support], fold.support_labels, way, strengths) for fold in folds])
+
+    def scores(self, fold: int, features: Array) -> npt.NDArray[np.floating]:
+        """See `Frozen.scores`."""
+        return self.fits[fold].scores(features)
+
+
+def judge_frozen(subject: Subject, task: Task, options: FewShot.Options, folds: Folds, fit: Fit) -> Judged:
+    """Heads on frozen features; strength and candidate are chosen on the validation episodes."""
     features = {
         name: frozen_features(candidate, task, options.feature, normalise=options.normalise)
         for name, candidate in subject.candidates.items()
     }
+    way = folds.setting.way
     table: dict[str, npt.NDArray[np.float64]] = {}
     for done, (name, splits) in enumerate(features.items()):
         task.progress(f"heads {folds.setting.name}", done, len(features))
-        table[name] = _validation_accuracy(splits["train"], folds, options.strengths)
+        heads = fit(splits["train"], folds.validation, way, options.strengths)
+        table[name] = _validation_accuracy(heads, splits["train"], folds)
     choice = choose(table, options.strengths)
     objects = len(np.unique(np.concatenate([fold.val for fold in folds.validation])))
     rows: list[Metric] = []
@@ -73,34 +143,28 @@ def judge_linear(subject: Subject, task: Task, options: FewShot.Options, folds: 
             )
         )
         rows += strength_rows(table[name], options.strengths, variant, objects)
-        fit = _fit(splits["train"], folds.test, folds.setting.way, (choice.strengths[name],))
-        answers[name] = _linear_answer(fit, splits["test"])
+        answers[name] = _frozen_answer(fit(splits["train"], folds.test, way, (choice.strengths[name],)), splits["test"])
     task.progress(f"heads {folds.setting.name}", len(features), len(features))
     notes: dict[str, JsonValue] = {
         "strength": choice.strengths[choice.candidate],
         "feature_width": int(features[choice.candidate]["train"].shape[1]),
     }
-    return Judged(choice.candidate, rows, answers, notes)
+    tried = None
+    if task.legacy:
+        chosen = features[choice.candidate]
+        every = fit(chosen["train"], folds.test, way, options.strengths)
+        tried = Tried(lambda at, query: every.scores(at, chosen["test"][query]).argmax(-1), None, True, False)
+    return Judged(choice.candidate, rows, answers, notes, tried=tried)
 
 
-def _linear_answer(fit: LogisticFit, features: Array) -> Answer:
-    def answer(position: int, query: Index) -> npt.NDArray[np.floating]:
-        logits: npt.NDArray[np.float64] = fit.problem(position).logits(features[query][None])[0, 0]
-        return logits
-
-    return answer
+def _frozen_answer(heads: Frozen, features: Array) -> Answer:
+    return lambda position, query: heads.scores(position, features[query])[0]
 
 
-def _fit(features: Array, folds: tuple[Fold, ...], way: int, strengths: tuple[float, ...]) -> LogisticFit:
-    support = np.stack([fold.support for fold in folds])
-    return fit_logistic(features[support], np.stack([fold.support_labels for fold in folds]), way, strengths)
-
-
-def _validation_accuracy(features: Array, folds: Folds, strengths: tuple[float, ...]) -> npt.NDArray[np.float64]:
+def _validation_accuracy(heads: Frozen, features: Array, folds: Folds) -> npt.NDArray[np.float64]:
     """Mean over the validation episodes of the accuracy at every strength, ``[S]``."""
-    fit = _fit(features, folds.validation, folds.setting.way, strengths)
     scores = [
-        (fit.problem(i).logits(features[fold.val][None])[0].argmax(-1) == fold.val_labels).mean(-1)
+        (heads.scores(i, features[fold.val]).argmax(-1) == fold.val_labels).mean(-1)
         for i, fold in enumerate(folds.validation)
     ]
     mean: npt.NDArray[np.float64] = np.mean(scores, axis=0)
@@ -111,15 +175,21 @@ def finish(subject: Subject, task: Task, options: FewShot.Options, folds: Folds,
     """Reveal the test labels, draw the queries, score them once."""
     asked = folds.asked(task, task.test.reveal())
     metrics = list(judged.validation)
-    predictions = _who_was_asked(asked)
+    predictions = _who_was_asked(asked, task.test.ids)
     for name, answer in judged.answers.items():
         chosen = name == judged.candidate
         logits = [answer(i, episode.query) for i, episode in enumerate(asked)]
-        metrics += _test_rows(logits, asked, subject.variant(name), chosen)
-        predicted = [e.classes[values.argmax(-1)] for e, values in zip(asked, logits, strict=True)]
+        said = [values.argmax(-1) for values in logits]
+        metrics += _test_rows(said, asked, subject.variant(name), chosen)
+        # The releases' head has more outputs than a fold has classes; those beyond are no class at all.
+        predicted = [
+            np.append(e.classes, -1)[np.minimum(best, len(e.classes))] for e, best in zip(asked, said, strict=True)
+        ]
         predictions["predicted" if chosen else f"predicted.{name}"] = np.concatenate(predicted).astype(np.int32)
         if chosen:
             predictions["logits"] = np.concatenate(logits).astype(np.float32)
+    if judged.tried is not None:
+        metrics += _ledger_rows(judged.tried, asked, subject.variant(judged.candidate))
     notes: dict[str, JsonValue] = {
         "candidate": judged.candidate,
         "head": options.head,
@@ -133,9 +203,10 @@ def finish(subject: Subject, task: Task, options: FewShot.Options, folds: Folds,
     return Evaluation(metrics, predictions, judged.curves, notes, folds.digest(asked))
 
 
-def _who_was_asked(asked: list[Episode]) -> dict[str, npt.NDArray[np.generic]]:
-    """Per query: its fold, its position in the test split and its class; per fold: the class of each logit."""
+def _who_was_asked(asked: list[Episode], ids: tuple[str, ...]) -> dict[str, npt.NDArray[np.generic]]:
+    """Per query: its name, its fold, its position in the test split and its class; per fold: each logit's class."""
     return {
+        "ids": np.array([ids[at] for e in asked for at in e.query]),
         "fold": np.repeat([e.fold for e in asked], [len(e.query) for e in asked]).astype(np.int16),
         "query": np.concatenate([e.query for e in asked]).astype(np.int32),
         "labels": np.concatenate([e.classes[e.query_labels] for e in asked]).astype(np.int32),
@@ -144,14 +215,36 @@ def _who_was_asked(asked: list[Episode]) -> dict[str, npt.NDArray[np.generic]]:
 
 
 def _test_rows(
-    logits: list[npt.NDArray[np.floating]], asked: list[Episode], variant: str, headline: bool
+    said: list[npt.NDArray[np.integer]], asked: list[Episode], variant: str, headline: bool, rule: Rule = "val"
 ) -> list[Metric]:
     """Accuracy per fold, and their mean."""
-    scores = [float((v.argmax(-1) == e.query_labels).mean()) for v, e in zip(logits, asked, strict=True)]
-    rows = [
-        Metric(value=score, split="test", variant=variant, headline=headline, fold=e.fold, n_objects=len(e.query))
-        for score, e in zip(scores, asked, strict=True)
-    ]
+    scores = [float((labels == e.query_labels).mean()) for labels, e in zip(said, asked, strict=True)]
     objects = len(np.unique(np.concatenate([e.query for e in asked])))
-    mean = Metric(value=float(np.mean(scores)), split="test", variant=variant, headline=headline, n_objects=objects)
-    return [mean, *rows]
+
+    def row(value: float, n_objects: int, fold: int | None = None) -> Metric:
+        return Metric(
+            value=value,
+            split="test",
+            selection=rule,
+            variant=variant,
+            headline=headline,
+            fold=fold,
+            n_objects=n_objects,
+        )
+
+    rows = [row(score, len(e.query), e.fold) for score, e in zip(scores, asked, strict=True)]
+    return [row(float(np.mean(scores)), objects), *rows]
+
+
+def _ledger_rows(tried: Tried, asked: list[Episode], variant: str) -> list[Metric]:
+    """What the last epoch gives, and what choosing on the test split would."""
+    said = [tried.answers(i, episode.query) for i, episode in enumerate(asked)]
+    rows: list[Metric] = []
+    if tried.last is not None:
+        rows += _test_rows([labels[tried.last] for labels in said], asked, variant, True, "last")
+    if tried.complete:
+        right = np.stack([(labels == e.query_labels).mean(-1) for labels, e in zip(said, asked, strict=True)])
+        # The earliest of equals, as a release keeps the first checkpoint that is best.
+        best = right.argmax(1) if tried.every_fold else np.full(len(right), right.mean(0).argmax())
+        rows += _test_rows([labels[at] for labels, at in zip(said, best, strict=True)], asked, variant, True, "test")
+    return rows

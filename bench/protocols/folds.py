@@ -20,14 +20,20 @@ from bench.data.splits import (
     clip_setting,
     episodes,
     object_groups,
+    parse_setting,
     split_digest,
 )
+from bench.errors import DataError
 from bench.protocols.base import Task
+from bench.seeds import numpy_stream
 
 if TYPE_CHECKING:
     from bench.protocols.fewshot import FewShot
 
 Index = npt.NDArray[np.int64]
+
+_COMPARED = 64
+"""Points that two clouds must agree in to count as the same object."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Folds:
         pool: Positions in the training split that supports are drawn from.
         split_seed: Root seed.
         queries: Test queries per class.
+        given: Positions of the queries in the test split, fold by fold, where the data set brings its folds along.
     """
 
     setting: Setting
@@ -70,9 +77,18 @@ class Folds:
     pool: Index
     split_seed: int
     queries: int
+    given: tuple[Index, ...] | None = None
+
+    def positions(self, task: Task) -> list[Index]:
+        """Positions in the test split that each fold will ask about, in ascending order, labels staying sealed."""
+        if self.given is not None:
+            return [np.sort(query) for query in self.given]
+        return task.test.positions(lambda labels: [episode.query for episode in self.asked(task, labels)])
 
     def asked(self, task: Task, labels: Index) -> list[Episode]:
         """Draw the queries of the test folds, now that the labels of the test split are known."""
+        if self.given is not None:
+            return [_given_episode(fold, query, labels) for fold, query in zip(self.test, self.given, strict=True)]
         drawn = episodes(
             task.train.labels[self.pool],
             labels,
@@ -101,6 +117,8 @@ def draw_folds(task: Task, setting: str, options: FewShot.Options) -> Folds:
         UsageError: The setting is malformed.
         DataError: Not even a clipped form of the setting fits.
     """
+    if task.dataset is not None and task.dataset.offers_folds():
+        return _given_folds(task, setting, options)
     labels = task.train.labels
     train, val = carve_validation(labels, options.validation_fraction, task.split_seed, object_groups(task.train.ids))
     # Classes too small to leave a validation object cannot take part in any choice, so in no fold either.
@@ -141,3 +159,62 @@ def _blind(episode: Episode, pool: Index, val: Index, labels: Index, queries: in
         val=np.concatenate(held),
         val_labels=np.repeat(np.arange(len(held), dtype=np.int64), [len(h) for h in held]),
     )
+
+
+def _given_folds(task: Task, setting: str, options: FewShot.Options) -> Folds:
+    """Take the folds that the data set brings along.
+
+    They hold no validation objects. Supports of the other folds, whatever their setting, are further objects of the
+    training split: those of a fold's classes that are not among its own supports serve its choices.
+    """
+    assert task.dataset is not None
+    way, shot = parse_setting(setting)
+    found = task.dataset.few_shot_folds(way, shot)
+    if len(found) < options.folds:
+        raise DataError(
+            f"few-shot {setting}: {task.dataset.name} has {len(found)} folds of this setting, {options.folds} are "
+            f"asked for; use --set fewshot.folds={len(found)}"
+        )
+    labels = task.train.labels
+    rng = numpy_stream(task.split_seed, "split", "validation", "given")
+    order = np.argsort(rng.random(len(labels)), kind="stable")
+    same = np.asarray([hash(cloud[:_COMPARED].tobytes()) for cloud in task.train.points], dtype=np.int64)
+    folds = []
+    for number, given in enumerate(found[: options.folds]):
+        free = order[~np.isin(same[order], same[given.support])]
+        held = [_distinct(free[labels[free] == c], same)[: options.queries] for c in given.classes]
+        if not any(len(objects) for objects in held):
+            raise DataError(
+                f"few-shot {setting}: none of the classes of fold {number} is supported in another fold of "
+                f"{task.dataset.name}, so there is nothing to make choices on; add the folders of other settings"
+            )
+        folds.append(
+            Fold(
+                number=number,
+                classes=given.classes,
+                support=given.support,
+                support_labels=_local(given.classes, labels[given.support]),
+                val=np.concatenate(held),
+                val_labels=np.repeat(np.arange(way, dtype=np.int64), [len(objects) for objects in held]),
+            )
+        )
+    pool = np.arange(len(labels), dtype=np.int64)
+    queries = tuple(given.query for given in found[: options.folds])
+    fitted = Setting(requested=setting, name=setting, way=way, shot=shot, queries=options.queries)
+    return Folds(fitted, tuple(folds), tuple(folds), pool, task.split_seed, options.queries, queries)
+
+
+def _distinct(objects: Index, same: Index) -> Index:
+    """The first of equal objects, in their order."""
+    return objects[np.sort(np.unique(same[objects], return_index=True)[1])]
+
+
+def _given_episode(fold: Fold, query: Index, labels: Index) -> Episode:
+    local = _local(fold.classes, labels[query])
+    return Episode(fold.number, fold.classes, fold.support, fold.support_labels, query, local)
+
+
+def _local(classes: Index, labels: Index) -> Index:
+    """Positions among the classes of a fold."""
+    order = np.argsort(classes, kind="stable")
+    return np.asarray(order[np.searchsorted(classes[order], labels)], dtype=np.int64)

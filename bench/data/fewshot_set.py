@@ -1,0 +1,178 @@
+"""The field's few-shot folds as a data set: supports are its training split, queries its test split."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
+
+from bench.data.base import CloudSet, Dataset, DatasetCard, GivenFold, SplitName
+from bench.data.converted import Column, Converted, Reader, convert
+from bench.data.digest import manifest_digest
+from bench.data.fewshot_pickles import CARD, load_fold
+from bench.data.filelists import FileList, list_files
+from bench.data.h5set import data_root, holding_folder, natural_key
+from bench.errors import DataError
+
+FOLDER = re.compile(r"(\d+)way_?(\d+)shot")
+"""``5way_10shot`` as the code has it or ``5way10shot`` as the README draws it."""
+_LIST = (
+    "airplane bathtub bed bench bookshelf bottle bowl car chair cone cup curtain desk door dresser flower_pot "
+    "glass_box guitar keyboard lamp laptop mantel monitor night_stand person piano plant radio range_hood sink "
+    "sofa stairs stool table tent toilet tv_stand vase wardrobe xbox"
+)
+MODELNET40 = tuple(_LIST.split())
+"""Classes of ModelNet40, which the distributed folds are drawn from, in the order of its list."""
+
+
+class FewShotPickles(Dataset):
+    """Folder ``ModelNetFewshot`` with ``{way}way_{shot}shot/{fold}.pkl``; read without running what is in it."""
+
+    name: ClassVar[str] = "fewshot-pickles"
+    revision: ClassVar[int] = 1
+    needs_root: ClassVar[bool] = True
+    card: ClassVar[DatasetCard] = CARD
+
+    @cached_property
+    def _base(self) -> Path:
+        root = data_root(self.place.root, self.name, "5way_10shot/0.pkl ...")
+        return root / "ModelNetFewshot" if (root / "ModelNetFewshot").is_dir() else root
+
+    @cached_property
+    def _settings(self) -> dict[tuple[int, int], tuple[str, ...]]:
+        """Files of the folds by (way, shot), in the order of their numbers.
+
+        Raises:
+            DataError: There are none, or a number is missing.
+        """
+        found: dict[tuple[int, int], tuple[str, ...]] = {}
+        for folder in sorted((path for path in self._base.iterdir() if path.is_dir()), key=lambda p: p.name):
+            match = FOLDER.fullmatch(folder.name)
+            if match is None:
+                continue
+            names = sorted((path.name for path in folder.glob("*.pkl") if path.stem.isdigit()), key=natural_key)
+            numbers = [int(name.removesuffix(".pkl")) for name in names]
+            if numbers != list(range(len(numbers))) or not numbers:
+                raise DataError(f"{folder}: expected the folds 0.pkl, 1.pkl ... without a gap, found {numbers}")
+            setting = (int(match[1]), int(match[2]))
+            if setting in found:
+                raise DataError(f"{folder}: a second folder of {match[1]} ways and {match[2]} shots; remove one")
+            found[setting] = tuple(f"{folder.name}/{name}" for name in names)
+        if not found:
+            hint = holding_folder(self._base, "*way*shot")
+            raise DataError(f"{self._base}: no folder named like 5way_10shot with 0.pkl ... here{hint}")
+        return found
+
+    @cached_property
+    def _files(self) -> FileList:
+        names = [name for names in self._settings.values() for name in names]
+        return list_files(self._base, names, self.place.cache, self.place.progress)
+
+    @cached_property
+    def _content(self) -> Converted:
+        return convert(self._files, _READER, self.place.cache, self.place.progress)
+
+    def manifest(self) -> str:
+        """SHA-256 of the folds (see `Dataset.manifest`)."""
+        listed = [("folds", f"{len(self._files)} files", self._files.digest)]
+        return manifest_digest(self.name, self.revision, self._plain(self.options), listed)
+
+    @staticmethod
+    def _plain(options: BaseModel) -> dict[str, Any]:
+        plain: dict[str, Any] = options.model_dump(mode="json")
+        return plain
+
+    def train_size(self) -> int:
+        """Number of supports of all folds, read off the folders' names."""
+        return sum(way * shot * len(names) for (way, shot), names in self._settings.items())
+
+    def classes(self) -> tuple[str, ...]:
+        """Names of ModelNet40's classes; numbers where the folds have more."""
+        count = 1 + max(int(self._content.arrays[f"{part}_classes"].max()) for part in ("train", "test"))
+        return MODELNET40 if count <= len(MODELNET40) else tuple(f"class_{label}" for label in range(count))
+
+    def load(self, split: SplitName) -> CloudSet:
+        """Load the supports (``train``) or the queries (``test``) of all folds, coordinates as stored.
+
+        Raises:
+            DataError: One line naming the file and what is wrong with it.
+        """
+        content = self._content
+        offsets = content.offsets[split]
+        ids = [
+            f"{name.removesuffix('.pkl')}/{split}/{row}"
+            for name, size in zip(self._files.names, np.diff(offsets).tolist(), strict=True)
+            for row in range(size)
+        ]
+        return CloudSet(
+            points=content.arrays[split],
+            labels=np.array(content.arrays[f"{split}_classes"]),
+            ids=tuple(ids),
+            classes=self.classes(),
+        )
+
+    def offers_folds(self) -> bool:
+        """Whether it consists of few-shot folds: it does."""
+        return True
+
+    def few_shot_folds(self, way: int, shot: int) -> tuple[GivenFold, ...]:
+        """Return the folds of a setting.
+
+        Raises:
+            DataError: The setting's folder is not there.
+        """
+        if (way, shot) not in self._settings:
+            offered = ", ".join(f"{w}w{s}s" for w, s in self._settings)
+            raise DataError(f"{self._base}: no folder {way}way_{shot}shot; there are folds of {offered}")
+        return tuple(self._fold(self._files.names.index(name)) for name in self._settings[way, shot])
+
+    def _fold(self, at: int) -> GivenFold:
+        parts = {}
+        for part in ("train", "test"):
+            start, stop = self._content.offsets[part][at : at + 2]
+            parts[part] = np.arange(start, stop, dtype=np.int64)
+        labels = self._content.arrays["train_labels"][parts["train"]]
+        first = [int(np.flatnonzero(labels == label)[0]) for label in range(int(labels.max()) + 1)]
+        classes = np.asarray(self._content.arrays["train_classes"][parts["train"][first]], dtype=np.int64)
+        return GivenFold(classes, parts["train"], parts["test"])
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    match = FOLDER.fullmatch(path.parent.name)
+    assert match is not None
+    fold = load_fold(path, int(match[1]), int(match[2]), queries=None)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "train": fold.support,
+        "train_labels": fold.support_labels,
+        "train_classes": fold.support_classes,
+        "test": fold.query,
+        "test_labels": fold.query_labels,
+        "test_classes": fold.query_classes,
+    }
+    pairs = set()
+    for part in ("train", "test"):
+        classes = arrays[f"{part}_classes"]
+        if len(classes) and classes.min() < 0:
+            row = int(classes.argmin())
+            raise DataError(f"{path}: '{part}' object {row} does not say its class in the third place of its triple")
+        pairs |= set(zip(arrays[f"{part}_labels"].tolist(), classes.tolist(), strict=True))
+    if len({label for label, _ in pairs}) < len(pairs) or len({number for _, number in pairs}) < len(pairs):
+        raise DataError(f"{path}: labels 0 to {int(match[1]) - 1} and classes do not stand for each other one to one")
+    return arrays
+
+
+_READER = Reader(
+    "fewshot-pickle",
+    {
+        name: Column("float32", (None, None, 3), ragged=True)
+        if name in ("train", "test")
+        else Column("int64", (None,), ragged=True)
+        for name in ("train", "train_labels", "train_classes", "test", "test_labels", "test_classes")
+    },
+    _read,
+)
