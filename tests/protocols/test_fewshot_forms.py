@@ -160,7 +160,11 @@ def test_official_folds_are_taken_as_they_are(make_task: MakeTask, official: Few
 def test_official_folds_are_judged_in_both_forms(make_task: MakeTask, official: FewShotPickles, form: str) -> None:
     """The distributed folds are what published numbers were measured on."""
     task = replace(on_folds(make_task(), official), form=form)
-    options = released(recipe=QUICK, published_epochs=None) if form == "published" else FewShot.Options(head="linear", folds=FOLDS)
+    options = (
+        released(recipe=QUICK, published_epochs=None)
+        if form == "published"
+        else FewShot.Options(head="linear", folds=FOLDS)
+    )
     result: Evaluation = FewShot.evaluate(subject(), task, f"{WAY}w{SHOT}s", options)
     assert values(result.metrics, split="test", selection="val", fold=None)[0] > 1 / WAY
     assert len(result.predictions["ids"]) == FOLDS * WAY * 5

@@ -165,7 +165,7 @@ class Searcher:
         place = len(studies.counted(study.get_trials(deepcopy=False)))
         self._say(f"{problem.label}, trial {place + 1} of {trials}: {assignments(values)}")
         plan = make_plan(problem.trial(values), self._workspace, self._options.store_url)
-        codes: list[JsonValue] = sorted({run.fingerprint.digest for run in plan.runs})
+        codes: list[JsonValue] = [*sorted({run.fingerprint.digest for run in plan.runs})]
         facts = {studies.VALUES: values, studies.RUNS: [run.key for run in plan.runs], studies.CODE: codes}
         studies.note(self._storage, study, trial, facts)
         error = self._run(plan)
