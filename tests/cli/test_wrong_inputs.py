@@ -58,7 +58,7 @@ def one_line(error: str) -> str:
             ["--protocol", "fewshot", "--protocol", "linear", "--setting", "5w10x"],
             "unknown setting of fewshot or linear",
         ),
-        (["--form", "published"], "has no published form yet"),
+        (["--form", "publish"], "publish"),
         (["--set", "scratch.typo=1"], "--set scratch.typo: nothing in this request has that field"),
         (["--set", "numerics.compile=never"], "numerics.compile is 'never'"),
         (["--teacher", "clip"], "unknown teacher 'clip': did you mean tiny-clip"),
