@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PATCH = "patch:"
 MOST_COLUMNS = 12
+EVEN = 2.0
+"""Times uniform attention that the brightest colour stands for at least."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,10 @@ def on_points(points: Tensor, centres: Tensor, weights: Tensor) -> Tensor:
 
 
 def draw(name: str, points: Tensor, centres: Tensor, found: Sequence[Map], objects: Sequence[str]) -> Figure:
-    """Draw objects as rows and maps as columns; colour runs from no attention to each map's strongest.
+    """Draw objects as rows and maps as columns.
+
+    Colour runs from no attention to a map's strongest patch, or to twice uniform attention where none is stronger, so
+    that an even map looks even; below each stands how strong its strongest patch is.
 
     Args:
         name: What the encoder is called.
@@ -157,18 +162,18 @@ def draw(name: str, points: Tensor, centres: Tensor, found: Sequence[Map], objec
             values = on_points(points, centres, one.weights)
             for row in range(rows):
                 axes, cloud = grid[row][column], points[row].numpy()
-                strongest = float(one.weights[row].max())
-                shown = scatter(
-                    axes, cloud, c=(values[row] / max(strongest, 1e-12)).numpy(), cmap=HEAT, vmin=0, vmax=1, s=7
-                )
+                peak = float(one.weights[row].max()) * one.weights.shape[1]
+                even = (values[row] * one.weights.shape[1] / max(peak, EVEN)).numpy()
+                shown = scatter(axes, cloud, c=even, cmap=HEAT, vmin=0, vmax=1, s=7)
                 bare(axes, cloud)
+                axes.text2D(0.5, 0.0, f"peak {peak:.1f} x uniform", transform=axes.transAxes, ha="center", fontsize=7)
                 _mark(axes, one, centres[row])
                 if row == 0:
                     axes.set_title(one.title, fontsize=8.5)
                 if column == 0:
                     label_row(axes, shortened(objects[row]))
         bar = figure.colorbar(shown, ax=[axes for line in grid for axes in line], shrink=0.6, pad=0.02, aspect=30)
-        bar.set_label("attention, relative to the map's strongest patch", fontsize=8)
+        bar.set_label(f"attention over the map's peak (or {EVEN:.0f} x uniform, if that is more)", fontsize=8)
         bar.outline.set_visible(False)
         figure.suptitle(f"Attention maps of {name}", fontsize=11)
     return figure

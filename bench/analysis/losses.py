@@ -160,7 +160,7 @@ def draw(found: Sequence[Curves]) -> Figure:
         figure.supxlabel("epoch", fontsize=9)
         figure.suptitle("Pretraining losses on held-out and on training objects", fontsize=11)
         handles = _legend(variants, measured)
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5), fontsize=8)
+        figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), fontsize=8)
     return figure
 
 
@@ -190,20 +190,21 @@ def _ratios(axes: Axes, found: Sequence[Curves], variants: Sequence[str]) -> Non
         axes.plot([], [], MARKERS[place % len(MARKERS)], color="#444444", markersize=4, label=f"{method}: {term}")
     axes.axhline(1.0, color=GREY, linewidth=0.8)
     axes.set_title("held-out loss / loss on training objects\nabove 1: fits what it has seen better")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
     _epochs(axes)
 
 
 def _line(axes: Axes, points: Series, colour: str, style: str, width: float, marker: str = "") -> None:
     if points:
-        mark = marker or ("." if len(points) < 3 else "")
-        axes.plot(*zip(*points, strict=True), style, color=colour, linewidth=width, marker=mark, markersize=4)
+        lone = {"-": "o", "--": "D", ":": "."}[style] if len(points) < 3 else ""
+        axes.plot(*zip(*points, strict=True), style, color=colour, linewidth=width, marker=marker or lone, markersize=4)
 
 
 def _epochs(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axes.margins(x=0.06)
 
 
 def _legend(variants: Sequence[str], measured: bool) -> list[Line2D]:

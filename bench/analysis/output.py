@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from bench.analysis.drawing import STYLE
 from bench.errors import SetupError
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, str | int | float]
 DPI = 150
+_MOST_LINES = 6
+"""Origins in the picture; the JSON file has them all."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +109,19 @@ def write(artefact: Artefact, out: Path) -> tuple[Path, Path, Path]:
 
 
 def _picture(artefact: Artefact) -> bytes:
+    """Put the origins below the picture and encode it."""
+    import matplotlib as mpl
+
     lines = [origin.line() for origin in artefact.origins]
-    shown = [*lines[:6], *([f"and {len(lines) - 6} more, see the JSON file"] if len(lines) > 6 else [])]
-    figure = artefact.figure
-    # Below the axes: a tight box makes room for it, however long it is.
-    figure.text(0.005, -0.01, "\n".join(shown), ha="left", va="top", fontsize=6.5, color="#555555")
-    buffer = io.BytesIO()
-    # matplotlib would write its version, and two versions the same picture with different bytes.
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
+    shown = [*lines[:_MOST_LINES], *([f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else [])]
+    figure, buffer = artefact.figure, io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # what comes now is not to move the rest
+        lowest = figure.get_tightbbox().y0 / figure.get_figheight()
+        figure.text(0.01, lowest - 0.03, "\n".join(shown), ha="left", va="top", fontsize=6.5, color="#555555")
+        # matplotlib would write its version, and two versions the same picture with different bytes.
+        figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
     return buffer.getvalue()
 
 

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from bench.data.base import DataPlace
+from bench.data.modelnet_h5 import ModelNetH5
 from bench.errors import Interrupted
+from bench.execution.held_out import measured_data
+from bench.execution.pretrain_data import Gathering
 from bench.methods.base import Given, Method
 from bench.methods.crosspoint import CrossPoint
 from bench.methods.point_mae import PointMAE
@@ -88,6 +92,30 @@ def test_a_killed_run_keeps_its_held_out_curve(tmp_path: Path) -> None:
     assert resumed.resumed_from == 1
     assert resumed.curves == whole.curves
     assert all(torch.equal(value, same[key]) for key, value in weights.items())
+
+
+def test_measured_objects_are_of_the_test_split_and_the_same_for_every_run(toy_modelnet: Path, tmp_path: Path) -> None:
+    """Held-out would mean another thing in every run, or class names of test objects would count as read."""
+    dataset = ModelNetH5(DataPlace(tmp_path, toy_modelnet), ModelNetH5.Options())
+    train, test = dataset.load("train"), dataset.load("test")
+    found = []
+    for seed, part in ((0, 60), (1, 12)):
+        gathering = Gathering(
+            spec("recon", seed=seed, captions="class-names"), frozenset({"labels"}), None, None, tmp_path,
+            lambda stage, done, total, note: None, texts={"read"},
+        )  # fmt: skip
+        trained = PretrainData(torch.from_numpy(train.points[:part].copy()), labels=torch.arange(part))
+        measured = measured_data(dataset, trained, gathering)
+        assert gathering.texts == {"read"}
+        assert gathering.costs == {}
+        assert len(measured[SEEN]) == part
+        assert measured[SEEN].labels is not None
+        assert sorted(measured[SEEN].labels.tolist()) == list(range(part))
+        found.append(measured[HELD_OUT])
+    assert len(found[0]) == len(test) == 36
+    assert torch.equal(found[0].points, found[1].points)
+    assert not torch.equal(found[0].points, torch.from_numpy(test.points.copy()))  # batches hold several classes
+    assert found[0].points.sum() == pytest.approx(float(test.points.sum()), abs=1e-2)
 
 
 def test_the_option_leaves_earlier_keys_alone() -> None:
