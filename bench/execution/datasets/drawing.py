@@ -98,7 +98,8 @@ def draw_cloud(
     colours: Floats,
     view: View,
     normals: npt.NDArray[np.floating] | None = None,
-    fill: float = 1.0,
+    side: float | None = None,
+    marks: float = 2.6,
 ) -> None:
     """Draw a cloud with equal axes and no frame.
 
@@ -108,7 +109,9 @@ def draw_cloud(
         colours: ``[N, 3]`` in 0 to 1.
         view: Where the viewer stands.
         normals: For the shading; estimated where there are none.
-        fill: Size of a mark, 1: neighbours of an object of 2,048 points just touch.
+        side: Length that width and height of the picture stand for, so that several views have one scale; None: the
+            cloud fills the picture.
+        marks: Diameter of a mark by the distance to the nearest point, so that a surface looks closed.
     """
     good = np.isfinite(points).all(axis=1)
     points, colours = np.asarray(points[good], dtype=np.float64), colours[good]
@@ -117,16 +120,31 @@ def draw_cloud(
     order = np.argsort(depth)
     paint = shaded(colours, normals, depth, view)[order]
     low, high = np.array([right.min(), up.min()]), np.array([right.max(), up.max()])
-    side = float((high - low).max()) or 1.0
+    side = side or float((high - low).max()) or 1.0
     middle = (low + high) / 2
     axes.set_xlim(middle[0] - 0.53 * side, middle[0] + 0.53 * side)
     axes.set_ylim(middle[1] - 0.53 * side, middle[1] + 0.53 * side)
     axes.set_aspect("equal")
     axes.set_axis_off()
     box = axes.get_window_extent()
-    inches = min(box.width, box.height) / axes.figure.dpi
-    spacing = 72 * inches * math.sqrt(0.55 / max(len(points), 1))
-    axes.scatter(right[order], up[order], s=(1.5 * fill * spacing) ** 2 / 2, c=paint, linewidths=0, rasterized=True)
+    length = 72 * min(box.width, box.height) / axes.figure.dpi
+    largest = 1.5 * length * math.sqrt(0.55 / max(len(points), 1))  # closes a surface that fills half of the picture
+    size = float(np.clip(marks * _spacing(points) * length / (1.06 * side), 0.004 * length, largest))
+    axes.scatter(right[order], up[order], s=size**2, c=paint, linewidths=0, rasterized=True)
+
+
+def extent(points: npt.NDArray[np.floating], views: Sequence[View]) -> float:
+    """Largest width or height that a cloud ``[N, 3]`` has in any of the views."""
+    good = np.asarray(points[np.isfinite(points).all(axis=1)], dtype=np.float64)
+    return max(float(np.ptp(good @ view.axes[:2].T, axis=0).max()) for view in views)
+
+
+def _spacing(points: npt.NDArray[np.floating[Any]]) -> float:
+    """Median distance to the nearest other point."""
+    if len(points) < 2:
+        return 0.0
+    some = points[:: max(len(points) // 2048, 1)]
+    return float(np.median(np.asarray(cKDTree(points).query(some, k=2)[0])[:, 1]))
 
 
 def plain(count: int) -> Floats:

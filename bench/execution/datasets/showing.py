@@ -25,6 +25,7 @@ from bench.execution.datasets.drawing import (
     View,
     by_number,
     draw_cloud,
+    extent,
     plain,
     save,
 )
@@ -152,39 +153,45 @@ def _one(clouds: CloudSet, row: int, line: str, up: Up) -> Figure:
     points = upright(np.asarray(clouds.points[row]), up)
     normals = None if clouds.normals is None else upright(np.asarray(clouds.normals[row]), up)
     colours, parts = object_colours(clouds, row)
-    small = (4.75 - 0.5) / 3
-    boxes = [(0.1, 0.35, 4.75, 4.55)] + [(5.1, 0.3 + (2 - i) * (small + 0.18), small, small) for i in range(3)]
+    small, side = 1.4, extent(points, VIEWS)
+    boxes = [(0.1, 0.4, 4.6, 4.4)] + [(5.1, 0.3 + (2 - i) * (small + 0.2), small, small) for i in range(3)]
     for view, (left, bottom, wide, high) in zip(VIEWS, boxes, strict=True):
         axes = figure.add_axes((left / width, bottom / height, wide / width, high / height))
-        draw_cloud(axes, points, colours, view, normals)
+        draw_cloud(axes, points, colours, view, normals, side)
         axes.set_title(view.name, color=FAINT, fontsize=8, pad=2)
     figure.text(0.15 / width, 1 - 0.28 / height, line, fontsize=10.5, weight="bold", va="center")
     if parts:
         _legend(figure, [(PALETTE[i % len(PALETTE)], f"part {part}") for i, part in enumerate(parts)], 0.02)
     if beside:
-        _beside(figure, clouds, row, left=7.0 / width, right=1 - 0.15 / width)
+        _beside(figure, clouds, row, left=6.9)
     return figure
 
 
-def _beside(figure: Figure, clouds: CloudSet, row: int, left: float, right: float) -> None:
-    """Draw an object's images, one below the other, and write its caption under them."""
+def _beside(figure: Figure, clouds: CloudSet, row: int, left: float) -> None:
+    """Draw an object's first images, one below the other, and write its caption under them.
+
+    Args:
+        figure: Where.
+        clouds: The set.
+        row: The object.
+        left: Left edge in inches.
+    """
     width, height = figure.get_size_inches()
-    bottom = 1 - 0.75 / height
+    top = height - 0.75
     if clouds.views is not None:
         views = np.asarray(clouds.views[row])[:2]
-        side = min((right - left) * width, (height - 2.2) / len(views)) / height
+        side = 2.3 if len(views) == 1 else 1.55
         for view in views:
-            bottom -= side
-            axes = figure.add_axes((left, bottom, right - left, side * 0.96))
+            axes = figure.add_axes((left / width, (top - side) / height, side / width, side / height))
             axes.imshow(view[..., 0] if view.shape[-1] == 1 else view, cmap="gray", vmin=0, vmax=255)
-            axes.set_anchor("NW")
             axes.set_axis_off()
-        bottom -= 0.05
-        figure.text(left, bottom, f"image, {clouds.views_kind}", fontsize=8, color=FAINT, va="top")
-        bottom -= 0.3 / height
+            top -= side + 0.08
+        number = f"{len(views)} of {clouds.views.shape[1]} images" if clouds.views.shape[1] > 1 else "image"
+        figure.text(left / width, top / height, f"{number}, {clouds.views_kind}", fontsize=8, color=FAINT, va="top")
+        top -= 0.35
     if clouds.captions is not None:
-        text = "\n".join(textwrap.wrap(f"“{clouds.captions[row]}”", width=34)[:6])
-        figure.text(left, bottom - 0.02, text, fontsize=9.5, va="top", linespacing=1.35)
+        text = "\n".join(textwrap.wrap(f"“{clouds.captions[row]}”", width=32)[:6])
+        figure.text(left / width, top / height, text, fontsize=9.5, va="top", linespacing=1.35)
 
 
 def _grid(clouds: CloudSet, rows: Sequence[int], head: str, up: Up) -> Figure:
@@ -245,12 +252,12 @@ def _room_figure(opened: Opened, wanted: Wanted) -> tuple[Figure, int, str]:
     if room.colours is not None:
         paints.append(("colours as scanned", np.asarray(room.colours[rows], dtype=np.float64) / 255))
     width, height = 10.0, 0.8 + 4.4 * len(paints) + 0.7
-    figure = Figure(figsize=(width, height))
+    figure, side = Figure(figsize=(width, height)), extent(points, (_ABOVE, _CORNER))
     for line, (name, colours) in enumerate(paints):
         for column, view in enumerate((_ABOVE, _CORNER)):
             bottom = height - 0.85 - (line + 1) * 4.4 + 0.15
             axes = figure.add_axes(((0.1 + column * 4.95) / width, bottom / height, 4.85 / width, 4.15 / height))
-            draw_cloud(axes, points, colours, view, fill=1.5)
+            draw_cloud(axes, points, colours, view, side=side, marks=3.0)
             axes.set_title(f"{view.name}, {name}", color=FAINT, fontsize=8.5, pad=3)
     line_ = f"{opened.label}, {wanted.split}: {room.name}, area {room.area}, {len(room.points):,} points"
     figure.text(0.15 / width, 1 - 0.3 / height, line_, fontsize=11, weight="bold", va="center")
