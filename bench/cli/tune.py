@@ -150,5 +150,7 @@ def _print(found: list[Found], place: Any) -> None:
     labels = {one.problem.label for one in found}
     if found and not any(label.startswith("scratch") for label in labels):
         screen.print(
-            "To compare with scratch, give it the same trials: the same command with --baseline.", highlight=False
+            "to compare with scratch, give it the same trials: the same command with --baseline",
+            highlight=False,
+            soft_wrap=True,
         )

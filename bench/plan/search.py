@@ -114,14 +114,14 @@ def search_space(protocol: str, options: Mapping[str, JsonValue], what: What) ->
     """
     if options.get("form", "fair") != "fair":
         raise UsageError("--form published: its values are the authors'; bench tune searches in the fair form only")
-    found: tuple[Dimension, ...] = ()
-    if what != "pretrain":
-        found = _SPACES.get(protocol, _derived)(protocol, options)
-        if not found:
-            raise UsageError(
-                f"protocol '{protocol}' trains nothing and chooses nothing on validation, so there is nothing to tune"
-            )
-        _check_recipes(found, options)
+    found = _SPACES.get(protocol, _derived)(protocol, options)
+    if not found:
+        raise UsageError(
+            f"protocol '{protocol}' trains nothing and chooses nothing on validation, so there is nothing to tune"
+        )
+    if what == "pretrain":
+        return SearchSpace(PRETRAINING)
+    _check_recipes(found, options)
     return SearchSpace(found if what == "downstream" else found + PRETRAINING)
 
 

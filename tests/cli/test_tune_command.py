@@ -1,0 +1,214 @@
+"""``bench tune`` as a user meets it: one clear line where it cannot, and exactly N trials where it can."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.cli.main import main
+from bench.execution.tuning import studies
+from bench.execution.tuning.problems import make_problems
+from bench.paths import Workspace
+from bench.plan.request import RunRequest
+from bench.spec import RunSpec, canonical_json
+from bench.store.queries import metric_rows, run_rows
+from bench.store.store import Store
+from tests.conftest import bench_command, bench_environment
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Call the real command line in this process; returns exit code, output and error output."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setenv("COLUMNS", "300")
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        if "--results" not in arguments:
+            monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return (stop.value.code if isinstance(stop.value.code, int) else 0), captured.out, captured.err
+
+    return run
+
+
+def search(data: Path, results: Path, trials: int) -> list[object]:
+    """Scratch with a linear head on the toy set: nothing to pretrain, a second per trial."""
+    return [
+        "tune", "--method", "scratch", "--protocol", "linear", "--trials", trials, "--preset", "smoke", "--dataset",
+        f"modelnet-h5:{data}", "--seed", 3, "--results", results, "--set", "scratch.architecture=point-mae",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, toy_modelnet: Path) -> tuple[Path, list[str]]:
+    """Results of a search that two processes worked on at once, and what they printed."""
+    results = tmp_path_factory.mktemp("searched") / "results"
+    both = [
+        subprocess.Popen(
+            bench_command(*search(toy_modelnet, results, 2)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=bench_environment(),
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    return results, outputs
+
+
+def trials_of(results: Path) -> list[tuple[dict[str, object], float]]:
+    """Values and score of every trial of the one search there is."""
+    storage = studies.open_storage(results)
+    (name,) = studies.names(storage)
+    found = studies.counted(studies.load(storage, name).get_trials())
+    return [(dict(trial.user_attrs["values"]), float(trial.value or 0.0)) for trial in found]
+
+
+def test_two_processes_make_the_trials_of_one(
+    searched: tuple[Path, list[str]], toy_modelnet: Path, call: Call, tmp_path: Path
+) -> None:
+    """Two commands at once must neither spoil a search nor give it more trials, nor change what it tries."""
+    results, outputs = searched
+    together = trials_of(results)
+    assert len(together) == 2
+    assert len({json.dumps(values) for values, _ in together}) == 2
+    for output in outputs:
+        assert "--set 'linear.strengths=" in output
+    alone = make_problems(
+        RunRequest(
+            methods=("scratch",),
+            protocols=("linear",),
+            datasets=(f"modelnet-h5:{toy_modelnet}",),
+            preset="smoke",
+            seeds=(3,),
+            baseline=False,
+            overrides={"scratch.architecture": "point-mae"},
+        ),
+        "downstream",
+        Workspace.at(results),
+        baseline=False,
+    )[0][0]
+    assert studies.names(studies.open_storage(results)) == [alone.name]
+
+
+def test_continuing_adds_what_is_missing_and_repeats_nothing(
+    searched: tuple[Path, list[str]], toy_modelnet: Path, call: Call
+) -> None:
+    """A second command would else begin anew, or give the method more trials than the others."""
+    results, _ = searched
+    before = trials_of(results)
+    code, out, _ = call(*search(toy_modelnet, results, 3))
+    assert code == 0
+    assert "trial 3 of 3" in out
+    assert "trial 2 of 3" not in out
+    after = trials_of(results)
+    assert after[:2] == before
+    assert len(after) == 3
+    code, out, _ = call(*search(toy_modelnet, results, 2))
+    assert code == 0
+    assert "trial 3 of" not in out
+    assert len(trials_of(results)) == 3
+
+
+def test_trials_are_runs_scored_on_validation_and_in_no_table(
+    searched: tuple[Path, list[str]], call: Call, tmp_path: Path
+) -> None:
+    """Trials in tables would show test scores of many settings, and the best of them would be picked on test."""
+    results, _ = searched
+    store = Store(results)
+    runs = run_rows(store)
+    assert len(runs) == len(trials_of(results))
+    spec = RunSpec.model_validate(store.load(runs[0].stored).spec)
+    assert spec.trial
+    assert '"trial"' not in canonical_json(spec.model_copy(update={"trial": False}))
+    assert re.fullmatch(r"[0-9a-f]{64}", str(runs[0].provenance["card_hash"]))
+    held = {
+        row.run_key: row.value
+        for row in metric_rows(store)
+        if row.split == "val" and row.headline and row.name == "accuracy"
+    }
+    assert sorted(held.values()) == pytest.approx(sorted(score for _, score in trials_of(results)))
+    code, _, _ = call("report", "--results", results, "--out", tmp_path / "reports")
+    assert code == 0
+    page = (tmp_path / "reports" / "index.html").read_text()
+    assert 'id="tuning-1"' in page
+    assert 'class="card result' not in page
+
+
+def test_the_best_values_are_a_request_that_says_so(
+    searched: tuple[Path, list[str]], call: Call, toy_modelnet: Path
+) -> None:
+    """A tuned number that looked like an untuned one would hide the search behind it."""
+    results, _ = searched
+    (config,) = (results / "tuned").glob("*.yaml")
+    code, out, _ = call("run", "--config", config, "--results", results, "--dry-run")
+    assert code == 0
+    assert "1 runs: 0 stored already, 1 to do" in out  # no trial passes for a tuned run
+    code, _, err = call("run", "--config", config, "--results", results, "--method", "recon", "--dry-run")
+    assert code == 2
+    assert "was chosen for method scratch" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "reconn"], "unknown method 'reconn': did you mean recon"),
+        (["-m", "scratch", "-p", "linea"], "unknown protocol 'linea': did you mean linear"),
+        (["-m", "scratch", "-p", "retrieval"], "nothing to tune"),
+        (["-m", "scratch", "--what", "head"], "--what 'head': expected downstream, pretrain, both"),
+        (["-m", "scratch", "--what", "pretrain"], "scratch (recon): it is not pretrained"),
+        (["-m", "render-classify"], "it has no encoder"),
+        (["-m", "scratch", "-p", "zeroshot"], "no text-aligned output"),
+        (["-m", "scratch", "-p", "all"], "one protocol at a time"),
+        (["-m", "scratch", "--set", "linear.strengths=[1]"], "--set linear.strengths: this is what is searched"),
+        (["-m", "scratch", "--set", "act.mask_ratio=1"], "--set act.mask_ratio: no method of this request"),
+        (["-m", "scratch", "--preset", "nanoo"], "unknown preset 'nanoo': did you mean nano"),
+    ],
+)
+def test_wrong_requests_are_one_line(call: Call, toy_modelnet: Path, arguments: list[str], message: str) -> None:
+    given = {"-p": "linear", "--dataset": f"modelnet-h5:{toy_modelnet}", "--preset": "smoke", "--trials": "2"}
+    rest = [part for name, value in given.items() if name not in arguments for part in (name, value)]
+    code, _, err = call("tune", *arguments, *rest)
+    assert code == 2, err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_every_method_gets_the_same_space_and_scratch_of_its_own_architecture(
+    toy_modelnet: Path, tmp_path: Path
+) -> None:
+    """The fair form: a space that depended on the method would favour one."""
+    request = RunRequest(
+        methods=("point-mae", "recon"),
+        protocols=("finetune",),
+        datasets=(f"modelnet-h5:{toy_modelnet}",),
+        pretrain_data=f"modelnet-h5:{toy_modelnet}",
+        preset="smoke",
+        baseline=False,
+    )
+    place = Workspace.at(tmp_path / "results")
+    place.prepare()
+    problems, left_out = make_problems(request, "both", place, baseline=True)
+    assert left_out == []
+    assert [one.label for one in problems] == ["point-mae", "recon", "scratch (point-mae)", "scratch (recon)"]
+    assert len({one.offered.digest for one in problems}) == 1
+    own = {one.label: [d for d in one.space.dimensions if not d.pretraining] for one in problems}
+    assert own["point-mae"] == own["recon"] == own["scratch (point-mae)"] == own["scratch (recon)"]
+    assert not any(d.pretraining for d in problems[-1].space.dimensions)
+    assert problems[0].first["finetune.recipe.augmentation"] == "rotate_y+scale_translate"
+    assert problems[0].first["recipe.lr"] > 0
+    downstream, _ = make_problems(request, "downstream", place, baseline=True)
+    assert len({one.space.digest for one in downstream}) == 1
