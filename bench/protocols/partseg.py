@@ -28,8 +28,6 @@ class PartSegmentation(Protocol):
     class Options(SegmentationOptions):
         """Options of part segmentation."""
 
-        fair_only: ClassVar[tuple[str, ...]] = ("objects_per_category",)
-
         normalise: bool = True
         """Centre each cloud and scale it into the unit sphere."""
         validation_fraction: float = Field(0.2, gt=0, lt=1)
@@ -45,14 +43,14 @@ class PartSegmentation(Protocol):
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> Options:
         """Options of a preset: released sizes and epochs, but few objects and epochs for ``smoke`` and ``nano``."""
-        short = {"smoke": 2, "nano": 8}.get(preset)
+        short, limit = {"smoke": 2, "nano": 8}.get(preset), {"smoke": 4, "nano": 12}.get(preset)
+        common = {**sizes(preset), "form": form, "objects_per_category": limit}
         if form == "published":
-            return cls.Options.model_validate({**sizes(preset), "form": form, "published_epochs": short})
+            return cls.Options.model_validate({**common, "published_epochs": short})
         recipe = part_recipe("")
-        limit = {"smoke": 4, "nano": 12}.get(preset)
         if short is not None:
             recipe = recipe.model_copy(update={"epochs": short, "warmup_epochs": 1, "lr": 2e-3})
-        return cls.Options.model_validate({**sizes(preset), "recipe": recipe, "objects_per_category": limit})
+        return cls.Options.model_validate({**common, "recipe": recipe})
 
     @classmethod
     def skip(cls, facts: Facts, options: BaseModel) -> str | None:

@@ -28,8 +28,6 @@ class SemanticSegmentation(Protocol):
     class Options(SegmentationOptions):
         """Options of semantic segmentation; the test area is the data set's option ``test_area``."""
 
-        fair_only: ClassVar[tuple[str, ...]] = ("validation_area", "blocks_per_epoch")
-
         validation_area: int | None = Field(None, ge=1)
         """Area that is validated on; null carves rooms from every training area."""
         validation_fraction: float = Field(0.2, gt=0, lt=1)
@@ -49,15 +47,14 @@ class SemanticSegmentation(Protocol):
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> Options:
         """Options of a preset: released sizes and epochs, but few blocks and epochs for ``smoke`` and ``nano``."""
-        short = {"smoke": 1, "nano": 6}.get(preset)
+        short, blocks = {"smoke": 1, "nano": 6}.get(preset), {"smoke": 32, "nano": 480}.get(preset)
+        common = {**sizes(preset), "form": form, "blocks_per_epoch": blocks}
         if form == "published":
-            released = {"form": form, "published_epochs": short, "votes": 3, "vote": "label"}
-            return cls.Options.model_validate({**sizes(preset), **released})
+            return cls.Options.model_validate({**common, "published_epochs": short, "votes": 3, "vote": "label"})
         recipe = scene_recipe()
         if short is not None:
             recipe = recipe.model_copy(update={"epochs": short, "batch_size": 16, "warmup_epochs": 1, "lr": 2e-3})
-        blocks = {"smoke": 32, "nano": 480}.get(preset)
-        return cls.Options.model_validate({**sizes(preset), "recipe": recipe, "blocks_per_epoch": blocks})
+        return cls.Options.model_validate({**common, "recipe": recipe})
 
     @classmethod
     def skip(cls, facts: Facts, options: BaseModel) -> str | None:
