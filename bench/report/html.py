@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from bench.report import methods, selection, tables, tuning, words
+from bench.report import methods, scaling, selection, tables, transfer, tuning, words
 from bench.report.model import ReportModel, ReportRow, Section
 from bench.report.plots import Plot, accuracy_plot, curve_plot
 from bench.report.summary import Sentence
@@ -80,18 +80,28 @@ def to_html(model: ReportModel, summary: Sequence[Sentence]) -> str:
         (group, tuning.history_plot(group, f"history{index}"), tuning.importance_plot(group, f"importance{index}"))
         for index, group in enumerate(tuning.groups(model.studies))
     ]
+    parts = [(figure, scaling.scaling_plot(figure, f"parts{i}")) for i, figure in enumerate(scaling.figures(model))]
+    losses = [
+        (preset, scaling.loss_plot(list(group), f"partloss{i}"))
+        for i, (preset, group) in enumerate(groupby(scaling.loss_panels(model.panels), key=lambda panel: panel.preset))
+    ]
     page = environment.get_template("index.html").render(
         model=model,
         summary=summary,
         sections=[_view(section) for section in model.sections],
         curves=curves,
         searches=searches,
+        parts=parts,
+        part_losses=losses,
+        matrices=transfer.matrices(model),
         empty=EMPTY,
         words=words,
         tables=tables,
         methods=methods,
         selection=selection,
         tuning=tuning,
+        scaling=scaling,
+        transfer=transfer,
     )
     return page + "\n" if not page.endswith("\n") else page
 

@@ -100,7 +100,11 @@ def _sizes(name: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
         place = run.label.get("preset", "?") if architecture == name else f"{architecture} {run.label.get('preset')}"
         feature = run.provenance.get("feature")
         told = f", {feature}" if isinstance(feature, str) and feature else ""
-        found.add((architecture, size, f"{place} {count(int(size))}{network}{told}"))
+        flops = run.cost.get("flops_forward")
+        work = "" if flops is None else f", {count(int(flops))} operations a cloud"
+        matched = run.spec.get("matched")
+        equal = f" (matched by {matched.get('by')})" if isinstance(matched, dict) else ""
+        found.add((architecture, size, f"{place} {count(int(size))}{network}{work}{equal}{told}"))
     return tuple(text for _, _, text in sorted(found))
 
 

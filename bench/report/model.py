@@ -228,17 +228,24 @@ def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
     Pairs that one seed or none allows no verdict on are left out: the table above already says so.
     """
     pretrained = [cell for cell in cells if not cell.is_opponent]
-    found = [(a, b) for a, b in combinations(pretrained, 2) if comparable(a, b)]
+    found = [(a, b) for a, b in combinations(pretrained, 2) if comparable(a, b) and _differ_in_one(a, b)]
     ranked = [(a, b) if a.summary.mean >= b.summary.mean else (b, a) for a, b in found]
-    names = [_distinct_names(a, b) for a, b in ranked]
+    several = len({cell.pretrain_data for cell in pretrained}) > 1
+    names = [_distinct_names(a, b, several) for a, b in ranked]
     family = holm_family([compare(n, a.scores, b.scores) for n, (a, b) in zip(names, ranked, strict=True)])
     tested = zip(ranked, family, strict=True)
     return tuple(Pair(a.setting, c) for (a, _), c in tested if c.verdict in ("above", "below", "none"))
 
 
-def _distinct_names(a: Cell, b: Cell) -> tuple[str, str]:
-    """Labels, with the pretraining data added where they would be the same."""
-    if a.label != b.label:
+def _differ_in_one(a: Cell, b: Cell) -> bool:
+    """Whether two cells differ in the method or in the part of the pretraining data, not in both."""
+    parts = [cell.spec.get("encoder.fraction") for cell in (a, b)]
+    return a.label == b.label or parts[0] == parts[1]
+
+
+def _distinct_names(a: Cell, b: Cell, several: bool) -> tuple[str, str]:
+    """Labels, with the pretraining data where they would be the same or where the table has `several`."""
+    if a.label != b.label and not several:
         return a.label, b.label
     return f"{a.label} on {a.pretrain_data}", f"{b.label} on {b.pretrain_data}"
 

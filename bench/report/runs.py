@@ -2,7 +2,7 @@
 
 Fields read from a run record, all optional:
 
-- ``cost``: ``parameters_encoder``, ``pretrain_seconds``, ``evaluate_seconds``.
+- ``cost``: ``parameters_encoder``, ``flops_forward``, ``pretrain_seconds``, ``evaluate_seconds``.
 - ``provenance``: ``feature`` (the transfer feature in words), ``card`` (what the protocol does, in sentences),
   ``method_card`` (what the method declares about itself, see `bench.report.methods`),
   ``notes`` (with ``clipped``, why a setting is smaller than its name), ``commit``, ``dirty``, ``versions`` (by name),
@@ -31,6 +31,7 @@ class RunFacts:
 
     Attributes:
         parameters: Parameters of the encoder, None if not recorded.
+        flops: Operations of its forward pass over one cloud, None if not recorded.
         feature: The transfer feature in words.
         card: What the protocol did, in sentences.
         clipped: Why the setting is smaller than its name says; empty if it is not.
@@ -39,6 +40,7 @@ class RunFacts:
     """
 
     parameters: int | None
+    flops: int | None
     feature: str
     card: str
     clipped: str
@@ -49,10 +51,12 @@ class RunFacts:
     def of(cls, runs: Sequence[RunRecord]) -> RunFacts:
         """Collect the facts of a cell's runs."""
         parameters = [run.cost["parameters_encoder"] for run in runs if "parameters_encoder" in run.cost]
+        flops = [run.cost["flops_forward"] for run in runs if "flops_forward" in run.cost]
         notes = [run.provenance.get("notes") for run in runs]
         clipped = [_text(note.get("clipped")) for note in notes if isinstance(note, dict)]
         return cls(
             parameters=int(parameters[0]) if parameters else None,
+            flops=int(flops[0]) if flops else None,
             feature=_first(run.provenance.get("feature") for run in runs),
             card=_first(run.provenance.get("card") for run in runs),
             clipped=_first(clipped),

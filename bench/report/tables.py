@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.report import words
 from bench.report.model import Pair, ReportRow, Section
 from bench.stats.cells import Candidate
+from bench.stats.components import variance_components
 
 SMOKE_LINE = "SMOKE: these runs prove that every path works. Their numbers mean nothing and are not compared."
 CANDIDATES_LINE = (
@@ -44,6 +45,7 @@ def columns(section: Section) -> dict[str, str]:
         "seeds": "seeds",
         "score": f"{section.metric.replace('_', ' ')} %",
         "fold_deviation": f"{words.FOLDS_LABEL} (s.d.)",
+        "components": "s.d. over folds / seeds",
         "span": "min–max",
         "difference": f"difference to {_opponent(section)}",
         "verdict": "verdict",
@@ -57,7 +59,7 @@ def columns(section: Section) -> dict[str, str]:
         "code": "code",
     }
     texts = [row_texts(row, section) for row in section.rows]
-    droppable = ("fold_deviation", "span", "p_holm", "size", "code")
+    droppable = ("fold_deviation", "components", "span", "p_holm", "size", "code")
     empty = {name for name in droppable if all(text[name] in ("", "–") for text in texts)}
     return {n: h for n, h in found.items() if n not in empty and not (section.smoke and n in _COMPARED)}
 
@@ -82,6 +84,7 @@ def row_texts(row: ReportRow, section: Section) -> dict[str, str]:
         "seeds": str(summary.n),
         "score": words.percent(summary.mean) if section.smoke else words.score(summary),
         "fold_deviation": "" if section.smoke else words.fold_deviation(summary),
+        "components": "" if section.smoke else words.components(variance_components(cell.scores)),
         "span": words.span(summary),
         "difference": words.difference(row.versus),
         "verdict": words.verdict(row),

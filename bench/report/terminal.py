@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bench.report import selection, tables, tuning
+from bench.report import scaling, selection, tables, transfer, tuning
 from bench.report.model import ReportModel, Section
 from bench.report.runs import Failure
 from bench.report.summary import Sentence
@@ -22,6 +22,7 @@ _STEPS = (
     ("drop", "p_holm"),
     ("drop", "chosen_on"),
     ("drop", "pretrain_seconds"),
+    ("drop", "components"),
     ("drop", "span"),
     ("wrap", "verdict"),
     ("wrap", "method"),
@@ -42,7 +43,7 @@ _STYLES = {
 }
 _SIGNS = {"above": "▲", "below": "▼", "none": "○", "mixed": "◆", "no-comparison": "–", "warning": "!"}
 _WHOLE = frozenset({"setting", "seeds", "score", "difference", "span", "p_holm", "method", "verdict"})
-_RIGHT = frozenset({"seeds", "score", "span", "difference", "p_holm", "pretrain_seconds"})
+_RIGHT = frozenset({"seeds", "score", "components", "span", "difference", "p_holm", "pretrain_seconds"})
 
 
 def print_report(model: ReportModel, summary: Sequence[Sentence], console: Console) -> None:
@@ -51,6 +52,8 @@ def print_report(model: ReportModel, summary: Sequence[Sentence], console: Conso
         console.print(escape(EMPTY))
     for section in model.sections:
         _print_section(section, console)
+    scaling.print_scaling(model, console)
+    transfer.print_transfer(model, console)
     tuning.print_tuning(model.studies, console)
     if model.failures:
         console.print(Text("Runs without a result", style="bold"))

@@ -6,9 +6,10 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from bench.report import methods, selection, tables, tuning
+from bench.report import methods, scaling, selection, tables, transfer, tuning
 from bench.report.model import ReportModel, ReportRow, Section
 from bench.report.summary import Sentence
+from bench.stats.components import variance_components
 from bench.stats.intervals import seed_means
 
 EMPTY = "No finished runs yet. Start with: bench run --method recon --protocol fewshot"
@@ -26,6 +27,8 @@ CSV_COLUMNS = (
     "architecture",
     "difference_of_spec",
     "pretrain_data",
+    "pretrain_fraction",
+    "label_fraction",
     "n_seeds",
     "seeds",
     "folds",
@@ -39,6 +42,8 @@ CSV_COLUMNS = (
     "max",
     "seed_deviation",
     "fold_deviation_of_one_encoder",
+    "std_folds",
+    "std_seeds",
     "scratch",
     "paired_seeds",
     "dropped_seeds",
@@ -52,6 +57,7 @@ CSV_COLUMNS = (
     "evaluated_class_names",
     "seen_names",
     "parameters",
+    "flops_forward",
     "feature",
     "pretrain_seconds",
     "evaluate_seconds",
@@ -89,7 +95,7 @@ def _card(line: methods.MethodLine) -> dict[str, object]:
 
 def _record(section: Section, row: ReportRow) -> dict[str, object]:
     cell, facts, versus = row.cell, row.facts, row.versus
-    summary = cell.summary
+    summary, components = cell.summary, variance_components(cell.scores)
     interval = not section.smoke
     record: dict[str, object] = {
         "preset": cell.preset,
@@ -104,6 +110,8 @@ def _record(section: Section, row: ReportRow) -> dict[str, object]:
         "architecture": cell.architecture,
         "difference_of_spec": cell.difference,
         "pretrain_data": cell.pretrain_data,
+        "pretrain_fraction": None if cell.is_scratch else scaling.pretrained_part(cell.pretrain_data)[1],
+        "label_fraction": scaling.labelled_part(cell.setting)[1],
         "n_seeds": summary.n,
         "seeds": " ".join(map(str, cell.scores)),
         "folds": summary.folds,
@@ -117,10 +125,13 @@ def _record(section: Section, row: ReportRow) -> dict[str, object]:
         "max": summary.maximum,
         "seed_deviation": summary.deviation,
         "fold_deviation_of_one_encoder": summary.fold_deviation,
+        "std_folds": components.folds,
+        "std_seeds": components.seeds,
         "seen_class_names": None if cell.seen is None else len(cell.seen),
         "evaluated_class_names": cell.seen_total,
         "seen_names": None if cell.seen is None else "; ".join(cell.seen),
         "parameters": facts.parameters,
+        "flops_forward": facts.flops,
         "feature": facts.feature,
         "pretrain_seconds": facts.pretrain_seconds,
         "evaluate_seconds": facts.evaluate_seconds,
@@ -151,6 +162,7 @@ def to_markdown(model: ReportModel, summary: Sequence[Sentence]) -> str:
     parts += [f"- {_escape(sentence.text)}" for sentence in summary] + [""] * bool(summary)
     for section in model.sections:
         parts += _section(section)
+    parts += scaling.markdown(model) + transfer.markdown(model)
     if model.ledger:
         parts += [f"## {selection.TITLE}", "", _escape(selection.EXPLAINED), ""]
         parts += [_escape(selection.SMOKE_NOTE), ""] if selection.has_smoke(model.ledger) else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.report.model import ReportRow
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, Cell
 from bench.stats.comparisons import Comparison
+from bench.stats.components import Components
 from bench.stats.intervals import Summary
 
 FOLDS_LABEL = "folds of one encoder"
@@ -32,6 +33,13 @@ def score(summary: Summary) -> str:
 def fold_deviation(summary: Summary) -> str:
     """Deviation over the folds of one encoder; empty with several seeds or without folds."""
     return "" if summary.fold_deviation is None else percent(summary.fold_deviation)
+
+
+def components(found: Components) -> str:
+    """Deviations over the folds of one encoder and over seeds, ``3.1 / 0.8``; empty where one cannot be told."""
+    if found.folds is None or found.seeds is None:
+        return ""
+    return f"{percent(found.folds)} / {percent(found.seeds)}"
 
 
 def spread(summary: Summary) -> str:

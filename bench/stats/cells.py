@@ -28,12 +28,14 @@ TEACHER_ALONE = "render-classify"
 """What zero-shot cells are compared with: their own teacher, shown pictures."""
 _SEED = re.compile(r"(encoder\.(first_stage\.)*)?seed")
 """The run's own seed, which its encoder and the encoder's first stage share."""
-JUDGE_PREFIXES = ("protocol.", "data.", "split_seed")
+JUDGE_PREFIXES = ("protocol.", "data.", "train_data.", "split_seed")
 """Fields of a spec that say how an encoder is judged; encoders judged differently are never compared."""
 TUNED_JUDGE = frozenset({"tuned.space", "tuned.trials"})
 """What says it of values that a search chose for each method: where it searched, and how long."""
 TUNED_VALUES = "tuned.values."
 BACKBONE_PREFIX = "encoder.backbone."
+MATCHED_PREFIX = "matched."
+"""What sizes were matched at: encoders of equal cost are compared, whatever their widths."""
 
 FoldScores = dict[int | None, float]
 SeedScores = dict[int, FoldScores]
@@ -138,7 +140,10 @@ class Cell:
 
     @cached_property
     def backbone(self) -> str:
-        """Digest of the size of the backbone."""
+        """Digest of the size of the backbone, or of the cost it was matched at."""
+        matched = {k: v for k, v in self.spec.items() if k.startswith(MATCHED_PREFIX)}
+        if matched:
+            return _digest(matched)
         return _digest({k: v for k, v in self.spec.items() if k.startswith(BACKBONE_PREFIX)})
 
 

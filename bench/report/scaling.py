@@ -1,0 +1,347 @@
+"""Accuracy over the amount of data: parts of the pretraining set, or of the labels, several methods at once.
+
+The parts stand in the names of cells (``shapes (25 %)``, ``5w10s, 10 % of labels``, see `bench.plan.graph.run_label`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from bench.report import words
+from bench.report.curves import Panel, Series
+from bench.report.plots import INK, MARKERS, SERIES, STYLE, Plot, as_svg
+from bench.stats.cells import Cell, natural, opponent
+from bench.stats.intervals import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.console import Console
+
+    from bench.report.model import ReportModel
+
+TITLE = "Scaling with data"
+EXPLAINED = (
+    "Parts are nested: the objects of a smaller one are among those of every larger one of the same seed. Lines show "
+    "the mean over seeds with its 95 % interval."
+)
+_PRETRAINED = re.compile(r"(?P<base>.*) \((?P<percent>[\d.e-]+) %(?P<epochs>, same epochs)?\)")
+_LABELLED = re.compile(r"(?P<base>.*), (?P<percent>[\d.e-]+) % of labels")
+_STEPS = "as many optimiser steps on a part as on all of it"
+_EPOCHS = "as many epochs on a part as on all of it"
+
+Axis = Literal["pretraining data", "labels"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method over the parts.
+
+    Attributes:
+        label: Name in the legend.
+        architecture: Architecture of its encoder.
+        points: Summary by part, ascending.
+        scratch: The untrained encoder it is compared with, where parts are of the pretraining data; None for none.
+    """
+
+    label: str
+    architecture: str
+    points: tuple[tuple[float, Summary], ...]
+    scratch: Summary | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Methods over parts of the same data, judged alike.
+
+    Attributes:
+        axis: What there are parts of.
+        title: What is judged on what.
+        preset: Preset of the runs.
+        metric: Metric.
+        how: What is kept equal between parts, in words; empty for labels.
+        lines: Pretrained methods before scratch.
+    """
+
+    axis: Axis
+    title: str
+    preset: str
+    metric: str
+    how: str
+    lines: tuple[Line, ...]
+
+    @property
+    def parts(self) -> tuple[float, ...]:
+        """Every part that occurs, ascending."""
+        return tuple(sorted({part for line in self.lines for part, _ in line.points}))
+
+    @property
+    def smoke(self) -> bool:
+        """Whether the preset proves paths only."""
+        return self.preset == "smoke"
+
+    @property
+    def heading(self) -> str:
+        """Heading of its table."""
+        return f"{'SMOKE: ' if self.smoke else ''}{TITLE}: {self.title}, over {self.axis}, preset {self.preset}"
+
+
+@dataclass(frozen=True)
+class LossPanel:
+    """Losses of one method on parts of the pretraining data.
+
+    Attributes:
+        preset: Preset.
+        method: Method.
+        name: Name of the series, e.g. ``pretrain/total``.
+        lines: (part, mean over seeds), ascending; the first number of a point is the share of training done.
+    """
+
+    preset: str
+    method: str
+    name: str
+    lines: tuple[tuple[float, Series], ...]
+
+
+def pretrained_part(pretrain_data: str) -> tuple[str, float, str]:
+    """Read ``shapes (25 %)`` as data, part and budget (``steps`` or ``epochs``; empty for all the data)."""
+    match = _PRETRAINED.fullmatch(pretrain_data)
+    if match is None:
+        return pretrain_data, 1.0, ""
+    return match["base"], float(match["percent"]) / 100, "epochs" if match["epochs"] else "steps"
+
+
+def labelled_part(setting: str) -> tuple[str, float]:
+    """Read ``all, 10 % of labels`` as setting and part."""
+    match = _LABELLED.fullmatch(setting)
+    return (setting, 1.0) if match is None else (match["base"], float(match["percent"]) / 100)
+
+
+def figures(model: ReportModel) -> tuple[Figure, ...]:
+    """Collect the figures of a report: of each protocol's headline metric, where a method has two parts or more."""
+    cells = [row.cell for section in model.sections if section.main for row in section.rows]
+    titles = {id(row.cell): section.title for section in model.sections for row in section.rows}
+    return (*_over_pretraining(cells, titles), *_over_labels(cells, titles))
+
+
+def _over_pretraining(cells: Sequence[Cell], titles: dict[int, str]) -> list[Figure]:
+    groups: dict[tuple[str, ...], dict[tuple[str, str], list[tuple[float, str, Cell]]]] = {}
+    for cell in cells:
+        if not cell.is_opponent:
+            base, part, budget = pretrained_part(cell.pretrain_data)
+            key = (cell.preset, titles[id(cell)], cell.setting, cell.metric, base)
+            groups.setdefault(key, {}).setdefault((cell.label, cell.backbone), []).append((part, budget, cell))
+    found = []
+    for (preset, title, setting, metric, base), methods in groups.items():
+        for budget in ("steps", "epochs"):
+            lines = []
+            for (label, _), parts in methods.items():
+                own = sorted((p for p in parts if p[1] in (budget, "")), key=lambda p: p[0])
+                if len(own) > 1:
+                    beside = opponent(own[-1][2], cells)
+                    points = tuple((part, cell.summary) for part, _, cell in own)
+                    lines.append(
+                        Line(label, own[0][2].architecture, points, None if beside is None else beside.summary)
+                    )
+            if lines:
+                name = f"{title}, {setting}" if setting != "all" else title
+                how = f"{base}; {_STEPS if budget == 'steps' else _EPOCHS}"
+                found.append(Figure("pretraining data", name, preset, metric, how, tuple(lines)))
+    return found
+
+
+def _over_labels(cells: Sequence[Cell], titles: dict[int, str]) -> list[Figure]:
+    groups: dict[tuple[str, ...], dict[tuple[str, str, str], list[tuple[float, Cell]]]] = {}
+    for cell in cells:
+        base, part = labelled_part(cell.setting)
+        key = (cell.preset, titles[id(cell)], base, cell.metric)
+        own = (cell.label, cell.pretrain_data, cell.backbone)
+        groups.setdefault(key, {}).setdefault(own, []).append((part, cell))
+    found = []
+    for (preset, title, base, metric), methods in groups.items():
+        several = len({data for (_, data, _), parts in methods.items() if not parts[0][1].is_scratch}) > 1
+        lines = []
+        for (label, data, _), parts in methods.items():
+            if len(parts) > 1:
+                ordered = sorted(parts, key=lambda p: p[0])
+                shown = f"{label} from {data}" if several and not parts[0][1].is_scratch else label
+                points = tuple((part, cell.summary) for part, cell in ordered)
+                lines.append((parts[0][1].is_scratch, Line(shown, parts[0][1].architecture, points)))
+        if lines:
+            name = f"{title}, {base}" if base != "all" else title
+            ordered_lines = tuple(line for _, line in sorted(lines, key=lambda item: (item[0], natural(item[1].label))))
+            found.append(Figure("labels", name, preset, metric, "", ordered_lines))
+    return found
+
+
+def loss_panels(panels: Iterable[Panel]) -> tuple[LossPanel, ...]:
+    """Collect total and held-out losses of methods that were pretrained on two parts or more."""
+    groups: dict[tuple[str, str, str, str, str], dict[float, list[Series]]] = {}
+    for panel in panels:
+        if panel.name.startswith("pretrain") and ("total" in panel.name or "held" in panel.name):
+            base, part, budget = pretrained_part(panel.pretrain_data)
+            for own in (budget,) if budget else ("steps", "epochs"):
+                key = (panel.preset, panel.method, panel.name, base, own)
+                groups.setdefault(key, {}).setdefault(part, []).extend(points for _, points in panel.lines)
+    return tuple(
+        LossPanel(preset, method, name, tuple((part, _mean(parts[part])) for part in sorted(parts)))
+        for (preset, method, name, _, _), parts in groups.items()
+        if len(parts) > 1
+    )
+
+
+def _mean(lines: Sequence[Series]) -> Series:
+    """Mean over seeds, against the share of training done."""
+    length = min(len(line) for line in lines)
+    last = lines[0][length - 1][0] or 1.0
+    return tuple((lines[0][at][0] / last, sum(line[at][1] for line in lines) / len(lines)) for at in range(length))
+
+
+def headings(figure: Figure) -> list[str]:
+    """Headings of a figure's table."""
+    parts = [f"{100 * part:.6g} %" for part in figure.parts]
+    return ["method", *(["scratch"] if figure.axis == "pretraining data" else []), *parts]
+
+
+def rows(figure: Figure) -> list[list[str]]:
+    """Rows of a figure's table: one method, one column for each part, in percent."""
+
+    def text(summary: Summary | None) -> str:
+        if summary is None:
+            return "–"
+        return words.percent(summary.mean) if figure.smoke else words.score(summary)
+
+    body = []
+    for line in figure.lines:
+        points = dict(line.points)
+        level = [text(line.scratch)] if figure.axis == "pretraining data" else []
+        body.append([line.label, *level, *(text(points.get(part)) for part in figure.parts)])
+    return body
+
+
+def markdown(model: ReportModel) -> list[str]:
+    """Lines of the Markdown report."""
+    from bench.report.text import table
+
+    lines: list[str] = []
+    for figure in figures(model):
+        how = f" {figure.how[0].upper()}{figure.how[1:]}." if figure.how else ""
+        lines += [f"## {figure.heading}", "", f"{EXPLAINED}{how}", "", *table(headings(figure), rows(figure)), ""]
+    return lines
+
+
+def print_scaling(model: ReportModel, console: Console) -> None:
+    """Print the tables over parts."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    for figure in figures(model):
+        console.print(Text(figure.heading, style="bold"))
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
+        for heading in headings(figure):
+            table.add_column(Text(heading), overflow="fold")
+        for row in rows(figure):
+            table.add_row(*map(Text, row))
+        console.print(table)
+        console.print(Text(" ".join(filter(None, (EXPLAINED, figure.how))), style="dim"))
+        console.print()
+
+
+def scaling_plot(figure: Figure, name: str) -> Plot:
+    """Accuracy over the parts on a logarithmic axis, one line per method; scratch dashed where it is level.
+
+    Args:
+        figure: What to draw.
+        name: Prefix of the identifiers, unique in the page.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Drawing
+    from matplotlib.ticker import NullLocator
+
+    hints: dict[str, str] = {}
+    with mpl.rc_context(STYLE):
+        drawing = Drawing(figsize=(7.2, 3.4), layout="constrained")
+        axes = drawing.subplots()
+        axes.set_xscale("log")
+        architectures = list(dict.fromkeys(line.architecture for line in figure.lines))
+        for index, line in enumerate(figure.lines):
+            at = architectures.index(line.architecture) if figure.axis == "pretraining data" else index
+            _draw(axes, figure, line, SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)], hints)
+        axes.set_xticks([100 * part for part in figure.parts], [f"{100 * part:.6g}" for part in figure.parts])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel(f"{figure.axis}, percent")
+        axes.set_ylabel(f"{figure.metric.replace('_', ' ')}, percent")
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        drawing.legend(loc="outside right upper", frameon=False, labelcolor=INK)
+        svg = as_svg(drawing, name, hints)
+    return Plot(svg, f"{figure.heading}. {'. '.join(hints.values())}.")
+
+
+def _draw(axes: Axes, figure: Figure, line: Line, colour: str, marker: str, hints: dict[str, str]) -> None:
+    style = "--" if line.label.startswith("scratch") else "-"
+    axes.plot(
+        [100 * part for part, _ in line.points],
+        [100 * summary.mean for _, summary in line.points],
+        style,
+        color=colour,
+        linewidth=1.4,
+        label=line.label,
+    )
+    for part, summary in line.points:
+        if not figure.smoke and summary.low is not None and summary.high is not None:
+            axes.plot([100 * part] * 2, [100 * summary.low, 100 * summary.high], "-", color=colour, linewidth=1.2)
+        identity = f"part{len(hints)}"
+        shown = words.percent(summary.mean) if figure.smoke else words.spread(summary)
+        hints[identity] = f"{line.label}, {100 * part:.6g} percent: {shown}"
+        axes.plot([100 * part], [100 * summary.mean], marker, color=colour, markersize=5.5, gid=identity)
+    if line.scratch is None:
+        return
+    ends = [100 * figure.parts[0], 100 * figure.parts[-1]]
+    level = 100 * line.scratch.mean
+    axes.plot(ends, [level, level], ":", color=colour, linewidth=1.2, label=f"scratch ({line.architecture})")
+    if not figure.smoke and line.scratch.low is not None and line.scratch.high is not None:
+        axes.fill_between(ends, 100 * line.scratch.low, 100 * line.scratch.high, color=colour, alpha=0.08, linewidth=0)
+
+
+def loss_plot(panels: Sequence[LossPanel], name: str) -> Plot:
+    """Small multiples: one panel per method and loss, one line per part, over the share of training done.
+
+    Args:
+        panels: Panels of one preset.
+        name: Prefix of the identifiers, unique in the page.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Drawing
+
+    columns = min(len(panels), 4)
+    lines = -(-len(panels) // columns)
+    parts = sorted({part for panel in panels for part, _ in panel.lines})
+    with mpl.rc_context(STYLE):
+        drawing = Drawing(figsize=(2.75 * columns + 1.2, 2.1 * lines + 0.3), layout="constrained")
+        grid = drawing.subplots(lines, columns, squeeze=False)
+        shown: dict[float, object] = {}
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            for part, points in panel.lines:
+                colour = SERIES[parts.index(part) % len(SERIES)]
+                xs, ys = [100 * x for x, _ in points], [y for _, y in points]
+                shown[part] = axes.plot(xs, ys, color=colour, linewidth=1.1, label=f"{100 * part:.6g} %")[0]
+            axes.set_title(f"{panel.method}\n{panel.name}")
+            axes.grid(axis="y")
+            axes.tick_params(length=0)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        drawing.supxlabel("training done, percent", fontsize=9, color=INK)
+        handles = [shown[part] for part in sorted(shown)]
+        drawing.legend(handles=handles, loc="outside right upper", frameon=False, labelcolor=INK)
+        svg = as_svg(drawing, name, {})
+    ends = [
+        f"{panel.method}, {panel.name}: "
+        + ", ".join(f"{100 * part:.6g} percent of the data ends at {points[-1][1]:.3g}" for part, points in panel.lines)
+        for panel in panels
+    ]
+    return Plot(svg, f"Losses over parts of the pretraining data. {'. '.join(ends)}.")

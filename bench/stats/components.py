@@ -1,0 +1,56 @@
+"""Where the spread of a few-shot number comes from: the draw of folds, or the pretraining seed.
+
+Folds are draws of classes and objects from one encoder; seeds are pretrainings. A deviation over all values at once
+mixes the two, and one over folds alone says nothing about another pretraining, so both are given apart.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from bench.stats.intervals import Scores, fold_mean, standard_deviation
+
+
+@dataclass(frozen=True)
+class Components:
+    """Two deviations of one cell, as fractions.
+
+    Attributes:
+        folds: Standard deviation over the folds of one encoder, the variances of all seeds averaged; None where no
+            seed has two folds.
+        seeds: Standard deviation over pretraining seeds of their means over folds; None with one seed.
+        n_folds: Folds of a seed (the smallest count).
+        n_seeds: Seeds.
+    """
+
+    folds: float | None
+    seeds: float | None
+    n_folds: int
+    n_seeds: int
+
+
+def variance_components(scores: Scores) -> Components:
+    """Split the spread of a cell.
+
+    Methods share their folds, so that the draw of folds cancels in a paired difference and remains in `folds` alone;
+    what is left of it in `seeds` is the part in which encoders of different seeds disagree about the folds.
+
+    Args:
+        scores: Scores by pretraining seed and fold; a run without folds has the fold None only.
+
+    Raises:
+        ValueError: There is no seed, or a seed has no value.
+    """
+    if not scores:
+        raise ValueError("cannot split the spread of a cell without seeds")
+    folds = {seed: [value for fold, value in own.items() if fold is not None] for seed, own in scores.items()}
+    within = [standard_deviation(values) ** 2 for values in folds.values() if len(values) > 1]
+    means = [fold_mean(own) for own in scores.values()]
+    return Components(
+        folds=math.sqrt(statistics.fmean(within)) if within else None,
+        seeds=standard_deviation(means) if len(means) > 1 else None,
+        n_folds=min(len(values) for values in folds.values()),
+        n_seeds=len(means),
+    )

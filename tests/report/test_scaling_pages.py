@@ -1,0 +1,191 @@
+"""Parts of the data and pairs of data sets in reports: cells kept apart, curves and matrices drawn from them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from bench.report import scaling, transfer
+from bench.report.html import to_html
+from bench.report.model import ReportModel, build_model
+from bench.report.summary import summarise_report
+from bench.report.text import to_csv, to_markdown
+from tests.report.conftest import Maker, Results
+
+PARTS = (0.1, 0.25, 1.0)
+
+
+def relabelled(results: Results, spec: dict[str, object], **label: str) -> Results:
+    """The same runs under another name and with other fields in their specs."""
+    for run in results.runs:
+        run.label |= label
+        for path, value in spec.items():
+            *above, last = path.split(".")
+            place = run.spec
+            for name in above:
+                place = place[name]  # type: ignore[index,call-overload,assignment]
+            place[last] = value  # type: ignore[call-overload,index]
+        key = f"{run.key[:40]}{abs(hash(tuple(sorted(label.items())))):024x}"
+        results.rows = [replace(row, run_key=key, **label) if row.run_key == run.key else row for row in results.rows]
+        run.key = key
+    return results
+
+
+def over_pretraining(preset: str = "nano") -> Results:
+    """Two methods on three parts of the data, three seeds, scratch beside them."""
+    found = Results()
+    for seed in range(3):
+        for method in ("recon", "point-mae"):
+            found += Maker(preset=preset).run("scratch", method, "linear", "shapes-scan", seed, "all")
+            for part in PARTS:
+                name = "shapes" if part == 1 else f"shapes ({100 * part:g} %)"
+                spec: dict[str, object] = {} if part == 1 else {"encoder.fraction": part}
+                one = Maker(preset=preset).run(method, method, "linear", "shapes-scan", seed, "all")
+                found += relabelled(one, spec, pretrain_data=name)
+    return found
+
+
+def over_labels() -> Results:
+    found = Results()
+    for seed in range(2):
+        for method, architecture in (("recon", "recon"), ("scratch", "recon")):
+            for part in PARTS:
+                setting = "all" if part == 1 else f"all, {100 * part:g} % of labels"
+                spec: dict[str, object] = {} if part == 1 else {"label_fraction": part}
+                one = Maker().run(method, architecture, "linear", "shapes-scan", seed, "all")
+                found += relabelled(one, spec, setting=setting)
+    return found
+
+
+def across() -> Results:
+    found = Results()
+    for seed in range(2):
+        for dataset in ("shapes-cad", "shapes-scan", "shapes-cad > shapes-scan", "shapes-scan > shapes-cad"):
+            found += Maker().run("recon", "recon", "linear", dataset, seed, "all")
+    found += Maker().run("recon", "recon", "linear", "ldraw40", 0, "all")
+    return found
+
+
+def model_of(results: Results) -> ReportModel:
+    return build_model(results.rows, results.runs)
+
+
+def test_parts_of_the_pretraining_data_never_share_a_cell() -> None:
+    """A mean over 10 % and 100 % of the data would be a number about nothing."""
+    model = model_of(over_pretraining())
+    (section,) = model.sections
+    cells = [row.cell for row in section.rows]
+    assert len(cells) == 2 * (len(PARTS) + 1)
+    assert all(cell.summary.n == 3 for cell in cells)
+    assert {cell.label for cell in cells} == {"recon", "point-mae", "scratch (recon)", "scratch (point-mae)"}
+    assert all(row.versus is not None for row in section.rows if not row.cell.is_scratch)
+
+
+def test_one_figure_holds_every_method_beside_its_scratch() -> None:
+    """The curve is there to compare methods, each with what no pretraining gives."""
+    (figure,) = scaling.figures(model_of(over_pretraining()))
+    assert (figure.axis, figure.parts) == ("pretraining data", PARTS)
+    assert "optimiser steps" in figure.how
+    assert [line.label for line in figure.lines] == ["point-mae", "recon"]
+    for line in figure.lines:
+        assert [part for part, _ in line.points] == list(PARTS)
+        assert line.scratch is not None
+        assert all(summary.low is not None for _, summary in line.points)
+    heads, body = scaling.headings(figure), scaling.rows(figure)
+    assert heads == ["method", "scratch", "10 %", "25 %", "100 %"]
+    assert [len(row) for row in body] == [5, 5]
+    plot = scaling.scaling_plot(figure, "parts0")
+    assert plot.svg.startswith("<svg")
+    assert "recon, 25 percent:" in plot.alt
+    assert plot.svg == scaling.scaling_plot(figure, "parts0").svg
+
+
+def test_budgets_are_figures_of_their_own() -> None:
+    """Equal steps and equal epochs answer different questions; all the data belongs to both."""
+    results = over_pretraining()
+    for seed in range(3):
+        one = Maker().run("recon", "recon", "linear", "shapes-scan", seed, "all")
+        spec: dict[str, object] = {"encoder.fraction": 0.25, "encoder.budget": "epochs"}
+        results += relabelled(one, spec, pretrain_data="shapes (25 %, same epochs)")
+    steps, epochs = scaling.figures(model_of(results))
+    assert "steps" in steps.how
+    assert "epochs" in epochs.how
+    assert [line.label for line in epochs.lines] == ["recon"]
+    assert epochs.parts == (0.25, 1.0)
+
+
+def test_labels_are_an_axis_and_settings_stay_apart() -> None:
+    """At 10 % of the labels scratch is scored on 10 % too, in one table with a line for each part."""
+    model = model_of(over_labels())
+    (section,) = model.sections
+    assert section.settings == ("all", "all, 10 % of labels", "all, 25 % of labels")
+    (figure,) = scaling.figures(model)
+    assert (figure.axis, figure.parts) == ("labels", PARTS)
+    assert [line.label for line in figure.lines] == ["recon", "scratch (recon)"]
+    assert "scratch" not in scaling.headings(figure)
+
+
+def test_losses_are_compared_over_the_share_of_training() -> None:
+    """Equal steps are different numbers of epochs; on an axis of epochs the curves could not be laid side by side."""
+    panels = scaling.loss_panels(model_of(over_pretraining()).panels)
+    assert {panel.method for panel in panels} == {"recon", "point-mae"}
+    for panel in panels:
+        assert [part for part, _ in panel.lines] == list(PARTS)
+        assert all(points[-1][0] == pytest.approx(1.0) for _, points in panel.lines)
+    assert "25 percent of the data ends at" in scaling.loss_plot(panels, "loss0").alt
+
+
+def test_a_matrix_holds_pairs_and_what_lies_between() -> None:
+    """Trained on clean, tested on scans: a reader wants the plain number in the same column."""
+    (matrix,) = transfer.matrices(model_of(across()))
+    assert matrix.trained == matrix.tested == ("shapes-cad", "shapes-scan")
+    assert len(matrix.scores) == 4
+    assert transfer.headings(matrix)[1:] == list(matrix.tested)
+    assert "ldraw40" not in str(transfer.rows(matrix))
+
+
+@pytest.mark.parametrize("make", [over_pretraining, over_labels, across])
+def test_every_rendering_shows_them(make: Callable[[], Results]) -> None:
+    """A figure that only one of the files has would be missed by half of the readers."""
+    model = model_of(make())
+    summary = summarise_report(model)
+    page, text = to_html(model, summary), to_markdown(model, summary)
+    title = transfer.TITLE if make is across else scaling.TITLE
+    assert title in page
+    assert title in text
+    records = list(csv.DictReader(io.StringIO(to_csv(model))))
+    if make is over_labels:
+        assert {record["label_fraction"] for record in records} == {"0.1", "0.25", "1.0"}
+    if make is over_pretraining:
+        fractions = {record["pretrain_fraction"] for record in records if record["method"] != "scratch"}
+        assert fractions == {"0.1", "0.25", "1.0"}
+
+
+def test_reports_without_parts_have_no_empty_figures(one_seed: Results) -> None:
+    """An empty card would make readers look for what is not there."""
+    model = model_of(one_seed)
+    assert not scaling.figures(model)
+    assert not transfer.matrices(model)
+    assert scaling.TITLE not in to_html(model, summarise_report(model))
+
+
+def test_smoke_figures_have_no_intervals() -> None:
+    """Smoke numbers mean nothing, and an interval would say that they do."""
+    (figure,) = scaling.figures(model_of(over_pretraining("smoke")))
+    assert "±" not in str(scaling.rows(figure))
+    assert figure.heading.startswith("SMOKE")
+
+
+def test_folds_and_seeds_are_two_spreads_in_the_files(full_results: Results) -> None:
+    """A reader must be able to tell the luck of the folds from the worth of a pretraining."""
+    model = build_model(full_results.rows, full_results.runs)
+    text = to_markdown(model, summarise_report(model))
+    assert "s.d. over folds / seeds" in text
+    records = [r for r in csv.DictReader(io.StringIO(to_csv(model))) if r["preset"] == "nano"]
+    fewshot = [r for r in records if r["protocol"] == "fewshot"]
+    assert all(float(r["std_folds"]) > 0 and float(r["std_seeds"]) > 0 for r in fewshot)
+    assert all(r["std_folds"] == "" for r in records if r["protocol"] == "linear")
