@@ -81,6 +81,48 @@ def carve_validation(
     return train_index, val_index
 
 
+def cross_validation(
+    labels: Index, folds: int, seed: int, groups: Sequence[str] | None = None
+) -> list[tuple[Index, Index]]:
+    """Split the training objects into folds, each held out once, stratified by class.
+
+    The objects of a class are shuffled and dealt to the folds in turn; each class begins where the one before ended, so
+    that folds differ by one object at most. Folds without any object are left out.
+
+    Args:
+        labels: int64 ``[n]``.
+        folds: Number of folds, at least 2.
+        seed: Root seed of the split.
+        groups: Object behind each cloud (`object_groups`): all clouds of an object are held out together.
+
+    Returns:
+        Ascending positions of what is fitted and of what is held out, for each fold.
+
+    Raises:
+        UsageError: `folds` is below 2.
+        DataError: No class has two objects.
+    """
+    if folds < 2:
+        raise UsageError(f"cross-validation has {folds} folds: expected at least 2, e.g. 5")
+    fold, dealt, largest = np.empty(len(labels), dtype=np.int64), 0, 0
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label).astype(np.int64)
+        keys = [str(i) if groups is None else groups[i] for i in members.tolist()]
+        order = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        objects = np.arange(len(order), dtype=np.int64)
+        hand = np.empty(len(objects), dtype=np.int64)
+        shuffled = _shuffled(objects, numpy_stream(seed, "split", "cross-validation", int(label)))
+        hand[shuffled] = (dealt + objects) % folds
+        fold[members] = hand[[order[key] for key in keys]]
+        dealt, largest = dealt + len(objects), max(largest, len(objects))
+    if largest < 2:
+        raise DataError(
+            f"{len(labels)} training objects cannot be cross-validated: no class has two; "
+            "add objects to the training split"
+        )
+    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(folds) if (fold == f).any()]
+
+
 def nested_subset(
     labels: Index, fraction: float, seed: int, purpose: str, groups: Sequence[str] | None = None, least: int = 0
 ) -> Index:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.splits import carve_validation, object_groups, split_digest
+from bench.data.splits import carve_validation, cross_validation, object_groups, split_digest
 from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.features import clipped_points, frozen_features
 from bench.protocols.selection import Choice, choose, mean_class_accuracy
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
+Parts = Sequence[tuple[Labels, Labels]]
+"""Positions of training objects: what is fitted and what is held out of it, once or several times."""
 
 
 class Head(ABC):
@@ -49,20 +51,34 @@ class Head(ABC):
             ``[len(settings), m, K]``; the largest score names the class.
         """
 
+    def held_out(self, features: Array, labels: Labels, classes: int, parts: Parts, settings: Sequence[int]) -> Labels:
+        """Fit every part's training objects and name the classes of what it holds out.
 
-def judge_probe(
-    subject: Subject, task: Task, head: Head, feature: str, normalise: bool, validation_fraction: float
-) -> Evaluation:
-    """Choose setting and candidate on validation, refit on all training objects, score the test split once.
+        Returns:
+            ``[len(settings), objects held out]``, part after part.
+        """
+        named = [self.scores(features[t], labels[t], classes, features[v], settings).argmax(-1) for t, v in parts]
+        return np.concatenate(named, axis=1)
+
+
+def carved(task: Task, fraction: float) -> Parts:
+    """One validation part of every class, see `carve_validation`; views of an object stay on one side."""
+    return [carve_validation(task.train.labels, fraction, task.split_seed, object_groups(task.train.ids))]
+
+
+def crossed(task: Task, folds: int) -> Parts:
+    """Folds that are held out in turn, see `cross_validation`; views of an object stay on one side."""
+    return cross_validation(task.train.labels, folds, task.split_seed, object_groups(task.train.ids))
+
+
+def judge_probe(subject: Subject, task: Task, head: Head, feature: str, normalise: bool, parts: Parts) -> Evaluation:
+    """Choose setting and candidate on what the parts hold out, refit on all training objects, score test once.
 
     Raises:
         UsageError: The encoder has no such feature.
-        DataError: Training classes are too small to carve a validation part.
         BenchError: The encoder's features are not finite.
     """
-    groups = object_groups(task.train.ids)  # views of one object must not stand on both sides
-    train, val = carve_validation(task.train.labels, validation_fraction, task.split_seed, groups)
-    probe = _Probe(subject, task, head, train, val)
+    probe = _Probe(subject, task, head, parts)
     probe.read(feature, normalise)
     table = {name: probe.validate(name) for name in subject.candidates}
     choice = choose(table, head.order)
@@ -74,19 +90,20 @@ def judge_probe(
         **head.note(chosen),
         "feature": feature,
         "feature_width": int(probe.features[choice.candidate][0].shape[1]),
-        "validation_objects": len(val),
+        "validation_objects": probe.validated,
     }
     clipped = clipped_points(task)
     if clipped:
         notes["clipped"] = clipped
-    return Evaluation(metrics, predictions, {}, notes, split_digest(train, val))
+    return Evaluation(metrics, predictions, {}, notes, split_digest(*(index for part in parts for index in part)))
 
 
 class _Probe:
     """One evaluation."""
 
-    def __init__(self, subject: Subject, task: Task, head: Head, train: Labels, val: Labels) -> None:
-        self.subject, self.task, self.head, self.train, self.val = subject, task, head, train, val
+    def __init__(self, subject: Subject, task: Task, head: Head, parts: Parts) -> None:
+        self.subject, self.task, self.head, self.parts = subject, task, head, parts
+        self.validated = sum(len(held) for _, held in parts)
         self.features: dict[str, tuple[Array, Array]] = {}
 
     def read(self, feature: str, normalise: bool) -> None:
@@ -101,8 +118,9 @@ class _Probe:
         features, labels = self.features[name][0], self.task.train.labels
         settings = range(len(self.head.order))
         classes = len(self.task.train.classes)
-        scores = self.head.scores(features[self.train], labels[self.train], classes, features[self.val], settings)
-        accuracy: npt.NDArray[np.float64] = (scores.argmax(-1) == labels[self.val]).mean(-1)
+        named = self.head.held_out(features, labels, classes, self.parts, settings)
+        truth = labels[np.concatenate([held for _, held in self.parts])]
+        accuracy: npt.NDArray[np.float64] = (named == truth).mean(-1)
         return accuracy
 
     def test_scores(self, name: str, choice: Choice) -> list[Array]:
@@ -156,7 +174,7 @@ class _Probe:
         ]
 
     def _row(self, name: str, value: float, split: str, rule: str, variant: str, headline: bool) -> Metric:
-        n_objects = len(self.val) if split == "val" else len(self.task.test)
+        n_objects = self.validated if split == "val" else len(self.task.test)
         return Metric.model_validate(
             {"name": name, "value": value, "split": split, "selection": rule, "variant": variant}
             | {"headline": headline, "n_objects": n_objects}

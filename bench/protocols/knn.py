@@ -73,11 +73,11 @@ class Knn(Protocol):
             BenchError: The encoder's features are not finite.
         """
         from bench.errors import unknown_name
-        from bench.protocols.frozen_probe import judge_probe
+        from bench.protocols.frozen_probe import carved, judge_probe
         from bench.protocols.probe_heads import NeighbourHead
 
         own = cls.Options.model_validate(options.model_dump())
         if setting not in cls.settings(own):
             raise unknown_name("setting of knn", setting, cls.settings(own))
         head = NeighbourHead(own.distances, own.ks)
-        return judge_probe(subject, task, head, own.feature, own.normalise, own.validation_fraction)
+        return judge_probe(subject, task, head, own.feature, own.normalise, carved(task, own.validation_fraction))

@@ -75,8 +75,8 @@ class Linear(Protocol):
             from bench.protocols.published_probe import judge_published
 
             return judge_published(cls.name, "linear", subject, task, own, own.feature, own.validation_fraction)
-        from bench.protocols.frozen_probe import judge_probe
+        from bench.protocols.frozen_probe import carved, judge_probe
         from bench.protocols.probe_heads import LogisticHead
 
         head = LogisticHead(own.strengths)
-        return judge_probe(subject, task, head, own.feature, own.normalise, own.validation_fraction)
+        return judge_probe(subject, task, head, own.feature, own.normalise, carved(task, own.validation_fraction))

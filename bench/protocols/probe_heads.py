@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.protocols.frozen_probe import Array, Head, Labels
-from bench.protocols.hinge import fit_hinge
+from bench.protocols.frozen_probe import Array, Head, Labels, Parts
+from bench.protocols.hinge import fit_hinge, hinge_held_out
 from bench.protocols.logistic import Scaling, fit_logistic
 
 if TYPE_CHECKING:
@@ -62,6 +62,12 @@ class HingeHead(_StrengthHead):
         """See `Head.scores`."""
         strengths = [self.order[at] for at in settings]
         return fit_hinge(train, labels, classes, strengths, standardise=self.standardise).scores(query)
+
+    def held_out(self, features: Array, labels: Labels, classes: int, parts: Parts, settings: Sequence[int]) -> Labels:
+        """See `Head.held_out`."""
+        if not self.standardise:
+            return super().held_out(features, labels, classes, parts, settings)
+        return hinge_held_out(features, labels, classes, [self.order[at] for at in settings], parts)
 
 
 class PairwiseHead(_StrengthHead):

@@ -20,20 +20,22 @@ class Svm(Protocol):
     """A linear SVM on the feature made for it."""
 
     name: ClassVar[str] = "svm"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     summary: ClassVar[str] = "linear SVM on frozen features"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
 
     class Options(FrozenOptions, FormOptions):
         """Options of the SVM."""
 
-        fair_only: ClassVar[tuple[str, ...]] = ("strengths", "normalise")
-        published_only: ClassVar[tuple[str, ...]] = ("published_c",)
+        fair_only: ClassVar[tuple[str, ...]] = ("strengths", "normalise", "cv_folds")
+        published_only: ClassVar[tuple[str, ...]] = ("published_c", "validation_fraction")
 
         feature: str = "svm"
         """Feature of the encoder the machine sees; fixed by the protocol, never tuned per method."""
         strengths: tuple[float, ...] = Field(STRENGTHS, min_length=1)
-        """Inverse penalties that validation chooses from (fair form)."""
+        """Inverse penalties that cross-validation chooses from (fair form)."""
+        cv_folds: int = Field(5, ge=2)
+        """Fair form: parts of the training split, each held out once to choose C."""
         published_c: float | None = Field(None, gt=0)
         """Published form: C on features as they are; null takes the authors' by method."""
 
@@ -57,12 +59,12 @@ class Svm(Protocol):
             return _PUBLISHED.format(own=own)
         return (
             f"Frozen encoder in eval mode, feature '{own.feature}', one pass over farthest-point-sampled clouds"
-            f"{' in the unit sphere' if own.normalise else ''}, no augmentation. {own.validation_fraction:.0%} of "
-            "every training class is set aside for validation (stratified, fixed by the split seed, the same for every "
-            "method). Linear SVM, one class against the rest, squared hinge and quadratic penalty (scikit-learn's "
-            "LinearSVC, solved by our own batched solver) on standardised features divided by the root of their "
-            f"number; C chosen on validation from {len(own.strengths)} values, and with it the candidate where there "
-            "are several. The chosen C is refit on train and validation together, and the test split is scored once. "
+            f"{' in the unit sphere' if own.normalise else ''}, no augmentation. Linear SVM, one "
+            "class against the rest, squared hinge and quadratic penalty (scikit-learn's LinearSVC, solved by our own "
+            "batched solver) on standardised features divided by the root of their "
+            f"number; C chosen by {own.cv_folds}-fold cross-validation on the training split (stratified, fixed by the "
+            f"split seed, the same for every method) from {len(own.strengths)} values, and with it the candidate where "
+            "there are several. The chosen C is refit on the whole training split, and the test split is scored once. "
             "With --legacy, selection=test is the C with the highest test accuracy. The papers fix C: form published."
         )
 
@@ -72,11 +74,11 @@ class Svm(Protocol):
 
         Raises:
             UsageError: Unknown setting or feature, or options of the other form.
-            DataError: Training classes are too small to carve a validation part.
+            DataError: No training class has two objects.
             BenchError: The encoder's features are not finite.
         """
         from bench.errors import unknown_name
-        from bench.protocols.frozen_probe import judge_probe
+        from bench.protocols.frozen_probe import carved, crossed, judge_probe
         from bench.protocols.probe_heads import HingeHead, PairwiseHead
         from bench.protocols.published_recipes import data_kind
 
@@ -86,13 +88,13 @@ class Svm(Protocol):
         check_form(cls.name, own, task)
         if own.form == "fair":
             head = HingeHead(own.strengths)
-            return judge_probe(subject, task, head, own.feature, own.normalise, own.validation_fraction)
+            return judge_probe(subject, task, head, own.feature, own.normalise, crossed(task, own.cv_folds))
         # CrossPoint never normalises; the transformers' ModelNet loader does.
         crosspoint = subject.method == "crosspoint"
         normalise = data_kind(task.dataset) == "modelnet" and not crosspoint
         strength = own.published_c or (CROSSPOINT_C if crosspoint else RECON_C)
         fixed = PairwiseHead((strength,)) if crosspoint else HingeHead((strength,), standardise=False)
-        return judge_probe(subject, task, fixed, own.feature, normalise, own.validation_fraction)
+        return judge_probe(subject, task, fixed, own.feature, normalise, carved(task, own.validation_fraction))
 
 
 _PUBLISHED = (

@@ -13,6 +13,7 @@ from bench.data.splits import (
     Episode,
     carve_validation,
     clip_setting,
+    cross_validation,
     episodes,
     nested_subset,
     object_groups,
@@ -56,6 +57,33 @@ def test_carve_of_one_class_ignores_the_others() -> None:
     small = carve_validation(np.repeat(np.arange(3), 12), 0.25, 3)[1]
     large = carve_validation(np.repeat(np.arange(5), 12), 0.25, 3)[1]
     assert np.array_equal(small, large[: len(small)])
+
+
+@quick
+@given(label_arrays, st.integers(2, 7), st.integers(0, 2**32))
+def test_every_object_is_held_out_once(labels: np.ndarray, folds: int, seed: int) -> None:
+    """Cross-validated accuracy would count some objects twice, or judge a fit by what it was fitted on."""
+    if max(np.bincount(labels)) < 2:
+        with pytest.raises(DataError, match="no class has two"):
+            cross_validation(labels, folds, seed)
+        return
+    parts = cross_validation(labels, folds, seed)
+    assert sorted(np.concatenate([held for _, held in parts])) == list(range(len(labels)))
+    for fitted, held in parts:
+        assert sorted([*fitted, *held]) == list(range(len(labels)))
+        for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+            assert np.sum(labels[held] == label) in (count // folds, -(-count // folds))
+    assert max(len(held) for _, held in parts) - min(len(held) for _, held in parts) <= 1
+    assert split_digest(*parts[0]) == split_digest(*cross_validation(labels, folds, seed)[0])
+
+
+def test_views_of_one_object_are_held_out_together() -> None:
+    """Another view of a fitted object would be judged."""
+    names = object_groups([f"{item}#{view}" for item in range(9) for view in range(3)])
+    parts = cross_validation(np.repeat(np.arange(3), 9), 3, 0, names)
+    assert all(not {names[i] for i in fitted} & {names[i] for i in held} for fitted, held in parts)
+    with pytest.raises(UsageError, match="expected at least 2"):
+        cross_validation(np.zeros(4, dtype=np.int64), 1, 0)
 
 
 @quick

@@ -8,11 +8,13 @@ from pydantic import ValidationError
 from sklearn.svm import SVC, LinearSVC
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from bench.data.splits import cross_validation
 from bench.errors import UsageError
 from bench.protocols import hinge
 from bench.protocols.features import frozen_features
+from bench.protocols.frozen_probe import Head
 from bench.protocols.hinge import fit_hinge
-from bench.protocols.probe_heads import PairwiseHead
+from bench.protocols.probe_heads import HingeHead, PairwiseHead
 from bench.protocols.svm import CROSSPOINT_C, RECON_C, Svm
 
 from .conftest import MakeTask, subject, values
@@ -81,6 +83,29 @@ def test_large_problems_are_solved_in_single_precision_as_well(monkeypatch: pyte
     double = fit_hinge(x, y, 4, (10.0,)).scores(q)[0]
     assert not np.array_equal(single, double)
     assert (single.argmax(1) == truth).mean() == pytest.approx((double.argmax(1) == truth).mean(), abs=0.002)
+
+
+def test_choosing_by_folds_names_what_fits_of_their_own_name() -> None:
+    """Sharing scaling and basis between folds would choose another C than cross-validation does."""
+    x, y, _, _ = problem(6, 240, 20, 4)
+    parts = cross_validation(y, 5, 0)
+    strengths = (1.0, 100.0)
+    shared = HingeHead(strengths).held_out(x, y, 4, parts, (0, 1))
+    apart = Head.held_out(HingeHead(strengths), x, y, 4, parts, (0, 1))
+    assert shared.shape == apart.shape == (2, 240)
+    truth = y[np.concatenate([held for _, held in parts])]
+    assert (shared == apart).mean() > 0.97
+    np.testing.assert_allclose((shared == truth).mean(1), (apart == truth).mean(1), atol=0.02)
+
+
+def test_c_is_chosen_by_cross_validation(make_task: MakeTask) -> None:
+    """A single validation part of a small set chooses C by luck; every training object must have its say."""
+    task = make_task()
+    result = Svm.evaluate(subject(), task, "all", Svm.Options())
+    assert result.notes["validation_objects"] == len(task.train)
+    rows = {m.name: m.value for m in result.metrics if m.split == "val"}
+    best = max(value for name, value in rows.items() if name.startswith("accuracy[C="))
+    assert rows["accuracy"] == best == rows[f"accuracy[C={result.notes['strength']:g}]"]
 
 
 def test_published_form_fixes_c_and_the_papers_scaling(make_task: MakeTask) -> None:
