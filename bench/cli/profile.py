@@ -37,9 +37,22 @@ def profile(
         list[str] | None, typer.Option("--set", help="backbone., recipe. or method.FIELD=VALUE; repeatable.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything measured to this file.")] = None,
+    probes: Annotated[
+        bool, typer.Option("--probes", help="Measure heads on cached features instead: few-shot grid, linear, SVM.")
+    ] = False,
+    oracle: Annotated[
+        bool, typer.Option("--oracle", help="With --probes: let scikit-learn fit the chosen heads, too (minutes).")
+    ] = False,
+    objects: Annotated[int, typer.Option(help="With --probes: training objects.")] = 12_000,
+    width: Annotated[int, typer.Option(help="With --probes: width of the features.")] = 1536,
     plugin: PluginOption = None,
 ) -> None:
     """Measure the pretraining step: exact (as released), exact with a live teacher, and fast, in turns."""
+    if json_file is not None and not json_file.resolve().parent.is_dir():
+        raise SetupError(f"--json {json_file}: its folder does not exist; make it first")
+    if probes:
+        _profile_probes(objects, width, threads, oracle, json_file)
+        return
     from bench.execution.profile import profile as measure
     from bench.execution.profiling.plan import ProfileRequest
 
@@ -57,14 +70,43 @@ def profile(
         overrides=tuple(assignments or ()),
         plugins=tuple(str(path) for path in plugins),
     )
-    if json_file is not None and not json_file.resolve().parent.is_dir():
-        raise SetupError(f"--json {json_file}: its folder does not exist; make it first")
     screen = console()
     with _Bar(screen) as bar:
         found = measure(request, bar)
     _print(found, screen)
     if json_file is not None:
         json_file.write_text(json.dumps(found.as_json(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        screen.print(f"written: {json_file}", highlight=False)
+
+
+def _profile_probes(objects: int, width: int, threads: int | None, oracle: bool, json_file: Path | None) -> None:
+    """Measure heads on cached features and print a table."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from bench.execution.profiling.probes import ProbeRequest, profile_probes
+
+    screen = console()
+    with _Bar(screen) as bar:
+        found = profile_probes(ProbeRequest(objects, width, threads=threads, oracle=oracle), bar)
+    screen.print(
+        escape(f"heads on cached features: {found.machine}, {found.threads} threads; {objects:,} objects x {width:,}"),
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "seconds", "accuracy %", *(["scikit-learn, C given, s", "its accuracy %"] if oracle else [])):
+        table.add_column(heading, justify="right" if heading else "left")
+    for one in found.times:
+        other = ["", ""]
+        if one.oracle_seconds is not None and one.oracle_accuracy is not None:
+            other = [f"{one.oracle_seconds:.1f}", f"{100 * one.oracle_accuracy:.2f}"]
+        cells = [one.name, f"{one.seconds:.2f}", f"{100 * one.accuracy:.2f}", *(other if oracle else [])]
+        table.add_row(*cells)
+    screen.print(table)
+    if json_file is not None:
+        json_file.write_text(json.dumps(asdict(found), indent=1, sort_keys=True) + "\n", encoding="utf-8")
         screen.print(f"written: {json_file}", highlight=False)
 
 

@@ -91,8 +91,8 @@ class LogisticFit:
     def logits(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Logits ``[B, S, m, K]`` of objects ``[B, m, F]``."""
         with torch_threads(None if features[0].size >= _LARGE else 1):
-            scaled = self.scaling(_double(features))
-            return (scaled[:, None] @ self.weights + self.intercepts[:, :, None]).numpy()
+            logits = _side_by_side(self.scaling(_double(features)), self.weights)
+            return (logits + self.intercepts[:, :, None]).numpy()
 
 
 def fit_logistic(
@@ -157,8 +157,15 @@ def _path(
         solution, used[strength] = problem.minimise(strength, solution, tolerance, limit)
         weights[strength] = solution
     stacked = torch.stack([weights[s] for s in strengths], 1).double()
-    heads = basis[:, None] @ stacked[..., :-1].mT
+    heads = _side_by_side(basis, stacked[..., :-1].mT)
     return LogisticFit(scaling, heads, stacked[..., -1], tuple(used[s] for s in strengths))
+
+
+def _side_by_side(left: Tensor, right: Tensor) -> Tensor:
+    """Products ``[B, S, m, K]`` of ``[B, m, r]`` and ``[B, S, r, K]``: as one, for broadcasting would copy the left."""
+    strengths, _, classes = right.shape[1:]
+    wide = left @ right.transpose(1, 2).flatten(2)
+    return wide.unflatten(-1, (strengths, classes)).transpose(1, 2)
 
 
 def _double(features: npt.NDArray[np.floating]) -> Tensor:
