@@ -8,6 +8,7 @@ from functools import cached_property
 
 from bench.paths import Workspace
 from bench.plan.graph import Job
+from bench.registry import PROTOCOLS
 from bench.spec import BackboneSpec, PretrainSpec, RunSpec
 
 # Rough throughput in FLOP/s of a training step, for machines without history (two CPU cores; one recent GPU).
@@ -15,6 +16,7 @@ _ROUGH_RATE = {"cpu": 1.2e11, "cuda": 3e13}
 _TEACHER_SECONDS = 45.0
 _START_SECONDS = 5.0
 _EVALUATE_SECONDS = 3.0
+_PUBLISHED_EPOCHS = 300
 
 
 class Estimator:
@@ -45,7 +47,9 @@ class Estimator:
             return _START_SECONDS
         if job.kind == "evaluate":
             rate = _ROUGH_RATE[job.encoder.numerics.device] / training_flops(job.encoder.backbone)
-            return _START_SECONDS + sum(_EVALUATE_SECONDS + _tuned_samples(run.spec) / rate for run in job.runs)
+            sizes = {place.manifest: place.objects for place in job.places}
+            tuned = sum(_tuned_samples(run.spec, sizes.get(run.spec.data.manifest, 0)) for run in job.runs)
+            return _START_SECONDS + _EVALUATE_SECONDS * len(job.runs) + tuned / rate
         spec = job.encoder
         objects = next((place.objects for place in job.places if spec.data and place.manifest == spec.data.manifest), 0)
         samples = spec.recipe.epochs * spec.fraction * objects if spec.recipe else 0
@@ -64,15 +68,21 @@ def training_flops(backbone: BackboneSpec) -> float:
     return 6.0 * (tokenizer + transformer)
 
 
-def _tuned_samples(run: RunSpec) -> float:
-    """Training samples of fine-tuning every fold, for heads that train the whole network."""
+def _tuned_samples(run: RunSpec, objects: int) -> float:
+    """Training samples of protocols that train the whole network, of all folds together; 0 for the others."""
+    protocol = PROTOCOLS.load(run.protocol.name)
     options = run.protocol.options
-    recipe, folds = options.get("full_recipe"), options.get("folds")
-    size = re.fullmatch(r"(\d+)w(\d+)s", run.setting)
-    if options.get("head") != "full" or size is None or not isinstance(recipe, dict) or not isinstance(folds, int):
+    if not protocol.trains_encoder(protocol.Options.model_validate(options)):
         return 0.0
-    epochs = recipe.get("epochs")
-    return folds * int(size[1]) * int(size[2]) * (epochs if isinstance(epochs, int) else 0)
+    recipe = options.get("full_recipe") or options.get("recipe")
+    epochs = recipe.get("epochs") if isinstance(recipe, dict) else options.get("published_epochs")
+    folds, blocks = options.get("folds"), options.get("blocks_per_epoch")
+    size = re.fullmatch(r"(\d+)w(\d+)s.*", run.setting)
+    if size is not None and isinstance(folds, int):
+        objects = folds * int(size[1]) * int(size[2])
+    elif isinstance(blocks, int):
+        objects = blocks
+    return float(objects * (epochs if isinstance(epochs, int) else _PUBLISHED_EPOCHS))
 
 
 def duration(seconds: float) -> str:

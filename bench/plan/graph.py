@@ -10,6 +10,7 @@ from typing import Literal
 from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
 from bench.plan.encoders import StoredEncoder, encoder_key
+from bench.plan.presets import preset
 from bench.plan.resolve import Resolution, Skipped
 from bench.plan.scaling import percent
 from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
@@ -47,7 +48,7 @@ class Job(Frozen):
     """One unit of work for one process.
 
     `key` and `fingerprint` name what it makes: a teacher's identity, an encoder's key, or the encoder whose
-    runs it evaluates.
+    runs it evaluates; `alone` is the key of the run that has the job to itself.
     """
 
     kind: JobKind
@@ -59,11 +60,13 @@ class Job(Frozen):
     encoder: PretrainSpec | None = None
     runs: tuple[PlannedRun, ...] = ()
     places: tuple[Place, ...] = ()
+    alone: str = ""
 
     @property
     def id(self) -> str:
         """Name of the job in the plan and of its log."""
-        return f"{self.kind}-{self.key[:12]}-{self.fingerprint.digest[:6]}"
+        name = f"{self.kind}-{self.key[:12]}-{self.fingerprint.digest[:6]}"
+        return f"{name}-{self.alone[:6]}" if self.alone else name
 
 
 @dataclass
@@ -141,7 +144,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
         Place(manifest=manifest, label=place.label, root=str(place.root) if place.root else None, objects=place.objects)
         for manifest, place in resolution.places.items()
     )
-    pending: dict[str, list[PlannedRun]] = {}
+    pending: dict[tuple[str, str], list[PlannedRun]] = {}
     encoders: dict[str, PretrainSpec] = {}
     for spec in resolution.runs:
         planned = PlannedRun(
@@ -158,9 +161,9 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
         else:
             encoder_key = content_key(spec.encoder)
             encoders[encoder_key] = spec.encoder
-            pending.setdefault(encoder_key, []).append(planned)
+            pending.setdefault((encoder_key, planned.key if _worth_a_process(planned) else ""), []).append(planned)
     making = _Making(places, stored)
-    for key, runs in pending.items():
+    for (key, alone), runs in pending.items():
         encoder = encoders[key]
         needs = making.needs(encoder)
         plan.jobs += making.added()
@@ -174,9 +177,17 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
                 encoder=encoder,
                 runs=tuple(runs),
                 places=places,
+                alone=alone,
             )
         )
     return plan
+
+
+def _worth_a_process(run: PlannedRun) -> bool:
+    """Whether a run trains for so long that it goes beside others; smoke runs are over before a process is up."""
+    protocol = PROTOCOLS.load(run.spec.protocol.name)
+    options = protocol.Options.model_validate(run.spec.protocol.options)
+    return preset(run.label["preset"]).comparable and protocol.trains_encoder(options)
 
 
 class _Making:

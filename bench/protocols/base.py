@@ -341,6 +341,11 @@ class Protocol(ABC):
         return None
 
     @classmethod
+    def trains_encoder(cls, options: BaseModel) -> bool:
+        """Return whether encoders are trained again, so that a run is worth a process of its own."""
+        return False
+
+    @classmethod
     @abstractmethod
     def card(cls, options: BaseModel) -> str:
         """State in plain sentences what is done under these options."""

@@ -91,6 +91,12 @@ class FewShot(Protocol):
         return cls.Options()
 
     @classmethod
+    def trains_encoder(cls, options: BaseModel) -> bool:
+        """See `Protocol.trains_encoder`: for every fold, unless the head sees frozen features."""
+        own = cls.Options.model_validate(options.model_dump())
+        return own.head == "full" or (own.form == "published" and own.head != "svm")
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls._own(options)

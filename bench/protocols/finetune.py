@@ -85,6 +85,11 @@ class Finetune(Protocol):
         return cls.Options(recipe=FAIR_RECIPE.model_copy(update=short.get(preset, {})))
 
     @classmethod
+    def trains_encoder(cls, options: BaseModel) -> bool:
+        """See `Protocol.trains_encoder`: all of it."""
+        return True
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls.Options.model_validate(options.model_dump())

@@ -38,6 +38,11 @@ class Linear(Protocol):
         return cls.Options(strengths=(1.0, 100.0)) if preset == "smoke" else cls.Options()
 
     @classmethod
+    def trains_encoder(cls, options: BaseModel) -> bool:
+        """See `Protocol.trains_encoder`: in the published form its class token, with the encoder run in every step."""
+        return cls.Options.model_validate(options.model_dump()).form == "published"
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls.Options.model_validate(options.model_dump())

@@ -58,6 +58,11 @@ class PartSegmentation(Protocol):
         return super().skip(facts, options) or (None if facts.parts else "the data set has no part labels")
 
     @classmethod
+    def trains_encoder(cls, options: BaseModel) -> bool:
+        """See `Protocol.trains_encoder`: all of it."""
+        return True
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls.Options.model_validate(options.model_dump())

@@ -62,6 +62,11 @@ class SemanticSegmentation(Protocol):
         return None if facts.rooms else "the data set has no rooms"
 
     @classmethod
+    def trains_encoder(cls, options: BaseModel) -> bool:
+        """See `Protocol.trains_encoder`: all of it."""
+        return True
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls.Options.model_validate(options.model_dump())
