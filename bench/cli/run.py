@@ -157,13 +157,13 @@ def execute(request: RunRequest, place: Workspace, options: Any, *, reuse: Any =
     from bench.execution.planning import make_plan
     from bench.execution.progress import ProgressView
     from bench.execution.reporting import print_results
+    from bench.plan.skips import skip_lines
 
     screen = console()
     plan = make_plan(request, place, options.store_url, reuse)
     for note in plan.notes:
         screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
-    for skipped in plan.skipped:
-        line = f"{skipped.method} / {skipped.protocol} / {skipped.dataset}: {skipped.reason}"
+    for line in skip_lines(plan.skipped, {run.spec.encoder.method for run in plan.runs}):
         screen.print(f"[yellow]skipped[/yellow] {escape(line)}", highlight=False)
     if dry_run:
         _print_plan(plan, place)

@@ -203,8 +203,12 @@ def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any
         field = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             raise unknown_name(f"field of {where}", field, model.model_fields) from None
-        given = problem.get("input")
-        raise UsageError(f"{where}.{field} = {given!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}") from None
+        # What a validator of ours raised says all; pydantic puts two words before it.
+        text = problem["msg"].removeprefix("Value error, ")
+        text = f"{text[:1].lower()}{text[1:]}"
+        if not field:  # fields that do not go together: the input is all of them
+            raise UsageError(f"{where}: {text}") from None
+        raise UsageError(f"{where}.{field} = {problem.get('input')!r}: {text}") from None
 
 
 def _one_line(error: Exception) -> str:

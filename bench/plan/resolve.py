@@ -22,6 +22,7 @@ from bench.plan.supervision import supervision
 from bench.plan.teachers import Asked, Teachers, choose_teachers, with_transformer
 from bench.plan.teachers import open_teacher as open_teacher
 from bench.plan.versions import versions
+from bench.protocols.trained_options import refuse_other_form
 from bench.registry import DATASETS, METHODS, PROTOCOLS
 from bench.spec import (
     BackboneSpec,
@@ -111,6 +112,10 @@ class _Resolver:
         for run in self._stored():
             encoders += [] if run in encoders else [run]
         for protocol_name in self.protocols:
+            forms = PROTOCOLS.load(protocol_name).forms
+            if "all" in self.request.protocols and self.request.form not in forms:
+                self._note(f"{protocol_name} is left out: it has no {self.request.form} form, only {', '.join(forms)}")
+                continue
             protocol, settings = self._protocol(protocol_name)
             for pair in pairs:
                 for fraction in self.request.label_fractions:
@@ -182,10 +187,11 @@ class _Resolver:
     def _protocol(self, name: str) -> tuple[ProtocolSpec, tuple[str, ...]]:
         protocol = PROTOCOLS.load(name)
         if self.request.form not in protocol.forms:
-            raise UsageError(f"protocol '{name}' has no {self.request.form} form yet, only {', '.join(protocol.forms)}")
+            raise UsageError(f"protocol '{name}' has no {self.request.form} form, only {', '.join(protocol.forms)}")
         defaults = protocol.defaults(self.preset.name, self.request.form).model_dump(mode="json")
         known = frozenset(protocol.Options.model_fields)
         options = validated(protocol.Options, self.overrides.merge(defaults, "protocol", name, known=known), name)
+        refuse_other_form(name, options, self.request.form)
         offered = protocol.settings(options)
         self.offered.extend(offered)
         wanted = tuple(s for s in offered if s in self.request.settings)
@@ -388,4 +394,5 @@ class _Resolver:
 
 
 def _expand(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
-    return known if "all" in names else tuple(dict.fromkeys(names))
+    named = [n for name in names for n in (known if name == "all" else (name,))]
+    return tuple(dict.fromkeys(named))

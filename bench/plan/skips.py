@@ -1,0 +1,36 @@
+"""What does not apply, in few lines: combinations that share a reason are said together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.plan.resolve import Skipped
+
+Names = tuple[str, ...]
+
+
+def skip_lines(skipped: Sequence[Skipped], methods: Iterable[str]) -> list[str]:
+    """Say what is skipped and why; together the lines name exactly the given combinations.
+
+    Args:
+        skipped: Combinations.
+        methods: Every method of the request, to say "every method" instead of naming them.
+
+    Returns:
+        Lines such as ``linear, svm on shapes-rooms (every method): the data set has no labelled objects``.
+    """
+    everyone = {*methods, *(one.method for one in skipped)}
+    by_place: dict[tuple[str, str, str], list[str]] = {}
+    for one in skipped:
+        by_place.setdefault((one.reason, one.protocol, one.dataset), []).append(one.method)
+    by_protocol: dict[tuple[str, str, Names], list[str]] = {}
+    for (reason, protocol, dataset), names in by_place.items():
+        by_protocol.setdefault((reason, protocol, tuple(dict.fromkeys(names))), []).append(dataset)
+    merged: dict[tuple[str, Names, Names], list[str]] = {}
+    for (reason, protocol, names_), datasets in by_protocol.items():
+        merged.setdefault((reason, names_, tuple(datasets)), []).append(protocol)
+    lines = []
+    for (reason, names_, datasets_), protocols in merged.items():
+        who = "every method" if len(everyone) > 1 and set(names_) == everyone else ", ".join(names_)
+        lines.append(f"{', '.join(protocols)} on {', '.join(datasets_)} ({who}): {reason}")
+    return lines
