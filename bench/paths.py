@@ -6,7 +6,28 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import SetupError
+from bench.errors import SetupError, UsageError
+
+
+def resident_bytes() -> int | None:
+    """Return how much of a data set may be read into memory (``BENCH_RESIDENT_GB``); None where nobody says.
+
+    Raises:
+        UsageError: Not a number, or negative.
+    """
+    told = os.environ.get("BENCH_RESIDENT_GB")
+    if not told:
+        return None
+    try:
+        size = int(float(told) * 1e9)
+    except (ValueError, OverflowError):
+        size = -1
+    if size < 0:
+        raise UsageError(
+            f"BENCH_RESIDENT_GB = '{told}': expected how many gigabytes of a data set are read into memory, e.g. 8, "
+            "or 0 to stream everything from the disk"
+        )
+    return size
 
 
 @dataclass(frozen=True)
@@ -42,7 +63,9 @@ class Workspace:
 
         Raises:
             SetupError: A folder cannot be created or written.
+            UsageError: ``BENCH_RESIDENT_GB`` is no size.
         """
+        resident_bytes()
         for folder in (self.results, self.cache, self.logs):
             try:
                 folder.mkdir(parents=True, exist_ok=True)

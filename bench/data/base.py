@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from bench.data.rows import select
 from bench.errors import UsageError
 
 SplitName = Literal["train", "test"]
@@ -58,14 +59,14 @@ class CloudSet:
         return len(self.labels)
 
     def subset(self, index: npt.NDArray[np.int64]) -> CloudSet:
-        """Return the objects at `index` (int64 ``[m]``), in that order."""
+        """Return the objects at `index` (int64 ``[m]``), in that order; what is too large stays in its memory map."""
 
         def pick(array: npt.NDArray[np.generic] | None) -> npt.NDArray[np.generic] | None:
-            return None if array is None else array[index]
+            return None if array is None else select(array, index)
 
         return replace(
             self,
-            points=self.points[index],
+            points=select(self.points, index),
             labels=self.labels[index],
             ids=tuple(self.ids[i] for i in index),
             normals=pick(self.normals),  # type: ignore[arg-type]

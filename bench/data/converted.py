@@ -34,8 +34,6 @@ from bench.data.files import cannot_write, exclusive, write_atomic
 from bench.errors import DataError, SetupError
 from bench.spec import content_key
 
-RESIDENT_BYTES = 8_000_000_000
-"""Arrays up to this size are meant to be read into memory (`resident`); larger ones stay on disk."""
 CHUNK_BYTES = 32_000_000
 """Work that an interruption may lose."""
 BATCH = 64
@@ -315,11 +313,6 @@ def _head(dtype: str, shape: tuple[int, ...]) -> bytes:
     description = np.lib.format.dtype_to_descr(np.dtype(dtype))
     text = str({"descr": description, "fortran_order": False, "shape": shape})
     return b"\x93NUMPY\x01\x00" + (_HEAD_BYTES - 10).to_bytes(2, "little") + f"{text:<{_HEAD_BYTES - 11}}\n".encode()
-
-
-def resident(array: npt.NDArray[Any], limit: int = RESIDENT_BYTES) -> npt.NDArray[Any]:
-    """Read a memory map into memory where it is no larger than `limit` bytes; else return it as it is."""
-    return np.array(array) if isinstance(array, np.memmap) and array.nbytes <= limit else array
 
 
 class Deferred:

@@ -19,6 +19,7 @@ from bench.data.filelists import FileList, list_files
 from bench.data.h5set import data_root, holding_folder, read_lines
 from bench.data.holdout import hold_out, shuffled_by_name
 from bench.data.pictures import read_picture
+from bench.data.rows import select
 from bench.data.shapenet_names import categories
 from bench.data.splits import Index
 from bench.errors import DataError
@@ -232,7 +233,7 @@ class ShapeNet55(Dataset):
         return np.sort(index[order[:kept]])
 
     def load(self, split: SplitName) -> CloudSet:
-        """Load one split; whole lists are memory maps, anything else is read into memory.
+        """Load one split; whole lists are memory maps, anything else is read into memory where it fits.
 
         Raises:
             DataError: One line naming the file and what is wrong with it.
@@ -259,7 +260,7 @@ class ShapeNet55(Dataset):
 
         def make() -> npt.NDArray[np.uint8]:
             views = convert(files, reader, self.place.cache, self.place.progress).arrays["views"]
-            return take(views, index)[:, None]
+            return take(views[:, None], index)
 
         return cast("npt.NDArray[np.uint8]", Deferred((len(index), 1, size, size, 3), "uint8", make))
 
@@ -282,7 +283,7 @@ def picture_reader(size: int, keep_hidden: bool) -> Reader:
 
 
 def take(array: npt.NDArray[Kind], index: Index) -> npt.NDArray[Kind]:
-    """Return rows of a memory map: a view where they follow one another, else a copy in memory."""
+    """Return rows of a memory map: a view where they follow one another, else as `select` does."""
     if len(index) and index[-1] - index[0] == len(index) - 1 and (np.diff(index) == 1).all():
         return array[index[0] : index[-1] + 1]
-    return array[index]
+    return select(array, index)

@@ -15,6 +15,7 @@ from bench.data.digest import file_digest, manifest_digest
 from bench.data.h5io import Fields, Head, load_arrays, open_h5, read_head
 from bench.data.h5set import SPLITS, read_lines
 from bench.data.holdout import hold_out
+from bench.data.rows import select
 from bench.data.splits import Index
 from bench.errors import DataError
 
@@ -181,7 +182,7 @@ class SingleH5(Dataset):
         prefix = f"{split}/" if self._is_split else ""
 
         def take(array: npt.NDArray[np.generic] | None) -> npt.NDArray[np.generic] | None:
-            return array if array is None or everything else array[rows]
+            return array if array is None or everything else select(array, rows)
 
         return CloudSet(
             points=take(arrays.points),  # type: ignore[arg-type]

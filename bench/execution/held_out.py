@@ -45,5 +45,5 @@ def measured_data(dataset: Dataset, trained: PretrainData, gathering: Gathering)
     again = replace(gathering, kept=None, texts=set(), costs={})
     return {
         HELD_OUT: again.gather(test.subset(drawn.astype(np.int64))),
-        SEEN: trained.part(torch.from_numpy(beside.astype(np.int64))),
+        SEEN: trained.part(torch.from_numpy(beside.astype(np.int64))).resident(gathering.limit),
     }

@@ -15,6 +15,7 @@ import torch
 
 from bench.data.base import CloudSet, Progress
 from bench.data.depth import with_views
+from bench.data.rows import resident_limit
 from bench.data.seen import UNKNOWN_TEXTS
 from bench.spec import PretrainSpec
 from bench.teachers.base import Teacher
@@ -28,6 +29,7 @@ from bench.teachers.features import (
 )
 from bench.teachers.sources import CachedImages, CachedTexts, LiveImages, LiveTexts
 from bench.training.pretraining import Features, PretrainData
+from bench.training.streaming import StreamedRows
 
 DEPTH_VIEWS = 4
 DEPTH_SIZE = 64
@@ -49,6 +51,7 @@ class Gathering:
         progress: Receives progress.
         kept: Positions of the objects that are trained on; None for all. Features are made of all objects, so that
             every part of a data set reads one cache.
+        limit: Bytes of clouds, pictures and features that are read into memory; no number depends on it.
         texts: Every text that reached the encoder so far, or `UNKNOWN_TEXTS`.
         costs: Size and time of the feature caches.
     """
@@ -60,6 +63,7 @@ class Gathering:
     cache: Path
     progress: StageProgress
     kept: npt.NDArray[np.int64] | None = None
+    limit: int = field(default_factory=resident_limit)
     texts: set[str] = field(default_factory=set)
     costs: dict[str, float] = field(default_factory=dict)
 
@@ -84,13 +88,29 @@ class Gathering:
             self.texts |= {clouds.classes[label] for label in np.unique(clouds.labels[self._trained_on(clouds)])}
         pixels = "pixels" in self.uses and clouds.views is not None
         data = PretrainData(
-            points=torch.from_numpy(clouds.points.copy()),
+            points=StreamedRows(clouds.points, "points"),
             image_features=images,
             text_features=texts,
             labels=torch.from_numpy(clouds.labels.copy()) if supervised else None,
-            images=torch.from_numpy(clouds.views.copy()) if pixels and clouds.views is not None else None,
+            images=StreamedRows(clouds.views, "images") if pixels and clouds.views is not None else None,
         )
-        return data if self.kept is None else data.part(torch.from_numpy(self.kept))
+        data = data if self.kept is None else data.part(torch.from_numpy(self.kept))
+        return self._resident(data)
+
+    def _resident(self, data: PretrainData) -> PretrainData:
+        """Read into memory what fits there, and say what does not."""
+        data = data.resident(self.limit)
+        size = sum(rows.nbytes for rows in data.streamed.values())
+        if size:
+            self.costs["streamed_bytes"] = float(size)
+            names = " and ".join(data.streamed)
+            print(
+                f"{names}: {size / 1e9:.3g} GB are read from the disk step by step, more than the "
+                f"{self.limit / 1e9:.3g} GB that may be in memory (BENCH_RESIDENT_GB)",
+                file=sys.stderr,
+                flush=True,
+            )
+        return data
 
     def _trained_on(self, clouds: CloudSet) -> npt.NDArray[np.int64]:
         return np.arange(len(clouds), dtype=np.int64) if self.kept is None else self.kept
@@ -107,7 +127,7 @@ class Gathering:
             len(clouds),
             lambda report: image_features(teacher, clouds, manifest, self.cache, report, crops),
         )
-        return CachedImages(features) if crops else torch.from_numpy(features.copy())
+        return CachedImages(features) if crops else StreamedRows(features, "image_features")
 
     def _texts(self, teacher: Teacher, clouds: CloudSet) -> Features:
         """Features of captions, or of prompts around them."""

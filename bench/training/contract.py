@@ -43,6 +43,9 @@ class Objective(ABC):
     def compute(self, prepared: Any) -> dict[str, Tensor]:
         """Return scalar losses by name; ``total`` is minimised. May be compiled."""
 
+    def expect(self, index: Tensor) -> None:  # noqa: B027 (most objectives hold their data and need no warning)
+        """Hear which objects (int64 ``[B]``) the next step will be about, so as to read them ahead."""
+
 
 @dataclass(frozen=True)
 class TrainingPlace:

@@ -185,7 +185,9 @@ class Loop:
                     group["lr"] = rate(epoch, self.recipe, group["lr_scale"])
                 self.model.train()
             began = time.perf_counter()
-            losses = self.step(order[within * self.batch : (within + 1) * self.batch], first)
+            here, after = within * self.batch, (within + 1) * self.batch
+            upcoming = order[after : after + self.batch] if within + 1 < self.steps_per_epoch else None
+            losses = self.step(order[here:after], first, upcoming)
             if first and self.numerics.compile:
                 self.state.compile_seconds += time.perf_counter() - began
             first = False
@@ -199,16 +201,19 @@ class Loop:
         self.model.eval()
         return self._result()
 
-    def step(self, index: Tensor, first: bool) -> dict[str, Tensor]:
+    def step(self, index: Tensor, first: bool, upcoming: Tensor | None = None) -> dict[str, Tensor]:
         """Take one optimiser step on the objects at `index` and return the detached losses.
 
         Args:
             index: int64 ``[B]``.
             first: Whether it is the session's first, which compiles.
+            upcoming: int64 ``[B]``, objects of the step after this one, where they are known.
         """
         step = self.state.step
         with torch.no_grad():
             prepared = self.objective.prepare(index, torch_stream(self.seed, "augmentation", step, "input"), step)
+            if upcoming is not None:
+                self.objective.expect(upcoming)
         torch.manual_seed(derive(self.seed, "augmentation", step, "network"))
         try:
             with autocast(self.numerics.device, self.numerics.precision):

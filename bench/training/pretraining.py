@@ -1,14 +1,15 @@
-"""Pretraining: a method's network on clouds held in memory, with cached teacher features."""
+"""Pretraining: a method's network on clouds, in memory or streamed, with cached teacher features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from bench.data.rows import placement
 from bench.data.transforms import Transform, compose, subsample
 from bench.errors import DataError, UsageError
 from bench.models import roles
@@ -19,6 +20,7 @@ from bench.training.contract import FitResult, Objective, TrainingPlace
 from bench.training.held_out import LossMeter
 from bench.training.loop import fit
 from bench.training.optim import Decays
+from bench.training.streaming import StreamedRows
 
 
 class PretrainNetwork(Protocol):
@@ -51,6 +53,7 @@ class FeatureSource(Protocol):
 
 
 Features = Tensor | FeatureSource
+Rows = Tensor | StreamedRows
 
 
 def feature_width(features: Features | None) -> int | None:
@@ -62,7 +65,7 @@ def feature_width(features: Features | None) -> int | None:
 
 @dataclass(frozen=True)
 class PretrainData:
-    """Everything pretraining reads, in memory but for features that have a source of their own.
+    """Everything pretraining reads: tensors, or what stays where it is and is read step by step.
 
     Attributes:
         points: float32 ``[n, N, 3]``.
@@ -72,68 +75,94 @@ class PretrainData:
         images: uint8 ``[n, V, H, W, C]``, the images themselves for a method with an image branch, or None.
     """
 
-    points: Tensor
+    points: Rows
     image_features: Features | None = None
     text_features: Features | None = None
     labels: Tensor | None = None
-    images: Tensor | None = None
+    images: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.points)
 
+    @property
+    def streamed(self) -> dict[str, StreamedRows]:
+        """Fields that are read step by step."""
+        fields = {name: getattr(self, name) for name in _SHAPES}
+        return {name: rows for name, rows in fields.items() if isinstance(rows, StreamedRows)}
+
     def check(self) -> None:
-        """Check that shapes agree and values are finite.
+        """Check that shapes agree and values are finite; those of streamed rows when they are read.
 
         Raises:
             DataError: One line naming the field.
         """
-        shapes = {"points": (3,), "image_features": (3,), "text_features": (2, 3), "labels": (1,), "images": (5,)}
-        for name, dims in shapes.items():
-            tensor: Features | None = getattr(self, name)
-            if tensor is None:
+        for name, dims in _SHAPES.items():
+            field: Features | None = getattr(self, name)
+            if field is None:
                 continue
-            if not isinstance(tensor, Tensor):
-                if len(tensor) != len(self.points):
+            if not isinstance(field, Tensor | StreamedRows):
+                if len(field) != len(self.points):
                     raise DataError(
-                        f"pretraining data: {name} has {len(tensor)} objects, expected {len(self.points)} as of points"
+                        f"pretraining data: {name} has {len(field)} objects, expected {len(self.points)} as of points"
                     )
                 continue
-            if tensor.ndim not in dims or len(tensor) != len(self.points) or 0 in tensor.shape:
+            if field.ndim not in dims or len(field) != len(self.points) or 0 in field.shape:
                 raise DataError(
-                    f"pretraining data: {name} has shape {tuple(tensor.shape)}, expected {len(self.points)} objects "
+                    f"pretraining data: {name} has shape {tuple(field.shape)}, expected {len(self.points)} objects "
                     f"in {' or '.join(map(str, dims))} non-empty dimension(s)"
                 )
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                row = int((~torch.isfinite(tensor.flatten(1)).all(1)).nonzero()[0])
+            if isinstance(field, Tensor) and field.is_floating_point() and not bool(torch.isfinite(field).all()):
+                row = int((~torch.isfinite(field.flatten(1)).all(1)).nonzero()[0])
                 raise DataError(f"pretraining data: {name} of object {row} is not finite; remove or repair that object")
         if self.points.shape[-1] != 3:
             raise DataError(f"pretraining data: points has shape {tuple(self.points.shape)}, expected [n, N, 3]")
 
+    def resident(self, limit: int) -> PretrainData:
+        """Return the data with streamed fields read into memory, smallest first, up to `limit` bytes in all."""
+        read: dict[str, Tensor] = {}
+        left = limit
+        for name, rows in sorted(self.streamed.items(), key=lambda item: item[1].nbytes):
+            if placement(rows.nbytes, None, left) != "map":
+                read[name] = rows.everything()
+                left -= rows.nbytes
+        return replace(self, **read)
+
     def to(self, device: torch.device) -> PretrainData:
-        """Return the data on a device, floats as float32."""
+        """Return the data on a device, floats as float32.
 
-        def move(features: Features | None) -> Features | None:
-            return features.to(device, torch.float32) if isinstance(features, Tensor) else features
-
-        labels = None if self.labels is None else self.labels.to(device, torch.int64)
-        images = None if self.images is None else self.images.to(device)
-        return PretrainData(
-            self.points.to(device, torch.float32), move(self.image_features), move(self.text_features), labels, images
-        )
+        On a GPU data take half of the free memory at most; what does not fit stays with the host, and each step's part
+        is moved.
+        """
+        tensors = {name: field for name in _SHAPES if isinstance(field := getattr(self, name), Tensor)}
+        moved: dict[str, Rows] = {name: rows.to(device) for name, rows in self.streamed.items()}
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+        for name, tensor in sorted(tensors.items(), key=lambda item: item[1].nbytes):
+            size = tensor.nbytes
+            if tensor.device != device and placement(size, free, size) == "memory":
+                moved[name] = StreamedRows(tensor.numpy(), name, device)
+                continue
+            moved[name] = tensor.to(device, torch.float32) if tensor.is_floating_point() else tensor.to(device)
+            free = None if free is None else max(free - 2 * size, 0)
+        return replace(self, **moved)  # type: ignore[arg-type]
 
     def part(self, index: Tensor) -> PretrainData:
-        """Return the objects at `index` (int64 ``[m]``); features with a source of their own stay where they are."""
+        """Return the objects at `index` (int64 ``[m]``); what is streamed stays where it is."""
 
         def pick(features: Features | None) -> Features | None:
-            return features.index_select(0, index) if isinstance(features, Tensor) else _part(features, index)
+            if isinstance(features, Tensor):
+                return features.index_select(0, index)
+            return features.part(index) if isinstance(features, StreamedRows) else _part(features, index)
 
-        return PretrainData(
-            self.points.index_select(0, index),
-            pick(self.image_features),
-            pick(self.text_features),
-            None if self.labels is None else self.labels.index_select(0, index),
-            None if self.images is None else self.images.index_select(0, index),
-        )
+        return PretrainData(**{name: pick(getattr(self, name)) for name in _SHAPES})  # type: ignore[arg-type]
+
+    def expect(self, index: Tensor) -> None:
+        """Read ahead the objects of the next step (int64 ``[B]``)."""
+        for rows in self.streamed.values():
+            rows.expect(index)
+
+
+_SHAPES = {"points": (3,), "image_features": (3,), "text_features": (2, 3), "labels": (1,), "images": (5,)}
+"""Number of axes of each field."""
 
 
 class _PartSource:
@@ -185,7 +214,7 @@ class PretrainObjective(Objective):
         self.step = step
         data = self._data
         index = index.to(data.points.device)
-        clouds = data.points.index_select(0, index)
+        clouds = _rows(data.points, index)
         first, *others = (
             self._augment(subsample(clouds, self._points, generator), generator) for _ in range(self._point_views)
         )
@@ -204,6 +233,14 @@ class PretrainObjective(Objective):
     def compute(self, prepared: Any) -> dict[str, Tensor]:
         """See `Objective.compute`."""
         return self._network.compute(prepared)
+
+    def expect(self, index: Tensor) -> None:
+        """See `Objective.expect`."""
+        self._data.expect(index)
+
+
+def _rows(rows: Rows, index: Tensor) -> Tensor:
+    return rows.index_select(0, index) if isinstance(rows, Tensor) else rows.pick(index)
 
 
 def _choices(features: Features) -> int | None:
@@ -243,7 +280,7 @@ def pretrain(
 
     Args:
         model: Built and initialised by the method from the spec; also a `PretrainNetwork`.
-        data: In memory; moved to the device.
+        data: In memory, moved to the device where it fits, or streamed.
         spec: Recipe, backbone, numerics and seed. The whole spec is part of a checkpoint's identity.
         place: Work folder, compile cache and progress.
         decays: Whether a parameter decays.

@@ -17,7 +17,7 @@ from PIL import Image
 
 from bench.data import converted, filelists
 from bench.data.arrays import cloud, read_npy, read_npz, read_table
-from bench.data.converted import Column, Converted, Deferred, Reader, convert, resident
+from bench.data.converted import Column, Converted, Deferred, Reader, convert
 from bench.data.filelists import FileList, list_files
 from bench.data.holdout import hold_out, shuffled_by_name
 from bench.data.pictures import read_picture
@@ -277,14 +277,6 @@ def test_deferred_arrays_stand_in_for_arrays(tmp_path: Path) -> None:
     np.testing.assert_array_equal(array.copy(), make())
     assert np.asarray(array).dtype == np.uint8
     assert len(made) == 4
-
-
-def test_large_arrays_stay_on_disk(tmp_path: Path) -> None:
-    """A set larger than the memory would be read into it."""
-    np.save(tmp_path / "a.npy", np.zeros((10, 10)))
-    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
-    assert not isinstance(resident(mapped), np.memmap)
-    assert isinstance(resident(mapped, limit=100), np.memmap)
 
 
 def _npy(array: np.ndarray, pickled: bool = False) -> bytes:
