@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 from torch import Tensor
 
 from bench.errors import BenchError
@@ -188,6 +188,12 @@ class ACT(Method):
     def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
         """Build the transfer encoder with PyTorch's initialisation."""
         return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
+
+    @classmethod
+    def architecture(cls, options: BaseModel) -> tuple[str, dict[str, JsonValue]]:
+        """Point-MAE's network, unless patches are embedded at a width of their own."""
+        own = cls.Options.model_validate(options.model_dump())
+        return ("point-mae", {"reference": own.reference}) if own.patch_width is None else super().architecture(own)
 
 
 def _encoder(backbone: BackboneSpec, options: ACT.Options) -> StudentEncoder:

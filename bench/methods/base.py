@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 from torch import Tensor, nn
 
 from bench.errors import unknown_name
@@ -113,6 +113,14 @@ class Method(ABC):
     def aligned(cls, options: BaseModel) -> frozenset[str]:
         """Teachers' spaces (``image``, ``text``) that the trained network has heads into; see `aligned_heads`."""
         return frozenset()
+
+    @classmethod
+    def architecture(cls, options: BaseModel) -> tuple[str, dict[str, JsonValue]]:
+        """Method, and its options, that `build_encoder` gives the same untrained network for.
+
+        A method that trains another one's network names that one, so that both are compared with one `scratch`.
+        """
+        return cls.name, options.model_dump(mode="json")
 
     @classmethod
     def complete(cls, options: BaseModel, teacher: TransformerShape | None) -> BaseModel:

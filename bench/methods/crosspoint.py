@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 from torch import Tensor
 
 from bench.errors import BenchError, UsageError
@@ -184,6 +184,12 @@ class CrossPoint(Method):
     def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
         """Build the transfer encoder with PyTorch's initialisation."""
         return _encoder(backbone, _options(options))
+
+    @classmethod
+    def architecture(cls, options: BaseModel) -> tuple[str, dict[str, JsonValue]]:
+        """Point-MAE's network, unless a published backbone is asked for."""
+        shared = _options(options).backbone == "transformer"
+        return ("point-mae", {"reference": False}) if shared else super().architecture(options)
 
 
 def _options(options: BaseModel) -> CrossPoint.Options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 from torch import Tensor
 
 from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
@@ -115,6 +115,11 @@ class PointMAE(Method):
     def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
         """Build the transfer encoder with PyTorch's initialisation."""
         return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
+
+    @classmethod
+    def architecture(cls, options: BaseModel) -> tuple[str, dict[str, JsonValue]]:
+        """The encoder hangs on the sampler alone."""
+        return cls.name, {"reference": cls.Options.model_validate(options.model_dump()).reference}
 
 
 def _encoder(backbone: BackboneSpec, options: PointMAE.Options) -> StandardEncoder:

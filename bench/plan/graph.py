@@ -13,6 +13,7 @@ from bench.plan.encoders import StoredEncoder, encoder_key
 from bench.plan.presets import preset
 from bench.plan.resolve import Resolution, Skipped
 from bench.plan.scaling import percent
+from bench.plan.untrained import architecture_name
 from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
 from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
 
@@ -273,7 +274,7 @@ def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
     labels = "" if spec.label_fraction == 1 else f", {percent(spec.label_fraction)} of labels"
     return {
         "method": encoder.method if scratch or stored is None else method_label(encoder, stored.name),
-        "architecture": str(encoder.options["architecture"]) if scratch else encoder.method,
+        "architecture": architecture_name(encoder, spec.protocol.form),
         "protocol": spec.protocol.name,
         "form": spec.protocol.form,
         "setting": f"{spec.setting}{labels}",

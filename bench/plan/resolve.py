@@ -21,6 +21,7 @@ from bench.plan.scaling import part_of
 from bench.plan.supervision import supervision
 from bench.plan.teachers import Asked, Teachers, choose_teachers, with_transformer
 from bench.plan.teachers import open_teacher as open_teacher
+from bench.plan.untrained import architecture_name, network_of
 from bench.plan.versions import versions
 from bench.protocols.trained_options import refuse_other_form
 from bench.registry import DATASETS, METHODS, PROTOCOLS
@@ -220,7 +221,7 @@ class _Resolver:
             chosen = self.overrides.merge({"architecture": "recon"}, "scratch", known=frozenset({"architecture"}))
             architectures = [str(chosen["architecture"])]
         for name in architectures:
-            specs += self._scratch(name)
+            specs += [spec for spec in self._scratch(name) if spec not in specs]
         return specs
 
     def _stored(self) -> list[tuple[PretrainSpec, int]]:
@@ -258,11 +259,12 @@ class _Resolver:
 
     def _matched(self, encoder: PretrainSpec) -> MatchSpec | None:
         """Return the cost that an encoder's size was matched at."""
-        name = str(encoder.options.get("architecture", encoder.method))
-        found = self._matching
-        if found is None or found.backbones.get(name) != encoder.backbone or encoder.imported is not None:
+        found, name = self._matching, architecture_name(encoder, self.request.form)
+        if found is None or encoder.imported is not None:
             return None
-        return found.spec
+        form, sizes = self.request.form, found.backbones
+        fits = (sizes[m] for m in sizes if network_of(m, self._method_options(m), form)[0] == name)
+        return found.spec if encoder.backbone in fits else None
 
     def _backbone(self, method: str) -> BackboneSpec:
         """Return the size of a method's backbone, and of its first stage's."""
@@ -345,14 +347,14 @@ class _Resolver:
         )
 
     def _scratch(self, architecture: str) -> list[PretrainSpec]:
-        METHODS.entry(architecture)
-        options = self._method_options(architecture)
-        return self._untrained(architecture, options, self._backbone(architecture), self.request.seeds)
+        options, backbone = self._method_options(architecture), self._backbone(architecture)
+        return self._untrained(architecture, options, backbone, self.request.seeds)
 
     def _untrained(
         self, architecture: str, architecture_options: Options, backbone: BackboneSpec, seeds: tuple[int, ...]
     ) -> list[PretrainSpec]:
-        values = {"architecture": architecture, "architecture_options": architecture_options}
+        name, kept = network_of(architecture, architecture_options, self.request.form)
+        values = {"architecture": name, "architecture_options": kept}
         options = validated(METHODS.load("scratch").Options, values, "scratch")
         return [
             PretrainSpec(
@@ -361,7 +363,7 @@ class _Resolver:
                 backbone=backbone,
                 recipe=None,
                 data=None,
-                numerics=self._numerics(0, versions(architecture)),
+                numerics=self._numerics(0, versions(name)),
                 seed=seed,
             )
             for seed in seeds
