@@ -7,7 +7,21 @@ import sys
 
 import typer
 
-from bench.cli import analyse, data, database, listing, plugin, profile, protocols, run, teachers, tune, verify, weights
+from bench.cli import (
+    analyse,
+    compare,
+    data,
+    database,
+    listing,
+    plugin,
+    profile,
+    protocols,
+    run,
+    teachers,
+    tune,
+    verify,
+    weights,
+)
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -22,6 +36,7 @@ app.command("report")(run.report)
 app.command("runs")(run.runs)
 app.command("tune")(tune.tune)
 app.command("why")(run.why)
+app.command("compare")(compare.compare)
 app.command("check")(verify.check)
 app.command("profile")(profile.profile)
 app.command("import")(weights.import_)
@@ -42,7 +57,9 @@ def main() -> None:
     debug = "--debug" in sys.argv or bool(os.environ.get("BENCH_DEBUG"))
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        app()
+        code = app(
+            standalone_mode=False, prog_name="bench"
+        )  # typer's own complaints take five lines and a frame; ours take one
     except BenchError as error:
         if debug:
             raise
@@ -57,6 +74,33 @@ def main() -> None:
         where = f" ({error.filename})" if error.filename else ""
         _complain(f"{error.strerror or error}{where}; see --debug for where it happened")
         raise SystemExit(4) from None
+    except typer.Abort:
+        raise SystemExit(1) from None
+    except Exception as error:
+        line = _misuse(error)
+        if line is None or debug:
+            raise
+        if line:
+            _complain(line)
+        raise SystemExit(2) from None
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _misuse(error: Exception) -> str | None:
+    """Say in one line what typer finds wrong with a command line; empty where it wants help shown, None for others.
+
+    Typer has had its errors from the package click, and has them in a private module now: they are known by what
+    they can do, which has stayed the same.
+    """
+    tell, context = getattr(error, "format_message", None), getattr(error, "ctx", None)
+    if tell is None:
+        return None
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(context.get_help() if context is not None else tell())
+        return ""
+    text = " ".join(str(tell()).split()).replace("Value error, ", "").rstrip(".")
+    where = f"; see {context.command_path} --help" if context is not None else ""
+    return f"{text[:1].lower()}{text[1:]}{where}"
 
 
 def _complain(line: str) -> None:

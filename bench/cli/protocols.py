@@ -113,6 +113,7 @@ def read_card(name: str, preset: str, form: str, assignments: list[str] | None =
     from bench.plan.presets import preset as preset_of
     from bench.plan.request import parse_assignment, validated
     from bench.protocols.cards import card_of
+    from bench.protocols.trained_options import refuse_other_form
     from bench.registry import PROTOCOLS
 
     preset_of(preset)
@@ -122,7 +123,9 @@ def read_card(name: str, preset: str, form: str, assignments: list[str] | None =
         raise UsageError(f"protocol '{name}' has no {form} form, only {', '.join(forms)}")
     overrides = Overrides(dict(map(parse_assignment, assignments or [])), frozenset({"protocol", name}))
     values = overrides.merge(protocol.defaults(preset, forms[form]).model_dump(mode="json"), "protocol", name)
-    return card_of(protocol, validated(protocol.Options, values, name), forms[form])
+    options = validated(protocol.Options, values, name)
+    refuse_other_form(name, options, forms[form])
+    return card_of(protocol, options, forms[form])
 
 
 def cards_as_markdown() -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
@@ -202,13 +203,26 @@ def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            raise unknown_name(f"field of {where}", field, model.model_fields) from None
+            *outer, own = map(str, problem["loc"])
+            raise unknown_name(f"field of {'.'.join([where, *outer])}", own, _fields(model, outer)) from None
         # What a validator of ours raised says all; pydantic puts two words before it.
         text = problem["msg"].removeprefix("Value error, ")
         text = f"{text[:1].lower()}{text[1:]}"
         if not field:  # fields that do not go together: the input is all of them
             raise UsageError(f"{where}: {text}") from None
         raise UsageError(f"{where}.{field} = {problem.get('input')!r}: {text}") from None
+
+
+def _fields(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
+    """Names of the fields of a model, or of the one that lies in it at a path, e.g. a protocol's recipe."""
+    for name in path:
+        annotation = model.model_fields[name].annotation if name in model.model_fields else None
+        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        inner = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+        if inner is None:
+            return ()
+        model = inner
+    return tuple(model.model_fields)
 
 
 def _one_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from bench.errors import UsageError
 from bench.protocols.base import Form, ProtocolOptions, Task
@@ -56,10 +56,19 @@ def check_form(protocol: str, options: FormOptions, task: Task) -> None:
     Raises:
         UsageError: They disagree.
     """
-    if options.form != task.form:
+    refuse_other_form(protocol, options, task.form)
+
+
+def refuse_other_form(protocol: str, options: BaseModel, form: Form) -> None:
+    """Refuse options whose form was set by hand to another than the one asked for; options without one are good.
+
+    Raises:
+        UsageError: They disagree.
+    """
+    own = getattr(options, "form", form)
+    if own != form:
         raise UsageError(
-            f"{protocol}: option form is '{options.form}' in a run of the {task.form} form; use --form {options.form} "
-            "instead of setting it"
+            f"{protocol}: option form is '{own}' in a run of the {form} form; use --form {own} instead of setting it"
         )
 
 

@@ -286,3 +286,64 @@ def test_a_database_of_a_newer_version_is_left_alone(call: Call, tmp_path: Path)
 def test_debug_shows_where(run_bench: Bench, tmp_path: Path) -> None:
     done = run_bench("run", "--method", "nothing", "--debug", "--results", tmp_path / "results")
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "-j", "0"], "error: invalid value for '--jobs' / '-j': Input should be greater than or equal to 1"),
+        (["tune", "--method", "recon", "--protocol", "linear"], "error: missing option '--trials'; see bench tune"),
+        (["list", "metods"], "error: invalid value for 'kind': 'metods' is not one of 'methods'"),
+        (["runn"], "error: no such command 'runn'"),
+        (["run", "--sedes", "3"], "error: no such option: --sedes"),
+        (["analyse", "embedding", "--split", "val"], "'val' is not one of 'train', 'test'"),
+    ],
+)
+def test_what_the_parser_refuses_is_one_line_too(call: Call, arguments: list[str], message: str) -> None:
+    """A frame of five lines hides the one that matters, and a script cannot read it."""
+    code, _, error = call(*arguments)
+    assert code == 2
+    assert message in one_line(error)
+
+
+def test_help_and_no_arguments_still_show_the_commands(call: Call) -> None:
+    """Turning complaints into lines must not turn help into one."""
+    code, out, _ = call("--help")
+    assert code == 0
+    assert "Pretrain and evaluate" in out
+    code, out, error = call("analyse")
+    assert code == 2
+    assert "attention-maps" in out + error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["finetune", "finetune.vote_repeats=3"], "error: finetune: vote_repeats, whose maximum releases report"),
+        (["finetune", "finetune.form=published"], "use --form published instead of setting it"),
+        (["finetune", "finetune.recipe.lrr=3"], "unknown field of finetune.recipe 'lrr': did you mean lr?"),
+        (["zeroshot", "zeroshot.patches=published"], "error: zeroshot: patches belongs to the published form"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named_before_anything_runs(
+    call: Call, arguments: list[str], message: str
+) -> None:
+    """Every option of the protocol in one line says nothing; a run that fails after pretraining says it too late."""
+    protocol, assignment = arguments
+    for command in (["run", "--protocol", protocol], ["protocols", "show", protocol]):
+        code, _, error = call(*command, "--preset", "smoke", "--set", assignment)
+        assert code == 2
+        assert message in one_line(error)
+        assert "value error" not in error
+
+
+def test_all_protocols_in_the_published_form_are_those_that_have_one(call: Call) -> None:
+    """One protocol without a published form would forbid all others theirs."""
+    arguments = ["run", "--protocol", "all", "--form", "published", "--preset", "smoke", "--dry-run"]
+    code, out, _ = call(*arguments)
+    assert code == 0
+    assert "knn is left out: it has no published form, only fair" in out
+    assert "finetune on" in out
+    code, _, error = call("run", "--protocol", "knn", "--form", "published", "--preset", "smoke", "--dry-run")
+    assert code == 2
+    assert one_line(error) == "error: protocol 'knn' has no published form, only fair"
