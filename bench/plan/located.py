@@ -61,6 +61,8 @@ class DataPair:
         """Return why a protocol cannot be carried out on this data, or on a part of its labels; None where it can."""
         if self.test.folds and protocol != "fewshot":
             return "the data set consists of few-shot folds"
+        if labels < 1 and protocol in _NO_LABELS:
+            return f"{protocol} trains on no labels, of which a part could be left out"
         if labels < 1 and self.test.folds:
             return "few-shot folds have their own supports, of which none can be left out"
         if labels < 1 and DATASETS.load(self.test.spec.name).card.has_rooms:
@@ -81,8 +83,10 @@ class DataPair:
         return None
 
 
+_NO_LABELS = frozenset({"zeroshot", "retrieval"})
+"""Protocols that judge without training; zero-shot's choice of a ratio reads validation labels, no more."""
 _NO_TRANSFER = {
-    "zeroshot": "trains on no labels, so that there is no other set to train on",
+    **dict.fromkeys(_NO_LABELS, "trains on no labels, so that there is no other set to train on"),
     "partseg": "labels parts, which are not matched between data sets",
     "semseg": "labels rooms, which are not matched between data sets",
 }

@@ -5,7 +5,8 @@ Fields read from a run record, all optional:
 - ``cost``: ``parameters_encoder``, ``flops_forward``, ``pretrain_seconds``, ``evaluate_seconds``.
 - ``provenance``: ``feature`` (the transfer feature in words), ``card`` (what the protocol does, in sentences),
   ``method_card`` (what the method declares about itself, see `bench.report.methods`),
-  ``notes`` (with ``clipped``, why a setting is smaller than its name), ``commit``, ``dirty``, ``versions`` (by name),
+  ``notes`` (with ``clipped``, why a setting is smaller than its name, ``labels`` and ``classes``, what of the data the
+  protocol was given), ``commit``, ``dirty``, ``versions`` (by name),
   ``host``, ``machine``, ``device``, ``seeds`` (by role), ``finished``, ``log``.
 """
 
@@ -37,6 +38,10 @@ class RunFacts:
         clipped: Why the setting is smaller than its name says; empty if it is not.
         pretrain_seconds: Mean seconds of pretraining per seed, a first stage included.
         evaluate_seconds: Mean seconds of the evaluation per seed.
+        labelled: How many objects a part of the labels is; empty where all are labelled.
+        classes: Classes that the set trained on and the set tested on have in common; empty for one set.
+        chosen: Whether anything was chosen on validation; a published setting or a search for neighbours chooses nothing.
+        queries: Where queries come from, if not from the test split.
     """
 
     parameters: int | None
@@ -46,6 +51,10 @@ class RunFacts:
     clipped: str
     pretrain_seconds: float | None
     evaluate_seconds: float | None
+    labelled: str = ""
+    classes: str = ""
+    chosen: bool = True
+    queries: str = ""
 
     @classmethod
     def of(cls, runs: Sequence[RunRecord]) -> RunFacts:
@@ -53,15 +62,22 @@ class RunFacts:
         parameters = [run.cost["parameters_encoder"] for run in runs if "parameters_encoder" in run.cost]
         flops = [run.cost["flops_forward"] for run in runs if "flops_forward" in run.cost]
         notes = [run.provenance.get("notes") for run in runs]
-        clipped = [_text(note.get("clipped")) for note in notes if isinstance(note, dict)]
+
+        def noted(name: str) -> str:
+            return _first(_text(note.get(name)) for note in notes if isinstance(note, dict))
+
         return cls(
             parameters=int(parameters[0]) if parameters else None,
             flops=int(flops[0]) if flops else None,
             feature=_first(run.provenance.get("feature") for run in runs),
             card=_first(run.provenance.get("card") for run in runs),
-            clipped=_first(clipped),
+            clipped=noted("clipped"),
             pretrain_seconds=_mean(runs, "pretrain_seconds", "first_stage_pretrain_seconds"),
             evaluate_seconds=_mean(runs, "evaluate_seconds"),
+            labelled=noted("labels"),
+            classes=noted("classes"),
+            chosen=any(metric.split == "val" for run in runs for metric in run.metrics),
+            queries=noted("queries"),
         )
 
 

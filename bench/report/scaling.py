@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from bench.report.model import ReportModel
 
 TITLE = "Scaling with data"
-EXPLAINED = (
-    "Parts are nested: the objects of a smaller one are among those of every larger one of the same seed. Lines show "
-    "the mean over seeds with its 95 % interval."
-)
+NESTED = "Parts are nested: the objects of a smaller one are among those of every larger one of the same seed."
+INTERVALS = "Lines show the mean over seeds with its 95 % interval."
 _PRETRAINED = re.compile(r"(?P<base>.*) \((?P<percent>[\d.e-]+) %(?P<epochs>, same epochs)?\)")
 _LABELLED = re.compile(r"(?P<base>.*), (?P<percent>[\d.e-]+) % of labels")
+_LEAST_SPAN = 2.0
+"""Points that the axis of accuracy spans at least."""
 _STEPS = "as many optimiser steps on a part as on all of it"
 _EPOCHS = "as many epochs on a part as on all of it"
 
@@ -43,13 +43,14 @@ class Line:
         label: Name in the legend.
         architecture: Architecture of its encoder.
         points: Summary by part, ascending.
-        scratch: The untrained encoder it is compared with, where parts are of the pretraining data; None for none.
+        opponent: What it is compared with where parts are of the pretraining data, by name and score: the untrained
+            encoder, or the teacher alone; None for none.
     """
 
     label: str
     architecture: str
     points: tuple[tuple[float, Summary], ...]
-    scratch: Summary | None = None
+    opponent: tuple[str, Summary] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Figure:
         metric: Metric.
         how: What is kept equal between parts, in words; empty for labels.
         lines: Pretrained methods before scratch.
+        counts: How many objects a part of the labels is, by part, in words; empty for pretraining data.
     """
 
     axis: Axis
@@ -71,6 +73,7 @@ class Figure:
     metric: str
     how: str
     lines: tuple[Line, ...]
+    counts: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[float, ...]:
@@ -86,6 +89,14 @@ class Figure:
     def heading(self) -> str:
         """Heading of its table."""
         return f"{'SMOKE: ' if self.smoke else ''}{TITLE}: {self.title}, over {self.axis}, preset {self.preset}"
+
+    @property
+    def explained(self) -> str:
+        """What is kept equal, how many objects a part is, and what is drawn, in sentences."""
+        how = [f"Pretrained on {self.how}."] if self.how else []
+        summaries = [summary for line in self.lines for _, summary in line.points]
+        drawn = [INTERVALS] if not self.smoke and any(summary.low is not None for summary in summaries) else []
+        return " ".join([NESTED, *how, *(f"{count}." for count in self.counts), *drawn])
 
 
 @dataclass(frozen=True)
@@ -121,9 +132,11 @@ def labelled_part(setting: str) -> tuple[str, float]:
 
 def figures(model: ReportModel) -> tuple[Figure, ...]:
     """Collect the figures of a report: of each protocol's headline metric, where a method has two parts or more."""
-    cells = [row.cell for section in model.sections if section.main for row in section.rows]
-    titles = {id(row.cell): section.title for section in model.sections for row in section.rows}
-    return (*_over_pretraining(cells, titles), *_over_labels(cells, titles))
+    shown = [(section.title, row) for section in model.sections if section.main for row in section.rows]
+    cells = [row.cell for _, row in shown]
+    titles = {id(row.cell): title for title, row in shown}
+    counts = {id(row.cell): row.facts.labelled for _, row in shown}
+    return (*_over_pretraining(cells, titles), *_over_labels(cells, titles, counts))
 
 
 def _over_pretraining(cells: Sequence[Cell], titles: dict[int, str]) -> list[Figure]:
@@ -142,17 +155,16 @@ def _over_pretraining(cells: Sequence[Cell], titles: dict[int, str]) -> list[Fig
                 if len(own) > 1:
                     beside = opponent(own[-1][2], cells)
                     points = tuple((part, cell.summary) for part, _, cell in own)
-                    lines.append(
-                        Line(label, own[0][2].architecture, points, None if beside is None else beside.summary)
-                    )
+                    level = None if beside is None else (beside.label, beside.summary)
+                    lines.append(Line(label, own[0][2].architecture, points, level))
             if lines:
-                name = f"{title}, {setting}" if setting != "all" else title
+                name = f"{title}, {setting.removeprefix('all, ')}" if setting != "all" else title
                 how = f"{base}; {_STEPS if budget == 'steps' else _EPOCHS}"
                 found.append(Figure("pretraining data", name, preset, metric, how, tuple(lines)))
     return found
 
 
-def _over_labels(cells: Sequence[Cell], titles: dict[int, str]) -> list[Figure]:
+def _over_labels(cells: Sequence[Cell], titles: dict[int, str], counts: dict[int, str]) -> list[Figure]:
     groups: dict[tuple[str, ...], dict[tuple[str, str, str], list[tuple[float, Cell]]]] = {}
     for cell in cells:
         base, part = labelled_part(cell.setting)
@@ -161,18 +173,21 @@ def _over_labels(cells: Sequence[Cell], titles: dict[int, str]) -> list[Figure]:
         groups.setdefault(key, {}).setdefault(own, []).append((part, cell))
     found = []
     for (preset, title, base, metric), methods in groups.items():
-        several = len({data for (_, data, _), parts in methods.items() if not parts[0][1].is_scratch}) > 1
+        several = len({data for (_, data, _), parts in methods.items() if not parts[0][1].is_opponent}) > 1
         lines = []
         for (label, data, _), parts in methods.items():
             if len(parts) > 1:
                 ordered = sorted(parts, key=lambda p: p[0])
-                shown = f"{label} from {data}" if several and not parts[0][1].is_scratch else label
+                shown = f"{label} from {data}" if several and not parts[0][1].is_opponent else label
                 points = tuple((part, cell.summary) for part, cell in ordered)
                 lines.append((parts[0][1].is_scratch, Line(shown, parts[0][1].architecture, points)))
         if lines:
             name = f"{title}, {base}" if base != "all" else title
             ordered_lines = tuple(line for _, line in sorted(lines, key=lambda item: (item[0], natural(item[1].label))))
-            found.append(Figure("labels", name, preset, metric, "", ordered_lines))
+            told = {part: counts[id(cell)] for parts in methods.values() for part, cell in parts if counts[id(cell)]}
+            found.append(
+                Figure("labels", name, preset, metric, "", ordered_lines, tuple(told[part] for part in sorted(told)))
+            )
     return found
 
 
@@ -202,7 +217,13 @@ def _mean(lines: Sequence[Series]) -> Series:
 def headings(figure: Figure) -> list[str]:
     """Headings of a figure's table."""
     parts = [f"{100 * part:.6g} %" for part in figure.parts]
-    return ["method", *(["scratch"] if figure.axis == "pretraining data" else []), *parts]
+    return ["method", *([_opponents(figure)] if figure.axis == "pretraining data" else []), *parts]
+
+
+def _opponents(figure: Figure) -> str:
+    """What its lines are compared with: ``scratch``, the one other name there is, or ``opponent`` of several."""
+    names = {line.opponent[0].partition(" (")[0] for line in figure.lines if line.opponent is not None}
+    return names.pop() if len(names) == 1 else "opponent" if names else "scratch"
 
 
 def rows(figure: Figure) -> list[list[str]]:
@@ -216,7 +237,8 @@ def rows(figure: Figure) -> list[list[str]]:
     body = []
     for line in figure.lines:
         points = dict(line.points)
-        level = [text(line.scratch)] if figure.axis == "pretraining data" else []
+        beside = None if line.opponent is None else line.opponent[1]
+        level = [text(beside)] if figure.axis == "pretraining data" else []
         body.append([line.label, *level, *(text(points.get(part)) for part in figure.parts)])
     return body
 
@@ -227,8 +249,7 @@ def markdown(model: ReportModel) -> list[str]:
 
     lines: list[str] = []
     for figure in figures(model):
-        how = f" {figure.how[0].upper()}{figure.how[1:]}." if figure.how else ""
-        lines += [f"## {figure.heading}", "", f"{EXPLAINED}{how}", "", *table(headings(figure), rows(figure)), ""]
+        lines += [f"## {figure.heading}", "", figure.explained, "", *table(headings(figure), rows(figure)), ""]
     return lines
 
 
@@ -238,7 +259,8 @@ def print_scaling(model: ReportModel, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    for figure in figures(model):
+    found = figures(model)
+    for figure in found:
         console.print(Text(figure.heading, style="bold"))
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
         for heading in headings(figure):
@@ -246,7 +268,10 @@ def print_scaling(model: ReportModel, console: Console) -> None:
         for row in rows(figure):
             table.add_row(*map(Text, row))
         console.print(table)
-        console.print(Text(" ".join(filter(None, (EXPLAINED, figure.how))), style="dim"))
+        console.print(Text(figure.explained.removeprefix(NESTED).strip(), style="dim"))
+        console.print()
+    if found:
+        console.print(Text(NESTED, style="dim"))
         console.print()
 
 
@@ -274,6 +299,9 @@ def scaling_plot(figure: Figure, name: str) -> Plot:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(f"{figure.axis}, percent")
         axes.set_ylabel(f"{figure.metric.replace('_', ' ')}, percent")
+        low, high = axes.get_ylim()
+        if high - low < _LEAST_SPAN:  # differences of a hundredth of a point would fill the figure
+            axes.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.tick_params(length=0)
@@ -299,13 +327,14 @@ def _draw(axes: Axes, figure: Figure, line: Line, colour: str, marker: str, hint
         shown = words.percent(summary.mean) if figure.smoke else words.spread(summary)
         hints[identity] = f"{line.label}, {100 * part:.6g} percent: {shown}"
         axes.plot([100 * part], [100 * summary.mean], marker, color=colour, markersize=5.5, gid=identity)
-    if line.scratch is None:
+    if line.opponent is None:
         return
+    name, beside = line.opponent
     ends = [100 * figure.parts[0], 100 * figure.parts[-1]]
-    level = 100 * line.scratch.mean
-    axes.plot(ends, [level, level], ":", color=colour, linewidth=1.2, label=f"scratch ({line.architecture})")
-    if not figure.smoke and line.scratch.low is not None and line.scratch.high is not None:
-        axes.fill_between(ends, 100 * line.scratch.low, 100 * line.scratch.high, color=colour, alpha=0.08, linewidth=0)
+    level = 100 * beside.mean
+    axes.plot(ends, [level, level], ":", color=colour, linewidth=1.2, label=name)
+    if not figure.smoke and beside.low is not None and beside.high is not None:
+        axes.fill_between(ends, 100 * beside.low, 100 * beside.high, color=colour, alpha=0.08, linewidth=0)
 
 
 def loss_plot(panels: Sequence[LossPanel], name: str) -> Plot:

@@ -28,7 +28,10 @@ def how_measured(section: Section) -> str:
     text = f"{len(seeds)} pretraining seed{'s' * (len(seeds) != 1)} ({words.numbers(seeds)})"
     folds = f", {section.folds} folds averaged within each seed" if section.folds else ""
     votes = f", {section.votes} votes per object" if section.votes > 1 else ""
-    return f"{text}{folds}; chosen on validation, test split scored once{votes}"
+    chosen = {row.facts.chosen for row in section.rows}
+    choice = "nothing chosen" if chosen == {False} else "chosen on validation"
+    scored = "scored once" if any(row.facts.queries for row in section.rows) else "test split scored once"
+    return f"{text}{folds}; {choice}, {scored}{votes}"
 
 
 def options(section: Section) -> str:
@@ -93,7 +96,7 @@ def row_texts(row: ReportRow, section: Section) -> dict[str, str]:
         "pretrain_data": cell.pretrain_data or "none",
         "pretrain_seconds": "–" if cell.is_scratch else words.seconds(facts.pretrain_seconds),
         "size": ", ".join(filter(None, (words.count(facts.parameters), facts.feature))),
-        "chosen_on": "val",
+        "chosen_on": "val" if facts.chosen else "–",
         "code": "older" if cell.older_code else "",
         **{f"selection:{rule}": _other(row, rule) for rule in section.other_selections},
     }
@@ -117,8 +120,11 @@ def pair_texts(pair: Pair) -> tuple[str, ...]:
 
 
 def candidates(section: Section) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the table of candidates: one row per cell that had a choice, one column per candidate."""
-    rows = [row for row in section.rows if row.cell.candidates]
+    """Headings and rows of the table of candidates: one row per cell that had a choice, one column per candidate.
+
+    It stands with the metric that candidates are chosen by, and not again with every other one.
+    """
+    rows = [row for row in section.rows if row.cell.candidates and section.main]
     names = sorted({candidate.variant for row in rows for candidate in row.cell.candidates})
     body = []
     for row in rows:
@@ -136,13 +142,16 @@ def _candidate(candidate: Candidate, n: int) -> str:
 
 
 def notes(section: Section) -> list[str]:
-    """What has to be said below a table: clipped settings, then each note of a comparison with its rows."""
+    """What has to be said below a table: what of the data was used, then each note of a comparison with its rows."""
     found: dict[str, list[str]] = {}
     compared = [row for row in section.rows if row.versus is not None]
     for row in compared:
         for note in row.versus.notes if row.versus else ():
             found.setdefault(note, []).append(f"{row.cell.label} {row.cell.setting}")
     clipped = {f"{row.cell.setting}: {row.facts.clipped}." for row in section.rows if row.facts.clipped}
+    clipped |= {f"{row.cell.setting}: queries: {row.facts.queries}." for row in section.rows if row.facts.queries}
+    clipped |= {f"{row.cell.setting}: {row.facts.labelled}." for row in section.rows if row.facts.labelled}
+    clipped |= {f"{row.facts.classes[0].upper()}{row.facts.classes[1:]}." for row in section.rows if row.facts.classes}
     return sorted(clipped) + [_note(note, where, len(compared)) for note, where in sorted(found.items())]
 
 

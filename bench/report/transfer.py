@@ -5,6 +5,7 @@ Cells of such runs are named ``TRAINED > TESTED`` (`bench.plan.graph.run_label`)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ class Matrix:
         trained: Data sets trained on.
         tested: Data sets tested on.
         scores: Summary by (trained, tested); pairs that were not run are absent.
+        classes: What the sets of a pair have in common, in words, by (trained, tested).
     """
 
     title: str
@@ -42,6 +44,7 @@ class Matrix:
     trained: tuple[str, ...]
     tested: tuple[str, ...]
     scores: dict[tuple[str, str], Summary]
+    classes: dict[tuple[str, str], str]
 
     @property
     def heading(self) -> str:
@@ -52,7 +55,7 @@ class Matrix:
 
 def matrices(model: ReportModel) -> tuple[Matrix, ...]:
     """Collect the matrices of a report: of headline metrics, where a method has a pair of different data sets."""
-    groups: dict[tuple[str, ...], dict[tuple[str, str], Cell]] = {}
+    groups: dict[tuple[str, ...], dict[tuple[str, str], tuple[Cell, str]]] = {}
     for section in model.sections:
         for row in section.rows if section.main else ():
             cell = row.cell
@@ -62,17 +65,24 @@ def matrices(model: ReportModel) -> tuple[Matrix, ...]:
             setting = "" if cell.setting == "all" else f" {cell.setting}"
             source = "" if cell.pretrain_data in ("", "none") else f" from {cell.pretrain_data}"
             title = f"{cell.label}{source}, {cell.protocol}{setting}{form}{metric}"
-            groups.setdefault((cell.preset, title), {})[trained or tested, tested] = cell
+            groups.setdefault((cell.preset, title), {})[trained or tested, tested] = (cell, row.facts.classes)
     found = []
     for (preset, title), cells in groups.items():
         pairs = [pair for pair in cells if pair[0] != pair[1]]
         if pairs:
             among = {name for pair in pairs for name in pair}
-            kept = {pair: cell.summary for pair, cell in cells.items() if set(pair) <= among}
+            kept = {pair: cell.summary for pair, (cell, _) in cells.items() if set(pair) <= among}
             trained_on = tuple(sorted({pair[0] for pair in kept}, key=natural))
             tested_on = tuple(sorted({pair[1] for pair in kept}, key=natural))
-            found.append(Matrix(title, preset, trained_on, tested_on, kept))
+            classes = {pair: cells[pair][1] for pair in pairs if cells[pair][1]}
+            found.append(Matrix(title, preset, trained_on, tested_on, kept, classes))
     return tuple(found)
+
+
+def notes(found: Sequence[Matrix]) -> list[str]:
+    """What the sets of each pair have in common, one line a pair."""
+    shared = {f"{' > '.join(pair)}: {text}." for matrix in found for pair, text in matrix.classes.items()}
+    return sorted(shared, key=natural)
 
 
 def headings(matrix: Matrix) -> list[str]:
@@ -97,7 +107,7 @@ def markdown(model: ReportModel) -> list[str]:
     from bench.report.text import table
 
     found = matrices(model)
-    lines = [EXPLAINED, ""] if found else []
+    lines = [EXPLAINED, "", *(f"- {note}" for note in notes(found)), ""] if found else []
     for matrix in found:
         lines += [f"### {matrix.heading}", "", *table(headings(matrix), rows(matrix)), ""]
     return [f"## {TITLE}", "", *lines] if lines else []
@@ -119,5 +129,5 @@ def print_transfer(model: ReportModel, console: Console) -> None:
             table.add_row(*map(Text, row))
         console.print(table)
     if found:
-        console.print(Text(EXPLAINED, style="dim"))
+        console.print(Text(" ".join([EXPLAINED, *notes(found)]), style="dim"))
         console.print()

@@ -108,6 +108,18 @@ def test_parts_of_the_labels_cross_with_every_protocol(tmp_path: Path) -> None:
     assert "these are rooms" in rooms.skipped[0].reason
 
 
+@pytest.mark.parametrize("protocol", ["zeroshot", "retrieval"])
+def test_what_trains_on_no_labels_is_judged_once(tmp_path: Path, protocol: str) -> None:
+    """The same number under every part of the labels, and on every training set, would draw a line about nothing."""
+    parts = resolved(tmp_path, methods=["recon"], protocols=[protocol], label_fractions=[0.1, 1], baseline=False)
+    assert {run.label_fraction for run in parts.runs} == {1.0}
+    assert "trains on no labels, of which a part could be left out" in parts.skipped[0].reason
+    pair = {"datasets": ["shapes-cad", "shapes-scan"], "transfer": True, "baseline": False}
+    matrix = resolved(tmp_path, methods=["recon"], protocols=[protocol], **pair)
+    assert all(run.train_data is None for run in matrix.runs)
+    assert "no other set to train on" in matrix.skipped[0].reason
+
+
 def test_a_matrix_is_every_pair_and_one_training_set_one_row(tmp_path: Path) -> None:
     """Train on clean, test on scans: the label says which is which, and classes are matched by name."""
     found = resolved(tmp_path, datasets=["shapes-cad", "shapes-scan"], transfer=True)

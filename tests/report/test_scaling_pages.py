@@ -93,7 +93,8 @@ def test_one_figure_holds_every_method_beside_its_scratch() -> None:
     assert [line.label for line in figure.lines] == ["point-mae", "recon"]
     for line in figure.lines:
         assert [part for part, _ in line.points] == list(PARTS)
-        assert line.scratch is not None
+        assert line.opponent is not None
+        assert line.opponent[0] == f"scratch ({line.label})"
         assert all(summary.low is not None for _, summary in line.points)
     heads, body = scaling.headings(figure), scaling.rows(figure)
     assert heads == ["method", "scratch", "10 %", "25 %", "100 %"]
@@ -129,6 +130,38 @@ def test_labels_are_an_axis_and_settings_stay_apart() -> None:
     assert "scratch" not in scaling.headings(figure)
 
 
+def test_a_part_of_the_labels_says_how_many_objects_it_is() -> None:
+    """Every class keeps two objects, so that 1 % can be 5 % in truth; a curve over percents alone would hide it."""
+    results = over_labels()
+    for run in results.runs:
+        if run.spec.get("label_fraction") == 0.1:
+            run.provenance["notes"] = {"labels": "104 of 312 training objects are labelled (10 %)"}
+    model = model_of(results)
+    (figure,) = scaling.figures(model)
+    assert figure.counts == ("104 of 312 training objects are labelled (10 %)",)
+    page, text = to_html(model, summarise_report(model)), to_markdown(model, summarise_report(model))
+    for shown in (page, text):
+        assert shown.count("104 of 312 training objects are labelled (10 %).") >= 2, "below the table and the curve"
+
+
+def test_a_teacher_alone_is_not_called_scratch() -> None:
+    """Zero-shot has no untrained opponent: its level is what the teacher does without any 3D encoder."""
+    results = Results()
+    for seed in range(2):
+        alone = Maker().run("scratch", "recon", "zeroshot", "shapes-scan", seed, "all")
+        name = {"method": "render-classify", "architecture": "render-classify"}
+        results += relabelled(alone, {"encoder.method": "render-classify"}, **name)
+        for part in PARTS[1:]:
+            one = Maker().run("recon", "recon", "zeroshot", "shapes-scan", seed, "all")
+            results += relabelled(one, {}, pretrain_data="shapes" if part == 1 else f"shapes ({100 * part:g} %)")
+    (figure,) = scaling.figures(model_of(results))
+    assert scaling.headings(figure)[:2] == ["method", "render-classify"]
+    (line,) = figure.lines
+    assert line.opponent is not None
+    assert line.opponent[0] == "render-classify"
+    assert "scratch" not in scaling.scaling_plot(figure, "alone").svg
+
+
 def test_losses_are_compared_over_the_share_of_training() -> None:
     """Equal steps are different numbers of epochs; on an axis of epochs the curves could not be laid side by side."""
     panels = scaling.loss_panels(model_of(over_pretraining()).panels)
@@ -146,6 +179,20 @@ def test_a_matrix_holds_pairs_and_what_lies_between() -> None:
     assert len(matrix.scores) == 4
     assert transfer.headings(matrix)[1:] == list(matrix.tested)
     assert "ldraw40" not in str(transfer.rows(matrix))
+    assert transfer.notes([matrix]) == []
+
+
+def test_a_matrix_says_which_classes_its_pairs_share() -> None:
+    """A score over 4 common classes beside one over 52 reads like a success of the training set."""
+    results = across()
+    for run in results.runs:
+        if " > " in run.label["dataset"]:
+            run.provenance["notes"] = {"classes": "4 classes in common, of 10 trained on and 52 tested on"}
+    model = model_of(results)
+    told = "shapes-cad > shapes-scan: 4 classes in common, of 10 trained on and 52 tested on."
+    assert told in transfer.notes(transfer.matrices(model))
+    assert told.replace(">", "&gt;") in to_html(model, summarise_report(model))
+    assert told in to_markdown(model, summarise_report(model))
 
 
 @pytest.mark.parametrize("make", [over_pretraining, over_labels, across])
@@ -177,6 +224,7 @@ def test_smoke_figures_have_no_intervals() -> None:
     """Smoke numbers mean nothing, and an interval would say that they do."""
     (figure,) = scaling.figures(model_of(over_pretraining("smoke")))
     assert "±" not in str(scaling.rows(figure))
+    assert "interval" not in figure.explained
     assert figure.heading.startswith("SMOKE")
 
 
