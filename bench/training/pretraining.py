@@ -155,11 +155,6 @@ class PretrainData:
 
         return PretrainData(**{name: pick(getattr(self, name)) for name in _SHAPES})  # type: ignore[arg-type]
 
-    def expect(self, index: Tensor) -> None:
-        """Read ahead the objects of the next step (int64 ``[B]``)."""
-        for rows in self.streamed.values():
-            rows.expect(index)
-
 
 _SHAPES = {"points": (3,), "image_features": (3,), "text_features": (2, 3), "labels": (1,), "images": (5,)}
 """Number of axes of each field."""
@@ -207,6 +202,7 @@ class PretrainObjective(Objective):
         self._points = points
         self._augment = augment
         self._point_views = point_views
+        self._streamed = tuple(data.streamed.values())
         self.step = 0
 
     def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:
@@ -236,7 +232,8 @@ class PretrainObjective(Objective):
 
     def expect(self, index: Tensor) -> None:
         """See `Objective.expect`."""
-        self._data.expect(index)
+        for rows in self._streamed:
+            rows.expect(index)
 
 
 def _rows(rows: Rows, index: Tensor) -> Tensor:
