@@ -1,0 +1,103 @@
+"""``bench compare``: two methods object by object, and ensembles of runs, from what is stored."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins, workspace
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.execution.comparing.pairs import Compared
+
+
+class AverageKind(StrEnum):
+    """How an ensemble joins its runs."""
+
+    probabilities = "probabilities"
+    logits = "logits"
+    votes = "votes"
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="METHOD[,FIELD=VALUE...], or a run's KEY[@CODE].")],
+    second: Annotated[
+        str | None, typer.Argument(metavar="B", help="The same; left out with --ensemble to see A's alone.")
+    ] = None,
+    protocol: Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Of both; repeatable.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="As bench runs names it; repeatable.")] = None,
+    setting: Annotated[list[str] | None, typer.Option(help="Of both, e.g. 5w10s; repeatable.")] = None,
+    preset: Annotated[list[str] | None, typer.Option(help="Of both; repeatable.")] = None,
+    form: Annotated[list[str] | None, typer.Option(help="Of both: fair or published; repeatable.")] = None,
+    pretrain_data: Annotated[list[str] | None, typer.Option(help="Of both; repeatable.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="FIELD=VALUE of both, as bench why prints fields; repeatable.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only these seeds; repeatable.")] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Join the seeds of A and of B; METHOD+METHOD joins methods too.")
+    ] = False,
+    average: Annotated[AverageKind, typer.Option(help="What an ensemble averages.")] = AverageKind.probabilities,
+    classes: Annotated[int, typer.Option(min=0, help="How many of the classes that differ most to show.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="Also write one CSV row per object.")] = None,
+    plugin: PluginOption = None,
+    results: ResultsOption = None,
+    store_url: StoreOption = None,
+) -> None:
+    """Compare stored runs object by object (McNemar), join them into ensembles; nothing is run.
+
+    A and B are methods (scratch: the one of the other's architecture) or keys, see bench runs. What FIELD=VALUE narrows
+    are the columns of bench runs and the fields that bench why prints: recon,form=published. Every stored accuracy of
+    these runs is computed again from what was stored about each object; the exit code is 1 where one does not follow.
+    """
+    from bench.execution.comparing.groups import Shelf
+    from bench.execution.comparing.pairs import Comparer
+    from bench.store.store import Store
+
+    load_plugins(plugin)
+    place = workspace(results)
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}")
+    common = {
+        "protocol": protocol or [],
+        "dataset": dataset or [],
+        "setting": setting or [],
+        "preset": preset or [],
+        "form": form or [],
+        "pretrain_data": pretrain_data or [],
+        "seed": [str(one) for one in seed or []],
+    }
+    for text in where or []:
+        name, sign, value = text.partition("=")
+        if not sign or not name or not value:
+            raise UsageError(f"--where {text}: expected FIELD=VALUE")
+        common[name] = [*common.get(name, []), value]
+    shelf = Shelf(Store(place.results, store_url), common)
+    found = Comparer(place, shelf, average.value if ensemble else None).compare(first, second)
+    raise typer.Exit(_show(found, classes, out))
+
+
+def _show(found: Compared, classes: int, out: Path | None) -> int:
+    """Print what was found and write it.
+
+    Returns:
+        The exit code: 1 where a stored number does not follow from the stored answers.
+    """
+    from bench.report.object_pairs import pairs_as_csv, print_pairs
+
+    screen = console()
+    print_pairs(found.pairs, classes, screen)
+    for line in found.left_out:
+        screen.print(f"[yellow]left out[/yellow] {escape(line)}", highlight=False)
+    for line in found.wrong:
+        screen.print(f"[red]cannot be reproduced[/red] {escape(line)}", highlight=False, soft_wrap=True)
+    screen.print(f"{found.checked} stored numbers of {found.runs} runs follow from the stored answers", highlight=False)
+    if out is not None:
+        out.write_text(pairs_as_csv(found.pairs), encoding="utf-8")
+        screen.print(f"wrote {out}", highlight=False, markup=False)
+    return 1 if found.wrong else 0

@@ -1,0 +1,228 @@
+"""How a user names stored runs: ``recon``, ``recon,form=published``, ``3fa2b41c``, ``recon+crosspoint``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from bench.errors import BenchError, UsageError, unknown_name
+from bench.stats.cells import SCRATCH, flatten
+from bench.store.queries import RunRow, run_rows
+from bench.store.records import RunRecord
+from bench.store.store import Store
+
+FIELDS = (
+    "method",
+    "architecture",
+    "protocol",
+    "form",
+    "setting",
+    "dataset",
+    "pretrain_data",
+    "preset",
+    "seed",
+)
+"""Labels of a run by which it can be named; beside them every field of its specification."""
+_KEY = re.compile(r"[0-9a-f]{4,}(@[0-9a-f]*)?")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One part of a group: a method with filters, or keys.
+
+    Attributes:
+        text: As the user wrote it.
+        keys: Beginnings of run keys, optionally ``@`` and the beginning of the code's fingerprint.
+        values: Accepted values by label or by field of the specification.
+    """
+
+    text: str
+    keys: tuple[str, ...] = ()
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StoredCell:
+    """Runs that differ in nothing but the seed.
+
+    Attributes:
+        rows: The runs' rows, by seed.
+        records: The runs, by seed.
+        spec: Their specification, flattened, without seeds.
+    """
+
+    rows: Mapping[int, RunRow]
+    records: Mapping[int, RunRecord]
+    spec: Mapping[str, str]
+
+    @cached_property
+    def row(self) -> RunRow:
+        """One of the runs, for what they have in common."""
+        return next(iter(self.rows.values()))
+
+    @property
+    def label(self) -> str:
+        """Method, and for scratch whose architecture it has."""
+        row = self.row
+        return f"{SCRATCH} ({row.architecture})" if row.method == SCRATCH and row.architecture else row.method
+
+    @property
+    def where(self) -> str:
+        """What it was judged by, in words: ``linear all on shapes-scan, nano``."""
+        row = self.row
+        form = "" if row.form == "fair" else f" ({row.form} form)"
+        return f"{row.protocol}{form} {row.setting} on {row.dataset}, {row.preset}"
+
+
+def parse_group(text: str) -> tuple[Member, ...]:
+    """Read ``PART[+PART...]``; a part is a method or a key, with ``,FIELD=VALUE`` behind it, or such filters alone.
+
+    Raises:
+        UsageError: A part is empty or a filter has no value.
+    """
+    members: list[Member] = []
+    keys: list[str] = []
+    for part in text.split("+"):
+        words = [word.strip() for word in part.split(",")]
+        if not all(words):
+            raise UsageError(f"'{text}': expected METHOD or KEY, with ,FIELD=VALUE behind it where more is to be said")
+        values: dict[str, tuple[str, ...]] = {}
+        if "=" not in words[0]:
+            name = words.pop(0)
+            if _KEY.fullmatch(name):
+                if words:
+                    raise UsageError(f"'{part}': a key names one run, so no filter can follow it")
+                keys.append(name)
+                continue
+            values["method"] = (name,)
+        for word in words:
+            name, sign, value = word.partition("=")
+            if not sign or not value:
+                raise UsageError(f"'{text}': expected FIELD=VALUE where '{word}' stands")
+            values[name] = (*values.get(name, ()), value)
+        members.append(Member(part, values=values))
+    return (*([Member("+".join(keys), tuple(keys))] if keys else []), *members)
+
+
+class Shelf:
+    """The stored runs of a results folder, read when they are asked for.
+
+    Trials of searches are no runs to compare: their test scores may not be looked at.
+
+    Args:
+        store: The store.
+        common: Accepted values by label or by field of the specification, for every group that does not say otherwise.
+    """
+
+    def __init__(self, store: Store, common: Mapping[str, Sequence[str]]) -> None:
+        self.store = store
+        self.common = {name: tuple(values) for name, values in common.items() if values}
+        self._records: dict[str, RunRecord] = {}
+
+    @cached_property
+    def newest(self) -> list[RunRow]:
+        """The newest run of every key."""
+        return run_rows(self.store)
+
+    def cells(self, member: Member) -> list[StoredCell]:
+        """Return the cells a part of a group names.
+
+        Raises:
+            UsageError: None, or a name that nothing stored has.
+        """
+        rows = [self._keyed(key) for key in member.keys] if member.keys else self._filtered(member)
+        found: dict[tuple[str, ...], dict[int, tuple[RunRow, RunRecord]]] = {}
+        for row in rows:
+            record = self.load(row)
+            if record.spec.get("trial") and not member.keys:
+                continue
+            flat = flatten(record.spec)
+            if member.keys or self._fits(flat, member):
+                labels = (*_labels(row), *(f"{name}={value}" for name, value in sorted(flat.items())))
+                found.setdefault(labels, {})[row.seed] = (row, record)
+        if not found:
+            raise UsageError(f"no stored run fits '{member.text}'{self._also()}; bench runs lists what there is")
+        return [
+            StoredCell(
+                {seed: row for seed, (row, _) in sorted(runs.items())},
+                {seed: record for seed, (_, record) in sorted(runs.items())},
+                flatten(next(iter(runs.values()))[1].spec),
+            )
+            for runs in found.values()
+        ]
+
+    def load(self, row: RunRow) -> RunRecord:
+        """Read a run, once."""
+        place = str(row.stored.folder)
+        if place not in self._records:
+            self._records[place] = self.store.load(row.stored)
+        return self._records[place]
+
+    def _keyed(self, text: str) -> RunRow:
+        key, _, code = text.partition("@")
+        every = run_rows(self.store, every_fingerprint=True)
+        fits = [row for row in every if row.stored.key.startswith(key) and row.stored.fingerprint.startswith(code)]
+        if not fits:
+            known = {row.method for row in self.newest}
+            if known:
+                raise UsageError(
+                    f"no stored run has a key beginning with '{text}', and none is of a method '{text}'; "
+                    "bench runs lists them"
+                )
+            raise _empty()
+        if len({row.stored.key for row in fits}) > 1:
+            raise UsageError(f"'{text}' fits {len(fits)} runs; give more characters (bench runs lists them)")
+        if self.load(fits[-1]).spec.get("trial"):
+            raise UsageError(f"'{text}' is a trial of a search, whose test score may not be looked at")
+        return fits[-1]
+
+    def _filtered(self, member: Member) -> list[RunRow]:
+        """Rows whose labels fit."""
+        if not self.newest:
+            raise _empty()
+        rows = self.newest
+        for name in FIELDS:
+            values = member.values.get(name, self.common.get(name))
+            if values is None:
+                continue
+            known = {_label(row, name) for row in self.newest}
+            for value in values:
+                if value not in known:
+                    raise _nothing_of(name, value, known)
+            rows = [row for row in rows if _label(row, name) in values]
+        return rows
+
+    def _fits(self, flat: Mapping[str, str], member: Member) -> bool:
+        """Whether the specification has the values asked for.
+
+        Raises:
+            UsageError: It has no such field.
+        """
+        asked = {name: values for name, values in {**self.common, **member.values}.items() if name not in FIELDS}
+        for name in asked:
+            if "." not in name and name not in flat:
+                raise unknown_name("field", name, [*FIELDS, *flat])
+        return all(flat.get(name) in values for name, values in asked.items())
+
+    def _also(self) -> str:
+        words = [f"{name} {' or '.join(values)}" for name, values in self.common.items()]
+        return f" with {', '.join(words)}" if words else ""
+
+
+def _labels(row: RunRow) -> tuple[str, ...]:
+    return tuple(_label(row, name) for name in FIELDS if name != "seed")
+
+
+def _label(row: RunRow, name: str) -> str:
+    return str(getattr(row, name))
+
+
+def _nothing_of(name: str, value: str, known: Collection[str]) -> BenchError:
+    kind = {"pretrain_data": "stored pretraining data", "dataset": "stored data set"}.get(name, f"stored {name}")
+    return unknown_name(kind, value, known)
+
+
+def _empty() -> UsageError:
+    return UsageError("no runs stored yet; start with: bench run --method recon --protocol fewshot")

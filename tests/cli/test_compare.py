@@ -1,0 +1,278 @@
+"""``bench compare``, as a user types it, on runs that this code made."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from bench.cli.main import main
+from bench.execution.events import Channel
+from bench.execution.planning import make_plan
+from bench.execution.worker import Worker
+from bench.paths import Workspace
+from bench.plan.request import RunRequest
+from bench.protocols.threads import torch_threads
+from bench.store.queries import RunRow, run_rows
+from bench.store.records import RunRecord
+from bench.store.store import Store
+from tests.conftest import CLASSES, bench_environment, write_modelnet
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Point-MAE and scratch, two seeds, a linear probe, an SVM and few-shot, where a third of the labels are wrong."""
+    folder = tmp_path_factory.mktemp("compare")
+    place = Workspace.at(folder / "results")
+    place.prepare()
+    for file in write_modelnet(folder / "toyset").glob("*.h5"):
+        with h5py.File(file, "r+") as content:
+            content["label"][::3] = (content["label"][::3] + 1) % len(CLASSES)
+    data = f"modelnet-h5:{folder / 'toyset'}"
+    request = RunRequest(
+        methods=("point-mae",), protocols=("linear", "svm", "fewshot"), datasets=(data,), pretrain_data=data,
+        preset="smoke", seeds=(0, 1), compile="off", overrides={"fewshot.head": "linear"},
+    )  # fmt: skip
+    payload: dict[str, object] = {
+        "results": str(place.results),
+        "cache": str(place.cache),
+        "store_url": None,
+        "plugins": [],
+    }
+    plan = make_plan(request, place, None)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with torch_threads(1):
+        for job in sorted(plan.jobs, key=lambda job: len(job.needs)):
+            assert Worker({**payload, "job": job.model_dump(mode="json")}, Channel(nowhere)).perform(), job.title
+    os.close(nowhere)
+    return place.results
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], results: Path) -> Call:
+    """Call the real command line in this process; returns exit code, output and error output."""
+
+    def run(*arguments: object, place: Path = results) -> tuple[int, str, str]:
+        monkeypatch.setenv("COLUMNS", "300")
+        monkeypatch.setattr(sys, "argv", ["bench", "compare", *map(str, arguments), "--results", str(place)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return (stop.value.code if isinstance(stop.value.code, int) else 0), captured.out, captured.err
+
+    return run
+
+
+def rows(results: Path, **labels: object) -> list[RunRow]:
+    found = run_rows(Store(results))
+    return [row for row in found if all(getattr(row, name) == value for name, value in labels.items())]
+
+
+def record(results: Path, row: RunRow) -> RunRecord:
+    return Store(results).load(row.stored)
+
+
+def altered(results: Path, tmp_path: Path, **changes: object) -> Path:
+    """A results folder with the linear runs of seed 0, of which Point-MAE's is changed."""
+    place = Store(tmp_path / "altered")
+    for row in rows(results, protocol="linear", seed=0):
+        own = record(results, row)
+        place.publish(replace(own, **changes) if row.method == "point-mae" else own)  # type: ignore[arg-type]
+    return tmp_path / "altered"
+
+
+def test_every_setting_is_compared_and_adds_up(call: Call, results: Path, tmp_path: Path) -> None:
+    """A table whose counts are not those of the stored answers."""
+    out = tmp_path / "objects.csv"
+    code, output, error = call("point-mae", "scratch", "--out", out)
+    assert (code, error) == (0, "")
+    assert re.search(r"\d+ stored numbers of 12 runs follow", output)
+    for protocol in ("linear", "svm", "fewshot"):
+        assert f"point-mae (A) and scratch (point-mae) (B), {protocol}" in output
+    assert "after Holm over 3 comparisons" in output
+    table = list(csv.DictReader(out.read_text().splitlines()))
+    linear = [row for row in table if row["protocol"] == "linear"]
+    assert len(linear) == 36
+    assert {row["class"] for row in linear} == set(CLASSES)
+    own = [row for row in rows(results, protocol="linear") if row.seed == 1]
+    for row in own:
+        letter = "A point-mae" if row.method == "point-mae" else "B scratch (point-mae)"
+        found = record(results, row).predictions["predicted"].tolist()
+        assert [int(line[f"{letter} seed 1"]) for line in linear] == found
+    right = [
+        [line[f"{side} seed 0"] == line["label"] for line in linear]
+        for side in ("A point-mae", "B scratch (point-mae)")
+    ]
+    counts = [sum(a == x and b == y for a, b in zip(*right, strict=True)) for x, y in ((1, 1), (1, 0), (0, 1), (0, 0))]
+    shown = re.search(r"linear.*?\n.*?\n.*?\n0 +(\d+) +(\d+) +(\d+) +(\d+) ", output, re.DOTALL)
+    assert shown is not None
+    assert [int(text) for text in shown.groups()] == counts
+
+
+def test_keys_fields_and_sides_name_the_same_runs(call: Call, results: Path) -> None:
+    """The same question asked in three ways would have three answers."""
+    a, b = (rows(results, protocol="linear", method=name, seed=0)[0] for name in ("point-mae", "scratch"))
+    code, by_key, _ = call(a.stored.key[:10], f"{b.stored.key[:10]}@{b.stored.fingerprint[:6]}")
+    assert code == 0
+    _, by_name, _ = call("point-mae,seed=0", "scratch", "-p", "linear", "--seed", "0")
+    assert by_key == by_name
+    code, output, _ = call("point-mae,protocol=linear", "point-mae,protocol=svm", "--classes", "0")
+    assert code == 0
+    assert "point-mae (linear) (A) and point-mae (svm) (B)" in output
+    code, output, _ = call("protocol=linear", "protocol=svm", "--where", "encoder.method=scratch")
+    assert code == 0
+    assert "scratch (point-mae) (linear) (A)" in output
+
+
+def test_an_ensemble_is_computed_from_the_logits(call: Call, results: Path) -> None:
+    """By hand: the softmax of two seeds, averaged."""
+    code, output, _ = call("point-mae", "--ensemble", "-p", "linear")
+    assert code == 0
+    found = [record(results, row) for row in rows(results, protocol="linear", method="point-mae")]
+    powers = [np.exp(one.predictions["logits"].astype(float)) for one in found]
+    mean = sum(power / power.sum(1, keepdims=True) for power in powers)
+    accuracy = (mean.argmax(1) == found[0].predictions["labels"]).mean()
+    single = np.mean([(one.predictions["predicted"] == one.predictions["labels"]).mean() for one in found])
+    line = next(line for line in output.splitlines() if line.startswith("point-mae  "))
+    assert re.split(r"  +", line)[1] == "2"
+    assert re.split(r"  +", line)[2].startswith(f"{100 * single:.1f} (")
+    assert re.split(r"  +", line)[3] == f"{100 * accuracy:.1f}"
+    for average in ("logits", "votes"):
+        code, output, _ = call("point-mae+scratch", "scratch", "--ensemble", "--average", average)
+        assert code == 0
+        assert "point-mae + scratch (point-mae)" in output
+
+
+def test_a_number_that_its_answers_contradict_is_named(call: Call, results: Path, tmp_path: Path) -> None:
+    """A corrupted or wrongly computed accuracy would be compared as if nothing were wrong."""
+    own = record(results, rows(results, protocol="linear", method="point-mae", seed=0)[0])
+    metrics = [
+        m.model_copy(update={"value": 0.987}) if m.name == "accuracy" and m.split == "test" else m for m in own.metrics
+    ]
+    code, output, _ = call("point-mae", "scratch", place=altered(results, tmp_path, metrics=metrics))
+    assert code == 1
+    assert "cannot be reproduced" in output
+    assert re.search(r"accuracy is stored as 0.987000, but the stored answers give 0\.[1-9]\d{5}", output)
+
+
+@pytest.mark.parametrize("kind", ["names", "labels", "less"])
+def test_other_objects_are_one_line(call: Call, results: Path, tmp_path: Path, kind: str) -> None:
+    """Answers about different objects would be paired."""
+    own = record(results, rows(results, protocol="linear", method="point-mae", seed=0)[0])
+    predictions: dict[str, Any] = dict(own.predictions)
+    if kind == "names":
+        predictions["ids"] = np.char.add(predictions["ids"], "x")
+    elif kind == "labels":
+        predictions["labels"] = np.roll(predictions["labels"], 1)
+    else:
+        predictions = {name: values[3:] for name, values in predictions.items()}
+    place = altered(results, tmp_path, predictions=predictions, metrics=[])
+    code, output, error = call("point-mae", "scratch", place=place)
+    assert code == 2
+    assert {"names": "0 are the same", "labels": "have other labels", "less": "of 33 and 36 objects 33"}[kind] in error
+    assert len(error.strip().splitlines()) == 1
+    assert output == ""
+
+
+def test_rooms_and_ranks_say_that_they_are_no_objects(call: Call, results: Path, tmp_path: Path) -> None:
+    """Semantic segmentation would end in a traceback."""
+    predictions = {
+        "ids": np.array(["room"]),
+        "offsets": np.array([0, 4]),
+        "labels": np.zeros(4),
+        "predicted": np.ones(4),
+    }
+    place = altered(results, tmp_path, predictions=predictions, metrics=[])
+    code, _, error = call("point-mae", "scratch", place=place)
+    assert code == 2
+    assert "it labels the points of rooms, which is no classification of single objects" in error
+
+
+def test_parts_are_compared_by_their_iou(call: Call, results: Path, tmp_path: Path) -> None:
+    """Part segmentation has one number per object, too."""
+    place = Store(tmp_path / "parts")
+    for at, row in enumerate(rows(results, protocol="linear", seed=0)):
+        own = record(results, row)
+        iou = np.linspace(0.2, 0.8, 36, dtype=np.float32) + np.float32(0.1 * at)
+        kept = {name: own.predictions[name] for name in ("ids", "labels")}
+        miou = own.metrics[-1].model_copy(
+            update={"name": "instance_miou", "value": float(iou.mean(dtype=float)), "split": "test", "headline": True}
+        )
+        place.publish(replace(own, predictions={**kept, "instance_iou": iou}, metrics=[miou]))
+    code, output, _ = call("point-mae", "scratch", place=tmp_path / "parts")
+    assert code == 0
+    assert re.search(r"instance IoU [+−]10.0 points", output)
+    assert "Wilcoxon" in output
+    assert "2 stored numbers of 2 runs follow" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("point-may", "scratch"), "unknown stored method 'point-may': did you mean point-mae"),
+        (("point-mae", "abcdef12"), "no stored run has a key beginning with 'abcdef12'"),
+        (("point-mae",), "'point-mae' is compared with nothing: name a second group, or add --ensemble"),
+        (("point-mae+scratch", "scratch"), "names several methods: only --ensemble joins them"),
+        (("point-mae", "point-mae", "-p", "svm"), "both groups name the same runs"),
+        (("point-mae,protocol=linear", "scratch,protocol=fewshot"), "never judged alike"),
+        (("point-mae", "scratch", "--setting", "5w10s"), "unknown stored setting '5w10s': did you mean 5w2s"),
+        (("point-mae,", "scratch"), "expected METHOD or KEY"),
+        (("point-mae,form", "scratch"), "expected FIELD=VALUE where 'form' stands"),
+        (("point-mae,sed=0", "scratch"), "unknown field 'sed': did you mean seed"),
+        (("point-mae", "scratch", "--where", "seed"), "--where seed: expected FIELD=VALUE"),
+        (("point-mae,encoder.seed=7", "scratch"), "no stored run fits 'point-mae,encoder.seed=7'"),
+        (("point-mae", "scratch", "--out", "no/such/folder.csv"), "there is no folder"),
+    ],
+)
+def test_wrong_input_is_one_line(call: Call, arguments: tuple[str, ...], line: str) -> None:
+    """The user would get a traceback, or a comparison of something else."""
+    code, output, error = call(*arguments)
+    assert line in error
+    assert (code, output) == (2, "")
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_specifications_that_share_a_name_are_told_apart(call: Call, results: Path, tmp_path: Path) -> None:
+    """Runs of two recipes would be mixed under one name."""
+    place = Store(tmp_path / "two")
+    for row in rows(results, protocol="linear"):
+        own = record(results, row)
+        place.publish(own)
+        if row.method == "point-mae":
+            spec = json.loads(json.dumps(own.spec))
+            spec["encoder"]["recipe"]["lr"] = 0.123
+            place.publish(replace(own, spec=spec, key=f"{row.seed}" + own.key[1:]))
+    code, _, error = call("point-mae", "scratch", place=tmp_path / "two")
+    assert code == 2
+    assert "is stored with 2 specifications, which differ in encoder.recipe.lr" in error
+    code, output, _ = call("point-mae,encoder.recipe.lr=0.123", "scratch", place=tmp_path / "two")
+    assert code == 0
+    assert "4 runs" in output
+
+
+def test_nothing_heavy_is_imported(results: Path) -> None:
+    """Comparing what is stored must start at once, on a machine without torch's libraries too."""
+    code = (
+        "import sys; from bench.cli.main import main; sys.argv = ['bench', 'compare', 'point-mae', 'scratch', "
+        f"'--ensemble', '--results', {str(results)!r}]\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "print('heavy:', sorted({'torch', 'timm', 'matplotlib', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, env=bench_environment(), check=False
+    )
+    assert "heavy: []" in done.stdout, done.stdout + done.stderr
