@@ -43,38 +43,23 @@ class Up(StrEnum):
 def add(
     name: Annotated[str, typer.Argument(help="Name to use in --dataset and --pretrain-data.")],
     format_: Annotated[str, typer.Option("--format", help="Layout, e.g. modelnet-h5; see bench list datasets.")],
-    root: Annotated[Path, typer.Option(help="Folder that holds the files.")],
+    root: Annotated[Path, typer.Option(help="Folder that holds the files, or the file of format h5.")],
     assignments: Annotated[list[str] | None, typer.Option("--set", help="data.FIELD=VALUE; repeatable.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a name that exists.")] = False,
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
     """Name a local data set; its files are read once to check them and are never changed."""
-    from bench.data.local import add_local
-    from bench.plan.located import Located
-    from bench.plan.request import parse_assignment, validated
-    from bench.plan.resolve import Overrides, open_dataset
-    from bench.registry import DATASETS
-    from bench.spec import DataSpec
-
     load_plugins(plugin)
     place = workspace(results)
-    dataset_class = DATASETS.load(format_)
-    overrides = Overrides(dict(parse_assignment(text) for text in assignments or []), frozenset({"data"}))
-    given = overrides.merge({}, "data")
-    options = validated(dataset_class.Options, given, "data").model_dump(mode="json")
-    located = Located(DataSpec(name=format_, options=options, manifest=""), name, root.absolute())
-    dataset = open_dataset(located, place)
-    train, test = len(dataset.load("train")), len(dataset.load("test"))
-    add_local(place.results, name, format_, root, given, known_formats=DATASETS.names(), force=force)
-    classes = dataset.classes()
+
+    from bench.execution.datasets.adding import add_named
+
+    added = add_named(name, format_, root, assignments or (), place, force)
     screen = console()
-    screen.print(
-        f"{name}: {train} train and {test} test clouds of {len(classes)} classes "
-        f"({', '.join(classes[:6])}{', ...' if len(classes) > 6 else ''})",
-        highlight=False,
-    )
-    screen.print(f"use it: bench run --dataset {name}   or   bench run --pretrain-data {name}", highlight=False)
+    screen.print(f"{name}: {added.contents}", highlight=False, markup=False)
+    for number, command in enumerate(added.uses):
+        screen.print(f"{'use it:' if not number else '    or:'} {command}", highlight=False, markup=False)
 
 
 @app.command()

@@ -118,8 +118,10 @@ def _card(loaded: Any) -> Iterator[tuple[str, Sequence[str]]]:
             yield name, [", ".join(map(str, value))]
         elif isinstance(value, bool):
             yield name, ["yes" if value else "no"]
+        elif isinstance(value, dict):
+            yield name, [", ".join(f"{count:,} {part}" for part, count in value.items()) or "not known"]
         else:
-            yield name, [str(value)]
+            yield name, [str(value) or "not known"]
 
 
 def _deviation(deviation: Deviation) -> str:

@@ -155,11 +155,16 @@ def read_table(path: Path, delimiter: str | None = ",") -> npt.NDArray[np.float3
         with np.errstate(over="ignore"):
             return np.loadtxt(io.BytesIO(content), delimiter=delimiter, ndmin=2, comments=None).astype(np.float32)
     except ValueError as error:
-        reason = re.sub(r"; use `usecols`.*", "", _line(error)).rstrip(".")
+        reason = _counted_from_1(re.sub(r"; use `usecols`.*", "", _line(error)).rstrip("."))
         between = "blanks" if delimiter is None else f"'{delimiter}'"
         raise DataError(
             f"{path}: {reason}; expected the same count of numbers in every row, {between} between"
         ) from error
+
+
+def _counted_from_1(reason: str) -> str:
+    """NumPy counts rows from 0 where a number cannot be read, and from 1 where their number changes."""
+    return re.sub(r"at row (\d+), column", lambda found: f"at row {int(found[1]) + 1}, column", reason)
 
 
 def cloud(values: npt.NDArray[Any], path: Path, what: str = "points") -> npt.NDArray[np.float32]:

@@ -131,9 +131,9 @@ class DatasetCard(BaseModel):
     has_rooms: bool = False
     """Rooms with a label per point (`Dataset.rooms`) instead of labelled objects."""
     size: str = ""
-    """Size on disk and number of files, in words."""
+    """Size on disk and number of files, in words; empty where it is not known."""
     counts: dict[str, int] = {}
-    """Known number of objects (or rooms) per split of the official release, for ``bench data check``."""
+    """Known number of objects (or rooms) per split of the official release; empty where it is not known."""
     how_to_get: str = "embedded: made on demand"
 
 
@@ -156,6 +156,10 @@ class Dataset(ABC):
     name: ClassVar[str]
     card: ClassVar[DatasetCard]
     needs_root: ClassVar[bool] = False
+    takes_file: ClassVar[bool] = False
+    """Whether the root may be one file instead of a folder."""
+    fixed_classes: ClassVar[bool] = False
+    """Whether the format names the classes, not the user's files: one of them may then have no objects."""
 
     class Options(BaseModel):
         """Options that change the data; they enter the key."""
@@ -211,6 +215,10 @@ class Dataset(ABC):
     def known_counts(self) -> dict[str, int]:
         """Objects (or rooms) per split of the official release under these options; empty where not known."""
         return self.card.counts
+
+    def remarks(self) -> tuple[str, ...]:
+        """What ``bench data check`` is to say of these files beyond counts, one line each."""
+        return ()
 
     def offers_images(self) -> bool:
         """Whether `load` gives views under these options."""

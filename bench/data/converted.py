@@ -30,7 +30,7 @@ from pydantic import JsonValue
 
 from bench.data.base import Progress, silent
 from bench.data.filelists import THREADS, FileList, file_stamp
-from bench.data.files import cannot_write, exclusive, write_atomic
+from bench.data.files import cannot_write, exclusive, in_words, write_atomic
 from bench.errors import DataError, SetupError
 from bench.spec import content_key
 
@@ -269,8 +269,9 @@ class _Conversion:
         needed, free = each * (len(self.files) - 1), shutil.disk_usage(self.staging).free
         if needed > free:
             raise SetupError(
-                f"{self.files.root}: converting {len(self.files)} files takes about {needed / 1e9:.1f} GB in "
-                f"{self.staging.parent}, which has {free / 1e9:.1f} GB free; free some or move the cache"
+                f"{self.files.root}: converting {len(self.files)} files takes about {in_words(needed)} in "
+                f"{self.staging.parent}, which has {in_words(free)} free; free some, or move the cache "
+                "(BENCH_CACHE=DIR)"
             )
 
     def _note(self) -> None:

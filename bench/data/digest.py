@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 from pydantic import JsonValue
 
@@ -33,6 +34,8 @@ def file_digest(path: Path, cache: Path) -> str:
         stat = resolved.stat()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not S_ISREG(stat.st_mode):  # reading a pipe or a device would never end
+        raise DataError(f"{path}: is {'a folder' if S_ISDIR(stat.st_mode) else 'a pipe or device'}, expected a file")
     note = cache / "digests" / f"{hashlib.sha256(str(resolved).encode('utf-8', 'surrogateescape')).hexdigest()}.json"
     stamp: dict[str, JsonValue] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     known = _recall(note, stamp)

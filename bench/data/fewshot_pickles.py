@@ -27,7 +27,7 @@ CARD = DatasetCard(
     terms="for the convenience of academic research only",
     citation="Yu et al., Point-BERT, CVPR 2022; Wu et al., 3D ShapeNets, CVPR 2015",
     normalisation="centred on the mean, farthest point scaled to radius 1; normals dropped",
-    size="40 pickles, clouds of 8,192 points with normals",
+    size="40 pickles, clouds of 8,192 points with normals; 0.1 MB per cloud in the cache",
     how_to_get=(
         "Google Drive folder 1gqvidcQsvdxP_3MdUr424Vkyjb_gt7TW, linked in Point-BERT's DATASET.md; unpack as "
         "ModelNetFewshot/5way_10shot/0.pkl ..."

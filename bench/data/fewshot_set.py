@@ -14,20 +14,16 @@ from pydantic import BaseModel
 from bench.data.base import CloudSet, Dataset, DatasetCard, GivenFold, SplitName
 from bench.data.converted import Column, Converted, Reader, convert
 from bench.data.digest import manifest_digest
-from bench.data.fewshot_pickles import CARD, load_fold
+from bench.data.fewshot_pickles import CARD, FOLDS, load_fold
 from bench.data.filelists import FileList, list_files
 from bench.data.h5set import data_root, holding_folder, natural_key
+from bench.data.modelnet_names import MODELNET40
 from bench.errors import DataError
 
+RELEASED = ("5w10s", "5w20s", "10w10s", "10w20s")
+"""Settings of the release (formats.md)."""
 FOLDER = re.compile(r"(\d+)way_?(\d+)shot")
 """``5way_10shot`` as the code has it or ``5way10shot`` as the README draws it."""
-_LIST = (
-    "airplane bathtub bed bench bookshelf bottle bowl car chair cone cup curtain desk door dresser flower_pot "
-    "glass_box guitar keyboard lamp laptop mantel monitor night_stand person piano plant radio range_hood sink "
-    "sofa stairs stool table tent toilet tv_stand vase wardrobe xbox"
-)
-MODELNET40 = tuple(_LIST.split())
-"""Classes of ModelNet40, which the distributed folds are drawn from, in the order of its list."""
 
 
 class FewShotPickles(Dataset):
@@ -37,6 +33,7 @@ class FewShotPickles(Dataset):
     revision: ClassVar[int] = 1
     needs_root: ClassVar[bool] = True
     card: ClassVar[DatasetCard] = CARD
+    fixed_classes: ClassVar[bool] = True
 
     @cached_property
     def _base(self) -> Path:
@@ -115,6 +112,13 @@ class FewShotPickles(Dataset):
             ids=tuple(ids),
             classes=self.classes(),
         )
+
+    def remarks(self) -> tuple[str, ...]:
+        """Folds of each setting, and what the release has besides."""
+        here = {f"{way}w{shot}s": len(names) for (way, shot), names in self._settings.items()}
+        gone = [f"{name} ({here.get(name, 0)} of {FOLDS})" for name in RELEASED if here.get(name, 0) < FOLDS]
+        lines = ["folds: " + ", ".join(f"{count} of {name}" for name, count in here.items())]
+        return (*lines, f"the release has more folds of {', '.join(gone)}") if gone else tuple(lines)
 
     def offers_folds(self) -> bool:
         """Whether it consists of few-shot folds: it does."""

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from bench.data.base import Progress, silent
@@ -120,6 +121,8 @@ def file_stamp(root: Path, name: str) -> tuple[int, int]:
         raise DataError(f"{path}: no such file") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be looked at: {error.strerror or error}") from error
+    if not S_ISREG(stat.st_mode):  # reading a pipe or a device would never end
+        raise DataError(f"{path}: is {'a folder' if S_ISDIR(stat.st_mode) else 'a pipe or device'}, expected a file")
     return stat.st_size, stat.st_mtime_ns
 
 

@@ -17,8 +17,8 @@ def cannot_write(path: Path, error: OSError) -> SetupError:
     return SetupError(f"cannot write {path}: {reason}; free space there, make it writable, or choose another folder")
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new content, never a part.
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file (text as UTF-8) so that a reader sees the old or the new content, never a part.
 
     Raises:
         SetupError: The place cannot be written.
@@ -28,8 +28,8 @@ def write_atomic(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
@@ -38,6 +38,15 @@ def write_atomic(path: Path, text: str) -> None:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
+
+
+def in_words(count: float) -> str:
+    """Bytes with a fitting unit: ``4.6 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:,.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
 
 
 def _umask() -> int:

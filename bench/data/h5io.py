@@ -7,6 +7,7 @@ are read in blocks, checked, and put either into memory or, for large sets, once
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.base import Progress, silent
-from bench.data.files import cannot_write, exclusive
-from bench.errors import DataError
+from bench.data.files import cannot_write, exclusive, in_words
+from bench.errors import DataError, SetupError
 
 MAPPED_FROM_BYTES = 200_000_000
 """A split whose float32 coordinates are larger than this is converted once into memory maps."""
 BLOCK_ROWS = 256
+MOST_PACKED = 1100
+"""Times that deflate makes anything smaller at most (1032), and some."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,28 @@ def _field(file: Any, path: Path, name: str) -> Any:
     field = file[name]
     if not isinstance(field, h5py.Dataset):
         raise DataError(f"{path}: field '{name}' is a group, expected an array")
+    check_stored(field, path, name)
     return field
+
+
+def check_stored(field: Any, path: Path, name: str) -> None:
+    """Check that a field holds what its shape promises, before any memory is reserved for it.
+
+    Raises:
+        DataError: Nothing was ever written, or far less than compression could have made of it.
+    """
+    promised, stored = int(field.nbytes), int(field.id.get_storage_size())
+    if not promised or field.is_virtual or field.external:
+        return
+    if not stored:
+        raise DataError(
+            f"{path}: field '{name}' promises {in_words(promised)} but was never written; copy or download it again"
+        )
+    if promised > MOST_PACKED * stored and promised > MAPPED_FROM_BYTES:
+        raise DataError(
+            f"{path}: field '{name}' unpacks from {in_words(stored)} to {in_words(promised)} (a zip bomb?); "
+            "write it again with what it really holds"
+        )
 
 
 def _labels(field: Any, path: Path, fields: Fields, rows: int) -> npt.NDArray[np.int64]:
@@ -241,6 +265,7 @@ def _mapped(
                 left_over.unlink(missing_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
+            _check_room(path.parent, heads, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
             # Written through the file, not through a writable map: a full disk is then an error, not a SIGBUS.
             with part.open("wb") as stream:
                 header = {
@@ -265,6 +290,17 @@ def _mapped(
     if ready is None:
         raise DataError(f"{path}: the memory map just written cannot be read back; check the disk")
     return ready
+
+
+def _check_room(folder: Path, heads: Sequence[Head], needed: int) -> None:
+    """Refuse early what cannot be written; a file of a few kilobytes can promise terabytes."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise SetupError(
+            f"{heads[0].path}: its clouds{' and those of the files after it' if len(heads) > 1 else ''} take "
+            f"{in_words(needed)} in {folder}, which has {in_words(free)} free; free some, or move the cache "
+            "(BENCH_CACHE=DIR)"
+        )
 
 
 def _open_map(path: Path, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any] | None:

@@ -23,7 +23,7 @@ _LAYOUT_FOLDERS = frozenset({"h5_files", "main_split", "main_split_nobg"})
 
 
 class LocalDataset(BaseModel):
-    """A named folder in a known format."""
+    """A named folder (or file) in a known format."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -89,37 +89,15 @@ def _write(results: Path, datasets: dict[str, LocalDataset]) -> None:
     write_atomic(results / FILE_NAME, _HEAD + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
-def add_local(
-    results: Path,
-    name: str,
-    format_name: str,
-    root: Path,
-    options: dict[str, JsonValue] | None = None,
-    *,
-    known_formats: Collection[str],
-    force: bool = False,
-) -> LocalDataset:
-    """Give a folder a name.
-
-    Whether the folder is in the format's layout is for the caller to try (``Dataset.classes``); here only names
-    and the folder's existence are checked.
+def check_name(name: str, known_formats: Collection[str]) -> None:
+    """Check that a name can be given to a data set.
 
     Args:
-        results: Results folder.
         name: Letters, digits, ``-``, ``_`` and ``.``, beginning with a letter or digit.
-        format_name: Name of the data set class that reads it.
-        root: The folder.
-        options: Options of the format.
         known_formats: Every name of the data set registry; a local name may not hide one.
-        force: Replace an entry of this name.
-
-    Returns:
-        The entry.
 
     Raises:
-        UsageError: A bad or taken name, or an unknown format.
-        DataError: No such folder.
-        SetupError: The results folder cannot be written.
+        UsageError: It cannot.
     """
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) is None:
         raise UsageError(
@@ -128,10 +106,47 @@ def add_local(
         )
     if name in known_formats:
         raise UsageError(f"'{name}' is the name of a built-in data set or format; choose another name")
+
+
+def add_local(
+    results: Path,
+    name: str,
+    format_name: str,
+    root: Path,
+    options: dict[str, JsonValue] | None = None,
+    *,
+    known_formats: Collection[str],
+    takes_file: bool = False,
+    force: bool = False,
+) -> LocalDataset:
+    """Give a folder (or file) a name.
+
+    Whether it is in the format's layout is for the caller to try (``Dataset.load``); here only names and its
+    existence are checked.
+
+    Args:
+        results: Results folder.
+        name: As in `check_name`.
+        format_name: Name of the data set class that reads it.
+        root: The folder, or the file.
+        options: Options of the format.
+        known_formats: Every name of the data set registry.
+        takes_file: Whether the format reads one file.
+        force: Replace an entry of this name.
+
+    Returns:
+        The entry.
+
+    Raises:
+        UsageError: A bad or taken name, or an unknown format.
+        DataError: No such folder or file.
+        SetupError: The results folder cannot be written.
+    """
+    check_name(name, known_formats)
     if format_name not in known_formats:
         raise unknown_name("data set format", format_name, known_formats)
     folder = root.expanduser().resolve()
-    if not folder.is_dir():
+    if not folder.is_dir() and not (takes_file and folder.exists()):
         raise DataError(f"{root}: {'is not a folder' if folder.exists() else 'no such folder'}; give the data's folder")
     entry = LocalDataset(format=format_name, root=str(folder), options=options or {})
     with exclusive(results / f".{FILE_NAME}.lock"):
@@ -172,7 +187,7 @@ def resolve_dataset_ref(ref: str, results: Path, known_formats: Iterable[str]) -
 
     Raises:
         UsageError: Unknown name, an empty root, or a root behind a local name.
-        DataError: The folder of a local name is gone.
+        DataError: The folder or file of a local name is gone.
         SetupError: The list of local names cannot be read.
     """
     known = sorted(known_formats)
@@ -192,9 +207,9 @@ def resolve_dataset_ref(ref: str, results: Path, known_formats: Iterable[str]) -
         raise UsageError(f"'{name}' is a local data set and has its folder ({entry.root}) already: write just {name}")
     if entry.format not in known:
         raise UsageError(f"local data set '{name}': {unknown_name('data set format', entry.format, known)}")
-    if not Path(entry.root).is_dir():
+    if not Path(entry.root).exists():
         raise DataError(
-            f"local data set '{name}': folder {entry.root} is not there any more; bring it back, or run "
+            f"local data set '{name}': {entry.root} is not there any more; bring it back, or run "
             f"bench data add {name} --format {entry.format} --root DIR --force"
         )
     return DatasetRef(entry.format, Path(entry.root), dict(entry.options), name)

@@ -20,6 +20,9 @@ from bench.data.h5set import SPLITS, data_root, holding_folder, natural_key, rea
 from bench.data.modelnet_dat import read_dat
 from bench.errors import DataError
 
+COUNTS = {40: {"train": 9_843, "test": 2_468}, 10: {"train": 3_991, "test": 908}}
+"""Objects of the release per split by number of classes (formats.md; methods.md 6.2 for 10)."""
+
 
 class Listed(NamedTuple):
     """One split as its list gives it: object names such as ``airplane_0001``, and int64 ``[n]`` labels."""
@@ -47,8 +50,8 @@ class ModelNet(Dataset):
             "the Point-MAE family centres each cloud on its mean and scales the farthest point to radius 1 before it "
             "draws points"
         ),
-        size="about 7 GB of text (12,311 files of 10,000 rows), or 2.4 GB of .dat; converted once into 1.5 GB",
-        counts={"train": 9_843, "test": 2_468},
+        size="12,311 text files of 10,000 rows, 1.5 GB in the cache; the two .dat files 2.4 GB, 1.2 GB in the cache",
+        counts=COUNTS[40],
         how_to_get=(
             "https://shapenet.cs.stanford.edu/media/modelnet40_normal_resampled.zip (its certificate has expired), or "
             "the .dat files through Point-BERT's DATASET.md; unpack, then modelnet:DIR"
@@ -139,6 +142,10 @@ class ModelNet(Dataset):
                 )
         return listed
 
+    def known_counts(self) -> dict[str, int]:
+        """Objects of the release per split, of 40 or of 10 classes."""
+        return dict(COUNTS[self._chosen.categories])
+
     def classes(self) -> tuple[str, ...]:
         """Class names, index = label.
 
@@ -224,7 +231,9 @@ def _text_reader(points: int | None, pick: str, normals: bool) -> Reader:
             raise DataError(f"{path}: rows have {table.shape[1]} numbers, expected {expected}")
         if points is not None:
             if len(table) < points:
-                raise DataError(f"{path}: has {len(table)} points, expected at least {points}; set points={len(table)}")
+                raise DataError(
+                    f"{path}: has {len(table)} points, expected at least {points}; set data.points={len(table)}"
+                )
             table = table[picked(path.stem, len(table), points, pick)]
         read = {"points": cloud(table[:, :3], path)}
         return {**read, "normals": finite(table[:, 3:], path, "normals")} if normals else read

@@ -17,12 +17,12 @@ from bench.data.base import DatasetCard, Room
 from bench.data.converted import Column, Reader, convert
 from bench.data.digest import manifest_digest
 from bench.data.filelists import FileList, list_files
-from bench.data.h5io import open_h5
+from bench.data.h5io import check_stored, open_h5
 from bench.data.h5set import data_root, holding_folder, natural_key, read_lines
 from bench.data.rooms.roomset import CLASSES, RoomSet, StoredRooms, area_of
 from bench.errors import DataError
 
-_TERMS = "S3DIS: fill in the owners' form first; research use, no redistribution"
+_TERMS = "S3DIS: fill in the owners' form first; it states the terms"
 _CITATION = "Armeni et al., 3D Semantic Parsing of Large-Scale Indoor Spaces, CVPR 2016"
 _FORM = "form: https://goo.gl/forms/4SoGp4KtH1jfRqEj2"
 
@@ -38,7 +38,7 @@ class S3DIS(RoomSet):
     needs_root: ClassVar[bool] = True
     card: ClassVar[DatasetCard] = DatasetCard(
         summary="S3DIS, 13 classes: whole rooms (stanford_indoor3d, one .npy per room)",
-        licence="none stated; the owners' terms apply",
+        licence="not known here; the owners' terms apply",
         terms=_TERMS,
         citation=_CITATION,
         normalisation=(
@@ -46,8 +46,7 @@ class S3DIS(RoomSet):
             "to the block's centre, z, rgb / 255, xyz divided by the room's maximum"
         ),
         has_rooms=True,
-        size="272 files, about 273 million points; 4.4 GB in the cache",
-        counts={"train": 204, "test": 68},
+        size="one .npy file per room, 56 bytes a point where it holds float64; 16 bytes a point in the cache",
         how_to_get=(
             f"{_FORM}; Stanford3dDataset_v1.2_Aligned_Version, prepared by the field's collect_indoor3d_data script "
             "to stanford_indoor3d, then s3dis:DIR"
@@ -167,13 +166,12 @@ class S3DISH5(RoomSet):
     needs_root: ClassVar[bool] = True
     card: ClassVar[DatasetCard] = DatasetCard(
         summary="S3DIS, 13 classes: blocks of 1 m x 1 m with 4096 points (indoor3d_sem_seg_hdf5_data)",
-        licence="none stated; the owners' terms apply",
+        licence="not known here; the owners' terms apply",
         terms=_TERMS,
         citation=f"{_CITATION}; blocks by Qi et al., PointNet, CVPR 2017",
         normalisation="metres, z up; x and y stored relative to the block's centre, here shifted to begin at 0",
         has_rooms=True,
-        size="24 HDF5 files and two lists, 1.6 GB packed",
-        counts={"train": 16733, "test": 6852},
+        size="HDF5 files and two lists; a block of 4096 points takes 66 kB in the cache",
         how_to_get=(
             f"{_FORM}; https://shapenet.cs.stanford.edu/media/indoor3d_sem_seg_hdf5_data.zip (its certificate has "
             "expired); unpack, then s3dis-h5:DIR"
@@ -275,6 +273,8 @@ def _read_blocks(path: Path) -> dict[str, npt.NDArray[Any]]:
             if name not in file:
                 raise DataError(f"{path}: field '{name}' is missing; the file holds: {', '.join(sorted(file))}")
         data, label = file["data"], file["label"]
+        check_stored(data, path, "data")
+        check_stored(label, path, "label")
         if data.ndim != 3 or data.shape[2] != 9 or data.dtype.kind != "f" or 0 in data.shape:
             raise DataError(f"{path}: field 'data' is {data.dtype} {data.shape}, expected floats [n, N, 9]")
         if label.shape != data.shape[:2] or label.dtype.kind not in "iu":

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bench.data.arrays import cloud, missing_names, read_npy
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
@@ -64,7 +64,7 @@ class ShapeNet55(Dataset):
     card: ClassVar[DatasetCard] = DatasetCard(
         summary="ShapeNet-55/34/Unseen21 clouds of 8,192 points, the pretraining set of the field",
         licence="ShapeNet: non-commercial research and education",
-        terms="register at https://shapenet.org and accept ShapeNet's terms of use",
+        terms="register with ShapeNet and accept its terms of use",
         citation=(
             "Chang et al., ShapeNet: An Information-Rich 3D Model Repository, 2015; lists and clouds: Yu et al., "
             "PoinTr, ICCV 2021, and Point-BERT, CVPR 2022; pictures and captions: Qi et al., ReCon, ICML 2023"
@@ -75,13 +75,12 @@ class ShapeNet55(Dataset):
         ),
         has_images=True,
         has_captions=True,
-        size="about 5 GB of .npy (52,470 files), converted once into as much cache; pictures of 224 x 224 take 8 GB",
+        size="5.2 GB of float32 .npy (52,470 files), converted once into as much cache; pictures of 224 x 224: 7.9 GB",
         counts={"train": 41_952, "test": 10_518},
         how_to_get=(
             "Google Drive file 1jUB5yD7DP97-EqqU2A9mmr61JpNwZBVK, linked in Point-BERT's DATASET.md; the lists of "
-            "ShapeNet-34 and -Unseen21 come with PoinTr; pictures, captions and their own train.txt and test.txt: "
-            "Google Drive folder 1ScKJpZbHh7VOqv0BebcRhcDc-JpJxJLd, linked in ReCon's DATASET.md; "
-            "unpack, then shapenet55:DIR"
+            "ShapeNet-34 and -Unseen21 come with PoinTr; pictures, captions and their own train.txt and test.txt "
+            "through ReCon's DATASET.md; unpack, then shapenet55:DIR"
         ),
     )
     revision: ClassVar[int] = 1
@@ -107,6 +106,12 @@ class ShapeNet55(Dataset):
         )
         images: Literal["auto", "off"] = Field("auto", description="auto: read shapenet_img where it is there")
         view_size: int = Field(224, ge=16, le=512, description="height and width of the pictures")
+
+        @field_validator("images", mode="before")
+        @classmethod
+        def _yaml_off(cls, value: object) -> object:
+            """YAML reads a bare ``off``, as in ``--set data.images=off``, as false."""
+            return "off" if value is False else value
 
     @property
     def _chosen(self) -> Options:
@@ -175,7 +180,7 @@ class ShapeNet55(Dataset):
     def _pictures(self) -> FileList | None:
         if self._chosen.images == "off" or not (self._root / "shapenet_img").is_dir():
             return None
-        hint = "; ReCon's pictures need the train.txt and test.txt that come with them (or images=off)"
+        hint = "; ReCon's pictures need the train.txt and test.txt that come with them (or data.images=off)"
         return self._listed_files("shapenet_img", ".png", hint)
 
     def _listed_files(self, below: str, suffix: str, hint: str) -> FileList:
@@ -206,6 +211,13 @@ class ShapeNet55(Dataset):
         if self._describe is not None:
             listed.append(("captions", self._describe.name, file_digest(self._describe, self.place.cache)))
         return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
+
+    def known_counts(self) -> dict[str, int]:
+        """Objects per split of Point-BERT's lists; ReCon's own lists, which come with pictures, are not counted."""
+        options, (train, test) = self._chosen, self.card.counts.values()
+        if options.subset != "55" or options.fraction < 1 or self.offers_images():
+            return {}
+        return {"train": train + test if options.whole else train, "test": test}
 
     def offers_images(self) -> bool:
         """Whether ``shapenet_img`` is there and wanted."""

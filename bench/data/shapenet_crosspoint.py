@@ -39,7 +39,7 @@ class ShapeNetCrossPoint(Dataset):
     card: ClassVar[DatasetCard] = DatasetCard(
         summary="ShapeNet clouds with renderings from several sides, as CrossPoint pretrains on them",
         licence="ShapeNet: non-commercial research and education",
-        terms="register at https://shapenet.org and accept ShapeNet's terms of use",
+        terms="register with ShapeNet and accept its terms of use",
         citation=(
             "Chang et al., ShapeNet: An Information-Rich 3D Model Repository, 2015; renderings: Xu et al., DISN, "
             "NeurIPS 2019; arrangement: Afham et al., CrossPoint, CVPR 2022"
@@ -47,7 +47,7 @@ class ShapeNetCrossPoint(Dataset):
         normalisation="CrossPoint centres each cloud on its mean and scales the farthest point to radius 1",
         has_images=True,
         has_captions=True,
-        size="tens of GB, nearly all of it pictures; four of 112 x 112 each take 6.6 GB of cache for 44,000 objects",
+        size="not known; an object takes 25 kB of cache, four pictures of 112 x 112 another 0.15 MB",
         how_to_get=(
             "Google Drive archives shapenet and shapenet_render, linked in CrossPoint's data/download_data.sh; "
             "unpack both into one folder, then shapenet-crosspoint:DIR"
@@ -89,15 +89,20 @@ class ShapeNetCrossPoint(Dataset):
         return self._chosen.views > 0 and (self._root / "ShapeNetRendering").is_dir()
 
     @cached_property
-    def _listed(self) -> tuple[list[str], list[str]]:
-        """Names of the objects (``<synset>/<model>``) and, where pictures are read, of the pictures below rendering."""
-        folder, wanted = self._root / "ShapeNet", self._chosen.views
-        names: list[str] = []
+    def _names(self) -> list[str]:
+        """Names of all clouds, ``<synset>/<model>``."""
+        folder, names = self._root / "ShapeNet", list[str]()
         for synset in _entries(folder):
             if (folder / synset).is_dir():
                 names += [f"{synset}/{n.removesuffix('.ply')}" for n in _entries(folder / synset) if n.endswith(".ply")]
         if not names:
             raise DataError(f"{folder}: holds no <synset>/<model>.ply")
+        return names
+
+    @cached_property
+    def _listed(self) -> tuple[list[str], list[str]]:
+        """Names of the objects that are read and, where pictures are read, of the pictures below rendering."""
+        names, wanted = self._names, self._chosen.views
         if not self._offered:
             return names, []
         shown, pictures = list[str](), list[str]()
@@ -108,13 +113,13 @@ class ShapeNetCrossPoint(Dataset):
                 continue
             if len(found) < wanted:
                 raise DataError(
-                    f"{below}: holds {len(found)} pictures, expected at least {wanted}; set views={len(found)}"
+                    f"{below}: holds {len(found)} pictures, expected at least {wanted}; set data.views={len(found)}"
                 )
             shown.append(name)
             pictures += [f"{name}/rendering/{n}" for n in sorted(found, key=natural_key)[:wanted]]
         if not shown:
             raise DataError(
-                f"{self._root / 'ShapeNetRendering'}: holds no <synset>/<model>/rendering/*.png; set views=0"
+                f"{self._root / 'ShapeNetRendering'}: holds no <synset>/<model>/rendering/*.png; set data.views=0"
             )
         return shown, pictures
 
@@ -153,6 +158,13 @@ class ShapeNetCrossPoint(Dataset):
         if self._pictures is not None:
             listed.append(("pictures", f"{len(self._pictures)} files", self._pictures.digest))
         return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
+
+    def remarks(self) -> tuple[str, ...]:
+        """How many clouds are left out because nothing was rendered of them."""
+        left_out = len(self._names) - len(self._listed[0])
+        return (
+            (f"{left_out:,} clouds have no renderings and are left out; data.views=0 reads them",) if left_out else ()
+        )
 
     def offers_images(self) -> bool:
         """Whether ``ShapeNetRendering`` is there and wanted."""
@@ -216,7 +228,9 @@ def _cloud_reader(count: int) -> Reader:
     def read(path: Path) -> dict[str, npt.NDArray[np.float32]]:
         points = read_ply_points(path)
         if len(points) < count:
-            raise DataError(f"{path}: has {len(points)} vertices, expected at least {count}; set points={len(points)}")
+            raise DataError(
+                f"{path}: has {len(points)} vertices, expected at least {count}; set data.points={len(points)}"
+            )
         seed = int.from_bytes(
             hashlib.sha256(f"{path.parent.name}/{path.stem}".encode("utf-8", "surrogateescape")).digest()[:8], "big"
         )

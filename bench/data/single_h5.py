@@ -33,6 +33,7 @@ class SingleH5(Dataset):
 
     name: ClassVar[str] = "h5"
     needs_root: ClassVar[bool] = True
+    takes_file: ClassVar[bool] = True
     card: ClassVar[DatasetCard] = DatasetCard(
         summary="one HDF5 file of clouds and labels; options name its fields",
         licence="that of your file",

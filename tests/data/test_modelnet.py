@@ -141,7 +141,7 @@ def test_clouds_of_different_size_need_a_number(root: Path) -> None:
     np.savetxt(path, table("cup_0002", ROWS + 5), delimiter=",", fmt="%.6f")
     assert "expected the same in every file" in refusal(root, path)
     assert modelnet(root, points=ROWS).load("train").points.shape == (9, ROWS, 3)
-    assert f"set points={ROWS}" in refusal(root, root / "night_stand", points=ROWS + 1)
+    assert f"set data.points={ROWS}" in refusal(root, root / "night_stand", points=ROWS + 1)
 
 
 def test_ten_categories(tmp_path: Path) -> None:

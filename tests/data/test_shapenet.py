@@ -230,7 +230,7 @@ PC = f"shapenet_pc/{stem(SYNSETS[0], 2)}.npy"
         (PC, lambda p: np.save(p, points(SYNSETS[0], 2)[:9]), "expected the same in every file"),
         (PC, lambda p: np.save(p, points(SYNSETS[0], 2) * np.nan), "expected a finite number"),
         (PC, lambda p: p.unlink(), "1 of 15 are missing"),
-        (PC, lambda p: (p.unlink(), p.mkdir()), "Is a directory"),
+        (PC, lambda p: (p.unlink(), p.mkdir()), "is a folder, expected a file"),
         ("ShapeNet-55/train.txt", lambda p: p.unlink(), "no such file"),
         ("ShapeNet-55/train.txt", lambda p: p.write_text(""), "is empty"),
         ("ShapeNet-55/train.txt", lambda p: p.write_text("airplane.npy\n"), "line 1 is 'airplane.npy'"),

@@ -201,7 +201,7 @@ BELOW = f"ShapeNetRendering/{SYNSETS[1]}/m1/rendering"
         (CLOUD, lambda p: p.write_bytes(ASCII.replace(b" 7\n", b" 7 x\n", 1).replace(b"0.", b"zero", 1)), "vertices"),
         (CLOUD, lambda p: p.write_bytes(ply(points(SYNSETS[0], 2)[:9])), "has 9 vertices, expected at least 16"),
         (f"{BELOW}/1.png", lambda p: p.write_bytes(p.read_bytes()[:40]), "is damaged"),
-        (BELOW, lambda p: [path.unlink() for path in list(p.iterdir())[1:]], "set views=1"),
+        (BELOW, lambda p: [path.unlink() for path in list(p.iterdir())[1:]], "set data.views=1"),
     ],
 )
 def test_broken_folders_name_the_file(root: Path, where: str, harm: Callable[[Path], object], says: str) -> None:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from bench.data.files import in_words
 from bench.execution.datasets.facts import CheckReport, DiskFacts, SplitFacts, Spread
 
 _NAMED = ("points", "labels", "normals", "parts", "views", "points of a room")
@@ -45,15 +46,6 @@ def print_report(report: CheckReport, screen: Console) -> None:
         screen.print(Text("nothing wrong found", style="green"))
 
 
-def size_in_words(count: float) -> str:
-    """Bytes with a fitting unit: ``4.6 MB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:,.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
-
-
 def _print_head(report: CheckReport, screen: Console) -> None:
     card = report.card
     screen.print(Text.assemble((report.name, "bold"), f": {card['summary']}"))
@@ -63,7 +55,8 @@ def _print_head(report: CheckReport, screen: Console) -> None:
     table.add_column(overflow="fold")
     rows = [("format", report.format), ("folder", report.root or ""), ("options", options)]
     rows += [("manifest", report.manifest[:16] or "cannot be read"), ("licence", str(card["licence"]))]
-    rows += [("terms", str(card["terms"])), ("files", _disk(report.disk) if report.disk is not None else "")]
+    rows += [("terms", str(card["terms"])), ("citation", str(card["citation"]))]
+    rows += [("files", _disk(report.disk) if report.disk is not None else "")]
     for name, value in rows:
         if value:
             table.add_row(Text(f"  {name}", style="dim"), Text(value))
@@ -72,9 +65,9 @@ def _print_head(report: CheckReport, screen: Console) -> None:
 
 
 def _disk(disk: DiskFacts) -> str:
-    kinds = [f"{count:,} {suffix} {size_in_words(size)}" for suffix, (count, size) in disk.by_suffix.items()]
+    kinds = [f"{count:,} {suffix} {in_words(size)}" for suffix, (count, size) in disk.by_suffix.items()]
     more = ", ..." if len(kinds) > 4 else ""
-    return f"{disk.files:,}, {size_in_words(disk.bytes)}: {', '.join(kinds[:4])}{more}"
+    return f"{disk.files:,}, {in_words(disk.bytes)}: {', '.join(kinds[:4])}{more}"
 
 
 def _split_table(splits: dict[str, SplitFacts]) -> Table:
@@ -96,7 +89,7 @@ def _split_table(splits: dict[str, SplitFacts]) -> Table:
     if rooms:
         row("points", [f"{s.points:,}" for s in facts])
         row("rooms per area", [", ".join(f"{area}: {count}" for area, count in s.areas.items()) for s in facts])
-    row("in memory", [size_in_words(s.bytes) for s in facts])
+    row("in memory", [in_words(s.bytes) for s in facts])
     row("exact copies", [f"{s.copies:,}" if s.copies else "" for s in facts])
     found = [s.coordinates for s in facts]
     for axis, letter in enumerate("xyz"):

@@ -28,9 +28,10 @@ def check_dataset(opened: Opened) -> CheckReport:
     copies: tuple[Copy, ...] = ()
     loaded: dict[SplitName, CloudSet] = {}
     manifest = ""
+    remarks: tuple[str, ...] = ()
     try:
         manifest = dataset.manifest()
-        classes = dataset.classes()
+        classes, remarks = dataset.classes(), dataset.remarks()
         if dataset.card.has_rooms:
             splits, copies = room_facts(dataset.rooms(), classes, dataset.test_area, dataset.known_counts())
         else:
@@ -42,6 +43,11 @@ def check_dataset(opened: Opened) -> CheckReport:
     except DataError as error:
         problems.append(str(error))
     problems += _wrong(splits, copies, loaded)
+    if not dataset.fixed_classes:
+        problems += [
+            f"class '{name}' has no objects in any split; fill it or remove it from the class list"
+            for name in _empty(splits)
+        ]
     return CheckReport(
         name=opened.label,
         format=dataset.name,
@@ -54,7 +60,7 @@ def check_dataset(opened: Opened) -> CheckReport:
         parts=tuple(_parts(dataset, loaded)) if loaded else (),
         disk=None if opened.root is None else disk_facts(opened.root),
         problems=tuple(dict.fromkeys(problems)),
-        notes=tuple(_unusual(dataset, splits, copies)),
+        notes=(*remarks, *_unusual(dataset, splits, copies)),
     )
 
 
@@ -89,11 +95,6 @@ def _wrong(
         lengths = {"points": len(clouds.points), "labels": len(clouds.labels), "ids": len(clouds.ids)}
         if len(set(lengths.values())) > 1:
             yield f"{split}: differing numbers of objects: " + ", ".join(f"{n} {name}" for name, n in lengths.items())
-    if set(splits) == set(SPLITS):
-        empty = [name for name in splits["train"].per_class if not any(s.per_class.get(name) for s in splits.values())]
-        what = "points" if splits["train"].areas else "objects"
-        for name in empty:
-            yield f"class '{name}' has no {what} in any split; fill it or remove it from the class list"
     across = [copy for copy in copies if copy.across]
     if across:
         shared = sum(name.startswith("test/") for copy in across for name in copy.objects)
@@ -102,8 +103,24 @@ def _wrong(
         yield f"{shared} of the test split are exact copies of training data, e.g. {test} = {train}"
 
 
+def _empty(splits: Mapping[str, SplitFacts]) -> list[str]:
+    """Classes that no split has; none where a split could not be read."""
+    if set(splits) != set(SPLITS):
+        return []
+    return [name for name in splits["train"].per_class if not any(s.per_class.get(name) for s in splits.values())]
+
+
+def _some(names: list[str]) -> str:
+    """Name the first few."""
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+
+
 def _unusual(dataset: Dataset, splits: Mapping[str, SplitFacts], copies: tuple[Copy, ...]) -> Iterator[str]:
     what = "rooms" if dataset.card.has_rooms else "objects"
+    counted = "points" if dataset.card.has_rooms else "objects"
+    empty = _empty(splits) if dataset.fixed_classes else []
+    if empty:
+        yield f"{len(empty)} of the {len(dataset.classes())} classes have no {counted} here: {_some(empty)}"
     differing = [s for s in splits.values() if s.known is not None and s.known != s.objects]
     if differing:
         here = " / ".join(f"{s.objects:,} {split}" for split, s in splits.items())
@@ -114,13 +131,13 @@ def _unusual(dataset: Dataset, splits: Mapping[str, SplitFacts], copies: tuple[C
         untested = [name for name, count in splits["test"].per_class.items() if not count]
         untested = [name for name in untested if splits.get("train", splits["test"]).per_class.get(name)]
         if untested:
-            shown = ", ".join(untested[:6]) + (", ..." if len(untested) > 6 else "")
-            yield f"{len(untested)} classes have no test {'points' if dataset.card.has_rooms else 'objects'}: {shown}"
+            yield f"{len(untested)} classes have training but no test {counted}: {_some(untested)}"
     for split, facts in splits.items():
         if facts.copies:
             inside = [copy for copy in copies if sum(n.startswith(f"{split}/") for n in copy.objects) > 1]
             pair = " = ".join([name for name in inside[0].objects if name.startswith(f"{split}/")][:2])
-            yield f"{facts.copies} {split} objects are exact copies of other {split} objects, e.g. {pair}"
+            why = "; few-shot folds draw from one data set, so they share objects" if dataset.offers_folds() else ""
+            yield f"{facts.copies} {split} objects are exact copies of other {split} objects, e.g. {pair}{why}"
         if facts.coordinates is not None and facts.coordinates.distinct.least < 0.5 * _points(facts):
             least, median = facts.coordinates.distinct.least, facts.coordinates.distinct.median
             yield f"{split}: some clouds repeat points: {least:,.0f} distinct at least, {median:,.0f} in the median"
@@ -167,7 +184,13 @@ def _part_labels(dataset: Dataset, clouds: list[CloudSet], release: str) -> Part
             }
         )
         named = [i for i in ids if i >= 0]
-        note = f"{len(named)} ids, {named[0]} to {named[-1]}" if named else "no ids"
+        note = (
+            "no ids"
+            if not named
+            else f"id {named[0]}"
+            if len(named) == 1
+            else f"{len(named)} ids, {named[0]} to {named[-1]}"
+        )
         if ids and ids[0] < 0:
             note += "; negative: points of no part"
         if not dataset.offers_parts():

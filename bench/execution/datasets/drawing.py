@@ -162,15 +162,15 @@ def by_number(numbers: npt.NDArray[np.integer], order: Sequence[int]) -> Floats:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture.
+    """Write a picture; where that fails, what stood there stays.
 
     Raises:
         SetupError: The file cannot be written.
     """
-    from bench.data.files import cannot_write
+    import io
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=160, metadata={"Software": None})
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    from bench.data.files import write_atomic
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=160, format="png", metadata={"Software": None})
+    write_atomic(path, drawn.getvalue())

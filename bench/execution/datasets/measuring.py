@@ -160,7 +160,7 @@ def room_facts(
         split: SplitFacts(
             objects=len(sizes[split]),
             known=known.get(split),
-            arrays={"points of a room": f"float32 [{min(each)} to {max(each)}, 3]"} if (each := sizes[split]) else {},
+            arrays={"points of a room": f"float32 [{_range(each)}, 3]"} if (each := sizes[split]) else {},
             per_class={name: int(count) for name, count in zip(classes, counts[split], strict=True)},
             not_finite=broken[split],
             bytes=totals[split],
@@ -172,21 +172,35 @@ def room_facts(
     return facts, copies
 
 
+def _range(sizes: Sequence[int]) -> str:
+    return str(sizes[0]) if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+
+
 def _room_copy(names: list[str]) -> Copy:
     return Copy(objects=tuple(names), across=len({name.partition("/")[0] for name in names}) > 1)
 
 
 def files_below(root: Path) -> list[str]:
     """Paths of the files below a folder, with ``/``, in order, without hidden ones; of a file its own name."""
-    if root.is_file():
-        return [root.name]
-    found: list[str] = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if below == "." else f"{below}/"
-        found += [f"{prefix}{name}" for name in files if not name.startswith(".")]
-    return sorted(found)
+    return [root.name] if root.is_file() else sorted(_files_below(str(root), "", frozenset()))
+
+
+def _files_below(folder: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
+    """Walk a folder; links are followed, but not back to a folder that the walk came through."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _files_below(entry.path, f"{prefix}{entry.name}/", above | {real})
+        else:
+            yield f"{prefix}{entry.name}"
 
 
 def disk_facts(root: Path) -> DiskFacts:

@@ -154,7 +154,7 @@ def _one(clouds: CloudSet, row: int, line: str, up: Up) -> Figure:
     normals = None if clouds.normals is None else upright(np.asarray(clouds.normals[row]), up)
     colours, parts = object_colours(clouds, row)
     small, side = 1.4, extent(points, VIEWS)
-    boxes = [(0.1, 0.4, 4.6, 4.4)] + [(5.1, 0.3 + (2 - i) * (small + 0.2), small, small) for i in range(3)]
+    boxes = [(0.1, 0.4, 4.6, 4.4)] + [(5.1, 0.12 + (2 - i) * (small + 0.2), small, small) for i in range(3)]
     for view, (left, bottom, wide, high) in zip(VIEWS, boxes, strict=True):
         axes = figure.add_axes((left / width, bottom / height, wide / width, high / height))
         draw_cloud(axes, points, colours, view, normals, side)
