@@ -57,9 +57,8 @@ def main() -> None:
     debug = "--debug" in sys.argv or bool(os.environ.get("BENCH_DEBUG"))
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        code = app(
-            standalone_mode=False, prog_name="bench"
-        )  # typer's own complaints take five lines and a frame; ours take one
+        # Typer's own complaints take five lines and a frame; ours take one.
+        code = app(standalone_mode=False, prog_name="bench")
     except BenchError as error:
         if debug:
             raise

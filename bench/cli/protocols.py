@@ -77,7 +77,8 @@ def show(
     screen.print("[bold]what the papers do instead[/bold]", highlight=False)
     _print_pairs(list(card.deviations.items()) or [("–", "nothing is stated")])
     screen.print("[bold]options[/bold]", highlight=False)
-    _print_pairs([(option, str(value)) for option, value in card.options.items()])
+    unused = _other_forms_options(name, card.form)
+    _print_pairs([(option, str(value)) for option, value in card.options.items() if option not in unused])
     digests = _split_digests(card, results, store_url)
     if digests:
         screen.print("[bold]splits of stored runs of this card[/bold]", highlight=False)
@@ -154,6 +155,14 @@ def _protocols(*, built_in: bool = False) -> list[tuple[str, str]]:
 
     entries = [entry for entry in PROTOCOLS if entry.source == "built in" or not built_in]
     return [(entry.name, entry.summary) for entry in entries if entry.unusable() is None]
+
+
+def _other_forms_options(name: str, form: Form) -> tuple[str, ...]:
+    """Options that mean nothing in a form: showing their defaults would say that they are used."""
+    from bench.registry import PROTOCOLS
+
+    unused = getattr(PROTOCOLS.load(name).Options, "fair_only" if form == "published" else "published_only", ())
+    return tuple(unused)
 
 
 def _forms(name: str) -> tuple[Form, ...]:

@@ -134,6 +134,7 @@ _ZEROSHOT: dict[Form, Deviations] = {
 }
 _TWO_STEPS = "steps twice an iteration with the same gradients (reference=true)"
 _DRAWN_TEST = "draws the points with replacement, at test time too"
+_RELEASED_PARTS = f"trains on train and validation, best test epoch (here: selection=test); {_DRAWN_TEST}; {_TWO_STEPS}"
 _PARTSEG: dict[Form, Deviations] = {
     "fair": {
         "Point-MAE": f"trains on train and validation, best test epoch; {_DRAWN_TEST}; {_TWO_STEPS}",
@@ -148,9 +149,9 @@ _PARTSEG: dict[Form, Deviations] = {
         ),
     },
     "published": {
-        "Point-MAE": f"trains on train and validation; {_DRAWN_TEST}; {_TWO_STEPS}",
-        "ACT": f"trains on train and validation; {_DRAWN_TEST}; {_TWO_STEPS}",
-        "ReCon": f"trains on train and validation; {_DRAWN_TEST}; {_TWO_STEPS}",
+        "Point-MAE": _RELEASED_PARTS,
+        "ACT": _RELEASED_PARTS,
+        "ReCon": _RELEASED_PARTS,
         "CrossPoint": "DGCNN with a head, loss and optimiser of its own; its encoder gets the transformers' head here",
     },
 }

@@ -100,7 +100,7 @@ def _particulars(name: str, options: Mapping[str, Any], form: Form) -> Particula
         points=_points(name, options, form, trains),
         normalisation=_normalisation(name, options, form),
         augmentation=_augmentation(name, form, recipe, trains),
-        split=_split(name, options),
+        split=_split(name, options, form),
         votes=_votes(options),
         selection=_selection(name, form, trains or recipe is not None),
     )
@@ -120,7 +120,7 @@ def _points(name: str, options: Mapping[str, Any], form: Form, trains: bool) -> 
     if name == "partseg":
         return f"{count}; validation and test: farthest point sampling, the same in every epoch"
     if name == "zeroshot" and options.get("patches") == "published":
-        return "1024 on ModelNet, 2048 on ScanObjectNN, farthest point sampling"
+        return "1024, on ScanObjectNN 2048, farthest point sampling"
     probes = form == "published" and name in ("linear", "mlp", "fewshot") and options.get("episodes") != "crosspoint"
     return _DRAWN if trains or probes else _FROZEN
 
@@ -132,6 +132,8 @@ def _normalisation(name: str, options: Mapping[str, Any], form: Form) -> str:
         return "as stored"
     if form == "published" and name == "fewshot":
         return "centred, scaled into the unit sphere"
+    if form == "published" and name == "zeroshot":
+        return "ScanObjectNN: as stored; other data sets: centred, scaled into the unit sphere"
     if form == "published" and name != "partseg":
         return "ModelNet: centred, scaled into the unit sphere; other data sets: as stored"
     return "centred, scaled into the unit sphere" if options.get("normalise", True) else "as stored"
@@ -145,15 +147,20 @@ def _augmentation(name: str, form: Form, recipe: Mapping[str, Any] | None, train
     return "isotropic_scale, shift_tenth" if trains else "none"
 
 
-def _split(name: str, options: Mapping[str, Any]) -> str:
+def _split(name: str, options: Mapping[str, Any], form: Form) -> str:
     seed = "fixed by the split seed (0 unless a run says otherwise); its digest is in every run"
     share = options.get("validation_fraction")
     if name == "semseg":
         area = options.get("validation_area")
         part = f"{share:.0%} of every other area's rooms" if area is None else f"area {area}"
         return f"one area for test, {part} for validation, {seed}"
-    if share is None:
+    if share is None or (name == "zeroshot" and form == "published"):
         return "training and test split of the data set; nothing is set aside"
+    crossed = options.get("cv_folds")
+    if crossed is not None and form == "fair":
+        return f"{crossed} parts of the training split, each held out once for choices, stratified, {seed}"
+    if name == "svm" and form == "published":
+        return f"all of the training split; {share:.0%} of every class only choose among several candidates, {seed}"
     part = f"{share:.0%} of every training class for validation, stratified, {seed}"
     folds = options.get("folds")
     return part if folds is None else f"{part}; {folds} folds, {options.get('queries')} queries per class"

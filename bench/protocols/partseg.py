@@ -86,15 +86,18 @@ class PartSegmentation(Protocol):
                 own,
                 f"scale U(0.8, 1.25) and shift U(-0.1, 0.1), {drawn}",
                 "the authors' recipe (Point-MAE, ACT: AdamW, 300 epochs of batches of 16, learning rate 2e-4; ReCon: "
-                "1e-4, times 10 in the head's linear layers; other methods Point-MAE's)",
+                "1e-4, times 10 in the head's linear layers; other methods Point-MAE's, scratch that of its "
+                "architecture)",
             )
             + f" {PILOT_WORDS} Validation and test points are the same in every epoch (farthest point sampling from "
             "the first; the releases draw new ones with replacement). The epoch with the highest instance mIoU on "
             "validation is scored once on the test split, the last epoch beside it. instance_miou = mean over objects "
             "of the mean IoU of their category's parts, 1 for a part neither there nor predicted; class_miou = mean "
             "over categories; point_accuracy = share of points right. Not done as published: the releases train on "
-            "train and validation together and choose the epoch on test (--legacy adds that column); CrossPoint's own "
-            "network, DGCNN with a head of its own, loss and optimiser, is not used: its encoder gets the same head."
+            "train and validation together, choose the epoch by instance mIoU on test "
+            f"({'--legacy adds that column' if fair else 'here: selection=test'}), and may print the best class mIoU "
+            "of another epoch beside it; CrossPoint's own network, DGCNN with a head of its own, loss and optimiser, "
+            "is not used: its encoder gets the same head."
         )
 
     @classmethod

@@ -95,7 +95,9 @@ class SemanticSegmentation(Protocol):
             f"0.5 m, its points are dealt into blocks, {own.votes} time(s), and {adding} add up over all answers of a "
             "point. miou = mean over the classes that occur or are predicted, over the points of all test rooms; macc "
             "= mean over classes of the share found; oa = share of points right. Not done as published: the release "
-            "chooses the epoch on random blocks of the test area (--legacy adds that column, by the tiles' block mIoU)."
+            "chooses the epoch on random blocks of the test area "
+            f"({'--legacy adds that column' if own.form == 'fair' else 'here: selection=test'}, by the tiles' block "
+            "mIoU)."
         )
 
     @classmethod

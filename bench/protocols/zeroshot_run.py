@@ -72,7 +72,7 @@ def judge(subject: Subject, task: Task, options: Zeroshot.Options) -> Evaluation
     rest, held = carve_validation(task.train.labels, options.validation_fraction, task.split_seed, groups)
     if subject.candidates:
         projected = projections(subject, task, alignment, normalise=normalise)
-        asked = _of_encoder(projected, options, classes, ratio, every=task.legacy)
+        asked = _of_encoder(projected, options, classes, ratio, every=task.legacy or published)
     else:
         asked = _of_teacher(subject, task, alignment, classes, None if published else held, normalise=normalise)
     asked.notes["teacher"] = alignment.teacher.name
@@ -162,7 +162,7 @@ class _Scoring:
         else:
             metrics.append(row(f"accuracy[{self.asked.fixed}]", scores[self.asked.fixed], headline=False))
             predictions["predicted.fixed"] = logits[self.asked.fixed].argmax(-1).astype(np.int32)
-        if self.task.legacy:
+        if self.task.legacy or self.held is None:
             metrics.append(row("accuracy", max(scores.values()), selection="test"))
         return metrics, predictions
 

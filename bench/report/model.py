@@ -160,12 +160,15 @@ def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportM
         key = (cell.preset, cell.protocol, cell.form, cell.dataset, cell.metric, cell.judge)
         grouped[(str(cell.preset == SMOKE), *key)].append(cell)
     names = _differences(grouped)
+    validated = frozenset(row.run_key for row in rows if row.split == "val")
     # The metric comes last but one in a key: what the protocol is about stands before its other metrics.
     table = {name: index for index, name in enumerate(dict.fromkeys(key[:-2] for key in grouped))}
     shown = sorted(grouped, key=lambda key: (table[key[:-2]], not _is_main(grouped[key], done)))
     place = {name: index for index, name in enumerate(dict.fromkeys(key[:-1] for key in shown))}
     ordered = sorted(grouped, key=lambda key: (key[0] == "True", place[key[:-1]], natural(names[key])))
-    sections = [_section(index, grouped[key], names[key], done) for index, key in enumerate(ordered, start=1)]
+    sections = [
+        _section(index, grouped[key], names[key], done, validated) for index, key in enumerate(ordered, start=1)
+    ]
     older = {run for cell in cells if cell.older_code for run in cell.runs.values()}
     return ReportModel(
         sections=tuple(sections),
@@ -178,7 +181,9 @@ def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportM
     )
 
 
-def _section(index: int, cells: Sequence[Cell], difference: str, runs: Mapping[str, RunRecord]) -> Section:
+def _section(
+    index: int, cells: Sequence[Cell], difference: str, runs: Mapping[str, RunRecord], validated: frozenset[str]
+) -> Section:
     first = cells[0]
     smoke = first.preset == SMOKE
     versus = {} if smoke else _against_scratch(cells)
@@ -192,12 +197,14 @@ def _section(index: int, cells: Sequence[Cell], difference: str, runs: Mapping[s
         options=_options(first),
         difference=difference,
         main=_is_main(cells, runs),
-        rows=tuple(
-            ReportRow(cell, RunFacts.of([runs[key] for key in cell.runs.values() if key in runs]), versus.get(id(cell)))
-            for cell in cells
-        ),
+        rows=tuple(ReportRow(cell, _facts(cell, runs, validated), versus.get(id(cell))) for cell in cells),
         pairs=() if smoke else _pairs(cells),
     )
+
+
+def _facts(cell: Cell, runs: Mapping[str, RunRecord], validated: frozenset[str]) -> RunFacts:
+    keys = tuple(cell.runs.values())
+    return RunFacts.of([runs[key] for key in keys if key in runs], chosen=any(key in validated for key in keys))
 
 
 def _is_main(cells: Sequence[Cell], runs: Mapping[str, RunRecord]) -> bool:

@@ -40,7 +40,7 @@ class RunFacts:
         evaluate_seconds: Mean seconds of the evaluation per seed.
         labelled: How many objects a part of the labels is; empty where all are labelled.
         classes: Classes that the set trained on and the set tested on have in common; empty for one set.
-        chosen: Whether anything was chosen on validation; a published setting or a search for neighbours chooses nothing.
+        chosen: Whether anything was chosen on validation; retrieval, for one, chooses nothing.
         queries: Where queries come from, if not from the test split.
     """
 
@@ -57,8 +57,8 @@ class RunFacts:
     queries: str = ""
 
     @classmethod
-    def of(cls, runs: Sequence[RunRecord]) -> RunFacts:
-        """Collect the facts of a cell's runs."""
+    def of(cls, runs: Sequence[RunRecord], chosen: bool = True) -> RunFacts:
+        """Collect the facts of a cell's runs; `chosen` says whether any of them was scored on validation."""
         parameters = [run.cost["parameters_encoder"] for run in runs if "parameters_encoder" in run.cost]
         flops = [run.cost["flops_forward"] for run in runs if "flops_forward" in run.cost]
         notes = [run.provenance.get("notes") for run in runs]
@@ -76,7 +76,7 @@ class RunFacts:
             evaluate_seconds=_mean(runs, "evaluate_seconds"),
             labelled=noted("labels"),
             classes=noted("classes"),
-            chosen=any(metric.split == "val" for run in runs for metric in run.metrics),
+            chosen=chosen,
             queries=noted("queries"),
         )
 

@@ -50,6 +50,8 @@ def print_report(model: ReportModel, summary: Sequence[Sentence], console: Conso
     """Print tables, failures and the summary in plain words."""
     if not model.sections:
         console.print(escape(EMPTY))
+    if any(section.smoke for section in model.sections):  # said once; every heading says SMOKE again
+        console.print(Text(tables.SMOKE_LINE, style="bold yellow"))
     for section in model.sections:
         _print_section(section, console)
     scaling.print_scaling(model, console)
@@ -77,8 +79,6 @@ def print_selection(model: ReportModel, console: Console) -> None:
 
 
 def _print_section(section: Section, console: Console) -> None:
-    if section.smoke:
-        console.print(Text(tables.SMOKE_LINE, style="bold yellow"))
     console.print(Text(tables.heading(section), style="bold"))
     console.print(_scores(section, console.width))
     console.print(Text(" ".join([f"{tables.how_measured(section)}.", *tables.notes(section)]), style="dim"))

@@ -92,6 +92,33 @@ def test_show_prints_the_card_and_list_its_hash(call: Call) -> None:
     assert card.hash[:12] in out
 
 
+def test_cards_state_what_each_form_sets_aside_and_how_it_scales_clouds() -> None:
+    """A card that states another split or scale than the one used makes its numbers look comparable with others."""
+
+    def point(name: str, form: str, field: str) -> str:
+        return str(getattr(read_card(name, "base", form).particulars, field))
+
+    assert point("svm", "fair", "split").startswith("5 parts of the training split, each held out once")
+    assert point("svm", "published", "split").startswith("all of the training split")
+    assert point("zeroshot", "fair", "split").startswith("20% of every training class")
+    assert point("zeroshot", "published", "split").endswith("nothing is set aside")
+    assert point("zeroshot", "published", "normalisation").startswith("ScanObjectNN: as stored; other")
+    assert point("finetune", "published", "normalisation").startswith("ModelNet: centred")
+    for name in ("partseg", "semseg"):
+        assert "--legacy adds that column" in read_card(name, "base", "fair").statement
+        assert "here: selection=test" in read_card(name, "base", "published").statement
+
+
+def test_options_of_the_other_form_are_not_shown(call: Call) -> None:
+    """Strengths that the published SVM never tries would read as if it tried them."""
+    _, fair, _ = call("protocols", "show", "svm")
+    _, published, _ = call("protocols", "show", "svm", "--form", "published")
+    assert re.search(r"^ +strengths ", fair, re.MULTILINE)
+    assert not re.search(r"^ +strengths ", published, re.MULTILINE)
+    assert re.search(r"^ +published_c ", published, re.MULTILINE)
+    assert not re.search(r"^ +published_c ", fair, re.MULTILINE)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -184,7 +184,7 @@ def test_what_is_asked_for_is_what_is_done(task: Task) -> None:
 def test_the_published_form_tunes_nothing_and_keeps_raw_names(task: Task) -> None:
     """The starred figure would be another split's, or a form would do what the other one states."""
     options = Zeroshot.defaults("nano", "published")
-    found = Zeroshot.evaluate(subject(), replace(task, form="published", legacy=True), "all", options)
+    found = Zeroshot.evaluate(subject(), replace(task, form="published"), "all", options)
     assert not [m for m in found.metrics if m.split == "val"]
     assert found.notes["feature"] == f"both, ratio={OTHERS.ratio:g}"
     alignment = task.alignment() if task.alignment else None

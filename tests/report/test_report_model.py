@@ -13,6 +13,7 @@ from bench.report.curves import curve_panels
 from bench.report.model import build_model
 from bench.report.runs import RunFacts, environment, failures
 from bench.report.summary import summarise_report
+from bench.report.tables import candidates, how_measured, notes, row_texts
 
 Maker = Callable[..., Any]
 
@@ -144,3 +145,32 @@ def test_a_first_stage_counts_as_pretraining(full_results: Any) -> None:
         run.cost["first_stage_pretrain_seconds"] = 100.0
     assert before is not None
     assert RunFacts.of(runs).pretrain_seconds == pytest.approx(before + 100)
+
+
+def test_a_number_nothing_was_chosen_for_does_not_claim_validation(maker: Maker) -> None:
+    """Retrieval and published settings choose nothing: "chosen on validation" would be made up."""
+    results = maker().run("recon", "recon", "svm", "ldraw40", 0, "all")
+    (section,) = build_model([row for row in results.rows if row.split == "test"], results.runs).sections
+    assert how_measured(section) == "1 pretraining seed (0); nothing chosen, test split scored once"
+    assert row_texts(section.rows[0], section)["chosen_on"] == "–"
+    (section,) = build_model(results.rows, results.runs).sections
+    assert "chosen on validation" in how_measured(section)
+    assert row_texts(section.rows[0], section)["chosen_on"] == "val"
+
+
+def test_queries_of_the_training_split_are_said(maker: Maker) -> None:
+    """CrossPoint's episodes never score the test split, whatever a table says by habit."""
+    results = maker().run("recon", "recon", "fewshot", "ldraw40", 0, "5w10s")
+    results.runs[0].provenance["notes"] = {"queries": "training split, as in CrossPoint's script"}
+    (section,) = build_model(results.rows, results.runs).sections
+    assert "test split" not in how_measured(section)
+    assert "5w10s: queries: training split, as in CrossPoint's script." in notes(section)
+
+
+def test_candidates_stand_with_the_metric_they_are_chosen_by(maker: Maker) -> None:
+    """Beside other metrics the same table would come again, without the validation score that chose."""
+    results = maker().run("scratch", "recon", "linear", "ldraw40", 0, "all")
+    other = [replace(row, name="mean_class_accuracy") for row in results.rows if row.split == "test"]
+    first, second = build_model([*results.rows, *other], results.runs).sections
+    assert len(candidates(first)[1]) == 1
+    assert candidates(second)[1] == []
