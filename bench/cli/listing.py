@@ -119,9 +119,10 @@ def _card(loaded: Any) -> Iterator[tuple[str, Sequence[str]]]:
         elif isinstance(value, bool):
             yield name, ["yes" if value else "no"]
         elif isinstance(value, dict):
-            yield name, [", ".join(f"{count:,} {part}" for part, count in value.items()) or "not known"]
+            counts = ", ".join(f"{count:,} {part}" for part, count in value.items())
+            yield name, [counts or getattr(card, "unstated", "none")]
         else:
-            yield name, [str(value) or "not known"]
+            yield name, [str(value) or getattr(card, "unstated", "none")]
 
 
 def _deviation(deviation: Deviation) -> str:

@@ -136,6 +136,13 @@ class DatasetCard(BaseModel):
     """Known number of objects (or rooms) per split of the official release; empty where it is not known."""
     how_to_get: str = "embedded: made on demand"
 
+    @property
+    def unstated(self) -> str:
+        """What stands for a size or a count that the card does not give."""
+        if self.how_to_get.startswith("embedded"):
+            return "set by the options"
+        return "that of your files" if self.how_to_get.startswith("your own") else "not known"
+
 
 @dataclass
 class DataPlace:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, ClassVar, NoReturn, overload
+from typing import Any, NoReturn, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -71,8 +71,6 @@ class RoomSet(Dataset):
 
     Subclasses implement `manifest`, `areas` and `rooms`.
     """
-
-    fixed_classes: ClassVar[bool] = True
 
     class Options(BaseModel):
         """Which area is the test split; enters the key."""

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from bench.data.base import DatasetCard
 from bench.data.files import in_words
 from bench.execution.datasets.facts import CheckReport, DiskFacts, SplitFacts, Spread
 
@@ -24,7 +25,9 @@ def print_report(report: CheckReport, screen: Console) -> None:
     """
     _print_head(report, screen)
     if report.splits:
-        screen.print(_split_table(report.splits))
+        screen.print(
+            _split_table(report.splits, official=DatasetCard.model_validate(report.card).unstated == "not known")
+        )
         _print_coordinates(report, screen)
         screen.print()
         _print_classes(report.splits, screen)
@@ -70,7 +73,7 @@ def _disk(disk: DiskFacts) -> str:
     return f"{disk.files:,}, {in_words(disk.bytes)}: {', '.join(kinds[:4])}{more}"
 
 
-def _split_table(splits: dict[str, SplitFacts]) -> Table:
+def _split_table(splits: dict[str, SplitFacts], official: bool) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for split in splits:
@@ -83,7 +86,8 @@ def _split_table(splits: dict[str, SplitFacts]) -> Table:
             table.add_row(Text(name, style="dim"), *(Text(value) for value in values))
 
     row("rooms" if rooms else "objects", [f"{s.objects:,}" for s in facts])
-    row("official release", ["not known" if s.known is None else f"{s.known:,}" for s in facts])
+    if official or any(s.known is not None for s in facts):
+        row("official release", ["not known" if s.known is None else f"{s.known:,}" for s in facts])
     for name in _NAMED:
         row(name, [s.arrays.get(name, "") for s in facts])
     if rooms:

@@ -43,7 +43,7 @@ def check_dataset(opened: Opened) -> CheckReport:
     except DataError as error:
         problems.append(str(error))
     problems += _wrong(splits, copies, loaded)
-    if not dataset.fixed_classes:
+    if not _fixed(dataset):
         problems += [
             f"class '{name}' has no objects in any split; fill it or remove it from the class list"
             for name in _empty(splits)
@@ -103,6 +103,11 @@ def _wrong(
         yield f"{shared} of the test split are exact copies of training data, e.g. {test} = {train}"
 
 
+def _fixed(dataset: Dataset) -> bool:
+    """Whether the format names the classes, as it does for all rooms."""
+    return dataset.fixed_classes or dataset.card.has_rooms
+
+
 def _empty(splits: Mapping[str, SplitFacts]) -> list[str]:
     """Classes that no split has; none where a split could not be read."""
     if set(splits) != set(SPLITS):
@@ -118,7 +123,7 @@ def _some(names: list[str]) -> str:
 def _unusual(dataset: Dataset, splits: Mapping[str, SplitFacts], copies: tuple[Copy, ...]) -> Iterator[str]:
     what = "rooms" if dataset.card.has_rooms else "objects"
     counted = "points" if dataset.card.has_rooms else "objects"
-    empty = _empty(splits) if dataset.fixed_classes else []
+    empty = _empty(splits) if _fixed(dataset) else []
     if empty:
         yield f"{len(empty)} of the {len(dataset.classes())} classes have no {counted} here: {_some(empty)}"
     differing = [s for s in splits.values() if s.known is not None and s.known != s.objects]
