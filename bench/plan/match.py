@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from bench.errors import UsageError
 from bench.spec import BackboneSpec, MatchSpec, Options
 
 MatchBy = Literal["params", "flops"]
@@ -36,7 +37,15 @@ def match_sizes(by: MatchBy, methods: dict[str, Options], backbone: BackboneSpec
         by: ``params`` or ``flops`` (of one cloud's forward pass, `bench.models.cost.forward_flops`).
         methods: Options by method; the first sets the cost and keeps its size.
         backbone: Size before matching.
+
+    Raises:
+        UsageError: There are not two methods.
     """
+    if len(methods) < 2:
+        raise UsageError(
+            f"--match {by} makes the encoders of several methods equal, the first one setting the cost; "
+            f"{' '.join(methods) or 'none'} is pretrained here: name two methods or more with --method"
+        )
     reference, *others = methods
     target = encoder_cost(by, reference, methods[reference], backbone)
     backbones, notes = {reference: backbone}, []

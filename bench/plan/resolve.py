@@ -129,7 +129,7 @@ class _Resolver:
 
     def _pairs(self) -> list[DataPair]:
         """Return what is tested on, with what is trained on where that is another data set."""
-        tested = [self._locate(reference, "data") for reference in self.request.datasets]
+        tested = [self._locate(reference, "data") for reference in dict.fromkeys(self.request.datasets)]
         if self.request.transfer:
             trained = tested
         elif self.request.train_on is not None:
@@ -250,7 +250,7 @@ class _Resolver:
     def _matching(self) -> Matching | None:
         """Backbones of equal cost, by method; None where sizes are left as they are."""
         names = [name for name in self.methods if name != "scratch" and METHODS.load(name).has_encoder]
-        if self.request.match == "none" or not names:
+        if self.request.match == "none":
             return None
         found = match_sizes(self.request.match, {n: self._method_options(n) for n in names}, self._plain_backbone())
         for line in found.notes:

@@ -16,7 +16,7 @@ def parse_fractions(text: str) -> tuple[float, ...]:
     """Parse ``--pretrain-fraction`` and ``--label-fraction``: ``0.1,0.25,1`` or ``10%,25%,100%``.
 
     Raises:
-        UsageError: Not a list of numbers.
+        ValueError: Not a list of numbers.
     """
     found = []
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -26,7 +26,7 @@ def parse_fractions(text: str) -> tuple[float, ...]:
             found = []
             break
     if not found:
-        raise UsageError(f"fractions '{text}': expected a list such as 0.1,0.25,1 or 10%,25%,100%")
+        raise ValueError("expected a list of fractions such as 0.1,0.25,1 or 10%,25%,100%")
     return tuple(found)
 
 

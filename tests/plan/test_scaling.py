@@ -50,8 +50,9 @@ def test_fractions_are_read(text: str, parts: tuple[float, ...]) -> None:
 @pytest.mark.parametrize("text", ["", "half", "0", "1.5", "0.1,0.1", "-0.2"])
 @pytest.mark.parametrize("field", ["pretrain_fractions", "label_fractions"])
 def test_bad_fractions_are_named(text: str, field: str) -> None:
-    with pytest.raises(UsageError, match="fractions"):
+    with pytest.raises(UsageError, match=f"request.{field} = '{text}': .*fractions") as error:
         validated(RunRequest, {field: text}, "request")
+    assert "\n" not in str(error.value)
 
 
 @quick
@@ -231,6 +232,26 @@ def test_sizes_are_matched_to_the_first_method(by: str) -> None:
     assert other.width > backbone.width
     assert other.width % other.heads == 0
     assert f"matched by {by}: point-mae width {other.width} instead of {backbone.width}" in found.notes[0]
+
+
+def test_one_method_has_nothing_to_be_matched_to(tmp_path: Path) -> None:
+    """The option would be dropped in silence, and the table would promise equal cost."""
+    with pytest.raises(
+        UsageError, match=r"--match params makes the encoders of several .* point-mae is pretrained here"
+    ):
+        resolved(tmp_path, match="params")
+
+
+def test_a_data_set_named_twice_is_judged_once(tmp_path: Path) -> None:
+    """Every run would be listed twice, and a matrix would have two rows of one name."""
+    twice = resolved(tmp_path, datasets=["shapes-scan", "shapes-cad", "shapes-scan"], transfer=True, baseline=False)
+    assert labels(twice, "dataset") == [
+        "shapes-scan",
+        "shapes-scan > shapes-cad",
+        "shapes-cad > shapes-scan",
+        "shapes-cad",
+    ]
+    assert len(twice.runs) == 4
 
 
 def test_matched_runs_say_so_and_scratch_follows(tmp_path: Path) -> None:
