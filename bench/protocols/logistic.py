@@ -163,9 +163,8 @@ def _path(
 
 def _side_by_side(left: Tensor, right: Tensor) -> Tensor:
     """Products ``[B, S, m, K]`` of ``[B, m, r]`` and ``[B, S, r, K]``: as one, for broadcasting would copy the left."""
-    strengths, _, classes = right.shape[1:]
     wide = left @ right.transpose(1, 2).flatten(2)
-    return wide.unflatten(-1, (strengths, classes)).transpose(1, 2)
+    return wide.reshape(*wide.shape[:-1], right.shape[1], right.shape[3]).transpose(1, 2)
 
 
 def _double(features: npt.NDArray[np.floating]) -> Tensor:
