@@ -27,6 +27,7 @@ Index = npt.NDArray[np.int64]
 FEATURE = "svm"
 """Pooled backbone feature that CrossPoint puts its machines on."""
 STRENGTH = 1.0
+_HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def judge_episodes(subject: Subject, task: Task, setting: str, options: FewShot.
         BenchError: The encoder's features are not finite.
     """
     labels = task.train.labels
-    train, val = carve_validation(labels, options.validation_fraction, task.split_seed, object_groups(task.train.ids))
+    train, val, enlarged = _set_aside(task, options.validation_fraction)
     runs, seed = options.folds, task.split_seed
     fit = fitted(labels, train, setting, options.queries)
     asked = draw_episodes(labels, train, fit, runs, seed, "test")
@@ -96,7 +97,7 @@ def judge_episodes(subject: Subject, task: Task, setting: str, options: FewShot.
     metrics: list[Metric] = []
     chosen = next(iter(features))
     if len(features) > 1:  # untrained encoders: the initialisation is chosen on other objects
-        smaller = fitted(labels, val, setting, options.queries, fewer_shots=True)
+        smaller = fitted(labels, val, setting, options.queries, held_out=True)
         held = draw_episodes(labels, val, smaller, runs, seed, "val")
         accuracy = {name: float(np.mean(_accuracies(values, held))) for name, values in features.items()}
         chosen = first_best(accuracy)
@@ -129,14 +130,28 @@ def judge_episodes(subject: Subject, task: Task, setting: str, options: FewShot.
         "queries": "training split, as in CrossPoint's script; the test split is not used",
         "feature_width": int(features[chosen].shape[1]),
     }
-    clipped = "; ".join(filter(None, (fit.clipped_reason, clipped_points(task))))
+    clipped = "; ".join(filter(None, (fit.clipped_reason, enlarged, clipped_points(task))))
     if clipped:
         notes["clipped"] = clipped
     digest = split_digest(*(part for draw in asked for part in (draw.classes, draw.support, draw.query)))
     return Evaluation(metrics, predictions, {}, notes, digest)
 
 
-def fitted(labels: Index, pool: Index, setting: str, queries: int, *, fewer_shots: bool = False) -> Setting:
+def _set_aside(task: Task, fraction: float) -> tuple[Index, Index, str]:
+    """Set objects aside for choosing an initialisation, whether or not there is one to choose: runs stay paired.
+
+    Returns:
+        Positions that episodes are drawn from, those set aside, and why there are more of these than was asked for.
+    """
+    labels, groups = task.train.labels, object_groups(task.train.ids)
+    train, val = carve_validation(labels, fraction, task.split_seed, groups)
+    if np.sum(np.bincount(labels[val]) > 1) > 1 or fraction >= _HALF:
+        return train, val, ""
+    train, val = carve_validation(labels, _HALF, task.split_seed, groups)
+    return train, val, f"half of every class is set aside, because {fraction:.0%} are single objects"
+
+
+def fitted(labels: Index, pool: Index, setting: str, queries: int, *, held_out: bool = False) -> Setting:
     """Fit a setting to the objects there are: fewer ways where there are fewer classes, then fewer queries.
 
     Args:
@@ -144,7 +159,7 @@ def fitted(labels: Index, pool: Index, setting: str, queries: int, *, fewer_shot
         pool: Positions that may be drawn.
         setting: E.g. ``5w10s``.
         queries: Queries per class wanted.
-        fewer_shots: Whether shots may be lowered too, as for validation.
+        held_out: Whether these are the objects set aside for validation, where shots may be lowered too.
 
     Raises:
         UsageError: The setting is malformed.
@@ -152,12 +167,13 @@ def fitted(labels: Index, pool: Index, setting: str, queries: int, *, fewer_shot
     """
     way, shot = parse_setting(setting)
     counts = np.sort(np.bincount(labels[pool]))[::-1]
-    least = 2 if fewer_shots else shot + 1
+    least = 2 if held_out else shot + 1
     used_way = min(way, int(np.sum(counts >= least)))
     if used_way < 2:
+        where = "in the part set aside for validation" if held_out else "to draw episodes from"
         raise DataError(
-            f"few-shot {setting} in CrossPoint's form: {used_way} classes have {least} objects or more in the training "
-            "split; at least 2 are needed; use fewer shots or a larger data set"
+            f"few-shot {setting} in CrossPoint's form: {used_way} classes have {least} objects or more {where}; at "
+            "least 2 are needed; use fewer shots, another validation_fraction or a larger data set"
         )
     fewest = int(counts[used_way - 1])
     used_shot = min(shot, fewest - 1)

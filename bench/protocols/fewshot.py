@@ -213,8 +213,8 @@ _CROSSPOINT = (
     "{own.queries} queries per class, all from the training split; the test split is not used, so that the numbers do "
     "not compare with folds. libsvm's linear machine at C = 1, one class against one other, on the frozen feature "
     "'svm' standardised on the supports, clouds as stored. Accuracy is the mean over runs. Nothing is chosen, except "
-    "the candidate where there are several, on episodes from the {own.validation_fraction:.0%} of every class that is "
-    "set aside and never asked. Deviations from the release: its script takes 50 runs (fewshot.folds=50), all 2048 "
-    "points, 5 neighbours in DGCNN where training had 15, and the whole training split; here points and neighbours are "
-    "the encoder's own."
+    "the candidate where there are several, on episodes from the {own.validation_fraction:.0%} of every class (half "
+    "where these are single objects) that is set aside and never asked. Deviations from the release: its script takes "
+    "50 runs (fewshot.folds=50), all 2048 points, 5 neighbours in DGCNN where training had 15, and the whole training "
+    "split; here points and neighbours are the encoder's own."
 )

@@ -244,3 +244,18 @@ def test_cards_state_the_form() -> None:
     assert "151 epochs" in FewShot.card(FewShot.defaults("base", "published"))
     assert "test split is not used" in FewShot.card(released(head="svm", episodes="crosspoint", published_epochs=None))
     assert "Head svm" in FewShot.card(FewShot.Options(head="svm"))
+
+
+def test_crosspoint_sets_more_aside_where_single_objects_could_choose_nothing(make_task: MakeTask) -> None:
+    """On a small set scratch could not choose its initialisation, and failed where the other methods went on."""
+    options = released(head="svm", episodes="crosspoint", published_epochs=None, queries=3, validation_fraction=0.05)
+    task = as_published(make_task())
+    several = FewShot.evaluate(subject("a", "b"), task, "4w5s", options)
+    one = FewShot.evaluate(subject(), task, "4w5s", options)
+    for result in (several, one):
+        assert "half of every class is set aside, because 5% are single objects" in str(result.notes["clipped"])
+    np.testing.assert_array_equal(several.predictions["query"], one.predictions["query"])  # runs stay paired
+    assert len(values(several.metrics, split="val")) == 2
+    enough = {"head": "svm", "episodes": "crosspoint", "published_epochs": None, "queries": 3}
+    ample = FewShot.evaluate(subject(), task, "4w5s", released(**enough))
+    assert "half" not in str(ample.notes.get("clipped"))

@@ -174,7 +174,7 @@ class Searcher:
             study.tell(trial.number, value)
             top = studies.best(study.get_trials(deepcopy=False))
             highest = top.value if top is not None and top.value is not None else value
-            self._say(f"  validation {100 * value:.1f}, best so far {100 * highest:.1f}")
+            self._say(f"  validation {100 * value:.1f} %, best so far {100 * highest:.1f} %")
             return
         if studies.best(study.get_trials(deepcopy=False)) is None:
             raise BenchError(f"the first trial failed and does not count; mend it and run again: {error}")
