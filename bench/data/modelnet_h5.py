@@ -26,7 +26,8 @@ class ModelNetH5(H5Dataset):
         summary="A folder in the layout of modelnet40_ply_hdf5_2048 (CAD models, any class list)",
         licence="ModelNet40: none stated, the models' authors hold the copyright; other sets: see the folder",
         terms="ModelNet: for the convenience of academic research only",
-        citation="Wu et al., 3D ShapeNets: A Deep Representation for Volumetric Shapes, CVPR 2015",
+        citation="ModelNet40: Wu et al., 3D ShapeNets: A Deep Representation for Volumetric Shapes, CVPR 2015; "
+        "other sets: see the folder",
         normalisation=(
             "as stored: ModelNet40's clouds come centred in the unit sphere, y up; the Point-MAE family centres on the "
             "mean and scales the farthest point to radius 1 after drawing points, CrossPoint does nothing more"

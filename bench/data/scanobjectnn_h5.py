@@ -48,7 +48,8 @@ class ScanObjectNNH5(H5Dataset):
         summary="A folder in the layout of ScanObjectNN's h5_files (scanned objects, any class list)",
         licence="ScanObjectNN: terms of use, research; other sets: see the folder",
         terms="ScanObjectNN: fill in the terms-of-use form first; research use",
-        citation="Uy et al., Revisiting Point Cloud Classification: A New Benchmark Dataset, ICCV 2019",
+        citation="ScanObjectNN: Uy et al., Revisiting Point Cloud Classification: A New Benchmark Dataset, ICCV 2019; "
+        "other sets: see the folder",
         normalisation="none: the Point-MAE family feeds the stored coordinates (unit-sphere range, y up)",
         size="two files per variant; clouds of obj_bg take 71 MB, of pb_t50_rs 351 MB, masks 2 / 3 more in memory",
         counts=COUNTS["obj_bg"],
