@@ -61,8 +61,9 @@ def match_sizes(by: MatchBy, methods: dict[str, Options], backbone: BackboneSpec
         width = closest_width(target, cost, backbone.width, backbone.heads)
         backbones[name] = backbone.model_copy(update={"width": width})
         what = f"{cost(width):,} {_NAMES[by]}, {reference} {target:,} ({100 * (cost(width) / target - 1):+.1f} %)"
-        follows = cost(backbone.width + backbone.heads) != cost(backbone.width)
-        how = f"width {width} instead of {backbone.width}" if follows else "its size does not follow the width"
+        how = f"width {width} instead of {backbone.width}" if width != backbone.width else f"keeps width {width}"
+        if cost(backbone.width + backbone.heads) == cost(backbone.width):
+            how = "its size does not follow the width"
         notes.append(f"matched by {by}: {name} {how}: {what}")
     return Matching(MatchSpec(by=by, target=target), backbones, tuple(notes))
 

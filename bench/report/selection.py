@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from bench.report import words
@@ -43,6 +44,10 @@ _ALWAYS = ("judged", "method", "seeds", "val")
 def table(lines: Sequence[LedgerLine]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows; columns without content are left out."""
     texts = [line_texts(line) for line in lines]
+    named = Counter((text["judged"], text["method"]) for text in texts)
+    for line, text in zip(lines, texts, strict=True):  # e.g. pretrained on a part of the data and on all of it
+        if named[text["judged"], text["method"]] > 1:
+            text["method"] += f", pretrained on {line.cell.pretrain_data}"
     kept = [name for name in _HEADINGS if name in _ALWAYS or any(text[name] not in ("", "–") for text in texts)]
     return [_HEADINGS[name] for name in kept], [[text[name] for name in kept] for text in texts]
 

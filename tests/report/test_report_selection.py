@@ -47,6 +47,16 @@ def results(maker: Callable[..., Any]) -> Any:
     return found
 
 
+def test_parts_of_the_data_have_names_of_their_own(results: Any, tmp_path: Path) -> None:
+    """Two lines of one name: nobody could say which of them all the pretraining data gave."""
+    part = {"pretrain_data": "shapes (25 %)", "run_key": "0" * 64}
+    results.rows += [replace(row, **part) for row in results.rows if row.method == "recon" and row.seed == 0]
+    built = build_report(results.rows, results.runs, tmp_path)
+    heads, body = selection.table(built.model.ledger)
+    names = [dict(zip(heads, texts, strict=True))["method"] for texts in body]
+    assert sorted(names) == ["recon, pretrained on shapes", "recon, pretrained on shapes (25 %)"]
+
+
 def test_every_rule_has_its_column_and_the_honest_number_stays(results: Any, tmp_path: Path) -> None:
     screen = console()
     built = build_report(results.rows, results.runs, tmp_path, console=screen, selection=True)
