@@ -62,7 +62,7 @@ def matrices(model: ReportModel) -> tuple[Matrix, ...]:
             trained, _, tested = cell.dataset.rpartition(BETWEEN)
             form = "" if cell.form == "fair" else f" ({cell.form} form)"
             metric = "" if cell.metric == "accuracy" else f", {cell.metric.replace('_', ' ')}"
-            setting = "" if cell.setting == "all" else f" {cell.setting}"
+            setting = "" if cell.setting == "all" else f" {cell.setting.removeprefix('all, ')}"
             source = "" if cell.pretrain_data in ("", "none") else f" from {cell.pretrain_data}"
             title = f"{cell.label}{source}, {cell.protocol}{setting}{form}{metric}"
             groups.setdefault((cell.preset, title), {})[trained or tested, tested] = (cell, row.facts.classes)
