@@ -73,14 +73,9 @@ class CrossPointModel(PretrainModel):
         return self.losses(self.point_head(feature), image)
 
     def losses(self, points: Tensor, image: Tensor | None) -> dict[str, Tensor]:
-        """Contrast projected features.
+        """Contrast projections `points` ``[2B, D]``, all first views before all second ones, and `image` ``[B, D]``.
 
-        Args:
-            points: ``[2B, D]``, all first views before all second ones.
-            image: ``[B, D]``; None without the cross-modal term.
-
-        Returns:
-            Scalar losses, and their sum as ``total``.
+        Without an image the cross-modal term is left out. Returns scalar losses, and their sum as ``total``.
         """
         temperature = self.options.temperature
         first, second = points.float().chunk(2)
