@@ -67,12 +67,22 @@ def cloud_grid(figure: Figure, rows: int, columns: int) -> list[list[Any]]:
 def bare(axes: Any, points: Array) -> None:
     """Give 3D axes an equal scale around points ``[N, 3]`` and take everything else off them."""
     centre = (points.min(0) + points.max(0)) / 2
-    reach = _ROOM * float(np.abs(points - centre).max()) or 1.0
+    around = _upright(points - centre)
+    # What leaves the axes on the screen is cut off, and a diagonal is longer there than along any axis.
+    reach = _ROOM * float(max(np.abs(around).max(), np.abs(around @ _screen()).max())) or 1.0
     for setter, middle in zip((axes.set_xlim, axes.set_ylim, axes.set_zlim), _upright(centre[None])[0], strict=True):
         setter(middle - reach, middle + reach)
     axes.set_box_aspect((1, 1, 1), zoom=1.45)
     axes.view_init(*_VIEW)
     axes.set_axis_off()
+
+
+def _screen() -> Array:
+    """Directions to the right and upwards on the screen, ``[3, 2]``."""
+    elevation, azimuth = np.radians(_VIEW)
+    right = (-np.sin(azimuth), np.cos(azimuth), 0.0)
+    up = (-np.sin(elevation) * np.cos(azimuth), -np.sin(elevation) * np.sin(azimuth), np.cos(elevation))
+    return np.array([right, up], dtype=np.float32).T
 
 
 def scatter(axes: Any, points: Array, **style: Any) -> Any:

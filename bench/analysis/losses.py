@@ -158,9 +158,17 @@ def draw(found: Sequence[Curves]) -> Figure:
             _ratios(every[len(panels)], found, variants)
         hide_rest(every, len(panels) + measured)
         figure.supxlabel("epoch", fontsize=9)
-        figure.suptitle("Pretraining losses on held-out and on training objects", fontsize=11)
+        # As the legend's title: a title of the figure would lie on top of a legend outside the panels.
+        title = "Pretraining losses on held-out and on training objects" if measured else "Pretraining losses"
         handles = _legend(variants, measured)
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), fontsize=8)
+        figure.legend(
+            handles=handles,
+            loc="outside upper center",
+            ncols=min(len(handles), 5),
+            fontsize=8,
+            title=title,
+            title_fontsize=11,
+        )
     return figure
 
 

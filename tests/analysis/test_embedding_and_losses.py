@@ -115,6 +115,9 @@ def test_every_panel_holds_one_loss_of_one_method() -> None:
         "recon: mdm", "recon: csc_text", "recon: total", "point-mae: mdm", "act: distil",
         "held-out loss / loss on training objects",
     ]  # fmt: skip
+    (legend,) = figure.legends  # holds the title too: one of the figure would lie on top of it
+    assert legend.get_title().get_text() == "Pretraining losses on held-out and on training objects"
+    assert figure.get_suptitle() == ""
     ratio = figure.axes[5].get_lines()[0]
     assert list(ratio.get_ydata()) == pytest.approx([2.9 / 2.8, 2.1 / 2.0, 1.8 / 1.5])
 
