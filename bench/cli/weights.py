@@ -71,20 +71,23 @@ def encoders(results: ResultsOption = None, plugin: PluginOption = None) -> None
     from rich.table import Table
 
     from bench.plan.encoders import stored_encoders
+    from bench.plan.scaling import percent
 
     load_plugins(plugin)
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "key", "method", "backbone", "pretrained on", "seed", "stored"):
+    for column in ("name", "key", "method", "backbone", "pretrained on", "epochs", "seed", "stored"):
         table.add_column(column, overflow="fold")
     found = stored_encoders(workspace(results).results)
     for encoder in found:
-        b = encoder.spec.backbone
+        b, recipe = encoder.spec.backbone, encoder.spec.recipe
+        part = "" if encoder.spec.fraction == 1 else f"{percent(encoder.spec.fraction)} of "
         table.add_row(
             escape(encoder.name or "–"),
             encoder.key[:12],
             encoder.spec.method,
             f"{b.width} wide, {b.depth} deep, {b.points} points in {b.groups} patches",
-            escape(encoder.trained_on),
+            escape(f"{part}{encoder.trained_on}"),
+            "–" if recipe is None else str(recipe.epochs),
             "–" if encoder.spec.imported is not None else str(encoder.spec.seed),
             encoder.created_at[:19].replace("T", " "),
         )

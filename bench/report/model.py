@@ -268,6 +268,20 @@ def _differences(grouped: Mapping[tuple[str, ...], Sequence[Cell]]) -> dict[tupl
         fields = sorted({f for spec in specs.values() for f in spec})
         differing = [f for f in fields if len({spec.get(f) for spec in specs.values()}) > 1]
         for key in keys:
-            shown = [f"{f.removeprefix('protocol.options.')}={specs[key].get(f, 'none')[:12]}" for f in differing]
-            names[key] = ", ".join(shown)
+            names[key] = ", ".join(filter(None, (_apart(field, specs[key], specs.values()) for field in differing)))
     return names
+
+
+def _apart(field: str, spec: Mapping[str, str], others: Iterable[Mapping[str, str]]) -> str:
+    """Say in a word what a field makes of a table; empty where another field says it."""
+    value = spec.get(field)
+    if field == "tuned.trials":
+        return "as shipped" if value is None else f"tuned in {value} trials"
+    if field == "tuned.space":  # of interest where two searches had different ones
+        spaces = {other[field] for other in others if field in other}
+        return f"space {value[:8]}" if value is not None and len(spaces) > 1 else ""
+    if field == "protocol.legacy":
+        return "--legacy" if value == "true" else "without --legacy"
+    if value is None and "tuned.space" in spec and field.startswith("protocol.options."):
+        return ""  # every method has a value of its own
+    return f"{field.removeprefix('protocol.options.')}={(value or 'none')[:12]}"

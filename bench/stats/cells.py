@@ -246,15 +246,23 @@ def _order(cell: Cell) -> tuple[object, ...]:
 
 
 def _differences(specs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Name what sets each encoder's spec apart from the others; how it is judged is named elsewhere."""
-    told = (*JUDGE_PREFIXES, *TUNED_JUDGE, TUNED_VALUES)
+    """Name what sets each encoder's spec apart from the others; how it is judged is named elsewhere.
+
+    Tuned cells are told apart by the values that were chosen, where two searches chose differently: that a cell is
+    tuned is in the name of its table, and a search's name says nothing to a reader.
+    """
+    told = (*JUDGE_PREFIXES, "tuned.")
     fields = sorted({name for spec in specs.values() for name in spec if not name.startswith(told)})
     differing = [name for name in fields if len({spec.get(name) for spec in specs.values()}) > 1]
+    tuned = [spec for spec in specs.values() if any(name.startswith(TUNED_VALUES) for name in spec)]
+    values = sorted({name for spec in tuned for name in spec if name.startswith(TUNED_VALUES)})
+    differing += [name for name in values if len({spec.get(name) for spec in tuned}) > 1]
     return {digest: _named({n: spec[n] for n in differing if n in spec}) for digest, spec in specs.items()}
 
 
 def _named(values: Mapping[str, str], limit: int = 3) -> str:
-    shown = [f"{name.removeprefix('encoder.')}={_short(value)}" for name, value in list(values.items())[:limit]]
+    plain = ((name.removeprefix("encoder.").removeprefix(TUNED_VALUES), value) for name, value in values.items())
+    shown = [f"{name}={_short(value)}" for name, value in list(plain)[:limit]]
     more = len(values) - limit
     return ", ".join(shown) + (f", and {more} more" if more > 0 else "")
 

@@ -174,3 +174,28 @@ def test_candidates_stand_with_the_metric_they_are_chosen_by(maker: Maker) -> No
     first, second = build_model([*results.rows, *other], results.runs).sections
     assert len(candidates(first)[1]) == 1
     assert candidates(second)[1] == []
+
+
+def test_tuned_methods_stand_in_a_table_that_says_so_under_their_own_names(maker: Maker) -> None:
+    """A search's name and digest in place of words would hide what a table compares, and with what budget."""
+
+    def tuned(method: str, strength: float, trials: int, study: str) -> Any:
+        values = {"linear.strengths": [strength]}
+        spec = {"study": study, "method": method, "trials": trials, "space": "d" * 64, "values": values}
+        made = maker(overrides=(("tuned", spec), ("protocol.options.strengths", [strength])))
+        return made.run(method, "recon", "linear", "ldraw40", 0, "all")
+
+    plain = maker(overrides=(("protocol.options.strengths", [1.0, 10.0]),))
+    results = plain.run("recon", "recon", "linear", "ldraw40", 0, "all")
+    results += tuned("recon", 0.2, 8, "a")
+    results += tuned("scratch", 3.0, 8, "b")
+    model = build_model(results.rows, results.runs)
+    assert [section.difference for section in model.sections] == [
+        "strengths=[1.0, 10.0], as shipped",
+        "tuned in 8 trials",
+    ]
+    assert [row.cell.label for row in model.sections[1].rows] == ["recon", "scratch (recon)"]
+    assert model.sections[1].rows[0].versus is not None
+    results += tuned("recon", 0.5, 8, "c")  # another search, with another outcome
+    labels = [row.cell.label for row in build_model(results.rows, results.runs).sections[1].rows]
+    assert labels == ["recon [linear.strengths=[0.2]]", "recon [linear.strengths=[0.5]]", "scratch (recon)"]
