@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 
 from bench.report import words
+from bench.stats.cells import Cell, judging
 from bench.stats.selection import LAST, TEST, VAL, Inflation, LedgerLine, Rule
 
 TITLE = "What selection changes"
@@ -43,13 +44,49 @@ _ALWAYS = ("judged", "method", "seeds", "val")
 
 def table(lines: Sequence[LedgerLine]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows; columns without content are left out."""
-    texts = [line_texts(line) for line in lines]
-    named = Counter((text["judged"], text["method"]) for text in texts)
-    for line, text in zip(lines, texts, strict=True):  # e.g. pretrained on a part of the data and on all of it
-        if named[text["judged"], text["method"]] > 1:
-            text["method"] += f", pretrained on {line.cell.pretrain_data}"
+    shown = _most_complete(lines)
+    texts = [line_texts(line) for line in shown]
+    named: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, text in enumerate(texts):
+        named[text["judged"], text["method"]].append(place)
+    for places in named.values():
+        for place, (judged, method) in zip(places, _apart([shown[place].cell for place in places]), strict=True):
+            texts[place]["judged"] += judged
+            texts[place]["method"] += method
     kept = [name for name in _HEADINGS if name in _ALWAYS or any(text[name] not in ("", "–") for text in texts)]
     return [_HEADINGS[name] for name in kept], [[text[name] for name in kept] for text in texts]
+
+
+def _most_complete(lines: Sequence[LedgerLine]) -> list[LedgerLine]:
+    """Leave out lines that say less than another about the same networks: a run with --legacy repeats one without."""
+    kept: dict[str, LedgerLine] = {}
+    for place, line in enumerate(lines):
+        cell = line.cell
+        plain = sorted((name, value) for name, value in cell.spec.items() if name != "protocol.legacy")
+        same = repr((cell.identity, cell.pretrain_data, plain)) if plain else str(place)
+        before = kept.get(same)
+        if before is None or (len(line.scores), line.scores[VAL].n) > (len(before.scores), before.scores[VAL].n):
+            kept[same] = line
+    return list(kept.values())
+
+
+def _apart(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+    """What tells cells of one name apart: words on how they were judged, and on what they were pretrained."""
+    if len(cells) < 2:
+        return [("", "")] * len(cells)
+    several = len({cell.pretrain_data for cell in cells}) > 1  # e.g. a part of the data and all of it
+    methods = [f", pretrained on {cell.pretrain_data}" if several else "" for cell in cells]
+    specs = [judging(cell.spec) for cell in cells]
+    fields = [
+        name
+        for name in sorted({name for spec in specs for name in spec} - {"protocol.legacy"})
+        if len({spec.get(name) for spec in specs}) > 1
+    ]
+    words_of = [
+        ", ".join(f"{n.removeprefix('protocol.options.')}={spec[n][:12]}" for n in fields if n in spec)
+        for spec in specs
+    ]
+    return [(f" [{text}]" if text else "", method) for text, method in zip(words_of, methods, strict=True)]
 
 
 def has_smoke(lines: Sequence[LedgerLine]) -> bool:

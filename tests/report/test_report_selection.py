@@ -110,3 +110,28 @@ def test_the_command_has_the_flag(tmp_path: Path, run_bench: Callable[..., Any])
     told = run_bench("report", "--selection", "--results", tmp_path / "results", "--out", tmp_path / "reports")
     assert told.returncode == 0, told.stderr
     assert "No stored run was reported under more than one selection rule yet." in told.stdout
+
+
+def test_one_network_has_one_line_and_options_are_told_apart(maker: Callable[..., Any], tmp_path: Path) -> None:
+    """Runs with and without --legacy came twice, told apart by what both were pretrained on."""
+
+    def run(legacy: bool, votes: int) -> Any:
+        options = {"feature": "transfer", "votes": votes}
+        changed = (("protocol.options", options), ("protocol.legacy", legacy))
+        found = maker(overrides=changed).run("recon", "recon", "finetune", "ldraw40", 0, "all")
+        test = [row for row in found.rows if row.split == "test"]
+        found.rows += [beside(row, "last", -0.01) for row in test]
+        found.rows += [beside(row, "test", 0.02) for row in test if legacy]
+        return found
+
+    results = run(False, 0)
+    results += run(True, 0)
+    results += run(False, 5)
+    built = build_report(results.rows, results.runs, tmp_path)
+    heads, body = selection.table(built.model.ledger)
+    lines = [dict(zip(heads, texts, strict=True)) for texts in body]
+    assert {line["method"] for line in lines} == {"recon"}
+    assert sorted((line["judged by"], line["test"] != "–") for line in lines) == [
+        ("finetune on ldraw40, all, nano [votes=0]", True),
+        ("finetune on ldraw40, all, nano [votes=5]", False),
+    ]
