@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 TITLE = "Scaling with data"
 NESTED = "Parts are nested: the objects of a smaller one are among those of every larger one of the same seed."
 INTERVALS = "Scores are means over seeds with their 95 % interval."
+_LEVEL = "#6b7280"
+_DASHES = (":", "--", "-.")
 _PRETRAINED = re.compile(r"(?P<base>.*) \((?P<percent>[\d.e-]+) %(?P<epochs>, same epochs)?\)")
 _LABELLED = re.compile(r"(?P<base>.*), (?P<percent>[\d.e-]+) % of labels")
 _LEAST_SPAN = 2.0
@@ -293,11 +295,12 @@ def scaling_plot(figure: Figure, name: str) -> Plot:
         drawing = Drawing(figsize=(7.2, 3.4), layout="constrained")
         axes = drawing.subplots()
         axes.set_xscale("log")
-        architectures = list(dict.fromkeys(line.architecture for line in figure.lines))
         for index, line in enumerate(figure.lines):
-            at = architectures.index(line.architecture) if figure.axis == "pretraining data" else index
             aside = _ASIDE ** (index - (len(figure.lines) - 1) / 2)
-            _draw(axes, figure, line, (SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)]), aside, hints)
+            _draw(axes, figure, line, (SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]), aside, hints)
+        levels = {line.opponent[0]: line.opponent[1] for line in figure.lines if line.opponent is not None}
+        for index, (label, level) in enumerate(levels.items()):
+            _draw_level(axes, figure, label, level, _DASHES[index % len(_DASHES)])
         axes.set_xticks([100 * part for part in figure.parts], [f"{100 * part:.6g}" for part in figure.parts])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(f"{figure.axis}, percent")
@@ -334,14 +337,14 @@ def _draw(axes: Axes, figure: Figure, line: Line, look: tuple[str, str], aside: 
         shown = words.percent(summary.mean) if figure.smoke else words.spread(summary)
         hints[identity] = f"{line.label}, {100 * part:.6g} percent: {shown}"
         axes.plot([100 * part * aside], [100 * summary.mean], marker, color=colour, markersize=5.5, gid=identity)
-    if line.opponent is None:
-        return
-    name, beside = line.opponent
+
+
+def _draw_level(axes: Axes, figure: Figure, name: str, level: Summary, dashes: str) -> None:
+    """Draw what no part changes, an untrained network or a teacher alone; methods of one network share it."""
     ends = [100 * figure.parts[0], 100 * figure.parts[-1]]
-    level = 100 * beside.mean
-    axes.plot(ends, [level, level], ":", color=colour, linewidth=1.2, label=name)
-    if not figure.smoke and beside.low is not None and beside.high is not None:
-        axes.fill_between(ends, 100 * beside.low, 100 * beside.high, color=colour, alpha=0.08, linewidth=0)
+    axes.plot(ends, [100 * level.mean] * 2, dashes, color=_LEVEL, linewidth=1.2, label=name, zorder=1)
+    if not figure.smoke and level.low is not None and level.high is not None:
+        axes.fill_between(ends, 100 * level.low, 100 * level.high, color=_LEVEL, alpha=0.1, linewidth=0, zorder=0)
 
 
 def loss_plot(panels: Sequence[LossPanel], name: str) -> Plot:
