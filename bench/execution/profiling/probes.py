@@ -21,6 +21,7 @@ from bench.data.base import CloudSet
 from bench.errors import UsageError
 from bench.execution.provenance import machine_kind
 from bench.models.encoder import Encoder, EncoderOutput
+from bench.models.memory import keep_freed_memory
 from bench.protocols.base import Candidate, Evaluation, HeldOut, Protocol, Subject, Task
 from bench.protocols.features import frozen_features
 from bench.protocols.fewshot import FewShot
@@ -133,6 +134,7 @@ def profile_probes(request: ProbeRequest, progress: Progress = lambda done, tota
             f"--probes with {request.objects} objects, width {request.width}, {request.seeds} seeds: expected at least "
             f"{50 * CLASSES} objects, width 2 and 1 seed"
         )
+    keep_freed_memory()  # as every job does
     threads = request.threads or torch.get_num_threads()
     with torch_threads(threads), tempfile.TemporaryDirectory() as folder:
         task = _task(request.objects, Path(folder))
