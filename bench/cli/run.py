@@ -158,12 +158,14 @@ def execute(request: RunRequest, place: Workspace, options: Any, *, reuse: Any =
     from bench.execution.progress import ProgressView
     from bench.execution.reporting import print_results
     from bench.plan.skips import skip_lines
+    from bench.registry import METHODS
 
     screen = console()
     plan = make_plan(request, place, options.store_url, reuse)
     for note in plan.notes:
         screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
-    for line in skip_lines(plan.skipped, {run.spec.encoder.method for run in plan.runs}):
+    asked = {name for name in (run.spec.encoder.method for run in plan.runs) if METHODS.load(name).has_encoder}
+    for line in skip_lines(plan.skipped, asked):
         screen.print(f"[yellow]skipped[/yellow] {escape(line)}", highlight=False)
     if dry_run:
         _print_plan(plan, place)

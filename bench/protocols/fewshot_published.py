@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.protocols.published_recipes import ROTATE, SCALE_TRANSLATE, Published, shortened
-from bench.spec import Recipe
+from bench.protocols.published_recipes import COMMON, ROTATE, SCALE_TRANSLATE, Published, shortened
 
 OUTPUTS = 40
 """The released few-shot head keeps ModelNet40's outputs; a fold's labels are the first of them."""
 EPOCHS = {"smoke": 2, "nano": 40}
 """Presets that shorten the published 150 epochs."""
 
-_COMMON = Recipe(
-    epochs=150,
-    batch_size=32,
-    lr=5e-4,
-    weight_decay=0.05,
-    warmup_epochs=10,
-    clip_norm=10.0,
-    reference_schedule=True,
-)
+_COMMON = COMMON.model_copy(update={"epochs": 150})
 
 
 def fewshot_recipe(method: str, head: Literal["full", "linear", "mlp"], epochs: int | None) -> Published:

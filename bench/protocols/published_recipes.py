@@ -21,7 +21,7 @@ ROTATE = ("rotate_y",)
 VOTES, VOTE_REPEATS = 10, 299
 """A prediction is the mean over 10 random draws of points; the whole is repeated and the best repeat is reported."""
 
-_COMMON = Recipe(
+COMMON = Recipe(
     epochs=300,
     batch_size=32,
     lr=5e-4,
@@ -77,7 +77,7 @@ def finetune_recipe(method: str, dataset: Dataset | None) -> Published:
         votes = ("scale_axes",) if modelnet else ROTATE if _hardest(dataset) else ()
     return Published(
         source=f"{owner} on {kind}",
-        recipe=_COMMON.model_copy(update=changes),
+        recipe=COMMON.model_copy(update=changes),
         drop_path=0.2 if owner in ("recon", "two-tower") else 0.1,
         normalise=modelnet,
         vote_augmentation=votes,

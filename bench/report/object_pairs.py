@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.report.plain import empty_table
 from bench.report.words import difference, p_value, percent, signed
 from bench.stats.answers import NO_CLASS, Answers
 from bench.stats.comparisons import smallest_p
@@ -200,11 +201,9 @@ def _classes(pair: ObjectPair, most: int) -> RenderableType:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
+    table = empty_table()
     for at, head in enumerate(heads):
         table.add_column(
             Text(head), justify="left" if at == 0 or head in ("test", "where") else "right", overflow="fold"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.report import words
 from bench.report.curves import Panel, Series
+from bench.report.plain import plain_table
 from bench.report.plots import INK, MARKERS, SERIES, STYLE, Plot, as_svg
 from bench.stats.cells import Cell, natural, opponent
 from bench.stats.intervals import Summary
@@ -259,19 +260,12 @@ def markdown(model: ReportModel) -> list[str]:
 
 def print_scaling(model: ReportModel, console: Console) -> None:
     """Print the tables over parts."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     found = figures(model)
     for figure in found:
         console.print(Text(figure.heading, style="bold"))
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
-        for heading in headings(figure):
-            table.add_column(Text(heading), overflow="fold")
-        for row in rows(figure):
-            table.add_row(*map(Text, row))
-        console.print(table)
+        console.print(plain_table(headings(figure), rows(figure)))
         console.print(Text(figure.explained.removeprefix(NESTED).strip(), style="dim"))
         console.print()
     if found:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from bench.report import scaling, selection, tables, transfer, tuning
 from bench.report.model import ReportModel, Section
+from bench.report.plain import empty_table, plain_table
 from bench.report.runs import Failure
 from bench.report.summary import Sentence
 from bench.report.text import EMPTY
@@ -74,7 +74,7 @@ def print_selection(model: ReportModel, console: Console) -> None:
     console.print(Text(selection.TITLE, style="bold"))
     if selection.has_smoke(model.ledger):
         console.print(Text(selection.SMOKE_NOTE, style="bold yellow"))
-    console.print(_plain(*selection.table(model.ledger)))
+    console.print(plain_table(*selection.table(model.ledger)))
     console.print(Text(selection.EXPLAINED, style="dim"))
 
 
@@ -85,17 +85,17 @@ def _print_section(section: Section, console: Console) -> None:
     heads, candidates = tables.candidates(section)
     if candidates:
         console.print(Text("Candidates of scratch: validation / test % (seeds it was chosen in)", style="bold"))
-        console.print(_plain(heads, candidates))
+        console.print(plain_table(heads, candidates))
     if section.pairs:
         console.print(Text("Pretrained methods against each other", style="bold"))
-        console.print(_plain(tables.PAIR_HEADINGS, map(tables.pair_texts, section.pairs)))
+        console.print(plain_table(tables.PAIR_HEADINGS, map(tables.pair_texts, section.pairs)))
     console.print()
 
 
 def _scores(section: Section, width: int) -> Table:
     rows = [_short(tables.row_texts(row, section)) for row in section.rows]
     columns = _fitting(tables.columns(section), rows, width)
-    table = _table()
+    table = empty_table()
     for name, (heading, own_width) in columns.items():
         justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
         table.add_column(Text(heading), justify=justify, overflow="fold", width=own_width)
@@ -156,19 +156,6 @@ def _least(name: str, heading: str, cells: Sequence[str], whole: bool) -> int:
     return min(max(map(len, words)), _MOST.get(name, 100))
 
 
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
-
-
 def _failures(failures: Iterable[Failure]) -> Table:
     body = [(f.label, f.seed, f.status, f.reason.splitlines()[0], f.log) for f in failures]
-    return _plain(("run", "seed", "status", "reason", "log"), body)
-
-
-def _plain(heads: Sequence[str], body: Iterable[Sequence[str]]) -> Table:
-    table = _table()
-    for head in heads:
-        table.add_column(Text(head), overflow="fold")
-    for row in body:
-        table.add_row(*map(Text, row))
-    return table
+    return plain_table(("run", "seed", "status", "reason", "log"), body)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.report import words
+from bench.report.plain import plain_table
 from bench.stats.cells import Cell, natural
 from bench.stats.intervals import Summary
 
@@ -115,19 +116,12 @@ def markdown(model: ReportModel) -> list[str]:
 
 def print_transfer(model: ReportModel, console: Console) -> None:
     """Print the matrices."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     found = matrices(model)
     for matrix in found:
         console.print(Text(matrix.heading, style="bold"))
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
-        for heading in headings(matrix):
-            table.add_column(Text(heading), overflow="fold")
-        for row in rows(matrix):
-            table.add_row(*map(Text, row))
-        console.print(table)
+        console.print(plain_table(headings(matrix), rows(matrix)))
     if found:
         console.print(Text(" ".join([EXPLAINED, *notes(found)]), style="dim"))
         console.print()

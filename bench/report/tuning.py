@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.report import words
+from bench.report.plain import plain_table
 from bench.report.plots import FAINT, INK, MARKERS, SERIES, STYLE, Plot, as_svg
 
 if TYPE_CHECKING:
@@ -178,19 +179,12 @@ def rows(group: StudyGroup) -> list[tuple[str, ...]]:
 
 def print_tuning(studies: Sequence[StudyFacts], console: Console) -> None:
     """Print the tables of searches."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     for group in groups(studies):
         smoke = "SMOKE: " if group.preset == "smoke" else ""
         console.print(Text(f"{smoke}{TITLE}: {group.title}, preset {group.preset}", style="bold"))
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
-        for heading in HEADINGS:
-            table.add_column(Text(heading), overflow="fold")
-        for row in rows(group):
-            table.add_row(*map(Text, row))
-        console.print(table)
+        console.print(plain_table(HEADINGS, rows(group)))
         console.print(Text(group.how, style="dim"))
         for warning in group.warnings:
             console.print(Text(f"! {warning}", style="yellow"))

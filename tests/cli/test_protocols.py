@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from bench.cli.main import main
 from bench.cli.protocols import cards_as_markdown, read_card
 from bench.protocols.cards import card_hash
 from bench.registry import PROTOCOLS
 from tests.conftest import ROOT
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    """Call the real command line in this process; returns exit code, output and error output."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "300")
-        monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return (stop.value.code if isinstance(stop.value.code, int) else 0), captured.out, captured.err
-
-    return run
 
 
 def cards() -> list[tuple[str, str]]:

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.cli.main import main
 from tests.teachers.foreign_toys import TIMM, timm_file
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    """Call the real command line in this process; returns exit code, output and error output."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "300")
-        monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return (stop.value.code if isinstance(stop.value.code, int) else 0), captured.out, captured.err
-
-    return run
 
 
 def test_show_says_what_a_teacher_is(call: Call, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.cli.main import main
 from bench.interop.names_transformer import PRETRAIN
 from bench.interop.naming import release_state
 from bench.methods.base import Given
@@ -28,23 +26,6 @@ from tests.conftest import Bench, bench_command, bench_environment
 
 Call = Callable[..., tuple[int, str, str]]
 SIZES = ("--set", "backbone.heads=2", "--set", "backbone.points=128", "--set", "backbone.groups=16")
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    """Call the real command line in this process; returns exit code, output and error output."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "300")
-        monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        code = stop.value.code
-        captured = capsys.readouterr()
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
