@@ -86,7 +86,7 @@ def fit_hinge(
     with torch_threads(None if large else 1), torch.inference_mode():
         x = _double(features)
         scaling = Scaling.of(x) if standardise else Scaling(x.new_zeros(1, 1), x.new_ones(1, 1))
-        (coordinates,), (basis,) = reduce_features(scaling(x)[None])
+        (coordinates,), span = reduce_features(scaling(x)[None])
         problem = _Problem(coordinates.to(torch.float32 if large else torch.float64), labels, classes)
         solution = problem.start()
         found: dict[float, Tensor] = {}
@@ -95,7 +95,7 @@ def fit_hinge(
             solution, used[strength] = problem.minimise(strength, solution, max_iterations)
             found[strength] = solution[:, 0].double()
         stacked = torch.stack([found[s] for s in strengths])
-        heads = basis @ stacked[..., :-1].mT
+        (heads,) = span.weights(stacked[None, ..., :-1])
         return HingeFit(scaling, heads, stacked[..., -1], tuple(used[s] for s in strengths))
 
 

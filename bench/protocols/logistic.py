@@ -32,6 +32,12 @@ _CONSTANT_TOLERANCE = 1e-6
 _LARGE = 4_000_000
 """Entries of one problem's feature matrix from which it counts as large."""
 _LARGE_TOLERANCE = 1e-7
+SOLVED = 1e-8
+"""Estimated excess of the objective, per object, at which a small problem is solved."""
+CHOOSING = 1e-6
+"""The same where only the classes named count, to choose a strength: a third less work. Looser than this, strong
+strengths would be judged by heads that stopped early, which is a penalty of its own.
+"""
 _SHARE = 5
 """Small problems solved together by one thread."""
 
@@ -101,7 +107,7 @@ def fit_logistic(
     classes: int,
     strengths: Sequence[float],
     *,
-    tolerance: float = 1e-8,
+    tolerance: float = SOLVED,
     max_iterations: int = 300,
 ) -> LogisticFit:
     """Fit B independent problems at every strength.
@@ -148,7 +154,7 @@ def _path(
 ) -> LogisticFit:
     """Fit a batch at every strength, from strong to weak regularisation, iterating in `dtype`."""
     scaling = Scaling.of(x)
-    coordinates, basis = reduce_features(scaling(x))
+    coordinates, span = reduce_features(scaling(x))
     problem = _Problem(coordinates.to(dtype), y, classes)
     weights: dict[float, Tensor] = {}
     used: dict[float, int] = {}
@@ -157,8 +163,7 @@ def _path(
         solution, used[strength] = problem.minimise(strength, solution, tolerance, limit)
         weights[strength] = solution
     stacked = torch.stack([weights[s] for s in strengths], 1).double()
-    heads = _side_by_side(basis, stacked[..., :-1].mT)
-    return LogisticFit(scaling, heads, stacked[..., -1], tuple(used[s] for s in strengths))
+    return LogisticFit(scaling, span.weights(stacked[..., :-1]), stacked[..., -1], tuple(used[s] for s in strengths))
 
 
 def _side_by_side(left: Tensor, right: Tensor) -> Tensor:
@@ -171,27 +176,43 @@ def _double(features: npt.NDArray[np.floating]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(features, dtype=np.float64))
 
 
-def reduce_features(x: Tensor) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Span:
+    """Directions that scaled features of B problems take, as a product that is never formed.
+
+    Attributes:
+        outer: ``[B, F, m]``.
+        inner: ``[B, m, r]``; None where `outer` is the basis itself.
+    """
+
+    outer: Tensor
+    inner: Tensor | None = None
+
+    def weights(self, reduced: Tensor) -> Tensor:
+        """Weights ``[B, S, F, K]`` on features, of weights ``[B, S, K, r]`` on coordinates."""
+        inner = reduced.mT if self.inner is None else self.inner[:, None] @ reduced.mT
+        return _side_by_side(self.outer, inner)
+
+
+def reduce_features(x: Tensor) -> tuple[Tensor, Span]:
     """Express scaled features ``[B, n, F]`` in the eigenbasis of their span.
 
     Returns:
-        Coordinates ``[B, n, r+1]``, the last column ones for the intercept, and the basis ``[B, F, r]``; directions
-        without variance are zero columns.
+        Coordinates ``[B, n, r+1]``, the last column ones for the intercept, and the span.
     """
     n, width = x.shape[-2:]
+    values, vectors = torch.linalg.eigh(x.mT @ x if n >= width else x @ x.mT)
+    kept = values > _RANK_TOLERANCE * values.amax(-1, keepdim=True).clamp_min(1e-30)
     if n >= width:
-        values, basis = torch.linalg.eigh(x.mT @ x)
-        kept = values > _RANK_TOLERANCE * values.amax(-1, keepdim=True).clamp_min(1e-30)
-        basis = basis * kept[:, None]
-        coordinates = x @ basis
+        basis = vectors * kept[:, None]
+        coordinates, span = x @ basis, Span(basis)
     else:
-        values, left = torch.linalg.eigh(x @ x.mT)
-        kept = values > _RANK_TOLERANCE * values.amax(-1, keepdim=True).clamp_min(1e-30)
         root = values.clamp_min(0).sqrt()
-        basis = x.mT @ (left * torch.where(kept, 1 / root.clamp_min(1e-30), 0.0)[:, None])
-        coordinates = left * (root * kept)[:, None]
+        coordinates = vectors * (root * kept)[:, None]
+        # Few columns are asked for, so that the basis itself, F times n, would be most of the work.
+        span = Span(x.mT, vectors * torch.where(kept, 1 / root.clamp_min(1e-30), 0.0)[:, None])
     ones = torch.ones(*x.shape[:-1], 1, dtype=x.dtype)
-    return torch.cat([coordinates, ones], -1), basis
+    return torch.cat([coordinates, ones], -1), span
 
 
 class _Problem:
