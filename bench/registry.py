@@ -1,25 +1,18 @@
 """One typed registry for methods, protocols, data sets and teachers.
 
-Targets are ``module:attribute`` strings imported on first use, so listing names costs nothing. Third parties
-register through the entry-point group ``bench.plugins`` (entry name ``KIND.NAME``, e.g. ``methods.my-method``)
-or with ``--plugin path.py`` (every method, protocol, data set or teacher class defined in that file).
+Targets are ``module:attribute`` strings imported on first use, so listing names costs nothing. Third parties add
+theirs through `bench.plugins`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
-import inspect
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from bench.errors import UsageError, unknown_name
-from bench.fingerprint import PLACE_MARK
 
 if TYPE_CHECKING:
     from bench.data.base import Dataset
@@ -380,77 +373,3 @@ REGISTRIES: dict[str, Registry[Method] | Registry[Protocol] | Registry[Dataset] 
     "datasets": DATASETS,
     "teachers": TEACHERS,
 }
-
-_BASES = {
-    "methods": "bench.methods.base:Method",
-    "protocols": "bench.protocols.base:Protocol",
-    "datasets": "bench.data.base:Dataset",
-    "teachers": "bench.teachers.base:Teacher",
-}
-
-
-def load_entry_points() -> None:
-    """Register what installed distributions declare under ``bench.plugins``; imports none of it."""
-    for point in importlib.metadata.entry_points(group="bench.plugins"):
-        kind, _, name = point.name.partition(".")
-        distribution = point.dist
-        source = f"package {distribution.name}" if distribution is not None else "an installed package"
-        if kind not in REGISTRIES or not name:
-            raise UsageError(
-                f"{source} declares the entry point '{point.name}' in bench.plugins; "
-                f"expected KIND.NAME with KIND one of {', '.join(REGISTRIES)}"
-            )
-        version = distribution.version if distribution is not None else "unknown"
-        REGISTRIES[kind].add(Entry(kind, name, point.value, f"from {source}", source=source, version=version))
-
-
-def load_plugin_file(path: Path) -> tuple[Entry, ...]:
-    """Import a plugin file and register every plugin class defined in it.
-
-    Args:
-        path: A Python file.
-
-    Returns:
-        The entries registered.
-
-    Raises:
-        UsageError: The file is missing, fails to import, or defines no plugin class.
-    """
-    path = path.resolve()
-    if not path.is_file():
-        raise UsageError(f"plugin file '{path}' does not exist; --plugin takes the path of a Python file")
-    module_name = f"bench_plugin_{path.stem}{PLACE_MARK}{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None:
-            raise UsageError(f"plugin file '{path}' is not a Python file (expected a name ending in .py)")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[module_name]
-            raise UsageError(f"plugin file '{path}' fails to import: {type(error).__name__}: {error}") from error
-    found = tuple(_plugin_entries(module_name, path))
-    if not found:
-        raise UsageError(f"plugin file '{path}' defines no Method, Protocol, Dataset or Teacher subclass with a name")
-    for entry in found:
-        REGISTRIES[entry.kind].add(entry)
-    return found
-
-
-def _plugin_entries(module_name: str, path: Path) -> Iterator[Entry]:
-    module = sys.modules[module_name]
-    for kind, target in _BASES.items():
-        base_module, _, base_name = target.partition(":")
-        if base_module not in sys.modules:  # a subclass cannot exist where its base was never imported
-            continue
-        base = getattr(sys.modules[base_module], base_name)
-        for attribute, value in vars(module).items():
-            if not (inspect.isclass(value) and issubclass(value, base) and value.__module__ == module_name):
-                continue
-            name = getattr(value, "name", None)
-            if isinstance(name, str):
-                summary = (inspect.getdoc(value) or "").partition("\n")[0]
-                version = str(getattr(module, "__version__", "file"))
-                yield Entry(kind, name, f"{module_name}:{attribute}", summary, source=f"file {path}", version=version)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
-from bench.registry import METHODS, REGISTRIES, Entry, Registry, load_entry_points, load_plugin_file
+from bench.plugins import load_entry_points, load_plugin_file
+from bench.registry import METHODS, REGISTRIES, Entry, Registry
 
 
 @pytest.mark.parametrize("kind", sorted(REGISTRIES))

@@ -38,7 +38,7 @@ def workspace(results: Path | None) -> Workspace:
 
 def load_plugins(files: Sequence[Path] | None) -> tuple[Path, ...]:
     """Register installed plugins and the given plugin files."""
-    from bench.registry import load_entry_points, load_plugin_file
+    from bench.plugins import load_entry_points, load_plugin_file
 
     load_entry_points()
     paths = tuple(path.resolve() for path in files or ())

@@ -75,7 +75,7 @@ _CHILD = """
 import json, random, sys, time
 import numpy, torch
 import {baseline}
-from bench.registry import load_plugin_file
+from bench.plugins import load_plugin_file
 from pathlib import Path
 import importlib
 

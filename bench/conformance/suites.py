@@ -18,8 +18,9 @@ from bench.conformance.teacher_checks import TEACHER_CHECKS, TeacherKit
 from bench.data.base import Dataset
 from bench.errors import unknown_name
 from bench.methods.base import Method
+from bench.plugins import load_plugin_file
 from bench.protocols.base import Protocol
-from bench.registry import REGISTRIES, load_plugin_file
+from bench.registry import REGISTRIES
 from bench.spec import BackboneSpec
 from bench.teachers.base import Teacher
 

@@ -29,8 +29,9 @@ from bench.paths import Workspace
 from bench.plan.encoders import encoder_key
 from bench.plan.graph import Job, PlannedRun, encoder_fingerprint
 from bench.plan.resolve import open_teacher
+from bench.plugins import load_entry_points, load_plugin_file
 from bench.protocols.cards import card_hash
-from bench.registry import DATASETS, METHODS, PROTOCOLS, load_entry_points, load_plugin_file
+from bench.registry import DATASETS, METHODS, PROTOCOLS
 from bench.seeds import derive
 from bench.spec import DataSpec, PretrainSpec, RunSpec, TeacherSpec
 from bench.store.store import Store

@@ -36,7 +36,7 @@ def main() -> int:
     os.dup2(2, 1)  # whatever libraries print belongs in the log
     from bench.errors import BenchError
     from bench.models.memory import keep_freed_memory
-    from bench.registry import load_entry_points, load_plugin_file
+    from bench.plugins import load_entry_points, load_plugin_file
 
     keep_freed_memory()
     try:
