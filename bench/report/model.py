@@ -280,8 +280,6 @@ def _apart(field: str, spec: Mapping[str, str], others: Iterable[Mapping[str, st
     if field == "tuned.space":  # of interest where two searches had different ones
         spaces = {other[field] for other in others if field in other}
         return f"space {value[:8]}" if value is not None and len(spaces) > 1 else ""
-    if field == "protocol.legacy":
-        return "--legacy" if value == "true" else "without --legacy"
     if value is None and "tuned.space" in spec and field.startswith("protocol.options."):
         return ""  # every method has a value of its own
     return f"{field.removeprefix('protocol.options.')}={(value or 'none')[:12]}"

@@ -44,30 +44,16 @@ _ALWAYS = ("judged", "method", "seeds", "val")
 
 def table(lines: Sequence[LedgerLine]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows; columns without content are left out."""
-    shown = _most_complete(lines)
-    texts = [line_texts(line) for line in shown]
+    texts = [line_texts(line) for line in lines]
     named: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, text in enumerate(texts):
         named[text["judged"], text["method"]].append(place)
     for places in named.values():
-        for place, (judged, method) in zip(places, _apart([shown[place].cell for place in places]), strict=True):
+        for place, (judged, method) in zip(places, _apart([lines[place].cell for place in places]), strict=True):
             texts[place]["judged"] += judged
             texts[place]["method"] += method
     kept = [name for name in _HEADINGS if name in _ALWAYS or any(text[name] not in ("", "–") for text in texts)]
     return [_HEADINGS[name] for name in kept], [[text[name] for name in kept] for text in texts]
-
-
-def _most_complete(lines: Sequence[LedgerLine]) -> list[LedgerLine]:
-    """Leave out lines that say less than another about the same networks: a run with --legacy repeats one without."""
-    kept: dict[str, LedgerLine] = {}
-    for place, line in enumerate(lines):
-        cell = line.cell
-        plain = sorted((name, value) for name, value in cell.spec.items() if name != "protocol.legacy")
-        same = repr((cell.identity, cell.pretrain_data, plain)) if plain else str(place)
-        before = kept.get(same)
-        if before is None or (len(line.scores), line.scores[VAL].n) > (len(before.scores), before.scores[VAL].n):
-            kept[same] = line
-    return list(kept.values())
 
 
 def _apart(cells: Sequence[Cell]) -> list[tuple[str, str]]:
@@ -79,7 +65,7 @@ def _apart(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     specs = [judging(cell.spec) for cell in cells]
     fields = [
         name
-        for name in sorted({name for spec in specs for name in spec} - {"protocol.legacy"})
+        for name in sorted({name for spec in specs for name in spec})
         if len({spec.get(name) for spec in specs}) > 1
     ]
     words_of = [
@@ -125,7 +111,10 @@ def _score(line: LedgerLine, rule: Rule) -> str:
     summary = line.scores.get(rule)
     if summary is None:
         return "–"
-    return words.percent(summary.mean) if _smoke(line) else words.score(summary)
+    if _smoke(line):
+        return words.percent(summary.mean)
+    fewer = summary.n < line.scores[VAL].n  # not every seed was run with --legacy
+    return words.score(summary) + (f" ({summary.n} of {line.scores[VAL].n} seeds)" if fewer else "")
 
 
 def _voted(line: LedgerLine, selection: str) -> str:

@@ -6,6 +6,8 @@ from bench.report import words
 from bench.report.model import Pair, ReportRow, Section
 from bench.stats.cells import Candidate
 from bench.stats.components import variance_components
+from bench.stats.intervals import summarise
+from bench.stats.selection import inflation
 
 SMOKE_LINE = "SMOKE: these runs prove that every path works. Their numbers mean nothing and are not compared."
 CANDIDATES_LINE = (
@@ -104,9 +106,11 @@ def row_texts(row: ReportRow, section: Section) -> dict[str, str]:
 
 def _other(row: ReportRow, rule: str) -> str:
     other = row.cell.by_selection.get(rule)
-    if other is None:
+    added = inflation(other, row.cell.scores) if other else None
+    if other is None or added is None:
         return "–"
-    return f"{words.percent(other.mean)} ({words.signed(other.mean - row.cell.summary.mean)})"
+    seeds = "" if added.n == row.cell.summary.n else f", {added.n} of {row.cell.summary.n} seeds"
+    return f"{words.percent(summarise(other).mean)} ({words.signed(added.mean)}{seeds})"
 
 
 def pair_texts(pair: Pair) -> tuple[str, ...]:

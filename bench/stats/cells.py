@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -30,6 +30,8 @@ _SEED = re.compile(r"(encoder\.(first_stage\.)*)?seed")
 """The run's own seed, which its encoder and the encoder's first stage share."""
 JUDGE_PREFIXES = ("protocol.", "data.", "train_data.", "split_seed")
 """Fields of a spec that say how an encoder is judged; encoders judged differently are never compared."""
+LEGACY = "protocol.legacy"
+"""Whether a run also stored what choosing on the test split would give; it changes no score."""
 TUNED_JUDGE = frozenset({"tuned.space", "tuned.trials"})
 """What says it of values that a search chose for each method: where it searched, and how long."""
 TUNED_VALUES = "tuned.values."
@@ -74,7 +76,8 @@ class Cell:
         pretrain_data: What the encoder was pretrained on.
         difference: What sets this cell apart from others with the same labels; empty when nothing does.
         scores: Test scores by seed and fold, of the candidate validation chose.
-        by_selection: Summaries of the same runs under the other selection rules (``last``, ``test``).
+        by_selection: Scores of the same runs under the other selection rules (``last``, ``test``), of the seeds that
+            have them: only runs with ``--legacy`` know the last.
         candidates: Candidates, when there was more than one.
         seen: Evaluated class names pretraining saw; None if unknown.
         seen_total: Evaluated class names.
@@ -82,7 +85,8 @@ class Cell:
         n_objects: Test objects scored per seed.
         votes: Votes per object.
         runs: Run keys by seed.
-        spec: The runs' spec, flattened, without its seeds; empty if it is not known.
+        spec: The runs' spec, flattened, without its seeds and without ``--legacy``, which changes no score; empty if
+            it is not known.
     """
 
     preset: str
@@ -96,7 +100,7 @@ class Cell:
     pretrain_data: str
     difference: str
     scores: SeedScores
-    by_selection: Mapping[str, Summary]
+    by_selection: Mapping[str, SeedScores]
     candidates: tuple[Candidate, ...]
     seen: tuple[str, ...] | None
     seen_total: int | None
@@ -200,6 +204,8 @@ def group_cells(rows: Iterable[MetricRow], specs: Mapping[str, Mapping[str, Json
         Cells in the order of tables: preset, data set, protocol, setting, pretrained methods before `scratch`.
     """
     flat = {key: flatten(spec) for key, spec in (specs or {}).items()}
+    # A run with --legacy repeats one without and says more: they are seeds of one cell, not two tables.
+    legacy = {key for key, spec in flat.items() if spec.pop(LEGACY, None) == "true"}
     groups: dict[tuple[str, ...], dict[str, list[MetricRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.status == "done" and math.isfinite(row.value):
@@ -209,7 +215,7 @@ def group_cells(rows: Iterable[MetricRow], specs: Mapping[str, Mapping[str, Json
         spec_of = {digest: flat.get(members[0].run_key, {}) for digest, members in by_spec.items()}
         names = _differences(spec_of)
         for digest, members in by_spec.items():
-            cell = _cell(_newest(members), names[digest], spec_of[digest])
+            cell = _cell(_newest(members, legacy), names[digest], spec_of[digest])
             if cell is not None:
                 cells.append(cell)
     return sorted(cells, key=_order)
@@ -271,17 +277,16 @@ def _short(value: str) -> str:
     return value[:8] if re.fullmatch(r"[0-9a-f]{32,}", value) else value
 
 
-def _newest(rows: Sequence[MetricRow]) -> list[MetricRow]:
-    """Where a seed was run more than once (by older and newer code), keep the current code's, else the newest."""
-    best: dict[int, tuple[bool, str, str]] = {}
+def _newest(rows: Sequence[MetricRow], legacy: Collection[str]) -> list[MetricRow]:
+    """Where a seed was run more than once, keep one run: the current code's, with ``--legacy``, else the newest."""
+
+    def rank(row: MetricRow) -> tuple[bool, bool, str, str]:
+        return (not row.older_code, row.run_key in legacy, str(row.created_at), row.fingerprint)
+
+    best: dict[int, tuple[bool, bool, str, str]] = {}
     for row in rows:
-        rank = _rank(row)
-        best[row.seed] = max(best.get(row.seed, rank), rank)
-    return [row for row in rows if _rank(row) == best[row.seed]]
-
-
-def _rank(row: MetricRow) -> tuple[bool, str, str]:
-    return (not row.older_code, str(row.created_at), row.fingerprint)
+        best[row.seed] = max(best.get(row.seed, rank(row)), rank(row))
+    return [row for row in rows if rank(row) == best[row.seed]]
 
 
 def _cell(rows: Sequence[MetricRow], difference: str, spec: Mapping[str, str]) -> Cell | None:
@@ -305,8 +310,7 @@ def _cell(rows: Sequence[MetricRow], difference: str, spec: Mapping[str, str]) -
         difference=difference,
         scores=_scores(chosen),
         by_selection={
-            rule: summarise(_scores([row for row in test if row.headline and row.selection == rule]))
-            for rule in sorted(others)
+            rule: _scores([row for row in test if row.headline and row.selection == rule]) for rule in sorted(others)
         },
         candidates=_candidates(rows),
         seen=first.seen,

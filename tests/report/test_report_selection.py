@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bench.report import selection
 from bench.report.build import build_report
+from bench.report.tables import row_texts
 from bench.store.queries import MetricRow
 
 
@@ -113,18 +114,19 @@ def test_the_command_has_the_flag(tmp_path: Path, run_bench: Callable[..., Any])
 
 
 def test_one_network_has_one_line_and_options_are_told_apart(maker: Callable[..., Any], tmp_path: Path) -> None:
-    """Runs with and without --legacy came twice, told apart by what both were pretrained on."""
+    """Runs with and without --legacy stood in two tables, so that methods run either way were not compared."""
 
-    def run(legacy: bool, votes: int) -> Any:
+    def run(legacy: bool, votes: int, seed: int = 0) -> Any:
         options = {"feature": "transfer", "votes": votes}
         changed = (("protocol.options", options), ("protocol.legacy", legacy))
-        found = maker(overrides=changed).run("recon", "recon", "finetune", "ldraw40", 0, "all")
+        found = maker(overrides=changed).run("recon", "recon", "finetune", "ldraw40", seed, "all")
         test = [row for row in found.rows if row.split == "test"]
         found.rows += [beside(row, "last", -0.01) for row in test]
         found.rows += [beside(row, "test", 0.02) for row in test if legacy]
         return found
 
     results = run(False, 0)
+    results += run(False, 0, seed=1)
     results += run(True, 0)
     results += run(False, 5)
     built = build_report(results.rows, results.runs, tmp_path)
@@ -135,3 +137,11 @@ def test_one_network_has_one_line_and_options_are_told_apart(maker: Callable[...
         ("finetune on ldraw40, all, nano [votes=0]", True),
         ("finetune on ldraw40, all, nano [votes=5]", False),
     ]
+    plain, voted = built.model.sections
+    assert (len(plain.rows), len(voted.rows)) == (1, 1), "one table per way of judging"
+    assert plain.rows[0].cell.summary.n == 2
+    (line,) = [line for line in lines if line["judged by"].endswith("[votes=0]")]
+    assert line["seeds"] == "2"
+    assert line["test"].endswith("(1 of 2 seeds)"), "the seed without --legacy has no such score"
+    assert line["inflation"] == "+2.0", "over the seeds that have both"
+    assert row_texts(plain.rows[0], plain)["selection:test"].endswith("(+2.0, 1 of 2 seeds)")
