@@ -17,6 +17,7 @@ from bench.cli import (
     profile,
     protocols,
     run,
+    runs,
     teachers,
     tune,
     verify,
@@ -33,9 +34,9 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("report")(run.report)
-app.command("runs")(run.runs)
+app.command("runs")(runs.runs)
 app.command("tune")(tune.tune)
-app.command("why")(run.why)
+app.command("why")(runs.why)
 app.command("compare")(compare.compare)
 app.command("check")(verify.check)
 app.command("profile")(profile.profile)

@@ -1,4 +1,4 @@
-"""``bench run``, ``bench report``, ``bench runs`` and ``bench why``."""
+"""``bench run`` and ``bench report``."""
 
 from __future__ import annotations
 
@@ -235,58 +235,3 @@ def report(
     screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")
     screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see README)")
     screen.print("      where pretraining pays:       make demo-full")
-
-
-def runs(results: ResultsOption = None, store_url: StoreOption = None) -> None:
-    """List stored runs with their keys."""
-    from rich.table import Table
-
-    from bench.store.queries import run_rows
-    from bench.store.store import Store
-
-    place = workspace(results)
-    rows = run_rows(Store(place.results, store_url), every_fingerprint=True)
-    table = Table(box=None, pad_edge=False)
-    for column in (
-        "key",
-        "code",
-        "method",
-        "protocol",
-        "form",
-        "setting",
-        "dataset",
-        "pretrained on",
-        "preset",
-        "seed",
-        "status",
-    ):
-        table.add_column(column)
-    for row in rows:
-        method = f"{row.method} ({row.architecture})" if row.method == "scratch" else row.method
-        table.add_row(
-            row.stored.key[:12],
-            row.stored.fingerprint[:8],
-            method,
-            row.protocol,
-            row.form,
-            row.setting,
-            row.dataset,
-            row.pretrain_data,
-            row.preset,
-            str(row.seed),
-            row.stored.status,
-        )
-    console().print(table if rows else "no runs stored yet; start with: bench run --method recon --protocol fewshot")
-
-
-def why(
-    first: Annotated[str, typer.Argument(help="Key of a run (first characters suffice), see bench runs.")],
-    second: Annotated[str, typer.Argument(help="Key of another run, or KEY@CODE for one version of the code.")],
-    results: ResultsOption = None,
-    store_url: StoreOption = None,
-) -> None:
-    """Say which field or module made two runs differ."""
-    from bench.execution.differences import explain
-
-    for line in explain(workspace(results), store_url, first, second):
-        console().print(line, highlight=False, markup=False)

@@ -187,6 +187,8 @@ class LocalPool:
         elif code == INTERRUPTED:
             self._outcome.interrupted = True
             broken[identity] = _Broken("interrupted", running.log)
+        elif running.job.runs and {run.key for run in running.job.runs} <= running.finished_runs:
+            broken[identity] = _Broken("a run failed", running.log)  # each was told when it did
         else:
             error = running.error or (
                 f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"

@@ -141,6 +141,9 @@ def test_trials_are_runs_scored_on_validation_and_in_no_table(
         if row.split == "val" and row.headline and row.name == "accuracy"
     }
     assert sorted(held.values()) == pytest.approx(sorted(score for _, score in trials_of(results)))
+    code, listed, _ = call("runs", "--results", results)
+    assert code == 0
+    assert listed.count("trial of a search") == len(runs), "a listed test score is one looked at"
     code, _, _ = call("report", "--results", results, "--out", tmp_path / "reports")
     assert code == 0
     page = (tmp_path / "reports" / "index.html").read_text()

@@ -209,3 +209,41 @@ def test_a_failing_run_is_stored_and_the_others_go_on(tmp_path: Path, toy_modeln
     assert "the loss of this method is broken" in failed[0]["error"]
     log = Path(re.search(r"log: (\S+?)\)?$", failed[0]["error"]).group(1))  # type: ignore[union-attr]
     assert "Traceback" in log.read_text(), "the log must hold what a developer needs"
+
+
+UNFIT = '''
+"""A protocol that breaks when it judges."""
+from bench.protocols.knn import Knn
+
+class Unfit(Knn):
+    """Neighbours that nobody finds."""
+    name = "unfit"
+
+    @classmethod
+    def evaluate(cls, subject, task, setting, options):
+        raise RuntimeError("this protocol is broken")
+'''
+
+
+def test_a_run_that_fails_is_told_once_and_listed_with_its_reason(
+    tmp_path: Path, toy_modelnet: Path, run_bench: Bench
+) -> None:
+    """Told twice, a user looks for two failures; not listed, nobody finds it next week."""
+    plugin = tmp_path / "unfit.py"
+    plugin.write_text(UNFIT)
+    results = tmp_path / "results"
+    done = run_bench(*request(toy_modelnet, results, "-p", "unfit", "--no-baseline", "--plugin", plugin))
+    assert done.returncode == 1
+    words = " ".join(done.stdout.split())
+    assert words.count("failed evaluate") == 1
+    assert "ended with code" not in words
+    listed = run_bench("runs", "--results", results)
+    assert "linear" in listed.stdout
+    assert "unfit" not in listed.stdout
+    assert "1 failed runs are not listed: bench runs --failed" in listed.stdout
+    failed = " ".join(run_bench("runs", "--failed", "--results", results).stdout.split())
+    assert "unfit" in failed
+    assert "this protocol is" in failed
+    narrowed = run_bench("runs", "-p", "lineer", "--results", results)
+    assert narrowed.returncode == 2
+    assert "did you mean linear?" in narrowed.stderr

@@ -1,0 +1,97 @@
+"""``bench runs`` and ``bench why``: what is stored, and why it differs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from bench.cli.common import ResultsOption, StoreOption, console, workspace
+from bench.errors import unknown_name
+
+if TYPE_CHECKING:
+    from bench.store.queries import RunRow
+
+COLUMNS = ("key", "code", "method", "protocol", "form", "setting", "dataset", "pretrained on", "preset", "seed")
+TRIAL = "trial of a search"
+
+
+def runs(
+    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Only this method; repeatable.")] = None,
+    protocol: Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Only this; repeatable.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Only this, as listed; repeatable.")] = None,
+    preset: Annotated[list[str] | None, typer.Option(help="Only this preset; repeatable.")] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Runs that failed and were not done since, and why.")
+    ] = False,
+    results: ResultsOption = None,
+    store_url: StoreOption = None,
+) -> None:
+    """List stored runs with their keys, scores and what failed."""
+    from rich.table import Table
+
+    from bench.store.queries import failed_rows, metric_rows, run_rows
+    from bench.store.store import Store
+
+    screen = console()
+    store = Store(workspace(results).results, store_url)
+    broken = failed_rows(store, unresolved=True)
+    rows = broken if failed else run_rows(store, every_fingerprint=True)
+    if not rows:
+        nothing = "no runs stored yet; start with: bench run --method recon --protocol fewshot"
+        screen.print("no run failed, or what failed was done since" if failed else nothing)
+    for field, wanted in (("method", method), ("protocol", protocol), ("dataset", dataset), ("preset", preset)):
+        rows = _narrow(rows, field, wanted or [])
+    scores = {
+        (row.run_key, row.fingerprint): f"{100 * row.value:.1f} {row.name}"
+        for row in reversed([] if failed else metric_rows(store, every_fingerprint=True))
+        if row.headline and row.split == "test" and row.selection == "val" and row.fold is None
+    }
+    table = Table(box=None, pad_edge=False)
+    for column in (*COLUMNS, "why" if failed else "test score, %"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # The test score of a trial may not be looked at: what is chosen by it is no longer tested by it.
+        score = TRIAL if "trial" in row.label else scores.get((row.stored.key, row.stored.fingerprint), "")
+        table.add_row(*_labels(row), escape(row.error or "") if failed else score)
+    if rows:
+        screen.print(table)
+    if broken and not failed:
+        screen.print(f"{len(broken)} failed runs are not listed: bench runs --failed", highlight=False)
+
+
+def _narrow(rows: list[RunRow], field: str, wanted: list[str]) -> list[RunRow]:
+    known = {str(getattr(row, field)) for row in rows}
+    for name in wanted:
+        if rows and name not in known:
+            raise unknown_name(f"{field} of a stored run", name, sorted(known))
+    return [row for row in rows if not wanted or getattr(row, field) in wanted]
+
+
+def _labels(row: RunRow) -> tuple[str, ...]:
+    return (
+        row.stored.key[:12],
+        row.stored.fingerprint[:8],
+        f"{row.method} ({row.architecture})" if row.method == "scratch" else row.method,
+        row.protocol,
+        row.form,
+        row.setting,
+        row.dataset,
+        row.pretrain_data,
+        row.preset,
+        str(row.seed),
+    )
+
+
+def why(
+    first: Annotated[str, typer.Argument(help="Key of a run (first characters suffice), see bench runs.")],
+    second: Annotated[str, typer.Argument(help="Key of another run, or KEY@CODE for one version of the code.")],
+    results: ResultsOption = None,
+    store_url: StoreOption = None,
+) -> None:
+    """Say which field or module made two runs differ."""
+    from bench.execution.differences import explain
+
+    for line in explain(workspace(results), store_url, first, second):
+        console().print(line, highlight=False, markup=False)
