@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -148,7 +149,7 @@ def draw(name: str, found: Reconstruction, objects: Sequence[str]) -> Figure:
                 scatter(axes, cloud, s=3, color=FAINT, alpha=0.35)
                 for points, colour in layers:
                     scatter(axes, points, s=5, color=colour if column else "#444444")
-                bare(axes, cloud)
+                bare(axes, np.concatenate((cloud, filled)))  # what was filled in may lie outside; none is cut off
                 if row == 0:
                     axes.set_title(titles[column], fontsize=9)
             label_row(grid[row][0], shortened(objects[row]))
