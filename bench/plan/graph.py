@@ -148,12 +148,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
     pending: dict[tuple[str, str], list[PlannedRun]] = {}
     encoders: dict[str, PretrainSpec] = {}
     for spec in resolution.runs:
-        planned = PlannedRun(
-            spec=spec,
-            key=content_key(spec),
-            fingerprint=run_fingerprint(spec),
-            label=run_label(spec, resolution),
-        )
+        planned = _planned(spec, resolution, stored)
         plan.runs.append(planned)
         if stored.run(planned.key, planned.fingerprint.digest):
             plan.reused[planned.key] = False
@@ -182,6 +177,18 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
             )
         )
     return plan
+
+
+def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> PlannedRun:
+    """A run as it is to be done; where only its form with ``--legacy`` is stored, that one, for it says the same."""
+    label = run_label(spec, resolution)
+    code = run_fingerprint(spec)
+    plain = PlannedRun(spec=spec, key=content_key(spec), fingerprint=code, label=label)
+    if spec.protocol.legacy or stored.run(plain.key, code.digest):
+        return plain
+    fuller = spec.model_copy(update={"protocol": spec.protocol.model_copy(update={"legacy": True})})
+    more = PlannedRun(spec=fuller, key=content_key(fuller), fingerprint=code, label=label)
+    return more if stored.run(more.key, code.digest) else plain
 
 
 def _worth_a_process(run: PlannedRun) -> bool:
