@@ -9,26 +9,23 @@ import torch
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.methods.base import Batch, Given, MethodCard, PretrainModel
+from bench.methods.guided import Guided
 from bench.models.blocks import Residual
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
 from bench.models.guidance import (
-    Modalities,
     aligned_heads,
     cross_modal_terms,
     projection_heads,
-    spaces_read,
     targets,
-    teachers_read,
 )
-from bench.models.losses import CrossModalLoss, ReconstructionLoss, masked_reconstruction, self_contrast
-from bench.models.masked import Tokenize, embed_visible, prepare_masked
-from bench.models.masking import MaskKind
+from bench.models.losses import masked_reconstruction, self_contrast
+from bench.models.masked import embed_visible, prepare_masked
 from bench.models.standard import StandardEncoder
 from bench.models.two_stream import TwoStreamEncoder
-from bench.spec import BackboneSpec, Recipe
+from bench.spec import BackboneSpec
 
 
 class ReConModel(PretrainModel):
@@ -100,12 +97,10 @@ class ReConModel(PretrainModel):
         return self.trunk
 
 
-class ReCon(Method):
+class ReCon(Guided):
     """Reconstruction guided by cross-modal contrast."""
 
     name = "recon"
-    uses_images = True
-    uses_text = True
     card = MethodCard(
         paper="Qi et al., Contrast with Reconstruct: Contrastive 3D Representation Learning Guided by Generative "
         "Pretraining, ICML 2023, arXiv 2302.02318",
@@ -123,19 +118,9 @@ class ReCon(Method):
         ),
     )
 
-    class Options(Method.Options):
+    class Options(Guided.Options):
         """Options of ReCon."""
 
-        mask_ratio: float = Field(0.6, gt=0, lt=1)
-        """Share of hidden patches."""
-        mask: MaskKind = "rand"
-        decoder_depth: int = Field(4, ge=1)
-        loss: ReconstructionLoss = "cdl2"
-        cross_modal_loss: CrossModalLoss = "smooth_l1"
-        temperature: float = Field(0.07, gt=0)
-        """Of ``cross_modal_loss=infonce``."""
-        modalities: Modalities = "both"
-        """Teachers to regress; a term whose features the data lacks is off whatever is said here."""
         smc: bool = False
         """Supervised self-contrast of the class query by category; off in every published configuration."""
         global_queries: bool = True
@@ -146,8 +131,6 @@ class ReCon(Method):
         patches, so without global queries it is always off."""
         residual: Residual = "normalised"
         """What sub-layers of both streams add to: their normalised input (published), or the input (``prenorm``)."""
-        tokenize: Tokenize = "visible"
-        """``visible`` embeds visible patches only; ``all`` hidden ones too, as in the release."""
         reference: bool = False
         """Restore the release's quirks: sampler, neighbour formula, initialisation of projection heads."""
 
@@ -159,11 +142,6 @@ class ReCon(Method):
     untrained: ClassVar[Mapping[str, str]] = {
         "trunk.cls_*": "no loss reads the class query, and queries do not see each other (smc=true trains it)"
     }
-    recipes: ClassVar[Mapping[str, Recipe]] = {
-        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("rotate_y",)),
-        "nano": Recipe(epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("rotate_y",), clip_norm=10.0),
-        **published(Recipe(epochs=300, batch_size=128, lr=5e-4, warmup_epochs=10, augmentation=("rotate_y",))),
-    }
 
     @classmethod
     def defaults(cls, preset: str) -> BaseModel:
@@ -173,13 +151,8 @@ class ReCon(Method):
     @classmethod
     def uses(cls, options: BaseModel) -> frozenset[str]:
         """Return the modalities asked for, and labels with ``smc``."""
-        chosen = cls.Options.model_validate(options.model_dump())
-        return frozenset((*teachers_read(chosen.modalities), *(("labels",) if chosen.smc else ())))
-
-    @classmethod
-    def aligned(cls, options: BaseModel) -> frozenset[str]:
-        """Return the spaces of the teachers asked for."""
-        return spaces_read(cls.Options.model_validate(options.model_dump()).modalities)
+        smc = cls.Options.model_validate(options.model_dump()).smc
+        return super().uses(options) | frozenset(("labels",) if smc else ())
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> ReConModel:

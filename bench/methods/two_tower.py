@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from torch import Tensor, nn
 
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.methods.base import Batch, Given, MethodCard, PretrainModel
+from bench.methods.guided import Guided
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
 from bench.models.guidance import (
-    Modalities,
     aligned_heads,
     cross_modal_terms,
     projection_heads,
     spaces_read,
     targets,
-    teachers_read,
 )
-from bench.models.losses import CrossModalLoss, ReconstructionLoss, masked_reconstruction
-from bench.models.masked import Tokenize, embed_visible, prepare_masked
-from bench.models.masking import MaskKind
+from bench.models.losses import masked_reconstruction
+from bench.models.masked import embed_visible, prepare_masked
 from bench.models.standard import StandardEncoder
 from bench.models.two_tower import ContrastTower, Streams, TwoTowerEncoder
-from bench.spec import BackboneSpec, Recipe
+from bench.spec import BackboneSpec
 
 
 class TwoTowerModel(PretrainModel):
@@ -97,12 +94,10 @@ class TwoTowerModel(PretrainModel):
         return self.trunk.of(self.options.streams)
 
 
-class TwoTower(Method):
+class TwoTower(Guided):
     """Reconstruction and cross-modal guidance in separate towers."""
 
     name = "two-tower"
-    uses_images = True
-    uses_text = True
     card = MethodCard(
         paper="two-tower baseline of Qi et al., Contrast with Reconstruct: Contrastive 3D Representation Learning "
         "Guided by Generative Pretraining, ICML 2023, arXiv 2302.02318",
@@ -121,45 +116,17 @@ class TwoTower(Method):
         ),
     )
 
-    class Options(Method.Options):
+    class Options(Guided.Options):
         """Options of the two towers."""
 
         streams: Streams = "all"
         """Towers that are transferred: both, the masked one (``mdm``) or the contrast one (``cmc``). Pretraining
         trains both whatever is said here."""
-        mask_ratio: float = Field(0.6, gt=0, lt=1)
-        """Share of patches hidden from the masked tower."""
-        mask: MaskKind = "rand"
-        decoder_depth: int = Field(4, ge=1)
-        loss: ReconstructionLoss = "cdl2"
-        cross_modal_loss: CrossModalLoss = "smooth_l1"
-        temperature: float = Field(0.07, gt=0)
-        """Of ``cross_modal_loss=infonce``."""
-        modalities: Modalities = "both"
-        """Teachers to regress; a term whose features the data lacks is off whatever is said here."""
-        tokenize: Tokenize = "visible"
-        """``visible`` embeds visible patches only in the masked tower; ``all`` hidden ones too, as in the release."""
         skip_two_patches: bool = False
         """Leave the first two patches out of the transfer feature's maximum, as the release's index does."""
         reference: bool = False
         """Restore the release's quirks: sampler, neighbour formula, initialisation of projection heads, and
         ``skip_two_patches``."""
-
-    recipes: ClassVar[Mapping[str, Recipe]] = {
-        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("rotate_y",)),
-        "nano": Recipe(epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("rotate_y",), clip_norm=10.0),
-        **published(Recipe(epochs=300, batch_size=128, lr=5e-4, warmup_epochs=10, augmentation=("rotate_y",))),
-    }
-
-    @classmethod
-    def defaults(cls, preset: str) -> BaseModel:
-        """Published options, but a shallow decoder for nano (see docs/nano.md)."""
-        return cls.Options(decoder_depth=2) if preset == "nano" else cls.Options()
-
-    @classmethod
-    def uses(cls, options: BaseModel) -> frozenset[str]:
-        """Return the modalities asked for."""
-        return frozenset(teachers_read(cls.Options.model_validate(options.model_dump()).modalities))
 
     @classmethod
     def aligned(cls, options: BaseModel) -> frozenset[str]:

@@ -1,0 +1,60 @@
+"""What methods share that reconstruct and regress frozen teachers' features: ReCon and its two baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import BaseModel, Field
+
+from bench.methods.base import Method, published
+from bench.models.guidance import Modalities, spaces_read, teachers_read
+from bench.models.losses import CrossModalLoss, ReconstructionLoss
+from bench.models.masked import Tokenize
+from bench.models.masking import MaskKind
+from bench.spec import Recipe
+
+
+class Guided(Method):
+    """A method with a masked decoder and heads into the spaces of an image and a text teacher."""
+
+    uses_images = True
+    uses_text = True
+
+    class Options(Method.Options):
+        """Options of reconstruction and guidance, the same in all three."""
+
+        mask_ratio: float = Field(0.6, gt=0, lt=1)
+        """Share of patches hidden from the stream that reconstructs."""
+        mask: MaskKind = "rand"
+        decoder_depth: int = Field(4, ge=1)
+        loss: ReconstructionLoss = "cdl2"
+        cross_modal_loss: CrossModalLoss = "smooth_l1"
+        temperature: float = Field(0.07, gt=0)
+        """Of ``cross_modal_loss=infonce``."""
+        modalities: Modalities = "both"
+        """Teachers to regress; a term whose features the data lacks is off whatever is said here."""
+        tokenize: Tokenize = "visible"
+        """``visible`` embeds visible patches only where patches are hidden; ``all`` hidden ones too, as in ReCon's
+        release."""
+
+    recipes: ClassVar[Mapping[str, Recipe]] = {
+        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("rotate_y",)),
+        "nano": Recipe(epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("rotate_y",), clip_norm=10.0),
+        **published(Recipe(epochs=300, batch_size=128, lr=5e-4, warmup_epochs=10, augmentation=("rotate_y",))),
+    }
+
+    @classmethod
+    def defaults(cls, preset: str) -> BaseModel:
+        """ReCon's published options, but a shallow decoder for nano (see docs/nano.md)."""
+        return cls.Options(decoder_depth=2) if preset == "nano" else cls.Options()
+
+    @classmethod
+    def uses(cls, options: BaseModel) -> frozenset[str]:
+        """Return the modalities asked for."""
+        return frozenset(teachers_read(cls.Options.model_validate(options.model_dump()).modalities))
+
+    @classmethod
+    def aligned(cls, options: BaseModel) -> frozenset[str]:
+        """Return the spaces of the teachers asked for."""
+        return spaces_read(cls.Options.model_validate(options.model_dump()).modalities)
