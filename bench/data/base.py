@@ -125,6 +125,8 @@ class DatasetCard(BaseModel):
     citation: str
     normalisation: str
     """What the field does to the coordinates before a network sees them."""
+    in_unit_sphere: bool = False
+    """Whether clouds are stored centred on their mean, with the farthest point at distance 1."""
     has_images: bool = False
     has_captions: bool = False
     has_parts: bool = False

@@ -67,8 +67,18 @@ class PretrainModel(nn.Module, ABC):
 
 
 def published(recipe: Recipe) -> dict[str, Recipe]:
-    """Return the authors' recipe under every preset of the authors' sizes."""
-    return dict.fromkeys(("tiny", "small", "base"), recipe)
+    """Return the authors' recipe under every preset of the authors' sizes.
+
+    All of them bring the points that a step drew into the unit sphere before anything else (section 6.1).
+    """
+    return dict.fromkeys(("tiny", "small", "base"), in_unit_sphere(recipe))
+
+
+def in_unit_sphere(recipe: Recipe) -> Recipe:
+    """Return a recipe whose first augmentation is the unit sphere."""
+    if "unit_sphere" in recipe.augmentation:
+        return recipe
+    return recipe.model_copy(update={"augmentation": ("unit_sphere", *recipe.augmentation)})
 
 
 class Method(ABC):

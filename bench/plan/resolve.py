@@ -16,6 +16,7 @@ from bench.plan.located import open_dataset as open_dataset
 from bench.plan.match import Matching, match_sizes
 from bench.plan.overrides import Overrides as Overrides
 from bench.plan.presets import Preset, preset
+from bench.plan.recipes import shipped_recipe
 from bench.plan.request import RunRequest, validated
 from bench.plan.scaling import part_of
 from bench.plan.supervision import supervision
@@ -305,11 +306,7 @@ class _Resolver:
         method = METHODS.load(name)
         options = self._method_options(name)
         uses = method.uses(method.Options.model_validate(options))
-        shipped = method.recipe(self.preset.name)
-        if shipped is None:
-            raise UsageError(
-                f"method '{name}' has no recipe for preset '{self.preset.name}', so it cannot be pretrained"
-            )
+        shipped = shipped_recipe(name, self.preset.name, data.spec.name)
         recipe: Recipe = validated(Recipe, self.overrides.merge(shipped.model_dump(), recipe_group), recipe_group)
         images, captions = supervision(name, data, uses, self.request.captions, self._note)
         asked = Asked("images" in uses and images != "none", captions != "none", "transformer" in uses, recipe)

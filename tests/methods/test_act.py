@@ -79,9 +79,9 @@ def test_published_presets_build(preset: str) -> None:
     recipe, first_recipe = ACT.recipe(preset), ActDvae.recipe(preset)
     assert recipe is not None
     assert first_recipe is not None
-    assert (recipe.lr, recipe.batch_size, recipe.augmentation) == (1e-3, 128, ("scale_translate",))
+    assert (recipe.lr, recipe.batch_size, recipe.augmentation) == (1e-3, 128, ("unit_sphere", "scale_translate"))
     assert (first_recipe.lr, first_recipe.weight_decay, first_recipe.batch_size) == (5e-4, 5e-4, 64)
-    assert first_recipe.augmentation == ()
+    assert first_recipe.augmentation == ("unit_sphere",)
 
 
 def test_the_encoder_of_either_stage_is_rebuilt_from_its_options() -> None:
