@@ -73,6 +73,7 @@ class HingeHead(_StrengthHead):
 class PairwiseHead(_StrengthHead):
     """libsvm's linear machines, one class against one other, on features as they are (CrossPoint's evaluation).
 
+    The class named is libsvm's own: of classes with equally many won duels the first, whatever their margins.
     The products of all objects with each other are made at once, which changes no number and saves libsvm from making
     them row by row.
     """
@@ -92,6 +93,8 @@ class PairwiseHead(_StrengthHead):
             decision = machine.decision_function(across)
             # Of two classes scikit-learn gives the distance to their one boundary.
             decision = np.stack([-decision, decision], 1) if decision.ndim == 1 else decision
+            named = np.searchsorted(present, machine.predict(across))
+            decision[np.arange(len(q)), named] = decision.max(1) + 1  # margins break ties in decision_function
             scores[place] = decision.min() - 1  # a class that training never saw
             scores[place][:, present] = decision
         return scores

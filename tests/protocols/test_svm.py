@@ -55,13 +55,18 @@ def test_published_objective_is_linear_svc_on_features_as_they_are() -> None:
     assert (scores.argmax(1) == truth).mean() > 0.5
 
 
-@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("classes", [2, 12])
 def test_crosspoints_machine_is_libsvm(classes: int) -> None:
-    """Products made beforehand change no number; a class without training objects is never predicted."""
-    x, y, q, _ = problem(3, 80, 10, classes)
+    """Products made beforehand change no number; a class without training objects is never predicted.
+
+    Ties between duels are broken as libsvm does: by margins, accuracies were up to a point above the release's.
+    """
+    x, y, q, _ = problem(3, 120, 10, classes)
     scores = PairwiseHead((CROSSPOINT_C,)).scores(x, y, classes + 1, q, (0,))[0]
-    expected = SVC(kernel="linear", C=CROSSPOINT_C, break_ties=classes > 2).fit(x, y).predict(q)
-    np.testing.assert_array_equal(scores.argmax(1), expected)
+    machine = SVC(kernel="linear", C=CROSSPOINT_C).fit(x, y)
+    np.testing.assert_array_equal(scores.argmax(1), machine.predict(q))
+    if classes > 2:
+        assert (machine.decision_function(q).argmax(1) != machine.predict(q)).any(), "no tie, nothing tested"
 
 
 def test_order_of_strengths_does_not_matter_and_collapse_is_chance() -> None:
