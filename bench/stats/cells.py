@@ -172,9 +172,8 @@ def judging(spec: Mapping[str, str]) -> dict[str, str]:
     What a search chose is left out: methods that were tuned alike, in the same space for as many trials, are judged
     alike, although each came out with values of its own.
     """
-    protocol = f"{spec.get('protocol.name', '')}."
-    paths = [name.removeprefix(TUNED_VALUES) for name in spec if name.startswith(TUNED_VALUES)]
-    chosen = {f"protocol.options.{path.removeprefix(protocol)}" for path in paths}
+    searched = f"{TUNED_VALUES}{spec.get('protocol.name', '')}."  # a search may also choose values of pretraining
+    chosen = {f"protocol.options.{name.removeprefix(searched)}" for name in spec if name.startswith(searched)}
     return {
         name: value
         for name, value in spec.items()

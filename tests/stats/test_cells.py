@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from bench.stats.cells import flatten, group_cells, natural, opponent
+from bench.stats.cells import flatten, group_cells, judging, natural, opponent
 from bench.store.queries import MetricRow
 
 Row = Callable[..., MetricRow]
@@ -135,3 +135,10 @@ def test_flatten_leaves_the_seeds_out_and_nothing_else() -> None:
         "list": "[1, 2]",
         "empty": "{}",
     }
+
+
+def test_a_search_over_pretraining_leaves_the_protocol_as_it_is() -> None:
+    """Tuned pretrainings fine-tuned at different learning rates would be compared as if judged alike."""
+    options = {"protocol.name": "finetune", "protocol.options.recipe.lr": "0.1"}
+    assert "protocol.options.recipe.lr" in judging({**options, "tuned.values.recipe.lr": "0.001"})
+    assert "protocol.options.recipe.lr" not in judging({**options, "tuned.values.finetune.recipe.lr": "0.1"})
