@@ -74,9 +74,10 @@ class Recipe(Frozen):
     """Augmented crops of each image whose teacher features are kept; a step draws one. 0 keeps the plain image."""
     teacher_prompts: int = Field(0, ge=0)
     """Prompt templates around each caption whose features are kept; a step draws one. 0 keeps the caption as it is."""
-    reference_schedule: bool | Literal["early"] = False
-    """The released loops' off-by-one: epochs 0 and 1 at the warm-up rate, one epoch more than stated; with ``early``
-    CrossPoint's, whose first epoch is at the schedule's second rate and whose last is at the minimum."""
+    reference_schedule: bool | Literal["late", "early"] = False
+    """The released loops' off-by-one: epochs 0 and 1 at the warm-up rate, one epoch more than stated; with ``late`` as
+    many as stated (segmentation); with ``early`` CrossPoint's, whose first epoch is at the schedule's second rate and
+    whose last is at the minimum."""
 
 
 class DataSpec(Frozen):

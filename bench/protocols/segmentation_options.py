@@ -68,8 +68,9 @@ def scene_recipe() -> Recipe:
 
 
 def recipe_of(options: PublishedTraining, released: Recipe) -> Recipe:
-    """The recipe that is run: the one given, else the released one, shortened where that is asked for."""
-    return options.recipe or shortened(released, options.published_epochs)
+    """The recipe that is run: the one given, else the released one on its schedule, shortened where that is asked."""
+    late = released.model_copy(update={"reference_schedule": "late"})
+    return options.recipe or shortened(late, options.published_epochs)
 
 
 def pilot_recipe(recipe: Recipe) -> Recipe:
@@ -97,7 +98,7 @@ def training_words(options: SegmentationOptions, fair: str, published: str) -> s
         )
     else:
         shorter = "" if options.published_epochs is None else f", shortened to {options.published_epochs} epochs"
-        words = f"{published}{shorter}"
+        words = f"{published}{shorter}, on the released loops' schedule (two epochs at the warm-up rate)"
     steps = (
         "Every iteration steps twice with the same gradients, the second time clipped, as the releases do."
         if options.reference

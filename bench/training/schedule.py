@@ -13,6 +13,7 @@ Only the map from epoch to `t` differs:
   epoch is spent at the warm-up rate, none at the minimum, and a run lasts exactly `T` epochs;
 * `reference_schedule`: the released loops set the rate at the *end* of an epoch and run one epoch more than
   stated, so `t = max(e - 1, 0)` for `e` of `0 .. T`: epochs 0 and 1 both run at the warm-up rate;
+* ``reference_schedule="late"``: the same without the epoch more, as the released segmentation loops;
 * ``reference_schedule="early"``: CrossPoint's loop steps the schedule at the *start* of an epoch already, so
   `t = e + 1` for `e` of `0 .. T-1`: no epoch runs at the first rate, the last one runs at the minimum (spec 4).
 """
