@@ -83,15 +83,15 @@ class ShapeNetPart(Dataset):
 
     ``synsetoffset2category.txt`` names the categories in label order; ``train_test_split/shuffled_*_file_list.json``
     list the objects. Clouds of about 2,600 points are brought to `points` by `resample_index`: distinct points, and
-    repeated ones only where a cloud has fewer. (The released loader draws with replacement, anew at each look; what a
-    protocol of the published form does about that is the protocol's.)
+    repeated ones only where a cloud has fewer, so that nearly all points are there for a protocol to draw from. (The
+    released loader draws 2,048 with replacement, anew at each look; the published form does so, too.)
     """
 
     name: ClassVar[str] = "shapenetpart"
     needs_root: ClassVar[bool] = True
     card: ClassVar[DatasetCard] = _card(
         "ShapeNetPart as text with normals: 16 categories, 50 parts",
-        "one text file per object; 66 kB per object in the cache at 2048 points",
+        "one text file per object; 98 kB per object in the cache at 3072 points",
         f"https://shapenet.cs.stanford.edu/media/{TXT_FOLDER}.zip (its certificate has expired); unpack, then "
         "shapenetpart:DIR",
     )
@@ -102,7 +102,7 @@ class ShapeNetPart(Dataset):
 
         model_config = ConfigDict(frozen=True, extra="forbid")
 
-        points: int = Field(2048, ge=16, le=65_536, description="points each cloud is brought to")
+        points: int = Field(3072, ge=16, le=65_536, description="points each cloud is brought to")
 
     @cached_property
     def _folder(self) -> Path:

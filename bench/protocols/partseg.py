@@ -69,9 +69,9 @@ class PartSegmentation(Protocol):
         points = "as many points as the backbone sees" if own.points is None else f"{own.points} points"
         fair = own.form == "fair"
         drawn = (
-            "each step draws its points from a farthest-point sample of 1.2 times as many"
+            "each step draws its points from a farthest-point sample of 1.2 times as many, or of all the data set holds"
             if fair
-            else "each step draws its points with replacement from all of an object's"
+            else "each step draws its points with replacement from all that the data set holds of an object"
         )
         limit = (
             "" if own.objects_per_category is None else f" {own.objects_per_category} training objects per category."

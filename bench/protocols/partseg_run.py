@@ -88,7 +88,8 @@ class _Session:
         groups = object_groups([task.train.ids[i] for i in kept])
         train_at, val_at = carve_validation(labels[kept], options.validation_fraction, task.split_seed, groups)
         self.train_index, self.val_index = kept[train_at], kept[val_at]
-        dense = task.train.points.shape[1] if options.form == "published" else int(np.ceil(OVERSAMPLING * self.points))
+        self.wanted_dense = 0 if options.form == "published" else int(np.ceil(OVERSAMPLING * self.points))
+        dense = self.wanted_dense or task.train.points.shape[1]
         assert task.train.parts is not None
         self.train = _Objects(self._clouds("train", self.train_index, dense), labels[self.train_index])
         self.val = _Objects(self._clouds("train", self.val_index, self.points), labels[self.val_index])
@@ -193,6 +194,9 @@ class _Session:
         }
         if self.points < self.wanted:
             notes["clipped"] = f"{self.wanted} points wanted, the clouds have {self.points}: all are used"
+        elif self._points.shape[1] < self.wanted_dense:
+            held = self._points.shape[1]
+            notes["clipped"] = f"{self.wanted_dense} points wanted to draw from, the clouds have {held}: all are used"
         return notes
 
 

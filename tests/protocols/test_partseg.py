@@ -285,3 +285,11 @@ def test_networks_on_points_label_them_without_patches(backbone: str) -> None:
     outputs.centres = points.clone()
     torch.testing.assert_close(direct, segmenter.head(points, outputs, torch.tensor([0, 1])), atol=1e-4, rtol=1e-4)
     assert isinstance(net, DGCNN) == (backbone == "dgcnn")
+
+
+def test_a_denser_sample_than_the_clouds_hold_is_told(make: MakeTask) -> None:
+    """Every step would see the same points while the card promises a draw from 1.2 times as many."""
+    short = options(recipe=RECIPE.model_copy(update={"epochs": 1, "warmup_epochs": 0}))
+    thin = make(train=objects(16, 1, points=36), test=objects(6, 2, points=36))
+    assert judge(thin, short).notes["clipped"] == "39 points wanted to draw from, the clouds have 36: all are used"
+    assert "clipped" not in judge(make("dense"), short).notes
