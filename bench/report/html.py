@@ -52,6 +52,7 @@ class SectionView:
     plot: Plot
     intervals: bool
     pairs: list[tuple[str, tuple[str, ...]]]
+    pair_notes: list[str]
     candidates: tuple[list[str], list[list[str]]]
     notes: list[str]
 
@@ -125,6 +126,7 @@ def _view(section: Section) -> SectionView:
         plot=accuracy_plot(section, section.anchor),
         intervals=not section.smoke and any(row.cell.summary.n > 1 for row in section.rows),
         pairs=[(pair.comparison.verdict, tables.pair_texts(pair)) for pair in section.pairs],
+        pair_notes=tables.pair_notes(section),
         candidates=tables.candidates(section),
         notes=tables.notes(section),
     )

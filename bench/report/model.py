@@ -241,7 +241,7 @@ def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
     names = [_distinct_names(a, b, several) for a, b in ranked]
     family = holm_family([compare(n, a.scores, b.scores) for n, (a, b) in zip(names, ranked, strict=True)])
     tested = zip(ranked, family, strict=True)
-    return tuple(Pair(a.setting, c) for (a, _), c in tested if c.verdict in ("above", "below", "none"))
+    return tuple(Pair(a.setting, c) for (a, _), c in tested if c.verdict not in ("one-seed", "unpaired"))
 
 
 def _differ_in_one(a: Cell, b: Cell) -> bool:

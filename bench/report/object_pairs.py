@@ -91,7 +91,8 @@ def sentences(pair: ObjectPair, family: int) -> list[str]:
         found = pair.over_seeds
         floor = "" if found.n > 5 else f"; without assuming normality no test of {found.n} seeds is below "
         floor += f"{smallest_p(found.n):.3g}" if floor else ""
-        lines.append(f"another pretraining: {difference(found)} points, paired t over seeds, p {_p(found.p)}{floor}")
+        told = f"paired t over seeds, p {_p(found.p)}{floor}" if found.p is not None else found.words
+        lines.append(f"another pretraining: {difference(found)} points, {told}")
     if pair.joined is not None:
         lines.append(f"ensembles: {_found(pair.joined, pair)}{_corrected(pair, pair.joined, family)}")
     return lines

@@ -52,7 +52,9 @@ def _sentence(section: Section, rows: Sequence[ReportRow]) -> Sentence:
     verdicts = Counter(c.verdict for c in compared)
     tail, other = _seen_words(rows), opponent(compared[0])
     if not verdicts.keys() & {"above", "below", "none"}:
-        reason = "one seed, so no comparison" if verdicts["one-seed"] else f"no pretraining seed in common with {other}"
+        reasons = {"no-spread": "the same difference in every seed, so no comparison"}
+        reasons |= {"one-seed": "one seed, so no comparison", "unpaired": f"no pretraining seed in common with {other}"}
+        reason = next(words for verdict, words in reasons.items() if verdict in verdicts)
         return Sentence("no-comparison", f"{subject}: {reason}{tail}.", section.anchor)
     if len(compared) == 1:
         only = compared[0]

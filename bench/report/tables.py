@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.report import words
 from bench.report.model import Pair, ReportRow, Section
 from bench.stats.cells import Candidate
+from bench.stats.comparisons import Comparison
 from bench.stats.components import variance_components
 from bench.stats.intervals import summarise
 from bench.stats.selection import inflation
@@ -147,16 +150,27 @@ def _candidate(candidate: Candidate, n: int) -> str:
 
 def notes(section: Section) -> list[str]:
     """What has to be said below a table: what of the data was used, then each note of a comparison with its rows."""
-    found: dict[str, list[str]] = {}
-    compared = [row for row in section.rows if row.versus is not None]
-    for row in compared:
-        for note in row.versus.notes if row.versus else ():
-            found.setdefault(note, []).append(f"{row.cell.label} {row.cell.setting}")
+    compared = [(f"{r.cell.label} {r.cell.setting}", r.versus) for r in section.rows if r.versus is not None]
     clipped = {f"{row.cell.setting}: {row.facts.clipped}." for row in section.rows if row.facts.clipped}
     clipped |= {f"{row.cell.setting}: queries: {row.facts.queries}." for row in section.rows if row.facts.queries}
     clipped |= {f"{row.cell.setting}: {row.facts.labelled}." for row in section.rows if row.facts.labelled}
     clipped |= {f"{row.facts.classes[0].upper()}{row.facts.classes[1:]}." for row in section.rows if row.facts.classes}
-    return sorted(clipped) + [_note(note, where, len(compared)) for note, where in sorted(found.items())]
+    return sorted(clipped) + _gathered(compared)
+
+
+def pair_notes(section: Section) -> list[str]:
+    """What has to be said below the comparisons of pretrained methods, each note with its pairs."""
+    named = [(f"{pair.comparison.first} − {pair.comparison.second} {pair.setting}", pair) for pair in section.pairs]
+    return _gathered([(name, pair.comparison) for name, pair in named])
+
+
+def _gathered(compared: Sequence[tuple[str, Comparison]]) -> list[str]:
+    """Each note of some comparisons once, with the names of those it is about."""
+    found: dict[str, list[str]] = {}
+    for name, comparison in compared:
+        for note in comparison.notes:
+            found.setdefault(note, []).append(name)
+    return [_note(note, where, len(compared)) for note, where in sorted(found.items())]
 
 
 def _note(note: str, where: list[str], compared: int) -> str:

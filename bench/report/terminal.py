@@ -89,6 +89,8 @@ def _print_section(section: Section, console: Console) -> None:
     if section.pairs:
         console.print(Text("Pretrained methods against each other", style="bold"))
         console.print(plain_table(tables.PAIR_HEADINGS, map(tables.pair_texts, section.pairs)))
+        if notes := tables.pair_notes(section):
+            console.print(Text(" ".join(notes), style="dim"))
     console.print()
 
 

@@ -193,6 +193,8 @@ def _section(section: Section) -> list[str]:
     if section.pairs:
         body = [tables.pair_texts(pair) for pair in section.pairs]
         parts += ["", "Pretrained methods against each other:", "", *table(tables.PAIR_HEADINGS, body)]
+        notes = tables.pair_notes(section)
+        parts += [""] * bool(notes) + [f"- {_escape(note)}" for note in notes]
     heads, candidates = tables.candidates(section)
     if candidates:
         parts += ["", f"Candidates of scratch. {tables.CANDIDATES_LINE}", "", *table(heads, candidates)]

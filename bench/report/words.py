@@ -9,7 +9,7 @@ from bench.stats.components import Components
 from bench.stats.intervals import Summary
 
 FOLDS_LABEL = "folds of one encoder"
-SYMBOLS = {"above": "▲", "below": "▼", "none": "○", "one-seed": "–", "unpaired": "–"}
+SYMBOLS = {"above": "▲", "below": "▼", "none": "○", "no-spread": "–", "one-seed": "–", "unpaired": "–"}
 
 
 def percent(value: float) -> str:
@@ -79,6 +79,7 @@ def short_verdict(comparison: Comparison) -> str:
         "above": f"above {other}",
         "below": f"below {other}",
         "none": "no difference shown",
+        "no-spread": "no spread over seeds: no comparison",
         "one-seed": "one seed: no comparison",
         "unpaired": "no seed in common",
     }[comparison.verdict]

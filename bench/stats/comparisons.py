@@ -6,14 +6,17 @@ stands the p value after Holm's correction over the comparisons of the same tabl
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.stats.intervals import CONFIDENCE, Scores, fold_mean, standard_deviation, student_interval
+from bench.stats.intervals import CONFIDENCE, Scores, fold_mean, student_interval
 
-Verdict = Literal["above", "below", "none", "one-seed", "unpaired"]
+Verdict = Literal["above", "below", "none", "no-spread", "one-seed", "unpaired"]
+_ROUNDING = 1e-12
+"""Means of the same folds, summed in another order, differ by less."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,12 @@ class Comparison:
         second: Name of the second cell.
         n: Pairs, i.e. pretraining seeds both cells have.
         difference: Mean difference, a fraction; None without pairs.
-        low: Lower end of its interval, None with fewer than two pairs.
+        low: Lower end of its interval, None with fewer than two pairs and where all differences are equal.
         high: Upper end of its interval.
-        p: Two-sided p value of the paired t test, None with fewer than two pairs.
+        p: Two-sided p value of the paired t test; None where there is no interval, but 1 where nothing differs.
         p_holm: The same after Holm's correction over the family, filled in by `holm_family`.
-        verdict: ``above``/``below`` when the interval excludes 0, ``none`` when it does not, ``one-seed`` and
-            ``unpaired`` when there is no comparison to make.
+        verdict: ``above``/``below`` when the interval excludes 0, ``none`` when it does not, ``no-spread`` (the same
+            difference in every seed), ``one-seed`` and ``unpaired`` when there is no comparison to make.
         dropped: Seeds only one of the two cells has.
         notes: What the reader has to know besides, one sentence each.
     """
@@ -54,6 +57,7 @@ class Comparison:
             "above": f"{self.first} above {self.second}",
             "below": f"{self.second} above {self.first}",
             "none": "no difference shown",
+            "no-spread": "no spread over seeds: no comparison",
             "one-seed": "one seed: no comparison",
             "unpaired": "no seed in common: no comparison",
         }[self.verdict]
@@ -92,7 +96,7 @@ def paired_differences(first: Scores, second: Scores) -> tuple[dict[int, float],
             trimmed.append(seed)
         a = fold_mean({fold: first[seed][fold] for fold in folds})
         b = fold_mean({fold: second[seed][fold] for fold in folds})
-        differences[seed] = a - b
+        differences[seed] = 0.0 if math.isclose(a, b, abs_tol=_ROUNDING) else a - b
     return differences, tuple(sorted(dropped)), tuple(trimmed)
 
 
@@ -107,25 +111,17 @@ def compare(names: tuple[str, str], first: Scores, second: Scores) -> Comparison
     by_seed, dropped, trimmed = paired_differences(first, second)
     values, n = list(by_seed.values()), len(by_seed)
     notes = _notes(values, dropped, trimmed)
-    if n < 2:
-        mean = values[0] if values else None
-        verdict: Verdict = "one-seed" if values else "unpaired"
-        return Comparison(*names, n, mean, None, None, None, None, verdict, dropped, notes)
-    interval = student_interval(values)
-    assert interval is not None  # two values or more always have one
-    low, high = interval
-    verdict = "above" if low > 0 else "below" if high < 0 else "none"
-    mean = statistics.fmean(values)
-    return Comparison(*names, n, mean, low, high, _t_test(values), None, verdict, dropped, notes)
-
-
-def _t_test(values: Sequence[float]) -> float:
-    """Two-sided p value that the mean of `values` is 0; without spread it is 1 (all zero) or 0."""
-    if standard_deviation(values) == 0:
-        return 1.0 if statistics.fmean(values) == 0 else 0.0
+    mean, interval = statistics.fmean(values) if values else None, student_interval(values)
+    if interval is None:
+        same = n > 1 and not any(values)
+        verdict: Verdict = "unpaired" if n == 0 else "one-seed" if n == 1 else "none" if same else "no-spread"
+        return Comparison(*names, n, mean, None, None, 1.0 if same else None, None, verdict, dropped, notes)
     from scipy import stats
 
-    return float(stats.ttest_1samp(values, 0.0).pvalue)
+    low, high = interval
+    p = float(stats.ttest_1samp(values, 0.0).pvalue)
+    verdict = "above" if low > 0 else "below" if high < 0 else "none"
+    return Comparison(*names, n, mean, low, high, p, None, verdict, dropped, notes)
 
 
 def _notes(values: Sequence[float], dropped: Sequence[int], trimmed: Sequence[int]) -> tuple[str, ...]:
@@ -134,15 +130,17 @@ def _notes(values: Sequence[float], dropped: Sequence[int], trimmed: Sequence[in
         notes.append(f"seeds {_listed(dropped)} left out: not in both")
     if trimmed:
         notes.append(f"folds left out in seeds {_listed(trimmed)}: not in both")
-    if n == 2:
-        interval = student_interval(values)
-        assert interval is not None  # two values always have one
+    interval = student_interval(values)
+    if n == 2 and interval is not None:
         half = 50 * (interval[1] - interval[0])
         notes.append(f"two seeds: t factor 12.7, the interval is ±{half:.1f} points wide")
-    if n > 1 and smallest_p(n) > 1 - CONFIDENCE:
+    if interval is not None and smallest_p(n) > 1 - CONFIDENCE:
         notes.append(f"{n} seeds: without assuming normal differences no test could go below p = {smallest_p(n):.3g}")
-    if n > 1 and standard_deviation(values) == 0 and values[0] != 0:
-        notes.append("the difference is the same in every seed: check that the seeds differ")
+    if n > 1 and interval is None and any(values):
+        notes.append(
+            "the difference is the same in every seed, so nothing tells how far it would vary: no interval and no "
+            "verdict; run more seeds, and check that they differ"
+        )
     return tuple(notes)
 
 

@@ -25,8 +25,8 @@ class Summary:
     Attributes:
         n: Pretraining seeds.
         mean: Mean over seeds of the seeds' values.
-        low: Lower end of the Student-t interval over seeds, None with one seed.
-        high: Upper end of it, None with one seed.
+        low: Lower end of the Student-t interval over seeds, None with one seed or equal values.
+        high: Upper end of it, None likewise.
         minimum: Smallest seed value.
         maximum: Largest seed value.
         deviation: Standard deviation over seeds (n - 1 in the denominator), None with one seed.
@@ -47,7 +47,7 @@ class Summary:
 
     @property
     def half_width(self) -> float | None:
-        """Half the width of the interval, None with one seed."""
+        """Half the width of the interval, None where there is none."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
@@ -82,17 +82,15 @@ def student_interval(values: Sequence[float], confidence: float = CONFIDENCE) ->
         confidence: Coverage in 0..1.
 
     Returns:
-        Lower and upper end; None for fewer than two values, which carry no information about their spread.
+        Lower and upper end; None for fewer than two values and for equal ones (accuracies are multiples of 1/n), which
+        carry no information about their spread.
     """
     n = len(values)
-    if n < 2:
+    if n < 2 or (spread := standard_deviation(values)) == 0:
         return None
-    centre, spread = statistics.fmean(values), standard_deviation(values)
-    if spread == 0:
-        return centre, centre
     from scipy import stats
 
-    low, high = stats.t.interval(confidence, n - 1, loc=centre, scale=spread / math.sqrt(n))
+    low, high = stats.t.interval(confidence, n - 1, loc=statistics.fmean(values), scale=spread / math.sqrt(n))
     return float(low), float(high)
 
 

@@ -51,7 +51,7 @@ class Inflation:
     Attributes:
         n: Seeds.
         mean: Mean difference.
-        low: Lower end of the Student-t interval, None with one seed.
+        low: Lower end of the Student-t interval, None with one seed or equal differences.
         high: Upper end of it.
     """
 

@@ -156,6 +156,17 @@ def test_smoke_tables_are_headed_and_judge_nothing(smoke: Any, tmp_path: Path) -
     assert record == ("", "", "")
 
 
+def test_seeds_left_out_of_a_pair_are_said_below_it(maker: Maker, tmp_path: Path) -> None:
+    """A reader would take a pair over two seeds for one over all three that the table above says."""
+    results = maker().run("recon", "recon", "linear", "ldraw40", 0, "all")
+    for method, seed in (("recon", 1), ("recon", 2), ("point-mae", 1), ("point-mae", 2), ("point-mae", 3)):
+        results += maker().run(method, method, "linear", "ldraw40", seed, "all")
+    screen = io.StringIO()
+    report = build_report(results.rows, results.runs, tmp_path, console=Console(file=screen, width=200))
+    for text in (screen.getvalue(), report.html.read_text(), report.markdown.read_text()):
+        assert "Seeds 0, 3 left out: not in both." in text
+
+
 def test_one_seed_shows_the_folds_and_no_interval(one_seed: Any, tmp_path: Path) -> None:
     """The deviation over folds of one encoder must never pass for an interval over pretrainings."""
     screen = io.StringIO()

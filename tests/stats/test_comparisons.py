@@ -46,6 +46,7 @@ def test_pairing_finds_what_the_seeds_hide() -> None:
         ([0.60, 0.80, 0.70], [0.65, 0.70, 0.72], "none", "no difference shown"),
         ([0.9], [0.1], "one-seed", "one seed: no comparison"),
         ([0.5, 0.6], [0.5, 0.6], "none", "no difference shown"),
+        ([0.5, 0.75], [0.25, 0.5], "no-spread", "no spread over seeds: no comparison"),
     ],
 )
 def test_verdict_is_the_interval_of_the_difference(a: list[float], b: list[float], verdict: str, words: str) -> None:
@@ -59,6 +60,16 @@ def test_one_seed_gives_neither_interval_nor_p() -> None:
     found = compare(NAMES, scores([0.99]), scores([0.01]))
     assert (found.low, found.high, found.p) == (None, None, None)
     assert found.difference == pytest.approx(0.98)
+
+
+def test_the_same_difference_in_every_seed_claims_nothing() -> None:
+    """Accuracies are multiples of 1/n: two seeds that both gain 2.5 points would be "above", p < 0.001, by luck."""
+    found = compare(NAMES, scores([0.825, 0.85]), scores([0.8, 0.825]))
+    assert (found.low, found.high, found.p, found.verdict) == (None, None, None, "no-spread")
+    assert any("same in every seed" in note for note in found.notes)
+    assert not any("t factor" in note for note in found.notes)
+    (only,) = holm_family([found])
+    assert not only.survives_holm
 
 
 def test_two_seeds_say_how_wide_they_are() -> None:
@@ -143,6 +154,7 @@ def test_swapping_the_sides_mirrors_the_result(pairs: list[tuple[float, float]])
     """Which method is named first must not matter."""
     a, b = scores([x for x, _ in pairs]), scores([y for _, y in pairs])
     one, other = compare(NAMES, a, b), compare(("b", "a"), b, a)
-    mirror = {"above": "below", "below": "above", "none": "none"}
-    assert other.verdict == mirror[one.verdict]
-    assert (other.low, other.high) == pytest.approx((-(one.high or 0.0), -(one.low or 0.0)), abs=1e-12)
+    mirror = {"above": "below", "below": "above"}
+    assert other.verdict == mirror.get(one.verdict, one.verdict)
+    ends = [0.0 if end is None else end for end in (one.high, one.low, other.low, other.high)]
+    assert ends[2:] == pytest.approx([-ends[0], -ends[1]], abs=1e-12)
