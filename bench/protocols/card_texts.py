@@ -45,7 +45,10 @@ _FINETUNE: dict[Form, Deviations] = {
     "published": {
         "Point-MAE": f"{_PUBLISHED_PROBE}; its vote has no branch for 2048 points, here every data set is voted on",
         "ACT": _PUBLISHED_PROBE,
-        "ReCon": f"{_PUBLISHED_PROBE}; best of 8 seeds and 3 checkpoints is left to bench report --selection",
+        "ReCon": (
+            f"{_PUBLISHED_PROBE}; the best of 8 seeds is left to bench report --selection, of 3 checkpoints the last "
+            "is judged"
+        ),
         "CrossPoint": "does not fine-tune for classification; it takes Point-MAE's recipe",
     },
 }

@@ -99,10 +99,10 @@ def _particulars(name: str, options: Mapping[str, Any], form: Form) -> Particula
     return Particulars(
         points=_points(name, options, form, trains),
         normalisation=_normalisation(name, options, form),
-        augmentation=_augmentation(name, form, recipe, trains),
+        augmentation=_augmentation(name, options, form, recipe, trains),
         split=_split(name, options, form),
         votes=_votes(options),
-        selection=_selection(name, form, trains or recipe is not None),
+        selection=_selection(name, options, form, trains or recipe is not None),
     )
 
 
@@ -139,7 +139,11 @@ def _normalisation(name: str, options: Mapping[str, Any], form: Form) -> str:
     return "centred, scaled into the unit sphere" if options.get("normalise", True) else "as stored"
 
 
-def _augmentation(name: str, form: Form, recipe: Mapping[str, Any] | None, trains: bool) -> str:
+def _augmentation(
+    name: str, options: Mapping[str, Any], form: Form, recipe: Mapping[str, Any] | None, trains: bool
+) -> str:
+    if options.get("episodes") == "crosspoint":
+        return "none"
     if recipe is not None:
         return ", ".join(recipe.get("augmentation") or ()) or "none"
     if form == "published" and name in ("finetune", "linear", "mlp", "fewshot"):
@@ -176,8 +180,8 @@ def _votes(options: Mapping[str, Any]) -> str:
     return f"{votes} draws of points in rows of their own; the headline never votes{most}"
 
 
-def _selection(name: str, form: Form, epochs: bool) -> str:
-    if name == "retrieval":
+def _selection(name: str, options: Mapping[str, Any], form: Form, epochs: bool) -> str:
+    if name == "retrieval" or options.get("episodes") == "crosspoint":
         return "nothing is chosen"
     if name in ("svm", "zeroshot") and form == "published":
         return "nothing is chosen; test is scored once"

@@ -55,8 +55,9 @@ def prepared_clouds(task: Task, split: Split, *, normalise: bool, count: int | N
         count: Points to keep; None for `Task.points`.
 
     Returns:
-        float32 ``[n, min(N, count), 3]``, chosen by deterministic farthest point sampling (start at point 0);
-        memory-mapped where they came from the cache.
+        float32 ``[n, min(N, count), 3]``, chosen by deterministic farthest point sampling (start at point 0; in the
+        published form as the released sampler does, which skips points near the origin); memory-mapped where they
+        came from the cache.
 
     Raises:
         SetupError: The cache cannot be written.
@@ -80,7 +81,14 @@ def whole_clouds(task: Task, split: Split, *, normalise: bool, count: int | None
         if normalise:
             batch = unit_sphere(batch)
         if count < batch.shape[1]:
-            picks = farthest_point_sample(batch, count, backend=task.numerics.op_backend)
+            released = task.form == "published"  # the authors cut by the operator that cuts patches (section 1.1)
+            picks = farthest_point_sample(
+                batch,
+                count,
+                skip_origin=released,
+                ties="reference" if released else "first",
+                backend=task.numerics.op_backend,
+            )
             batch = gather_points(batch, picks)
         reduced[start:stop] = batch.cpu().numpy()
 
@@ -181,6 +189,7 @@ def _clouds_key(task: Task, split: Split, normalise: bool, count: int) -> str:
             "split": split,
             "points": count,
             "normalise": normalise,
+            "sampler": task.form,
             "op_backend": task.numerics.op_backend,
         }
     )

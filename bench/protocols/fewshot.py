@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
 from bench.protocols.fewshot_published import EPOCHS
-from bench.protocols.options import FrozenOptions
+from bench.protocols.options import FrozenOptions, recipe_words
 from bench.protocols.trained_options import PublishedTraining, check_form
 from bench.spec import Recipe
 
@@ -103,11 +103,12 @@ class FewShot(Protocol):
         if own.form == "published":
             text = _CROSSPOINT if own.episodes == "crosspoint" else _PUBLISHED
             return text.format(own=own, head=_RELEASED_HEADS.get(own.head, ""))
+        heads = _HEADS[own.head].format(own=own, full=recipe_words(own.full_recipe), mlp=recipe_words(own.mlp_recipe))
         return (
             f"{own.folds} folds; each draws its classes, n labelled supports per class from the training split and up "
             f"to {own.queries} queries per class from the test split, fixed by the split seed and the same for every "
             f"method and pretraining seed. {own.validation_fraction:.0%} of every training class is set aside before "
-            f"supports are drawn and serves every choice. {_HEADS[own.head].format(own=own)} Settings that a data set "
+            f"supports are drawn and serves every choice. {heads} Settings that a data set "
             "is too small for are clipped and say so. Test queries are scored once, after every choice; accuracy is "
             "the mean over folds. No voting. A data set of few-shot folds brings its own supports and queries; choices "
             "are then made on supports of other folds. selection=last is the last epoch of trained heads; with "
@@ -165,8 +166,9 @@ class FewShot(Protocol):
 _HEADS = {
     "linear": (
         "Head linear: multinomial logistic regression on the frozen feature '{own.feature}', standardised on the "
-        "supports. C is chosen from {own.strengths} once per setting on as many validation episodes (other draws of "
-        "classes and supports, queries from the validation part), together with the candidate where there are several."
+        "supports and divided by the root of its width. C is chosen from {own.strengths} once per setting on as many "
+        "validation episodes (other draws of classes and supports, queries from the validation part), together with "
+        "the candidate where there are several."
     ),
     "svm": (
         "Head svm: linear support vector machines, one class against the rest, on the frozen feature '{own.feature}', "
@@ -174,15 +176,14 @@ _HEADS = {
         "the linear head."
     ),
     "mlp": (
-        "Head mlp: the three-layer head on the frozen feature '{own.feature}', {own.mlp_recipe.epochs} epochs at "
-        "learning rate {own.mlp_recipe.lr:g}; the epoch of each fold, and the candidate where there are several, are "
-        "chosen on validation objects of the fold's classes."
+        "Head mlp: the three-layer head on the frozen feature '{own.feature}': {mlp}; the epoch of each fold, and the "
+        "candidate where there are several, are chosen on validation objects of the fold's classes."
     ),
     "full": (
-        "Head full: encoder and three-layer head on the feature '{own.feature}' are fine-tuned together, "
-        "{own.full_recipe.epochs} epochs at learning rate {own.full_recipe.lr:g}, the same recipe for every method; "
-        "the epoch of each fold is chosen on validation objects of the fold's classes. Where there are several "
-        "candidates, fold 0 chooses by its validation accuracy and only the chosen one goes on."
+        "Head full: encoder and three-layer head on the feature '{own.feature}' are fine-tuned together, the "
+        "same recipe for every method: {full}; the epoch of each fold is chosen on validation objects of the fold's "
+        "classes. Where there are several candidates, fold 0 chooses by its validation accuracy and only the chosen "
+        "one goes on."
     ),
 }
 
@@ -195,18 +196,18 @@ _PUBLISHED = (
     "As released (spec 7.4): {own.folds} folds; {head}, on the feature '{own.feature}'. AdamW, weight decay 0.05, "
     "batch 32 with the last partial batch dropped (50 supports give one batch of 32 an epoch), clip 10, cosine with "
     "10 warm-up epochs of 150 and the released loop's schedule (151 epochs, two at the warm-up rate), drop path 0.1, "
-    "a head of 40 outputs of which a fold's labels are the first. point-mae: scale and translate; act and recon: "
-    "rotation about y; recon and two-tower: 10 times the rate and weight decay 0.05 for head, class token and its "
-    "position. Every other method, scratch included, takes Point-MAE's, or ACT's for the probes, which Point-MAE's "
-    "release lacks. Clouds are brought to the unit sphere and cut by farthest point sampling to 1.2 times the "
-    "encoder's points, from which each step draws. No voting. The headline is the epoch with the highest accuracy on "
-    "validation objects, selection=last the last epoch; selection=test takes of every fold the epoch with the highest "
-    "accuracy on its own queries, which is what the papers report. Folds are the distributed ones where the data set "
-    "brings them (fewshot-pickles); there the validation objects are supports of other folds, of the same classes. "
-    "Else folds are drawn as in the fair form: up to {own.queries} queries per class from the test split, supports "
-    "from the training split without the {own.validation_fraction:.0%} that is set aside for choices. Deviations from "
-    "the papers: points and patches are those of the preset (papers: 1024 in 64 patches); of several candidates fold "
-    "0 chooses one on validation."
+    "a head of 40 outputs of which a fold's labels are the first. point-mae: scale and translate; act, recon and "
+    "two-tower: rotation about y; recon and two-tower: 10 times the rate and weight decay 0.05 for head, class token "
+    "and its position. Every other method, scratch included, takes Point-MAE's, or ACT's for the probes, which "
+    "Point-MAE's release lacks. Clouds are brought to the unit sphere and cut by farthest point sampling to 1.2 times "
+    "the encoder's points, from which each step draws. No voting. The headline is the epoch with the highest accuracy "
+    "on validation objects, selection=last the last epoch; selection=test takes of every fold the epoch with the "
+    "highest accuracy on its own queries, which is what the papers report. Folds are the distributed ones where the "
+    "data set brings them (fewshot-pickles); there the validation objects are supports of other folds, of the same "
+    "classes. Else folds are drawn as in the fair form: up to {own.queries} queries per class from the test split, "
+    "supports from the training split without the {own.validation_fraction:.0%} that is set aside for choices. "
+    "Deviations from the papers: points and patches are those of the preset (papers: 1024 in 64 patches); of several "
+    "candidates fold 0 chooses one on validation."
 )
 _CROSSPOINT = (
     "CrossPoint's episodes (spec 7.4): {own.folds} runs, each with classes of its own, n supports per class and "

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
+from bench.protocols.options import recipe_words
 from bench.protocols.published_recipes import VOTE_REPEATS, VOTES
 from bench.protocols.trained_options import (
     PUBLISHED_DEVIATIONS,
@@ -104,10 +105,9 @@ class Finetune(Protocol):
         )
         return (
             f"Encoder and three-layer head on the feature '{own.feature}' are trained together, the same recipe for "
-            f"every method and data set: AdamW, {recipe.epochs} epochs, batch {recipe.batch_size}, learning rate "
-            f"{recipe.lr:g}, weight decay {recipe.weight_decay:g}, {recipe.warmup_epochs} epochs of warm-up, cosine, "
-            f"gradients clipped at {recipe.clip_norm}, augmentation {', '.join(recipe.augmentation) or 'none'}, "
-            "stochastic depth of the encoder as in pretraining, last partial batch dropped. Clouds"
+            f"every method and data set: {recipe_words(recipe)}, augmentation "
+            f"{', '.join(recipe.augmentation) or 'none'}, stochastic depth of the encoder as in pretraining, last "
+            "partial batch dropped. Clouds"
             f"{' in the unit sphere' if own.normalise else ' as stored'} are cut by farthest point sampling to 1200 "
             "points for an encoder's 1024 (in that proportion), from which each step draws; evaluation samples the "
             f"encoder's number deterministically. {own.validation_fraction:.0%} of every training class is set aside "

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
+from bench.protocols.options import recipe_words
 from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form, probe_preset
 from bench.spec import Recipe
 
@@ -71,13 +72,11 @@ class Mlp(Protocol):
             f"Frozen encoder in eval mode, feature '{own.feature}', one pass over farthest-point-sampled clouds"
             f"{' in the unit sphere' if own.normalise else ''}, no augmentation. Three-layer head (two hidden layers "
             "of 256, BatchNorm, ReLU, dropout 0.5) on features standardised on the training part, the same recipe for "
-            f"every method: AdamW, {own.recipe.epochs} epochs, batch {own.recipe.batch_size}, learning rate "
-            f"{own.recipe.lr:g}, weight decay {own.recipe.weight_decay:g}, cosine. {own.validation_fraction:.0%} of "
-            "every training class is set aside for validation (stratified, fixed by the split seed, the same for every "
-            "method) and chooses the epoch, and the candidate where there are several. The test split is scored once; "
-            "selection=last is the last epoch, with --legacy selection=test the epoch with the highest test accuracy. "
-            "No voting. The papers train the class token too, in train mode and on augmented clouds, and choose on "
-            "test: form published."
+            f"every method: {recipe_words(own.recipe)}. {own.validation_fraction:.0%} of every training class is set "
+            "aside for validation (stratified, fixed by the split seed, the same for every method) and chooses the "
+            "epoch, and the candidate where there are several. The test split is scored once; selection=last is the "
+            "last epoch, with --legacy selection=test the epoch with the highest test accuracy. No voting. The papers "
+            "train the class token too, in train mode and on augmented clouds, and choose on test: form published."
         )
 
     @classmethod

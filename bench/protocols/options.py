@@ -5,9 +5,20 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from bench.protocols.base import ProtocolOptions
+from bench.spec import Recipe
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
 """Inverse penalties C tried, on features scaled to squared norm 1 (`bench.protocols.logistic.Scaling`)."""
+
+
+def recipe_words(recipe: Recipe) -> str:
+    """State how a head, or a head and its encoder, are trained, for a card."""
+    scale = f", times {recipe.head_lr_scale:g} in the head's linear layers" if recipe.head_lr_scale != 1 else ""
+    clip = "not clipped" if recipe.clip_norm is None else f"clipped at {recipe.clip_norm:g}"
+    return (
+        f"AdamW, {recipe.epochs} epochs, batch {recipe.batch_size}, learning rate {recipe.lr:g}{scale}, weight decay "
+        f"{recipe.weight_decay:g}, {recipe.warmup_epochs} epochs of warm-up, cosine, gradients {clip}"
+    )
 
 
 class FrozenOptions(ProtocolOptions):

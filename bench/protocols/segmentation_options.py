@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from bench.protocols.base import Form, ProtocolOptions
+from bench.protocols.options import recipe_words
 from bench.protocols.published_recipes import shortened
 from bench.protocols.trained_options import PublishedTraining
 from bench.spec import Recipe
@@ -89,13 +90,7 @@ def training_words(options: SegmentationOptions, fair: str, published: str) -> s
     """Say how the network is trained."""
     form: Form = options.form
     if options.recipe is not None:
-        recipe = options.recipe
-        rate = f"learning rate {recipe.lr:g}" + (
-            f", times {recipe.head_lr_scale:g} in the head's linear layers" if recipe.head_lr_scale != 1 else ""
-        )
-        words = f"AdamW, {recipe.epochs} epochs of batches of {recipe.batch_size}, {rate}" + (
-            ", the same for every method" if form == "fair" else ""
-        )
+        words = recipe_words(options.recipe) + (", the same for every method" if form == "fair" else "")
     else:
         shorter = "" if options.published_epochs is None else f", shortened to {options.published_epochs} epochs"
         words = f"{published}{shorter}, on the released loops' schedule (two epochs at the warm-up rate)"
