@@ -112,7 +112,8 @@ class CrossPoint(Method):
         deviations=(
             "the encoder is the shared transformer, whose transfer feature (class token + max over patches) is "
             "projected; backbone=dgcnn is the published one; pointnet is in the paper but not in the release",
-            "each view draws its own points; the release gives both all points of the file",
+            "each view draws its own points; the release gives both all points of the file, and any of its pictures "
+            "(shapenet-crosspoint: 2048 points, 4 pictures of 112 pixels; pretrain_data.points, .views, .view_size)",
             "the rate follows the cosine in the middle of each epoch (recipe.reference_schedule=early restores the "
             "release, whose first epoch is at step 1 and whose last has rate 0)",
             "weight decay spares biases and normalisation layers; the release decays everything by 1e-6",

@@ -33,7 +33,7 @@ from bench.protocols.fewshot_trained import (
 )
 from bench.protocols.folds import Fold, Folds
 from bench.protocols.selection import first_best
-from bench.protocols.trained_classifier import OVERSAMPLING, set_drop_path
+from bench.protocols.trained_classifier import dense_points, set_drop_path
 from bench.protocols.trained_state import Notebook
 from bench.spec import Recipe, content_key
 from bench.store.records import Metric
@@ -79,7 +79,7 @@ def judge_clouds(subject: Subject, task: Task, options: FewShot.Options, folds: 
 
     Finished folds are kept in the work folder, so that an interrupted evaluation goes on where it was.
     """
-    dense = int(np.ceil(OVERSAMPLING * task.points))
+    dense = dense_points(task.points)
     clouds = Clouds(
         dense=prepared_clouds(task, "train", normalise=how.normalise, count=dense),
         train=prepared_clouds(task, "train", normalise=how.normalise),

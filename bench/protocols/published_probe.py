@@ -23,7 +23,7 @@ def judge_published(
     Raises:
         UsageError, DataError, BenchError, SetupError, Interrupted: See `judge_trained`.
     """
-    published = probe_recipe(subject.method, task.dataset)
+    published = probe_recipe(subject.method, task.dataset, task.points)
     training = Training(
         protocol=protocol,
         head=head,

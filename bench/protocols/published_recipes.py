@@ -21,6 +21,9 @@ ROTATE = ("rotate_y",)
 VOTES, VOTE_REPEATS = 10, 299
 """A prediction is the mean over 10 random draws of points; the whole is repeated and the best repeat is reported."""
 
+MANY = 8192
+"""Points of the 8k variants."""
+
 COMMON = Recipe(
     epochs=300,
     batch_size=32,
@@ -84,10 +87,16 @@ def finetune_recipe(method: str, dataset: Dataset | None) -> Published:
     )
 
 
-def probe_recipe(method: str, dataset: Dataset | None) -> Published:
-    """Recipe of the linear and MLP-3 probes that also train the class token (spec 7.2)."""
+def probe_recipe(method: str, dataset: Dataset | None, points: int) -> Published:
+    """Recipe of the linear and MLP-3 probes that also train the class token (spec 7.2).
+
+    Args:
+        method: Name of the method.
+        dataset: What is judged on.
+        points: Points the encoder sees; ReCon halves the rate for 8,192.
+    """
     tuned = finetune_recipe("recon" if method == "recon" else "act", dataset)
-    changes = {"lr": 1e-4, "head_lr_scale": 10.0} if method == "recon" else {"lr": 1e-3}
+    changes = {"lr": 5e-5 if points >= MANY else 1e-4, "head_lr_scale": 10.0} if method == "recon" else {"lr": 1e-3}
     owner = "recon" if method == "recon" else "act"
     return Published(
         source=f"{owner} on {data_kind(dataset)}",

@@ -19,7 +19,7 @@ from bench.models.heads import HeadKind
 from bench.protocols.base import Candidate, Evaluation, Subject, Task
 from bench.protocols.features import clipped_points, prepared_clouds
 from bench.protocols.ledger import Answers, Labels, Scores, Voting, ledger_rows, test_curve
-from bench.protocols.published_recipes import shortened
+from bench.protocols.published_recipes import MANY, shortened
 from bench.protocols.selection import first_best
 from bench.protocols.trained_state import Notebook, Trained, read_training, store_training
 from bench.protocols.voting import Voter
@@ -34,10 +34,14 @@ if TYPE_CHECKING:
 
     from bench.training.progress import ProgressEvent
 
-OVERSAMPLING = 1200 / 1024
-"""Training clouds keep this many times the points an encoder sees; each step draws from them (spec 7.1)."""
+_OVERSAMPLING = 1200 / 1024
 PILOT_SHARE = 5
 """Of several candidates each is first trained for a fifth of the epochs; the best on validation then starts afresh."""
+
+
+def dense_points(points: int) -> int:
+    """Points that training clouds keep and each step draws from, for as many as an encoder sees (spec 7.1)."""
+    return points if points >= MANY else int(np.ceil(_OVERSAMPLING * points))
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class _Session:
     val_index: Labels
 
     def _clouds(self, index: Labels | None, *, test: bool = False, dense: bool = False) -> Tensor:
-        count = int(np.ceil(OVERSAMPLING * self.task.points)) if dense else None
+        count = dense_points(self.task.points) if dense else None
         clouds = prepared_clouds(self.task, "test" if test else "train", normalise=self.training.normalise, count=count)
         return torch.from_numpy(np.array(clouds if index is None else clouds[index]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from bench.errors import BenchError, SetupError, UsageError
-from bench.protocols.base import Candidate
+from bench.protocols.base import Candidate, Task
 from bench.protocols.features import clipped_points, frozen_features, prepared_clouds
 
 from .conftest import POINTS, MakeTask, MomentEncoder, cloud_set
@@ -127,3 +128,17 @@ def test_listing_protocols_imports_nothing_heavy() -> None:
         "assert not {'numpy', 'torch', 'sklearn', 'pandas'} & set(sys.modules), sorted(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], timeout=60)
+
+
+def test_published_clouds_are_cut_as_the_released_sampler_does(make_task: MakeTask) -> None:
+    """A point near the middle would be in a cloud that the authors' networks never saw it in."""
+    fair = make_task()
+    fair.train.points[:, -1] = 0.01  # far from every other point of some clouds, and within the sampler's blind spot
+    published = replace(fair, form="published")
+
+    def near_the_middle(task: Task) -> int:
+        clouds = np.array(prepared_clouds(task, "train", normalise=False))
+        return int((np.square(clouds[:, 1:]).sum(-1) <= 1e-3).sum())
+
+    assert near_the_middle(published) == 0
+    assert near_the_middle(fair) > 0

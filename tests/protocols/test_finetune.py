@@ -24,7 +24,7 @@ from bench.models.standard import StandardEncoder
 from bench.protocols.base import Form, Task
 from bench.protocols.finetune import FAIR_RECIPE, Finetune
 from bench.protocols.published_recipes import finetune_recipe, probe_recipe, shortened
-from bench.protocols.trained_classifier import set_drop_path
+from bench.protocols.trained_classifier import dense_points, set_drop_path
 from bench.spec import BackboneSpec
 
 from .conftest import MakeTask, cloud_set, subject, values
@@ -171,8 +171,11 @@ def test_recipes_are_those_of_the_papers(tmp_path: Path) -> None:
         other = finetune_recipe(method, modelnet)
         assert (other.recipe.lr, other.recipe.head_lr_scale, other.drop_path) == (5e-4, 1.0, 0.1)
         assert other.recipe.augmentation == (("rotate_y",) if method == "act" else ("scale_translate",))
-        assert probe_recipe(method, modelnet).recipe.lr == 1e-3
-    assert (probe_recipe("recon", scan).recipe.lr, probe_recipe("recon", scan).recipe.head_lr_scale) == (1e-4, 10.0)
+        assert probe_recipe(method, modelnet, 1024).recipe.lr == 1e-3
+    probe = probe_recipe("recon", scan, 2048).recipe
+    assert (probe.lr, probe.head_lr_scale) == (1e-4, 10.0)
+    assert probe_recipe("recon", modelnet, 8192).recipe.lr == 5e-5
+    assert [dense_points(n) for n in (1024, 2048, 8192)] == [1200, 2400, 8192]
     short = shortened(recon.recipe, 30)
     assert (short.epochs, short.warmup_epochs, short.lr) == (30, 1, 1e-5)
 

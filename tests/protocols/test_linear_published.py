@@ -81,7 +81,7 @@ def test_class_token_and_batch_statistics_move_and_nothing_else(make_task: MakeT
 def _recipe(options: Linear.Options):  # type: ignore[no-untyped-def]
     from bench.protocols.published_recipes import probe_recipe, shortened
 
-    return shortened(probe_recipe("recon", None).recipe, options.published_epochs)
+    return shortened(probe_recipe("recon", None, 1024).recipe, options.published_epochs)
 
 
 def test_forms_do_not_mix(make_task: MakeTask) -> None:
