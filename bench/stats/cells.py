@@ -121,10 +121,14 @@ class Cell:
         return self.is_scratch or self.method == TEACHER_ALONE
 
     @property
+    def name(self) -> str:
+        """Method, and for scratch whose architecture it has."""
+        return f"{SCRATCH} ({self.architecture})" if self.is_scratch and self.architecture else self.method
+
+    @property
     def label(self) -> str:
         """Name of the cell in a table."""
-        name = f"{SCRATCH} ({self.architecture})" if self.is_scratch and self.architecture else self.method
-        return f"{name} [{self.difference}]" if self.difference else name
+        return f"{self.name} [{self.difference}]" if self.difference else self.name
 
     @property
     def identity(self) -> str:
@@ -145,10 +149,7 @@ class Cell:
     @cached_property
     def backbone(self) -> str:
         """Digest of the size of the backbone, or of the cost it was matched at."""
-        matched = {k: v for k, v in self.spec.items() if k.startswith(MATCHED_PREFIX)}
-        if matched:
-            return _digest(matched)
-        return _digest({k: v for k, v in self.spec.items() if k.startswith(BACKBONE_PREFIX)})
+        return _digest(sizing(self.spec))
 
 
 def flatten(spec: Mapping[str, JsonValue]) -> dict[str, str]:
@@ -179,6 +180,12 @@ def judging(spec: Mapping[str, str]) -> dict[str, str]:
         for name, value in spec.items()
         if (name.startswith(JUDGE_PREFIXES) or name in TUNED_JUDGE) and name not in chosen
     }
+
+
+def sizing(spec: Mapping[str, str]) -> dict[str, str]:
+    """Fields of a flat spec that say how large the backbone is, or what cost it was matched at."""
+    matched = {name: value for name, value in spec.items() if name.startswith(MATCHED_PREFIX)}
+    return matched or {name: value for name, value in spec.items() if name.startswith(BACKBONE_PREFIX)}
 
 
 def _digest(content: Mapping[str, str]) -> str:

@@ -3,86 +3,19 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
+from compare_runs import Compare, record, reset, rows
 
-from bench.cli.main import main
-from bench.execution.events import Channel
-from bench.execution.planning import make_plan
-from bench.execution.worker import Worker
-from bench.paths import Workspace
-from bench.plan.request import RunRequest
-from bench.protocols.threads import torch_threads
-from bench.store.queries import RunRow, run_rows
-from bench.store.records import RunRecord
 from bench.store.store import Store
-from tests.conftest import CLASSES, bench_environment, write_modelnet
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Point-MAE and scratch, two seeds, a linear probe, an SVM and few-shot, where a third of the labels are wrong."""
-    folder = tmp_path_factory.mktemp("compare")
-    place = Workspace.at(folder / "results")
-    place.prepare()
-    for file in write_modelnet(folder / "toyset").glob("*.h5"):
-        with h5py.File(file, "r+") as content:
-            content["label"][::3] = (content["label"][::3] + 1) % len(CLASSES)
-    data = f"modelnet-h5:{folder / 'toyset'}"
-    request = RunRequest(
-        methods=("point-mae",), protocols=("linear", "svm", "fewshot"), datasets=(data,), pretrain_data=data,
-        preset="smoke", seeds=(0, 1), compile="off", overrides={"fewshot.head": "linear"},
-    )  # fmt: skip
-    payload: dict[str, object] = {
-        "results": str(place.results),
-        "cache": str(place.cache),
-        "store_url": None,
-        "plugins": [],
-    }
-    plan = make_plan(request, place, None)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    with torch_threads(1):
-        for job in sorted(plan.jobs, key=lambda job: len(job.needs)):
-            assert Worker({**payload, "job": job.model_dump(mode="json")}, Channel(nowhere)).perform(), job.title
-    os.close(nowhere)
-    return place.results
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], results: Path) -> Call:
-    """Call the real command line in this process; returns exit code, output and error output."""
-
-    def run(*arguments: object, place: Path = results) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "300")
-        monkeypatch.setattr(sys, "argv", ["bench", "compare", *map(str, arguments), "--results", str(place)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return (stop.value.code if isinstance(stop.value.code, int) else 0), captured.out, captured.err
-
-    return run
-
-
-def rows(results: Path, **labels: object) -> list[RunRow]:
-    found = run_rows(Store(results))
-    return [row for row in found if all(getattr(row, name) == value for name, value in labels.items())]
-
-
-def record(results: Path, row: RunRow) -> RunRecord:
-    return Store(results).load(row.stored)
+from tests.conftest import CLASSES, bench_environment
 
 
 def altered(results: Path, tmp_path: Path, **changes: object) -> Path:
@@ -94,10 +27,10 @@ def altered(results: Path, tmp_path: Path, **changes: object) -> Path:
     return tmp_path / "altered"
 
 
-def test_every_setting_is_compared_and_adds_up(call: Call, results: Path, tmp_path: Path) -> None:
+def test_every_setting_is_compared_and_adds_up(compare: Compare, results: Path, tmp_path: Path) -> None:
     """A table whose counts are not those of the stored answers."""
     out = tmp_path / "objects.csv"
-    code, output, error = call("point-mae", "scratch", "--out", out)
+    code, output, error = compare("point-mae", "scratch", "--out", out)
     assert (code, error) == (0, "")
     assert re.search(r"\d+ stored numbers of 12 runs follow", output)
     for protocol in ("linear", "svm", "fewshot"):
@@ -122,24 +55,24 @@ def test_every_setting_is_compared_and_adds_up(call: Call, results: Path, tmp_pa
     assert [int(text) for text in shown.groups()] == counts
 
 
-def test_keys_fields_and_sides_name_the_same_runs(call: Call, results: Path) -> None:
+def test_keys_fields_and_sides_name_the_same_runs(compare: Compare, results: Path) -> None:
     """The same question asked in three ways would have three answers."""
     a, b = (rows(results, protocol="linear", method=name, seed=0)[0] for name in ("point-mae", "scratch"))
-    code, by_key, _ = call(a.stored.key[:10], f"{b.stored.key[:10]}@{b.stored.fingerprint[:6]}")
+    code, by_key, _ = compare(a.stored.key[:10], f"{b.stored.key[:10]}@{b.stored.fingerprint[:6]}")
     assert code == 0
-    _, by_name, _ = call("point-mae,seed=0", "scratch", "-p", "linear", "--seed", "0")
+    _, by_name, _ = compare("point-mae,seed=0", "scratch", "-p", "linear", "--seed", "0")
     assert by_key == by_name
-    code, output, _ = call("point-mae,protocol=linear", "point-mae,protocol=svm", "--classes", "0")
+    code, output, _ = compare("point-mae,protocol=linear", "point-mae,protocol=svm", "--classes", "0")
     assert code == 0
     assert "point-mae (linear) (A) and point-mae (svm) (B)" in output
-    code, output, _ = call("protocol=linear", "protocol=svm", "--where", "encoder.method=scratch")
+    code, output, _ = compare("protocol=linear", "protocol=svm", "--where", "encoder.method=scratch")
     assert code == 0
     assert "scratch (point-mae) (linear) (A)" in output
 
 
-def test_an_ensemble_is_computed_from_the_logits(call: Call, results: Path) -> None:
+def test_an_ensemble_is_computed_from_the_logits(compare: Compare, results: Path) -> None:
     """By hand: the softmax of two seeds, averaged."""
-    code, output, _ = call("point-mae", "--ensemble", "-p", "linear")
+    code, output, _ = compare("point-mae", "--ensemble", "-p", "linear")
     assert code == 0
     found = [record(results, row) for row in rows(results, protocol="linear", method="point-mae")]
     powers = [np.exp(one.predictions["logits"].astype(float)) for one in found]
@@ -151,25 +84,25 @@ def test_an_ensemble_is_computed_from_the_logits(call: Call, results: Path) -> N
     assert re.split(r"  +", line)[2].startswith(f"{100 * single:.1f} (")
     assert re.split(r"  +", line)[3] == f"{100 * accuracy:.1f}"
     for average in ("logits", "votes"):
-        code, output, _ = call("point-mae+scratch", "scratch", "--ensemble", "--average", average)
+        code, output, _ = compare("point-mae+scratch", "scratch", "--ensemble", "--average", average)
         assert code == 0
         assert "point-mae + scratch (point-mae)" in output
 
 
-def test_a_number_that_its_answers_contradict_is_named(call: Call, results: Path, tmp_path: Path) -> None:
+def test_a_number_that_its_answers_contradict_is_named(compare: Compare, results: Path, tmp_path: Path) -> None:
     """A corrupted or wrongly computed accuracy would be compared as if nothing were wrong."""
     own = record(results, rows(results, protocol="linear", method="point-mae", seed=0)[0])
     metrics = [
         m.model_copy(update={"value": 0.987}) if m.name == "accuracy" and m.split == "test" else m for m in own.metrics
     ]
-    code, output, _ = call("point-mae", "scratch", place=altered(results, tmp_path, metrics=metrics))
+    code, output, _ = compare("point-mae", "scratch", place=altered(results, tmp_path, metrics=metrics))
     assert code == 1
     assert "cannot be reproduced" in output
     assert re.search(r"accuracy is stored as 0.987000, but the stored answers give 0\.[1-9]\d{5}", output)
 
 
 @pytest.mark.parametrize("kind", ["names", "labels", "less"])
-def test_other_objects_are_one_line(call: Call, results: Path, tmp_path: Path, kind: str) -> None:
+def test_other_objects_are_one_line(compare: Compare, results: Path, tmp_path: Path, kind: str) -> None:
     """Answers about different objects would be paired."""
     own = record(results, rows(results, protocol="linear", method="point-mae", seed=0)[0])
     predictions: dict[str, Any] = dict(own.predictions)
@@ -180,14 +113,14 @@ def test_other_objects_are_one_line(call: Call, results: Path, tmp_path: Path, k
     else:
         predictions = {name: values[3:] for name, values in predictions.items()}
     place = altered(results, tmp_path, predictions=predictions, metrics=[])
-    code, output, error = call("point-mae", "scratch", place=place)
+    code, output, error = compare("point-mae", "scratch", place=place)
     assert code == 2
     assert {"names": "0 are the same", "labels": "have other labels", "less": "of 33 and 36 objects 33"}[kind] in error
     assert len(error.strip().splitlines()) == 1
     assert output == ""
 
 
-def test_rooms_and_ranks_say_that_they_are_no_objects(call: Call, results: Path, tmp_path: Path) -> None:
+def test_rooms_and_ranks_say_that_they_are_no_objects(compare: Compare, results: Path, tmp_path: Path) -> None:
     """Semantic segmentation would end in a traceback."""
     predictions = {
         "ids": np.array(["room"]),
@@ -196,12 +129,12 @@ def test_rooms_and_ranks_say_that_they_are_no_objects(call: Call, results: Path,
         "predicted": np.ones(4),
     }
     place = altered(results, tmp_path, predictions=predictions, metrics=[])
-    code, _, error = call("point-mae", "scratch", place=place)
+    code, _, error = compare("point-mae", "scratch", place=place)
     assert code == 2
     assert "it labels the points of rooms, which is no classification of single objects" in error
 
 
-def test_parts_are_compared_by_their_iou(call: Call, results: Path, tmp_path: Path) -> None:
+def test_parts_are_compared_by_their_iou(compare: Compare, results: Path, tmp_path: Path) -> None:
     """Part segmentation has one number per object, too."""
     place = Store(tmp_path / "parts")
     for at, row in enumerate(rows(results, protocol="linear", seed=0)):
@@ -212,7 +145,7 @@ def test_parts_are_compared_by_their_iou(call: Call, results: Path, tmp_path: Pa
             update={"name": "instance_miou", "value": float(iou.mean(dtype=float)), "split": "test", "headline": True}
         )
         place.publish(replace(own, predictions={**kept, "instance_iou": iou}, metrics=[miou]))
-    code, output, _ = call("point-mae", "scratch", place=tmp_path / "parts")
+    code, output, _ = compare("point-mae", "scratch", place=tmp_path / "parts")
     assert code == 0
     assert re.search(r"instance IoU [+−]10.0 points", output)
     assert "Wilcoxon" in output
@@ -237,28 +170,26 @@ def test_parts_are_compared_by_their_iou(call: Call, results: Path, tmp_path: Pa
         (("point-mae", "scratch", "--out", "no/such/folder.csv"), "there is no folder"),
     ],
 )
-def test_wrong_input_is_one_line(call: Call, arguments: tuple[str, ...], line: str) -> None:
+def test_wrong_input_is_one_line(compare: Compare, arguments: tuple[str, ...], line: str) -> None:
     """The user would get a traceback, or a comparison of something else."""
-    code, output, error = call(*arguments)
+    code, output, error = compare(*arguments)
     assert line in error
     assert (code, output) == (2, "")
     assert len(error.strip().splitlines()) == 1
 
 
-def test_specifications_that_share_a_name_are_told_apart(call: Call, results: Path, tmp_path: Path) -> None:
+def test_specifications_that_share_a_name_are_told_apart(compare: Compare, results: Path, tmp_path: Path) -> None:
     """Runs of two recipes would be mixed under one name."""
     place = Store(tmp_path / "two")
     for row in rows(results, protocol="linear"):
         own = record(results, row)
         place.publish(own)
         if row.method == "point-mae":
-            spec = json.loads(json.dumps(own.spec))
-            spec["encoder"]["recipe"]["lr"] = 0.123
-            place.publish(replace(own, spec=spec, key=f"{row.seed}" + own.key[1:]))
-    code, _, error = call("point-mae", "scratch", place=tmp_path / "two")
+            place.publish(reset(own, "encoder.recipe.lr", 0.123))
+    code, _, error = compare("point-mae", "scratch", place=tmp_path / "two")
     assert code == 2
     assert "is stored with 2 specifications, which differ in encoder.recipe.lr" in error
-    code, output, _ = call("point-mae,encoder.recipe.lr=0.123", "scratch", place=tmp_path / "two")
+    code, output, _ = compare("point-mae,encoder.recipe.lr=0.123", "scratch", place=tmp_path / "two")
     assert code == 0
     assert "4 runs" in output
 

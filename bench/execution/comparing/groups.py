@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.errors import BenchError, UsageError, unknown_name
-from bench.stats.cells import SCRATCH, flatten
+from bench.stats.cells import LEGACY, SCRATCH, flatten
 from bench.store.queries import RunRow, run_rows
 from bench.store.records import RunRecord
 from bench.store.store import Store
@@ -25,7 +25,10 @@ FIELDS = (
     "seed",
 )
 """Labels of a run by which it can be named; beside them every field of its specification."""
+ABSENT = "absent"
+"""Value of a field that a specification lacks."""
 _KEY = re.compile(r"[0-9a-f]{4,}(@[0-9a-f]*)?")
+_Run = tuple[RunRow, RunRecord]
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class StoredCell:
     Attributes:
         rows: The runs' rows, by seed.
         records: The runs, by seed.
-        spec: Their specification, flattened, without seeds.
+        spec: Their specification, flattened, without seeds and without ``--legacy``, which changes no score.
     """
 
     rows: Mapping[int, RunRow]
@@ -133,24 +136,28 @@ class Shelf:
             UsageError: None, or a name that nothing stored has.
         """
         rows = [self._keyed(key) for key in member.keys] if member.keys else self._filtered(member)
-        found: dict[tuple[str, ...], dict[int, tuple[RunRow, RunRecord]]] = {}
+        found: dict[tuple[str, ...], dict[int, _Run]] = {}
+        specs: dict[tuple[str, ...], dict[str, str]] = {}
         for row in rows:
             record = self.load(row)
             if record.spec.get("trial") and not member.keys:
                 continue
             flat = flatten(record.spec)
             if member.keys or self._fits(flat, member):
+                flat.pop(LEGACY, None)  # a run with --legacy repeats one without: they are seeds of one cell
                 labels = (*_labels(row), *(f"{name}={value}" for name, value in sorted(flat.items())))
-                found.setdefault(labels, {})[row.seed] = (row, record)
+                specs[labels] = flat
+                runs = found.setdefault(labels, {})
+                runs[row.seed] = _one_of_seed(member, runs.get(row.seed), (row, record))
         if not found:
             raise UsageError(f"no stored run fits '{member.text}'{self._also()}; bench runs lists what there is")
         return [
             StoredCell(
                 {seed: row for seed, (row, _) in sorted(runs.items())},
                 {seed: record for seed, (_, record) in sorted(runs.items())},
-                flatten(next(iter(runs.values()))[1].spec),
+                specs[labels],
             )
-            for runs in found.values()
+            for labels, runs in found.items()
         ]
 
     def load(self, row: RunRow) -> RunRecord:
@@ -204,11 +211,31 @@ class Shelf:
         for name in asked:
             if "." not in name and name not in flat:
                 raise unknown_name("field", name, [*FIELDS, *flat])
-        return all(flat.get(name) in values for name, values in asked.items())
+        return all(flat.get(name, ABSENT) in values for name, values in asked.items())
 
     def _also(self) -> str:
         words = [f"{name} {' or '.join(values)}" for name, values in self.common.items()]
         return f" with {', '.join(words)}" if words else ""
+
+
+def _one_of_seed(member: Member, first: _Run | None, second: _Run) -> _Run:
+    """Of two runs of one seed, take the report's: of the current code, then with ``--legacy``, then the newest.
+
+    Raises:
+        UsageError: The user named both by their keys.
+    """
+    if first is None or first[0].stored == second[0].stored:
+        return second
+    if member.keys:
+        raise UsageError(f"'{member.text}' names two runs of seed {second[0].seed}, and a side holds one run of a seed")
+    from bench.execution.reporting import current_fingerprint  # it imports every method: only where it must be known
+
+    def rank(run: _Run) -> tuple[bool, bool, str]:
+        row, record = run
+        current = current_fingerprint(record) == record.fingerprint
+        return current, flatten(record.spec).get(LEGACY) == "true", row.stored.created_at
+
+    return max(first, second, key=rank)
 
 
 def _labels(row: RunRow) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Which stored cells of two groups belong together: judged by the same questions."""
+"""Which stored cells of two groups belong together: judged by the same questions, with networks of one size."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.errors import UsageError
-from bench.execution.comparing.groups import Member, StoredCell
-from bench.stats.cells import BACKBONE_PREFIX, SCRATCH, TEACHER_ALONE, judging, natural
+from bench.errors import BenchError, UsageError
+from bench.execution.comparing.groups import ABSENT, Member, StoredCell
+from bench.stats.cells import SCRATCH, TEACHER_ALONE, judging, natural, sizing
 
 JOINED = ("preset", "dataset", "protocol", "form", "setting")
 """Labels in which two cells have to agree, unless a group names its own."""
@@ -16,6 +16,8 @@ JOINED = ("preset", "dataset", "protocol", "form", "setting")
 NUMERICS_PREFIX = "encoder.numerics."
 _LABELS = ("architecture", "pretrain_data")
 """Labels that may differ between cells of one name."""
+_TOLD = 4
+"""Fields that one line names; the others are counted."""
 
 Side = tuple[StoredCell, ...]
 """Cells of one group that belong to one comparison: one, or those an ensemble joins."""
@@ -28,16 +30,56 @@ class Match:
     Attributes:
         first: Of the first group.
         second: Of the second; empty where there is none.
+        notes: In what they differ although they are compared, because the user asked for it; one line each.
     """
 
     first: Side
     second: Side
+    notes: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
         """What both were judged by, in words."""
         words = list(dict.fromkeys(cell.where for cell in (*self.first, *self.second)))
         return " and ".join(words)
+
+
+class NotComparableError(BenchError):
+    """Two cells cannot be compared; the others can."""
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What cells must agree in to be compared.
+
+    Attributes:
+        broken: What is said of cells that do not.
+        values: What is looked at of a cell, by field.
+        of: Which cells of a comparison the rule is about.
+    """
+
+    broken: str
+    values: Callable[[StoredCell], Mapping[str, str]]
+    of: Callable[[Side], Side]
+
+    def differing(self, cells: Side) -> list[str]:
+        """Fields in which cells do not agree."""
+        return differing_fields([self.values(cell) for cell in self.of(cells)])
+
+    def told(self, cells: Side) -> str:
+        """Say which cells do not agree, in which fields, and how they are set there."""
+        cells = self.of(cells)
+        found = {name: [self.values(cell).get(name, ABSENT) for cell in cells] for name in self.differing(cells)}
+        labels = [found[name] for name in JOINED if name in found]
+        # A label stands for the fields that say the same, as protocol does for protocol.name.
+        words = [
+            f"{name} ({' | '.join(dict.fromkeys(map(_short, values)))})"
+            for name, values in sorted(found.items(), key=lambda item: item[0] not in JOINED)
+            if name in JOINED or values not in labels
+        ]
+        more = f" and {len(words) - _TOLD} more" if len(words) > _TOLD else ""
+        names = " and ".join(dict.fromkeys(cell.label for cell in cells))
+        return f"the runs of {names} {self.broken}: {', '.join(words[:_TOLD])}{more}"
 
 
 Parts = Sequence[tuple[Member, Sequence[StoredCell]]]
@@ -58,24 +100,31 @@ def match_cells(first: Parts, second: Parts) -> tuple[list[Match], list[str]]:
         UsageError: Several specifications fit and nothing tells which is meant, or nothing fits at all.
     """
     every = [*first, *second]
-    keyed = all(member.keys for member, _ in every)
-    named = {name for member, _ in every for name in member.values}
+    members = [member for member, _ in every]
+    keyed = all(member.keys for member in members)
+    named = {name for member in members for name in member.values}
     labels = () if keyed else tuple(name for name in (*JOINED, "method") if name not in named)
     tables = [_by_labels(cells, labels) for _, cells in every]
     places = dict.fromkeys(place for table in tables for place in table)
-    matches, left_out = [], []
+    matches, left_out, reasons = [], [], []
     for place in sorted(places, key=lambda place: [natural(text) for text in place]):
-        lacking = [member.text for (member, _), table in zip(every, tables, strict=True) if place not in table]
+        lacking = [member.text for member, table in zip(members, tables, strict=True) if place not in table]
         if lacking:
             left_out.append(f"{' '.join(place)}: no run of {' or '.join(lacking)}")
             continue
-        chosen = _narrowed([table[place] for table in tables])
+        try:
+            chosen, notes = _narrowed([table[place] for table in tables], members)
+        except NotComparableError as reason:
+            reasons.append(f"{' '.join(place)}: {reason}" if place else str(reason))
+            continue
         cut = len(first)
-        matches.append(Match(chosen[:cut], chosen[cut:]))
+        matches.append(Match(chosen[:cut], chosen[cut:], notes))
+    if not matches and reasons:
+        raise UsageError(f"{reasons[0]}{f' (and {len(reasons) - 1} more)' if reasons[1:] else ''}")
     if not matches:
-        names = " and ".join(f"'{member.text}'" for member, _ in every)
+        names = " and ".join(f"'{member.text}'" for member in members)
         raise UsageError(f"{names} were never judged alike ({', '.join(labels)}); bench runs lists the runs")
-    return matches, left_out
+    return matches, [*left_out, *reasons]
 
 
 def _by_labels(cells: Sequence[StoredCell], labels: Sequence[str]) -> dict[tuple[str, ...], list[StoredCell]]:
@@ -85,43 +134,73 @@ def _by_labels(cells: Sequence[StoredCell], labels: Sequence[str]) -> dict[tuple
     return found
 
 
-def _narrowed(candidates: Sequence[Sequence[StoredCell]]) -> Side:
+def _narrowed(candidates: Sequence[Sequence[StoredCell]], members: Sequence[Member]) -> tuple[Side, tuple[str, ...]]:
     """Choose one cell of every part: those that were judged alike and whose encoders are alike.
 
+    Returns:
+        The cells, and in what they differ because the user asked for it.
+
     Raises:
+        NotComparableError: None were judged alike, or their networks are not alike.
         UsageError: Several are left.
     """
     combinations = list(itertools.product(*candidates))
-    for alike in (_judged, _architecture, _pretrained_on, _backbone, _numerics):
-        kept = [cells for cells in combinations if alike(cells)]
-        combinations = kept or combinations
+    for rule in _RULES:
+        kept = [cells for cells in combinations if not rule.differing(cells)]
+        kept = kept or [cells for cells in combinations if _asked_for(cells, members, rule)]
+        if not kept:
+            closest = min(combinations, key=lambda cells: len(rule.differing(cells)))
+            raise NotComparableError(
+                f"{rule.told(closest)}; run them alike, or name one of these fields behind each (,FIELD=VALUE) to "
+                "compare them all the same"
+            )
+        combinations = kept
+    for alike in (_pretrained_on, _numerics):
+        combinations = [cells for cells in combinations if alike(cells)] or combinations
     if len({tuple(id(cell) for cell in cells if not _is_opponent(cell)) for cells in combinations}) == 1:
         # What is compared *with* need not be named: the one that agrees in most fields is meant, as in the report.
         fewest = min(map(_disagreement, combinations))
         combinations = [cells for cells in combinations if _disagreement(cells) == fewest]
     if len(combinations) > 1:
         raise _ambiguous(combinations)
-    return combinations[0]
+    chosen = combinations[0]
+    return chosen, tuple(f"{rule.told(chosen)}, as asked for" for rule in _RULES if rule.differing(chosen))
 
 
-def _judged(cells: Side) -> bool:
-    return _equal(cells, lambda cell: judging(cell.spec))
+def _asked_for(cells: Side, members: Sequence[Member], rule: _Rule) -> bool:
+    """Whether the user named a field in which these cells differ behind every part; a key names all of them."""
+    named = [set(member.values) for member in members if not member.keys]
+    return not named or bool(set.intersection(*named) & {*rule.differing(cells)})
 
 
-def _architecture(cells: Side) -> bool:
-    """Scratch is compared in the architecture of the other method."""
-    if not any(cell.row.method == SCRATCH for cell in cells):
-        return True
-    return _equal(cells, lambda cell: cell.row.architecture)
+def _judged(cell: StoredCell) -> Mapping[str, str]:
+    """How it was judged; the labels too, because no field below them tells one share of the labels from another."""
+    return {**{name: str(getattr(cell.row, name)) for name in JOINED}, **judging(cell.spec)}
+
+
+def _architecture(cells: Side) -> Side:
+    """Scratch is compared in the architecture of the other method, in an ensemble of one of the others."""
+    scratch = [cell for cell in cells if cell.row.method == SCRATCH]
+    others = [cell for cell in cells if cell.row.method not in (SCRATCH, TEACHER_ALONE)]
+    known = {cell.row.architecture for cell in others}
+    strange = [cell for cell in scratch if cell.row.architecture not in known] if others else scratch
+    return (*others, *strange) if strange else ()
+
+
+def _backbone(cell: StoredCell) -> Mapping[str, str]:
+    """Size of the network, or the cost it was matched at; the preset too, which is how a user names sizes."""
+    return {"preset": cell.row.preset, **sizing(cell.spec)}
+
+
+_RULES = (
+    _Rule("were judged differently", _judged, lambda cells: cells),
+    _Rule("differ in architecture", lambda cell: {"architecture": cell.row.architecture}, _architecture),
+    _Rule("differ in size", _backbone, lambda cells: tuple(cell for cell in cells if cell.row.method != TEACHER_ALONE)),
+)
 
 
 def _pretrained_on(cells: Side) -> bool:
     return _equal([cell for cell in cells if not _is_opponent(cell)], lambda cell: cell.row.pretrain_data)
-
-
-def _backbone(cells: Side) -> bool:
-    encoders = [cell for cell in cells if cell.row.method != TEACHER_ALONE]
-    return _equal(encoders, lambda cell: {k: v for k, v in cell.spec.items() if k.startswith(BACKBONE_PREFIX)})
 
 
 def _numerics(cells: Side) -> bool:
@@ -146,6 +225,10 @@ def differing_fields(specs: Sequence[Mapping[str, str]]) -> list[str]:
     return [name for name in names if len({spec.get(name) for spec in specs}) > 1]
 
 
+def _short(value: str) -> str:
+    return value if len(value) <= 24 else f"{value[:20]}..."
+
+
 def _ambiguous(combinations: Sequence[Side]) -> UsageError:
     for position in range(len(combinations[0])):
         cells = list({id(cells[position]): cells[position] for cells in combinations}.values())
@@ -154,7 +237,7 @@ def _ambiguous(combinations: Sequence[Side]) -> UsageError:
     labels = [name for name in _LABELS if len({getattr(cell.row, name) for cell in cells}) > 1]
     fields = labels or differing_fields([cell.spec for cell in cells])
     name = fields[0]
-    found = [getattr(cell.row, name) if labels else cell.spec.get(name, "absent") for cell in cells]
+    found = [getattr(cell.row, name) if labels else cell.spec.get(name, ABSENT) for cell in cells]
     keys = ", ".join(cell.row.stored.key[:8] for cell in cells)
     more = f" and {len(fields) - 1} more" if len(fields) > 1 else ""
     return UsageError(

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.data.splits import object_groups
-from bench.errors import BenchError, UsageError
+from bench.errors import UsageError
 from bench.execution.comparing.groups import Shelf, StoredCell, parse_group
-from bench.execution.comparing.matching import Match, match_cells
+from bench.execution.comparing.matching import Match, NotComparableError, match_cells
 from bench.execution.comparing.naming import class_names
 from bench.paths import Workspace
 from bench.stats.answers import Answers, Average, read_answers, recompute
 from bench.stats.object_pairs import ObjectPair, Side, align, holm_pairs, join, pair_ensembles, pair_sides
+from bench.store.records import RunRecord
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,11 @@ class Comparer:
         for match in matches:
             try:
                 pairs.append(self._pair(match))
-            except _NotComparable as reason:
+            except NotComparableError as reason:
                 left_out.append(f"{match.where}: {reason}")
                 reasons.append(str(reason))
         if not pairs:
-            more = f" (and {len(matches) - 1} more comparisons)" if len(matches) > 1 else ""
+            more = f" (and {len(matches) - 1} more)" if len(matches) > 1 else ""
             raise UsageError(f"{matches[0].where}: {reasons[0]}{more}")
         read = len(self._answers)
         return Compared(tuple(holm_pairs(pairs)), tuple(left_out), read, self._checked, tuple(self._wrong))
@@ -83,9 +84,9 @@ class Comparer:
     def _pair(self, match: Match) -> ObjectPair:
         cells = [cell for side in (match.first, match.second) for cell in side]
         labels = {name: getattr(cells[0].row, name) for name in ("preset", "protocol", "form", "dataset", "setting")}
-        notes = _notes(cells)
+        notes = [*match.notes, *_notes(cells)]
         if self._first_answers(cells).positions and len({cell.spec.get("data.manifest") for cell in cells}) > 1:
-            raise _NotComparable("positions of objects are all that is stored, and the data sets differ in content")
+            raise NotComparableError("positions of objects are all that is stored, and the data sets differ in content")
         if len(cells) == 2 and match.second:
             return self._pair_cells(match, labels, notes)
         reference = self._first_answers(cells)
@@ -99,7 +100,7 @@ class Comparer:
         if not seeds and len(a.records) == len(b.records) == 1:
             seeds = [(next(iter(a.records)), next(iter(b.records)))]
         if not seeds:
-            raise _NotComparable(
+            raise NotComparableError(
                 f"no seed in common ({a.label}: {_listed(a.records)}; {b.label}: {_listed(b.records)})"
             )
         if all(a.records[i].key == b.records[j].key and a.rows[i].stored == b.rows[j].stored for i, j in seeds):
@@ -131,7 +132,9 @@ class Comparer:
                 try:
                     runs.append(align(reference, own))
                 except ValueError as reason:
-                    raise _NotComparable(f"{cell.label} seed {seed} was asked about other objects: {reason}") from None
+                    raise NotComparableError(
+                        f"{cell.label} seed {seed} was asked about other objects: {reason}"
+                    ) from None
                 titles.append(f"{name or cell.label} seed {seed}")
         return Side(name or " + ".join(cell.label for cell in cells), tuple(titles), tuple(runs))
 
@@ -140,7 +143,7 @@ class Comparer:
         try:
             return join(side, self.average)
         except ValueError as reason:
-            raise _NotComparable(f"no ensemble of {side.name}: {reason}") from None
+            raise NotComparableError(f"no ensemble of {side.name}: {reason}") from None
 
     def _read(self, cell: StoredCell, seed: int) -> Answers:
         """Read the answers of a run and check its numbers, once."""
@@ -151,7 +154,7 @@ class Comparer:
                 found = read_answers(record.predictions)
                 checks = recompute(record.predictions, record.metrics)
             except ValueError as reason:
-                raise _NotComparable(f"{row.protocol} cannot be compared object by object: {reason}") from None
+                raise NotComparableError(f"{row.protocol} cannot be compared object by object: {reason}") from None
             self._answers[place] = found
             self._checked += sum(check.holds for check in checks)
             self._wrong += [
@@ -163,10 +166,6 @@ class Comparer:
                 if not check.holds
             ]
         return self._answers[place]
-
-
-class _NotComparable(BenchError):  # noqa: N818 (it leaves one comparison out; the others go on)
-    """Two cells cannot be compared; the others can."""
 
 
 def _names(a: StoredCell, b: StoredCell) -> tuple[str, str]:
@@ -186,10 +185,21 @@ def _notes(cells: Sequence[StoredCell]) -> list[str]:
         notes.append("the data sets differ in content: the same names may stand for other clouds")
     if any(cell.row.preset == "smoke" for cell in cells):
         notes.append("smoke runs prove that every path works; their numbers mean nothing")
-    for cell in cells:
-        if len({row.stored.fingerprint for row in cell.rows.values()}) > 1:
-            notes.append(f"the runs of {cell.label} were made by different versions of the code")
+    changed = _changed_modules([record for cell in cells for record in cell.records.values()])
+    if changed:
+        more = f" and {len(changed) - 1} more modules" if len(changed) > 1 else ""
+        notes.append(f"the runs were made by different versions of the code: {changed[0]}{more} changed in between")
     return notes
+
+
+def _changed_modules(records: Iterable[RunRecord]) -> list[str]:
+    """Modules of which runs had different versions; runs of two methods never have all their modules in common."""
+    versions: dict[str, set[object]] = {}
+    for record in records:
+        modules = record.provenance.get("modules")
+        for name, digest in modules.items() if isinstance(modules, dict) else ():
+            versions.setdefault(name, set()).add(digest)
+    return sorted(name for name, digests in versions.items() if len(digests) > 1)
 
 
 def _listed(seeds: Iterable[int]) -> str:
