@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from bench.report.apart import set_apart
 from bench.report.curves import Panel, curve_panels
 from bench.report.methods import MethodLine, method_lines
 from bench.report.runs import Environment, Failure, RunFacts, RunLine, environment, failures, run_lines
@@ -262,24 +263,7 @@ def _differences(grouped: Mapping[tuple[str, ...], Sequence[Cell]]) -> dict[tupl
     same: dict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
     for key in grouped:
         same[key[:-1]].append(key)
-    names = {}
+    names: dict[tuple[str, ...], str] = {}
     for keys in same.values():
-        specs = {key: judging(grouped[key][0].spec) for key in keys}
-        fields = sorted({f for spec in specs.values() for f in spec})
-        differing = [f for f in fields if len({spec.get(f) for spec in specs.values()}) > 1]
-        for key in keys:
-            names[key] = ", ".join(filter(None, (_apart(field, specs[key], specs.values()) for field in differing)))
+        names |= set_apart({key: judging(grouped[key][0].spec) for key in keys})
     return names
-
-
-def _apart(field: str, spec: Mapping[str, str], others: Iterable[Mapping[str, str]]) -> str:
-    """Say in a word what a field makes of a table; empty where another field says it."""
-    value = spec.get(field)
-    if field == "tuned.trials":
-        return "as shipped" if value is None else f"tuned in {value} trials"
-    if field == "tuned.space":  # of interest where two searches had different ones
-        spaces = {other[field] for other in others if field in other}
-        return f"space {value[:8]}" if value is not None and len(spaces) > 1 else ""
-    if value is None and "tuned.space" in spec and field.startswith("protocol.options."):
-        return ""  # every method has a value of its own
-    return f"{field.removeprefix('protocol.options.')}={(value or 'none')[:12]}"

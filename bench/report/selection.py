@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from bench.report import words
+from bench.report.apart import set_apart
 from bench.stats.cells import Cell, judging
 from bench.stats.selection import LAST, TEST, VAL, Inflation, LedgerLine, Rule
 
@@ -62,16 +63,7 @@ def _apart(cells: Sequence[Cell]) -> list[tuple[str, str]]:
         return [("", "")] * len(cells)
     several = len({cell.pretrain_data for cell in cells}) > 1  # e.g. a part of the data and all of it
     methods = [f", pretrained on {cell.pretrain_data}" if several else "" for cell in cells]
-    specs = [judging(cell.spec) for cell in cells]
-    fields = [
-        name
-        for name in sorted({name for spec in specs for name in spec})
-        if len({spec.get(name) for spec in specs}) > 1
-    ]
-    words_of = [
-        ", ".join(f"{n.removeprefix('protocol.options.')}={spec[n][:12]}" for n in fields if n in spec)
-        for spec in specs
-    ]
+    words_of = set_apart({at: judging(cell.spec) for at, cell in enumerate(cells)}).values()
     return [(f" [{text}]" if text else "", method) for text, method in zip(words_of, methods, strict=True)]
 
 

@@ -5,13 +5,15 @@ Cells of such runs are named ``TRAINED > TESTED`` (`bench.plan.graph.run_label`)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.report import words
+from bench.report.apart import set_apart
 from bench.report.plain import plain_table
-from bench.stats.cells import Cell, natural
+from bench.stats.cells import Cell, judging, natural
 from bench.stats.intervals import Summary
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ EXPLAINED = (
     "so that numbers of one column need not be about the same objects."
 )
 BETWEEN = " > "
+_DATA = ("data.", "train_data.")
+"""Fields of a spec that say on what was judged."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +60,91 @@ class Matrix:
 
 def matrices(model: ReportModel) -> tuple[Matrix, ...]:
     """Collect the matrices of a report: of headline metrics, where a method has a pair of different data sets."""
-    groups: dict[tuple[str, ...], dict[tuple[str, str], tuple[Cell, str]]] = {}
-    for section in model.sections:
-        for row in section.rows if section.main else ():
-            cell = row.cell
-            trained, _, tested = cell.dataset.rpartition(BETWEEN)
-            form = "" if cell.form == "fair" else f" ({cell.form} form)"
-            metric = "" if cell.metric == "accuracy" else f", {cell.metric.replace('_', ' ')}"
-            setting = "" if cell.setting == "all" else f" {cell.setting.removeprefix('all, ')}"
-            source = "" if cell.pretrain_data in ("", "none") else f" from {cell.pretrain_data}"
-            title = f"{cell.label}{source}, {cell.protocol}{setting}{form}{metric}"
-            groups.setdefault((cell.preset, title), {})[trained or tested, tested] = (cell, row.facts.classes)
+    rows = [row for section in model.sections if section.main for row in section.rows]
+    names = _set_names([row.cell for row in rows])
+    groups: dict[tuple[str, str], dict[str, _Group]] = {}
+    for row in rows:
+        cell = row.cell
+        same = _besides_data(cell)
+        group = groups.setdefault((cell.preset, _title(cell)), {})
+        pair, key = _pair(cell, names), json.dumps(same, sort_keys=True)
+        if key in group and pair in group[key].cells:  # told apart by what neither judges nor is the encoder
+            same |= {"difference": cell.difference}
+            key = json.dumps(same, sort_keys=True)
+        group.setdefault(key, _Group(same)).cells.setdefault(pair, (cell, row.facts.classes))
     found = []
-    for (preset, title), cells in groups.items():
-        pairs = [pair for pair in cells if pair[0] != pair[1]]
-        if pairs:
-            among = {name for pair in pairs for name in pair}
-            kept = {pair: cell.summary for pair, (cell, _) in cells.items() if set(pair) <= among}
-            trained_on = tuple(sorted({pair[0] for pair in kept}, key=natural))
-            tested_on = tuple(sorted({pair[1] for pair in kept}, key=natural))
-            classes = {pair: cells[pair][1] for pair in pairs if cells[pair][1]}
-            found.append(Matrix(title, preset, trained_on, tested_on, kept, classes))
+    for (preset, title), group in groups.items():
+        apart = set_apart({key: own.spec for key, own in group.items()})
+        matrix = [_matrix(f"{title} [{apart[k]}]" if apart[k] else title, preset, g.cells) for k, g in group.items()]
+        found += [one for one in matrix if one is not None]
     return tuple(found)
+
+
+@dataclass
+class _Group:
+    """Cells of one encoder judged alike, by data sets trained and tested on."""
+
+    spec: dict[str, str]
+    cells: dict[tuple[str, str], tuple[Cell, str]] = field(default_factory=dict)
+
+
+def _title(cell: Cell) -> str:
+    form = "" if cell.form == "fair" else f" ({cell.form} form)"
+    metric = "" if cell.metric == "accuracy" else f", {cell.metric.replace('_', ' ')}"
+    setting = "" if cell.setting == "all" else f" {cell.setting.removeprefix('all, ')}"
+    source = "" if cell.pretrain_data in ("", "none") else f" from {cell.pretrain_data}"
+    return f"{cell.name}{source}, {cell.protocol}{setting}{form}{metric}"
+
+
+def _besides_data(cell: Cell) -> dict[str, str]:
+    """The encoder and how it was judged, but not on what."""
+    encoder = {name: value for name, value in cell.spec.items() if name.startswith("encoder.")}
+    judged = {name: value for name, value in judging(cell.spec).items() if not name.startswith(_DATA)}
+    return encoder | judged
+
+
+def _sets(cell: Cell) -> list[tuple[str, dict[str, str]]]:
+    """Name and content of what is trained on and of what is tested on."""
+    trained, _, tested = cell.dataset.rpartition(BETWEEN)
+    sets = []
+    for name, prefix in ((trained or tested, "train_data." if trained else "data."), (tested, "data.")):
+        content = {f.removeprefix(prefix): value for f, value in cell.spec.items() if f.startswith(prefix)}
+        sets.append((name, content))
+    return sets
+
+
+def _set_names(cells: Iterable[Cell]) -> dict[str, str]:
+    """Names of data sets by name and content, which is said where sets of one name differ in it."""
+    same: dict[str, dict[str, dict[str, str]]] = {}
+    for name, content in (found for cell in cells for found in _sets(cell)):
+        same.setdefault(name, {})[_set_key(name, content)] = content
+    return {
+        key: f"{name} [{words}]" if words else name
+        for name, contents in same.items()
+        for key, words in set_apart(contents).items()
+    }
+
+
+def _set_key(name: str, content: dict[str, str]) -> str:
+    return json.dumps([name, content], sort_keys=True)
+
+
+def _pair(cell: Cell, names: dict[str, str]) -> tuple[str, str]:
+    trained, tested = (names[_set_key(name, content)] for name, content in _sets(cell))
+    return trained, tested
+
+
+def _matrix(title: str, preset: str, cells: dict[tuple[str, str], tuple[Cell, str]]) -> Matrix | None:
+    """Arrange cells as a matrix; None without a pair of different sets."""
+    pairs = [pair for pair in cells if pair[0] != pair[1]]
+    if not pairs:
+        return None
+    among = {name for pair in pairs for name in pair}
+    kept = {pair: cell.summary for pair, (cell, _) in cells.items() if set(pair) <= among}
+    trained_on = tuple(sorted({pair[0] for pair in kept}, key=natural))
+    tested_on = tuple(sorted({pair[1] for pair in kept}, key=natural))
+    classes = {pair: cells[pair][1] for pair in pairs if cells[pair][1]}
+    return Matrix(title, preset, trained_on, tested_on, kept, classes)
 
 
 def notes(found: Sequence[Matrix]) -> list[str]:

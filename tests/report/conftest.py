@@ -74,6 +74,10 @@ class Maker:
             "split_seed": 0,
             "seed": seed,
         }
+        trained, between, tested = dataset.partition(" > ")
+        if between:
+            spec["data"] = {"name": tested, "options": {}, "manifest": sha(tested)}
+            spec["train_data"] = {"name": trained, "options": {}, "manifest": sha(trained)}
         for path, value in self.overrides:
             *above, last = path.split(".")
             place = spec

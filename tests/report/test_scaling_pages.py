@@ -182,6 +182,34 @@ def test_a_matrix_holds_pairs_and_what_lies_between() -> None:
     assert transfer.notes([matrix]) == []
 
 
+def test_a_matrix_never_mixes_ways_of_judging_or_encoders() -> None:
+    """The last table read overwrote the others: a tuned score stood in the column of scores as shipped, unmarked."""
+    tuned = {"study": "s", "method": "recon", "trials": 20, "space": "d" * 64, "values": {"linear.feature": "cls"}}
+    results = Results()
+    for dataset in ("shapes-cad > shapes-scan", "shapes-cad", "shapes-scan"):
+        results += Maker().run("recon", "recon", "linear", dataset, 0, "all")
+    shipped = {run.label["dataset"]: run.key for run in results.runs}
+    changes: list[tuple[tuple[str, object], ...]] = [(("tuned", tuned),), (("encoder.recipe", {"epochs": 5}),)]
+    for overrides in changes:
+        results += Maker(overrides=overrides).run("recon", "recon", "linear", "shapes-scan", 0, "all")
+    (matrix,) = transfer.matrices(model_of(results))
+    assert matrix.title.startswith("recon from shapes, linear [")
+    assert "as shipped" in matrix.title
+    assert "recipe.epochs=50" in matrix.title
+    value = {row.run_key: row.value for row in results.rows if row.split == "test"}
+    assert matrix.scores["shapes-scan", "shapes-scan"].mean == value[shipped["shapes-scan"]]
+    assert len(matrix.scores) == 3
+
+
+def test_sets_of_one_name_and_other_content_are_columns_of_their_own() -> None:
+    """A set that was changed on disk: the score on the old files would stand where the new ones' belongs."""
+    results = across()
+    results += Maker(overrides=(("data.manifest", "e" * 64),)).run("recon", "recon", "linear", "shapes-scan", 0, "all")
+    (matrix,) = transfer.matrices(model_of(results))
+    assert len(matrix.scores) == 4
+    assert any(name.startswith("shapes-scan [manifest=") for name in matrix.tested)
+
+
 def test_a_matrix_says_which_classes_its_pairs_share() -> None:
     """A score over 4 common classes beside one over 52 reads like a success of the training set."""
     results = across()

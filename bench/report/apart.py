@@ -1,0 +1,35 @@
+"""Words for what sets tables, lines and matrices of one name apart."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def set_apart(specs: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
+    """Say what sets each flat spec apart from the others; empty where nothing does.
+
+    Args:
+        specs: Fields by whatever is to be named, e.g. how the encoders of each table were judged.
+    """
+    fields = sorted({name for spec in specs.values() for name in spec})
+    differing = [name for name in fields if len({spec.get(name) for spec in specs.values()}) > 1]
+    return {
+        key: ", ".join(filter(None, (_word(name, spec, specs.values()) for name in differing)))
+        for key, spec in specs.items()
+    }
+
+
+def _word(field: str, spec: Mapping[str, str], others: Iterable[Mapping[str, str]]) -> str:
+    """Say in a word what a field makes of a spec; empty where another field says it."""
+    value = spec.get(field)
+    if field == "tuned.trials":
+        return "as shipped" if value is None else f"tuned in {value} trials"
+    if field == "tuned.space":  # of interest where two searches had different ones
+        spaces = {other[field] for other in others if field in other}
+        return f"space {value[:8]}" if value is not None and len(spaces) > 1 else ""
+    if value is None and "tuned.space" in spec and field.startswith("protocol.options."):
+        return ""  # every method has a value of its own
+    return f"{field.removeprefix('protocol.options.').removeprefix('encoder.')}={(value or 'none')[:12]}"
