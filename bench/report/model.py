@@ -16,8 +16,9 @@ from bench.report.apart import set_apart
 from bench.report.curves import Panel, curve_panels
 from bench.report.methods import MethodLine, method_lines
 from bench.report.runs import Environment, Failure, RunFacts, RunLine, environment, failures, run_lines
-from bench.stats.cells import Cell, comparable, group_cells, judging, natural, opponent
+from bench.stats.cells import Cell, group_cells, judging, natural
 from bench.stats.comparisons import Comparison, compare, holm_family
+from bench.stats.opponents import comparable, opponent
 from bench.stats.selection import LedgerLine, headline_lines, selection_ledger
 
 if TYPE_CHECKING:

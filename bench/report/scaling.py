@@ -5,7 +5,6 @@ The parts stand in the names of cells (``shapes (25 %)``, ``5w10s, 10 % of label
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -14,8 +13,10 @@ from bench.report import words
 from bench.report.curves import Panel, Series
 from bench.report.plain import plain_table
 from bench.report.plots import INK, MARKERS, SERIES, STYLE, Plot, as_svg
-from bench.stats.cells import Cell, natural, opponent
+from bench.stats.cells import Cell, natural
 from bench.stats.intervals import Summary
+from bench.stats.naming import labelled_part, pretrained_part
+from bench.stats.opponents import opponent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +29,6 @@ NESTED = "Parts are nested: the objects of a smaller one are among those of ever
 INTERVALS = "Scores are means over seeds with their 95 % interval."
 _LEVEL = "#6b7280"
 _DASHES = (":", "--", "-.")
-_PRETRAINED = re.compile(r"(?P<base>.*) \((?P<percent>[\d.e-]+) %(?P<epochs>, same epochs)?\)")
-_LABELLED = re.compile(r"(?P<base>.*), (?P<percent>[\d.e-]+) % of labels")
 _LEAST_SPAN = 2.0
 """Points that the axis of accuracy spans at least."""
 _ASIDE = 1.015
@@ -119,20 +118,6 @@ class LossPanel:
     method: str
     name: str
     lines: tuple[tuple[float, Series], ...]
-
-
-def pretrained_part(pretrain_data: str) -> tuple[str, float, str]:
-    """Read ``shapes (25 %)`` as data, part and budget (``steps`` or ``epochs``; empty for all the data)."""
-    match = _PRETRAINED.fullmatch(pretrain_data)
-    if match is None:
-        return pretrain_data, 1.0, ""
-    return match["base"], float(match["percent"]) / 100, "epochs" if match["epochs"] else "steps"
-
-
-def labelled_part(setting: str) -> tuple[str, float]:
-    """Read ``all, 10 % of labels`` as setting and part."""
-    match = _LABELLED.fullmatch(setting)
-    return (setting, 1.0) if match is None else (match["base"], float(match["percent"]) / 100)
 
 
 def figures(model: ReportModel) -> tuple[Figure, ...]:

@@ -11,6 +11,7 @@ from bench.report.model import ReportModel, ReportRow, Section
 from bench.report.summary import Sentence
 from bench.stats.components import variance_components
 from bench.stats.intervals import seed_means
+from bench.stats.naming import labelled_part, pretrained_part
 
 EMPTY = "No finished runs yet. Start with: bench run --method recon --protocol fewshot"
 
@@ -110,8 +111,8 @@ def _record(section: Section, row: ReportRow) -> dict[str, object]:
         "architecture": cell.architecture,
         "difference_of_spec": cell.difference,
         "pretrain_data": cell.pretrain_data,
-        "pretrain_fraction": None if cell.is_scratch else scaling.pretrained_part(cell.pretrain_data)[1],
-        "label_fraction": scaling.labelled_part(cell.setting)[1],
+        "pretrain_fraction": None if cell.is_scratch else pretrained_part(cell.pretrain_data)[1],
+        "label_fraction": labelled_part(cell.setting)[1],
         "n_seeds": summary.n,
         "seeds": " ".join(map(str, cell.scores)),
         "folds": summary.folds,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from bench.stats.intervals import Summary, summarise
+from bench.stats.naming import TUNED_VALUES, Key, Labels, name_encoders
 
 if TYPE_CHECKING:
     from bench.store.queries import MetricRow
@@ -34,7 +35,6 @@ LEGACY = "protocol.legacy"
 """Whether a run also stored what choosing on the test split would give; it changes no score."""
 TUNED_JUDGE = frozenset({"tuned.space", "tuned.trials"})
 """What says it of values that a search chose for each method: where it searched, and how long."""
-TUNED_VALUES = "tuned.values."
 BACKBONE_PREFIX = "encoder.backbone."
 MATCHED_PREFIX = "matched."
 """What sizes were matched at: encoders of equal cost are compared, whatever their widths."""
@@ -212,23 +212,19 @@ def group_cells(rows: Iterable[MetricRow], specs: Mapping[str, Mapping[str, Json
     flat = {key: flatten(spec) for key, spec in (specs or {}).items()}
     # A run with --legacy repeats one without and says more: they are seeds of one cell, not two tables.
     legacy = {key for key, spec in flat.items() if spec.pop(LEGACY, None) == "true"}
-    groups: dict[tuple[str, ...], dict[str, list[MetricRow]]] = defaultdict(lambda: defaultdict(list))
+    digests = {key: _digest(spec) for key, spec in flat.items()}
+    groups: dict[Key, list[MetricRow]] = defaultdict(list)
     for row in rows:
         if row.status == "done" and math.isfinite(row.value):
-            groups[_labels(row)][_digest(flat.get(row.run_key, {}))].append(row)
-    cells = []
-    for by_spec in groups.values():
-        spec_of = {digest: flat.get(members[0].run_key, {}) for digest, members in by_spec.items()}
-        names = _differences(spec_of)
-        for digest, members in by_spec.items():
-            cell = _cell(_newest(members, legacy), names[digest], spec_of[digest])
-            if cell is not None:
-                cells.append(cell)
-    return sorted(cells, key=_order)
+            groups[_labels(row), digests.get(row.run_key, "")].append(row)
+    spec_of = {key: flat.get(members[0].run_key, {}) for key, members in groups.items()}
+    names = name_encoders({key: _encoding(spec) for key, spec in spec_of.items()})
+    cells = [_cell(_newest(members, legacy), names[key], spec_of[key]) for key, members in groups.items()]
+    return sorted((cell for cell in cells if cell is not None), key=_order)
 
 
-def _labels(row: MetricRow) -> tuple[str, ...]:
-    return (
+def _labels(row: MetricRow) -> Labels:
+    return Labels(
         row.preset,
         row.protocol,
         row.form,
@@ -257,30 +253,14 @@ def _order(cell: Cell) -> tuple[object, ...]:
     )
 
 
-def _differences(specs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Name what sets each encoder's spec apart from the others; how it is judged is named elsewhere.
+def _encoding(spec: Mapping[str, str]) -> dict[str, str]:
+    """Fields of a flat spec that may tell encoders apart: how they are judged is in the name of their table.
 
-    Tuned cells are told apart by the values that were chosen, where two searches chose differently: that a cell is
-    tuned is in the name of its table, and a search's name says nothing to a reader.
+    Of a search its values count; that there was one is in the name of the table, too, and its own name says nothing to
+    a reader.
     """
     told = (*JUDGE_PREFIXES, "tuned.")
-    fields = sorted({name for spec in specs.values() for name in spec if not name.startswith(told)})
-    differing = [name for name in fields if len({spec.get(name) for spec in specs.values()}) > 1]
-    tuned = [spec for spec in specs.values() if any(name.startswith(TUNED_VALUES) for name in spec)]
-    values = sorted({name for spec in tuned for name in spec if name.startswith(TUNED_VALUES)})
-    differing += [name for name in values if len({spec.get(name) for spec in tuned}) > 1]
-    return {digest: _named({n: spec[n] for n in differing if n in spec}) for digest, spec in specs.items()}
-
-
-def _named(values: Mapping[str, str], limit: int = 3) -> str:
-    plain = ((name.removeprefix("encoder.").removeprefix(TUNED_VALUES), value) for name, value in values.items())
-    shown = [f"{name}={_short(value)}" for name, value in list(plain)[:limit]]
-    more = len(values) - limit
-    return ", ".join(shown) + (f", and {more} more" if more > 0 else "")
-
-
-def _short(value: str) -> str:
-    return value[:8] if re.fullmatch(r"[0-9a-f]{32,}", value) else value
+    return {n: value for n, value in spec.items() if not n.startswith(told) or n.startswith(TUNED_VALUES)}
 
 
 def _newest(rows: Sequence[MetricRow], legacy: Collection[str]) -> list[MetricRow]:
@@ -357,30 +337,3 @@ def _candidates(rows: Sequence[MetricRow]) -> tuple[Candidate, ...]:
             )
         )
     return tuple(found)
-
-
-def opponent(cell: Cell, cells: Iterable[Cell]) -> Cell | None:
-    """Find the `scratch` cell a pretrained cell is compared with: same judge, same architecture and backbone.
-
-    Where untrained networks cannot be judged (zero-shot) it is the cell of the same teacher alone. Where several
-    qualify (e.g. run at two precisions) the one whose spec agrees in most fields is taken.
-    """
-    alike = [other for other in cells if other.is_opponent and comparable(cell, other)]
-    fitting = [other for other in alike if other.is_scratch and other.architecture == cell.architecture]
-    fitting = fitting or [other for other in alike if not other.is_scratch and _teacher(other) == _teacher(cell)]
-    return max(fitting, key=lambda other: (_agreement(cell, other), other.label), default=None)
-
-
-def _teacher(cell: Cell) -> str | None:
-    """Identity of the teacher whose space has texts."""
-    return cell.spec.get("encoder.text_teacher.identity", cell.spec.get("encoder.teacher.identity"))
-
-
-def comparable(first: Cell, second: Cell) -> bool:
-    """Whether two cells were judged alike and differ in what was done to the encoder only."""
-    same = ("preset", "protocol", "form", "dataset", "setting", "metric", "judge", "backbone")
-    return all(getattr(first, name) == getattr(second, name) for name in same)
-
-
-def _agreement(first: Cell, second: Cell) -> int:
-    return len(first.spec.items() & second.spec.items())

@@ -79,6 +79,16 @@ def test_changed_recipes_are_rows_of_their_own_against_the_same_scratch(maker: M
     }
 
 
+def test_another_encoder_in_every_setting_is_another_sentence(maker: Maker) -> None:
+    """Settings of two encoders would be counted as those of one: "above scratch in 2 of 2 settings"."""
+    results = maker().run("scratch", "recon", "fewshot", "ldraw40", 0, "5w10s")
+    for epochs, setting in ((5, "5w10s"), (80, "10w10s")):
+        changed = maker(overrides=(("encoder.recipe", {"epochs": epochs}),))
+        results += changed.run("recon", "recon", "fewshot", "ldraw40", 0, setting)
+    said = [sentence.text for sentence in summarise_report(build_model(results.rows, results.runs))]
+    assert [text.partition(" (")[0] for text in said] == ["recon [recipe.epochs=5]", "recon [recipe.epochs=80]"]
+
+
 def test_order_of_rows_and_runs_changes_nothing(full_results: Any) -> None:
     """A report must not depend on the order in which runs finished."""
     rows, runs = list(full_results.rows), list(full_results.runs)

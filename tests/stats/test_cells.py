@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from bench.stats.cells import flatten, group_cells, judging, natural, opponent
+from bench.stats.cells import flatten, group_cells, judging, natural
+from bench.stats.opponents import opponent
 from bench.store.queries import MetricRow
 
 Row = Callable[..., MetricRow]

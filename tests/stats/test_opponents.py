@@ -10,7 +10,8 @@ import pytest
 from bench.report.model import build_model
 from bench.report.summary import summarise_report
 from bench.report.tables import columns, row_texts
-from bench.stats.cells import group_cells, opponent
+from bench.stats.cells import group_cells
+from bench.stats.opponents import opponent
 from bench.store.queries import MetricRow
 
 

@@ -1,0 +1,114 @@
+"""Names of encoders: what sets those apart whose labels agree, said alike wherever they occur.
+
+A reader follows a name from setting to setting and from part to part of the data, and so do sentences and curves. What
+differs is therefore looked for in all that one protocol judged on one data set, not in one setting alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping
+from typing import NamedTuple
+
+TUNED_VALUES = "tuned.values."
+_PRETRAINED = re.compile(r"(?P<base>.*) \((?P<percent>[\d.e-]+) %(?P<epochs>, same epochs)?\)")
+_LABELLED = re.compile(r"(?P<base>.*), (?P<percent>[\d.e-]+) % of labels")
+_PART = re.compile(r"setting|label_fraction|encoder\.(first_stage\.)*(fraction|budget)")
+"""Fields that settings and parts of the data are made of; they stand in columns of their own."""
+_SCALED = re.compile(r"encoder\.(first_stage\.)*(recipe\.(epochs|warmup_epochs)|numerics\.compile)")
+"""Fields that follow from the part of the pretraining data (`bench.plan.scaling.part_of`)."""
+_LIMIT = 3
+"""Fields that a name says, unless two encoders differ in further ones only."""
+
+
+class Labels(NamedTuple):
+    """Labels of a metric row, which those of a cell share."""
+
+    preset: str
+    protocol: str
+    form: str
+    dataset: str
+    setting: str
+    metric: str
+    method: str
+    architecture: str
+    pretrain_data: str
+
+    @property
+    def family(self) -> Labels:
+        """The labels without setting, metric and part of the data."""
+        return self._replace(setting="", metric="", pretrain_data=pretrained_part(self.pretrain_data)[0])
+
+
+Key = tuple[Labels, str]
+"""Labels of a cell and the digest of its spec."""
+
+
+def pretrained_part(pretrain_data: str) -> tuple[str, float, str]:
+    """Read ``shapes (25 %)`` as data, part and budget (``steps`` or ``epochs``; empty for all the data)."""
+    match = _PRETRAINED.fullmatch(pretrain_data)
+    if match is None:
+        return pretrain_data, 1.0, ""
+    return match["base"], float(match["percent"]) / 100, "epochs" if match["epochs"] else "steps"
+
+
+def labelled_part(setting: str) -> tuple[str, float]:
+    """Read ``all, 10 % of labels`` as setting and part."""
+    match = _LABELLED.fullmatch(setting)
+    return (setting, 1.0) if match is None else (match["base"], float(match["percent"]) / 100)
+
+
+def name_encoders(specs: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
+    """Name what sets each encoder's spec apart from others of its family; empty where nothing does.
+
+    Values that a search chose are told apart within one table only: each setting may have been searched on its own.
+
+    Args:
+        specs: Fields of flat specs that say what was encoded, and `TUNED_VALUES`; how it is judged is named elsewhere.
+    """
+    told: dict[Key, dict[str, str]] = {key: {} for key in specs}
+
+    def tell(group: Callable[[Key], Hashable], wanted: Callable[[str], bool]) -> None:
+        """Note the wanted fields in which members of a group differ; what has no group is left alone."""
+        groups: dict[Hashable, list[Key]] = defaultdict(list)
+        for key in filter(specs.get, specs):  # an unknown spec differs from nothing
+            groups[group(key)].append(key)
+        groups.pop(None, None)
+        for members in groups.values():
+            for name in {name for key in members for name in specs[key] if wanted(name)}:
+                if len({specs[key].get(name) for key in members}) > 1:
+                    for key in members:
+                        told[key] |= {name: specs[key][name]} if name in specs[key] else {}
+
+    def tuned(name: str) -> bool:
+        return name.startswith(TUNED_VALUES)
+
+    tell(lambda key: key[0].family, lambda name: not (_PART.fullmatch(name) or _SCALED.fullmatch(name) or tuned(name)))
+    tell(lambda key: (key[0].family, key[0].pretrain_data), lambda name: _SCALED.fullmatch(name) is not None)
+    tell(lambda key: key[0] if any(map(tuned, specs[key])) else None, tuned)
+    return _named({key: _words(key[0], told[key]) for key in specs})
+
+
+def _words(labels: Labels, values: Mapping[str, str]) -> tuple[str, ...]:
+    """Say fields of a spec, those of the encoder first; scaled ones with their part, which is another in every part."""
+    part = pretrained_part(labels.pretrain_data)[1]
+    words = []
+    for name, value in sorted(values.items(), key=lambda item: (item[0].startswith(TUNED_VALUES), item[0])):
+        shown = value[:8] if re.fullmatch(r"[0-9a-f]{32,}", value) else value
+        where = f" on {100 * part:.6g} %" if part < 1 and _SCALED.fullmatch(name) else ""
+        words.append(f"{name.removeprefix('encoder.').removeprefix(TUNED_VALUES)}={shown}{where}")
+    return tuple(dict.fromkeys(words))
+
+
+def _named(words: Mapping[Key, tuple[str, ...]]) -> dict[Key, str]:
+    """Join words to names, all of them where fewer would give two encoders one name."""
+    short = {key: ", ".join(own[:_LIMIT]) for key, own in words.items()}
+    short = {
+        key: f"{name}, and {len(words[key]) - _LIMIT} more" if len(words[key]) > _LIMIT else name
+        for key, name in short.items()
+    }
+    meant: dict[tuple[Labels, str], set[tuple[str, ...]]] = defaultdict(set)
+    for key, name in short.items():
+        meant[key[0].family, name].add(words[key])
+    return {key: name if len(meant[key[0].family, name]) == 1 else ", ".join(words[key]) for key, name in short.items()}

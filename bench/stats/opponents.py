@@ -1,0 +1,34 @@
+"""Which cells are compared: those judged alike, each pretrained one with what no pretraining gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bench.stats.cells import Cell
+
+
+def opponent(cell: Cell, cells: Iterable[Cell]) -> Cell | None:
+    """Find the `scratch` cell a pretrained cell is compared with: same judge, same architecture and backbone.
+
+    Where untrained networks cannot be judged (zero-shot) it is the cell of the same teacher alone. Where several
+    qualify (e.g. run at two precisions) the one whose spec agrees in most fields is taken.
+    """
+    alike = [other for other in cells if other.is_opponent and comparable(cell, other)]
+    fitting = [other for other in alike if other.is_scratch and other.architecture == cell.architecture]
+    fitting = fitting or [other for other in alike if not other.is_scratch and _teacher(other) == _teacher(cell)]
+    return max(fitting, key=lambda other: (_agreement(cell, other), other.label), default=None)
+
+
+def _teacher(cell: Cell) -> str | None:
+    """Identity of the teacher whose space has texts."""
+    return cell.spec.get("encoder.text_teacher.identity", cell.spec.get("encoder.teacher.identity"))
+
+
+def comparable(first: Cell, second: Cell) -> bool:
+    """Whether two cells were judged alike and differ in what was done to the encoder only."""
+    same = ("preset", "protocol", "form", "dataset", "setting", "metric", "judge", "backbone")
+    return all(getattr(first, name) == getattr(second, name) for name in same)
+
+
+def _agreement(first: Cell, second: Cell) -> int:
+    return len(first.spec.items() & second.spec.items())
