@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +21,7 @@ from bench.execution.reporting import read_results
 from bench.paths import Workspace
 from bench.plan.request import RunRequest, read_request, validated
 from bench.spec import content_key
-from bench.stats.cells import group_cells
+from bench.stats.cells import Cell, group_cells
 from bench.stats.gate import CellResult, GateReport, cell_results, decide, make_baseline, read_baseline, write_baseline
 
 _COLOURS: Mapping[str, str] = {"pass": "green", "fail": "red", "undecided": "yellow", "broken": "red"}
@@ -123,7 +124,28 @@ def measure(suite: Suite, results: Path | None, plugins: tuple[Path, ...], scree
     digests = {record.key: str(record.provenance["split_digest"]) for record in finished}
     machines = sorted({str(record.provenance["machine"]) for record in finished})
     cells = group_cells(rows, {record.key: record.spec for record in finished})
-    return Measured(tuple(cell_results(cells, digests)), "; ".join(machines), outcome)
+    return Measured(tuple(named_results(cells, digests)), "; ".join(machines), outcome)
+
+
+def named_results(cells: Sequence[Cell], split_digests: Mapping[str, str]) -> list[CellResult]:
+    """Turn the suite's cells into results under names of their own (see `cell_results`).
+
+    What a network was pretrained on is added only where two cells would share a name, so that baselines stay valid.
+
+    Raises:
+        SetupError: Two cells cannot be told apart by that either.
+    """
+    shared = {name for name, count in Counter(cell.identity for cell in cells).items() if count > 1}
+    results = [
+        replace(result, cell=f"{result.cell} | pretrained on {cell.pretrain_data}") if result.cell in shared else result
+        for cell, result in zip(cells, cell_results(cells, split_digests), strict=True)
+    ]
+    twice = [name for name, count in Counter(result.cell for result in results).items() if count > 1]
+    if twice:
+        raise SetupError(
+            f"the suite has two cells named '{twice[0]}': make two suites, each with a baseline of its own"
+        )
+    return results
 
 
 def _print(report: GateReport, screen: Console) -> None:

@@ -75,6 +75,21 @@ def test_a_lost_cell_is_broken_not_passed(baseline: Path, tmp_path: Path) -> Non
     assert "missing" in done.stdout
 
 
+def test_cells_that_differ_in_pretraining_have_names_of_their_own(tmp_path: Path, toy_modelnet: Path) -> None:
+    """A suite that pretrains on two parts of a set could have no baseline: two cells had one name."""
+    path = tmp_path / "parts.json"
+    suite = SUITE.format(data=toy_modelnet).replace("seeds: 2", "seeds: 1")
+    path.with_suffix(".yaml").write_text(f"{suite}pretrain_fractions: [1, 0.5]\n")
+    made = check(path, "--update")
+    assert made.returncode == 0, made.stdout + made.stderr
+    names = [cell["cell"] for cell in json.loads(path.read_text())["cells"]]
+    accuracy = [name for name in names if "| accuracy |" in name]
+    assert len(accuracy) == 3
+    assert sum("pretrained on" in name for name in accuracy) == 2
+    assert sum("(50 %)" in name for name in accuracy) == 1
+    assert len(set(names)) == len(names)
+
+
 @pytest.mark.parametrize(("content", "message"), [(None, "no suite at"), ("methods: [nothing]\n", "no baseline at")])
 def test_a_missing_part_is_one_line(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "some.json"
