@@ -219,7 +219,10 @@ def group_cells(rows: Iterable[MetricRow], specs: Mapping[str, Mapping[str, Json
             groups[_labels(row), digests.get(row.run_key, "")].append(row)
     spec_of = {key: flat.get(members[0].run_key, {}) for key, members in groups.items()}
     names = name_encoders({key: _encoding(spec) for key, spec in spec_of.items()})
-    cells = [_cell(_newest(members, legacy), names[key], spec_of[key]) for key, members in groups.items()]
+    cells = []
+    for key, members in groups.items():
+        single = spec_of[key].get("encoder.imported", "null") != "null"
+        cells.append(_cell(_newest(members, legacy, single), names[key], spec_of[key]))
     return sorted((cell for cell in cells if cell is not None), key=_order)
 
 
@@ -263,8 +266,11 @@ def _encoding(spec: Mapping[str, str]) -> dict[str, str]:
     return {n: value for n, value in spec.items() if not n.startswith(told) or n.startswith(TUNED_VALUES)}
 
 
-def _newest(rows: Sequence[MetricRow], legacy: Collection[str]) -> list[MetricRow]:
-    """Where a seed was run more than once, keep one run: the current code's, with ``--legacy``, else the newest."""
+def _newest(rows: Sequence[MetricRow], legacy: Collection[str], single: bool) -> list[MetricRow]:
+    """Where a seed was run more than once, keep one run: the current code's, with ``--legacy``, else the newest.
+
+    A single encoder (imported weights) has one seed, whatever its runs say: the lowest, the current code's first.
+    """
 
     def rank(row: MetricRow) -> tuple[bool, bool, str, str]:
         return (not row.older_code, row.run_key in legacy, str(row.created_at), row.fingerprint)
@@ -272,7 +278,8 @@ def _newest(rows: Sequence[MetricRow], legacy: Collection[str]) -> list[MetricRo
     best: dict[int, tuple[bool, bool, str, str]] = {}
     for row in rows:
         best[row.seed] = max(best.get(row.seed, rank(row)), rank(row))
-    return [row for row in rows if rank(row) == best[row.seed]]
+    seeds = [min(best, key=lambda seed: (not best[seed][0], seed))] if single else best
+    return [row for row in rows if row.seed in seeds and rank(row) == best[row.seed]]
 
 
 def _cell(rows: Sequence[MetricRow], difference: str, spec: Mapping[str, str]) -> Cell | None:

@@ -86,6 +86,16 @@ def test_a_seed_run_twice_counts_once(row: Row) -> None:
         assert not cell.older_code
 
 
+def test_imported_weights_are_one_seed_however_often_they_are_judged(row: Row) -> None:
+    """One encoder judged under two seeds would read as two pretrainings that agree: 80.0 ± 0.0, and a verdict."""
+    rows = [row(run_key=f"k{s}", seed=s, value=0.8, older_code=s == 0) for s in (0, 1, 2)]
+    (cell,) = group_cells(rows, {f"k{s}": spec(s, encoder__imported="d" * 64) for s in (0, 1, 2)})
+    assert cell.runs == {1: "k1"}, "the lowest seed of the current code"
+    assert cell.summary.half_width is None
+    (trained,) = group_cells(rows, {f"k{s}": spec(s, encoder__imported=None) for s in (0, 1, 2)})
+    assert trained.summary.n == 3
+
+
 def test_failed_runs_and_numbers_that_are_none_do_not_enter(row: Row) -> None:
     """A NaN or a failed run must not reach a mean."""
     assert group_cells([row(status="failed"), row(value=float("nan"))]) == []
