@@ -34,9 +34,9 @@ _LARGE = 4_000_000
 _LARGE_TOLERANCE = 1e-7
 SOLVED = 1e-8
 """Estimated excess of the objective, per object, at which a small problem is solved."""
-CHOOSING = 1e-6
-"""The same where only the classes named count, to choose a strength: a third less work. Looser than this, strong
-strengths would be judged by heads that stopped early, which is a penalty of its own.
+CHOOSING = 1e-7
+"""The same where only the classes named count, to choose a strength: a fifth less work. Much looser than this, large C
+would be judged by heads that stopped early, which is a penalty of its own, and other C be chosen.
 """
 _SHARE = 5
 """Small problems solved together by one thread."""

@@ -72,13 +72,13 @@ def test_agrees_with_scikit_learn(n: int, width: int, classes: int) -> None:
 def test_stopping_early_to_choose_a_strength_does_not_move_the_accuracies_it_is_chosen_by(
     n: int, width: int, classes: int
 ) -> None:
-    """The few-shot grid takes half the time; a user's C must not hang on that."""
+    """The few-shot grid saves a fifth of its time; a user's C must not hang on that."""
     x, y, q, truth = stacked([problem(seed, n, width, classes, 100) for seed in range(10)])
     solved = fit_logistic(x, y, classes, STRENGTHS).logits(q).argmax(-1)
     early = fit_logistic(x, y, classes, STRENGTHS, tolerance=CHOOSING).logits(q).argmax(-1)
     right = [(said == truth[:, None]).mean((0, 2)) for said in (solved, early)]
-    assert (solved == early).mean() >= 0.99
-    assert np.abs(right[0] - right[1]).max() <= 0.005
+    assert (solved == early).mean() >= 0.998
+    assert np.abs(right[0] - right[1]).max() <= 0.002
 
 
 def test_accuracy_over_many_episodes_agrees_with_scikit_learn() -> None:
