@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,8 @@ from bench.report.words import difference, opponent, seen, signed
 from bench.stats.comparisons import Verdict
 
 Kind = Literal["above", "below", "none", "mixed", "no-comparison", "warning"]
+_SHOWN: Set[Verdict] = frozenset({"above", "below", "none"})
+"""Verdicts of comparisons that could be made."""
 
 
 @dataclass(frozen=True)
@@ -51,30 +53,33 @@ def _sentence(section: Section, rows: Sequence[ReportRow]) -> Sentence:
         return Sentence("no-comparison", f"{subject}: no scratch run to compare with.", section.anchor)
     verdicts = Counter(c.verdict for c in compared)
     tail, other = _seen_words(rows), opponent(compared[0])
-    if not verdicts.keys() & {"above", "below", "none"}:
+    if not verdicts.keys() & _SHOWN:
         reasons = {"no-spread": "the same difference in every seed, so no comparison"}
         reasons |= {"one-seed": "one seed, so no comparison", "unpaired": f"no pretraining seed in common with {other}"}
         reason = next(words for verdict, words in reasons.items() if verdict in verdicts)
         return Sentence("no-comparison", f"{subject}: {reason}{tail}.", section.anchor)
-    if len(compared) == 1:
+    if len(rows) == len(section.settings) == 1:
         only = compared[0]
         words = {"above": f"above {other}", "below": f"below {other}"}.get(only.verdict, "no difference shown")
         weak = "" if only.verdict == "none" or only.survives_holm else ", not after Holm's correction"
         text = f"{subject}: {words}, {difference(only)} points over {only.n} seeds{weak}{tail}."
         return Sentence(_kind(verdicts), text, section.anchor)
-    parts = []
+    told = {row.cell.setting for row in rows if row.versus is not None and row.versus.verdict in _SHOWN}
+    parts, missing = [], len(section.settings) - len(told)
     for verdict, words in (("above", f"above {other}"), ("below", f"below {other}"), ("none", "no difference shown")):
-        own = [c.difference for c in compared if c.verdict == verdict and c.difference is not None]
+        own = [row for row in rows if row.versus is not None and row.versus.verdict == verdict]
         if own:
-            spread = f" ({signed(min(own))} to {signed(max(own))} points)" if len(own) > 1 else f" ({signed(own[0])})"
-            parts.append(f"{words} in {len(own)} of {len(rows)} settings{spread}")
+            found = sorted(row.versus.difference for row in own if row.versus and row.versus.difference is not None)
+            spread = f"{signed(found[0])} to {signed(found[-1])} points" if len(found) > 1 else signed(found[0])
+            where = f"{', '.join(row.cell.setting for row in own)}: " if missing else ""
+            parts.append(f"{words} in {len(own)} of {len(section.settings)} settings ({where}{spread})")
     lost = sum(c.verdict in ("above", "below") and not c.survives_holm for c in compared)
-    holm = f"; {lost} of them not after Holm's correction" if lost else ""
-    return Sentence(_kind(verdicts), f"{subject}: {'; '.join(parts)}{holm}{tail}.", section.anchor)
+    parts += [f"{lost} of them not after Holm's correction"] * bool(lost) + [f"{missing} not compared"] * bool(missing)
+    return Sentence(_kind(verdicts), f"{subject}: {'; '.join(parts)}{tail}.", section.anchor)
 
 
 def _kind(verdicts: Counter[Verdict]) -> Kind:
-    shown = verdicts.keys() & {"above", "below", "none"}
+    shown = verdicts.keys() & _SHOWN
     if len(shown) > 1:
         return "mixed"
     return "above" if "above" in shown else "below" if "below" in shown else "none"

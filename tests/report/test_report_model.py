@@ -119,6 +119,16 @@ def test_summary_says_what_is_shown_and_what_is_not(full_results: Any) -> None:
     assert not any("smoke" in s.text for s in sentences if s.kind != "warning")
 
 
+def test_the_summary_says_which_settings_were_compared(maker: Maker, make_grid: Maker) -> None:
+    """Scratch ran in one of two settings: "recon: above scratch" would stand for both."""
+    only_recon, both = (("recon", "recon"),), (("recon", "recon"), ("scratch", "recon"))
+    results = make_grid(maker(), ("ldraw40",), settings=("5w20s", "10w10s"), linear=False, encoders=only_recon)
+    results += make_grid(maker(), ("ldraw40",), settings=("5w10s",), linear=False, encoders=both)
+    (sentence,) = summarise_report(build_model(results.rows, results.runs))
+    assert "above scratch in 1 of 3 settings (5w10s: +" in sentence.text
+    assert "; 2 not compared" in sentence.text
+
+
 def test_one_seed_is_no_comparison(one_seed: Any) -> None:
     """One pretraining shows nothing about the next."""
     model = build_model(one_seed.rows, one_seed.runs)
