@@ -61,7 +61,7 @@ def _sentence(section: Section, rows: Sequence[ReportRow]) -> Sentence:
     if len(rows) == len(section.settings) == 1:
         only = compared[0]
         words = {"above": f"above {other}", "below": f"below {other}"}.get(only.verdict, "no difference shown")
-        weak = "" if only.verdict == "none" or only.survives_holm else ", not after Holm's correction"
+        weak = ", not after Holm's correction" if only.shown and not only.survives_holm else ""
         text = f"{subject}: {words}, {difference(only)} points over {only.n} seeds{weak}{tail}."
         return Sentence(_kind(verdicts), text, section.anchor)
     told = {row.cell.setting for row in rows if row.versus is not None and row.versus.verdict in _SHOWN}
@@ -73,7 +73,7 @@ def _sentence(section: Section, rows: Sequence[ReportRow]) -> Sentence:
             spread = f"{signed(found[0])} to {signed(found[-1])} points" if len(found) > 1 else signed(found[0])
             where = f"{', '.join(row.cell.setting for row in own)}: " if missing else ""
             parts.append(f"{words} in {len(own)} of {len(section.settings)} settings ({where}{spread})")
-    lost = sum(c.verdict in ("above", "below") and not c.survives_holm for c in compared)
+    lost = sum(c.shown and not c.survives_holm for c in compared)
     parts += [f"{lost} of them not after Holm's correction"] * bool(lost) + [f"{missing} not compared"] * bool(missing)
     return Sentence(_kind(verdicts), f"{subject}: {'; '.join(parts)}{tail}.", section.anchor)
 

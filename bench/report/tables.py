@@ -120,7 +120,7 @@ def pair_texts(pair: Pair) -> tuple[str, ...]:
     """Render the comparison of two pretrained methods."""
     c = pair.comparison
     verdict = f"{words.SYMBOLS[c.verdict]} {c.words}"
-    if c.verdict in ("above", "below") and not c.survives_holm:
+    if c.shown and not c.survives_holm:
         verdict += " (not after Holm)"
     compared = f"{c.first} − {c.second}"
     return pair.setting, compared, words.difference(c), verdict, words.p_value(c.p_holm), str(c.n)

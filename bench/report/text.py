@@ -54,6 +54,7 @@ CSV_COLUMNS = (
     "p",
     "p_holm",
     "verdict",
+    "holds_after_holm",
     "seen_class_names",
     "evaluated_class_names",
     "seen_names",
@@ -71,6 +72,8 @@ CSV_COLUMNS = (
     "values_by_seed",
     "run_keys",
 )
+"""Columns of ``results.csv``. `verdict` is that of the interval alone, as in the tables; `holds_after_holm` says of one
+that is shown whether it holds at `p_holm`, too, and is empty where none is shown."""
 
 
 def to_csv(model: ReportModel) -> str:
@@ -151,6 +154,7 @@ def _record(section: Section, row: ReportRow) -> dict[str, object]:
             "p": versus.p,
             "p_holm": versus.p_holm,
             "verdict": versus.words,
+            "holds_after_holm": versus.survives_holm if versus.shown else None,
         }
     return record
 

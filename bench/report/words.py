@@ -83,8 +83,7 @@ def short_verdict(comparison: Comparison) -> str:
         "one-seed": "one seed: no comparison",
         "unpaired": "no seed in common",
     }[comparison.verdict]
-    weak = comparison.verdict in ("above", "below") and not comparison.survives_holm
-    return f"{words} (not after Holm)" if weak else words
+    return f"{words} (not after Holm)" if comparison.shown and not comparison.survives_holm else words
 
 
 def opponent(comparison: Comparison) -> str:

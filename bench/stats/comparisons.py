@@ -63,6 +63,11 @@ class Comparison:
         }[self.verdict]
 
     @property
+    def shown(self) -> bool:
+        """Whether a difference is shown."""
+        return self.verdict in ("above", "below")
+
+    @property
     def survives_holm(self) -> bool:
         """Whether a shown difference also holds after the correction over its family."""
         return self.p_holm is not None and self.p_holm <= 1 - CONFIDENCE

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from bench.errors import SetupError
 from bench.report.build import BuiltReport, build_report
+from bench.report.text import to_csv
 
 Maker = Callable[..., Any]
 VOID = {"meta", "link", "input", "br", "img", "hr"}
@@ -107,6 +108,18 @@ def test_csv_holds_what_the_rows_say(full_results: Any, full: BuiltReport) -> No
         if record["preset"] == "nano":
             half = 2.7764451 * statistics.stdev(values) / 5**0.5
             assert float(record["half_width"]) == pytest.approx(half, rel=1e-6)
+
+
+def test_csv_says_which_verdicts_fail_the_correction(full: BuiltReport) -> None:
+    """Programs that count "above" would count differences that do not hold over the table's comparisons."""
+    row = next(row for row in full.model.sections[0].rows if row.versus and row.versus.verdict == "above")
+    assert row.versus is not None
+    told = []
+    for changes in ({"p_holm": 0.01}, {"p_holm": 0.2}, {"verdict": "none", "p_holm": 0.2}):
+        rows = (replace(row, versus=replace(row.versus, **changes)),)
+        text = to_csv(replace(full.model, sections=(replace(full.model.sections[0], rows=rows),)))
+        told += [record["holds_after_holm"] for record in csv.DictReader(io.StringIO(text))]
+    assert told == ["True", "False", ""]
 
 
 def test_every_table_says_what_pretraining_saw_and_on_what(full: BuiltReport) -> None:
