@@ -15,6 +15,7 @@ from torch import nn
 from bench.errors import unknown_name
 from bench.models.classifier import Classifier
 from bench.protocols.base import Candidate, Subject, Task
+from bench.protocols.dense_clouds import DenseClouds, dense_clouds
 from bench.protocols.features import prepared_clouds
 from bench.protocols.fewshot_published import OUTPUTS, fewshot_recipe
 from bench.protocols.fewshot_run import Judged
@@ -33,7 +34,7 @@ from bench.protocols.fewshot_trained import (
 )
 from bench.protocols.folds import Fold, Folds
 from bench.protocols.selection import first_best
-from bench.protocols.trained_classifier import dense_points, set_drop_path
+from bench.protocols.trained_classifier import set_drop_path
 from bench.protocols.trained_state import Notebook
 from bench.spec import Recipe, content_key
 from bench.store.records import Metric
@@ -79,9 +80,8 @@ def judge_clouds(subject: Subject, task: Task, options: FewShot.Options, folds: 
 
     Finished folds are kept in the work folder, so that an interrupted evaluation goes on where it was.
     """
-    dense = dense_points(task.points)
     clouds = Clouds(
-        dense=prepared_clouds(task, "train", normalise=how.normalise, count=dense),
+        dense=dense_clouds(task, normalise=how.normalise),
         train=prepared_clouds(task, "train", normalise=how.normalise),
         test=prepared_clouds(task, "test", normalise=how.normalise),
         queries=folds.positions(task),
@@ -122,13 +122,13 @@ class Clouds:
     """Clouds that folds are trained and judged on.
 
     Attributes:
-        dense: Training split with points to draw from, ``[n, M, 3]``.
+        dense: Training split with points to draw from.
         train: Training split as it is evaluated, for validation.
         test: Test split as it is evaluated.
         queries: Positions of each fold's queries in the test split.
     """
 
-    dense: npt.NDArray[np.float32]
+    dense: DenseClouds
     train: npt.NDArray[np.float32]
     test: npt.NDArray[np.float32]
     queries: list[Index]
@@ -169,14 +169,15 @@ class _Full:
 
         result = finetune(
             classifier,
-            torch.from_numpy(np.array(self.clouds.dense[fold.support])),
+            torch.from_numpy(np.array(self.clouds.dense.points[fold.support])),
             torch.from_numpy(fold.support_labels),
             torch.from_numpy(np.array(self.clouds.train[fold.val])),
             torch.from_numpy(fold.val_labels),
             self.how.recipe,
             numerics,
             stream(self.task, self.folds, fold, "train"),
-            n_points=min(self.task.points, self.clouds.dense.shape[1]),
+            n_points=min(self.task.points, self.clouds.dense.points.shape[1]),
+            cut=self.clouds.dense.cut,
             stage=f"{self.title} fold {fold.number}",
             place=TrainingPlace(folder=folder / "unfinished", on_progress=self._report),
             identity=identity,

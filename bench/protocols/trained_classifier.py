@@ -17,9 +17,10 @@ from bench.models.blocks import StochasticDepth, depth_rates
 from bench.models.classifier import Classifier
 from bench.models.heads import HeadKind
 from bench.protocols.base import Candidate, Evaluation, Subject, Task
+from bench.protocols.dense_clouds import DenseClouds, dense_clouds, dense_points
 from bench.protocols.features import clipped_points, prepared_clouds
 from bench.protocols.ledger import Answers, Labels, Scores, Voting, ledger_rows, test_curve
-from bench.protocols.published_recipes import MANY, shortened
+from bench.protocols.published_recipes import shortened
 from bench.protocols.selection import first_best
 from bench.protocols.trained_state import Notebook, Trained, read_training, store_training
 from bench.protocols.voting import Voter
@@ -34,14 +35,8 @@ if TYPE_CHECKING:
 
     from bench.training.progress import ProgressEvent
 
-_OVERSAMPLING = 1200 / 1024
 PILOT_SHARE = 5
 """Of several candidates each is first trained for a fifth of the epochs; the best on validation then starts afresh."""
-
-
-def dense_points(points: int) -> int:
-    """Points that training clouds keep and each step draws from, for as many as an encoder sees (spec 7.1)."""
-    return points if points >= MANY else int(np.ceil(_OVERSAMPLING * points))
 
 
 @dataclass(frozen=True)
@@ -133,10 +128,14 @@ class _Session:
         return torch.from_numpy(np.array(clouds if index is None else clouds[index]))
 
     @cached_property
+    def _dense(self) -> DenseClouds:
+        return dense_clouds(self.task, normalise=self.training.normalise)
+
+    @cached_property
     def _inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         labels = torch.from_numpy(self.task.train.labels)
         return (
-            self._clouds(self.train_index, dense=True),
+            torch.from_numpy(np.array(self._dense.points[self.train_index])),
             labels[self.train_index],
             self._clouds(self.val_index),
             labels[self.val_index],
@@ -189,6 +188,7 @@ class _Session:
             self._numerics(),
             self._seed("train"),
             n_points=min(self.task.points, points.shape[1]),
+            cut=self._dense.cut,
             stage=stage,
             place=TrainingPlace(folder=folder / "unfinished", on_progress=self._report),
             identity=identity,
@@ -288,6 +288,7 @@ class _Session:
             {
                 "candidate": candidate.key,
                 "manifest": self.task.data_manifest,
+                "form": self.task.form,
                 "training": {key: list(v) if isinstance(v, tuple) else v for key, v in plain.items()},
                 "recipe": recipe.model_dump(mode="json"),
                 "voting": self.training.voting is not None,

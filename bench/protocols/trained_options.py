@@ -87,17 +87,16 @@ PUBLISHED_SELECTION = (
     "with the highest test accuracy, which is what the papers report. "
 )
 PUBLISHED_INPUT = (
-    "Clouds are cut by the released farthest point sampling, which never picks points within 0.03 of the origin, to "
-    "1200 points for an encoder's 1024 (in that proportion), each step draws from them, the same positions in the "
-    "whole batch; evaluation samples the encoder's number of points deterministically. ModelNet clouds are brought to "
-    "the unit sphere, others stay as stored. "
+    "In each step a cloud is shuffled and cut by the released farthest point sampling, which never picks points within "
+    "0.03 of the origin, to 1200 points for an encoder's 1024 (in that proportion; 8192 for 8192), from which the step "
+    "draws, the same positions in the whole batch; evaluation samples the encoder's number of points "
+    "deterministically. ModelNet clouds are brought to the unit sphere, others stay as stored. "
 )
 PUBLISHED_DEVIATIONS = (
-    "Deviations from the papers: training clouds are cut once, from the first point (papers: anew at each look, from a "
-    "random one); they train on the objects set aside here too and see the test split after every epoch; points and "
-    "patches are those of the preset (papers: 1024 points in 64 patches on ModelNet, 2048 in 128 on ScanObjectNN); of "
-    "several candidates the best after a fifth of the epochs goes on; bench report --selection shows the best of seeds "
-    "(ReCon's of 8), not the best of ReCon's checkpoints of epochs 250, 275 and 300."
+    "Deviations from the papers: they train on the objects set aside here too and see the test split after every "
+    "epoch; points and patches are those of the preset (papers: 1024 points in 64 patches on ModelNet, 2048 in 128 on "
+    "ScanObjectNN); of several candidates the best after a fifth of the epochs goes on; bench report --selection "
+    "shows the best of seeds (ReCon's of 8), not the best of ReCon's checkpoints of epochs 250, 275 and 300."
 )
 PROBE_CARD = (
     "As released (spec 7.2): {head} on the feature '{own.feature}' is trained on clouds together with the class token "

@@ -29,19 +29,27 @@ class ClassificationObjective(Objective):
         points: Points drawn from each cloud in each step, at the same positions in the whole batch as in the
             releases; None takes all.
         augment: Applied after drawing points.
+        cut: Applied before drawing points; None where the clouds are what is drawn from.
 
     Attributes:
         steps: Optimiser steps of the whole training, the one under way included.
     """
 
     def __init__(
-        self, classifier: nn.Module, inputs: Tensor, labels: Tensor, points: int | None, augment: Transform
+        self,
+        classifier: nn.Module,
+        inputs: Tensor,
+        labels: Tensor,
+        points: int | None,
+        augment: Transform,
+        cut: Transform | None = None,
     ) -> None:
         self.model = classifier
         self._inputs = inputs.float()
         self._labels = labels.long()
         self._points = points
         self._augment = augment
+        self._cut = cut
         self.steps = 0
 
     def __len__(self) -> int:
@@ -54,6 +62,8 @@ class ClassificationObjective(Objective):
         index = index.to(self._inputs.device)
         inputs = self._inputs.index_select(0, index)
         if inputs.ndim == 3:
+            if self._cut is not None:
+                inputs = self._cut(inputs, generator)
             if self._points is not None:
                 inputs = subsample(inputs, self._points, generator, common=True)
             inputs = self._augment(inputs, generator)
@@ -101,6 +111,7 @@ def finetune(
     seed: int,
     *,
     n_points: int | None = None,
+    cut: Transform | None = None,
     stage: str = "fine-tune",
     place: TrainingPlace | None = None,
     identity: str = "",
@@ -118,6 +129,7 @@ def finetune(
         numerics: Device, precision, compilation.
         seed: Root seed of order and augmentation.
         n_points: Random points drawn from the M in each step; None takes all.
+        cut: What is done to clouds in each step before points are drawn.
         stage: What is running, in words.
         place: Folders and progress.
         identity: Digest of what a checkpoint must agree in besides the starting weights and the training data.
@@ -135,7 +147,7 @@ def finetune(
     _check("training", points, labels)
     device = torch.device(numerics.device)
     augment = compose(recipe.augmentation)
-    objective = ClassificationObjective(classifier, points.to(device), labels.to(device), n_points, augment)
+    objective = ClassificationObjective(classifier, points.to(device), labels.to(device), n_points, augment, cut)
     return fit(
         objective,
         len(points),

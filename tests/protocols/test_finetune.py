@@ -22,9 +22,10 @@ from bench.models.blocks import StochasticDepth
 from bench.models.grouping import Sampling
 from bench.models.standard import StandardEncoder
 from bench.protocols.base import Form, Task
+from bench.protocols.dense_clouds import dense_points
 from bench.protocols.finetune import FAIR_RECIPE, Finetune
 from bench.protocols.published_recipes import finetune_recipe, probe_recipe, shortened
-from bench.protocols.trained_classifier import dense_points, set_drop_path
+from bench.protocols.trained_classifier import set_drop_path
 from bench.spec import BackboneSpec
 
 from .conftest import MakeTask, cloud_set, subject, values

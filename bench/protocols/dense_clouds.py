@@ -1,0 +1,75 @@
+"""Clouds that classifiers are trained on: more points than an encoder sees, from which each step draws.
+
+The fair form cuts a cloud to them once, by farthest point sampling from its first point. The releases shuffle a cloud
+whenever it is looked at and cut it then, so that over the epochs all its points are seen (sections 6.2, 6.4 and 7.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.data.transforms import Transform
+from bench.models.ops.fps import farthest_point_sample
+from bench.models.ops.gather import gather_points
+from bench.protocols.base import Task
+from bench.protocols.features import prepared_clouds
+from bench.protocols.published_recipes import MANY
+
+_OVERSAMPLING = 1200 / 1024
+
+
+@dataclass(frozen=True)
+class DenseClouds:
+    """Training clouds, and what is done to them at each look before points are drawn.
+
+    Attributes:
+        points: float32 ``[n, M, 3]``.
+        cut: Brings clouds ``[B, M, 3]`` to the points that a step draws from; None where they are there already.
+    """
+
+    points: npt.NDArray[np.float32]
+    cut: Transform | None
+
+
+def dense_points(points: int) -> int:
+    """Points that each step draws from, for as many as an encoder sees (section 7.1)."""
+    return points if points >= MANY else int(np.ceil(_OVERSAMPLING * points))
+
+
+def dense_clouds(task: Task, *, normalise: bool) -> DenseClouds:
+    """Training split of a task as its form has it.
+
+    Args:
+        task: The task.
+        normalise: Centre each cloud and scale it into the unit sphere first.
+
+    Raises:
+        SetupError: The cache cannot be written.
+    """
+    count, stored = dense_points(task.points), task.train.points.shape[1]
+    if task.form != "published" or stored <= count:
+        return DenseClouds(prepared_clouds(task, "train", normalise=normalise, count=count), None)
+    whole = prepared_clouds(task, "train", normalise=normalise, count=stored)
+    return DenseClouds(whole, released_cut(count, task.numerics.op_backend))
+
+
+def released_cut(count: int, backend: str | None = None) -> Transform:
+    """The releases' cut: shuffle each cloud, then sample the farthest points, those near the origin left out.
+
+    Args:
+        count: Points kept, fewer than the clouds have.
+        backend: Name of an op backend.
+    """
+
+    def cut(points: Tensor, generator: torch.Generator) -> Tensor:
+        order = torch.rand(points.shape[:2], generator=generator, device=generator.device).argsort(1)
+        shuffled = gather_points(points, order.to(points.device))
+        picks = farthest_point_sample(shuffled, count, skip_origin=True, ties="reference", backend=backend)
+        return gather_points(shuffled, picks)
+
+    return cut
