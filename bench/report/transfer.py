@@ -27,7 +27,7 @@ EXPLAINED = (
     "so that numbers of one column need not be about the same objects."
 )
 BETWEEN = " > "
-_DATA = ("data.", "train_data.")
+_DATA = ("data.", "train_data.", "plugins.datasets.")
 """Fields of a spec that say on what was judged."""
 
 

@@ -29,8 +29,11 @@ TEACHER_ALONE = "render-classify"
 """What zero-shot cells are compared with: their own teacher, shown pictures."""
 _SEED = re.compile(r"(encoder\.(first_stage\.)*)?seed")
 """The run's own seed, which its encoder and the encoder's first stage share."""
-JUDGE_PREFIXES = ("protocol.", "data.", "train_data.", "split_seed")
-"""Fields of a spec that say how an encoder is judged; encoders judged differently are never compared."""
+JUDGE_PREFIXES = ("protocol.", "data.", "train_data.", "split_seed", "plugins.protocols.", "plugins.datasets.")
+"""Fields of a spec that say how an encoder is judged; encoders judged differently are never compared.
+
+A plugin's code may change under one name and one revision; versions of methods stand in the encoder's numerics.
+"""
 LEGACY = "protocol.legacy"
 """Whether a run also stored what choosing on the test split would give; it changes no score."""
 TUNED_JUDGE = frozenset({"tuned.space", "tuned.trials"})
@@ -262,7 +265,7 @@ def _encoding(spec: Mapping[str, str]) -> dict[str, str]:
     Of a search its values count; that there was one is in the name of the table, too, and its own name says nothing to
     a reader.
     """
-    told = (*JUDGE_PREFIXES, "tuned.")
+    told = (*JUDGE_PREFIXES, "plugins", "tuned.")
     return {n: value for n, value in spec.items() if not n.startswith(told) or n.startswith(TUNED_VALUES)}
 
 

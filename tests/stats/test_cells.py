@@ -137,6 +137,24 @@ def test_scratch_is_matched_by_architecture_backbone_and_judge(row: Row) -> None
     assert opponent(recon, [cell for cell in cells if cell.runs != {0: "same"}]) is None
 
 
+def test_versions_of_plugins_that_judge_are_part_of_the_judge(row: Row) -> None:
+    """recon judged by a protocol's 1.0 and scratch by its 2.0 would be compared; a method's own version is no judge."""
+    rows = [row(run_key="recon"), row(run_key="scratch", method="scratch")]
+
+    def found(recon: dict[str, str], scratch: dict[str, str]) -> bool:
+        numerics = {"plugins": {"methods.recon": "0.1"}}
+        specs = {"recon": spec(0, encoder__numerics=numerics, plugins=recon), "scratch": spec(0, plugins=scratch)}
+        cells = group_cells(rows, specs)
+        assert [cell.label for cell in cells] == ["recon", "scratch (recon)"]
+        return opponent(cells[0], cells) is not None
+
+    assert found({}, {})
+    for kind in ("protocols.mine", "datasets.mine"):
+        assert found({kind: "1.0"}, {kind: "1.0"})
+        assert not found({kind: "1.0"}, {kind: "2.0"})
+        assert not found({kind: "1.0"}, {})
+
+
 def test_flatten_leaves_the_seeds_out_and_nothing_else() -> None:
     """A field that is dropped by mistake would merge runs that differ in it."""
     encoder = {"seed": 2, "options": {"seed": 3}, "first_stage": {"seed": 2, "width": 5}}
