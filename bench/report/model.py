@@ -6,6 +6,7 @@ four renderings of its result.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,6 +136,7 @@ class ReportModel:
         methods: What the methods declare about themselves; empty where no run carries it.
         ledger: Cells reported under more than one selection rule.
         studies: Searches for hyperparameters.
+        broken: Finished runs of which a number was left out because it, or one of its folds, is none (NaN).
     """
 
     sections: tuple[Section, ...]
@@ -145,6 +147,7 @@ class ReportModel:
     methods: tuple[MethodLine, ...] = ()
     ledger: tuple[LedgerLine, ...] = ()
     studies: tuple[StudyFacts, ...] = ()
+    broken: int = 0
 
 
 def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportModel:
@@ -180,6 +183,7 @@ def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportM
         panels=curve_panels(done.values()),
         methods=method_lines(done.values()),
         ledger=headline_lines(selection_ledger(cells, rows)),
+        broken=len({row.run_key for row in rows if row.status == "done" and not math.isfinite(row.value)}),
     )
 
 

@@ -108,6 +108,10 @@ def _warnings(model: ReportModel) -> list[Sentence]:
     if model.failures:
         n = len(model.failures)
         found.append(Sentence("warning", f"{n} run{'s' * (n > 1)} without a result: see the list.", "failures"))
+    if model.broken:
+        several = "s hold" if model.broken > 1 else " holds"
+        text = f"{model.broken} finished run{several} a score that is not a number: no mean is made of what is left."
+        found.append(Sentence("warning", text))
     if model.environment.dirty:
         found.append(Sentence("warning", "Some runs were made from uncommitted changes: no commit reproduces them."))
     return found

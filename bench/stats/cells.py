@@ -217,9 +217,8 @@ def group_cells(rows: Iterable[MetricRow], specs: Mapping[str, Mapping[str, Json
     legacy = {key for key, spec in flat.items() if spec.pop(LEGACY, None) == "true"}
     digests = {key: _digest(spec) for key, spec in flat.items()}
     groups: dict[Key, list[MetricRow]] = defaultdict(list)
-    for row in rows:
-        if row.status == "done" and math.isfinite(row.value):
-            groups[_labels(row), digests.get(row.run_key, "")].append(row)
+    for row in whole_rows(rows):
+        groups[_labels(row), digests.get(row.run_key, "")].append(row)
     spec_of = {key: flat.get(members[0].run_key, {}) for key, members in groups.items()}
     names = name_encoders({key: _encoding(spec) for key, spec in spec_of.items()})
     cells = []
@@ -227,6 +226,21 @@ def group_cells(rows: Iterable[MetricRow], specs: Mapping[str, Mapping[str, Json
         single = spec_of[key].get("encoder.imported", "null") != "null"
         cells.append(_cell(_newest(members, legacy, single), names[key], spec_of[key]))
     return sorted((cell for cell in cells if cell is not None), key=_order)
+
+
+def whole_rows(rows: Iterable[MetricRow]) -> list[MetricRow]:
+    """Rows of finished runs, without numbers of which a part is none.
+
+    A mean over the folds that are left would be about other, easier folds than everyone else's.
+    """
+    done = [row for row in rows if row.status == "done"]
+    broken = {_measured(row) for row in done if not math.isfinite(row.value)}
+    return [row for row in done if _measured(row) not in broken]
+
+
+def _measured(row: MetricRow) -> tuple[str, ...]:
+    """What a run measured once in every fold."""
+    return row.run_key, row.fingerprint, row.name, row.split, row.selection, row.variant, str(row.votes)
 
 
 def _labels(row: MetricRow) -> Labels:

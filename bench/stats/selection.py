@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.stats.cells import Cell
+from bench.stats.cells import Cell, whole_rows
 from bench.stats.intervals import Scores, Summary, seed_means, student_interval, summarise
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def selection_ledger(cells: Iterable[Cell], rows: Iterable[MetricRow]) -> tuple[
         A line per cell that has more than the score chosen on validation, in the order of the cells.
     """
     by_run: dict[str, list[MetricRow]] = defaultdict(list)
-    for row in rows:
-        if row.status == "done" and row.split == "test" and math.isfinite(row.value):
+    for row in whole_rows(rows):
+        if row.split == "test":
             by_run[row.run_key].append(row)
     lines = (_line(cell, [row for key in cell.runs.values() for row in by_run[key]]) for cell in cells)
     return tuple(line for line in lines if len(line.scores) > 1)

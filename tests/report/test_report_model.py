@@ -129,6 +129,16 @@ def test_the_summary_says_which_settings_were_compared(maker: Maker, make_grid: 
     assert "; 2 not compared" in sentence.text
 
 
+def test_a_number_that_is_none_is_said(maker: Maker) -> None:
+    """A seed that is missing from a table without a word looks as if it had never been run."""
+    results = maker().run("recon", "recon", "fewshot", "ldraw40", 0, "5w10s")
+    at = next(at for at, row in enumerate(results.rows) if row.fold == 3)
+    results.rows[at] = replace(results.rows[at], value=float("nan"))
+    model = build_model(results.rows, results.runs)
+    assert model.sections == ()
+    assert "1 finished run holds a score that is not a number" in summarise_report(model)[-1].text
+
+
 def test_one_seed_is_no_comparison(one_seed: Any) -> None:
     """One pretraining shows nothing about the next."""
     model = build_model(one_seed.rows, one_seed.runs)

@@ -101,6 +101,16 @@ def test_failed_runs_and_numbers_that_are_none_do_not_enter(row: Row) -> None:
     assert group_cells([row(status="failed"), row(value=float("nan"))]) == []
 
 
+def test_a_run_with_a_fold_that_is_no_number_has_no_mean(row: Row) -> None:
+    """Folds .5, NaN, .9 would count as .7 over two folds, beside means over all three."""
+    rows = [row(run_key=f"k{s}", seed=s, fold=f, value=0.5 + 0.2 * f) for s in (0, 1) for f in range(3)]
+    rows[1] = row(run_key="k0", fold=1, value=float("nan"))
+    rows += [row(run_key="k1", seed=1, fold=0, variant="diverged", headline=False, value=float("nan"))]
+    (cell,) = group_cells(rows)
+    assert list(cell.scores) == [1]
+    assert cell.summary.folds == 3
+
+
 def test_settings_are_ordered_as_people_count(row: Row) -> None:
     """5w10s stands before 10w10s, pretrained methods before scratch."""
     rows = [row(run_key=s + m, setting=s, method=m) for s in ("10w10s", "5w20s", "5w10s") for m in ("scratch", "recon")]
