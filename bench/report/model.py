@@ -174,7 +174,7 @@ def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportM
     sections = [
         _section(index, grouped[key], names[key], done, validated) for index, key in enumerate(ordered, start=1)
     ]
-    older = {run for cell in cells if cell.older_code for run in cell.runs.values()}
+    older = {row.run_key for row in rows if row.older_code}
     return ReportModel(
         sections=tuple(sections),
         failures=failures(runs),

@@ -249,6 +249,14 @@ def test_older_code_is_marked(maker: Maker, tmp_path: Path) -> None:
     assert re.search(r"\| code \|\n.*\n\| all \| recon .*\| older \|\n", report.markdown.read_text())
 
 
+def test_provenance_marks_older_runs_and_no_others(maker: Maker, tmp_path: Path) -> None:
+    """One older seed would send readers to redo all five."""
+    results = maker(older_code=True).run("recon", "recon", "linear", "ldraw40", 0, "all")
+    results += maker().run("recon", "recon", "linear", "ldraw40", 1, "all")
+    report = build_report(results.rows, results.runs, tmp_path)
+    assert [(line.seed, line.older_code) for line in report.model.runs] == [("0", True), ("1", False)]
+
+
 def test_numbers_selected_on_test_have_a_column_of_their_own(maker: Maker, tmp_path: Path) -> None:
     """Test selection may be shown, with its inflation, and never as the headline."""
     results = maker().run("recon", "recon", "linear", "ldraw40", 0, "all")
