@@ -1,16 +1,19 @@
-"""Training curves as panels: one per method and series, one line per pretraining seed.
+"""Training curves as panels: one per encoder and series, one line per pretraining seed.
 
 Losses of different methods are different quantities, so no two methods ever share a panel.
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.report.runs import seed_of
+from bench.stats.cells import flatten
+from bench.stats.naming import Key, Labels, name_encoders
 
 if TYPE_CHECKING:
     from bench.store.records import RunRecord
@@ -25,7 +28,7 @@ class Panel:
 
     Attributes:
         preset: Preset of the runs.
-        method: Method (with the architecture for `scratch`).
+        method: Method (with the architecture for `scratch`), and what sets its encoder apart from others of that name.
         pretrain_data: What it was trained on.
         name: Name of the series, e.g. ``pretrain/total``.
         lines: (seed, points) in the order of the seeds.
@@ -41,28 +44,43 @@ class Panel:
 
 
 def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
-    """Collect the curves of finished runs.
+    """Collect the curves of finished runs, those of encoders that differ in more than the seed apart.
 
     Runs that share a pretraining carry the same curve, which is taken once. The learning rate is no result and
     is left out; a series needs two points to be a curve.
     """
-    found: dict[tuple[str, str, str], dict[str, set[tuple[str, Series]]]] = defaultdict(lambda: defaultdict(set))
+    found: dict[Key, dict[str, set[tuple[str, Series]]]] = defaultdict(lambda: defaultdict(set))
+    encoders: dict[Key, dict[str, str]] = {}
     for run in sorted(runs, key=lambda run: run.key):
-        method = run.label.get("method", "?")
-        name = f"{method} ({run.label.get('architecture', '?')})" if method == "scratch" else method
-        owner = (run.label.get("preset", ""), name, run.label.get("pretrain_data", ""))
+        owner, encoder = _owner(run)
         for series, points in run.curves.items():
             if _is_shown(series) and len(points) > 1:
                 line = tuple((float(x), float(y)) for x, y in points)
+                encoders[owner] = encoder
                 found[owner][_panel_name(series, run.label)].add((seed_of(run), line))
     panels = []
-    for (preset, method, data), by_series in sorted(found.items(), key=lambda item: item[0]):
+    differences = name_encoders(encoders)
+    for owner, by_series in sorted(found.items(), key=lambda item: (item[0][0], differences[item[0]])):
         names = sorted(by_series, key=lambda s: (not s.startswith("pretrain"), "total" not in s, s))
         hidden = max(0, len(names) - MAX_PANELS_PER_METHOD)
+        label = owner[0]
+        method = f"{label.method} [{differences[owner]}]" if differences[owner] else label.method
         for series in names[:MAX_PANELS_PER_METHOD]:
             lines = sorted(by_series[series], key=lambda line: (line[0].zfill(12), line[1]))
-            panels.append(Panel(preset, method, data, series, tuple(lines), hidden))
+            panels.append(Panel(label.preset, method, label.pretrain_data, series, tuple(lines), hidden))
     return tuple(panels)
+
+
+def _owner(run: RunRecord) -> tuple[Key, dict[str, str]]:
+    """What the curves of a run belong to, and the encoder's specification without its seeds."""
+    method = run.label.get("method", "?")
+    labels = Labels(
+        preset=run.label.get("preset", ""),
+        method=f"{method} ({run.label.get('architecture', '?')})" if method == "scratch" else method,
+        pretrain_data=run.label.get("pretrain_data", ""),
+    )
+    encoder = {name: value for name, value in flatten(run.spec).items() if name.startswith("encoder.")}
+    return (labels, json.dumps(encoder, sort_keys=True)), encoder
 
 
 def _panel_name(series: str, label: dict[str, str]) -> str:

@@ -168,7 +168,7 @@ def curve_plot(panels: Sequence[Panel], name: str) -> Plot:
             colour = SERIES[owners.index(panel.method) % len(SERIES)]
             for _, points in panel.lines:
                 axes.plot([x for x, _ in points], [y for _, y in points], color=colour, linewidth=1.0, alpha=0.75)
-            axes.set_title(f"{panel.method}\n{panel.name}")
+            axes.set_title(panel_title(panel.method, panel.name))
             axes.grid(axis="y")
             axes.tick_params(length=0)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -177,6 +177,11 @@ def curve_plot(panels: Sequence[Panel], name: str) -> Plot:
         figure.supxlabel("epoch", fontsize=9, color=INK)
         svg = as_svg(figure, name, {})
     return Plot(svg, "Training curves. " + " ".join(_curve_words(panel) for panel in panels))
+
+
+def panel_title(method: str, series: str) -> str:
+    """Title of a panel of curves; what sets the method apart has a line of its own."""
+    return method.replace(" [", "\n[", 1) + f"\n{series}"
 
 
 def _curve_words(panel: Panel) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.report import words
 from bench.report.curves import Panel, Series
 from bench.report.plain import plain_table
-from bench.report.plots import INK, MARKERS, SERIES, STYLE, Plot, as_svg
+from bench.report.plots import INK, MARKERS, SERIES, STYLE, Plot, as_svg, panel_title
 from bench.stats.cells import Cell, natural
 from bench.stats.intervals import Summary
 from bench.stats.naming import labelled_part, pretrained_part
@@ -348,7 +348,7 @@ def loss_plot(panels: Sequence[LossPanel], name: str) -> Plot:
                 colour = SERIES[parts.index(part) % len(SERIES)]
                 xs, ys = [100 * x for x, _ in points], [y for _, y in points]
                 shown[part] = axes.plot(xs, ys, color=colour, linewidth=1.1, label=f"{100 * part:.6g} %")[0]
-            axes.set_title(f"{panel.method}\n{panel.name}")
+            axes.set_title(panel_title(panel.method, panel.name))
             axes.grid(axis="y")
             axes.tick_params(length=0)
         for axes in grid.flat[len(panels) :]:

@@ -23,17 +23,17 @@ _LIMIT = 3
 
 
 class Labels(NamedTuple):
-    """Labels of a metric row, which those of a cell share."""
+    """Labels of a metric row, which those of a cell share; what is about judging stays empty for an encoder alone."""
 
     preset: str
-    protocol: str
-    form: str
-    dataset: str
-    setting: str
-    metric: str
-    method: str
-    architecture: str
-    pretrain_data: str
+    protocol: str = ""
+    form: str = ""
+    dataset: str = ""
+    setting: str = ""
+    metric: str = ""
+    method: str = ""
+    architecture: str = ""
+    pretrain_data: str = ""
 
     @property
     def family(self) -> Labels:

@@ -172,6 +172,21 @@ def test_losses_are_compared_over_the_share_of_training() -> None:
     assert "25 percent of the data ends at" in scaling.loss_plot(panels, "loss0").alt
 
 
+def test_losses_of_two_recipes_are_never_averaged() -> None:
+    """A mean over two learning rates is the loss of no training, and its panel would not say so."""
+    results = over_pretraining()
+    for part in PARTS:
+        one = Maker(overrides=(("encoder.recipe", {"epochs": 50, "lr": 0.5}),))
+        spec: dict[str, object] = {"encoder.fraction": part} if part < 1 else {}
+        name = "shapes" if part == 1 else f"shapes ({100 * part:g} %)"
+        results += relabelled(one.run("recon", "recon", "linear", "shapes-scan", 0, "all"), spec, pretrain_data=name)
+    model = model_of(results)
+    methods = {"point-mae", "recon [recipe.lr=0.001]", "recon [recipe.lr=0.5]"}
+    assert {panel.method for panel in model.panels} == methods
+    assert {panel.method for panel in scaling.loss_panels(model.panels)} == methods
+    assert all(len(panel.lines) in (1, 3) for panel in model.panels), "three seeds, or the one of the other recipe"
+
+
 def test_a_matrix_holds_pairs_and_what_lies_between() -> None:
     """Trained on clean, tested on scans: a reader wants the plain number in the same column."""
     (matrix,) = transfer.matrices(model_of(across()))
