@@ -34,7 +34,7 @@ def compare(
     setting: Annotated[list[str] | None, typer.Option(help="Of both, e.g. 5w10s; repeatable.")] = None,
     preset: Annotated[list[str] | None, typer.Option(help="Of both; repeatable.")] = None,
     form: Annotated[list[str] | None, typer.Option(help="Of both: fair or published; repeatable.")] = None,
-    pretrain_data: Annotated[list[str] | None, typer.Option(help="Of both; repeatable.")] = None,
+    pretrain_data: Annotated[list[str] | None, typer.Option(help="Of what was pretrained; repeatable.")] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="FIELD=VALUE of both, as bench why prints fields; repeatable.")
     ] = None,
@@ -63,6 +63,8 @@ def compare(
     place = workspace(results)
     if out is not None and not out.absolute().parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}")
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out {out} is a folder; give the name of a file")
     common = {
         "protocol": protocol or [],
         "dataset": dataset or [],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from bench.cli.common import ResultsOption, StoreOption, console, workspace
-from bench.errors import unknown_name
+from bench.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from bench.store.queries import RunRow
@@ -33,7 +34,7 @@ def runs(
     """List stored runs with their keys, scores and what failed."""
     from rich.table import Table
 
-    from bench.store.queries import failed_rows, metric_rows, run_rows
+    from bench.store.queries import failed_rows, metric_rows, nothing_stored, run_rows
     from bench.store.store import Store
 
     screen = console()
@@ -41,10 +42,9 @@ def runs(
     broken = failed_rows(store, unresolved=True)
     rows = broken if failed else run_rows(store, every_fingerprint=True)
     if not rows:
-        nothing = "no runs stored yet; start with: bench run --method recon --protocol fewshot"
-        screen.print("no run failed, or what failed was done since" if failed else nothing)
-    for field, wanted in (("method", method), ("protocol", protocol), ("dataset", dataset), ("preset", preset)):
-        rows = _narrow(rows, field, wanted or [])
+        nothing = "no run failed, or what failed was done since" if failed else nothing_stored(store)
+        screen.print(nothing, highlight=False, markup=False)
+    rows = _narrow(rows, {"method": method, "protocol": protocol, "dataset": dataset, "preset": preset})
     scores = {
         (row.run_key, row.fingerprint): f"{100 * row.value:.1f} {row.name}"
         for row in reversed([] if failed else metric_rows(store, every_fingerprint=True))
@@ -72,12 +72,23 @@ def _score(store: Store, row: RunRow, score: str) -> str:
         return DAMAGED
 
 
-def _narrow(rows: list[RunRow], field: str, wanted: list[str]) -> list[RunRow]:
-    known = {str(getattr(row, field)) for row in rows}
-    for name in wanted:
-        if rows and name not in known:
-            raise unknown_name(f"{field} of a stored run", name, sorted(known))
-    return [row for row in rows if not wanted or getattr(row, field) in wanted]
+def _narrow(rows: list[RunRow], wanted: Mapping[str, Sequence[str] | None]) -> list[RunRow]:
+    """Keep the rows with the values asked for.
+
+    Raises:
+        UsageError: No row has one of the values, or none has them together.
+    """
+    asked = {field: values for field, values in wanted.items() if values}
+    for field, values in asked.items() if rows else ():
+        known = {str(getattr(row, field)) for row in rows}
+        for name in values:
+            if name not in known:
+                raise unknown_name(f"{field} of a stored run", name, known)
+    kept = [row for row in rows if all(getattr(row, field) in values for field, values in asked.items())]
+    if rows and not kept:
+        words = ", ".join(f"{field} {' or '.join(values)}" for field, values in asked.items())
+        raise UsageError(f"no stored run has {words} together")
+    return kept
 
 
 def _labels(row: RunRow) -> tuple[str, ...]:
@@ -96,8 +107,10 @@ def _labels(row: RunRow) -> tuple[str, ...]:
 
 
 def why(
-    first: Annotated[str, typer.Argument(help="Key of a run (first characters suffice), see bench runs.")],
-    second: Annotated[str, typer.Argument(help="Key of another run, or KEY@CODE for one version of the code.")],
+    first: Annotated[str, typer.Argument(metavar="A", help="Key of a run (first characters suffice), see bench runs.")],
+    second: Annotated[
+        str, typer.Argument(metavar="B", help="Key of another run, or KEY@CODE for one version of the code.")
+    ],
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pydantic import JsonValue
-
 from bench.errors import UsageError
+from bench.execution.comparing.groups import ABSENT
+from bench.execution.comparing.matching import differing_fields
 from bench.paths import Workspace
+from bench.stats.cells import flatten
 from bench.store.queries import run_rows
 from bench.store.store import Store, StoredRun
 
@@ -31,10 +30,9 @@ def explain(workspace: Workspace, store_url: str | None, first: str, second: str
     rows = [row.stored for row in run_rows(store, every_fingerprint=True)]
     a, b = (_find(rows, text) for text in (first, second))
     records = [store.load(found) for found in (a, b)]
-    lines = [
-        f"spec {path}: {_show(left)} | {_show(right)}"
-        for path, left, right in differing(dict(records[0].spec), dict(records[1].spec))
-    ]
+    # As `bench compare` reads them, so that a line can be put behind a name there; the seed is not among its fields.
+    specs = [{"seed": str(record.spec.get("seed")), **flatten(record.spec)} for record in records]
+    lines = [f"spec {name}: {' | '.join(spec.get(name, ABSENT) for spec in specs)}" for name in differing_fields(specs)]
     modules = [record.provenance.get("modules") for record in records]
     if a.fingerprint != b.fingerprint and all(isinstance(found, dict) for found in modules):
         left, right = (dict(found) for found in modules if isinstance(found, dict))
@@ -51,15 +49,6 @@ def explain(workspace: Workspace, store_url: str | None, first: str, second: str
     return [f"A {a.key[:12]}@{a.fingerprint[:8]}   B {b.key[:12]}@{b.fingerprint[:8]}", *lines]
 
 
-def differing(left: JsonValue, right: JsonValue, path: str = "") -> Iterator[tuple[str, JsonValue, JsonValue]]:
-    """Yield (path, left, right) for every leaf that differs between two JSON values."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        for name in sorted(left.keys() | right.keys()):
-            yield from differing(left.get(name), right.get(name), f"{path}.{name}" if path else name)
-    elif left != right:
-        yield path, left, right
-
-
 def _find(runs: list[StoredRun], text: str) -> StoredRun:
     key, _, code = text.partition("@")
     found = [run for run in runs if run.key.startswith(key) and run.fingerprint.startswith(code)]
@@ -68,7 +57,3 @@ def _find(runs: list[StoredRun], text: str) -> StoredRun:
     if len({run.key for run in found}) > 1:
         raise UsageError(f"'{text}' fits {len(found)} runs; give more characters (bench runs lists them)")
     return found[-1]
-
-
-def _show(value: JsonValue) -> str:
-    return "absent" if value is None else str(value)

@@ -204,6 +204,11 @@ def failed_rows(
         return [_run_row(store, run, {}) for run in runs]
 
 
+def nothing_stored(store: Store) -> str:
+    """What to say of a results folder without runs."""
+    return f"no runs stored in {store.results} yet; start with: bench run --method recon --protocol fewshot"
+
+
 def _runs(
     session: Session, status: Status, keys: Collection[str] | None, presets: Collection[str] | None
 ) -> list[RunTable]:

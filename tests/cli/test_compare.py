@@ -164,10 +164,23 @@ def test_parts_are_compared_by_their_iou(compare: Compare, results: Path, tmp_pa
         (("point-mae", "scratch", "--setting", "5w10s"), "unknown stored setting '5w10s': did you mean 5w2s"),
         (("point-mae,", "scratch"), "expected METHOD or KEY"),
         (("point-mae,form", "scratch"), "expected FIELD=VALUE where 'form' stands"),
-        (("point-mae,sed=0", "scratch"), "unknown field 'sed': did you mean seed"),
+        (("point-mae,sed=0", "scratch"), "unknown field 'sed' of 'point-mae,sed=0': did you mean seed"),
+        (
+            ("point-mae,epochs=3", "scratch"),
+            "unknown field 'epochs' of 'point-mae,epochs=3': did you mean encoder.recipe.epochs",
+        ),
+        (("point-mae,encoder.recipe.lrr=1", "scratch"), "did you mean encoder.recipe.lr or "),
+        (
+            ("point-mae,encoder.recipe.lr=7", "scratch"),
+            "unknown stored encoder.recipe.lr '7': known: ",
+        ),
         (("point-mae", "scratch", "--where", "seed"), "--where seed: expected FIELD=VALUE"),
-        (("point-mae,encoder.seed=7", "scratch"), "no stored run fits 'point-mae,encoder.seed=7'"),
+        (
+            ("point-mae,encoder.seed=7", "scratch"),
+            "of 'point-mae,encoder.seed=7': did you mean seed?",
+        ),
         (("point-mae", "scratch", "--out", "no/such/folder.csv"), "there is no folder"),
+        (("point-mae", "scratch", "--out", "."), "--out . is a folder; give the name of a file"),
     ],
 )
 def test_wrong_input_is_one_line(compare: Compare, arguments: tuple[str, ...], line: str) -> None:
@@ -176,6 +189,18 @@ def test_wrong_input_is_one_line(compare: Compare, arguments: tuple[str, ...], l
     assert line in error
     assert (code, output) == (2, "")
     assert len(error.strip().splitlines()) == 1
+
+
+def test_options_narrow_what_they_can_be_said_of(compare: Compare) -> None:
+    """The option that tells two pretrainings apart would take scratch, which has none, out of the comparison."""
+    code, output, _ = compare("point-mae", "scratch", "-p", "linear")
+    assert code == 0
+    again = compare("point-mae", "scratch", "-p", "linear", "--pretrain-data", "modelnet-h5:toyset")
+    assert again == (0, output, "")
+    lr = re.search(r"known: (\S+)", compare("point-mae,encoder.recipe.lr=7", "scratch", "-p", "linear")[2])
+    assert lr is not None
+    written = f"{float(lr.group(1)) * 1000:g}e-3"
+    assert compare(f"point-mae,encoder.recipe.lr={written}", "scratch", "-p", "linear") == (0, output, "")
 
 
 def test_specifications_that_share_a_name_are_told_apart(compare: Compare, results: Path, tmp_path: Path) -> None:

@@ -6,8 +6,11 @@ import re
 import time
 from pathlib import Path
 
-from compare_runs import Compare, reset, rows, shelf
+import pytest
+from compare_runs import Compare, record, reset, rows, shelf
 
+from bench.store.queries import RunRow
+from bench.store.records import RunRecord
 from bench.store.store import Store
 
 
@@ -30,6 +33,65 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(call: Compare, results
     assert (code, error) == (0, "")
     assert output.count("damaged: bench db rebuild sets it aside") == 2
     assert len(re.findall(r"\d\.\d accuracy", output)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("runs", "-m", "point-may"), "unknown method of a stored run 'point-may': did you mean point-mae?"),
+        (("runs", "-m", "none", "-p", "linear"), "unknown method of a stored run 'none': known: point-mae, scratch"),
+        (("runs", "-m", "scratch", "-p", "knn"), "unknown protocol of a stored run 'knn': known: linear"),
+        (("why", "abc"), "missing argument 'B'"),
+        (("why", "zz", "zz"), "no stored run has a key beginning with 'zz'; bench runs lists them"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    call: Compare, results: Path, tmp_path: Path, arguments: tuple[str, ...], line: str
+) -> None:
+    """The user would get a traceback, or an empty table that says nothing."""
+    place = shelf(tmp_path / "linear", results, lambda row, own: own)
+    code, output, error = call(*arguments, "--results", place)
+    assert line in error
+    assert (code, output) == (2, "")
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_values_that_no_run_has_together_are_named(call: Compare, results: Path, tmp_path: Path) -> None:
+    """An option that another run has would be called unknown, and the user would look for a spelling mistake."""
+    place = shelf(tmp_path / "one", results, lambda row, own: own if row.method == "scratch" else None)
+    store = Store(place)
+    store.publish(record(results, rows(results, method="point-mae", protocol="svm")[0]))
+    code, _, error = call("runs", "-m", "scratch", "-p", "svm", "--results", place)
+    assert code == 2
+    assert "no stored run has method scratch, protocol svm together" in error
+
+
+def test_a_folder_without_runs_is_named(call: Compare, tmp_path: Path) -> None:
+    """Who mistypes the folder would believe that his runs are lost."""
+    code, output, _ = call("runs", "--results", tmp_path / "typo")
+    assert (code, f"no runs stored in {tmp_path / 'typo'} yet" in output) == (0, True)
+    code, _, error = call("compare", "recon", "scratch", "--results", tmp_path / "typo")
+    assert (code, f"no runs stored in {tmp_path / 'typo'} yet" in error) == (2, True)
+
+
+def test_a_line_of_why_names_a_run(call: Compare, compare: Compare, results: Path, tmp_path: Path) -> None:
+    """Its values were written in another way than bench compare reads them: nothing stored would fit."""
+
+    def change(row: RunRow, own: RunRecord) -> RunRecord:
+        return reset(own, "protocol.options.normalise", None) if row.seed else own
+
+    place = shelf(tmp_path / "why", results, change)
+    keys = [rows(place, method="point-mae", seed=seed)[0].stored.key for seed in (0, 1)]
+    code, told, _ = call("why", *keys, "--results", place)
+    assert code == 0
+    assert "spec seed: 0 | 1" in told
+    found = re.search(r"spec (protocol.options.normalise): (\S+) \| (\S+)", told)
+    assert found is not None
+    field, first, second = found.groups()
+    code, output, _ = compare(f"point-mae,{field}={first}", f"scratch,{field}={first}", place=place)
+    assert (code, "2 runs follow" in output) == (0, True)
+    assert (first, second) == ("true", "null")
+    assert compare(f"point-mae,{field}={second}", f"scratch,{field}={second}", place=place)[0] == 0
 
 
 def test_specifications_are_read_without_the_rest_of_a_run(results: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +11,7 @@ from functools import cached_property
 
 from bench.errors import BenchError, UsageError, unknown_name
 from bench.stats.cells import LEGACY, SCRATCH, flatten
-from bench.store.queries import RunRow, run_rows
+from bench.store.queries import RunRow, nothing_stored, run_rows
 from bench.store.records import RunRecord
 from bench.store.store import Store
 
@@ -138,19 +140,25 @@ class Shelf:
         rows = [self._keyed(key) for key in member.keys] if member.keys else self._filtered(member)
         found: dict[tuple[str, ...], dict[int, _Run]] = {}
         specs: dict[tuple[str, ...], dict[str, str]] = {}
+        seen: list[dict[str, str]] = []
+        asked = {name: values for name, values in {**self.common, **member.values}.items() if name not in FIELDS}
         for row in rows:
             record = self.load(row)
             if record.spec.get("trial") and not member.keys:
                 continue
             flat = flatten(record.spec)
-            if member.keys or self._fits(flat, member):
-                flat.pop(LEGACY, None)  # a run with --legacy repeats one without: they are seeds of one cell
-                labels = (*_labels(row), *(f"{name}={value}" for name, value in sorted(flat.items())))
-                specs[labels] = flat
+            seen.append(flat)
+            if member.keys or all(_fits(flat.get(name, ABSENT), values) for name, values in asked.items()):
+                own = {name: value for name, value in flat.items() if name != LEGACY}
+                # A run with --legacy repeats one without: they are seeds of one cell.
+                labels = (*_labels(row), *(f"{name}={value}" for name, value in sorted(own.items())))
+                specs[labels] = own
                 runs = found.setdefault(labels, {})
                 runs[row.seed] = _one_of_seed(member, runs.get(row.seed), (row, record))
         if not found:
-            raise UsageError(f"no stored run fits '{member.text}'{self._also()}; bench runs lists what there is")
+            raise _why_none(member, asked, seen) or UsageError(
+                f"no stored run fits '{member.text}'{self._also()}; bench runs lists what there is"
+            )
         return [
             StoredCell(
                 {seed: row for seed, (row, _) in sorted(runs.items())},
@@ -178,7 +186,7 @@ class Shelf:
                     f"no stored run has a key beginning with '{text}', and none is of a method '{text}'; "
                     "bench runs lists them"
                 )
-            raise _empty()
+            raise UsageError(nothing_stored(self.store))
         if len({row.stored.key for row in fits}) > 1:
             raise UsageError(f"'{text}' fits {len(fits)} runs; give more characters (bench runs lists them)")
         if self.load(fits[-1]).spec.get("trial"):
@@ -188,7 +196,7 @@ class Shelf:
     def _filtered(self, member: Member) -> list[RunRow]:
         """Rows whose labels fit."""
         if not self.newest:
-            raise _empty()
+            raise UsageError(nothing_stored(self.store))
         rows = self.newest
         for name in FIELDS:
             values = member.values.get(name, self.common.get(name))
@@ -198,24 +206,43 @@ class Shelf:
             for value in values:
                 if value not in known:
                     raise _nothing_of(name, value, known)
-            rows = [row for row in rows if _label(row, name) in values]
+            # What was not pretrained has no pretraining data to narrow: scratch stays beside what is compared with it.
+            stays = "none" if name == "pretrain_data" and name not in member.values else ""
+            rows = [row for row in rows if _label(row, name) in (*values, stays)]
         return rows
-
-    def _fits(self, flat: Mapping[str, str], member: Member) -> bool:
-        """Whether the specification has the values asked for.
-
-        Raises:
-            UsageError: It has no such field.
-        """
-        asked = {name: values for name, values in {**self.common, **member.values}.items() if name not in FIELDS}
-        for name in asked:
-            if "." not in name and name not in flat:
-                raise unknown_name("field", name, [*FIELDS, *flat])
-        return all(flat.get(name, ABSENT) in values for name, values in asked.items())
 
     def _also(self) -> str:
         words = [f"{name} {' or '.join(values)}" for name, values in self.common.items()]
         return f" with {', '.join(words)}" if words else ""
+
+
+def _fits(value: str, wanted: Sequence[str]) -> bool:
+    """Whether a value of a specification is one of those asked for; numbers may be written in any way."""
+    return value in wanted or _read(value) in [_read(text) for text in wanted]
+
+
+def _read(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _why_none(
+    member: Member, asked: Mapping[str, Sequence[str]], seen: Sequence[Mapping[str, str]]
+) -> UsageError | None:
+    """Name the first field that none of these specifications has, or of which none has a value asked for."""
+    for name, wanted in asked.items() if seen else ():
+        values = {flat.get(name, ABSENT) for flat in seen}
+        if values == {ABSENT}:
+            fields = {field for flat in seen for field in flat} | {*FIELDS}
+            ends = sorted(field for field in fields if field.endswith(f".{name}") or name.endswith(f".{field}"))
+            near = ends or difflib.get_close_matches(name, fields, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "bench why prints fields of two runs"
+            return UsageError(f"unknown field '{name}' of '{member.text}': {hint}")
+        if not any(_fits(value, wanted) for value in values):
+            return unknown_name(f"stored {name}", wanted[0], values)
+    return None
 
 
 def _one_of_seed(member: Member, first: _Run | None, second: _Run) -> _Run:
@@ -249,7 +276,3 @@ def _label(row: RunRow, name: str) -> str:
 def _nothing_of(name: str, value: str, known: Collection[str]) -> BenchError:
     kind = {"pretrain_data": "stored pretraining data", "dataset": "stored data set"}.get(name, f"stored {name}")
     return unknown_name(kind, value, known)
-
-
-def _empty() -> UsageError:
-    return UsageError("no runs stored yet; start with: bench run --method recon --protocol fewshot")
