@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.common import PluginOption, ResultsOption, console, load_plugins
+from bench.cli.common import PluginOption, console, load_plugins
 
 app = typer.Typer(help="Compare with recorded reference numbers.", no_args_is_help=True)
 
@@ -32,8 +32,13 @@ def golden(
 
 
 def check(
-    baseline: Annotated[Path, typer.Option(help="Baseline file; it holds the suite, the numbers and the margins.")],
-    results: ResultsOption = None,
+    baseline: Annotated[
+        Path,
+        typer.Option(help="Baseline file: numbers and margins; beside it the suite, a .yaml of the same name."),
+    ],
+    results: Annotated[
+        Path | None, typer.Option(help="Empty folder to run in and to keep.", show_default="a temporary one")
+    ] = None,
     update: Annotated[bool, typer.Option("--update", help="Write the suite's numbers as the new baseline.")] = False,
     plugin: PluginOption = None,
 ) -> None:
