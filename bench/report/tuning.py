@@ -31,7 +31,7 @@ class TrialFacts:
     """One trial.
 
     Attributes:
-        number: Its number in the search, from 0.
+        number: Its number in the search, from 0; trials that were lost and do not count have numbers, too.
         value: Validation score; None where it failed.
         values: What was tried: (assignment, value as text).
         error: Why it failed; empty where it did not.
@@ -169,7 +169,7 @@ def rows(group: StudyGroup) -> list[tuple[str, ...]]:
                 str(len(study.trials)),
                 str(sum(trial.value is None for trial in study.trials)),
                 _score(best),
-                "–" if best is None else str(best.number + 1),
+                "–" if best is None else str(study.trials.index(best) + 1),
                 "–" if best is None else ", ".join(f"{path}={value}" for path, value in best.values),
                 "not tried" if shipped is None else _score(shipped),
             )
