@@ -92,7 +92,6 @@ class Failure:
         reason: The exception or the reason for skipping.
         log: Where to read on; empty if not recorded.
         key: Run key.
-        attempts: How often it was tried.
     """
 
     label: str
@@ -101,7 +100,6 @@ class Failure:
     reason: str
     log: str
     key: str
-    attempts: int
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,7 @@ def seed_of(run: RunRecord) -> str:
 
 
 def failures(runs: Iterable[RunRecord]) -> tuple[Failure, ...]:
-    """List runs without a result; attempts that a later run made good are left out, repeats are counted."""
+    """List runs without a result; attempts that a later run made good are left out, of repeats the last is kept."""
     runs = list(runs)
     finished = {run.key for run in runs if run.status == "done"}
     last: dict[str, Failure] = {}
@@ -182,7 +180,6 @@ def failures(runs: Iterable[RunRecord]) -> tuple[Failure, ...]:
             reason=_reason(run),
             log=_text(run.provenance.get("log")),
             key=run.key,
-            attempts=last[run.key].attempts + 1 if run.key in last else 1,
         )
     return tuple(sorted(last.values(), key=lambda f: (f.label, f.seed, f.key)))
 

@@ -152,7 +152,7 @@ def test_a_failure_is_listed_until_a_run_made_it_good(maker: Maker) -> None:
     failed = make.run("recon", "recon", "linear", "ldraw40", 0, "all", status="failed").runs[0]
     done = make.run("recon", "recon", "linear", "ldraw40", 0, "all").runs[0]
     (line,) = failures([failed, replace(failed), replace(failed)])
-    assert (line.attempts, line.seed, line.log) == (3, "0", "results/logs/job.log")
+    assert (line.seed, line.log) == ("0", "results/logs/job.log")
     assert line.reason == "BenchError: loss is nan at epoch 3, step 41 (lr 0.001)"
     assert failures([failed, replace(done, key=failed.key)]) == ()
 
