@@ -119,6 +119,19 @@ def test_runs_with_and_without_legacy_are_seeds_of_one_cell(compare: Compare, re
     assert "names two runs of seed 0" in error
 
 
+def test_other_pretraining_data_are_noted(compare: Compare, results: Path, tmp_path: Path) -> None:
+    """A method that saw a tenth of the data would stand beside one that saw all of it, and nothing would say so."""
+
+    def change(row: RunRow, own: RunRecord) -> RunRecord:
+        other = {"method": "other", "architecture": "other", "pretrain_data": "toyset (10 %)"}
+        return replace(own, label={**own.label, **other}) if row.method == "scratch" else own
+
+    place = shelf(tmp_path / "parts", results, change)
+    code, output, _ = compare("point-mae", "other", place=place)
+    assert code == 0
+    assert "pretrained on different data: point-mae on modelnet-h5:toyset, other on toyset (10 %)" in output
+
+
 @pytest.mark.parametrize("changed", ["scratch", "point-mae", "seed 0 of both"])
 def test_code_that_changed_between_the_sides_is_noted(
     compare: Compare, results: Path, tmp_path: Path, changed: str

@@ -157,7 +157,7 @@ def _narrowed(candidates: Sequence[Sequence[StoredCell]], members: Sequence[Memb
         combinations = kept
     for alike in (_pretrained_on, _numerics):
         combinations = [cells for cells in combinations if alike(cells)] or combinations
-    if len({tuple(id(cell) for cell in cells if not _is_opponent(cell)) for cells in combinations}) == 1:
+    if len({tuple(id(cell) for cell in cells if not is_opponent(cell)) for cells in combinations}) == 1:
         # What is compared *with* need not be named: the one that agrees in most fields is meant, as in the report.
         fewest = min(map(_disagreement, combinations))
         combinations = [cells for cells in combinations if _disagreement(cells) == fewest]
@@ -200,7 +200,7 @@ _RULES = (
 
 
 def _pretrained_on(cells: Side) -> bool:
-    return _equal([cell for cell in cells if not _is_opponent(cell)], lambda cell: cell.row.pretrain_data)
+    return _equal([cell for cell in cells if not is_opponent(cell)], lambda cell: cell.row.pretrain_data)
 
 
 def _numerics(cells: Side) -> bool:
@@ -211,7 +211,8 @@ def _equal(cells: Sequence[StoredCell], value: Callable[[StoredCell], object]) -
     return all(value(cell) == value(cells[0]) for cell in cells)
 
 
-def _is_opponent(cell: StoredCell) -> bool:
+def is_opponent(cell: StoredCell) -> bool:
+    """Whether it is there to be compared with, and was pretrained on nothing."""
     return cell.row.method in (SCRATCH, TEACHER_ALONE)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.data.splits import object_groups
 from bench.errors import UsageError
 from bench.execution.comparing.groups import Shelf, StoredCell, parse_group
-from bench.execution.comparing.matching import Match, NotComparableError, match_cells
+from bench.execution.comparing.matching import Match, NotComparableError, is_opponent, match_cells
 from bench.execution.comparing.naming import class_names
 from bench.paths import Workspace
 from bench.stats.answers import Answers, Average, read_answers, recompute
@@ -185,6 +185,9 @@ def _notes(cells: Sequence[StoredCell]) -> list[str]:
         notes.append("the data sets differ in content: the same names may stand for other clouds")
     if any(cell.row.preset == "smoke" for cell in cells):
         notes.append("smoke runs prove that every path works; their numbers mean nothing")
+    pretrained = {cell.label: cell.row.pretrain_data for cell in cells if not is_opponent(cell)}
+    if len(set(pretrained.values())) > 1:
+        notes.append(f"pretrained on different data: {', '.join(f'{name} on {on}' for name, on in pretrained.items())}")
     changed = _changed_modules([record for cell in cells for record in cell.records.values()])
     if changed:
         more = f" and {len(changed) - 1} more modules" if len(changed) > 1 else ""
