@@ -48,10 +48,22 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pretrained methods compared in one setting."""
+    """Two pretrained methods compared in one setting.
+
+    Attributes:
+        setting: Setting.
+        comparison: Comparison.
+        older_code: Whether a run of either was made by code that has changed since.
+    """
 
     setting: str
     comparison: Comparison
+    older_code: bool = False
+
+    @property
+    def name(self) -> str:
+        """What is compared."""
+        return f"{self.comparison.first} − {self.comparison.second}"
 
 
 @dataclass(frozen=True)
@@ -247,7 +259,11 @@ def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
     names = [_distinct_names(a, b, several) for a, b in ranked]
     family = holm_family([compare(n, a.scores, b.scores) for n, (a, b) in zip(names, ranked, strict=True)])
     tested = zip(ranked, family, strict=True)
-    return tuple(Pair(a.setting, c) for (a, _), c in tested if c.verdict not in ("one-seed", "unpaired"))
+    return tuple(
+        Pair(a.setting, c, a.older_code or b.older_code)
+        for (a, b), c in tested
+        if c.verdict not in ("one-seed", "unpaired")
+    )
 
 
 def _differ_in_one(a: Cell, b: Cell) -> bool:

@@ -69,6 +69,7 @@ class Figure:
         how: What is kept equal between parts, in words; empty for labels.
         lines: Pretrained methods before scratch.
         counts: How many objects a part of the labels is, by part, in words; empty for pretraining data.
+        older: Points with a run of older code, in words.
     """
 
     axis: Axis
@@ -78,6 +79,7 @@ class Figure:
     how: str
     lines: tuple[Line, ...]
     counts: tuple[str, ...] = ()
+    older: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[float, ...]:
@@ -100,7 +102,7 @@ class Figure:
         how = [f"Pretrained on {self.how}."] if self.how else []
         summaries = [summary for line in self.lines for _, summary in line.points]
         drawn = [INTERVALS] if not self.smoke and any(summary.low is not None for summary in summaries) else []
-        return " ".join([NESTED, *how, *(f"{count}." for count in self.counts), *drawn])
+        return " ".join([NESTED, *how, *(f"{count}." for count in self.counts), *drawn, *words.older(self.older)])
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def _over_pretraining(cells: Sequence[Cell], titles: dict[int, str]) -> list[Fig
     found = []
     for (preset, title, setting, metric, base), methods in groups.items():
         for budget in ("steps", "epochs"):
-            lines = []
+            lines, older = [], []
             for (label, _), parts in methods.items():
                 own = sorted((p for p in parts if p[1] in (budget, "")), key=lambda p: p[0])
                 if len(own) > 1:
@@ -147,10 +149,12 @@ def _over_pretraining(cells: Sequence[Cell], titles: dict[int, str]) -> list[Fig
                     points = tuple((part, cell.summary) for part, _, cell in own)
                     level = None if beside is None else (beside.label, beside.summary)
                     lines.append(Line(label, own[0][2].architecture, points, level))
+                    older += _older([(part, cell) for part, _, cell in own])
+                    older += [beside.label] if beside is not None and beside.older_code else []
             if lines:
                 name = f"{title}, {setting.removeprefix('all, ')}" if setting != "all" else title
                 how = f"{base}; {_STEPS if budget == 'steps' else _EPOCHS}"
-                found.append(Figure("pretraining data", name, preset, metric, how, tuple(lines)))
+                found.append(Figure("pretraining data", name, preset, metric, how, tuple(lines), older=tuple(older)))
     return found
 
 
@@ -164,21 +168,26 @@ def _over_labels(cells: Sequence[Cell], titles: dict[int, str], counts: dict[int
     found = []
     for (preset, title, base, metric), methods in groups.items():
         several = len({data for (_, data, _), parts in methods.items() if not parts[0][1].is_opponent}) > 1
-        lines = []
+        lines, older = [], []
         for (label, data, _), parts in methods.items():
             if len(parts) > 1:
                 ordered = sorted(parts, key=lambda p: p[0])
                 shown = f"{label} from {data}" if several and not parts[0][1].is_opponent else label
                 points = tuple((part, cell.summary) for part, cell in ordered)
                 lines.append((parts[0][1].is_scratch, Line(shown, parts[0][1].architecture, points)))
+                older += _older(ordered)
         if lines:
             name = f"{title}, {base}" if base != "all" else title
             ordered_lines = tuple(line for _, line in sorted(lines, key=lambda item: (item[0], natural(item[1].label))))
             told = {part: counts[id(cell)] for parts in methods.values() for part, cell in parts if counts[id(cell)]}
-            found.append(
-                Figure("labels", name, preset, metric, "", ordered_lines, tuple(told[part] for part in sorted(told)))
-            )
+            notes = tuple(told[part] for part in sorted(told))
+            found.append(Figure("labels", name, preset, metric, "", ordered_lines, notes, tuple(older)))
     return found
+
+
+def _older(points: Iterable[tuple[float, Cell]]) -> list[str]:
+    """Name the points of a line that have a run of older code."""
+    return [f"{cell.label} at {100 * part:.6g} %" for part, cell in points if cell.older_code]
 
 
 def loss_panels(panels: Iterable[Panel]) -> tuple[LossPanel, ...]:

@@ -80,7 +80,7 @@ def line_texts(line: LedgerLine) -> dict[str, str]:
     maxima = [rule for rule in line.scores if rule.repeats > 1]
     return {
         "judged": f"{'SMOKE: ' * smoke}{cell.protocol}{form} on {cell.dataset}, {cell.setting}{metric}, {cell.preset}",
-        "method": cell.label,
+        "method": f"{cell.label} (older code)" if cell.older_code else cell.label,
         "seeds": str(line.scores[VAL].n),
         "val": _score(line, VAL),
         "last": _score(line, LAST),

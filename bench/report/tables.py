@@ -122,8 +122,7 @@ def pair_texts(pair: Pair) -> tuple[str, ...]:
     verdict = f"{words.SYMBOLS[c.verdict]} {c.words}"
     if c.shown and not c.survives_holm:
         verdict += " (not after Holm)"
-    compared = f"{c.first} − {c.second}"
-    return pair.setting, compared, words.difference(c), verdict, words.p_value(c.p_holm), str(c.n)
+    return pair.setting, pair.name, words.difference(c), verdict, words.p_value(c.p_holm), str(c.n)
 
 
 def candidates(section: Section) -> tuple[list[str], list[list[str]]]:
@@ -160,8 +159,8 @@ def notes(section: Section) -> list[str]:
 
 def pair_notes(section: Section) -> list[str]:
     """What has to be said below the comparisons of pretrained methods, each note with its pairs."""
-    named = [(f"{pair.comparison.first} − {pair.comparison.second} {pair.setting}", pair) for pair in section.pairs]
-    return _gathered([(name, pair.comparison) for name, pair in named])
+    older = words.older(f"{pair.name} {pair.setting}" for pair in section.pairs if pair.older_code)
+    return older + _gathered([(f"{pair.name} {pair.setting}", pair.comparison) for pair in section.pairs])
 
 
 def _gathered(compared: Sequence[tuple[str, Comparison]]) -> list[str]:

@@ -42,6 +42,7 @@ class Matrix:
         tested: Data sets tested on.
         scores: Summary by (trained, tested); pairs that were not run are absent.
         classes: What the sets of a pair have in common, in words, by (trained, tested).
+        older: Pairs with a run of older code.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Matrix:
     tested: tuple[str, ...]
     scores: dict[tuple[str, str], Summary]
     classes: dict[tuple[str, str], str]
+    older: tuple[tuple[str, str], ...] = ()
 
     @property
     def heading(self) -> str:
@@ -144,13 +146,15 @@ def _matrix(title: str, preset: str, cells: dict[tuple[str, str], tuple[Cell, st
     trained_on = tuple(sorted({pair[0] for pair in kept}, key=natural))
     tested_on = tuple(sorted({pair[1] for pair in kept}, key=natural))
     classes = {pair: cells[pair][1] for pair in pairs if cells[pair][1]}
-    return Matrix(title, preset, trained_on, tested_on, kept, classes)
+    older = tuple(pair for pair in kept if cells[pair][0].older_code)
+    return Matrix(title, preset, trained_on, tested_on, kept, classes, older)
 
 
 def notes(found: Sequence[Matrix]) -> list[str]:
-    """What the sets of each pair have in common, one line a pair."""
+    """What the sets of each pair have in common, one line a pair, and which scores are of older code."""
     shared = {f"{' > '.join(pair)}: {text}." for matrix in found for pair, text in matrix.classes.items()}
-    return sorted(shared, key=natural)
+    older = words.older(f"{BETWEEN.join(pair)}, {matrix.title}" for matrix in found for pair in matrix.older)
+    return sorted(shared, key=natural) + older
 
 
 def headings(matrix: Matrix) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bench.report.model import ReportRow
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, Cell
 from bench.stats.comparisons import Comparison
@@ -10,6 +12,12 @@ from bench.stats.intervals import Summary
 
 FOLDS_LABEL = "folds of one encoder"
 SYMBOLS = {"above": "▲", "below": "▼", "none": "○", "no-spread": "–", "one-seed": "–", "unpaired": "–"}
+
+
+def older(names: Iterable[str]) -> list[str]:
+    """A line that names results of older code, where a table has no column that marks them; none without any."""
+    found = "; ".join(dict.fromkeys(names))
+    return [f"Made by code that has changed since (older): {found}."] if found else []
 
 
 def percent(value: float) -> str:

@@ -249,6 +249,17 @@ def test_older_code_is_marked(maker: Maker, tmp_path: Path) -> None:
     assert re.search(r"\| code \|\n.*\n\| all \| recon .*\| older \|\n", report.markdown.read_text())
 
 
+def test_pairs_with_older_code_are_named(maker: Maker, tmp_path: Path) -> None:
+    """The mark of the table above stands beside no pair, which would pass for one of today's code."""
+    results = maker(older_code=True).run("recon", "recon", "linear", "ldraw40", 0, "all")
+    for method, seed in (("recon", 1), ("point-mae", 0), ("point-mae", 1)):
+        results += maker().run(method, method, "linear", "ldraw40", seed, "all")
+    report = build_report(results.rows, results.runs, tmp_path)
+    line = "Made by code that has changed since (older): recon − point-mae all."
+    assert line in report.markdown.read_text()
+    assert line in report.html.read_text()
+
+
 def test_provenance_marks_older_runs_and_no_others(maker: Maker, tmp_path: Path) -> None:
     """One older seed would send readers to redo all five."""
     results = maker(older_code=True).run("recon", "recon", "linear", "ldraw40", 0, "all")

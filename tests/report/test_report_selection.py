@@ -85,6 +85,13 @@ def test_every_rule_has_its_column_and_the_honest_number_stays(results: Any, tmp
         assert found["inflation"] in text.replace("\\", "")
 
 
+def test_lines_of_older_code_are_marked(results: Any, tmp_path: Path) -> None:
+    """An inflation measured by older code would be quoted as today's."""
+    results.rows = [replace(row, older_code=row.method == "recon" and row.seed == 1) for row in results.rows]
+    heads, (texts,) = selection.table(build_report(results.rows, results.runs, tmp_path).model.ledger)
+    assert dict(zip(heads, texts, strict=True))["method"] == "recon (older code)"
+
+
 def test_without_other_rules_there_is_no_table(one_seed: Any, tmp_path: Path) -> None:
     """A report of plain runs must not grow an empty section; asked for it, the user learns what to run."""
     screen = console()

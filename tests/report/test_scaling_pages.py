@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 from collections.abc import Callable
 from dataclasses import replace
@@ -253,6 +254,22 @@ def test_every_rendering_shows_them(make: Callable[[], Results]) -> None:
     if make is over_pretraining:
         fractions = {record["pretrain_fraction"] for record in records if record["method"] != "scratch"}
         assert fractions == {"0.1", "0.25", "1.0"}
+
+
+@pytest.mark.parametrize("make", [over_pretraining, over_labels, across])
+def test_points_of_older_code_are_named_below(make: Callable[[], Results]) -> None:
+    """The guide promises a mark; a bend in a curve would be read as the data's, not as the code's."""
+    results = make()
+    changed = next(run for run in results.runs if run.label["method"] == "recon" and run.spec["seed"] == 0)
+    results.rows = [replace(row, older_code=row.run_key == changed.key) for row in results.rows]
+    model = model_of(results)
+    marked = {over_pretraining: "recon at 10 %", over_labels: "recon at 10 %"}.get(
+        make, "shapes-cad > shapes-cad, recon from shapes, linear"
+    )
+    line = f"Made by code that has changed since (older): {marked}."
+    text = to_markdown(model, summarise_report(model))
+    assert line in text.replace("\\", "")
+    assert line in html.unescape(to_html(model, summarise_report(model)))
 
 
 def test_reports_without_parts_have_no_empty_figures(one_seed: Results) -> None:
