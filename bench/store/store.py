@@ -184,7 +184,7 @@ class Store:
             if target is None:
                 raise
             raise DamagedFolderError(
-                damage.folder, damage.reason, f"moved to '{target}'; run the same command again to recompute it"
+                damage.folder, damage.reason, f"moved to '{target}'; bench run with the same request makes it again"
             ) from damage
 
     def spec(self, stored: StoredRun) -> dict[str, JsonValue]:
