@@ -108,6 +108,8 @@ def measure(suite: Suite, results: Path | None, plugins: tuple[Path, ...], scree
     if results is None:
         with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
             return measure(suite, Path(folder), plugins, screen)
+    if results.exists() and not results.is_dir():
+        raise SetupError(f"--results {results} is a file; give a folder that is empty or does not exist yet")
     if results.exists() and any(results.iterdir()):
         raise SetupError(f"--results {results} is not empty; the check must compute everything itself")
     workspace = Workspace(results.absolute(), results.absolute() / "cache")

@@ -107,3 +107,6 @@ def test_the_check_refuses_a_folder_with_results(baseline: Path, tmp_path: Path)
     done = check(baseline, "--results", tmp_path / "results")
     assert done.returncode == 4
     assert "is not empty" in done.stderr
+    done = check(baseline, "--results", baseline)
+    assert done.returncode == 4
+    assert "is a file; give a folder" in done.stderr
