@@ -25,7 +25,7 @@ class AverageKind(StrEnum):
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="METHOD[,FIELD=VALUE...], or a run's KEY[@CODE].")],
+    first: Annotated[str, typer.Argument(metavar="A", help="METHOD, METHOD,FIELD=VALUE, or a run's KEY or KEY@CODE.")],
     second: Annotated[
         str | None, typer.Argument(metavar="B", help="The same; left out with --ensemble to see A's alone.")
     ] = None,
@@ -51,9 +51,11 @@ def compare(
 ) -> None:
     """Compare stored runs object by object (McNemar), join them into ensembles; nothing is run.
 
-    A and B are methods (scratch: the one of the other's architecture) or keys, see bench runs. What FIELD=VALUE narrows
-    are the columns of bench runs and the fields that bench why prints: recon,form=published. Every stored accuracy of
-    these runs is computed again from what was stored about each object; the exit code is 1 where one does not follow.
+    A and B are methods (scratch: of the other's architecture) or keys of runs.
+    FIELD=VALUE narrows one, as in recon,form=published; a field is a column of
+    bench runs or a line of bench why. Runs that were judged differently are
+    refused, unless both name such a field. Every stored accuracy is computed
+    again from the stored answers; the exit code is 1 where one does not follow.
     """
     from bench.execution.comparing.groups import Shelf
     from bench.execution.comparing.pairs import Comparer
