@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,13 @@ class Workspace:
                 probe.write_text("bench")
                 probe.unlink()
             except OSError as error:
+                full = "free the space or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
                 raise SetupError(
-                    f"cannot write to {folder}: {error.strerror or error}; "
-                    "free the space or choose another place with --results DIR"
+                    f"cannot write to {folder}: {_why(folder, error)}; {full}choose another place with --results DIR"
                 ) from error
+
+
+def _why(folder: Path, error: OSError) -> str:
+    """What is in the way of a folder, in words."""
+    file = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
+    return f"{file} is a file" if file is not None else error.strerror or str(error)

@@ -250,6 +250,17 @@ def test_a_read_only_results_folder_is_one_line(call: Call, read_only: Path) -> 
     assert code == 4
 
 
+def test_a_file_as_results_folder_is_named(call: Call, tmp_path: Path) -> None:
+    """The advice was to free the space of a disk that is not full."""
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    for place in (file, file / "results"):
+        code, _, error = call("runs", "--results", place)
+        assert f"{file} is a file; choose another place with --results DIR" in one_line(error)
+        assert code == 4
+    assert file.read_text() == "mine"
+
+
 def test_a_database_of_a_newer_version_is_left_alone(call: Call, tmp_path: Path) -> None:
     import sqlite3
 
