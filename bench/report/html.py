@@ -14,6 +14,8 @@ from bench.report.summary import Sentence
 from bench.report.text import EMPTY
 
 TEMPLATES = Path(__file__).parent / "templates"
+SHOWN = 12
+"""Findings that are told in short; a page of sentences is read by nobody."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,12 @@ def to_html(model: ReportModel, summary: Sequence[Sentence]) -> str:
         (preset, scaling.loss_plot(list(group), f"partloss{i}"))
         for i, (preset, group) in enumerate(groupby(scaling.loss_panels(model.panels), key=lambda panel: panel.preset))
     ]
+    findings = [sentence for sentence in summary if sentence.kind != "warning"]
     page = environment.get_template("index.html").render(
         model=model,
-        summary=summary,
+        summary=findings[:SHOWN],
+        more=findings[SHOWN:],
+        warnings=[sentence for sentence in summary if sentence.kind == "warning"],
         sections=[_view(section) for section in model.sections],
         curves=curves,
         searches=searches,

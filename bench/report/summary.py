@@ -41,16 +41,22 @@ def summarise_report(model: ReportModel) -> list[Sentence]:
         for row in section.rows:
             if not row.cell.is_opponent:
                 groups.setdefault((row.cell.label, row.cell.pretrain_data), []).append(row)
-        sentences += [_sentence(section, rows) for rows in groups.values()]
+        alone = [rows for rows in groups.values() if all(row.versus is None for row in rows)]
+        sentences += [_sentence(section, rows) for rows in groups.values() if rows not in alone]
+        if alone:
+            names = ", ".join(_subject(rows) for rows in alone)
+            text = f"{names} in {section.title}, {section.preset}: no scratch run to compare with."
+            sentences.append(Sentence("no-comparison", text, section.anchor))
     return sentences + _warnings(model)
 
 
+def _subject(rows: Sequence[ReportRow]) -> str:
+    return f"{rows[0].cell.label} (pretrained on {rows[0].cell.pretrain_data})"
+
+
 def _sentence(section: Section, rows: Sequence[ReportRow]) -> Sentence:
-    first = rows[0].cell
-    subject = f"{first.label} (pretrained on {first.pretrain_data}) in {section.title}, {section.preset}"
+    subject = f"{_subject(rows)} in {section.title}, {section.preset}"
     compared = [row.versus for row in rows if row.versus is not None]
-    if not compared:
-        return Sentence("no-comparison", f"{subject}: no scratch run to compare with.", section.anchor)
     verdicts = Counter(c.verdict for c in compared)
     tail, other = _seen_words(rows), opponent(compared[0])
     if not verdicts.keys() & _SHOWN:

@@ -21,6 +21,9 @@ from rich.console import Console
 
 from bench.errors import SetupError
 from bench.report.build import BuiltReport, build_report
+from bench.report.html import to_html
+from bench.report.model import build_model
+from bench.report.summary import Sentence
 from bench.report.text import to_csv
 
 Maker = Callable[..., Any]
@@ -194,7 +197,6 @@ def test_one_seed_shows_the_folds_and_no_interval(one_seed: Any, tmp_path: Path)
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 160, 220])
 def test_terminal_tables_fit_and_keep_what_matters(full_results: Any, width: int) -> None:
     """In no terminal may a column be cut off: the verdict and what pretraining saw stay readable."""
-    from bench.report.model import build_model
     from bench.report.summary import summarise_report
     from bench.report.terminal import print_report
 
@@ -308,3 +310,14 @@ def test_importing_statistics_and_reports_stays_cheap() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_long_summary_is_short_and_keeps_its_warnings(one_seed: Any) -> None:
+    """Eighty sentences at the top of a page are read by nobody, least of all the last, which qualifies the others."""
+    findings = [Sentence("none", f"finding {i}.") for i in range(40)]
+    page = to_html(build_model(one_seed.rows, one_seed.runs), [*findings, Sentence("warning", "mind the names.")])
+    short, _, rest = page.partition("28 more</summary>")
+    assert short.index("mind the names.") < short.index("finding 0.")
+    assert "finding 11." in short
+    assert "finding 12." not in short
+    assert "finding 39." in rest
