@@ -14,7 +14,7 @@ from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.features import clipped_points, frozen_features
 from bench.protocols.folds import Fold, Folds
 from bench.protocols.hinge import HingeFit, fit_hinge
-from bench.protocols.logistic import CHOOSING, SOLVED, LogisticFit, fit_logistic
+from bench.protocols.logistic import LogisticFit, fit_logistic
 from bench.protocols.selection import choose, strength_rows
 from bench.store.records import Metric
 
@@ -76,8 +76,8 @@ class Frozen(Protocol):
         """Scores ``[S, q, way]`` of objects ``[q, F]`` under the head of a fold."""
 
 
-Fit = Callable[["Array", tuple[Fold, ...], int, tuple[float, ...], bool], Frozen]
-"""(features of the training split, folds, ways, strengths, whether only to choose one) -> fitted heads."""
+Fit = Callable[["Array", tuple[Fold, ...], int, tuple[float, ...]], Frozen]
+"""(features of the training split, folds, ways, strengths) -> fitted heads."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,11 @@ class LogisticHeads:
     fit: LogisticFit
 
     @classmethod
-    def on(
-        cls, features: Array, folds: tuple[Fold, ...], way: int, strengths: tuple[float, ...], choosing: bool
-    ) -> LogisticHeads:
+    def on(cls, features: Array, folds: tuple[Fold, ...], way: int, strengths: tuple[float, ...]) -> LogisticHeads:
         """Fit on the supports of every fold."""
         support = np.stack([fold.support for fold in folds])
         labels = np.stack([fold.support_labels for fold in folds])
-        tolerance = CHOOSING if choosing else SOLVED
-        return cls(fit_logistic(features[support], labels, way, strengths, tolerance=tolerance))
+        return cls(fit_logistic(features[support], labels, way, strengths))
 
     def scores(self, fold: int, features: Array) -> npt.NDArray[np.floating]:
         """See `Frozen.scores`."""
@@ -109,11 +106,8 @@ class HingeHeads:
     fits: list[HingeFit]
 
     @classmethod
-    def on(
-        cls, features: Array, folds: tuple[Fold, ...], way: int, strengths: tuple[float, ...], choosing: bool
-    ) -> HingeHeads:
-        """Fit on the supports of every fold; to choose a strength as closely as to use it, for it costs little."""
-        del choosing
+    def on(cls, features: Array, folds: tuple[Fold, ...], way: int, strengths: tuple[float, ...]) -> HingeHeads:
+        """Fit on the supports of every fold."""
         return cls([fit_hinge(features[fold.support], fold.support_labels, way, strengths) for fold in folds])
 
     def scores(self, fold: int, features: Array) -> npt.NDArray[np.floating]:
@@ -131,7 +125,7 @@ def judge_frozen(subject: Subject, task: Task, options: FewShot.Options, folds: 
     table: dict[str, npt.NDArray[np.float64]] = {}
     for done, (name, splits) in enumerate(features.items()):
         task.progress(f"heads {folds.setting.name}", done, len(features))
-        heads = fit(splits["train"], folds.validation, way, options.strengths, True)
+        heads = fit(splits["train"], folds.validation, way, options.strengths)
         table[name] = _validation_accuracy(heads, splits["train"], folds)
     choice = choose(table, options.strengths)
     objects = len(np.unique(np.concatenate([fold.val for fold in folds.validation])))
@@ -149,8 +143,7 @@ def judge_frozen(subject: Subject, task: Task, options: FewShot.Options, folds: 
             )
         )
         rows += strength_rows(table[name], options.strengths, variant, objects)
-        heads = fit(splits["train"], folds.test, way, (choice.strengths[name],), False)
-        answers[name] = _frozen_answer(heads, splits["test"])
+        answers[name] = _frozen_answer(fit(splits["train"], folds.test, way, (choice.strengths[name],)), splits["test"])
     task.progress(f"heads {folds.setting.name}", len(features), len(features))
     notes: dict[str, JsonValue] = {
         "strength": choice.strengths[choice.candidate],
@@ -159,7 +152,7 @@ def judge_frozen(subject: Subject, task: Task, options: FewShot.Options, folds: 
     tried = None
     if task.legacy:
         chosen = features[choice.candidate]
-        every = fit(chosen["train"], folds.test, way, options.strengths, False)
+        every = fit(chosen["train"], folds.test, way, options.strengths)
         tried = Tried(lambda at, query: every.scores(at, chosen["test"][query]).argmax(-1), None, True, False)
     return Judged(choice.candidate, rows, answers, notes, tried=tried)
 
