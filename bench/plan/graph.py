@@ -148,9 +148,9 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
     pending: dict[tuple[str, str], list[PlannedRun]] = {}
     encoders: dict[str, PretrainSpec] = {}
     for spec in resolution.runs:
-        planned = _planned(spec, resolution, stored)
+        planned, done = _planned(spec, resolution, stored)
         plan.runs.append(planned)
-        if stored.run(planned.key, planned.fingerprint.digest):
+        if done:
             plan.reused[planned.key] = False
         elif reuse == "same-spec" and stored.run(planned.key, None):
             plan.reused[planned.key] = True
@@ -179,16 +179,16 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
     return plan
 
 
-def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> PlannedRun:
-    """A run as it is to be done; where only its form with ``--legacy`` is stored, that one, for it says the same."""
-    label = run_label(spec, resolution)
-    code = run_fingerprint(spec)
-    plain = PlannedRun(spec=spec, key=content_key(spec), fingerprint=code, label=label)
-    if spec.protocol.legacy or stored.run(plain.key, code.digest):
-        return plain
+def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> tuple[PlannedRun, bool]:
+    """A run, and whether it is stored; where only its form with ``--legacy`` is, that one, for it says the same."""
+    code, label = run_fingerprint(spec), run_label(spec, resolution)
     fuller = spec.model_copy(update={"protocol": spec.protocol.model_copy(update={"legacy": True})})
-    more = PlannedRun(spec=fuller, key=content_key(fuller), fingerprint=code, label=label)
-    return more if stored.run(more.key, code.digest) else plain
+    forms = [
+        PlannedRun(spec=one, key=content_key(one), fingerprint=code, label=label)
+        for one in ((spec,) if spec.protocol.legacy else (spec, fuller))
+    ]
+    found = next((run for run in forms if stored.run(run.key, code.digest)), None)
+    return found or forms[0], found is not None
 
 
 def _worth_a_process(run: PlannedRun) -> bool:

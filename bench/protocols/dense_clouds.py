@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from bench.data.transforms import Transform
-from bench.models.ops.fps import farthest_point_sample
 from bench.models.ops.gather import gather_points
 from bench.protocols.base import Task
-from bench.protocols.features import prepared_clouds
+from bench.protocols.features import farthest_points, prepared_clouds
 from bench.protocols.published_recipes import MANY
 
 _OVERSAMPLING = 1200 / 1024
@@ -55,21 +54,14 @@ def dense_clouds(task: Task, *, normalise: bool) -> DenseClouds:
     if task.form != "published" or stored <= count:
         return DenseClouds(prepared_clouds(task, "train", normalise=normalise, count=count), None)
     whole = prepared_clouds(task, "train", normalise=normalise, count=stored)
-    return DenseClouds(whole, released_cut(count, task.numerics.op_backend))
+    return DenseClouds(whole, shuffled_cut(count, task))
 
 
-def released_cut(count: int, backend: str | None = None) -> Transform:
-    """The releases' cut: shuffle each cloud, then sample the farthest points, those near the origin left out.
-
-    Args:
-        count: Points kept, fewer than the clouds have.
-        backend: Name of an op backend.
-    """
+def shuffled_cut(count: int, task: Task) -> Transform:
+    """The releases' cut: shuffle each cloud, then keep its `count` farthest points, fewer than it has."""
 
     def cut(points: Tensor, generator: torch.Generator) -> Tensor:
         order = torch.rand(points.shape[:2], generator=generator, device=generator.device).argsort(1)
-        shuffled = gather_points(points, order.to(points.device))
-        picks = farthest_point_sample(shuffled, count, skip_origin=True, ties="reference", backend=backend)
-        return gather_points(shuffled, picks)
+        return farthest_points(gather_points(points, order.to(points.device)), count, task)
 
     return cut

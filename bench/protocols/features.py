@@ -19,11 +19,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from bench.data.transforms import unit_sphere
 from bench.errors import BenchError, SetupError, unknown_name
 from bench.fingerprint import fingerprint
 from bench.models.encoder import Encoder
+from bench.models.grouping import RELEASED_POINT_MAE, Sampling
 from bench.models.ops.fps import farthest_point_sample
 from bench.models.ops.gather import gather_points
 from bench.protocols.base import Candidate, Task
@@ -81,21 +83,25 @@ def whole_clouds(task: Task, split: Split, *, normalise: bool, count: int | None
         if normalise:
             batch = unit_sphere(batch)
         if count < batch.shape[1]:
-            released = task.form == "published"  # the authors cut by the operator that cuts patches (section 1.1)
-            picks = farthest_point_sample(
-                batch,
-                count,
-                skip_origin=released,
-                ties="reference" if released else "first",
-                backend=task.numerics.op_backend,
-            )
-            batch = gather_points(batch, picks)
+            batch = farthest_points(batch, count, task)
         reduced[start:stop] = batch.cpu().numpy()
 
     stage = f"clouds of {split}"
     for_batches(len(points), CLOUD_BATCH, task.device, reduce, lambda done, n: task.progress(stage, done, n))
     _publish(file, reduced)
     return reduced
+
+
+def farthest_points(points: Tensor, count: int, task: Task) -> Tensor:
+    """The `count` farthest points ``[B, count, 3]`` of clouds ``[B, N, 3]``, sampled from the first.
+
+    In the published form as by the authors' operator, which cuts patches too (section 1.1).
+    """
+    sampling = RELEASED_POINT_MAE if task.form == "published" else Sampling()
+    picks = farthest_point_sample(
+        points, count, skip_origin=sampling.skip_origin, ties=sampling.ties, backend=task.numerics.op_backend
+    )
+    return gather_points(points, picks)
 
 
 def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise: bool) -> dict[Split, Array]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.cli.main import main
 from bench.execution.pretrain import PretrainJob, run_pretraining
 from bench.methods.base import Method
 from bench.methods.crosspoint import CrossPoint
@@ -61,20 +59,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, toy_modelnet: Path) -> Works
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Workspace, tmp_path: Path) -> Call:
+def call(call: Call, place: Workspace, tmp_path: Path) -> Call:
     """Call ``bench analyse`` in this process, writing below the test's folder; exit code, output, error output."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "300")
-        monkeypatch.setenv("BENCH_RESULTS", str(place.results))
-        monkeypatch.setattr(sys, "argv", ["bench", "analyse", *map(str, arguments), "--out", str(tmp_path)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        code = stop.value.code
-        captured = capsys.readouterr()
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return run
+    return lambda *arguments: call("analyse", *arguments, "--results", place.results, "--out", tmp_path)
 
 
 def table(file: Path) -> list[dict[str, str]]:

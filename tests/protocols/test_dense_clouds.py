@@ -8,16 +8,17 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from bench.protocols.dense_clouds import dense_clouds, dense_points, released_cut
+from bench.protocols.dense_clouds import dense_clouds, dense_points, shuffled_cut
 
 from .conftest import MakeTask, cloud_set
 
 
-def test_a_cut_starts_anywhere_and_leaves_out_what_the_released_sampler_does() -> None:
+def test_a_cut_starts_anywhere_and_leaves_out_what_the_released_sampler_does(make_task: MakeTask) -> None:
     """One fixed cut would never show a network most of an object's points."""
     clouds = torch.randn(4, 64, 3, generator=torch.Generator().manual_seed(0))
     clouds[:, 7] = 0.01
-    cut, generator = released_cut(16), torch.Generator().manual_seed(1)
+    task = replace(make_task(), form="published")
+    cut, generator = shuffled_cut(16, task), torch.Generator().manual_seed(1)
     looks = [cut(clouds, generator) for _ in range(30)]
     assert all(look.shape == (4, 16, 3) for look in looks)
     first = {tuple(look[0, 0].tolist()) for look in looks}
@@ -27,7 +28,7 @@ def test_a_cut_starts_anywhere_and_leaves_out_what_the_released_sampler_does() -
     assert len(seen) > 40, "over the epochs nearly all points are seen"
     inner = [(look[:, 1:].square().sum(-1) <= 1e-3).any() for look in looks]
     assert not any(inner), "points near the origin come first or not at all"
-    again = released_cut(16)(clouds, torch.Generator().manual_seed(1))
+    again = shuffled_cut(16, task)(clouds, torch.Generator().manual_seed(1))
     torch.testing.assert_close(again, looks[0], rtol=0, atol=0)
     assert any(not torch.equal(a, b) for a, b in pairwise(looks))
 
