@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bench.plan.encoders import encoder_key
+from bench.registry import METHODS, PROTOCOLS
 from bench.seeds import derive, numpy_stream
 from bench.spec import (
     BackboneSpec,
@@ -121,6 +124,24 @@ def test_later_fields_leave_earlier_keys_alone() -> None:
     later = {"fraction", "budget", "train_data", "label_fraction", "matched"}
     assert not later & {*json.loads(canonical_json(plain)), *json.loads(canonical_json(whole))}
     assert RunSpec.model_validate_json(canonical_json(plain)) == plain
+
+
+STORED = [json.loads(line) for line in Path(__file__).with_name("stored_specs.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored["name"])
+def test_keys_of_stored_runs_never_change(stored: dict[str, Any]) -> None:
+    """Otherwise every result of a user is lost to the next version: it is computed again under another key.
+
+    A field that a spec or the options of a method or protocol gain later is left out of JSON at its default.
+    """
+    spec = RunSpec.model_validate(stored["spec"])
+    assert spec.model_dump(mode="json") == stored["spec"]
+    assert content_key(spec) == stored["key"]
+    assert encoder_key(spec.encoder) == stored["encoder_key"]
+    for unit, given in ((METHODS, spec.encoder), (PROTOCOLS, spec.protocol)):
+        name = given.method if isinstance(given, PretrainSpec) else given.name
+        assert unit.load(name).Options.model_validate(given.options).model_dump(mode="json") == given.options
 
 
 def test_a_spec_survives_storage_unchanged() -> None:
