@@ -139,9 +139,9 @@ def test_keys_of_stored_runs_never_change(stored: dict[str, Any]) -> None:
     assert spec.model_dump(mode="json") == stored["spec"]
     assert content_key(spec) == stored["key"]
     assert encoder_key(spec.encoder) == stored["encoder_key"]
-    for unit, given in ((METHODS, spec.encoder), (PROTOCOLS, spec.protocol)):
-        name = given.method if isinstance(given, PretrainSpec) else given.name
-        assert unit.load(name).Options.model_validate(given.options).model_dump(mode="json") == given.options
+    for unit, kept in ((METHODS, spec.encoder), (PROTOCOLS, spec.protocol)):
+        name = kept.method if isinstance(kept, PretrainSpec) else kept.name
+        assert unit.load(name).Options.model_validate(kept.options).model_dump(mode="json") == kept.options
 
 
 def test_a_spec_survives_storage_unchanged() -> None:

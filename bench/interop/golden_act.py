@@ -16,6 +16,7 @@ from bench.interop.golden_parts import (
     compare_gradients,
     compare_patches,
     load_recorded,
+    masked_options,
     recorded_backbone,
     recorded_input,
 )
@@ -86,7 +87,8 @@ def verify_student(comparison: Comparison, config: dict[str, Any]) -> None:
 def verify_classify(comparison: Comparison, config: dict[str, Any]) -> None:
     """Compare a fine-tuned classifier: logits, loss, intermediates, buffers after one step, gradient norms."""
     mlp = "state/cls_head_finetune.8.weight" in comparison.recorded
-    encoder = ACT.build_encoder(_backbone(comparison, config, config), _encoder_options(config))
+    options = ACT.Options(patch_width=int(config["encoder_dims"]), reference=True)
+    encoder = ACT.build_encoder(_backbone(comparison, config, config), options)
     head = Classifier(encoder, int(config["cls_dim"]), "mlp" if mlp else "linear", dropout=0.0)
     model = load_recorded(head, comparison, CLASSIFY)
     _choose_trained(model, str(config["transfer_type"]))
@@ -137,18 +139,13 @@ def _student(comparison: Comparison, config: dict[str, Any], kind: str) -> ACTMo
     """
     transformer = config["transformer_config"]
     sizes = {name: config["dvae_config"][name] for name in ("num_group", "group_size")} | config
-    options = _encoder_options(transformer).model_copy(
-        update={
-            "mask_ratio": transformer["mask_ratio"],
-            "mask": transformer["mask_type"],
-            "decoder_depth": transformer["decoder_depth"],
-            "loss": kind,
-            "cls_loss": bool(transformer["cls_loss"]),
-            "shallow_block": int(transformer["register_shallow_hook"]),
-            "tokenize": "all",
-        }
-    )
-    options = ACT.Options.model_validate(options.model_dump())
+    own = {
+        "patch_width": int(transformer["encoder_dims"]),
+        "loss": kind,
+        "cls_loss": bool(transformer["cls_loss"]),
+        "shallow_block": int(transformer["register_shallow_hook"]),
+    }
+    options = ACT.Options.model_validate(masked_options(transformer) | own)
     width = int(transformer["embed_dim"])
     target = comparison.recorded["state/proj_head.weight"].shape[0]
     model = ACTModel(_backbone(comparison, sizes, transformer), options, None, target)
@@ -185,10 +182,6 @@ def _compare_embedding(comparison: Comparison, encoder: nn.Module, patches: Tens
     """Compare the patch embedding of all patches, before a layer that adapts its width."""
     tokenizer = cast(PatchTokenizer, encoder.tokenizer)
     comparison.array(_EMBEDDING, PatchTokenizer.forward(tokenizer, patches).numpy())
-
-
-def _encoder_options(transformer: dict[str, Any]) -> ACT.Options:
-    return ACT.Options(patch_width=int(transformer["encoder_dims"]), reference=True)
 
 
 def _backbone(comparison: Comparison, config: dict[str, Any], transformer: dict[str, Any]) -> BackboneSpec:

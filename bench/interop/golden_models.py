@@ -15,10 +15,10 @@ from bench.interop.golden_parts import (
     compare_gradients,
     compare_patches,
     load_recorded,
+    masked_options,
     optional_input,
     recorded_backbone,
     recorded_input,
-    set_decoder_heads,
 )
 from bench.interop.names_transformer import CLASSIFY, PRETRAIN
 from bench.methods.base import Batch, Given
@@ -140,18 +140,10 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> PointMAEMo
         MismatchError: Its weights do not fit.
     """
     transformer = config["transformer_config"]
-    options = {
-        "mask_ratio": transformer["mask_ratio"],
-        "mask": transformer["mask_type"],
-        "decoder_depth": transformer["decoder_depth"],
-        "loss": config["loss"],
-        "tokenize": "all",
-        "reference": True,
-    }
+    options = {**masked_options(transformer), "loss": config["loss"]}
     backbone = recorded_backbone(comparison, config, transformer)
     if config["NAME"] == "Point_MAE":
         plain = PointMAE.build(backbone, PointMAE.Options.model_validate(options), Given())
-        set_decoder_heads(plain.decoder, transformer)
         # The release adds the class token at fine-tuning.
         return load_recorded(plain, comparison, PRETRAIN, absent=("trunk.cls_token", "trunk.cls_pos"))
     widths = {
@@ -162,7 +154,6 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> PointMAEMo
     }
     options["smc"] = bool(config["self_contrastive"])
     recon = ReCon.build(backbone, ReCon.Options.model_validate(options), Given(**widths))
-    set_decoder_heads(recon.decoder, transformer)
     return load_recorded(recon, comparison, PRETRAIN)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,8 +15,6 @@ from bench.errors import BenchError
 from bench.interop.comparison import ARRAY, EXACT, Comparison
 from bench.interop.golden_ops import sorted_patches
 from bench.interop.naming import Layout, convert_state
-from bench.models.blocks import Block
-from bench.models.decoder import MaskedDecoder
 from bench.spec import BackboneSpec
 
 M = TypeVar("M", bound=nn.Module)
@@ -101,11 +99,20 @@ def recorded_backbone(comparison: Comparison, config: dict[str, Any], transforme
     )
 
 
-def set_decoder_heads(decoder: MaskedDecoder, transformer: dict[str, Any]) -> None:
-    """Give a decoder the number of heads of its own that a file may state; weights do not tell it."""
-    for block in decoder.blocks:
-        attention = cast(Block, block).attention
-        attention.heads = int(transformer.get("decoder_num_heads", attention.heads))
+def masked_options(transformer: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a masked method that a file states, in the release's way of embedding patches.
+
+    Args:
+        transformer: The part of the configuration that describes the transformer.
+    """
+    return {
+        "mask_ratio": transformer["mask_ratio"],
+        "mask": transformer["mask_type"],
+        "decoder_depth": transformer["decoder_depth"],
+        "decoder_heads": transformer.get("decoder_num_heads"),
+        "tokenize": "all",
+        "reference": True,
+    }
 
 
 def load_recorded(model: M, comparison: Comparison, layout: Layout, absent: Iterable[str] = ()) -> M:

@@ -15,10 +15,10 @@ from bench.interop.golden_parts import (
     compare_gradients,
     compare_patches,
     load_recorded,
+    masked_options,
     optional_input,
     recorded_backbone,
     recorded_input,
-    set_decoder_heads,
 )
 from bench.interop.names_two_tower import CLASSIFY, PRETRAIN
 from bench.methods.base import Batch, Given
@@ -88,14 +88,7 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> TwoTowerMo
         MismatchError: Its weights do not fit.
     """
     transformer = config["transformer_config"]
-    options = {
-        "mask_ratio": transformer["mask_ratio"],
-        "mask": transformer["mask_type"],
-        "decoder_depth": transformer["decoder_depth"],
-        "loss": config["loss"],
-        "tokenize": "all",
-        "reference": True,
-    }
+    options = {**masked_options(transformer), "loss": config["loss"]}
     widths = {
         side: comparison.recorded[f"state/{key}.weight"].shape[0]
         if f"state/{key}.weight" in comparison.recorded
@@ -104,7 +97,6 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> TwoTowerMo
     }
     backbone = recorded_backbone(comparison, config, transformer)
     model = TwoTower.build(backbone, TwoTower.Options.model_validate(options), Given(**widths))
-    set_decoder_heads(model.decoder, transformer)
     # The release adds the class token at fine-tuning.
     return load_recorded(model, comparison, PRETRAIN, absent=("trunk.masked.cls_token", "trunk.masked.cls_pos"))
 

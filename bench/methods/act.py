@@ -16,7 +16,7 @@ from bench.models.distillation import DistillationLoss, distillation
 from bench.models.dvae import DvaeEncoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
-from bench.models.masked import Tokenize, embed_visible, prepare_masked
+from bench.models.masked import DecoderHeads, Tokenize, embed_visible, heads_of_decoder, prepare_masked
 from bench.models.masking import MaskKind
 from bench.models.noise import gumbel
 from bench.models.ops import gather_points
@@ -45,7 +45,7 @@ class ACTModel(PretrainModel):
         self.decoder = FeatureDecoder(
             backbone.width,
             options.decoder_depth,
-            backbone.heads,
+            heads_of_decoder(backbone, options.decoder_heads),
             target_width,
             backbone.drop_path,
             cls_pass=options.cls_loss,
@@ -149,6 +149,8 @@ class ACT(Method):
         """Share of hidden patches."""
         mask: MaskKind = "rand"
         decoder_depth: int = Field(2, ge=1)
+        decoder_heads: DecoderHeads = None
+        """Attention heads of the decoder; None: the backbone's (published)."""
         loss: DistillationLoss = "cosine"
         target: Literal["smoothed", "transformer"] = "smoothed"
         """Features after the autoencoder's second graph network (published) or right after its transformer."""

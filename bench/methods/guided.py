@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from bench.methods.base import Method, published
 from bench.models.guidance import Modalities, spaces_read, teachers_read
 from bench.models.losses import CrossModalLoss, ReconstructionLoss
-from bench.models.masked import Tokenize
+from bench.models.masked import DecoderHeads, Tokenize
 from bench.models.masking import MaskKind
 from bench.spec import Recipe
 
@@ -28,6 +28,8 @@ class Guided(Method):
         """Share of patches hidden from the stream that reconstructs."""
         mask: MaskKind = "rand"
         decoder_depth: int = Field(4, ge=1)
+        decoder_heads: DecoderHeads = None
+        """Attention heads of the decoder; None: the backbone's (published)."""
         loss: ReconstructionLoss = "cdl2"
         cross_modal_loss: CrossModalLoss = "smooth_l1"
         temperature: float = Field(0.07, gt=0)

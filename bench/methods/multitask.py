@@ -23,7 +23,7 @@ from bench.models.guidance import (
     targets,
 )
 from bench.models.losses import masked_reconstruction
-from bench.models.masked import embed_visible, prepare_masked
+from bench.models.masked import embed_visible, heads_of_decoder, prepare_masked
 from bench.models.standard import JointEncoder
 from bench.spec import BackboneSpec
 
@@ -41,9 +41,8 @@ class MultitaskModel(PretrainModel):
         self.options = options
         self.trunk = _encoder(backbone, options)
         self.trunk.init_released()
-        self.decoder = MaskedDecoder(
-            width, options.decoder_depth, backbone.heads, backbone.group_size, backbone.drop_path
-        )
+        heads = heads_of_decoder(backbone, options.decoder_heads)
+        self.decoder = MaskedDecoder(width, options.decoder_depth, heads, backbone.group_size, backbone.drop_path)
         self.image_head, self.text_head, _ = projection_heads(
             width, given.image, given.text, options.modalities, reference=options.reference
         )

@@ -13,7 +13,7 @@ from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
 from bench.models.losses import ReconstructionLoss, masked_reconstruction
-from bench.models.masked import Tokenize, embed_visible, prepare_masked
+from bench.models.masked import DecoderHeads, Tokenize, embed_visible, heads_of_decoder, prepare_masked
 from bench.models.masking import MaskKind
 from bench.models.standard import StandardEncoder
 from bench.spec import BackboneSpec, Recipe
@@ -32,8 +32,9 @@ class PointMAEModel(PretrainModel):
         # The class token joins at transfer, fresh, as in the release; pretraining neither uses nor trains it.
         self.trunk.cls_token.requires_grad_(False)
         self.trunk.cls_pos.requires_grad_(False)
+        heads = heads_of_decoder(backbone, options.decoder_heads)
         self.decoder = MaskedDecoder(
-            backbone.width, options.decoder_depth, backbone.heads, backbone.group_size, backbone.drop_path
+            backbone.width, options.decoder_depth, heads, backbone.group_size, backbone.drop_path
         )
 
     def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
@@ -87,6 +88,8 @@ class PointMAE(Method):
         """Share of hidden patches."""
         mask: MaskKind = "rand"
         decoder_depth: int = Field(4, ge=1)
+        decoder_heads: DecoderHeads = None
+        """Attention heads of the decoder; None: the backbone's (published)."""
         loss: ReconstructionLoss = "cdl2"
         tokenize: Tokenize = "visible"
         """``visible`` embeds visible patches only; ``all`` hidden ones too, as in the release."""

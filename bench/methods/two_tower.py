@@ -21,7 +21,7 @@ from bench.models.guidance import (
     targets,
 )
 from bench.models.losses import masked_reconstruction
-from bench.models.masked import embed_visible, prepare_masked
+from bench.models.masked import embed_visible, heads_of_decoder, prepare_masked
 from bench.models.standard import StandardEncoder
 from bench.models.two_tower import ContrastTower, Streams, TwoTowerEncoder
 from bench.spec import BackboneSpec
@@ -42,9 +42,8 @@ class TwoTowerModel(PretrainModel):
         # The class token joins at transfer, fresh, as in Point-MAE; pretraining neither uses nor trains it.
         masked.cls_token.requires_grad_(False)
         masked.cls_pos.requires_grad_(False)
-        self.decoder = MaskedDecoder(
-            width, options.decoder_depth, backbone.heads, backbone.group_size, backbone.drop_path
-        )
+        heads = heads_of_decoder(backbone, options.decoder_heads)
+        self.decoder = MaskedDecoder(width, options.decoder_depth, heads, backbone.group_size, backbone.drop_path)
         self.image_head, self.text_head, _ = projection_heads(
             width, given.image, given.text, options.modalities, reference=options.reference
         )

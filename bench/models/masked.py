@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from bench.errors import UsageError
@@ -15,6 +16,28 @@ from bench.models.tokenizer import PatchTokenizer
 from bench.spec import BackboneSpec
 
 Tokenize = Literal["visible", "all"]
+
+
+DecoderHeads = Annotated[int | None, Field(ge=1, exclude_if=lambda heads: heads is None)]
+"""Attention heads of a masked decoder; None, which stored keys leave out: as many as the backbone."""
+
+
+def heads_of_decoder(backbone: BackboneSpec, asked: int | None) -> int:
+    """Return the attention heads of a decoder of the backbone's width.
+
+    Args:
+        backbone: Sizes.
+        asked: The method's option ``decoder_heads``; None for the backbone's number.
+
+    Raises:
+        UsageError: The width is not a multiple of them.
+    """
+    heads = backbone.heads if asked is None else asked
+    if backbone.width % heads:
+        raise UsageError(
+            f"backbone.width {backbone.width} is not a multiple of decoder_heads {heads}; change one of them"
+        )
+    return heads
 
 
 def check_backbone(backbone: BackboneSpec) -> None:
