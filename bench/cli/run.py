@@ -47,6 +47,10 @@ def run(
     match: Annotated[str | None, typer.Option(help="Make encoders equal in params or flops, by their width.")] = None,
     preset: Annotated[str | None, typer.Option(help="smoke, nano, tiny, small or base.")] = None,
     seeds: Annotated[str | None, typer.Option(help="A count (5: seeds 0 to 4) or a list (0,4,7).")] = None,
+    split_seeds: Annotated[
+        str | None,
+        typer.Option("--split-seeds", help="The same for validation parts, folds and parts of the labels (default 0)."),
+    ] = None,
     setting: Annotated[list[str] | None, typer.Option(help="Setting of the protocol, e.g. 5w10s; repeatable.")] = None,
     captions: Annotated[str | None, typer.Option(help="auto, none, dataset or class-names.")] = None,
     teacher: Annotated[str | None, typer.Option(help="Teacher of methods that need one.")] = None,
@@ -105,6 +109,7 @@ def run(
         "match": match,
         "preset": preset,
         "seeds": seeds,
+        "split_seeds": split_seeds,
         "settings": setting,
         "captions": captions,
         "teacher": teacher,

@@ -51,11 +51,13 @@ def runs(
         if row.headline and row.split == "test" and row.selection == "val" and row.fold is None
     }
     table = Table(box=None, pad_edge=False)
-    for column in (*COLUMNS, "why" if failed else "test score, %"):
+    drawn = any(row.split_seed for row in rows)
+    for column in (*COLUMNS, *(["split seed"] if drawn else []), "why" if failed else "test score, %"):
         table.add_column(column, overflow="fold")
     for row in rows:
         score = scores.get((row.stored.key, row.stored.fingerprint), "")
-        table.add_row(*_labels(row), escape(row.error or "") if failed else _score(store, row, score))
+        split_seed = [str(row.split_seed)] if drawn else []
+        table.add_row(*_labels(row), *split_seed, escape(row.error or "") if failed else _score(store, row, score))
     if rows:
         screen.print(table)
     if broken and not failed:

@@ -31,6 +31,10 @@ def tune(
     pretrain_data: Annotated[str | None, typer.Option(help="What is pretrained on: NAME[:ROOT].")] = None,
     preset: Annotated[str | None, typer.Option(help="smoke, nano, tiny, small or base.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of its runs.")] = 0,
+    split_seeds: Annotated[
+        str | None,
+        typer.Option("--split-seeds", help="Validation parts and folds that a trial is scored on (default 0): 3 or 0,4."),
+    ] = None,
     setting: Annotated[
         list[str] | None, typer.Option(help="Setting of the protocol; repeatable; all by default.")
     ] = None,
@@ -69,6 +73,7 @@ def tune(
         "pretrain_data": pretrain_data,
         "preset": preset,
         "seeds": [seed],
+        "split_seeds": split_seeds,
         "settings": setting,
         "captions": captions,
         "teacher": teacher,

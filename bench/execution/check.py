@@ -132,22 +132,34 @@ def measure(suite: Suite, results: Path | None, plugins: tuple[Path, ...], scree
 def named_results(cells: Sequence[Cell], split_digests: Mapping[str, str]) -> list[CellResult]:
     """Turn the suite's cells into results under names of their own (see `cell_results`).
 
-    What a network was pretrained on is added only where two cells would share a name, so that baselines stay valid.
+    Split seed and pretraining data are added only where two cells would share a name, so that baselines stay valid.
 
     Raises:
         SetupError: Two cells cannot be told apart by that either.
     """
-    shared = {name for name, count in Counter(cell.identity for cell in cells).items() if count > 1}
-    results = [
-        replace(result, cell=f"{result.cell} | pretrained on {cell.pretrain_data}") if result.cell in shared else result
-        for cell, result in zip(cells, cell_results(cells, split_digests), strict=True)
-    ]
+    results = cell_results(cells, split_digests)
+    for words in (
+        [f"split seed {cell.spec.get('split_seed', '0')}" for cell in cells],
+        [f"pretrained on {cell.pretrain_data}" for cell in cells],
+    ):
+        results = _told_apart(results, words)
     twice = [name for name, count in Counter(result.cell for result in results).items() if count > 1]
     if twice:
         raise SetupError(
             f"the suite has two cells named '{twice[0]}': make two suites, each with a baseline of its own"
         )
     return results
+
+
+def _told_apart(results: Sequence[CellResult], words: Sequence[str]) -> list[CellResult]:
+    """Add a word to names that several results share, where the word is not the same for all of them."""
+    names: dict[str, set[str]] = {}
+    for result, word in zip(results, words, strict=True):
+        names.setdefault(result.cell, set()).add(word)
+    return [
+        replace(result, cell=f"{result.cell} | {word}") if len(names[result.cell]) > 1 else result
+        for result, word in zip(results, words, strict=True)
+    ]
 
 
 def _print(report: GateReport, screen: Console) -> None:

@@ -28,7 +28,12 @@ def store_failure(workspace: Workspace, store_url: str | None, run: PlannedRun, 
         status="failed",
         spec=run.spec.model_dump(mode="json"),
         label=run.label,
-        provenance={"commit": revision, "dirty": dirty, "log": str(log)},
+        provenance={
+            "commit": revision,
+            "dirty": dirty,
+            "seeds": {"root": run.spec.seed, "split": run.spec.split_seed},
+            "log": str(log),
+        },
         error=f"{error} (log: {log})",
     )
     Store(workspace.results, store_url).publish(record)

@@ -12,6 +12,7 @@ from bench.data.base import CloudSet
 from bench.data.splits import nested_subset, object_groups
 from bench.data.transfer import common_classes, restrict
 from bench.protocols.base import Origin
+from bench.seeds import derive
 from bench.spec import RunSpec, content_key
 
 FEWEST_LABELS = 2
@@ -67,19 +68,25 @@ def task_data(run: RunSpec, train: CloudSet, test: CloudSet) -> TaskData:
         facts["train"] = run.train_data.manifest
         notes["classes"] = common.describe()
     if run.label_fraction < 1:
-        kept, taken, notes["labels"] = _labelled_part(kept, run)
+        seed = _labels_seed(run)
+        kept, taken, notes["labels"] = _labelled_part(kept, run.label_fraction, seed)
         rows = rows[taken]
-        facts |= {"labels": run.label_fraction, "seed": run.seed}
+        facts |= {"labels": run.label_fraction, "seed": seed}
     origins["train"] = Origin(trained_on.manifest, train.points, rows)
     return TaskData(kept, test, content_key(facts), origins, notes)
 
 
-def _labelled_part(train: CloudSet, run: RunSpec) -> tuple[CloudSet, Index, str]:
+def _labels_seed(run: RunSpec) -> int:
+    """Return the seed that labels are drawn with: another part for each pretraining seed and each split seed."""
+    return derive(run.seed, "split", "labels", run.split_seed) if run.split_seed else run.seed
+
+
+def _labelled_part(train: CloudSet, fraction: float, seed: int) -> tuple[CloudSet, Index, str]:
     """Take the part of the labels; a protocol carves its validation from what it is given."""
     groups = object_groups(train.ids)
-    taken = nested_subset(train.labels, run.label_fraction, run.seed, "labels", groups, FEWEST_LABELS)
-    asked = nested_subset(train.labels, run.label_fraction, run.seed, "labels", groups)
-    note = f"{len(taken)} of {len(train)} training objects are labelled ({100 * run.label_fraction:g} %)"
+    taken = nested_subset(train.labels, fraction, seed, "labels", groups, FEWEST_LABELS)
+    asked = nested_subset(train.labels, fraction, seed, "labels", groups)
+    note = f"{len(taken)} of {len(train)} training objects are labelled ({100 * fraction:g} %)"
     if len(taken) > len(asked):
         note += f": {len(asked)} would be the share, but every class keeps {FEWEST_LABELS}, one of them for choices"
     return train.subset(taken), taken, note

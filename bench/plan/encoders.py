@@ -105,7 +105,7 @@ def as_evaluated(
     spec = found.spec
     if spec.imported is not None:
         if len(request.seeds) > 1:
-            note(f"{found.shown} is one pretraining, so it is judged once, with seed {request.seeds[0]}")
+            note(f"{found.shown} is one pretraining, so it is judged with one seed, {request.seeds[0]}")
         return spec.model_copy(update={"numerics": here}), request.seeds[0], request.seeds
     from bench.training.precision import resolve_device
 

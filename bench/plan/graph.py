@@ -304,7 +304,11 @@ def _encoder_title(encoder: PretrainSpec, resolution: Resolution | None = None) 
 
 
 def _run_titles(runs: list[PlannedRun]) -> str:
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, dict[str, None]] = {}
+    seeds: dict[str, dict[str, None]] = {}
     for run in runs:
-        groups.setdefault(f"{run.spec.protocol.name} on {run.label['dataset']}", []).append(run.label["setting"])
-    return "; ".join(f"{name} ({', '.join(settings)})" for name, settings in groups.items())
+        name = f"{run.spec.protocol.name} on {run.label['dataset']}"
+        groups.setdefault(name, {})[run.label["setting"]] = None
+        seeds.setdefault(name, {})[str(run.spec.split_seed)] = None
+    said = {name: f", split seed {', '.join(own)}" if [*own] != ["0"] else "" for name, own in seeds.items()}
+    return "; ".join(f"{name} ({', '.join(settings)}{said[name]})" for name, settings in groups.items())

@@ -14,10 +14,13 @@ from bench.plan.scaling import check_fractions, parse_fractions
 from bench.spec import Budget, Frozen, TunedSpec
 
 DEFAULT_DATASET = "shapes-scan-novel"
+MOST_SEEDS = 1000
+LARGEST_SEED = 2**63 - 1
+"""The index holds no larger number."""
 
 
 class RunRequest(Frozen):
-    """A grid of runs: methods x protocols x data sets x seeds, under one preset.
+    """A grid of runs: methods x protocols x data sets x seeds x split seeds, under one preset.
 
     Data sets are ``NAME[:ROOT]``. `overrides` holds the dotted assignments of ``--set``.
     """
@@ -43,6 +46,9 @@ class RunRequest(Frozen):
     """What the methods' encoders are made equal in, by their width; the first method sets it."""
     preset: str = "nano"
     seeds: tuple[int, ...] = Field((0,), min_length=1)
+    """Seeds of pretraining."""
+    split_seeds: tuple[int, ...] = Field((0,), min_length=1)
+    """Seeds of validation parts, folds and parts of the labels; each encoder is judged with each of them."""
     settings: tuple[str, ...] = ()
     """Settings of the protocol to run; empty means all of them."""
     captions: Literal["auto", "none", "dataset", "class-names"] = "auto"
@@ -113,16 +119,16 @@ class RunRequest(Frozen):
     def _fractions_are_parts(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
         return check_fractions(fractions)
 
-    @field_validator("seeds", mode="before")
+    @field_validator("seeds", "split_seeds", mode="before")
     @classmethod
     def _read_seeds(cls, seeds: object) -> object:
         return parse_seeds(str(seeds)) if isinstance(seeds, int | str) else seeds
 
-    @field_validator("seeds")
+    @field_validator("seeds", "split_seeds")
     @classmethod
     def _seeds_are_distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if any(seed < 0 for seed in seeds) or len(set(seeds)) != len(seeds):
-            raise ValueError("seeds must be distinct and not negative")
+        if any(not 0 <= seed <= LARGEST_SEED for seed in seeds) or len(set(seeds)) != len(seeds):
+            raise ValueError(f"seeds must be distinct numbers from 0 to {LARGEST_SEED}")
         return seeds
 
 
@@ -144,20 +150,24 @@ def parse_assignment(text: str) -> tuple[str, JsonValue]:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Parse ``--seeds``: a count (``5`` means 0..4), or a list (``3,`` or ``0,4,7``).
+    """Parse ``--seeds`` and ``--split-seeds``: a count (``5`` means 0..4), or a list (``3,`` or ``0,4,7``).
 
     Raises:
-        UsageError: Not a count or a list of non-negative integers.
+        ValueError: Not a count or a list of integers.
     """
+    listed: tuple[int, ...] = ()
     try:
         if "," in text:
-            return tuple(int(part) for part in text.split(",") if part.strip())
-        count = int(text)
+            listed = tuple(int(part) for part in text.split(",") if part.strip())
+        else:
+            listed = tuple(range(min(int(text), MOST_SEEDS + 1)))
     except ValueError:
-        count = 0
-    if count < 1:
-        raise UsageError(f"--seeds '{text}': expected a count such as 5 (seeds 0 to 4) or a list such as 0,4,7")
-    return tuple(range(count))
+        pass
+    if not listed:
+        raise ValueError("expected a count such as 5 (seeds 0 to 4) or a list such as 0,4,7")
+    if len(listed) > MOST_SEEDS:
+        raise ValueError(f"at most {MOST_SEEDS} seeds in one request; a single seed is written with a comma: 7,")
+    return listed
 
 
 def read_request(path: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Resolution:
     """The runs of a request.
 
     Attributes:
-        runs: One specification per (method, protocol, data set, setting, seed).
+        runs: One specification per (method, protocol, data set, setting, seed, split seed).
         places: Data sets by manifest.
         stored: Encoders of the results folder that were asked for.
         notes: What was decided, one line each.
@@ -155,6 +155,7 @@ class _Resolver:
         common = {"preset": self.preset.name, "protocol": protocol, "data": data, "plugins": plugins}
         common |= {"train_data": train, "label_fraction": fraction}
         common |= {"trial": self.request.trial, "tuned": self.request.tuned}
+        split_seeds = self._split_seeds(protocol, pair, fraction)
         for encoder, seed in judged:  # grows by those that are judged beside others
             if impossible is not None:
                 self._skip(encoder, protocol, pair, impossible)
@@ -163,11 +164,29 @@ class _Resolver:
             for reason in found.reasons:
                 self._skip(encoder, protocol, pair, reason)
             own = {**common, "encoder": found.encoder, "seed": seed, "matched": self._matched(encoder)}
-            self.result.runs += [RunSpec.model_validate({**own, "setting": setting}) for setting in found.settings]
+            self.result.runs += [
+                RunSpec.model_validate({**own, "setting": setting, "split_seed": split_seed})
+                for split_seed in split_seeds
+                for setting in found.settings
+            ]
             if found.opponent is not None and found.settings and self.request.baseline:
                 name, teacher = found.opponent
                 beside = (self._alone(name, encoder.backbone, teacher, seed), seed)
                 judged += [] if beside in judged else [beside]
+
+    def _split_seeds(self, protocol: ProtocolSpec, pair: DataPair, fraction: float) -> tuple[int, ...]:
+        """Return the split seeds asked for where they change anything, and say where they change less than folds."""
+        seeds = self.request.split_seeds
+        loaded = PROTOCOLS.load(protocol.name)
+        options = loaded.Options.model_validate(protocol.options)
+        if seeds == (0,):
+            return seeds
+        if fraction == 1 and not loaded.draws_splits(options, protocol.form):
+            self._note(f"{protocol.name} draws nothing from the training split: it is judged with split seed 0 alone")
+            return (0,)
+        if pair.test.folds:
+            self._note(f"{pair.label}: its folds are given and stay; a split seed chooses what validates choices alone")
+        return seeds
 
     def _skip(self, encoder: PretrainSpec, protocol: ProtocolSpec, pair: DataPair, reason: str) -> None:
         skipped = Skipped(encoder.method, protocol.name, pair.label, reason)

@@ -341,6 +341,11 @@ class Protocol(ABC):
         return None
 
     @classmethod
+    def draws_splits(cls, options: BaseModel, form: Form) -> bool:
+        """Return whether anything hangs on the split seed: a part set aside for choices, folds, or a part of a split."""
+        return True
+
+    @classmethod
     def trains_encoder(cls, options: BaseModel) -> bool:
         """Return whether encoders are trained again, so that a run is worth a process of its own."""
         return False

@@ -55,6 +55,11 @@ class Retrieval(Protocol):
         return None
 
     @classmethod
+    def draws_splits(cls, options: BaseModel, form: Form) -> bool:
+        """Say that nothing is chosen, so nothing is drawn."""
+        return False
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls.Options.model_validate(options.model_dump())

@@ -68,6 +68,11 @@ class Zeroshot(Protocol):
         return super().skip(facts, options) or no_text(facts)
 
     @classmethod
+    def draws_splits(cls, options: BaseModel, form: Form) -> bool:
+        """Say that the published form chooses nothing on validation."""
+        return form == "fair"
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls.Options.model_validate(options.model_dump())

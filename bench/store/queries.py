@@ -33,6 +33,7 @@ class MetricRow:
         dataset: What was evaluated.
         pretrain_data: What was pretrained on.
         seed: Root seed of the run.
+        split_seed: Seed of its validation part, folds and part of the labels.
         split: Split the number was measured on.
         selection: How the reported model was chosen.
         variant: Which of several candidates; empty for the only one.
@@ -78,6 +79,7 @@ class MetricRow:
     older_code: bool
     created_at: str
     folder: Path
+    split_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class RunRow:
         dataset: What was evaluated.
         pretrain_data: What was pretrained on.
         seed: Root seed.
+        split_seed: Seed of its validation part, folds and part of the labels.
         seen: Evaluated class names that pretraining saw; None where unknown.
         seen_total: Evaluated class names; None where unknown.
         older_code: Whether it was made by other code than the caller's.
@@ -123,6 +126,7 @@ class RunRow:
     provenance: dict[str, Any]
     error: str | None
     size_bytes: int
+    split_seed: int = 0
 
 
 def metric_rows(
@@ -155,7 +159,10 @@ def metric_rows(
         for metric in session.execute(query).scalars():
             if metric.run_id in by_id:
                 numbers[metric.run_id].append(metric)
-        return [_metric_row(store, run, metric, current) for run in runs for metric in numbers[run.id]]
+        split_seeds = {run.id: _split_seed(run) for run in runs}
+        return [
+            _metric_row(store, run, metric, current, split_seeds[run.id]) for run in runs for metric in numbers[run.id]
+        ]
 
 
 def run_rows(
@@ -235,11 +242,20 @@ def _older(run: RunTable, current: Mapping[str, str]) -> bool:
     return run.key in current and current[run.key] != run.fingerprint
 
 
+def _split_seed(run: RunTable) -> int:
+    """Split seed as the worker wrote it down; 0 for runs of code that knew no other."""
+    seeds = jsontext.loads(run.provenance).get("seeds")
+    found = seeds.get("split", 0) if isinstance(seeds, dict) else 0
+    return found if isinstance(found, int) else 0
+
+
 def _seen(run: RunTable) -> tuple[str, ...] | None:
     return None if run.seen is None else tuple(jsontext.loads(run.seen))
 
 
-def _metric_row(store: Store, run: RunTable, metric: MetricTable, current: Mapping[str, str]) -> MetricRow:
+def _metric_row(
+    store: Store, run: RunTable, metric: MetricTable, current: Mapping[str, str], split_seed: int
+) -> MetricRow:
     return MetricRow(
         run_key=run.key,
         fingerprint=run.fingerprint,
@@ -268,6 +284,7 @@ def _metric_row(store: Store, run: RunTable, metric: MetricTable, current: Mappi
         older_code=_older(run, current),
         created_at=run.created_at,
         folder=store.results / run.folder,
+        split_seed=split_seed,
     )
 
 
@@ -298,4 +315,5 @@ def _run_row(store: Store, run: RunTable, current: Mapping[str, str]) -> RunRow:
         provenance=jsontext.loads(run.provenance),
         error=run.error,
         size_bytes=run.size_bytes,
+        split_seed=_split_seed(run),
     )

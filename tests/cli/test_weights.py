@@ -178,7 +178,7 @@ def test_an_encoder_is_planned_beside_its_scratch(call: Call, official: Path, to
     assert code == 0
     assert "evaluate recon (recon): linear" in output
     assert [f"evaluate scratch (recon) seed {seed}" in output for seed in range(3)] == [True] * 3
-    assert "is one pretraining, so it is judged once, with seed 0" in output
+    assert "is one pretraining, so it is judged with one seed, 0" in output
     assert "pretrain " not in output
     assert "4 runs: 0 stored already, 4 to do" in output
     code, output, _ = call(*request, "--preset", "nano", "--no-baseline")

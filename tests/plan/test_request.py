@@ -17,6 +17,7 @@ from bench.spec import Recipe
 @given(
     methods=st.lists(st.sampled_from(["recon", "point-mae", "scratch"]), min_size=1, unique=True),
     seeds=st.lists(st.integers(0, 99), min_size=1, max_size=5, unique=True),
+    split_seeds=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=3, unique=True),
     preset=st.sampled_from(["smoke", "nano"]),
     overrides=st.dictionaries(
         st.sampled_from(["recipe.lr", "method.mask_ratio", "data.ä"]),
@@ -27,10 +28,13 @@ def test_yaml_round_trip(
     tmp_path_factory: pytest.TempPathFactory,
     methods: list[str],
     seeds: list[int],
+    split_seeds: list[int],
     preset: str,
     overrides: dict[str, object],
 ) -> None:
-    request = RunRequest.model_validate({"methods": methods, "seeds": seeds, "preset": preset, "overrides": overrides})
+    request = RunRequest.model_validate(
+        {"methods": methods, "seeds": seeds, "split_seeds": split_seeds, "preset": preset, "overrides": overrides}
+    )
     path = tmp_path_factory.mktemp("request") / "request.yaml"
     write_request(request, path)
     assert RunRequest.model_validate(read_request(path)) == request
@@ -43,7 +47,7 @@ def test_seeds(text: str, seeds: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1,x", ""])
 def test_bad_seeds_are_named(text: str) -> None:
-    with pytest.raises(UsageError, match=r"expected a count such as 5"):
+    with pytest.raises(ValueError, match=r"expected a count such as 5"):
         parse_seeds(text)
 
 

@@ -15,14 +15,16 @@ def test_a_row_tells_the_whole_path_of_a_number(store: Store) -> None:
         name="overall", value=0.25, split="val", selection="last", variant="trunc", headline=False, fold=2, epoch=7,
         votes=10, n_objects=33,
     )  # fmt: skip
-    spec = {"seed": 5, "protocol": {"form": "published"}}
-    stored = store.publish(make_record(5, metrics=[metric], spec=spec))
+    spec = {"seed": 5, "split_seed": 3, "protocol": {"form": "published"}}
+    provenance = {"seeds": {"root": 5, "split": 3}}
+    stored = store.publish(make_record(5, metrics=[metric], spec=spec, provenance=provenance))
     (row,) = metric_rows(store)
     assert {name: getattr(row, name) for name in LABEL} == LABEL
     assert {name: getattr(row, name) for name in Metric.model_fields} == metric.model_dump()
     assert (row.run_key, row.fingerprint, row.seed, row.form) == (key_of(5), FINGERPRINT, 5, "published")
     assert (row.seen, row.seen_total, row.status) == (("chair", "lamp"), 5, "done")
     assert (row.created_at, row.folder) == (stored.created_at, stored.folder)
+    assert (row.split_seed, run_rows(store)[0].split_seed) == (3, 3)
 
 
 def test_one_run_per_key_and_the_callers_code_first(store: Store) -> None:

@@ -24,6 +24,7 @@ FIELDS = (
     "dataset",
     "pretrain_data",
     "preset",
+    "split_seed",
     "seed",
 )
 """Labels of a run by which it can be named; beside them every field of its specification."""
@@ -78,7 +79,8 @@ class StoredCell:
         """What it was judged by, in words: ``linear all on shapes-scan, nano``."""
         row = self.row
         form = "" if row.form == "fair" else f" ({row.form} form)"
-        return f"{row.protocol}{form} {row.setting} on {row.dataset}, {row.preset}"
+        split = f", split seed {row.split_seed}" if row.split_seed else ""
+        return f"{row.protocol}{form} {row.setting} on {row.dataset}, {row.preset}{split}"
 
 
 def parse_group(text: str) -> tuple[Member, ...]:

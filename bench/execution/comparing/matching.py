@@ -10,7 +10,7 @@ from bench.errors import BenchError, UsageError
 from bench.execution.comparing.groups import ABSENT, Member, StoredCell
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, judging, natural, sizing
 
-JOINED = ("preset", "dataset", "protocol", "form", "setting")
+JOINED = ("preset", "dataset", "protocol", "form", "setting", "split_seed")
 """Labels in which two cells have to agree, unless a group names its own."""
 
 NUMERICS_PREFIX = "encoder.numerics."

@@ -70,7 +70,7 @@ def validation_score(rows: Iterable[Row], metric: str) -> ValidationScore | None
 
 
 def objective(scores: Sequence[ValidationScore]) -> float:
-    """Mean over the runs of a trial (one per setting).
+    """Mean over the runs of a trial (one per setting and split seed).
 
     Raises:
         BenchError: There is none, they are of different metrics, or one is not a number.

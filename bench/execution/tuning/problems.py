@@ -170,7 +170,7 @@ def _problem(subject: Subject, request: RunRequest, what: What, workspace: Works
     name = " | ".join(
         (label, run.protocol.name, places.label, run.preset, what, f"seed {run.seed} {content_key(identity)[:8]}")
     )
-    settings = [run.setting for run in resolution.runs]
+    settings = list(dict.fromkeys(run.setting for run in resolution.runs))
     facts = {
         "method": label,
         "protocol": run.protocol.name,
