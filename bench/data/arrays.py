@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.coordinates import LARGEST, float32_clouds, of_file
+from bench.data.signature import refuse_foreign
 from bench.errors import DataError
 
 NPZ_BYTES = 4_000_000_000
@@ -27,7 +29,7 @@ def read_bytes(path: Path) -> bytes:
     """Read a whole file.
 
     Raises:
-        DataError: It is missing, unreadable or empty.
+        DataError: It is missing, unreadable, empty, or not what its name says (a web page, an archive, ...).
     """
     try:
         content = path.read_bytes()
@@ -39,6 +41,7 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not content:
         raise DataError(f"{path}: is empty (0 bytes); {_AGAIN}")
+    refuse_foreign(path, content)
     return content
 
 
@@ -75,6 +78,7 @@ def read_npz(path: Path, kinds: str = "fiu", limit: int = NPZ_BYTES) -> dict[str
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: is empty (0 bytes); {_AGAIN}")
+        refuse_foreign(path)
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             total = sum(member.file_size for member in members)
@@ -93,6 +97,8 @@ def read_npz(path: Path, kinds: str = "fiu", limit: int = NPZ_BYTES) -> dict[str
                     arrays[name] = _parse_npy(archive.read(member), f"{path}: array '{name}'", kinds)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: is a folder, expected a file") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
@@ -128,6 +134,11 @@ def _parse_npy(content: bytes, where: str, kinds: str) -> npt.NDArray[Any]:
         raise DataError(
             f"{where}: breaks off: shape {shape} of {dtype} needs {count * dtype.itemsize} bytes, "
             f"{len(content) - start} are there; {_AGAIN}"
+        )
+    if count * dtype.itemsize < len(content) - start:
+        raise DataError(
+            f"{where}: holds {len(content) - start - count * dtype.itemsize} bytes behind its array of shape {shape}; "
+            "store one array in a file"
         )
     flat = np.frombuffer(content, dtype, count, start)
     array: npt.NDArray[Any] = flat.reshape(shape, order="F" if fortran else "C")
@@ -168,7 +179,7 @@ def _counted_from_1(reason: str) -> str:
 
 
 def cloud(values: npt.NDArray[Any], path: Path, what: str = "points") -> npt.NDArray[np.float32]:
-    """Check coordinates read from a file.
+    """Check coordinates read from a file and cast them (`bench.data.coordinates`).
 
     Args:
         values: Anything.
@@ -179,29 +190,30 @@ def cloud(values: npt.NDArray[Any], path: Path, what: str = "points") -> npt.NDA
         float32 ``[N, 3]``, contiguous.
 
     Raises:
-        DataError: Another shape, no points, a value that is not finite, or points that all coincide.
+        DataError: Another shape, no points, a value that is not finite or absurd, or points that all coincide.
     """
-    points = finite(values, path, what)
-    if (points == points[:1]).all():
-        raise DataError(f"{path}: all {len(points)} {what} are identical; expected a cloud with some extent")
-    return points
+    _triples(values, path, what)
+    return float32_clouds(values, of_file(f"{path}: {what}"))
 
 
 def finite(values: npt.NDArray[Any], path: Path, what: str) -> npt.NDArray[np.float32]:
-    """Check triples read from a file, as `cloud` does, but for their extent; for normals."""
+    """Check triples that are no coordinates, such as normals: finite, of any extent."""
+    _triples(values, path, what)
+    sane = np.abs(values) <= LARGEST
+    if not sane.all():
+        row, axis = (int(i) for i in np.argwhere(~sane)[0])
+        raise DataError(
+            f"{path}: {what} row {row} axis {'xyz'[axis]} is {values[row, axis]}, expected a finite number up to "
+            f"{LARGEST:g}; remove or repair that object"
+        )
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _triples(values: npt.NDArray[Any], path: Path, what: str) -> None:
     if values.ndim != 2 or values.shape[1] != 3:
         raise DataError(f"{path}: {what} have shape {values.shape}, expected [N, 3]")
     if not len(values):
         raise DataError(f"{path}: holds no {what}")
-    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf and is reported below
-        triples = np.ascontiguousarray(values, dtype=np.float32)
-    if not np.isfinite(triples).all():
-        row, axis = (int(i) for i in np.argwhere(~np.isfinite(triples))[0])
-        raise DataError(
-            f"{path}: {what} row {row} axis {'xyz'[axis]} is {triples[row, axis]}, expected a finite number; "
-            "remove or repair that object"
-        )
-    return triples
 
 
 def _line(error: Exception) -> str:

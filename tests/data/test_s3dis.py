@@ -126,7 +126,7 @@ def test_a_room_that_breaks_off_is_named(root: Path) -> None:
     assert "Area_1_office_2.npy: is empty" in refusal(s3dis(root))
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.npy", b"0")
-    assert "Area_1_office_2.npy: is not a .npy" in refusal(s3dis(root))
+    assert "Area_1_office_2.npy: is a zip archive" in refusal(s3dis(root))
 
 
 def test_what_is_no_room_is_named(root: Path) -> None:

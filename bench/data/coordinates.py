@@ -1,0 +1,142 @@
+"""Coordinates on their way in: finite, in a sane range, in the right axis order, and without loss of precision.
+
+Every reader hands what it found in a file to `float32_clouds` (or, where it keeps its own arithmetic, to
+`check_coordinates`), so that one place decides what coordinates are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import DataError
+
+LARGEST = 1e12
+"""Largest absolute coordinate: no unit of length makes an object or a map larger, and squares still fit float32."""
+SMALLEST = 1e-12
+"""Smallest extent of a cloud: below it squares of distances leave the range of float32."""
+FAR = 64
+"""A cloud farther from the origin than this many times its extent is moved to the origin before it is cast."""
+COARSE = 0.01
+"""Largest step between two numbers of the stored type, as a part of the cloud's extent."""
+COLUMNS = 7
+"""More columns than this need at least as many rows: else rows and columns are taken to be exchanged."""
+
+Name = Callable[[int, int | None], str]
+"""Names a cloud, or a point of it, at the beginning of an error: called with their rows."""
+
+
+def of_file(where: str) -> Name:
+    """Name points of the one cloud of a file: ``<where> row 3``.
+
+    Args:
+        where: File and what is read, e.g. ``cup.npy: points``.
+    """
+    return lambda cloud, point: where if point is None else f"{where} row {point}"
+
+
+def float32_clouds(values: npt.NDArray[Any], name: Name) -> npt.NDArray[np.float32]:
+    """Check clouds and cast them; those far from the origin are moved there first, in double precision.
+
+    float32 keeps 24 bits: at a northing of 5,819,822 m its steps are half a metre. So a cloud that lies farther from
+    the origin than `FAR` times its extent is shifted by the centre of its bounding box. Any other is cast as it is.
+
+    Args:
+        values: Numbers ``[n, N, 3]``, or one cloud ``[N, 3]``, N at least 1.
+        name: Names what is wrong.
+
+    Returns:
+        float32 of the same shape, contiguous.
+
+    Raises:
+        DataError: As `check_coordinates`.
+    """
+    clouds = values if values.ndim == 3 else values[None]
+    low, high = check_coordinates(clouds, name)
+    with np.errstate(under="ignore"):
+        cast: npt.NDArray[np.float32] = np.ascontiguousarray(clouds, dtype=np.float32)
+    far = np.flatnonzero(_reach(low, high) > FAR * _extent(low, high))
+    if len(far):
+        cast = cast.copy() if cast is values or cast.base is not None else cast
+        centre = (low[far] + high[far]) / 2
+        cast[far] = clouds[far].astype(np.float64) - centre[:, None]
+    return cast if values.ndim == 3 else cast[0]
+
+
+def check_coordinates(values: npt.NDArray[Any], name: Name) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Refuse clouds that cannot be what a file was meant to hold.
+
+    Args:
+        values: Numbers ``[n, N, 3]``, N at least 1.
+        name: Names what is wrong.
+
+    Returns:
+        Least and largest coordinates of each cloud, float64 ``[n, 3]``.
+
+    Raises:
+        DataError: A coordinate that is not finite or beyond `LARGEST`, points that all coincide or span less than
+            `SMALLEST`, or a stored type too coarse for the extent.
+    """
+    low, high = (edge.astype(np.float64) for edge in (values.min(axis=1), values.max(axis=1)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        reach, extent = _reach(low, high), _extent(low, high)
+        wrong = np.flatnonzero(~(reach <= LARGEST))  # also true of NaN
+    if len(wrong):
+        cloud = int(wrong[0])
+        point, axis = (int(i) for i in np.argwhere(~(np.abs(values[cloud].astype(np.float64)) <= LARGEST))[0])
+        raise DataError(f"{name(cloud, point)} axis {'xyz'[axis]} is {_fault(float(values[cloud, point, axis]))}")
+    flat = np.flatnonzero(extent < SMALLEST)
+    if len(flat):
+        cloud = int(flat[0])
+        same = f"all {values.shape[1]} points are identical"
+        tiny = f"the points span only {extent[cloud]:.3g}, expected at least {SMALLEST:g}"
+        raise DataError(
+            f"{name(cloud, None)}: {tiny if extent[cloud] else same}; expected a cloud with some extent; "
+            "remove or repair that object"
+        )
+    if values.dtype.kind == "f":
+        step = np.spacing(reach.astype(values.dtype)).astype(np.float64)
+        coarse = np.flatnonzero(step > COARSE * extent)
+        if len(coarse):
+            cloud = int(coarse[0])
+            raise DataError(
+                f"{name(cloud, None)}: {values.dtype} keeps steps of {step[cloud]:.2g} at {reach[cloud]:,.0f}, but the "
+                f"cloud spans only {extent[cloud]:.3g}; store float64, or subtract an offset before storing"
+            )
+    return low, high
+
+
+def _fault(value: float) -> str:
+    if not np.isfinite(value):
+        return f"{value}, expected a finite number; remove or repair that object"
+    return f"{value:g}, expected at most {LARGEST:g}; remove or repair that object, or store another unit"
+
+
+def _reach(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Largest absolute coordinate of each cloud."""
+    reach: npt.NDArray[np.float64] = np.maximum(np.abs(low), np.abs(high)).max(axis=-1)
+    return reach
+
+
+def _extent(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Longest side of each cloud's bounding box."""
+    extent: npt.NDArray[np.float64] = (high - low).max(axis=-1)
+    return extent
+
+
+def transposed(shape: tuple[int, ...]) -> str:
+    """Say that an array's rows and columns look exchanged; empty where they do not.
+
+    A cloud has many points and few columns: fewer rows than columns, and more than `COLUMNS` of these, are taken for
+    ``[3, N]``, ``[4, N]`` and so on.
+
+    Args:
+        shape: Of one cloud ``[N, C]``, or of a row of clouds ``[n, N, C]``.
+    """
+    if len(shape) < 2 or shape[-1] <= COLUMNS or shape[-2] >= shape[-1]:
+        return ""
+    right = [*shape[:-2], shape[-1], shape[-2]]
+    return f"; it looks transposed: store {right}, one point a row"
