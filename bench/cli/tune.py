@@ -33,7 +33,9 @@ def tune(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of its runs.")] = 0,
     split_seeds: Annotated[
         str | None,
-        typer.Option("--split-seeds", help="Validation parts and folds that a trial is scored on (default 0): 3 or 0,4."),
+        typer.Option(
+            "--split-seeds", help="Validation parts and folds that a trial is scored on (default 0): 3 or 0,4."
+        ),
     ] = None,
     setting: Annotated[
         list[str] | None, typer.Option(help="Setting of the protocol; repeatable; all by default.")

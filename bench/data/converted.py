@@ -13,6 +13,7 @@ A loader lists its files (`bench.data.filelists.list_files`), takes `FileList.di
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -29,10 +30,12 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from bench.data.base import Progress, silent
+from bench.data.faults import passed_over
 from bench.data.filelists import THREADS, FileList, file_stamp
 from bench.data.files import cannot_write, exclusive, in_words, write_atomic
 from bench.errors import DataError, SetupError
 from bench.spec import content_key
+from bench.store.cached import open_array, read_bytes, seal
 
 CHUNK_BYTES = 32_000_000
 """Work that an interruption may lose."""
@@ -125,7 +128,7 @@ def convert(files: FileList, reader: Reader, cache: Path, progress: Progress = s
         mine = "" if alone else f".{socket.gethostname()}.{os.getpid()}"
         staging = folder.with_name(f".{folder.name}.staging{mine}")
         try:
-            with _Conversion(files, reader, staging) as conversion:
+            with _Conversion(files, reader, staging, folder) as conversion:
                 conversion.run(progress)
             _place(staging, folder, usable=_open(folder, reader, len(files)) is not None)
         except OSError as error:
@@ -165,34 +168,39 @@ def _open(folder: Path, reader: Reader, count: int) -> Converted | None:
     """Open finished arrays; None where there are none or they are not whole."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     offsets: dict[str, npt.NDArray[np.int64]] = {}
-    try:
-        for name, column in reader.columns.items():
-            array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            length = count
-            if column.ragged:
-                lengths = np.fromfile(folder / f"{name}.lengths", dtype="<i8")
-                if len(lengths) != count:
-                    return None
-                offsets[name] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-                length = int(offsets[name][-1])
-            if array.dtype != np.dtype(column.dtype) or len(array) != length:
+    for name, column in reader.columns.items():
+        length = count
+        if column.ragged:
+            content = read_bytes(folder / f"{name}.lengths")
+            if content is None or len(content) != 8 * count:
                 return None
-            arrays[name] = array
-    except (OSError, ValueError, EOFError):
-        return None
+            offsets[name] = np.concatenate([[0], np.cumsum(np.frombuffer(content, "<i8"))]).astype(np.int64)
+            length = int(offsets[name][-1])
+        tail = column.shape[1:] if column.ragged else column.shape
+        array = open_array(folder / f"{name}.npy", column.dtype, (length, *tail))
+        if array is None:
+            return None
+        arrays[name] = array
     return Converted(arrays, offsets)
 
 
 class _Conversion:
     """Work in a staging folder: arrays that grow at their end, and a journal of how far they are sound."""
 
-    def __init__(self, files: FileList, reader: Reader, staging: Path) -> None:
-        self.files, self.reader, self.staging = files, reader, staging
+    def __init__(self, files: FileList, reader: Reader, staging: Path, folder: Path) -> None:
+        self.files, self.reader, self.staging, self.folder = files, reader, staging, folder
         self.done = 0
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.rows: dict[str, int] = dict.fromkeys(reader.columns, 0)
         self.streams: dict[str, BinaryIO] = {}
         self.lengths: dict[str, BinaryIO] = {}
+        self.digests = self._fresh_digests()
+
+    def _fresh_digests(self) -> dict[str, Any]:
+        """Digest of what each file holds so far, without the room for NumPy's head."""
+        ragged = (name for name, column in self.reader.columns.items() if column.ragged)
+        files = (*(f"{name}.npy" for name in self.reader.columns), *(f"{name}.lengths" for name in ragged))
+        return {file: hashlib.sha256(f"{self.folder.name}/{file}\0".encode()) for file in files}
 
     def __enter__(self) -> _Conversion:
         self.staging.mkdir(parents=True, exist_ok=True)
@@ -211,11 +219,20 @@ class _Conversion:
     def run(self, progress: Progress) -> None:
         """Read what is missing, in order, and finish the arrays."""
         pending = 0
+        fault: DataError | None = None
         progress(self.done, len(self.files))
         for index, arrays in self._read():
-            for name, array in arrays.items():
-                self._append(name, array, index)
-                pending += array.nbytes
+            try:
+                if isinstance(arrays, DataError):
+                    raise arrays
+                for name, array in arrays.items():
+                    self._append(name, array, index)
+                    pending += array.nbytes
+            except DataError as error:
+                fault = passed_over(error, fault)
+            if fault is not None:  # the other files are looked at, but nothing is kept
+                pending = 0
+                continue
             self.done = index + 1
             if index == 0:
                 self._check_room(pending)
@@ -224,6 +241,9 @@ class _Conversion:
                 pending = 0
             if self.done % BATCH == 0 or self.done == len(self.files):
                 progress(self.done, len(self.files))
+        if fault is not None:
+            shutil.rmtree(self.staging, ignore_errors=True)
+            raise fault
         for index, (name, stamp) in enumerate(zip(self.files.names, self.files.stamps, strict=True)):
             if file_stamp(self.files.root, name) != stamp:
                 shutil.rmtree(self.staging, ignore_errors=True)
@@ -234,14 +254,22 @@ class _Conversion:
             stream.seek(0)
             stream.write(_head(column.dtype, shape))
         self._note()
+        for file in self.digests:
+            seal(self.staging / file, self.folder / file)
         (self.staging / "journal.json").unlink()
 
-    def _read(self) -> Iterator[tuple[int, Mapping[str, npt.NDArray[Any]]]]:
+    def _read(self) -> Iterator[tuple[int, Mapping[str, npt.NDArray[Any]] | DataError]]:
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(self.done, len(self.files), BATCH):
                 indices = range(start, min(start + BATCH, len(self.files)))
                 paths = [self.files.path(i) for i in indices]
-                yield from zip(indices, pool.map(self.reader.read, paths), strict=True)
+                yield from zip(indices, pool.map(self._one, paths), strict=True)
+
+    def _one(self, path: Path) -> Mapping[str, npt.NDArray[Any]] | DataError:
+        try:
+            return self.reader.read(path)
+        except DataError as error:
+            return error
 
     def _append(self, name: str, array: npt.NDArray[Any], index: int) -> None:
         column = self.reader.columns[name]
@@ -257,10 +285,14 @@ class _Conversion:
                 f"have {known}; expected the same in every file"
             )
         self.shapes[name] = own
-        self.streams[name].write(np.ascontiguousarray(array, dtype=column.dtype).data)
+        content = np.ascontiguousarray(array, dtype=column.dtype).tobytes()
+        self.streams[name].write(content)
+        self.digests[f"{name}.npy"].update(content)
         self.rows[name] += len(array) if column.ragged else 1
         if column.ragged:
-            self.lengths[name].write(len(array).to_bytes(8, "little"))
+            length = len(array).to_bytes(8, "little")
+            self.lengths[name].write(length)
+            self.digests[f"{name}.lengths"].update(length)
 
     def _row_bytes(self, name: str) -> int:
         return int(np.prod(self.shapes[name], dtype=np.int64)) * np.dtype(self.reader.columns[name].dtype).itemsize
@@ -279,26 +311,40 @@ class _Conversion:
         for stream in (*self.streams.values(), *self.lengths.values()):
             stream.flush()
             os.fsync(stream.fileno())
-        journal = {"done": self.done, "rows": self.rows, "shapes": self.shapes}
-        write_atomic(self.staging / "journal.json", json.dumps(journal))
+        journal = self._journal()
+        write_atomic(self.staging / "journal.json", json.dumps({**journal, "check": content_key(journal)}))
+
+    def _journal(self) -> dict[str, JsonValue]:
+        return {
+            "done": self.done,
+            "rows": dict(self.rows),
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "digests": {file: digest.hexdigest() for file, digest in self.digests.items()},
+        }
 
     def _recall(self) -> None:
-        """Take up what an interrupted conversion wrote down; start from nothing where that is not whole."""
+        """Take up what an interrupted conversion wrote down; start from nothing where that is not whole or altered."""
+        fresh = dict(self.rows)
         try:
             journal = json.loads((self.staging / "journal.json").read_text(encoding="utf-8"))
-            done, rows = int(journal["done"]), {name: int(journal["rows"][name]) for name in self.rows}
-            shapes = {name: tuple(int(n) for n in journal["shapes"][name]) for name in self.rows}
-            self.shapes = shapes
-            for name, column in self.reader.columns.items():
-                if (self.staging / f"{name}.npy").stat().st_size < _HEAD_BYTES + rows[name] * self._row_bytes(name):
-                    raise ValueError
-                if column.ragged and (self.staging / f"{name}.lengths").stat().st_size < 8 * done:
-                    raise ValueError
-        except (OSError, ValueError, KeyError, TypeError):
-            self.shapes = {}
-            return
-        if 0 <= done <= len(self.files):
-            self.done, self.rows = done, rows
+            check = journal.pop("check")
+            self.done, self.rows = journal["done"], {name: journal["rows"][name] for name in fresh}
+            self.shapes = {name: tuple(journal["shapes"][name]) for name in fresh}
+            for file, digest in self.digests.items():
+                name, _, kind = file.rpartition(".")
+                start, size = (
+                    (_HEAD_BYTES, self.rows[name] * self._row_bytes(name)) if kind == "npy" else (0, 8 * self.done)
+                )
+                with (self.staging / file).open("rb") as stream:
+                    stream.seek(start)
+                    while size > 0 and (chunk := stream.read(min(size, 1 << 20))):
+                        digest.update(chunk)
+                        size -= len(chunk)
+            if self._journal() == journal and content_key(journal) == check and 0 <= self.done <= len(self.files):
+                return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        self.done, self.rows, self.shapes, self.digests = 0, fresh, {}, self._fresh_digests()
 
 
 def _resume(path: Path, size: int) -> BinaryIO:

@@ -5,26 +5,51 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
+from typing import cast
 
 from pydantic import JsonValue
 
 from bench.data.files import write_atomic
 from bench.errors import DataError, SetupError
 from bench.spec import content_key
+from bench.store.cached import SETTLED_NS
 
-SETTLED_NS = 2_000_000_000
-"""A file changed less than this before it was read may change again within one tick of its clock, unnoticed."""
+Stamp = tuple[int, int, int, int, int]
+"""Size, modification time, change time (both in ns), inode and device of a file."""
+_read_here: ContextVar[dict[Path, JsonValue] | None] = ContextVar("notes of files read again", default=None)
+
+
+@contextlib.contextmanager
+def read_again() -> Iterator[None]:
+    """Believe no digest remembered from before: every file asked for in this context is read (once)."""
+    token = _read_here.set({})
+    try:
+        yield
+    finally:
+        _read_here.reset(token)
+
+
+def stamp_of(stat: os.stat_result) -> Stamp:
+    """Return what a digest is remembered by; the change time is set by the system whenever a file is altered."""
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
+
+
+def settled(stamp: Stamp, began: int) -> bool:
+    """Whether a file read from time `began` (ns) on cannot have changed since with this very stamp."""
+    return max(stamp[1], stamp[2]) + SETTLED_NS < began
 
 
 def file_digest(path: Path, cache: Path) -> str:
     """Return the SHA-256 hex digest of a file's content.
 
-    The digest is remembered under ``cache/digests`` by resolved path, size and modification time. A cache that
-    cannot be written costs time, never the answer.
+    The digest is remembered under ``cache/digests`` by resolved path and `Stamp`. A cache that cannot be written
+    costs time, never the answer.
 
     Raises:
         DataError: The file cannot be read.
@@ -37,7 +62,7 @@ def file_digest(path: Path, cache: Path) -> str:
     if not S_ISREG(stat.st_mode):  # reading a pipe or a device would never end
         raise DataError(f"{path}: is {'a folder' if S_ISDIR(stat.st_mode) else 'a pipe or device'}, expected a file")
     note = cache / "digests" / f"{hashlib.sha256(str(resolved).encode('utf-8', 'surrogateescape')).hexdigest()}.json"
-    stamp: dict[str, JsonValue] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    stamp = stamp_of(stat)
     known = _recall(note, stamp)
     if known is not None:
         return known
@@ -47,21 +72,46 @@ def file_digest(path: Path, cache: Path) -> str:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if stat.st_mtime_ns + SETTLED_NS < started:
+    if settled(stamp, started):
         with contextlib.suppress(SetupError, UnicodeError):
-            write_atomic(note, json.dumps({"path": str(resolved), **stamp, "sha256": digest}))
+            note_down(note, {"path": str(resolved), "stamp": list(stamp), "sha256": digest})
     return digest
 
 
-def _recall(note: Path, stamp: dict[str, JsonValue]) -> str | None:
-    try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-        if {key: known[key] for key in stamp} != stamp:
-            return None
-        digest = known["sha256"]
-        return digest if isinstance(digest, str) and len(digest) == 64 else None
-    except (OSError, ValueError, KeyError, TypeError):
+def _recall(note: Path, stamp: Stamp) -> str | None:
+    known = recalled(note)
+    if not isinstance(known, dict) or known.get("stamp") != list(stamp):
         return None
+    digest = known.get("sha256")
+    return digest if isinstance(digest, str) else None
+
+
+def note_down(note: Path, content: JsonValue) -> None:
+    """Write down what was found out about files, with a digest of its own.
+
+    Raises:
+        SetupError: The place cannot be written.
+    """
+    fresh = _read_here.get()
+    if fresh is not None:
+        fresh[note] = content
+    write_atomic(note, json.dumps({"check": _check(content), "noted": content}))
+
+
+def recalled(note: Path) -> JsonValue:
+    """Return what was noted down; None where there is nothing, where it was altered, or see `read_again`."""
+    fresh = _read_here.get()
+    if fresh is not None:
+        return fresh.get(note)
+    try:
+        read = json.loads(note.read_text(encoding="utf-8"))
+        return cast("JsonValue", read["noted"]) if _check(read["noted"]) == read["check"] else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _check(content: JsonValue) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def manifest_digest(

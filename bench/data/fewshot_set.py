@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from bench.data.digest import manifest_digest
 from bench.data.fewshot_pickles import CARD, FOLDS, load_fold
 from bench.data.filelists import FileList, list_files
 from bench.data.h5set import data_root, holding_folder, natural_key
+from bench.data.labels import Held, count_unnamed
 from bench.data.modelnet_names import MODELNET40
 from bench.errors import DataError
 
@@ -90,8 +92,17 @@ class FewShotPickles(Dataset):
 
     def classes(self) -> tuple[str, ...]:
         """Names of ModelNet40's classes; numbers where the folds have more."""
-        count = 1 + max(int(self._content.arrays[f"{part}_classes"].max()) for part in ("train", "test"))
-        return MODELNET40 if count <= len(MODELNET40) else tuple(f"class_{label}" for label in range(count))
+        held = list(self._held())
+        if max(int(one.labels.max()) for one in held) < len(MODELNET40):
+            return MODELNET40
+        return tuple(f"class_{label}" for label in range(count_unnamed(held, "take out that object")))
+
+    def _held(self) -> Iterator[Held]:
+        """The classes that each part of each fold speaks of."""
+        for part in ("train", "test"):
+            offsets, classes = self._content.offsets[f"{part}_classes"], self._content.arrays[f"{part}_classes"]
+            for place, name in enumerate(self._files.names):
+                yield Held(f"{self._base / name}: class in '{part}'", classes[offsets[place] : offsets[place + 1]])
 
     def load(self, split: SplitName) -> CloudSet:
         """Load the supports (``train``) or the queries (``test``) of all folds, coordinates as stored.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from bench.data.base import Progress, silent
-from bench.data.digest import SETTLED_NS
-from bench.data.files import write_atomic
+from bench.data.digest import Stamp, note_down, recalled, settled, stamp_of
+from bench.data.faults import passed_over
 from bench.errors import DataError, SetupError
 
 THREADS = 4
@@ -34,13 +33,13 @@ class FileList:
     Attributes:
         root: The folder.
         names: Paths below it, with ``/``.
-        stamps: (size, modification time in ns) of each.
+        stamps: Size, times, inode and device of each (see `Stamp`).
         digests: SHA-256 of the content of each.
     """
 
     root: Path
     names: tuple[str, ...]
-    stamps: tuple[tuple[int, int], ...] = field(repr=False)
+    stamps: tuple[Stamp, ...] = field(repr=False)
     digests: tuple[str, ...] = field(repr=False)
 
     def __len__(self) -> int:
@@ -60,7 +59,7 @@ class FileList:
 def list_files(root: Path, names: Sequence[str], cache: Path, progress: Progress = silent) -> FileList:
     """Find out what files hold, reading only those that are new or have changed since they were last read.
 
-    Digests are remembered per folder under ``cache/digests``, by name, size and modification time. 50,000 known
+    Digests are remembered per folder under ``cache/digests``, by name and `Stamp`. 50,000 known
     files take about half a second. A cache that cannot be written costs time, never the answer.
 
     Args:
@@ -75,11 +74,11 @@ def list_files(root: Path, names: Sequence[str], cache: Path, progress: Progress
     folder = os.path.realpath(root)
     note = cache / "digests" / f"{hashlib.sha256(folder.encode('utf-8', 'surrogateescape')).hexdigest()}.list.json"
     known = _recall(note)
-    stamps = tuple(file_stamp(root, name) for name in names)
+    stamps = _stamps(root, names)
     unknown = [
         (name, stamp)
         for name, stamp in dict(zip(names, stamps, strict=True)).items()
-        if known.get(name, [None])[:2] != [*stamp]
+        if known.get(name, [None])[:-1] != [*stamp]
     ]
     fresh: dict[str, str] = {}
     with ThreadPoolExecutor(THREADS) as pool:
@@ -89,27 +88,38 @@ def list_files(root: Path, names: Sequence[str], cache: Path, progress: Progress
             digests = pool.map(lambda entry: _digest(root / entry[0]), part)
             for place, ((name, stamp), digest) in enumerate(zip(part, digests, strict=True), start=start + 1):
                 fresh[name] = digest
-                if stamp[1] + SETTLED_NS < began:  # else it may change again within one tick of its clock
+                if settled(stamp, began):
                     known[name] = [*stamp, digest]
                 if place % BATCH == 0 or place == len(unknown):
                     progress(place, len(unknown))
             with contextlib.suppress(SetupError):
-                write_atomic(note, json.dumps({**_recall(note), **known}))
-    return FileList(root, tuple(names), stamps, tuple(fresh.get(name) or known[name][2] for name in names))
+                note_down(note, {**_recall(note), **known})
+    return FileList(root, tuple(names), stamps, tuple(fresh.get(name) or known[name][-1] for name in names))
+
+
+def _stamps(root: Path, names: Sequence[str]) -> tuple[Stamp, ...]:
+    found: list[Stamp] = []
+    fault: DataError | None = None
+    for name in names:
+        try:
+            found.append(file_stamp(root, name))
+        except DataError as error:
+            fault = passed_over(error, fault)
+    if fault is not None:
+        raise fault
+    return tuple(found)
 
 
 def _recall(note: Path) -> dict[str, list[Any]]:
-    """Read a table of name -> [size, time, digest]; empty where there is none or it is not whole."""
-    try:
-        table = json.loads(note.read_text(encoding="utf-8"))
-        whole = isinstance(table, dict) and all(isinstance(v, list) and len(v) == 3 for v in table.values())
-    except (OSError, ValueError):
+    """Read a table of name -> [*stamp, digest]; empty where there is none or it is not whole."""
+    table = recalled(note)
+    if not isinstance(table, dict):
         return {}
-    return table if whole else {}
+    return {name: row for name, row in table.items() if isinstance(row, list) and len(row) == 6}
 
 
-def file_stamp(root: Path, name: str) -> tuple[int, int]:
-    """Return size and modification time (ns) of ``root/name``.
+def file_stamp(root: Path, name: str) -> Stamp:
+    """Return the stamp of ``root/name``.
 
     Raises:
         DataError: It is missing or cannot be looked at.
@@ -123,7 +133,7 @@ def file_stamp(root: Path, name: str) -> tuple[int, int]:
         raise DataError(f"{path}: cannot be looked at: {error.strerror or error}") from error
     if not S_ISREG(stat.st_mode):  # reading a pipe or a device would never end
         raise DataError(f"{path}: is {'a folder' if S_ISDIR(stat.st_mode) else 'a pipe or device'}, expected a file")
-    return stat.st_size, stat.st_mtime_ns
+    return stamp_of(stat)
 
 
 def _digest(path: Path) -> str:

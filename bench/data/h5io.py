@@ -6,6 +6,9 @@ are read in blocks, checked, and put either into memory or, for large sets, once
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,12 +21,24 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.base import Progress, silent
-from bench.data.files import cannot_write, exclusive, in_words
+from bench.data.coordinates import Name, float32_clouds
+from bench.data.faults import first_look, passed_over
+from bench.data.files import exclusive, in_words
+from bench.data.labels import Held, check_part_gaps, class_numbers, part_numbers
+from bench.data.signature import foreign
 from bench.errors import DataError, SetupError
+from bench.store.cached import PART, begin_array, open_array, publishing
 
 MAPPED_FROM_BYTES = 200_000_000
 """A split whose float32 coordinates are larger than this is converted once into memory maps."""
 BLOCK_ROWS = 256
+MOST_HOPS = 16
+"""Soft links followed one after another."""
+FILTERS = {
+    4: "szip", 305: "lzo", 307: "bzip2", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp",
+    32015: "zstd", 32026: "blosc2",
+}  # fmt: skip
+"""Names of the filters that files in the wild are packed with."""
 MOST_PACKED = 1100
 """Times that deflate makes anything smaller at most (1032), and some."""
 
@@ -36,8 +51,8 @@ class Fields:
     labels: str = "label"
     normals: str | None = None
     parts: str | None = None
-    float_parts: bool = False
-    """Whether parts may be stored as floats that hold whole numbers."""
+    part_gaps: bool = False
+    """Whether part ids may lie far from all others, as the instances of a scan's objects do."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,10 @@ class Head:
     points: int
     normals: bool
     parts: bool
+
+    def held(self, name: str) -> Held:
+        """The labels with the place they come from, a field of this name."""
+        return Held(f"{self.path}: field '{name}'", self.labels)
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,7 @@ def _why_unreadable(path: Path, error: OSError) -> str:
         return "is a folder, expected an HDF5 file"
     if "truncated" in str(error):
         return "breaks off (truncated HDF5 file); copy or download it again"
-    return "is not an HDF5 file, or its head is damaged; copy or download it again"
+    return foreign(path) or "is not an HDF5 file, or its head is damaged; copy or download it again"
 
 
 def _first_line(error: Exception) -> str:
@@ -113,9 +132,9 @@ def read_head(path: Path, fields: Fields) -> Head:
         DataError: A field is missing or has another type or shape than the format promises.
     """
     with open_h5(path) as file:
-        data = _field(file, path, fields.points)
+        data = open_field(file, path, fields.points)
         if data.dtype.kind != "f":
-            raise DataError(f"{path}: field '{fields.points}' holds {data.dtype}, expected a float type (float32)")
+            raise DataError(f"{path}: field '{fields.points}' holds {_kind(data)}, expected a float type (float32)")
         if data.ndim != 3 or data.shape[2] != 3:
             turned = data.ndim == 3 and data.shape[1] == 3
             hint = "; it looks transposed, swap its last two axes" if turned else ""
@@ -123,70 +142,162 @@ def read_head(path: Path, fields: Fields) -> Head:
         rows, points = int(data.shape[0]), int(data.shape[1])
         if points == 0:
             raise DataError(f"{path}: field '{fields.points}' has clouds without points, shape {data.shape}")
-        labels = _labels(_field(file, path, fields.labels), path, fields, rows)
-        normals = fields.normals is not None and fields.normals in file
+        labels = _labels(open_field(file, path, fields.labels), path, fields, rows)
+        normals = fields.normals is not None and has_field(file, path, fields.normals)
         if normals:
-            _expect(_field(file, path, str(fields.normals)), path, str(fields.normals), "f", (rows, points, 3))
-        parts = fields.parts is not None and fields.parts in file
+            _expect(open_field(file, path, str(fields.normals)), path, str(fields.normals), "f", (rows, points, 3))
+        parts = fields.parts is not None and has_field(file, path, fields.parts)
         if parts:
-            kinds = "iuf" if fields.float_parts else "iu"
-            _expect(_field(file, path, str(fields.parts)), path, str(fields.parts), kinds, (rows, points))
+            _expect(open_field(file, path, str(fields.parts)), path, str(fields.parts), "iuf", (rows, points))
     return Head(path=path, labels=labels, points=points, normals=normals, parts=parts)
 
 
-def _field(file: Any, path: Path, name: str) -> Any:
+def field_names(file: Any) -> str:
+    """Name what a file holds; of many the first few."""
+    names = [name.encode("utf-8", "backslashreplace").decode() for name in itertools.islice(file, 21)]
+    return (", ".join(sorted(names[:20])) or "nothing") + (", ..." if len(names) > 20 else "")
+
+
+def has_field(file: Any, path: Path, name: str) -> bool:
+    """Whether a file has something of this name, be it a link that `open_field` refuses."""
+    return _find(file, path, name) is not None
+
+
+def open_field(file: Any, path: Path, name: str) -> Any:
+    """Find a data set whose values lie in this very file and can be read.
+
+    Raises:
+        DataError: There is none; it is a group or a link out of the file; its values lie in other files, were never
+            written, have no type that NumPy knows, or need a filter that is not installed.
+    """
     import h5py
 
-    if name not in file:
-        held = ", ".join(sorted(file)) or "nothing"
-        raise DataError(f"{path}: field '{name}' is missing; the file holds: {held}")
-    field = file[name]
+    field = _find(file, path, name)
+    if field is None:
+        raise DataError(f"{path}: field '{name}' is missing; the file holds: {field_names(file)}")
     if not isinstance(field, h5py.Dataset):
-        raise DataError(f"{path}: field '{name}' is a group, expected an array")
+        what = "a group" if isinstance(field, h5py.Group) else "a named type"
+        raise DataError(f"{path}: field '{name}' is {what}, expected an array")
     check_stored(field, path, name)
     return field
 
 
+def _find(file: Any, path: Path, name: str, hops: int = 0) -> Any:
+    """Walk from link to link, so that no other file is ever opened; None where there is nothing."""
+    import h5py
+
+    here = file["/"]
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    for place, part in enumerate(parts):
+        if not isinstance(here, h5py.Group):
+            return None
+        try:
+            link = here.get(part, getlink=True)
+        except TypeError:  # h5py knows no other kinds
+            raise DataError(f"{path}: field '{name}' is a user-defined link; copy the data into this file") from None
+        if link is None:
+            return None
+        if isinstance(link, h5py.ExternalLink):
+            raise DataError(
+                f"{path}: field '{name}' is an external link to {link.filename}:{link.path}; data outside the file are "
+                "not read: copy them into it"
+            )
+        if isinstance(link, h5py.SoftLink):
+            base = "" if link.path.startswith("/") else here.name
+            target = "/".join([base, link.path, *parts[place + 1 :]])
+            found = _find(file, path, target, hops + 1) if hops < MOST_HOPS else None
+            if found is None:
+                raise DataError(
+                    f"{path}: field '{name}' is a soft link to '{link.path}', which leads nowhere in this file"
+                )
+            return found
+        here = here[part]
+    return here
+
+
 def check_stored(field: Any, path: Path, name: str) -> None:
-    """Check that a field holds what its shape promises, before any memory is reserved for it.
+    """Check that a field lies in the file and holds what its shape promises, before memory is reserved for it.
 
     Raises:
-        DataError: Nothing was ever written, or far less than compression could have made of it.
+        DataError: See `open_field`; or far less is there than compression could have made of it.
     """
-    promised, stored = int(field.nbytes), int(field.id.get_storage_size())
-    if not promised or field.is_virtual or field.external:
+    where = f"{path}: field '{name}'"
+    if field.is_virtual or field.external:
+        what = "a virtual data set, put together from others" if field.is_virtual else "stored outside, in other files"
+        raise DataError(f"{where} is {what}; only data inside the file are read: write them into it")
+    try:
+        if field.shape is None:
+            raise DataError(f"{where} is empty (it has no shape)")
+        promised, stored = int(field.nbytes), int(field.id.get_storage_size())
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where} has a type that NumPy does not know ({_first_line(error)})") from error
+    _check_filters(field, where)
+    if not promised:
         return
     if not stored:
-        raise DataError(
-            f"{path}: field '{name}' promises {in_words(promised)} but was never written; copy or download it again"
-        )
+        raise DataError(f"{where} promises {in_words(promised)} but was never written; copy or download it again")
     if promised > MOST_PACKED * stored and promised > MAPPED_FROM_BYTES:
         raise DataError(
-            f"{path}: field '{name}' unpacks from {in_words(stored)} to {in_words(promised)} (a zip bomb?); "
+            f"{where} unpacks from {in_words(stored)} to {in_words(promised)} (a zip bomb?); "
             "write it again with what it really holds"
         )
+    if field.chunks is not None:
+        chunk = math.prod(field.chunks) * field.dtype.itemsize
+        if chunk > max(promised, MAPPED_FROM_BYTES):
+            raise DataError(f"{where} is stored in chunks of {in_words(chunk)}; write it again in smaller ones")
+        chunks = math.prod(-(-size // edge) for size, edge in zip(field.shape, field.chunks, strict=True))
+        written = int(field.id.get_num_chunks())
+        if written < chunks:
+            raise DataError(
+                f"{where} was written in part: {written:,} of {chunks:,} chunks are there; copy or download it again"
+            )
+
+
+def _check_filters(field: Any, where: str) -> None:
+    import h5py
+
+    made = field.id.get_create_plist()
+    for place in range(made.get_nfilters()):
+        code, _, _, label = made.get_filter(place)
+        if not h5py.h5z.filter_avail(code):
+            told = label.decode("utf-8", "backslashreplace") or FILTERS.get(code, "unnamed")
+            raise DataError(
+                f"{where} is packed with the HDF5 filter {code} ({FILTERS.get(code, told)}), which is not installed "
+                "here; where it is, write the file again with gzip: h5repack -f GZIP=4 IN OUT"
+            )
+
+
+def _kind(field: Any) -> str:
+    """Say what a field's values are, in words where NumPy's would be none."""
+    import h5py
+
+    dtype = field.dtype
+    if dtype.names:
+        return f"compound values ({', '.join(dtype.names[:6])}{', ...' if len(dtype.names) > 6 else ''})"
+    if h5py.check_ref_dtype(dtype) is not None:
+        return "references to other objects"
+    if h5py.check_string_dtype(dtype) is not None:
+        return "text"
+    if h5py.check_vlen_dtype(dtype) is not None:
+        return "lists of varying length"
+    return "arrays or bytes as values" if dtype.kind == "V" else str(dtype)
 
 
 def _labels(field: Any, path: Path, fields: Fields, rows: int) -> npt.NDArray[np.int64]:
     name = fields.labels
-    if field.dtype.kind not in "iu":
-        raise DataError(f"{path}: field '{name}' holds {field.dtype}, expected whole numbers (an integer type)")
+    if field.dtype.kind not in "iuf":
+        raise DataError(f"{path}: field '{name}' holds {_kind(field)}, expected whole numbers (an integer type)")
     if field.shape not in ((len(field) if field.ndim else 0,), (len(field) if field.ndim else 0, 1)):
         raise DataError(f"{path}: field '{name}' has shape {field.shape}, expected [n] or [n, 1]")
     if len(field) != rows:
         raise DataError(f"{path}: field '{name}' has {len(field)} rows but '{fields.points}' has {rows}")
-    labels = np.asarray(field[...]).reshape(-1)
-    negative = np.flatnonzero(labels < 0)
-    if len(negative):
-        row = int(negative[0])
-        raise DataError(f"{path}: field '{name}' row {row} is {labels[row]}, expected a class number from 0")
-    return labels.astype(np.int64)
+    return class_numbers(np.asarray(field[...]).reshape(-1), f"{path}: field '{name}'")
 
 
 def _expect(field: Any, path: Path, name: str, kinds: str, shape: tuple[int, ...]) -> None:
     if field.dtype.kind not in kinds:
         raise DataError(
-            f"{path}: field '{name}' holds {field.dtype}, expected {'a float' if kinds == 'f' else 'an integer'} type"
+            f"{path}: field '{name}' holds {_kind(field)}, expected {'a float' if kinds == 'f' else 'an integer'} type"
         )
     if field.shape != shape:
         raise DataError(f"{path}: field '{name}' has shape {field.shape}, expected {shape} to match the clouds")
@@ -241,6 +352,10 @@ def load_arrays(
         else:
             arrays[role] = np.empty(full, dtype=dtype)
             _fill(arrays[role], heads, fields, name, progress)
+    parts = arrays.get("parts")
+    if parts is not None and not fields.part_gaps:
+        used = np.unique(np.concatenate([np.unique(parts[at : at + BLOCK_ROWS]) for at in range(0, rows, BLOCK_ROWS)]))
+        check_part_gaps(used, f"{first.path}: field '{fields.parts}'{' (and the files after it)' if heads[1:] else ''}")
     return Arrays(points=arrays["points"], normals=arrays.get("normals"), parts=arrays.get("parts"))
 
 
@@ -253,40 +368,26 @@ def _mapped(
     shape: tuple[int, ...],
     progress: Progress,
 ) -> npt.NDArray[Any]:
-    ready = _open_map(path, dtype, shape)
+    ready = open_array(path, dtype, shape)
     if ready is not None:
         return ready
     with exclusive(path.with_suffix(".lock")) as alone:
-        ready = _open_map(path, dtype, shape)
+        ready = open_array(path, dtype, shape)
         if ready is not None:
             return ready
         if alone:
-            for left_over in path.parent.glob(f"{path.name}.*.part"):
+            for left_over in path.parent.glob(f".{path.name}.*{PART}"):
                 left_over.unlink(missing_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            _check_room(path.parent, heads, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
-            # Written through the file, not through a writable map: a full disk is then an error, not a SIGBUS.
-            with part.open("wb") as stream:
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
-                    "fortran_order": False,
-                    "shape": shape,
-                }
-                np.lib.format.write_array_header_1_0(stream, header)
-                done = 0
-                for block in _blocks(heads, fields, name, dtype):
-                    stream.write(block.tobytes())
-                    done += len(block)
-                    progress(done, shape[0])
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(path)
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        finally:
-            part.unlink(missing_ok=True)
-    ready = _open_map(path, dtype, shape)
+        _check_room(path.parent, heads, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+        # Written through the file, not through a writable map: a full disk is then an error, not a SIGBUS.
+        with publishing(path) as stream:
+            begin_array(stream, dtype, shape)
+            done = 0
+            for block in _blocks(heads, fields, name):
+                stream.write(block.tobytes())
+                done += len(block)
+                progress(done, shape[0])
+    ready = open_array(path, dtype, shape)
     if ready is None:
         raise DataError(f"{path}: the memory map just written cannot be read back; check the disk")
     return ready
@@ -303,64 +404,81 @@ def _check_room(folder: Path, heads: Sequence[Head], needed: int) -> None:
         )
 
 
-def _open_map(path: Path, dtype: Any, shape: tuple[int, ...]) -> npt.NDArray[Any] | None:
-    """Open a finished memory map; None where there is none or it is not whole."""
-    try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return array if array.dtype == np.dtype(dtype) and array.shape == shape else None
-
-
 def _fill(target: npt.NDArray[Any], heads: Sequence[Head], fields: Fields, name: str, progress: Progress) -> None:
     done = 0
-    for block in _blocks(heads, fields, name, target.dtype):
+    for block in _blocks(heads, fields, name):
         target[done : done + len(block)] = block
         done += len(block)
         progress(done, len(target))
 
 
-def _blocks(heads: Sequence[Head], fields: Fields, name: str, dtype: Any) -> Iterator[npt.NDArray[Any]]:
-    """Yield the rows of one field, file after file, cast and checked."""
+def _blocks(heads: Sequence[Head], fields: Fields, name: str) -> Iterator[npt.NDArray[Any]]:
+    """Yield the rows of one field, file after file, checked and cast."""
+    fault: DataError | None = None
     for head in heads:
-        with open_h5(head.path) as file:
-            field = _field(file, head.path, name)
-            for start in range(0, len(head.labels), BLOCK_ROWS):
-                stop = min(start + BLOCK_ROWS, len(head.labels))
-                if field.dtype.kind == "f" and np.dtype(dtype).kind == "i":
-                    _check_whole(field[start:stop], head.path, name, start)
-                with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf and is reported below
-                    block = np.ascontiguousarray(field[start:stop], dtype=dtype)
-                if block.dtype.kind == "f":
-                    _check_finite(block, head.path, name, start)
-                if name == fields.points:
-                    _check_extent(block, head.path, name, start)
-                yield block
+        try:
+            yield from _of_file(head, fields, name)
+        except DataError as error:
+            fault = passed_over(error, fault)
+    if fault is not None:
+        raise fault
 
 
-def _check_finite(block: npt.NDArray[Any], path: Path, name: str, start: int) -> None:
-    bad = np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))
-    if not len(bad):
-        return
-    row = int(bad[0])
-    point, axis = (int(i) for i in np.argwhere(~np.isfinite(block[row]))[0])
-    raise DataError(
-        f"{path}: field '{name}' row {start + row} point {point} axis {'xyz'[axis]} is {block[row, point, axis]}, "
-        "expected a finite number; remove or repair that object"
-    )
+def _of_file(head: Head, fields: Fields, name: str) -> Iterator[npt.NDArray[Any]]:
+    with open_h5(head.path) as file:
+        field, where = open_field(file, head.path, name), f"{head.path}: field '{name}'"
+        for start in range(0, len(head.labels), BLOCK_ROWS):
+            block = field[start : min(start + BLOCK_ROWS, len(head.labels))]
+            if name == fields.points:
+                yield float32_clouds(block, _rows(where, start))
+            elif name == fields.parts:
+                yield part_numbers(block, where, start)
+            else:
+                yield _finite(block, where, start)
 
 
-def _check_whole(block: npt.NDArray[Any], path: Path, name: str, start: int) -> None:
-    bad = np.flatnonzero(~(block == np.rint(block)).all(axis=1))
+def read_heads(paths: Sequence[Path], fields: Fields) -> tuple[list[Head], DataError | None]:
+    """Read the heads of files.
+
+    Returns:
+        The heads of sound files, and the first fault of another where faults are collected.
+
+    Raises:
+        DataError: See `read_head`.
+    """
+    heads: list[Head] = []
+    fault: DataError | None = None
+    for path in paths:
+        try:
+            heads.append(read_head(path, fields))
+        except DataError as error:
+            fault = passed_over(error, fault)
+    return heads, fault
+
+
+def look_further(heads: Sequence[Head], fields: Fields) -> None:
+    """Where faults are collected, look for those of clouds too, although something else stops their being loaded."""
+    for head in heads:
+        for name, there in ((fields.points, True), (fields.normals, head.normals), (fields.parts, head.parts)):
+            if there and name is not None and first_look((head.path, name)):
+                with contextlib.suppress(DataError):  # noted
+                    for _ in _blocks([head], fields, name):
+                        pass
+
+
+def _rows(where: str, start: int) -> Name:
+    return lambda cloud, point: f"{where} row {start + cloud}" + ("" if point is None else f" point {point}")
+
+
+def _finite(block: npt.NDArray[Any], where: str, start: int) -> npt.NDArray[np.float32]:
+    """Cast normals; refuse what is not finite."""
+    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf and is reported
+        cast = np.ascontiguousarray(block, dtype=np.float32)
+    bad = np.argwhere(~np.isfinite(cast))
     if len(bad):
-        raise DataError(f"{path}: field '{name}' row {start + int(bad[0])} holds fractions, expected whole numbers")
-
-
-def _check_extent(points: npt.NDArray[Any], path: Path, name: str, start: int) -> None:
-    """Refuse a cloud whose points all coincide: it has no shape, and normalising it divides by zero."""
-    flat = np.flatnonzero((points == points[:, :1]).all(axis=(1, 2)))
-    if len(flat):
+        row, point, axis = (int(i) for i in bad[0])
         raise DataError(
-            f"{path}: field '{name}' row {start + int(flat[0])}: all {points.shape[1]} points are identical; "
-            "expected a cloud with some extent; remove that object"
+            f"{where} row {start + row} point {point} axis {'xyz'[axis]} is {cast[row, point, axis]}, "
+            "expected a finite number; remove or repair that object"
         )
+    return cast

@@ -16,7 +16,9 @@ import numpy as np
 
 from bench.data.base import CloudSet, Dataset, SplitName
 from bench.data.digest import file_digest, manifest_digest
-from bench.data.h5io import Fields, Head, load_arrays, read_head
+from bench.data.faults import passed_over
+from bench.data.h5io import Fields, Head, load_arrays, look_further, read_heads
+from bench.data.labels import check_named, count_unnamed
 from bench.errors import DataError
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -75,9 +77,9 @@ class H5Dataset(Dataset):
     def _names_file(self, split: SplitName, path: Path) -> Path | None:
         """JSON list with one object name per row of `path`, if there is one."""
 
-    def _default_classes(self, count: int) -> tuple[str, ...]:
-        """Class names where there is no list."""
-        return tuple(f"class_{i}" for i in range(count))
+    def _known_classes(self, highest: int) -> tuple[str, ...] | None:
+        """Published class names of a set with this highest label, where there is no list."""
+        return None
 
     def manifest(self) -> str:
         """SHA-256 of the content of every file read, and of the options (see `Dataset.manifest`)."""
@@ -149,23 +151,40 @@ class H5Dataset(Dataset):
     def _checked(self) -> tuple[tuple[str, ...], dict[SplitName, list[Head]]]:
         """Class names and file heads of both splits, checked against each other."""
         heads: dict[SplitName, list[Head]] = {}
+        fault: DataError | None = None
         for split in SPLITS:
-            heads[split] = [read_head(path, self.fields) for path in self._files(split)]
-            if not any(len(head.labels) for head in heads[split]):
-                files = ", ".join(head.path.name for head in heads[split])
-                raise DataError(f"{heads[split][0].path.parent}: the {split} split has no objects ({files})")
+            try:
+                heads[split], broken = read_heads(self._files(split), self.fields)
+                fault = fault or broken
+                if broken is None and not any(len(head.labels) for head in heads[split]):
+                    files = ", ".join(head.path.name for head in heads[split])
+                    raise DataError(f"{heads[split][0].path.parent}: the {split} split has no objects ({files})")
+            except DataError as error:
+                fault = passed_over(error, fault)
+        try:
+            if fault is not None:
+                raise fault
+            return self._named(heads), heads
+        except DataError:
+            look_further([head for split in heads.values() for head in split], self.fields)
+            raise
+
+    def _named(self, heads: dict[SplitName, list[Head]]) -> tuple[str, ...]:
+        """Class names, checked against the labels of both splits."""
         listed = self._class_list()
-        if listed is None:
-            highest = max(int(head.labels.max(initial=0)) for split in SPLITS for head in heads[split])
-            classes = self._default_classes(highest + 1)
+        held = [head.held(self.fields.labels) for split in SPLITS for head in heads[split]]
+        known = self._known_classes(max(int(one.labels.max(initial=0)) for one in held))
+        if listed is not None:
+            classes = class_list(listed)
+            check_named(held, classes, listed.name)
+        elif known is not None:
+            classes = known
+            check_named(held, classes, "the release")
         else:
-            classes = tuple(read_lines(listed))
-            _check_class_list(classes, listed)
-            for split in SPLITS:
-                for head in heads[split]:
-                    _check_range(head, self.fields.labels, classes, listed)
+            count = count_unnamed(held, "name the classes in shape_names.txt beside the files, one a line")
+            classes = tuple(f"class_{label}" for label in range(count))
         self._check_coverage(heads, classes)
-        return classes, heads
+        return classes
 
     def _check_coverage(self, heads: dict[SplitName, list[Head]], classes: tuple[str, ...]) -> None:
         trained = {label for head in heads["train"] for label in np.unique(head.labels).tolist()}
@@ -179,21 +198,18 @@ class H5Dataset(Dataset):
                 )
 
 
-def _check_class_list(classes: tuple[str, ...], path: Path) -> None:
+def class_list(path: Path) -> tuple[str, ...]:
+    """Read class names, one a line, index = label.
+
+    Raises:
+        DataError: As `read_lines`, or a name that stands twice.
+    """
+    classes = tuple(read_lines(path))
     repeated = [name for name, times in Counter(classes).items() if times > 1]
     if repeated:
         lines = [i + 1 for i, name in enumerate(classes) if name == repeated[0]]
         raise DataError(f"{path}: class '{repeated[0]}' stands on lines {lines[0]} and {lines[1]}; names must differ")
-
-
-def _check_range(head: Head, name: str, classes: tuple[str, ...], listed: Path) -> None:
-    beyond = np.flatnonzero(head.labels >= len(classes))
-    if len(beyond):
-        row = int(beyond[0])
-        raise DataError(
-            f"{head.path}: field '{name}' row {row} is {head.labels[row]}, expected 0 to {len(classes) - 1}: "
-            f"{listed.name} names {len(classes)} classes"
-        )
+    return classes
 
 
 def _names(path: Path, head: Head) -> list[str]:

@@ -17,7 +17,7 @@ from bench.data.base import DatasetCard, Room
 from bench.data.converted import Column, Reader, convert
 from bench.data.digest import manifest_digest
 from bench.data.filelists import FileList, list_files
-from bench.data.h5io import check_stored, open_h5
+from bench.data.h5io import open_field, open_h5
 from bench.data.h5set import data_root, holding_folder, natural_key, read_lines
 from bench.data.rooms.roomset import CLASSES, RoomSet, StoredRooms, area_of
 from bench.errors import DataError
@@ -269,12 +269,7 @@ class S3DISH5(RoomSet):
 
 def _read_blocks(path: Path) -> dict[str, npt.NDArray[Any]]:
     with open_h5(path) as file:
-        for name in ("data", "label"):
-            if name not in file:
-                raise DataError(f"{path}: field '{name}' is missing; the file holds: {', '.join(sorted(file))}")
-        data, label = file["data"], file["label"]
-        check_stored(data, path, "data")
-        check_stored(label, path, "label")
+        data, label = (open_field(file, path, name) for name in ("data", "label"))
         if data.ndim != 3 or data.shape[2] != 9 or data.dtype.kind != "f" or 0 in data.shape:
             raise DataError(f"{path}: field 'data' is {data.dtype} {data.shape}, expected floats [n, N, 9]")
         if label.shape != data.shape[:2] or label.dtype.kind not in "iu":

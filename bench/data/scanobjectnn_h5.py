@@ -55,7 +55,7 @@ class ScanObjectNNH5(H5Dataset):
         counts=COUNTS["obj_bg"],
         how_to_get="form at https://hkust-vgd.github.io/scanobjectnn/ ; unpack h5_files, then scanobjectnn-h5:DIR",
     )
-    fields: ClassVar[Fields] = Fields(parts="mask", float_parts=True)
+    fields: ClassVar[Fields] = Fields(parts="mask", part_gaps=True)
 
     class Options(BaseModel):
         """Which of the published files to read."""
@@ -113,5 +113,5 @@ class ScanObjectNNH5(H5Dataset):
         # Augmented variants hold several rows per object, so a list of objects does not name their rows.
         return self._beside(f"{PREFIXES[split]}_names.json") if path.stem.endswith("_objectdataset") else None
 
-    def _default_classes(self, count: int) -> tuple[str, ...]:
-        return CLASSES if count == len(CLASSES) else super()._default_classes(count)
+    def _known_classes(self, highest: int) -> tuple[str, ...] | None:
+        return CLASSES if highest == len(CLASSES) - 1 else None

@@ -305,9 +305,7 @@ class ShapeNetPartH5(H5Dataset):
     def _names_file(self, split: SplitName, path: Path) -> Path | None:
         return None
 
-    def _default_classes(self, count: int) -> tuple[str, ...]:
-        if count > len(PARTS):
-            raise DataError(f"{self._folder()}: labels reach to {count - 1}, ShapeNetPart has {len(PARTS)} categories")
+    def _known_classes(self, highest: int) -> tuple[str, ...] | None:
         return tuple(PARTS)
 
     def part_names(self) -> dict[str, tuple[int, ...]]:

@@ -8,13 +8,15 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
 from bench.data.digest import file_digest, manifest_digest
-from bench.data.h5io import Fields, Head, load_arrays, open_h5, read_head
-from bench.data.h5set import SPLITS, read_lines
+from bench.data.faults import passed_over
+from bench.data.h5io import Fields, Head, field_names, has_field, load_arrays, look_further, open_h5, read_head
+from bench.data.h5set import SPLITS, class_list
 from bench.data.holdout import hold_out
+from bench.data.labels import check_named, count_unnamed
 from bench.data.rows import select
 from bench.data.splits import Index
 from bench.errors import DataError
@@ -28,7 +30,7 @@ class SingleH5(Dataset):
     With fields `train_data` and `train_label` the split is the file's own (`test_data`, `test_label`); else `data` and
     `label` are split class by class, fixed by `split_seed`. Where there is a field `normals` or `parts` beside the
     clouds (with the prefix ``train_`` or ``test_`` in a file that is split), it is read as well. Class names come from
-    ``shape_names.txt`` beside the file, one a line, else classes are numbered.
+    the option `classes`, else from ``shape_names.txt`` beside the file, one a line; else classes are numbered.
     """
 
     name: ClassVar[str] = "h5"
@@ -57,8 +59,28 @@ class SingleH5(Dataset):
         label: str = "label"
         normals: str = Field("normal", description="normals beside the clouds, where there are any")
         parts: str = Field("pid", description="part of each point, where there are any")
+        classes: tuple[str, ...] | None = Field(
+            None,
+            description="class names in the order of the labels, with commas between; else those in shape_names.txt",
+            exclude_if=lambda value: value is None,
+        )
         test_fraction: float = Field(0.2, gt=0, lt=1, description="where the file has no split")
         split_seed: int = Field(0, ge=0, description="where the file has no split")
+
+        @field_validator("classes", mode="before")
+        @classmethod
+        def _by_commas(cls, value: object) -> object:
+            return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+        @field_validator("classes")
+        @classmethod
+        def _distinct(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+            if value is not None and ("" in value or not value):
+                raise ValueError("expected a name for every label, with commas between")
+            repeated = next((name for name in value or () if value and value.count(name) > 1), None)
+            if repeated is not None:
+                raise ValueError(f"class '{repeated}' stands twice; names must differ")
+            return value
 
     @cached_property
     def _path(self) -> Path:
@@ -81,11 +103,11 @@ class SingleH5(Dataset):
         """Whether the file has a split of its own."""
         options = self._given
         with open_h5(self._path) as file:
-            if options.train_data in file:
+            if has_field(file, self._path, options.train_data):
                 return True
-            if options.data in file:
+            if has_field(file, self._path, options.data):
                 return False
-            held = ", ".join(sorted(file)) or "nothing"
+            held = field_names(file)
         raise DataError(
             f"{self._path}: has neither field '{options.train_data}' nor '{options.data}'; the file holds: {held}; "
             "name its fields by the options train_data, train_label, ... or data, label"
@@ -107,11 +129,23 @@ class SingleH5(Dataset):
     def _heads(self) -> dict[SplitName, Head]:
         if not self._is_split:
             return dict.fromkeys(SPLITS, read_head(self._path, self._fields("train")))
-        return {split: read_head(self._path, self._fields(split)) for split in SPLITS}
+        heads: dict[SplitName, Head] = {}
+        fault: DataError | None = None
+        for split in SPLITS:
+            try:
+                heads[split] = read_head(self._path, self._fields(split))
+            except DataError as error:
+                fault = passed_over(error, fault)
+        if fault is not None:
+            for split, head in heads.items():
+                look_further([head], self._fields(split))
+            raise fault
+        return heads
 
     @cached_property
     def _rows(self) -> dict[SplitName, Index]:
         """Rows of each split, checked: both have objects, and no class is in the test alone."""
+        self.classes()  # a stray label is told as such
         rows: dict[SplitName, Index]
         if self._is_split:
             rows = {split: np.arange(len(head.labels), dtype=np.int64) for split, head in self._heads.items()}
@@ -133,8 +167,9 @@ class SingleH5(Dataset):
 
     @property
     def _class_list(self) -> Path | None:
+        """Text file of class names beside the file; not looked for where the option names them."""
         path = self._path.with_name("shape_names.txt")
-        return path if path.is_file() else None
+        return path if self._given.classes is None and path.is_file() else None
 
     def manifest(self) -> str:
         """SHA-256 of the content of the file and of its class list, and of the options."""
@@ -149,16 +184,13 @@ class SingleH5(Dataset):
 
     def classes(self) -> tuple[str, ...]:
         """Class names, index = label; reads labels, no clouds."""
-        highest = max(int(head.labels.max(initial=0)) for head in self._heads.values())
-        if self._class_list is None:
-            return tuple(f"class_{label}" for label in range(highest + 1))
-        names = tuple(read_lines(self._class_list))
-        if len(set(names)) < len(names):
-            raise DataError(f"{self._class_list}: a class stands on two lines; names must differ")
-        if highest >= len(names):
-            raise DataError(
-                f"{self._path}: has a label {highest}, expected 0 to {len(names) - 1}: {self._class_list.name}"
-            )
+        held = [head.held(self._fields(split).labels) for split, head in self._heads.items()]
+        given, listed = self._given.classes, self._class_list
+        if given is None and listed is None:
+            count = count_unnamed(held, "name the classes: --set data.classes=NAME,NAME,... or shape_names.txt")
+            return tuple(f"class_{label}" for label in range(count))
+        names = given if given is not None else class_list(listed)  # type: ignore[arg-type]
+        check_named(held, names, "the option classes" if given is not None else listed.name)  # type: ignore[union-attr]
         return names
 
     def offers_parts(self) -> bool:

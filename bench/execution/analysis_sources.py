@@ -149,7 +149,7 @@ class Sources:
         first = None
         if found.spec.first_stage is not None:
             stage = found.spec.first_stage
-            folder = self.artifacts.find_folder("encoder", encoder_key(stage), None)
+            folder = self.artifacts.find_folder("encoder", encoder_key(stage), None, digests=True)
             if folder is None:
                 raise BenchError(f"the first stage of encoder {found.shown} is missing from the results folder")
             first = load_encoder(folder, METHODS.load(stage.method), stage)

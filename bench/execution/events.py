@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -14,8 +15,8 @@ class Event(BaseModel):
     """A message of a worker.
 
     Attributes:
-        kind: ``stage`` (progress of a stage), ``waiting`` (another process does this work), ``run`` (a run was
-            stored), ``failed`` (a run, or with an empty key the whole job, failed).
+        kind: ``stage`` (progress of a stage), ``waiting`` (another process does this work), ``warning`` (text
+            for the user), ``run`` (a run was stored), ``failed`` (a run, or with an empty key the whole job, failed).
         stage: Name of the stage, e.g. ``pretrain``.
         done: Units done.
         total: Units in all; 0 when unknown.
@@ -25,7 +26,7 @@ class Event(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["stage", "waiting", "run", "failed"]
+    kind: Literal["stage", "waiting", "warning", "run", "failed"]
     stage: str = ""
     done: float = 0
     total: float = 0
@@ -59,3 +60,15 @@ class Channel:
             return
         self._last = (stage, now)
         self.send(Event(kind="stage", stage=stage, done=done, total=total, note=note))
+
+
+class WarningsToParent(logging.Handler):
+    """Passes on what the harness logs as a warning, e.g. that a cached file was damaged."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(logging.WARNING)
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one warning."""
+        self._channel.send(Event(kind="warning", note=record.getMessage()))

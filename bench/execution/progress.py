@@ -64,6 +64,8 @@ class ProgressView:
             self._advance(job, event)
         elif event.kind == "waiting":
             self._say(job, f"  [yellow]waiting[/yellow]: {escape(event.note)}")
+        elif event.kind == "warning":
+            self._say(job, f"  [yellow]note[/yellow]: {escape(event.note)}")
         elif event.kind == "failed":
             self._console.print(f"  [red]failed[/red]: {escape(event.note)}", highlight=False)
 

@@ -6,6 +6,7 @@ Events go to standard output, everything else to standard error (the job's log).
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from typing import Any
 
 from bench.data.base import DataPlace, Dataset
 from bench.errors import BenchError, Interrupted
-from bench.execution.events import Channel, Event
+from bench.execution.events import Channel, Event, WarningsToParent
 from bench.execution.failures import store_failure
 from bench.execution.once import once
 from bench.execution.provenance import provenance
@@ -297,6 +298,8 @@ def main(job_file: str) -> int:
     events = os.dup(1)
     os.dup2(2, 1)  # whatever libraries print belongs in the log
     channel = Channel(events)
+    logging.basicConfig(format="%(message)s")  # into the log
+    logging.getLogger("bench").addHandler(WarningsToParent(channel))
     payload = json.loads(Path(job_file).read_text(encoding="utf-8"))
     Path(job_file).unlink(missing_ok=True)
     _follow_parent()

@@ -342,7 +342,7 @@ class Protocol(ABC):
 
     @classmethod
     def draws_splits(cls, options: BaseModel, form: Form) -> bool:
-        """Return whether anything hangs on the split seed: a part set aside for choices, folds, or a part of a split."""
+        """Return whether anything hangs on the split seed: a part set aside, folds, or a part of a split."""
         return True
 
     @classmethod

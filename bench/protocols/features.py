@@ -2,16 +2,13 @@
 
 Clouds are normalised and reduced by farthest point sampling once per (data set, split, number of points). An encoder
 is run once over them, in eval mode and float32, and all the features it offers are stored, so that every head,
-setting and seed of a probe reads the same files. A file is written under a temporary name and renamed: it is whole
-or absent, and of two processes that compute the same one both succeed.
+setting and seed of a probe reads the same files. A file is whole and has the digest it was written with, or counts
+as absent (`bench.store.cached`); of two processes that compute the same one both succeed.
 """
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -22,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bench.data.transforms import unit_sphere
-from bench.errors import BenchError, SetupError, unknown_name
+from bench.errors import BenchError, unknown_name
 from bench.fingerprint import fingerprint
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
@@ -31,6 +28,7 @@ from bench.models.ops.gather import gather_points
 from bench.protocols.base import Candidate, Task
 from bench.protocols.threads import for_batches
 from bench.spec import content_key
+from bench.store.cached import open_array, write_array
 
 Array = npt.NDArray[np.float32]
 Split = Literal["train", "test"]
@@ -73,7 +71,7 @@ def whole_clouds(task: Task, split: Split, *, normalise: bool, count: int | None
     points = _source(task, split)[1]
     count = min(count or task.points, points.shape[1])
     file = task.cache / "clouds" / f"{_clouds_key(task, split, normalise, count)[:32]}.npy"
-    stored = _read(file, len(points), (count, 3))
+    stored = open_array(file, np.float32, (len(points), count, 3))
     if stored is not None:
         return stored
     reduced = np.empty((len(points), count, 3), dtype=np.float32)
@@ -88,7 +86,7 @@ def whole_clouds(task: Task, split: Split, *, normalise: bool, count: int | None
 
     stage = f"clouds of {split}"
     for_batches(len(points), CLOUD_BATCH, task.device, reduce, lambda done, n: task.progress(stage, done, n))
-    _publish(file, reduced)
+    write_array(file, reduced)
     return reduced
 
 
@@ -126,14 +124,14 @@ def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise
     encoder: Encoder | None = None
     for split, size in sizes.items():
         stem = _features_stem(candidate, task, split, normalise)
-        stored = _read(stem.with_name(f"{stem.name}-{feature}.npy"), size, None)
+        stored = open_array(stem.with_name(f"{stem.name}-{feature}.npy"), np.float32, (size, None))
         if stored is None:
             encoder = encoder or _ready(candidate, task)
             if feature not in encoder.feature_dims:
                 raise unknown_name("encoder feature", feature, encoder.feature_dims)
             made = _encode(encoder, candidate, task, split, normalise)
             for name, values in made.items():
-                _publish(stem.with_name(f"{stem.name}-{name}.npy"), values)
+                write_array(stem.with_name(f"{stem.name}-{name}.npy"), values)
             stored = made[feature]
         found[split] = _of_task(stored, task, split)
     return found
@@ -213,32 +211,3 @@ def _features_stem(candidate: Candidate, task: Task, split: Split, normalise: bo
         }
     )
     return task.cache / "features" / f"encoder-{key[:32]}"
-
-
-def _publish(file: Path, array: Array) -> None:
-    temporary = file.with_name(f".{file.stem}-{uuid.uuid4().hex}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as sink:
-            np.save(sink, array, allow_pickle=False)
-            sink.flush()
-            os.fsync(sink.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise SetupError(
-            f"cannot write cached features to {file}: {error.strerror or error}; "
-            "free space there, or choose a results folder you can write to"
-        ) from error
-
-
-def _read(file: Path, rows: int, shape: tuple[int, ...] | None) -> Array | None:
-    """Map `file`, or None where it is absent, cut short or of another shape (it is then made again)."""
-    try:
-        stored: npt.NDArray[np.generic] = np.load(file, mmap_mode="r" if rows else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    if stored.dtype != np.float32 or len(stored) != rows or (shape is not None and stored.shape[1:] != shape):
-        return None
-    return stored  # type: ignore[return-value]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +20,7 @@ from bench.protocols.segmentation_metrics import VOID
 from bench.protocols.threads import for_batches
 from bench.seeds import numpy_stream
 from bench.spec import content_key
-from bench.training.checkpoint import write_atomically
+from bench.store.cached import open_array, write_array
 
 if TYPE_CHECKING:
     from bench.data.base import CloudSet
@@ -133,12 +132,12 @@ def fixed_clouds(
     identity |= {"rows": None if rows is None else rows.tolist(), "objects": len(points), "normalise": normalise}
     key = content_key({"kind": "part picks", **identity, "op_backend": task.numerics.op_backend})  # type: ignore[dict-item]
     file = task.cache / "clouds" / f"parts-{key[:32]}.npy"
-    picks = _read(file.read_bytes() if file.is_file() else b"", (len(points), count))
-    if picks is None:
+    known = open_array(file, np.int32, (len(points), count))
+    if known is None:
         picks = _sample(task, points, count, split)
-        sink = io.BytesIO()
-        np.save(sink, picks.astype(np.int32), allow_pickle=False)
-        write_atomically(file, sink.getvalue())
+        write_array(file, picks.astype(np.int32))
+    else:
+        picks = np.asarray(known, dtype=np.int64)
     return FixedClouds(np.take_along_axis(points, picks[..., None], axis=1), picks)
 
 
@@ -152,15 +151,6 @@ def _sample(task: Task, points: npt.NDArray[np.float32], count: int, split: str)
     stage = f"points of {split}"
     for_batches(len(points), CLOUD_BATCH, task.device, sample, lambda done, n: task.progress(stage, done, n))
     return picks
-
-
-def _read(data: bytes, shape: tuple[int, int]) -> Index | None:
-    """Read picks back; None where they are absent, cut short or of another shape (they are then made again)."""
-    try:
-        stored = np.load(io.BytesIO(data), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return stored.astype(np.int64) if stored.shape == shape and stored.dtype == np.int32 else None
 
 
 @cache

@@ -1,16 +1,12 @@
 """Teacher features, computed once per (teacher, data, views, captions) and kept as memory-mapped files.
 
-A cache file is written under a temporary name and renamed, so it is whole or absent; two processes that
-compute the same features at once both succeed, and the content of the file is the same either way.
+A cache file is whole and has the digest it was written with, or counts as absent (`bench.store.cached`); two processes
+that compute the same features at once both succeed, and the content of the file is the same either way.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import time
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +19,7 @@ from bench.data.files import exclusive
 from bench.errors import SetupError, UsageError
 from bench.fingerprint import fingerprint
 from bench.spec import content_key
+from bench.store.cached import begin_array, open_array, publishing
 from bench.teachers.base import Teacher
 
 Features = npt.NDArray[np.float32]
@@ -32,8 +29,6 @@ CROP_CHUNK = 256
 """Crops in memory at once."""
 CHUNK = 4096
 """Images or sentences handed to the teacher at once; bounds memory, not the teacher's own batch."""
-ABANDONED_SECONDS = 3600.0
-"""A temporary file untouched for this long belongs to a killed writer."""
 PROBED = 256
 """Objects whose pixels enter the key besides the manifest."""
 
@@ -252,13 +247,13 @@ def _once(
     progress: Progress,
 ) -> Features:
     """Return the ``[n, width]`` features in `file`, computing and publishing them if they are not there."""
-    found = _read(file, (n, width))
+    found = open_array(file, np.float32, (n, width))
     if found is not None:
         return found
     with exclusive(file.parent.parent / "locks" / f"{file.stem}.lock"):  # whoever waited finds the work done
-        if _read(file, (n, width)) is None:
+        if open_array(file, np.float32, (n, width)) is None:
             _write(file, n, width, teacher, encode, progress)
-    stored = _read(file, (n, width))
+    stored = open_array(file, np.float32, (n, width))
     if stored is None:
         raise SetupError(f"teacher features just written to {file} cannot be read back: check that disk")
     return stored
@@ -274,29 +269,14 @@ def _write(
 ) -> None:
     """Compute the ``[n, width]`` features and put them in place whole."""
     teacher.prepare()
-    temporary = file.with_name(f".{file.stem}-{uuid.uuid4().hex}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(file.parent)
-        with temporary.open("wb") as sink:
-            np.lib.format.write_array_header_1_0(sink, {"descr": "<f4", "fortran_order": False, "shape": (n, width)})
-            for start in range(0, n, CHUNK):
-                stop = min(start + CHUNK, n)
-                block = np.ascontiguousarray(encode(start, stop, _within(progress, start, stop, n)), dtype="<f4")
-                _check(teacher, block, (stop - start, width))
-                sink.write(block.tobytes())
-                progress(stop, n)
-            sink.flush()
-            os.fsync(sink.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        raise SetupError(
-            f"cannot write teacher features to {file}: {error.strerror or error}; "
-            "free space there, or choose a results folder you can write to"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with publishing(file) as sink:
+        begin_array(sink, "<f4", (n, width))
+        for start in range(0, n, CHUNK):
+            stop = min(start + CHUNK, n)
+            block = np.ascontiguousarray(encode(start, stop, _within(progress, start, stop, n)), dtype="<f4")
+            _check(teacher, block, (stop - start, width))
+            sink.write(block.tobytes())
+            progress(stop, n)
 
 
 def _within(progress: Progress, start: int, stop: int, n: int) -> Progress:
@@ -309,28 +289,9 @@ def _within(progress: Progress, start: int, stop: int, n: int) -> Progress:
     return report
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Delete what killed writers left; one that still writes touches its file far more often than this."""
-    for part in folder.glob(".*.part"):
-        with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
-                part.unlink()
-
-
 def _check(teacher: Teacher, block: Features, shape: tuple[int, int]) -> None:
     """Refuse to cache what would spoil every later run."""
     if block.shape != shape:
         raise SetupError(f"teacher '{teacher.name}' gave features of shape {block.shape}, expected {shape}")
     if not np.isfinite(block).all():
         raise SetupError(f"teacher '{teacher.name}' gave features that are not finite: its weights are damaged")
-
-
-def _read(file: Path, shape: tuple[int, int]) -> Features | None:
-    """Map `file`, or None where it is absent, cut short or of another shape (it is then computed again)."""
-    try:
-        stored: npt.NDArray[np.generic] = np.load(file, mmap_mode="r" if shape[0] else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    if stored.shape != shape or stored.dtype != np.float32:
-        return None
-    return stored  # type: ignore[return-value]

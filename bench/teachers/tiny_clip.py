@@ -253,7 +253,9 @@ class TinyClip(Teacher):
 
     def _verify(self, *, digests: bool) -> None:
         try:
-            folders.verify(self.folder, digests=digests)
+            manifest = folders.verify(self.folder, digests=digests)
+            if manifest.key != self.identity():
+                raise folders.DamagedFolderError(self.folder, "it holds another fit")
         except folders.DamagedFolderError as damage:
             remedy = f"delete it and run `bench teachers fit {self.name}`"
             raise folders.DamagedFolderError(damage.folder, damage.reason, remedy) from damage

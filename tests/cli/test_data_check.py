@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from bench.cli.main import main
-from tests.conftest import CLASSES, write_modelnet
+from tests.conftest import CLASSES, toy_cloud, write_modelnet
 
 TRAIN, TEST, POINTS = 4, 2, 40
 
@@ -200,3 +202,46 @@ def test_shared_household_scans_are_sound_but_not_the_release(check: Check, shar
     assert found["splits"]["train"]["objects"] == 282
     assert found["splits"]["train"]["known"] == 2309
     assert any("counts differ" in note for note in found["notes"])
+
+
+def test_every_broken_file_is_named_not_the_first_alone(check: Check, folder: Path, tmp_path: Path) -> None:
+    """Who mends one file a day finds the last fault after a month."""
+    for number in (1, 2, 3):
+        shutil.copyfile(folder / "ply_data_train0.h5", folder / f"ply_data_train{number}.h5")
+    rewrite(folder / "ply_data_train1.h5", label=lambda labels: np.where(np.arange(24)[:, None] == 5, 200, labels))
+    rewrite(folder / "ply_data_train2.h5", data=lambda data: np.where(np.arange(24)[:, None, None] == 7, np.nan, data))
+    (folder / "ply_data_test0.h5").write_bytes(b"<!DOCTYPE html><html>404</html>")
+    code, found = check.facts(f"modelnet-h5:{folder}")
+    assert code == 1
+    for fault in ("train2.h5: field 'data' row 7 point 0 axis x is nan", "test0.h5: is a web page"):
+        assert sum(fault in line for line in found["problems"]) == 1, found["problems"]
+    shutil.copyfile(folder / "ply_data_train0.h5", folder / "ply_data_test0.h5")
+    _, found = check.facts(f"modelnet-h5:{folder}")
+    assert any("train1.h5: field 'label' row 5 is 200, expected 0 to 5" in line for line in found["problems"])
+
+
+def test_of_very_many_broken_files_some_are_named_and_the_rest_counted(check: Check, tmp_path: Path) -> None:
+    for name in ("cup", "mug"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(40):
+            cloud = toy_cloud(i % 6, np.random.default_rng(i), 30)
+            cloud[i % 30, 1] = np.nan if name == "mug" or i % 2 else 0
+            np.save(tmp_path / "set" / name / f"{i}.npy", cloud)
+    code, found = check.facts(f"clouds:{tmp_path / 'set'}")
+    assert code == 1
+    assert len(found["problems"]) == 51
+    assert all("axis y is nan" in line for line in found["problems"][:50])
+    assert found["problems"][50] == "10 more faults; mend these and check again"
+
+
+def test_new_content_under_the_old_times_is_checked(check: Check, folder: Path) -> None:
+    """A remembered digest would show the old data as sound."""
+    assert check.facts(f"modelnet-h5:{folder}")[0] == 0
+    path = folder / "ply_data_test0.h5"
+    stamp = path.stat()
+    first = check.facts(f"modelnet-h5:{folder}")[1]["manifest"]
+    with h5py.File(path, "r+") as file:
+        file["data"][0, 0, 0] += 0.01
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert path.stat().st_size == stamp.st_size
+    assert check.facts(f"modelnet-h5:{folder}")[1]["manifest"] != first

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.data import converted, filelists
+from bench.data import converted, digest, filelists
 from bench.data.arrays import cloud, read_npy
 from bench.data.converted import Column, Converted, Deferred, Reader, convert
 from bench.data.filelists import FileList, list_files
@@ -29,19 +29,12 @@ def read(path: Path) -> dict[str, np.ndarray]:
 READER = Reader("toy", {"points": Column("float32", (None, 3)), "tail": Column("int64", (None,), ragged=True)}, read)
 
 
-def age(path: Path) -> Path:
-    """Set a file's time back, so that its digest may be remembered."""
-    os.utime(path, ns=(10**18, path.stat().st_mtime_ns - 10**12))
-    return path
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     below = tmp_path / "Wölkchen ☁"
     below.mkdir()
     for i in range(COUNT):
         np.save(below / f"{i}_c.npy", np.random.default_rng(i).normal(size=(8, 3)))
-        age(below / f"{i}_c.npy")
     return below
 
 
@@ -79,6 +72,7 @@ def test_arrays_are_what_the_files_hold_and_lie_in_the_cache(folder: Path, tmp_p
 
 def test_known_files_are_not_read_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every start would read gigabytes."""
+    monkeypatch.setattr(digest, "SETTLED_NS", -(10**18))
     cache = tmp_path / "cache"
     first = list_files(folder, names(), cache)
     convert(first, READER, cache)
@@ -288,8 +282,9 @@ def test_choices_by_name_are_nested_and_stay_put() -> None:
     assert hold_out(["only"], np.zeros(1, np.int64), 0.5)[1].tolist() == []
 
 
-def test_a_torn_table_of_digests_is_made_again(folder: Path, tmp_path: Path) -> None:
+def test_a_torn_table_of_digests_is_made_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash while the table was written would stop every later run."""
+    monkeypatch.setattr(digest, "SETTLED_NS", -(10**18))
     cache = tmp_path / "cache"
     first: FileList = list_files(folder, names(), cache)
     (note,) = (cache / "digests").glob("*.list.json")

@@ -7,38 +7,65 @@ import json
 import os
 import stat
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.data.digest import file_digest, manifest_digest
+from bench.data import digest
+from bench.data.digest import file_digest, manifest_digest, read_again
+from bench.data.filelists import list_files
 from bench.data.files import exclusive, write_atomic
 from bench.errors import DataError, SetupError
 
 
-def aged(path: Path, content: bytes, seconds: int = 100) -> Path:
-    path.write_bytes(content)
-    os.utime(path, ns=(path.stat().st_mtime_ns - seconds * 10**9,) * 2)
-    return path
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remember digests at once, as if files had been written long ago (no one can set a change time back)."""
+    monkeypatch.setattr(digest, "SETTLED_NS", -(10**18))
 
 
-def test_a_settled_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, cache = aged(tmp_path / "a.h5", b"content"), tmp_path / "cache"
+@pytest.mark.usefixtures("settled")
+def test_a_known_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, cache = tmp_path / "a.h5", tmp_path / "cache"
+    path.write_bytes(b"content")
     expected = hashlib.sha256(b"content").hexdigest()
     assert file_digest(path, cache) == expected
-    monkeypatch.setattr(hashlib, "file_digest", None)
+    with read_again():
+        assert file_digest(path, cache) == expected
+        monkeypatch.setattr(hashlib, "file_digest", None)
+        assert file_digest(path, cache) == expected, "read again, but once"
     assert file_digest(path, cache) == expected
     (tmp_path / "link.h5").symlink_to(path)
     assert file_digest(tmp_path / "link.h5", cache) == expected
+    with read_again(), pytest.raises(TypeError):
+        file_digest(path, cache)
 
 
-def test_a_change_of_size_or_time_is_seen(tmp_path: Path) -> None:
-    path, cache = aged(tmp_path / "a.h5", b"content"), tmp_path / "cache"
-    first = file_digest(path, cache)
-    aged(path, b"CONTENT", seconds=50)
-    second = file_digest(path, cache)
-    aged(path, b"content and more", seconds=50)
-    assert len({first, second, file_digest(path, cache)}) == 3
+def rewrite(path: Path) -> None:
+    path.write_bytes(b"CONTENT")
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(b"CONTENT")
+    other.replace(path)
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("change", [rewrite, replace])
+def test_new_content_of_the_same_size_and_time_is_seen(change: Callable[[Path], None], tmp_path: Path) -> None:
+    """Tools that keep times (rsync, cp -p, touch -r) would else bring results of the old content."""
+    path, cache = tmp_path / "a.h5", tmp_path / "cache"
+    path.write_bytes(b"content")
+    os.utime(path, ns=(10**18, 10**18))
+    first, listed = file_digest(path, cache), list_files(tmp_path, ["a.h5"], cache).digest
+    time.sleep(0.02)  # longer than a tick of the clock that stamps changes
+    change(path)
+    os.utime(path, ns=(10**18, 10**18))
+    assert file_digest(path, cache) == hashlib.sha256(b"CONTENT").hexdigest() != first
+    assert list_files(tmp_path, ["a.h5"], cache).digest != listed
 
 
 def test_a_file_changed_within_one_clock_tick_is_seen(tmp_path: Path) -> None:
@@ -52,18 +79,25 @@ def test_a_file_changed_within_one_clock_tick_is_seen(tmp_path: Path) -> None:
     assert file_digest(path, cache) != first
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"size": 7}'])
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"size": 7}', "one digit"])
 def test_a_damaged_note_is_ignored(tmp_path: Path, damage: str) -> None:
-    path, cache = aged(tmp_path / "a.h5", b"content"), tmp_path / "cache"
+    path, cache = tmp_path / "a.h5", tmp_path / "cache"
+    path.write_bytes(b"content")
     expected = file_digest(path, cache)
     (note,) = (cache / "digests").iterdir()
-    assert json.loads(note.read_text(encoding="utf-8"))["sha256"] == expected
+    text = note.read_text(encoding="utf-8")
+    assert json.loads(text)["noted"]["sha256"] == expected
+    if damage == "one digit":
+        digit = "0" if expected[0] != "0" else "1"
+        damage = text.replace(expected, digit + expected[1:])
     note.write_text(damage, encoding="utf-8")
     assert file_digest(path, cache) == expected
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_the_digest(tmp_path: Path) -> None:
-    path = aged(tmp_path / "a.h5", b"content")
+    path = tmp_path / "a.h5"
+    path.write_bytes(b"content")
     assert file_digest(path, path / "no folder") == hashlib.sha256(b"content").hexdigest()
 
 

@@ -85,10 +85,10 @@ def test_a_mask_stored_as_floats_is_read_if_it_holds_whole_numbers(root: Path) -
     assert train.parts is not None
     assert train.parts.dtype == np.int64
     write(path, 15, np.full((15, 16), 0.5, np.float32))
-    with pytest.raises(DataError, match=r"training_objectdataset.h5: field 'mask' row 0 holds fractions"):
+    with pytest.raises(DataError, match=r"training_objectdataset.h5: field 'mask' row 0 point 0 is 0.5"):
         scan(root).load("train")
     write(path, 15, np.full((15, 16), np.nan, np.float32))
-    with pytest.raises(DataError, match="row 0 holds fractions"):
+    with pytest.raises(DataError, match="row 0 point 0 is nan"):
         scan(root).load("train")
 
 

@@ -208,7 +208,7 @@ def test_broken_hdf5_is_named(h5_root: Path) -> None:
     write_h5(path, 16, 3, pid=np.zeros((15, 32), np.uint8))
     assert "ply_data_val0.h5: field 'pid' has shape (15, 32)" in refusal(h5_set(h5_root))
     write_h5(path, 16, 3, label=np.full(16, 16, np.uint8))
-    assert "labels reach to 16" in refusal(h5_set(h5_root))
+    assert "row 0 is 16, expected 0 to 15: the release names 16" in refusal(h5_set(h5_root))
     path.write_bytes(path.read_bytes()[:-500])
     assert "ply_data_val0.h5: breaks off" in refusal(h5_set(h5_root))
     path.unlink()

@@ -11,6 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import Bench, bench_command, bench_environment
@@ -106,6 +107,30 @@ def test_an_altered_number_is_named_and_never_shown(tmp_path: Path, finished: Pa
     assert "set aside: a stored run is damaged" in told.stdout
     assert len(metrics(results)) == 1
     assert list(results.glob("quarantine/**/metrics.json"))
+
+
+def test_an_altered_cache_is_made_again_with_a_line(
+    tmp_path: Path, finished: Path, toy_modelnet: Path, run_bench: Bench
+) -> None:
+    """Features in another order would be stored as another accuracy under the same key."""
+    results = tmp_path / "results"
+    shutil.copytree(finished, results, copy_function=shutil.copy2)
+    clouds, features = (list(results.glob(f"cache/{kind}/*.npy")) for kind in ("clouds", "features"))
+    assert clouds
+    assert features
+    for file in (*clouds, *features):
+        stamp = file.stat()
+        mapped = np.load(file, mmap_mode="r+")
+        mapped[:] = mapped[::-1].copy()
+        mapped.flush()
+        os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    shutil.rmtree(results / "runs")
+    again = run_bench(*request(toy_modelnet, results, *LONG, "--no-baseline"))
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "cached file does not match its digest; made again" in " ".join(again.stdout.split())
+    found = metrics(results)
+    assert len(found) == 1
+    assert found.items() <= metrics(finished).items()
 
 
 def test_why_names_the_field_that_differs(finished: Path, run_bench: Bench) -> None:

@@ -203,7 +203,9 @@ def test_parts_of_labels_are_nested_by_seed_and_say_what_they_keep() -> None:
     split = [task_data(run_of(label_fraction=f).model_copy(update={"split_seed": 3}), train, test) for f in (0.1, 0.5)]
     assert set(split[0].train.ids) < set(split[1].train.ids)
     assert len({each.train.ids for each in (small, other, split[0])}) == 3
-    assert len({each.manifest for each in (small, other, split[0])}) == 3, "cached clouds would be those of another part"
+    assert len({each.manifest for each in (small, other, split[0])}) == 3, (
+        "cached clouds would be those of another part"
+    )
     tiny = task_data(run_of(label_fraction=0.01), train, test)
     assert np.bincount(tiny.train.labels).tolist() == [2, 2, 2, 2]
     assert "2 would be the share, but every class keeps 2" in str(tiny.notes["labels"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,8 +15,11 @@ from bench.data.base import Progress, Room
 from bench.data.files import cannot_write, exclusive
 from bench.data.rooms.roomset import StoredRooms
 from bench.errors import SetupError
+from bench.store.cached import open_array, seal
 
-ARRAYS = ("points", "colours", "labels")
+ARRAYS = {"points": np.float32, "colours": np.uint8, "labels": np.uint8}
+LEVELS = 3
+"""A room's array is named by the manifest, ``rooms`` and itself."""
 
 
 def stored_rooms(
@@ -53,7 +55,7 @@ def stored_rooms(
         temporary: Path | None = None
         try:
             temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-            _write(temporary, len(names), points, make, progress)
+            _write(temporary, folder, len(names), points, make, progress)
             temporary.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
@@ -69,7 +71,9 @@ def stored_rooms(
     return found
 
 
-def _write(folder: Path, rooms: int, points: int, make: Callable[[int], Room], progress: Progress) -> None:
+def _write(
+    folder: Path, destination: Path, rooms: int, points: int, make: Callable[[int], Room], progress: Progress
+) -> None:
     coordinates = np.empty((rooms * points, 3), dtype=np.float32)
     colours = np.empty((rooms * points, 3), dtype=np.uint8)
     labels = np.empty(rooms * points, dtype=np.uint8)
@@ -80,22 +84,18 @@ def _write(folder: Path, rooms: int, points: int, make: Callable[[int], Room], p
         progress(place + 1, rooms)
     arrays: tuple[npt.NDArray[Any], ...] = (coordinates, colours, labels)
     for name, array in zip(ARRAYS, arrays, strict=True):
-        with (folder / f"{name}.npy").open("wb") as stream:
-            np.save(stream, array)
-            stream.flush()
-            os.fsync(stream.fileno())
+        np.save(folder / f"{name}.npy", array)
+        seal(folder / f"{name}.npy", destination / f"{name}.npy", LEVELS)
 
 
 def _open(folder: Path, names: Sequence[str], areas: Sequence[int], points: int) -> StoredRooms | None:
     """Open finished rooms; None where there are none or they are not whole."""
     total = len(names) * points
-    try:
-        coordinates, colours, labels = (
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS
-        )
-    except (OSError, ValueError, EOFError):
-        return None
-    if coordinates.shape != (total, 3) or colours.shape != (total, 3) or labels.shape != (total,):
+    coordinates, colours, labels = (
+        open_array(folder / f"{name}.npy", dtype, (total,) if name == "labels" else (total, 3), LEVELS)
+        for name, dtype in ARRAYS.items()
+    )
+    if coordinates is None or colours is None or labels is None:
         return None
     offsets = np.arange(len(names) + 1, dtype=np.int64) * points
     return StoredRooms(tuple(names), tuple(areas), coordinates, colours, labels, offsets)

@@ -20,6 +20,10 @@ import numpy as np
 from bench.data.base import Progress
 from bench.data.shapes.generate import CAPTIONS, Job, generate
 from bench.errors import SetupError
+from bench.store.cached import open_array, read_bytes, seal
+
+LEVELS = 3
+"""A split's file is named by the manifest, the split and itself."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,13 @@ def cached(job: Job, folder: Path, progress: Progress, workers: int | None = Non
 
 def _read(job: Job, folder: Path) -> Split | None:
     """Open a cached split; None where it is absent or not what the job makes."""
-    if not folder.is_dir():
-        return None
     arrays: dict[str, Any] = {}
-    try:
-        for stem, (shape, dtype) in job.layout().items():
-            array = np.load(folder / f"{stem}.npy", mmap_mode="r", allow_pickle=False)
-            if array.shape != shape or array.dtype != np.dtype(dtype):
-                return None
-            arrays[stem] = array
-        captions = json.loads((folder / CAPTIONS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return Split(arrays, tuple(captions)) if len(captions) == job.count else None
+    for stem, (shape, dtype) in job.layout().items():
+        arrays[stem] = open_array(folder / f"{stem}.npy", dtype, shape, LEVELS)
+        if arrays[stem] is None:
+            return None
+    captions = read_bytes(folder / CAPTIONS, LEVELS)
+    return None if captions is None else Split(arrays, tuple(json.loads(captions)))
 
 
 def _make(job: Job, folder: Path, progress: Progress, workers: int | None) -> None:
@@ -83,6 +81,8 @@ def _make(job: Job, folder: Path, progress: Progress, workers: int | None) -> No
     temporary = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}.", suffix=".partial", dir=folder.parent))
     try:
         generate(job, temporary, progress, workers)
+        for file in temporary.iterdir():
+            seal(file, folder / file.name, LEVELS)
         temporary.chmod(0o755)
         if folder.exists() and _read(job, folder) is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.base import Dataset
+from bench.data.digest import read_again
 from bench.data.h5set import SPLITS
 from bench.data.local import add_local, check_name
 from bench.errors import UsageError
@@ -36,7 +37,7 @@ class Added:
 def add_named(
     name: str, format_name: str, root: Path, assignments: Sequence[str], workspace: Workspace, force: bool = False
 ) -> Added:
-    """Read a local data set once and give it a name.
+    """Read all of a local data set, whatever is remembered of it, and give it a name.
 
     Args:
         name: The new name.
@@ -57,7 +58,8 @@ def add_named(
     if not dataset_class.needs_root:
         raise UsageError(f"'{format_name}' is embedded and reads no files; use it by its name: --dataset {format_name}")
     opened = open_named(format_name, workspace, root, assignments)
-    contents = _contents(opened.dataset)
+    with read_again():
+        contents = _contents(opened.dataset)
     given = Overrides(dict(parse_assignment(text) for text in assignments), frozenset({"data"})).merge({}, "data")
     add_local(
         workspace.results,

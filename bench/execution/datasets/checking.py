@@ -3,51 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
 from bench.data.base import CloudSet, Dataset, SplitName
+from bench.data.digest import read_again
+from bench.data.faults import Faults, collecting
 from bench.data.h5set import SPLITS
 from bench.errors import DataError
 from bench.execution.datasets.facts import CheckReport, Copy, Part, SplitFacts
 from bench.execution.datasets.measuring import disk_facts, find_copies, room_facts, split_facts
 from bench.execution.datasets.opening import Opened
 
+FEW = 6
+"""Classes without objects that are named one by one."""
+
 
 def check_dataset(opened: Opened) -> CheckReport:
     """Read all of a data set and report what is there and what is wrong.
 
-    A file that the loader refuses is a problem in the report, not an error.
+    Every file is read, also one whose digest is remembered. A file that the loader refuses is a problem in the
+    report, not an error.
 
     Args:
         opened: The data set.
     """
+    with read_again(), collecting() as faults:
+        return _check(opened, faults)
+
+
+def _check(opened: Opened, faults: Faults) -> CheckReport:
     dataset = opened.dataset
-    problems: list[str] = []
     splits: dict[str, SplitFacts] = {}
     copies: tuple[Copy, ...] = ()
     loaded: dict[SplitName, CloudSet] = {}
     manifest = ""
     remarks: tuple[str, ...] = ()
-    try:
+    with _noting(faults):
         manifest = dataset.manifest()
+    with _noting(faults):
         classes, remarks = dataset.classes(), dataset.remarks()
         if dataset.card.has_rooms:
             splits, copies = room_facts(dataset.rooms(), classes, dataset.test_area, dataset.known_counts())
-        else:
-            loaded = _load(dataset, problems)
+    if not dataset.card.has_rooms:
+        loaded = _load(dataset, faults)
+        with _noting(faults):
             copies, repeated = find_copies(loaded)
             known = dataset.known_counts()
             for split, clouds in loaded.items():
                 splits[split] = split_facts(clouds, known.get(split), repeated[split])
-    except DataError as error:
-        problems.append(str(error))
-    problems += _wrong(splits, copies, loaded)
-    if not _fixed(dataset):
-        problems += [
-            f"class '{name}' has no objects in any split; fill it or remove it from the class list"
-            for name in _empty(splits)
-        ]
+    for line in _wrong(splits, copies, loaded):
+        faults.add(line)
+    empty = [] if _fixed(dataset) else _empty(splits)
+    for name in empty[:FEW]:
+        faults.add(f"class '{name}' has no objects in any split; fill it or remove it from the class list")
+    if len(empty) > FEW:
+        faults.add(f"{len(empty) - FEW} more classes have no objects in any split: {_some(empty[FEW:])}")
     return CheckReport(
         name=opened.label,
         format=dataset.name,
@@ -59,22 +71,29 @@ def check_dataset(opened: Opened) -> CheckReport:
         copies=copies,
         parts=tuple(_parts(dataset, loaded)) if loaded else (),
         disk=None if opened.root is None else disk_facts(opened.root),
-        problems=tuple(dict.fromkeys(problems)),
+        problems=(*faults.lines, *((f"{faults.more:,} more faults; mend these and check again",) * bool(faults.more))),
         notes=(*remarks, *_unusual(dataset, splits, copies)),
     )
 
 
-def _load(dataset: Dataset, problems: list[str]) -> dict[SplitName, CloudSet]:
-    """Load what can be loaded, pictures too; what cannot is a line in `problems`."""
+@contextmanager
+def _noting(faults: Faults) -> Iterator[None]:
+    """What cannot be read is a fault in the report."""
+    try:
+        yield
+    except DataError as error:
+        faults.add(str(error))
+
+
+def _load(dataset: Dataset, faults: Faults) -> dict[SplitName, CloudSet]:
+    """Load what can be loaded, pictures too; what cannot is a fault."""
     loaded: dict[SplitName, CloudSet] = {}
     for split in SPLITS:
-        try:
+        with _noting(faults):
             loaded[split] = dataset.load(split)
             views = loaded[split].views
             if views is not None and len(views):
                 np.asarray(views[:1])  # decodes all pictures where that was put off
-        except DataError as error:
-            problems.append(str(error))
     return loaded
 
 
