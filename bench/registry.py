@@ -184,7 +184,7 @@ METHODS: Registry[Method] = Registry(
             ),
             "scratch": (
                 "bench.methods.scratch:Scratch",
-                "no pretraining: the compared method's architecture, best of four initialisations",
+                "no pretraining: the compared method's architecture, better of two initialisations",
                 "nothing",
             ),
             "render-classify": (

@@ -26,11 +26,11 @@ from bench.execution.pretrain import load_encoder
 from bench.execution.task_data import task_data
 from bench.methods.base import Method
 from bench.methods.scratch import scratch_candidates
+from bench.models.calibration import batch_norms, calibrate_batch_norm
 from bench.models.cost import forward_flops
 from bench.models.encoder import Encoder
 from bench.protocols.base import AlignedHead, Alignment, Candidate, Evaluation, HeldOut, Protocol, Subject, Task
 from bench.protocols.features import whole_clouds
-from bench.protocols.room_blocks import training_blocks
 from bench.seeds import derive
 from bench.spec import PretrainSpec, RunSpec, content_key
 from bench.store.records import RunRecord, SeenNames
@@ -97,7 +97,7 @@ class Judge:
     cache: Path
     progress: Callable[[str, float, float, str], None]
     trained: Dataset | None = None
-    _untrained: dict[str, Encoder] = field(default_factory=dict)
+    _calibrated: dict[str, Encoder] = field(default_factory=dict)
 
     @cached_property
     def train(self) -> CloudSet:
@@ -109,20 +109,30 @@ class Judge:
         """Test split; handed on sealed."""
         return NO_OBJECTS if self.dataset.card.has_rooms else self.dataset.load("test")
 
-    def subject(self, task: Task) -> Subject:
-        """Build what a protocol judges: one candidate, the four initialisations of scratch, or a teacher alone."""
+    def subject(self, task: Task, *, calibrated: bool = False) -> Subject:
+        """Build what a protocol judges.
+
+        Args:
+            task: The task.
+            calibrated: Offer every encoder that has BatchNorm with the statistics of the training clouds, too.
+
+        Returns:
+            The encoder as trained, the two initialisations of scratch, or a teacher alone; behind them, where asked
+            for, the same with calibrated BatchNorm.
+        """
         source = self.source
         if not source.method.has_encoder:
             return Subject(source.spec.method, source.architecture.name, {}, source.spec.options)
         if source.folder is not None:
-            candidates = {"": Candidate(name="", build=source.build, key=source.key)}
+            name = "trained" if calibrated and batch_norms(source.build()) else ""
+            candidates = {name: Candidate(name, source.build, source.key)}
         else:
-            # Calibration sees unlabelled training clouds (or blocks of training rooms), so the weights depend on them.
-            seen = task.origins["train"].manifest if "train" in task.origins else task.data_manifest
             candidates = {
-                name: Candidate(name, partial(copy.deepcopy, encoder), f"{source.key}-{name}-{seen[:16]}")
-                for name, encoder in self._initialisations(task).items()
+                name: Candidate(name, partial(copy.deepcopy, encoder), f"{source.key}-{name}")
+                for name, encoder in self._initialisations.items()
             }
+        if calibrated:
+            candidates |= self._with_calibration(candidates, task)
         return Subject(method=source.spec.method, architecture=source.architecture.name, candidates=candidates)
 
     @cached_property
@@ -161,18 +171,31 @@ class Judge:
         flops = forward_flops(encoder, spec.backbone.points, spec.numerics.device)
         return {"parameters_encoder": float(encoder.parameter_count), "flops_forward": float(flops)}
 
-    def _initialisations(self, task: Task) -> dict[str, Encoder]:
-        """Return the untrained encoders of scratch, made once."""
-        if not self._untrained:
-            seed = derive(self.source.spec.seed, "init")
-            if self.dataset.card.has_rooms:
-                clouds = training_blocks(self.dataset, task.points, CALIBRATION_CLOUDS, seed)
-            else:
-                prepared = whole_clouds(task, "train", normalise=True)  # the same whatever part is labelled
-                picked = np.random.default_rng(seed).permutation(len(prepared))[:CALIBRATION_CLOUDS]
-                clouds = prepared[np.sort(picked)]
-            self._untrained = scratch_candidates(self.source.build, seed, torch.from_numpy(clouds))
-        return self._untrained
+    @cached_property
+    def _initialisations(self) -> dict[str, Encoder]:
+        return scratch_candidates(self.source.build, derive(self.source.spec.seed, "init"))
+
+    def _with_calibration(self, candidates: dict[str, Candidate], task: Task) -> dict[str, Candidate]:
+        """Return the candidates as ``NAME+bn``; none where there is no BatchNorm to calibrate."""
+        # Calibration sees unlabelled training clouds, so the weights depend on them.
+        seen = task.origins["train"].manifest if "train" in task.origins else task.data_manifest
+        found: dict[str, Candidate] = {}
+        for name, candidate in candidates.items():
+            name = f"{name}+bn"
+            if name not in self._calibrated:
+                encoder = candidate.build()
+                if not batch_norms(encoder):
+                    continue
+                self._calibrated[name] = calibrate_batch_norm(encoder, self._calibration_clouds(task))
+            key = f"{candidate.key}+bn-{seen[:16]}"
+            found[name] = Candidate(name, partial(copy.deepcopy, self._calibrated[name]), key)
+        return found
+
+    def _calibration_clouds(self, task: Task) -> torch.Tensor:
+        prepared = whole_clouds(task, "train", normalise=True)  # the same whatever part is labelled
+        seed = derive(self.source.spec.seed, "init")
+        picked = np.random.default_rng(seed).permutation(len(prepared))[:CALIBRATION_CLOUDS]
+        return torch.from_numpy(prepared[np.sort(picked)])
 
 
 def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: Path) -> RunRecord:
@@ -209,7 +232,8 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         progress=lambda stage, done, total: judge.progress(stage, done, total, ""),
     )
     options = protocol.Options.model_validate(run.protocol.options)
-    evaluation = protocol.evaluate(judge.subject(task), task, run.setting, options)
+    subject = judge.subject(task, calibrated=protocol.calibrates(options, task.form))
+    evaluation = protocol.evaluate(subject, task, run.setting, options)
     seconds = time.perf_counter() - start
     encoder = judge.source.build() if judge.source.method.has_encoder else None
     return RunRecord(

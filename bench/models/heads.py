@@ -6,15 +6,15 @@ from typing import Literal
 
 from torch import nn
 
-HeadKind = Literal["linear", "mlp"]
+HeadKind = Literal["linear", "mlp", "standardised"]
 
 
 def classification_head(kind: HeadKind, features: int, classes: int, dropout: float = 0.5) -> nn.Sequential:
     """Build a classification head with PyTorch's default initialisation.
 
     Args:
-        kind: ``linear`` is one layer; ``mlp`` the published three-layer head
-            (Linear 256, BatchNorm, ReLU, Dropout, twice, then Linear).
+        kind: ``linear`` is one layer; ``standardised`` the same behind a BatchNorm without weights; ``mlp`` the
+            published three-layer head (Linear 256, BatchNorm, ReLU, Dropout, twice, then Linear).
         features: Width of the input.
         classes: Number of logits.
         dropout: Rate inside ``mlp``.
@@ -23,6 +23,9 @@ def classification_head(kind: HeadKind, features: int, classes: int, dropout: fl
     """
     if kind == "linear":
         return nn.Sequential(nn.Linear(features, classes))
+    if kind == "standardised":
+        # Features of untrained networks vary little from object to object: eps must not count beside their variance.
+        return nn.Sequential(nn.BatchNorm1d(features, eps=1e-10, affine=False), nn.Linear(features, classes))
     hidden = 256
     return nn.Sequential(
         nn.Linear(features, hidden),

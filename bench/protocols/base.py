@@ -66,7 +66,7 @@ class Candidate:
     """One set of weights that may be judged.
 
     Attributes:
-        name: Short name for tables, e.g. ``trunc+bn``.
+        name: Short name for tables, e.g. ``trained`` or ``trunc+bn``.
         build: Returns a fresh encoder with its weights, on the CPU, every time it is called.
         key: Identity of the weights; cached features carry it.
     """
@@ -111,8 +111,8 @@ class Subject:
     Attributes:
         method: Name of the method.
         architecture: Method whose architecture it has (differs from `method` for ``scratch``).
-        candidates: One for a pretrained encoder; several where validation has to choose (``scratch``). Their order
-            breaks ties. None for a method that is its teacher alone.
+        candidates: One, or several where validation has to choose (initialisations of ``scratch``, calibrated
+            BatchNorm). Their order breaks ties. None for a method that is its teacher alone.
         options: The method's options, for one that has no encoder to carry them.
     """
 
@@ -348,6 +348,14 @@ class Protocol(ABC):
     @classmethod
     def trains_encoder(cls, options: BaseModel) -> bool:
         """Return whether encoders are trained again, so that a run is worth a process of its own."""
+        return False
+
+    @classmethod
+    def calibrates(cls, options: BaseModel, form: Form) -> bool:
+        """Return whether every encoder is offered with BatchNorm statistics of the unlabelled training clouds, too.
+
+        Validation then chooses between the candidates, of pretrained encoders as of `scratch`.
+        """
         return False
 
     @classmethod

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
 from bench.protocols.fewshot_published import EPOCHS
-from bench.protocols.options import FrozenOptions, recipe_words
+from bench.protocols.options import CANDIDATES, FrozenOptions, recipe_words
 from bench.protocols.trained_options import PublishedTraining, check_form
 from bench.spec import Recipe
 
@@ -36,7 +36,7 @@ class FewShot(Protocol):
     """w-way n-shot classification over folds shared by every method and seed."""
 
     name: ClassVar[str] = "fewshot"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     summary: ClassVar[str] = "w-way n-shot classification over 10 folds"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
 
@@ -97,13 +97,19 @@ class FewShot(Protocol):
         return own.head == "full" or (own.form == "published" and own.head != "svm")
 
     @classmethod
+    def calibrates(cls, options: BaseModel, form: Form) -> bool:
+        """See `Protocol.calibrates`: in the fair form, on frozen features; no release does it."""
+        return form == "fair" and cls._own(options).head != "full"
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls._own(options)
         if own.form == "published":
             text = _CROSSPOINT if own.episodes == "crosspoint" else _PUBLISHED
             return text.format(own=own, head=_RELEASED_HEADS.get(own.head, ""))
-        heads = _HEADS[own.head].format(own=own, full=recipe_words(own.full_recipe), mlp=recipe_words(own.mlp_recipe))
+        full, mlp = recipe_words(own.full_recipe), recipe_words(own.mlp_recipe)
+        heads = _HEADS[own.head].format(own=own, full=full, mlp=mlp, candidates=CANDIDATES)
         return (
             f"{own.folds} folds; each draws its classes, n labelled supports per class from the training split and up "
             f"to {own.queries} queries per class from the test split, fixed by the split seed and the same for every "
@@ -168,16 +174,16 @@ _HEADS = {
         "Head linear: multinomial logistic regression on the frozen feature '{own.feature}', standardised on the "
         "supports and divided by the root of its width. C is chosen from {own.strengths} once per setting on as many "
         "validation episodes (other draws of classes and supports, queries from the validation part), together with "
-        "the candidate where there are several."
+        "the {candidates}."
     ),
     "svm": (
         "Head svm: linear support vector machines, one class against the rest, on the frozen feature '{own.feature}', "
         "standardised on the supports and divided by the root of its width. C is chosen from {own.strengths} as for "
-        "the linear head."
+        "the linear head, together with the {candidates}."
     ),
     "mlp": (
         "Head mlp: the three-layer head on the frozen feature '{own.feature}': {mlp}; the epoch of each fold, and the "
-        "candidate where there are several, are chosen on validation objects of the fold's classes."
+        "{candidates}, are chosen on validation objects of the fold's classes."
     ),
     "full": (
         "Head full: encoder and three-layer head on the feature '{own.feature}' are fine-tuned together, the "

@@ -1,13 +1,13 @@
-"""Full fine-tuning: encoder and three-layer head are trained together."""
+"""Full fine-tuning: encoder and head are trained together."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
-from bench.protocols.options import recipe_words
+from bench.protocols.options import CANDIDATES, STRENGTHS, recipe_words
 from bench.protocols.published_recipes import VOTE_REPEATS, VOTES
 from bench.protocols.trained_options import (
     PUBLISHED_DEVIATIONS,
@@ -35,19 +35,27 @@ class Finetune(Protocol):
     """Classification with every layer trained."""
 
     name: ClassVar[str] = "finetune"
-    revision: ClassVar[int] = 1
-    summary: ClassVar[str] = "encoder and three-layer head trained together"
+    revision: ClassVar[int] = 2
+    summary: ClassVar[str] = "encoder and head trained together, from the linear probe"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
 
     class Options(PublishedTraining):
         """Options of fine-tuning."""
 
-        fair_only: ClassVar[tuple[str, ...]] = ("normalise",)
+        fair_only: ClassVar[tuple[str, ...]] = ("normalise", "head", "strengths")
 
         feature: str = "transfer"
         """Feature of the encoder the head sees; fixed by the protocol, never tuned per method."""
         normalise: bool = True
         """Centre each cloud and scale it into the unit sphere (published form: as the authors do)."""
+        head: Literal["probe", "mlp"] = Field("probe", exclude_if=lambda head: head == "probe")
+        """``probe``: one linear layer behind a BatchNorm, which starts as the linear probe on the frozen feature
+        (Kumar et al., ICLR 2022);
+        ``mlp``: the three-layer head of the releases, drawn at random (published form: always)."""
+        strengths: tuple[float, ...] = Field(
+            STRENGTHS, min_length=1, exclude_if=lambda strengths: tuple(strengths) == STRENGTHS
+        )
+        """Inverse penalties of that probe that validation chooses from."""
         validation_fraction: float = Field(0.2, gt=0, lt=1)
         """Part of every training class set aside for choices."""
         recipe: Recipe | None = FAIR_RECIPE
@@ -61,6 +69,8 @@ class Finetune(Protocol):
         def _fair_is_stated(self) -> Finetune.Options:
             if self.form == "fair" and self.recipe is None:
                 raise ValueError("the fair form trains every method by one stated recipe; recipe may not be null")
+            if any(not 0 < strength < float("inf") for strength in self.strengths):
+                raise ValueError("strengths must be positive and finite")
             if self.vote_repeats > 1 and (self.form == "fair" or not self.votes):
                 raise ValueError("vote_repeats, whose maximum releases report, needs the published form and votes")
             return self
@@ -86,6 +96,11 @@ class Finetune(Protocol):
         return cls.Options(recipe=FAIR_RECIPE.model_copy(update=short.get(preset, {})))
 
     @classmethod
+    def calibrates(cls, options: BaseModel, form: Form) -> bool:
+        """See `Protocol.calibrates`: where a probe is the start; training itself measures the statistics anew."""
+        return form == "fair" and cls.Options.model_validate(options.model_dump()).head == "probe"
+
+    @classmethod
     def trains_encoder(cls, options: BaseModel) -> bool:
         """See `Protocol.trains_encoder`: all of it."""
         return True
@@ -103,17 +118,19 @@ class Finetune(Protocol):
             if own.votes
             else "No voting (votes=10 adds voted rows). "
         )
+        head, start = _STARTS[own.head]
+        start = start.format(strengths=len(own.strengths), candidates=CANDIDATES)
         return (
-            f"Encoder and three-layer head on the feature '{own.feature}' are trained together, the same recipe for "
-            f"every method and data set: {recipe_words(recipe)}, augmentation "
+            f"Encoder and {head} on the feature '{own.feature}' are trained together, the same recipe for every method "
+            f"and data set: {recipe_words(recipe)}, augmentation "
             f"{', '.join(recipe.augmentation) or 'none'}, stochastic depth of the encoder as in pretraining, last "
             "partial batch dropped. Clouds"
             f"{' in the unit sphere' if own.normalise else ' as stored'} are cut by farthest point sampling to 1200 "
             "points for an encoder's 1024 (in that proportion), from which each step draws; evaluation samples the "
             f"encoder's number deterministically. {own.validation_fraction:.0%} of every training class is set aside "
-            "(stratified, fixed by the split seed, the same for every method) and chooses the epoch; of several "
-            "candidates the best on it after a fifth of the epochs goes on. The test split is scored once; "
-            "selection=last is the last epoch, with --legacy selection=test the epoch with the highest test accuracy. "
+            f"(stratified, fixed by the split seed, the same for every method) and chooses the epoch. {start} "
+            "The test split is scored once; selection=last is the last epoch, with --legacy selection=test the epoch "
+            "with the highest test accuracy. "
             f"{votes}The papers take another recipe per method and data set and choose on test: form published."
         )
 
@@ -142,9 +159,10 @@ class Finetune(Protocol):
         if recipe is None:
             assert published is not None  # the options say so
             recipe = shortened(published.recipe, own.published_epochs)
+        probed = published is None and own.head == "probe"
         training = Training(
             protocol=cls.name,
-            head="mlp",
+            head="standardised" if probed else "mlp",
             feature=own.feature,
             normalise=published.normalise if published else own.normalise,
             recipe=recipe,
@@ -153,6 +171,7 @@ class Finetune(Protocol):
             voting=Voting(own.votes, own.vote_repeats) if own.votes else None,
             vote_augmentation=published.vote_augmentation if published else (),
             ledger=task.legacy or published is not None,
+            strengths=own.strengths if probed else (),
         )
         result = judge_trained(subject, task, training)
         if published is not None:
@@ -160,6 +179,19 @@ class Finetune(Protocol):
         return result
 
 
+_STARTS = {
+    "probe": (
+        "a linear layer on standardised features (BatchNorm without weights)",
+        "The head starts as the logistic regression of the linear probe, fitted on the frozen feature of the "
+        "objects that are trained on (Kumar et al., ICLR 2022); C is chosen on validation from {strengths} values, and "
+        "with it the {candidates}. This start counts as epoch 0.",
+    ),
+    "mlp": (
+        "a three-layer head",
+        "The head is drawn at random; of several candidates the best on validation after a fifth of the epochs goes "
+        "on.",
+    ),
+}
 _PUBLISHED = (
     "As released (spec 7.1): encoder and three-layer head on the feature '{own.feature}' are trained together by the "
     "authors' recipe for the method and the kind of data set (names with modelnet: ModelNet; all others: "

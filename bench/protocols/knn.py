@@ -7,13 +7,14 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field, field_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, ProtocolOptions, Subject, Task
+from bench.protocols.options import CANDIDATES
 
 
 class Knn(Protocol):
     """A vote of the nearest training objects."""
 
     name: ClassVar[str] = "knn"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     summary: ClassVar[str] = "nearest neighbours in frozen features"
 
     class Options(ProtocolOptions):
@@ -48,6 +49,11 @@ class Knn(Protocol):
         return cls.Options(distances=("cosine",), ks=(1, 5)) if preset == "smoke" else cls.Options()
 
     @classmethod
+    def calibrates(cls, options: BaseModel, form: Form) -> bool:
+        """See `Protocol.calibrates`: in the fair form; no release does it."""
+        return form == "fair"
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls.Options.model_validate(options.model_dump())
@@ -57,8 +63,8 @@ class Knn(Protocol):
             "every training class is set aside for validation (stratified, fixed by the split seed, the same for every "
             "method). The k nearest training objects vote, one vote each, the nearer classes winning ties; features "
             f"are standardised on the training objects. Distance ({', '.join(own.distances)}) and k "
-            f"({', '.join(map(str, own.ks))}) are chosen on validation, and with them the candidate where there are "
-            "several; neighbours are then sought among train and validation together, and the test split is scored "
+            f"({', '.join(map(str, own.ks))}) are chosen on validation, and with them the {CANDIDATES}; "
+            "neighbours are then sought among train and validation together, and the test split is scored "
             "once. No voting over draws. With --legacy, selection=test is the pair with the highest test accuracy. No "
             "paper of the compared methods has this probe: one form only."
         )

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
-from bench.protocols.options import FrozenOptions
+from bench.protocols.options import CANDIDATES, FrozenOptions
 from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form, probe_preset
 
 
@@ -15,7 +15,7 @@ class Linear(Protocol):
     """A linear classifier on the transfer feature."""
 
     name: ClassVar[str] = "linear"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     summary: ClassVar[str] = "logistic regression on frozen features"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
 
@@ -43,6 +43,11 @@ class Linear(Protocol):
         return cls.Options.model_validate(options.model_dump()).form == "published"
 
     @classmethod
+    def calibrates(cls, options: BaseModel, form: Form) -> bool:
+        """See `Protocol.calibrates`: in the fair form; no release does it."""
+        return form == "fair"
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls.Options.model_validate(options.model_dump())
@@ -54,8 +59,8 @@ class Linear(Protocol):
             f"{own.validation_fraction:.0%} of every training class is set aside for validation (stratified, fixed "
             "by the split seed, the same for every method). Multinomial logistic regression on standardised features "
             "divided by the root of their number (scikit-learn's C is this C over the width); "
-            f"C chosen on validation from {len(own.strengths)} values, and with it the candidate where there are "
-            "several. The chosen C is then refit on train and validation together, and the test split is scored once. "
+            f"C chosen on validation from {len(own.strengths)} values, and with it the {CANDIDATES}. "
+            "The chosen C is then refit on train and validation together, and the test split is scored once. "
             "No voting. accuracy = share of test objects right; mean_class_accuracy = its mean over classes. With "
             "--legacy, selection=test is the C with the highest test accuracy. The papers train head and class token "
             "by epochs instead and choose on test: form published."

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
-from bench.protocols.options import recipe_words
+from bench.protocols.options import CANDIDATES, recipe_words
 from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form, probe_preset
 from bench.spec import Recipe
 
@@ -19,7 +19,7 @@ class Mlp(Protocol):
     """The papers' three-layer head on the transfer feature."""
 
     name: ClassVar[str] = "mlp"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     summary: ClassVar[str] = "three-layer head on frozen features"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
 
@@ -63,6 +63,11 @@ class Mlp(Protocol):
         return cls.Options.model_validate(options.model_dump()).form == "published"
 
     @classmethod
+    def calibrates(cls, options: BaseModel, form: Form) -> bool:
+        """See `Protocol.calibrates`: in the fair form; no release does it."""
+        return form == "fair"
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls.Options.model_validate(options.model_dump())
@@ -74,7 +79,7 @@ class Mlp(Protocol):
             "of 256, BatchNorm, ReLU, dropout 0.5) on features standardised on the training part, the same recipe for "
             f"every method: {recipe_words(own.recipe)}. {own.validation_fraction:.0%} of every training class is set "
             "aside for validation (stratified, fixed by the split seed, the same for every method) and chooses the "
-            "epoch, and the candidate where there are several. The test split is scored once; selection=last is the "
+            f"epoch, and the {CANDIDATES}. The test split is scored once; selection=last is the "
             "last epoch, with --legacy selection=test the epoch with the highest test accuracy. No voting. The papers "
             "train the class token too, in train mode and on augmented clouds, and choose on test: form published."
         )

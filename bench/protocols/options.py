@@ -10,6 +10,12 @@ from bench.spec import Recipe
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
 """Inverse penalties C tried, on features scaled to squared norm 1 (`bench.protocols.logistic.Scaling`)."""
 
+CANDIDATES = (
+    "candidate: the encoder as it is, or with BatchNorm statistics measured on up to 512 unlabelled training clouds, "
+    "for every method alike (scratch: in two initialisations each)"
+)
+"""What validation chooses between, for a card."""
+
 
 def recipe_words(recipe: Recipe) -> str:
     """State how a head, or a head and its encoder, are trained, for a card."""

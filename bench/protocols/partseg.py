@@ -20,7 +20,7 @@ class PartSegmentation(Protocol):
     """Encoder and segmentation head, fine-tuned; judged by the IoU of parts over objects and categories."""
 
     name: ClassVar[str] = "partseg"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     summary: ClassVar[str] = "part of each point, fine-tuned, by instance and class mIoU"
     metric: ClassVar[str] = "instance_miou"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.base import Dataset, Room
+from bench.data.base import Room
 from bench.data.splits import carve_validation
 from bench.errors import DataError, UsageError
 from bench.seeds import numpy_stream
@@ -221,12 +221,3 @@ def window_batches(column: Index, points: int, rng: np.random.Generator) -> Inde
     """
     blocks = -(-len(column) // points)
     return pick(column, blocks * points, rng).reshape(blocks, points)
-
-
-def training_blocks(dataset: Dataset, points: int, count: int, seed: int) -> Points:
-    """Unlabelled blocks of rooms outside the test area, ``[count, points, 3]``, for what is measured on inputs."""
-    rooms = dataset.rooms()
-    outside = [rooms[i] for i in range(len(rooms)) if rooms[i].area != dataset.test_area]
-    rng = numpy_stream(seed, "init", "blocks")
-    sampler = BlockSampler(outside, points)
-    return np.stack([sampler.draw(rng)[0] for _ in range(count)])

@@ -20,7 +20,7 @@ class SemanticSegmentation(Protocol):
     """Encoder and segmentation head, fine-tuned on blocks of rooms; judged on whole rooms of the held-out area."""
 
     name: ClassVar[str] = "semseg"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     summary: ClassVar[str] = "class of each point of whole rooms, one area held out"
     metric: ClassVar[str] = "miou"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")

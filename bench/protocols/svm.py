@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import BaseModel, Field
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
-from bench.protocols.options import FrozenOptions
+from bench.protocols.options import CANDIDATES, FrozenOptions
 from bench.protocols.trained_options import FormOptions, check_form
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
@@ -20,7 +20,7 @@ class Svm(Protocol):
     """A linear SVM on the feature made for it."""
 
     name: ClassVar[str] = "svm"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     summary: ClassVar[str] = "linear SVM on frozen features"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
 
@@ -52,6 +52,11 @@ class Svm(Protocol):
         return cls.Options(strengths=(1.0, 100.0)) if preset == "smoke" else cls.Options()
 
     @classmethod
+    def calibrates(cls, options: BaseModel, form: Form) -> bool:
+        """See `Protocol.calibrates`: in the fair form; no release does it."""
+        return form == "fair"
+
+    @classmethod
     def card(cls, options: BaseModel) -> str:
         """State what is done."""
         own = cls.Options.model_validate(options.model_dump())
@@ -63,8 +68,8 @@ class Svm(Protocol):
             "class against the rest, squared hinge and quadratic penalty (scikit-learn's LinearSVC, solved by our own "
             "batched solver) on standardised features divided by the root of their "
             f"number; C chosen by {own.cv_folds}-fold cross-validation on the training split (stratified, fixed by the "
-            f"split seed, the same for every method) from {len(own.strengths)} values, and with it the candidate where "
-            "there are several. The chosen C is refit on the whole training split, and the test split is scored once. "
+            f"split seed, the same for every method) from {len(own.strengths)} values, and with it the {CANDIDATES}. "
+            "The chosen C is refit on the whole training split, and the test split is scored once. "
             "With --legacy, selection=test is the C with the highest test accuracy. The papers fix C: form published."
         )
 

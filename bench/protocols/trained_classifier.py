@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from shutil import rmtree
 from typing import TYPE_CHECKING
@@ -18,8 +18,9 @@ from bench.models.classifier import Classifier
 from bench.models.heads import HeadKind
 from bench.protocols.base import Candidate, Evaluation, Subject, Task
 from bench.protocols.dense_clouds import DenseClouds, dense_clouds, dense_points
-from bench.protocols.features import clipped_points, prepared_clouds
+from bench.protocols.features import clipped_points, frozen_features, prepared_clouds
 from bench.protocols.ledger import Answers, Labels, Scores, Voting, ledger_rows, test_curve
+from bench.protocols.logistic import fit_logistic
 from bench.protocols.published_recipes import shortened
 from bench.protocols.selection import first_best
 from bench.protocols.trained_state import Notebook, Trained, read_training, store_training
@@ -27,7 +28,7 @@ from bench.protocols.voting import Voter
 from bench.seeds import derive
 from bench.spec import Numerics, Recipe, content_key
 from bench.store.records import Metric
-from bench.training.contract import TrainingPlace
+from bench.training.contract import Selected, TrainingPlace
 from bench.training.finetuning import finetune, predict
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Training:
         voting: How it votes; None for no votes.
         vote_augmentation: What each vote does to its draw of points.
         ledger: Whether what choosing on test would give is stored too.
+        strengths: Inverse penalties of the logistic regression on frozen features that a ``standardised`` head starts
+            as; none: the head is drawn at random.
     """
 
     protocol: str
@@ -68,6 +71,22 @@ class Training:
     voting: Voting | None = None
     vote_augmentation: tuple[str, ...] = ()
     ledger: bool = False
+    strengths: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProbeStart:
+    """A linear probe that training starts from.
+
+    Attributes:
+        accuracy: Its accuracy on validation.
+        strength: Its inverse penalty, chosen on validation.
+        state: What the head's state dict holds then.
+    """
+
+    accuracy: float
+    strength: float
+    state: dict[str, Tensor]
 
 
 def judge_trained(subject: Subject, task: Task, training: Training) -> Evaluation:
@@ -90,7 +109,7 @@ def judge_trained(subject: Subject, task: Task, training: Training) -> Evaluatio
     metrics = _validation_rows(trained, subject.variant(name), len(val))
     metrics += [
         Metric(
-            name="accuracy[pilot]",
+            name=f"accuracy[{'probe' if training.strengths else 'pilot'}]",
             value=value,
             split="val",
             variant=subject.variant(other),
@@ -110,7 +129,9 @@ def judge_trained(subject: Subject, task: Task, training: Training) -> Evaluatio
     curves = {f"{training.protocol}/{curve}": series for curve, series in trained.curves.items()}
     if training.ledger:
         curves[f"{training.protocol}/test_accuracy"] = test_curve(answers, labels)
-    return Evaluation(metrics, predictions, curves, session.notes(name, trained), split_digest(train, val))
+    return Evaluation(
+        metrics, predictions, curves, session.notes(name, subject.candidates[name], trained), split_digest(train, val)
+    )
 
 
 @dataclass
@@ -121,6 +142,7 @@ class _Session:
     training: Training
     train_index: Labels
     val_index: Labels
+    _starts: dict[str, ProbeStart] = field(default_factory=dict)
 
     def _clouds(self, index: Labels | None, *, test: bool = False, dense: bool = False) -> Tensor:
         count = dense_points(self.task.points) if dense else None
@@ -146,7 +168,10 @@ class _Session:
         return self._clouds(None, test=True)
 
     def choose(self, subject: Subject) -> tuple[str, dict[str, float]]:
-        """Choose among candidates by short trainings; returns the name and each one's validation accuracy."""
+        """Choose among candidates by probes or short trainings; returns the name and each one's validation accuracy."""
+        if self.training.strengths:
+            probes = {name: self._start(candidate).accuracy for name, candidate in subject.candidates.items()}
+            return first_best(probes), probes
         if len(subject.candidates) == 1:
             return next(iter(subject.candidates)), {}
         recipe = shortened(self.training.recipe, -(-self.training.recipe.epochs // PILOT_SHARE))
@@ -178,6 +203,7 @@ class _Session:
             return done
         classifier = build()
         points, labels, val_points, val_labels = self._inputs
+        untrained = self._untrained(classifier, val_points, val_labels) if self.training.strengths else None
         result = finetune(
             classifier,
             points,
@@ -194,6 +220,9 @@ class _Session:
             identity=identity,
             after_epoch=lambda epoch: notebook.note(epoch, classifier, self._numerics()),
         )
+        if untrained is not None and result.best is not None:
+            first = [untrained, result.best]  # of equals the earlier
+            result = replace(result, best=max(first, key=lambda epoch: epoch.metrics["accuracy"]))
         found = store_training(folder / "trained.safetensors", identity, classifier, result)
         rmtree(folder / "unfinished", ignore_errors=True)
         return Trained(folder / "trained.safetensors", *found, result.curves, notebook, build)
@@ -229,10 +258,11 @@ class _Session:
             voted=None if voter is None else voted,
         )
 
-    def notes(self, name: str, trained: Trained) -> dict[str, JsonValue]:
+    def notes(self, name: str, candidate: Candidate, trained: Trained) -> dict[str, JsonValue]:
         """Decisions of this evaluation."""
         notes: dict[str, JsonValue] = {
             "candidate": name,
+            **({"strength": self._start(candidate).strength} if self.training.strengths else {}),
             "head": self.training.head,
             "feature": self.training.feature,
             "epoch": trained.epochs[0],
@@ -279,7 +309,37 @@ class _Session:
             torch.manual_seed(self._seed("head"))
             classes = len(self.task.train.classes)
             classifier = Classifier(encoder, classes, self.training.head, self.training.feature)
+        if self.training.strengths:
+            classifier.head.load_state_dict(self._start(candidate).state, strict=False)
         return classifier.freeze(reference=True) if self.training.class_token_only else classifier
+
+    def _start(self, candidate: Candidate) -> ProbeStart:
+        """Fit the linear probe that a candidate's training starts from."""
+        if candidate.name not in self._starts:
+            self._starts[candidate.name] = self._probe(candidate)
+        return self._starts[candidate.name]
+
+    def _probe(self, candidate: Candidate) -> ProbeStart:
+        task, strengths = self.task, sorted(self.training.strengths)
+        found = frozen_features(candidate, task, self.training.feature, normalise=self.training.normalise)["train"]
+        labels, fitted, held = task.train.labels, self.train_index, self.val_index
+        fit = fit_logistic(found[fitted][None], labels[fitted][None], len(task.train.classes), strengths)
+        accuracy = (fit.logits(found[held][None])[0].argmax(-1) == labels[held]).mean(-1)
+        best = int(accuracy.argmax())  # of equals the strongest penalty
+        root = found.shape[1] ** 0.5  # the probe divides standardised features by it
+        state = {
+            "0.running_mean": fit.scaling.mean[0, 0],
+            "0.running_var": (fit.scaling.scale[0, 0] / root).square(),
+            "1.weight": fit.weights[0, best].T / root,
+            "1.bias": fit.intercepts[0, best],
+        }
+        return ProbeStart(float(accuracy[best]), strengths[best], state)
+
+    def _untrained(self, classifier: Classifier, points: Tensor, labels: Tensor) -> Selected:
+        """Return the start as epoch 0, which validation may choose, too."""
+        predicted = predict(classifier, points, self._numerics()).argmax(1)
+        state = {name: t.detach().cpu().clone() for name, t in classifier.state_dict().items()}
+        return Selected(0, {"accuracy": float((predicted == labels).double().mean())}, state)
 
     def _identity(self, candidate: Candidate, recipe: Recipe, final: bool) -> str:
         training = replace(self.training, recipe=recipe)

@@ -14,9 +14,9 @@ from bench.stats.selection import inflation
 
 SMOKE_LINE = "SMOKE: these runs prove that every path works. Their numbers mean nothing and are not compared."
 CANDIDATES_LINE = (
-    "An untrained network depends on how it is initialised, so validation chooses the best candidate for each seed "
-    "and setting. Shown: validation / test accuracy in percent (seeds it was chosen in). The test accuracy of the "
-    "others is for information."
+    "Validation chooses for each seed and setting: the encoder as it is, or (+bn) with BatchNorm statistics of the "
+    "unlabelled training clouds; scratch in two initialisations. Shown: validation / test accuracy in percent (seeds "
+    "it was chosen in). The test accuracy of the others is for information."
 )
 PAIR_HEADINGS = ("setting", "compared", "difference in points", "verdict", "p (Holm)", "paired seeds")
 _COMPARED = ("span", "difference", "verdict", "p_holm")

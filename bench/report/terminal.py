@@ -84,7 +84,7 @@ def _print_section(section: Section, console: Console) -> None:
     console.print(Text(" ".join([f"{tables.how_measured(section)}.", *tables.notes(section)]), style="dim"))
     heads, candidates = tables.candidates(section)
     if candidates:
-        console.print(Text("Candidates of scratch: validation / test % (seeds it was chosen in)", style="bold"))
+        console.print(Text("Candidates: validation / test % (seeds it was chosen in)", style="bold"))
         console.print(plain_table(heads, candidates))
     if section.pairs:
         console.print(Text("Pretrained methods against each other", style="bold"))

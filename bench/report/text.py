@@ -202,7 +202,7 @@ def _section(section: Section) -> list[str]:
         parts += [""] * bool(notes) + [f"- {_escape(note)}" for note in notes]
     heads, candidates = tables.candidates(section)
     if candidates:
-        parts += ["", f"Candidates of scratch. {tables.CANDIDATES_LINE}", "", *table(heads, candidates)]
+        parts += ["", f"Candidates. {tables.CANDIDATES_LINE}", "", *table(heads, candidates)]
     return [*parts, ""]
 
 

@@ -66,7 +66,7 @@ def test_show_prints_the_card_and_list_its_hash(call: Call) -> None:
     code, out, _ = call("protocols", "show", "linear", "--preset", "smoke")
     assert code == 0
     assert f"card {card.hash}" in out
-    for text in ("revision 1", "CrossPoint", "validation_fraction", "what the papers do instead"):
+    for text in ("revision 2", "CrossPoint", "validation_fraction", "what the papers do instead"):
         assert text in out
     code, out, _ = call("protocols", "list", "--preset", "smoke")
     assert code == 0

@@ -96,6 +96,19 @@ def test_records_carry_their_path(finished: Path) -> None:
         assert headline[0]["n_objects"] == 36
 
 
+def test_every_encoder_may_calibrate_batch_norm(finished: Path) -> None:
+    """Were it offered to the untrained network alone, "below scratch" could mean "not calibrated"."""
+    found = {}
+    for folder in finished.glob("runs/*/*"):
+        rows = json.loads((folder / "metrics.json").read_text())
+        method = json.loads((folder / "spec.json").read_text())["encoder"]["method"]
+        found[method] = {
+            row["variant"]: row["value"] for row in rows if (row["name"], row["split"]) == ("accuracy", "test")
+        }
+    assert set(found["point-mae"]) == {"trained", "trained+bn"}
+    assert set(found["scratch"]) == {"default", "trunc", "default+bn", "trunc+bn"}
+
+
 def test_an_altered_number_is_named_and_never_shown(tmp_path: Path, finished: Path, run_bench: Bench) -> None:
     results = tmp_path / "results"
     shutil.copytree(finished, results, ignore=shutil.ignore_patterns("cache", "artifacts"))

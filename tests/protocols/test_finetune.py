@@ -17,13 +17,17 @@ from torch import nn
 from bench.data.base import DataPlace
 from bench.data.modelnet_h5 import ModelNetH5
 from bench.data.scanobjectnn_h5 import ScanObjectNNH5
+from bench.data.splits import carve_validation, object_groups
 from bench.errors import Interrupted, SetupError, UsageError
 from bench.models.blocks import StochasticDepth
 from bench.models.grouping import Sampling
 from bench.models.standard import StandardEncoder
 from bench.protocols.base import Form, Task
 from bench.protocols.dense_clouds import dense_points
+from bench.protocols.features import frozen_features
 from bench.protocols.finetune import FAIR_RECIPE, Finetune
+from bench.protocols.linear import Linear
+from bench.protocols.logistic import fit_logistic
 from bench.protocols.published_recipes import finetune_recipe, probe_recipe, shortened
 from bench.protocols.trained_classifier import set_drop_path
 from bench.spec import BackboneSpec
@@ -31,7 +35,8 @@ from bench.spec import BackboneSpec
 from .conftest import MakeTask, cloud_set, subject, values
 
 SHORT = Finetune.Options(
-    recipe=FAIR_RECIPE.model_copy(update={"epochs": 4, "warmup_epochs": 1, "lr": 5e-3, "augmentation": ()})
+    strengths=(1.0, 100.0),
+    recipe=FAIR_RECIPE.model_copy(update={"epochs": 4, "warmup_epochs": 1, "lr": 5e-3, "augmentation": ()}),
 )
 PUBLISHED = Finetune.defaults("smoke", "published")
 
@@ -54,13 +59,36 @@ def test_a_network_learns_and_every_number_has_its_rule(make_task: MakeTask) -> 
     curve = [value for _, value in result.curves["finetune/val_accuracy"]]
     assert len(curve) == 25
     best = result.notes["epoch"]
-    assert values(result.metrics, split="val", selection="val") == [curve[best - 1]] == [max(curve)]  # type: ignore[operator,index]
+    probe = values(result.metrics, name="accuracy[probe]")
+    chosen = values(result.metrics, name="accuracy", split="val", selection="val")
+    assert chosen == [max(probe + curve)] == [(probe + curve)[best]]  # type: ignore[index]
     assert values(result.metrics, split="val", selection="last") == [curve[-1]]
+
+
+def test_fine_tuning_starts_from_the_linear_probe(make_task: MakeTask) -> None:
+    """It would end below the probe, or be measured from another head, features or weights than the card says."""
+    ruinous = SHORT.model_copy(update={"recipe": SHORT.recipe.model_copy(update={"lr": 30.0, "clip_norm": None})})
+    both = subject("a", "b")
+    result = Finetune.evaluate(both, make_task(), "all", ruinous)
+    assert result.notes["epoch"] == 0, "what training ruins is not chosen"
+    probe = Linear.evaluate(both, make_task(), "all", Linear.Options(strengths=SHORT.strengths))
+    assert result.notes["candidate"] == probe.notes["candidate"]
+    assert result.notes["strength"] == probe.notes["strength"]
+    found = {m.variant: m.value for m in result.metrics if m.name == "accuracy[probe]"}
+    assert found == {m.variant: m.value for m in probe.metrics if (m.name, m.split) == ("accuracy", "val")}
+    # The same head, fitted on the training part alone, names the classes of the test objects.
+    task = make_task()
+    train, _ = carve_validation(task.train.labels, 0.2, task.split_seed, object_groups(task.train.ids))
+    features = frozen_features(both.candidates[str(result.notes["candidate"])], task, "transfer", normalise=True)
+    fit = fit_logistic(features["train"][train][None], task.train.labels[train][None], 6, [result.notes["strength"]])
+    expected = fit.logits(features["test"][None])[0, 0]
+    np.testing.assert_allclose(result.predictions["logits"], expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("form", ["fair", "published"])
 def test_rerun_gives_identical_numbers(form: Form, make_task: MakeTask) -> None:
     options = SHORT if form == "fair" else PUBLISHED
+    chosen_by = "accuracy[probe]" if form == "fair" else "accuracy[pilot]"
     found = []
     for folder in ("one", "two"):
         task = in_form(make_task(), form)
@@ -70,7 +98,7 @@ def test_rerun_gives_identical_numbers(form: Form, make_task: MakeTask) -> None:
     assert found[0].metrics == found[1].metrics
     assert found[0].notes == found[1].notes
     np.testing.assert_array_equal(found[0].predictions["logits"], found[1].predictions["logits"])
-    pilots = {m.variant: m for m in found[0].metrics if m.name == "accuracy[pilot]"}
+    pilots = {m.variant: m for m in found[0].metrics if m.name == chosen_by}
     assert set(pilots) == {"a", "b"}
     assert [name for name, row in pilots.items() if row.headline] == [found[0].notes["candidate"]]
 
