@@ -255,15 +255,39 @@ def turned(points: Points, turn: float) -> Points:
     """Turn a cloud ``[N, 3]`` about y by an angle in radians, from x towards z."""
     cos, sin = np.cos(turn), np.sin(turn)
     x, y, z = points.T
-    return np.stack([cos * x - sin * z, y, sin * x + cos * z], axis=1).astype(np.float32)
+    moved = np.empty((len(points), 3), dtype=np.float32)
+    moved[:, 0], moved[:, 1], moved[:, 2] = cos * x - sin * z, y, sin * x + cos * z
+    return moved
 
 
-def _chamfer(a: _Shape, b: _Shape, move: _Move, probes: bool) -> float:
-    """Mean of both one-way mean distances, b moved onto a; with `probes` from a few points of each."""
-    of_a, of_b = (a.probes, b.probes) if probes else (a.points, b.points)
-    there = _nearest(a.tree, move.of(of_b)).mean()
-    back = _nearest(b.tree, move.undone(of_a)).mean() * move.scale
-    return float(there + back) / 2
+def _one_way(a: _Shape, b: _Shape, move: _Move, probes: bool, back: bool) -> float:
+    """Mean distance from b, moved onto a, to a; or the way `back`. With `probes` from a few points."""
+    if back:
+        return float(_nearest(b.tree, move.undone(a.probes if probes else a.points)).mean() * move.scale)
+    return float(_nearest(a.tree, move.of(b.probes if probes else b.points)).mean())
+
+
+def _chamfer(a: _Shape, b: _Shape, move: _Move, probes: bool, limit: float = math.inf) -> float:
+    """Mean of both one-way mean distances, b moved onto a; infinite as soon as it is sure to be above `limit`."""
+    there = _one_way(a, b, move, probes, back=False)
+    return (there + _one_way(a, b, move, probes, back=True)) / 2 if there / 2 <= limit else math.inf
+
+
+def _first_look(a: _Shape, b: _Shape, limit: float) -> tuple[float, float]:
+    """Least distance of a few points over the turns worth trying, and that turn; infinite where it is above `limit`.
+
+    One way is computed for all turns at once, and the way back only for turns that may still be the best.
+    """
+    turns = list(_turns(a, b))
+    moved = np.concatenate([turned(b.probes, turn) for turn in turns])
+    there = _nearest(a.tree, moved).reshape(len(turns), -1).mean(axis=1)
+    best = (math.inf, 0.0)
+    for place in np.argsort(there, kind="stable"):
+        if there[place] / 2 > min(limit, best[0]):
+            break
+        back = _one_way(a, b, _Move(turns[place]), probes=True, back=True)
+        best = min(best, ((float(there[place]) + back) / 2, turns[place]))
+    return best
 
 
 def _settled(a: _Shape, b: _Shape, move: _Move) -> _Move:
@@ -272,10 +296,13 @@ def _settled(a: _Shape, b: _Shape, move: _Move) -> _Move:
     Means and radii of two samples differ by more than the thickness of a thin object, so place and scale are
     adjusted along with the turn.
     """
+    before = (np.empty(0, np.intp), np.empty(0, np.intp))
     for _ in range(_STEPS):
-        on_a = a.points[a.tree.query(move.of(b.probes))[1]]
-        on_b = b.points[b.tree.query(move.undone(a.probes))[1]]
-        move = _fit(np.concatenate([b.probes, on_b]), np.concatenate([on_a, a.probes]))
+        near = a.tree.query(move.of(b.probes))[1], b.tree.query(move.undone(a.probes))[1]
+        if np.array_equal(near[0], before[0]) and np.array_equal(near[1], before[1]):
+            break  # the same partners give the same move for ever
+        move = _fit(np.concatenate([b.probes, b.points[near[1]]]), np.concatenate([a.points[near[0]], a.probes]))
+        before = near
     return move
 
 
@@ -305,15 +332,17 @@ def compare(a: _Shape, b: _Shape, threshold: float) -> tuple[bool, float, float,
     if _is_exact(a, b):
         return True, 0.0, 0.0, 0.0
     unit = (a.sampling + b.sampling) / 2
-    first, turn = min((_chamfer(a, b, _Move(turn), probes=True), turn) for turn in _turns(a, b))
-    if first > _LOOSE * threshold * unit + _SLACK:
+    limit = _LOOSE * threshold * unit
+    first, turn = _first_look(a, b, limit + _SLACK)
+    if first > limit + _SLACK:
         return None
     settled = _settled(a, b, _Move(turn))
-    if min(first, _chamfer(a, b, settled, probes=True)) > _LOOSE * threshold * unit:
+    if first > limit and _chamfer(a, b, settled, probes=True, limit=limit) > limit:
         return None
-    best, move = min(
-        ((_chamfer(a, b, move, probes=False), move) for move in (_Move(turn), settled)), key=lambda m: m[0]
-    )
+    best, move = _chamfer(a, b, settled, probes=False, limit=threshold * unit), settled
+    unsettled = _chamfer(a, b, _Move(turn), probes=False, limit=min(best, threshold * unit))
+    if unsettled <= best:
+        best, move = unsettled, _Move(turn)
     ratio = best / unit
     return (False, ratio, best, float(np.degrees(move.turn) % 360)) if ratio <= threshold else None
 

@@ -154,8 +154,13 @@ def read_head(path: Path, fields: Fields) -> Head:
 
 def field_names(file: Any) -> str:
     """Name what a file holds; of many the first few."""
-    names = [name.encode("utf-8", "backslashreplace").decode() for name in itertools.islice(file, 21)]
+    names = [_shown(name) for name in itertools.islice(file, 21)]
     return (", ".join(sorted(names[:20])) or "nothing") + (", ..." if len(names) > 20 else "")
+
+
+def _shown(text: str) -> str:
+    """Text of a file for a message of one line."""
+    return repr(text)[1:-1]
 
 
 def has_field(file: Any, path: Path, name: str) -> bool:
@@ -199,8 +204,8 @@ def _find(file: Any, path: Path, name: str, hops: int = 0) -> Any:
             return None
         if isinstance(link, h5py.ExternalLink):
             raise DataError(
-                f"{path}: field '{name}' is an external link to {link.filename}:{link.path}; data outside the file are "
-                "not read: copy them into it"
+                f"{path}: field '{name}' is an external link to {_shown(link.filename)}:{_shown(link.path)}; "
+                "data outside the file are not read: copy them into it"
             )
         if isinstance(link, h5py.SoftLink):
             base = "" if link.path.startswith("/") else here.name
@@ -208,7 +213,7 @@ def _find(file: Any, path: Path, name: str, hops: int = 0) -> Any:
             found = _find(file, path, target, hops + 1) if hops < MOST_HOPS else None
             if found is None:
                 raise DataError(
-                    f"{path}: field '{name}' is a soft link to '{link.path}', which leads nowhere in this file"
+                    f"{path}: field '{name}' is a soft link to '{_shown(link.path)}', which leads nowhere in this file"
                 )
             return found
         here = here[part]
@@ -260,7 +265,7 @@ def _check_filters(field: Any, where: str) -> None:
     for place in range(made.get_nfilters()):
         code, _, _, label = made.get_filter(place)
         if not h5py.h5z.filter_avail(code):
-            told = label.decode("utf-8", "backslashreplace") or FILTERS.get(code, "unnamed")
+            told = _shown(label.decode("utf-8", "backslashreplace")) or "unnamed"
             raise DataError(
                 f"{where} is packed with the HDF5 filter {code} ({FILTERS.get(code, told)}), which is not installed "
                 "here; where it is, write the file again with gzip: h5repack -f GZIP=4 IN OUT"
@@ -273,7 +278,7 @@ def _kind(field: Any) -> str:
 
     dtype = field.dtype
     if dtype.names:
-        return f"compound values ({', '.join(dtype.names[:6])}{', ...' if len(dtype.names) > 6 else ''})"
+        return f"compound values ({', '.join(map(_shown, dtype.names[:6]))}{', ...' if len(dtype.names) > 6 else ''})"
     if h5py.check_ref_dtype(dtype) is not None:
         return "references to other objects"
     if h5py.check_string_dtype(dtype) is not None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from bench.data.arrays import finite, read_npy
 from bench.data.base import DatasetCard, Room
 from bench.data.converted import Column, Reader, convert
+from bench.data.coordinates import LARGEST
 from bench.data.digest import manifest_digest
 from bench.data.filelists import FileList, list_files
 from bench.data.h5io import open_field, open_h5
@@ -278,20 +279,26 @@ def _read_blocks(path: Path) -> dict[str, npt.NDArray[Any]]:
                 "one per point of 'data'"
             )
         # Contiguous selections only: HDF5 reads a chunk once.
-        block = np.asarray(data[()], dtype=np.float32)
+        block = np.asarray(data[()])
         labels = np.asarray(label[()])
     if not np.isfinite(block).all():
         row, point, channel = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
         raise DataError(f"{path}: field 'data' row {row} point {point} channel {channel} is not finite")
+    xyz = block[:, :, :3].astype(np.float64)  # moved to the origin before it is cast
+    if np.abs(xyz).max() > LARGEST:
+        row, point, channel = (int(i) for i in np.argwhere(np.abs(xyz) > LARGEST)[0])
+        raise DataError(
+            f"{path}: field 'data' row {row} point {point} axis {'xyz'[channel]} is {xyz[row, point, channel]:g}, "
+            f"expected at most {LARGEST:g}; remove or repair that block"
+        )
     rgb = block[:, :, 3:6]
     if rgb.min() < -0.01 or rgb.max() > 1.01:
         raise DataError(f"{path}: field 'data' channels 3 to 5 reach from {rgb.min()} to {rgb.max()}, expected 0 to 1")
     if labels.min() < 0 or labels.max() >= len(CLASSES):
         row = int(np.argwhere((labels < 0) | (labels >= len(CLASSES)))[0][0])
         raise DataError(f"{path}: field 'label' row {row} holds a class outside 0 to {len(CLASSES) - 1}")
-    xyz = block[:, :, :3]
     return {
-        "points": xyz - xyz.min(axis=1, keepdims=True),
+        "points": (xyz - xyz.min(axis=1, keepdims=True)).astype(np.float32),
         "colours": np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8),
         "labels": labels.astype(np.uint8),
     }

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.base import DataPlace, Dataset
-from bench.errors import BenchError, Interrupted
+from bench.errors import BenchError, DataError, Interrupted
 from bench.execution.events import Channel, Event, WarningsToParent
 from bench.execution.failures import store_failure
 from bench.execution.once import once
@@ -248,7 +248,11 @@ class Worker:
         return dataset
 
     def _materialise(self, spec: DataSpec, dataset: Dataset) -> None:
-        """Make or convert a data set while nobody else does."""
+        """Make or convert a data set while nobody else does.
+
+        Raises:
+            DataError: Its files are no longer those that the run was planned with.
+        """
         ready = False
 
         def load() -> None:
@@ -261,6 +265,10 @@ class Worker:
             ready = True
 
         self._once("data", spec.manifest, lambda: ready, load)
+        if self._open_dataset(spec).manifest() != spec.manifest:
+            raise DataError(
+                f"data set '{spec.name}' has changed since this run was planned; run the same command again"
+            )
 
 
 def _statement(run: RunSpec) -> dict[str, Any]:

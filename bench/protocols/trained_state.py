@@ -55,7 +55,10 @@ class Notebook:
 
     def _read(self, epoch: int) -> dict[str, Tensor]:
         try:
-            return deserialise(self._file(epoch).read_bytes())[0]
+            tensors, header = deserialise(self._file(epoch).read_bytes())
+            if header.get("epoch") != epoch:
+                raise ValueError(f"it is of epoch {header.get('epoch')}")
+            return tensors
         except (OSError, ValueError) as error:
             raise SetupError(
                 f"{self._file(epoch)}: what was noted after epoch {epoch} is missing or damaged ({error}): remove the "

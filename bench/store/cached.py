@@ -38,6 +38,9 @@ _CHUNK = 1 << 20
 _sound: dict[Path, tuple[int, ...]] = {}
 """Files whose digest this process has found right, and how they looked then; each is read once."""
 
+_told: dict[Path, tuple[int, ...]] = {}
+"""Files that a warning was given of, and how they looked then."""
+
 
 class _Sealing:
     """A stream that computes the digest of what is written through it."""
@@ -200,7 +203,9 @@ def is_sound(path: Path, levels: int = 2) -> bool:
         if sealed.startswith(_MARK)
         else "carries no digest (cut short, or of an older bench)"
     )
-    _log.warning("%s: cached file %s; made again", path, why)
+    if _told.get(path) != looks:  # asked again before it is made again
+        _told[path] = looks
+        _log.warning("%s: cached file %s; made again", path, why)
     return False
 
 

@@ -94,24 +94,38 @@ def _cannot_write(path: Path, error: OSError) -> SetupError:
 
 
 def serialise(tensors: dict[str, Tensor], header: dict[str, Any]) -> bytes:
-    """Return safetensors bytes of copies of the tensors, with the header as metadata ``bench`` (JSON)."""
+    """Return safetensors bytes of copies of the tensors, with the header (JSON) and a digest of all as metadata."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return bytes(safetensors_torch.save(plain, {"bench": json.dumps(header, allow_nan=False)}))
+    text = json.dumps(header, allow_nan=False)
+    return bytes(safetensors_torch.save(plain, {"bench": text, "sha256": _digest(plain, text)}))
 
 
 def deserialise(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Invert `serialise`.
 
     Raises:
-        ValueError: The bytes are not whole or not ours.
+        ValueError: The bytes are not whole, not ours, or were altered.
     """
     try:
-        tensors = safetensors_torch.load(data)
+        tensors = {name: tensor.clone() for name, tensor in safetensors_torch.load(data).items()}
         length = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["bench"])
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        text, stated = metadata["bench"], metadata.get("sha256")
+        header = json.loads(text)
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"not a checkpoint of this harness ({error})") from error
-    return {name: tensor.clone() for name, tensor in tensors.items()}, header
+    if _digest(tensors, text) != stated:
+        raise ValueError("its content does not have the digest written with it (altered, or of an older bench)")
+    return tensors, header
+
+
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    """SHA-256 of contiguous tensors with their names, types and shapes, and of the header's text."""
+    sha = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"\0{name} {tensor.dtype} {list(tensor.shape)}\0".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
 
 
 class CheckpointFolder:

@@ -113,7 +113,7 @@ def test_broken_encoders_and_places_are_one_line(make_task: MakeTask, tmp_path: 
     with pytest.raises(UsageError, match="did you mean transfer"):
         frozen_features(Counted().candidate, make_task(), "transfr", normalise=True)
     (tmp_path / "file").write_text("")
-    with pytest.raises(SetupError, match="cannot write cached features"):
+    with pytest.raises(SetupError, match="cannot write"):
         prepared_clouds(make_task(cache="file"), "train", normalise=True)
 
 

@@ -73,6 +73,7 @@ def test_an_altered_array_counts_as_absent_with_one_line(
     DAMAGES[damage](file)
     os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert open_array(file, np.float32, (6, 4)) is None
+    assert open_array(file, np.float32, (6, 4)) is None
     (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert str(file) in line
     assert line.endswith("made again")

@@ -176,7 +176,7 @@ def test_a_set_without_views_is_refused(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "features").write_text("a file where a folder should be")
-    with pytest.raises(SetupError, match="cannot write teacher features") as caught:
+    with pytest.raises(SetupError, match="cannot write") as caught:
         image_features(Ruler(tmp_path), cloudset(), "m", tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from training_toy import OBJECTS, RECIPE, STEPS, ToyObjective, numerics, outcome, train
 
 from bench.errors import BenchError, Interrupted, SetupError
 from bench.spec import Precision
-from bench.training.checkpoint import CheckpointFolder, write_atomically
+from bench.training.checkpoint import CheckpointFolder, deserialise, serialise, write_atomically
 from bench.training.loop import TrainingPlace, fit
 from bench.training.progress import ProgressEvent
 
@@ -204,3 +207,29 @@ def test_progress_counts_on_from_where_it_was_resumed(tmp_path: Path) -> None:
     assert (events[0].done, events[0].total, events[0].stage) == (8, STEPS, "toy")
     assert events[-1].done == STEPS
     assert events[-1].eta_s == 0.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_state_is_what_was_written_or_refused(data: st.DataObject) -> None:
+    """One flipped bit of a weight is a weight too: it would be trained on, and its result stored."""
+    tensors = {
+        "w": torch.arange(6.0).reshape(2, 3),
+        "empty": torch.empty(0, 3),
+        "count": torch.tensor(7),
+        "half": torch.ones(3, dtype=torch.bfloat16),
+        "mask": torch.tensor([True, False]),
+    }
+    whole = serialise(tensors, {"epoch": 3})
+    back, header = deserialise(whole)
+    assert header == {"epoch": 3}
+    assert all(torch.equal(back[name], tensor) and back[name].dtype == tensor.dtype for name, tensor in tensors.items())
+    bit = data.draw(st.integers(0, 8 * len(whole) - 1))
+    altered = bytearray(whole)
+    altered[bit // 8] ^= 1 << bit % 8
+    try:
+        again, told = deserialise(bytes(altered))
+    except ValueError:
+        return
+    assert told == header
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())

@@ -86,10 +86,12 @@ class AuditReport(BaseModel):
         """What was found, in one line."""
         near = len(self.pairs) - self.exact
         share = 100 * self.affected / self.of if self.of else 0.0
+        across = sum(pair.a_split != pair.b_split for pair in self.pairs)
+        here = f" ({across:,} of them across the split)" if self.within and self.pairs else ""
         partner = f"in {self.a} {self.a_split}" if not self.within else "in train"
         whose = f"{self.b} {self.b_split}" if not self.within else "test"
         return (
-            f"{self.exact:,} exact and {near:,} near pairs; {self.affected:,} of {self.of:,} {whose} objects "
+            f"{self.exact:,} exact and {near:,} near pairs{here}; {self.affected:,} of {self.of:,} {whose} objects "
             f"({share:.1f} %) have a partner {partner}"
         )
 
