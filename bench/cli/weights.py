@@ -108,6 +108,8 @@ def _report(imported: Imported) -> None:
         table.add_row(what, escape(text))
 
     row("file", f"{checkpoint.path.name}, {_size(checkpoint.size)}, SHA-256 {checkpoint.sha256[:16]}…, {held}")
+    if not checkpoint.checked:
+        row("", "this kind of file has no checksums: damage to its numbers does not show")
     if facts:
         row("says", facts)
     kind = "an encoder of bench" if encoder.release.kind == "bench" else encoder.release.kind

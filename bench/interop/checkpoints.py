@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import pickle
 import pickletools
 import re
 import struct
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,14 +24,36 @@ from pydantic import JsonValue
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from bench.data.signature import HEAD_BYTES, refuse_foreign
 from bench.errors import DataError, SetupError
+from bench.interop.releases import known_names
+from bench.models.state_files import archive_damage, twice, without_wrappers
 
-WRAPPERS = ("base_model", "model", "model_state_dict", "state_dict")
-"""Keys under which the releases keep a network's tensors; a bare dict of tensors has none."""
+WRAPPERS = (
+    *("base_model", "model", "model_state_dict", "state_dict", "net", "network", "module", "backbone"),
+    *("ema", "ema_model", "model_ema", "ema_state_dict", "state_dict_ema"),
+)
+"""Keys under which a network's tensors are kept, inside each other too, the first that is there; a bare dict of
+tensors has none. In names they are prefixes of a network inside another one."""
 OURS = "bench"
 """Key under which `bench export` writes what the weights alone do not tell; the authors' loaders pass over it."""
 
 _NUMPY = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+_FOREIGN = 64
+"""Kinds of objects beside the weights that are passed over."""
+_DATA = re.compile(
+    r"argparse\.Namespace|types\.SimpleNamespace|datetime\.\w+|pathlib\.(_local\.)?\w*Path|collections\.defaultdict"
+    r"|decimal\.Decimal|fractions\.Fraction|uuid\.UUID|typing\.Any"
+    r"|(builtins\.|__builtin__\.)?(bool|bytes|complex|dict|float|frozenset|int|list|object|set|str|tuple)"
+    r"|(omegaconf|hydra|yacs|easydict|addict|ml_collections|box|munch|mmcv|mmengine|torch\.optim"
+    r"|pytorch_lightning|lightning|lightning_fabric)\.[\w.]+"
+)
+"""Names of what only holds data (configurations, times, paths): an empty stand-in takes their place."""
+_ARRAYS = re.compile(r"numpy\.(_?core\.\w+\._?\w+|ndarray|random\.[\w.]+|dtypes\.\w+|\w+\d*_?)")
+_ASKED = re.compile(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)")
+_NESTED = 8
+"""Wrappers inside each other."""
+_LARGEST = 1e20
 _FORMATS = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "b1": "?"}
 
 
@@ -44,10 +66,11 @@ class Checkpoint:
         size: Bytes.
         sha256: Digest of the whole file.
         wrapper: Key that held the tensors; empty for a bare dict.
-        tensors: By released name, every ``module.`` removed.
+        tensors: By released name, what wrappers of the network added to it removed.
         facts: Other entries that are plain values: epoch, metrics.
         left_out: Other entries, e.g. the optimiser's state.
         ours: What `bench export`, or the folder of an encoder, says about the weights; empty for other files.
+        checked: Whether the file carries checksums, which have been compared.
     """
 
     path: Path
@@ -58,6 +81,7 @@ class Checkpoint:
     facts: dict[str, JsonValue] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     ours: dict[str, Any] = field(default_factory=dict)
+    checked: bool = False
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -70,14 +94,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise DataError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; give a checkpoint file")
     start = _first_bytes(path)
-    if not start:
-        raise DataError(f"{path}: is empty; download or copy it again")
+    if start[257:262] != b"ustar":  # torch's own old format is an archive of that kind
+        refuse_foreign(path, start)
     safetensors = start[8:9] == b"{"
     content: Any = _read_safetensors(path) if safetensors else _read_pickle(path, zipped=start.startswith(b"PK"))
     if not isinstance(content, Mapping):
         raise DataError(f"{path}: holds a {type(content).__name__}, not a dict of tensors; give a checkpoint file")
-    wrapper = next((key for key in WRAPPERS if _tensors(content.get(key))), "")
-    held: Mapping[Any, Any] = content[wrapper] if wrapper else content
+    wrapper, held = _unwrapped(content)
     named = {str(key): value for key, value in held.items() if isinstance(value, Tensor)}
     if not named:
         keys = ", ".join(map(str, list(content)[:5])) or "nothing"
@@ -85,7 +108,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: no tensors found (it holds {keys}); expected a dict of tensors, bare or under "
             + " or ".join(WRAPPERS)
         )
-    rest = {str(key): value for key, value in content.items() if wrapper and key != wrapper and str(key) != OURS}
+    outer = wrapper.partition(".")[0]
+    rest = {str(key): value for key, value in content.items() if wrapper and key != outer and str(key) != OURS}
     facts = {key: value for key, item in rest.items() if (value := _plain(item)) is not _NOT_PLAIN}
     ours = content.get(OURS) if wrapper else None
     return Checkpoint(
@@ -93,16 +117,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
         size=path.stat().st_size,
         sha256=_digest(path),
         wrapper=wrapper,
-        tensors=_without_module(named, path),
+        tensors=_checked(_bare_names(named, path), path),
         facts=facts,
         left_out=tuple(key for key in rest if key not in facts),
         ours=dict(ours) if isinstance(ours, Mapping) else _beside(path) if safetensors else {},
+        checked=start.startswith(b"PK"),
     )
 
 
 def _first_bytes(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(16)
+        return file.read(HEAD_BYTES)
 
 
 def _digest(path: Path) -> str:
@@ -124,16 +149,69 @@ def _read_pickle(path: Path, *, zipped: bool) -> Any:
             f"torch {torch.__version__} can be made to run code by a checkpoint (CVE-2025-32434); "
             "install torch 2.6 or newer to import .pth files"
         )
+    damage = archive_damage(path) if zipped else None
+    if damage is not None:
+        raise DataError(f"{path}: is damaged or cut short ({damage}); download or copy it again")
     known: list[Any] = [*((_number, name) for name in _NUMPY), (_NumberType, "numpy.dtype")]
-    try:
-        with torch.serialization.safe_globals(known), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols; what matters is raised
-            # Mapped, because a released file is mostly the optimiser's state, which is never looked at.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise DataError(_refusal(path, str(error), zipped=zipped)) from error
-    except (EOFError, OSError) as error:
-        raise DataError(f"{path}: is damaged or cut short ({_line(error)}); download or copy it again") from error
+    while True:
+        try:
+            with torch.serialization.safe_globals(known), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about pickle protocols; what matters is raised
+                # Mapped, because a released file is mostly the optimiser's state, which is never looked at.
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        except (EOFError, OSError) as error:
+            raise DataError(f"{path}: is damaged or cut short ({_line(error)}); download or copy it again") from error
+        except Exception as error:  # a damaged file can go wrong at any step
+            stand_in = _stand_in(str(error)) if len(known) < _FOREIGN else None
+            if stand_in is None or stand_in in known:
+                raise DataError(_refusal(path, str(error), zipped=zipped)) from error
+            known.append(stand_in)  # and once more, from the start
+
+
+class _Ignored:
+    """Stands in for an array of NumPy beside the weights; whatever it is given is dropped."""
+
+    def __new__(cls, *_: object) -> _Ignored:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Drop the state."""
+
+
+class _Record:
+    """Stands in for objects that hold data: becomes a dict, which may be filled and is passed over."""
+
+    def __new__(cls, *_: object) -> Any:
+        record: OrderedDict[Any, Any] = OrderedDict()
+        record.__dict__[_PASSED_OVER] = True
+        return record
+
+
+_PASSED_OVER = "bench_passes_over"
+
+
+def _stand_in(message: str) -> tuple[type, str] | None:
+    """Return what stands in for the object that torch refused to make; None for what may be code."""
+    found = _ASKED.search(message)
+    name = "" if found is None else found.group(1)
+    if _ARRAYS.fullmatch(name):
+        return _Ignored, name
+    if _DATA.fullmatch(name):
+        return _Record, name if "." in name else f"builtins.{name}"
+    return None
+
+
+def _unwrapped(content: Mapping[Any, Any]) -> tuple[str, Mapping[Any, Any]]:
+    """Return the dict that holds the tensors, and the keys that lead to it, dotted."""
+    path: list[str] = []
+    held: Mapping[Any, Any] = content
+    while len(path) < _NESTED:
+        inner = next((key for key in WRAPPERS if _tensors(held.get(key), _NESTED - len(path))), None)
+        if inner is None:
+            break
+        path.append(inner)
+        held = held[inner]
+    return ".".join(path), held
 
 
 def _refusal(path: Path, message: str, *, zipped: bool) -> str:
@@ -145,7 +223,7 @@ def _refusal(path: Path, message: str, *, zipped: bool) -> str:
         )
     if "TorchScript" in message:
         return f"{path}: is a TorchScript program, which is code; save its tensors: torch.save(model.state_dict(), NEW)"
-    found = re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", message)
+    found = _ASKED.search(message)
     wanted = found.group(1) if found is not None else "" if zipped else _foreign_global(path)
     if wanted:
         return (
@@ -174,13 +252,14 @@ def _foreign_global(path: Path) -> str:
     return ""
 
 
-def _number(kind: Any, data: Any = b"") -> float | int | bool:
+def _number(kind: Any, data: Any = b"") -> object:
     """Stand in for NumPy's scalars, which the releases' metrics are."""
     code = getattr(kind, "code", "")
     data = data.encode("latin1") if isinstance(data, str) else data
-    if code not in _FORMATS or not isinstance(data, bytes):
-        raise pickle.UnpicklingError(f"a NumPy scalar of type {code or kind!r}")
-    value: float | int | bool = struct.unpack(kind.order + _FORMATS[code], data)[0]
+    layout = f"{kind.order}{_FORMATS[code]}" if code in _FORMATS else ""
+    if not layout or not isinstance(data, bytes) or len(data) != struct.calcsize(layout):
+        return _Ignored()
+    value: object = struct.unpack(layout, data)[0]
     return value
 
 
@@ -195,40 +274,89 @@ class _NumberType:
         self.order = ">" if len(state) > 1 and state[1] == ">" else "<"
 
 
-def _tensors(value: object) -> bool:
-    return isinstance(value, Mapping) and any(isinstance(item, Tensor) for item in value.values())
+def _tensors(value: object, nested: int = 1) -> bool:
+    """Whether a value is a dict with tensors, or one inside which a wrapper's key leads to such a dict."""
+    if not isinstance(value, Mapping):
+        return False
+    if any(isinstance(item, Tensor) for item in value.values()):
+        return True
+    return nested > 1 and any(_tensors(value.get(key), nested - 1) for key in WRAPPERS)
 
 
-def _without_module(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Remove the wrapper names of (distributed) data parallel training, wherever they stand in a name."""
-    named: dict[str, Tensor] = {}
+def _bare_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Remove from names what wrapping the network added.
+
+    Parts that torch's wrappers put in are removed wherever they stand. A prefix such as ``model.`` is removed where
+    the names are those of a known network without it, and more of them than with it.
+
+    Raises:
+        DataError: Two tensors would get one name, or two prefixes hold the network alike.
+    """
+    plain = {name: without_wrappers(name) for name in tensors}
+    chains = {name: _prefixes(bare) for name, bare in plain.items()}
+    best: list[str] = [""]
+    most = known_names(plain.values())
+    for prefix in sorted({prefix for chain in chains.values() for prefix in chain}, key=len):
+        known = known_names(bare.removeprefix(prefix) for bare in plain.values() if bare.startswith(prefix))
+        if known > most:
+            best, most = [prefix], known
+        elif known == most and known and best != [""] and not prefix.startswith(best[0]):
+            best.append(prefix)
+    if len(best) > 1:
+        raise DataError(f"{path}: holds the network under {best[0]} and under {best[1]}; save one of them per file")
+    bare = {name: short.removeprefix(best[0]) for name, short in plain.items()}
+    double = twice(bare.values())
+    if double is not None:
+        both = " and ".join(name for name, short in bare.items() if short == double)
+        raise DataError(f"{path}: holds {double} twice, as {both}; save one network per file")
+    return {bare[name]: value for name, value in tensors.items()}
+
+
+def _prefixes(name: str) -> list[str]:
+    """Return every beginning of a name that consists of wrappers' keys, e.g. ``model.`` and ``model.net.``."""
+    found, begin = [], ""
+    for part in name.split(".")[:_NESTED]:
+        if part not in WRAPPERS:
+            break
+        begin += f"{part}."
+        found.append(begin)
+    return found
+
+
+def _checked(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the tensors without gradients; refuse numbers that no trained network holds."""
     for name, value in tensors.items():
-        bare = ".".join(part for part in name.split(".") if part != "module")
-        if bare in named:
-            raise DataError(f"{path}: holds {bare} twice, with and without 'module.'; save one network per file")
-        if value.layout is not torch.strided or value.is_quantized:
-            raise DataError(f"{path}: {name} is sparse or quantised; save it as a plain tensor")
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if value.layout is not torch.strided or value.is_quantized or value.is_complex():
+            raise DataError(f"{path}: {name} is sparse, quantised or complex; save it as a plain tensor")
+        if not value.is_floating_point() or not value.numel():
+            continue
+        largest = float((value if value.dtype is torch.float64 else value.float()).detach().abs().amax())
+        if not math.isfinite(largest):
             raise DataError(f"{path}: {name} holds NaN or infinity; the training that wrote it had diverged")
-        named[bare] = value.detach()
-    return named
+        if largest > _LARGEST:
+            raise DataError(f"{path}: {name} holds {largest:.2g}, which no training gives; download or copy it again")
+    return {name: value.detach() for name, value in tensors.items()}
 
 
 _NOT_PLAIN: Any = object()
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON; `_NOT_PLAIN` for tensors, states and everything long."""
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Return a value as JSON; `_NOT_PLAIN` for tensors, states and everything long or deep."""
     if isinstance(value, Tensor):
         value = value.item() if value.numel() == 1 else _NOT_PLAIN
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Mapping) and len(value) <= 16:
-        plain = {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Mapping) and len(value) <= 16 and depth < _NESTED and not _is_stand_in(value):
+        plain = {str(key): _plain(item, depth + 1) for key, item in value.items()}
         return _NOT_PLAIN if any(item is _NOT_PLAIN for item in plain.values()) else plain
     return _NOT_PLAIN
+
+
+def _is_stand_in(value: Mapping[Any, Any]) -> bool:
+    return isinstance(value, OrderedDict) and _PASSED_OVER in vars(value)
 
 
 def _beside(path: Path) -> dict[str, Any]:

@@ -296,7 +296,7 @@ def _check_complete(checkpoint: Checkpoint, release: Release, layout: Layout, co
     if converted.mismatched:
         more = len(converted.mismatched) - 1
         also = f" (and {more} more)" if more else ""
-        raise DataError(f"{path}: shapes do not fit: {converted.mismatched[0]}{also}; is --method or a --set wrong?")
+        raise DataError(f"{path}: tensors do not fit: {converted.mismatched[0]}{also}; is --method or a --set wrong?")
     free = {release.inside + name for name in release.fresh}
     fresh = [name for name in converted.missing if name in free or name.endswith(".num_batches_tracked")]
     lost = [name for name in converted.missing if name not in fresh]

@@ -129,7 +129,7 @@ class Converted:
         state: Tensors by our name, float32 (integers unchanged), convolutions as linear layers.
         missing: Names of ours that the released dict does not provide.
         unexpected: Released names that have no counterpart in our model.
-        mismatched: One line per tensor whose shape differs.
+        mismatched: One line per tensor whose shape or kind of numbers differs.
     """
 
     state: dict[str, Tensor]
@@ -162,6 +162,11 @@ def convert_state(released: Mapping[str, Tensor], ours: Mapping[str, Tensor], la
         if tensor.shape != ours[name].shape:
             mismatched[name] = f"{theirs} is {tuple(value.shape)}, {name} is {tuple(ours[name].shape)}"
             continue
+        if not ours[name].is_floating_point():
+            tensor = tensor.round().to(ours[name].dtype) if tensor.is_floating_point() else tensor
+        elif not tensor.is_floating_point():
+            mismatched[name] = f"{theirs} holds {_kind(value)}, {name} {_kind(ours[name])}"
+            continue
         state[name] = tensor
     absent = ours.keys() - state.keys() - mismatched.keys()
     return Converted(state, tuple(sorted(absent)), tuple(unexpected), tuple(mismatched.values()))
@@ -182,6 +187,10 @@ def _without_spare_axes(value: Tensor, found: Found, theirs: str) -> Tensor:
     if not spare or not _has_spare_axes(theirs) or value.shape[-spare:] != (1,) * spare:
         return value
     return value.reshape(value.shape[:-spare])
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _has_spare_axes(released: str) -> bool:

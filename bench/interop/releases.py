@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -63,6 +64,8 @@ class Release:
         return all(map(occurs, self.signs)) and not any(map(occurs, self.never))
 
 
+_OWN = re.compile(r"((masked|contrast)\.)?tokenizer\.local1\.weight|stages\.0\.\w+\.weight")
+"""Names that only encoders of ours have, and at this place."""
 _CLASS_TOKEN = ("cls_token", "cls_pos")
 _PREFIXES = ("MAE_encoder.", "ACT_encoder.", "Dis_encoder.")
 _HEADS = ("propagation_0.", "propagation_0_cls.")
@@ -204,6 +207,14 @@ def texts_read(method: str, kind: Kind) -> tuple[str, ...] | None:
 def recognise(names: Collection[str]) -> list[Release]:
     """Return every kind of file that tensors of these names may be (fine-tuned Point-MAE and ACT look alike)."""
     return [release for release in RELEASES if release.fits(names)]
+
+
+def known_names(names: Iterable[str]) -> int:
+    """Count the names that one kind of file, the one that knows most of them, gives a meaning to."""
+    given = list(names)
+    known = [sum(release.names().to_ours(name) is not None for name in given) for release in RELEASES]
+    own = len(given) if any(_OWN.fullmatch(name) for name in given) else 0
+    return max(own, *known)
 
 
 def no_encoder(names: Iterable[str]) -> str | None:

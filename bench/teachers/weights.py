@@ -21,6 +21,7 @@ from urllib.request import getproxies
 from bench.data.digest import file_digest
 from bench.data.files import write_atomic
 from bench.errors import SetupError, UsageError
+from bench.models.state_files import archive_damage, twice, without_wrappers
 from bench.spec import content_key
 
 if TYPE_CHECKING:
@@ -196,8 +197,8 @@ def from_hub(get: Callable[[], object], repository: str, remedy: str) -> None:
 def read_tensors(path: Path, option: str) -> dict[str, Tensor]:
     """Read a state dict: safetensors, or a torch file that holds tensors only.
 
-    Of a training checkpoint the state dict inside (``model``, ``state_dict``, ``state_dict_ema``) is taken, and a
-    ``module.`` before every name is dropped.
+    Of a training checkpoint the state dict inside (``model``, ``state_dict``, ``state_dict_ema``) is taken, and what
+    torch's wrappers add to names (``module.``, ``_orig_mod.``) is removed.
 
     Args:
         path: A file.
@@ -217,9 +218,10 @@ def read_tensors(path: Path, option: str) -> dict[str, Tensor]:
         raise UsageError(
             f"{option} = {path}: holds no tensors by name; expected a state dict (.safetensors, .pth, .pt)"
         )
-    while all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    return tensors
+    double = twice(map(without_wrappers, tensors))
+    if double is not None:
+        raise UsageError(f"{option} = {path}: holds {double} twice, with and without a wrapper such as 'module.'")
+    return {without_wrappers(name): value for name, value in tensors.items()}
 
 
 def _read(path: Path, option: str) -> Any:
@@ -232,6 +234,9 @@ def _read(path: Path, option: str) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        damage = archive_damage(path) if zipfile.is_zipfile(path) else None
+        if damage is not None:
+            raise UsageError(f"{option} = {path}: is damaged ({damage}); download or copy it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it is about to refuse
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -285,7 +285,7 @@ def _without_block(state: dict[str, Tensor]) -> None:
             lambda s: s.update({"MAE_encoder.blocks.blocks.2.mlp.fc1.weight": torch.ones(96, 12)}),
             None,
             {},
-            "shapes do not fit: MAE_encoder.blocks.blocks.2.mlp.fc1.weight is (96, 12)",
+            "tensors do not fit: MAE_encoder.blocks.blocks.2.mlp.fc1.weight is (96, 12)",
         ),
         (
             lambda s: [s.pop(name) for name in list(s) if "MAE_encoder" in name],

@@ -1,0 +1,56 @@
+"""Files of weights that others wrote: damage that their checksums show, and names that wrapping a network adds."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+WRAPPED = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module"})
+"""Parts that torch's own wrappers put into names, wherever they stand: data parallel, compile, FSDP, checkpointing."""
+_CHUNK = 1 << 20
+_MEMBERS = 1_000_000
+
+
+def without_wrappers(name: str) -> str:
+    """Remove the parts of a name that torch's wrappers add.
+
+    >>> without_wrappers("module._orig_mod.blocks.0._checkpoint_wrapped_module.norm.weight")
+    'blocks.0.norm.weight'
+    """
+    return ".".join(part for part in name.split(".") if part not in WRAPPED)
+
+
+def twice(names: Iterable[str]) -> str | None:
+    """Return the first name that stands there twice; None where all differ."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def archive_damage(path: Path) -> str | None:
+    """Read a zip file of ``torch.save`` whole and compare every member with its checksum.
+
+    Returns:
+        What is wrong, in words; None where everything agrees.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if len(members) > _MEMBERS or sum(member.file_size for member in members) > path.stat().st_size:
+                return "its members claim more bytes than the file has"
+            if not any(member.filename.endswith("data.pkl") for member in members):
+                return "a zip archive of something else than torch.save's"
+            for member in members:
+                if member.compress_type != zipfile.ZIP_STORED:
+                    return f"{member.filename} is compressed, as torch.save never does"
+                with archive.open(member) as stream:
+                    while stream.read(_CHUNK):
+                        pass
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        return " ".join(str(error).split())[:120] or type(error).__name__
+    return None
