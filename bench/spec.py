@@ -9,9 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+
+from bench.errors import unknown_name
 
 SPEC_VERSION = 1
 
@@ -31,10 +42,35 @@ def _is_default(default: object) -> Callable[[object], bool]:
     return same
 
 
-class Frozen(BaseModel):
-    """Immutable model that refuses unknown fields."""
+_LARGEST = 2**63 - 1
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+@cache
+def _holds_booleans(annotation: object) -> bool:
+    """Whether values of a type may be, or hold, true and false."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return any(isinstance(choice, bool) for choice in inner)
+    return annotation in (bool, object, Any, JsonValue) or any(map(_holds_booleans, inner))
+
+
+class Frozen(BaseModel):
+    """Immutable model that refuses unknown fields, and numbers that are none: NaN, infinities, true for 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _plain_number(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        inner = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(item, bool) for item in inner):
+            annotation: Any = cls.model_fields[str(info.field_name)].annotation
+            if not _holds_booleans(annotation):
+                raise ValueError("a number or a text belongs here, not true or false")
+        elif any(isinstance(item, int) and abs(item) > _LARGEST for item in inner):
+            raise ValueError(f"numbers go up to {_LARGEST} (64 bits)")
+        found = handler(value)
+        return found + 0.0 if type(found) is float else found  # -0.0 is 0.0, and has its key
 
 
 class BackboneSpec(Frozen):
@@ -54,6 +90,22 @@ class BackboneSpec(Frozen):
     drop_path: float = Field(0.1, ge=0, lt=1)
 
 
+AUGMENTATIONS = (
+    "drop_to_first",
+    "isotropic_scale",
+    "jitter",
+    "rotate_so3",
+    "rotate_y",
+    "scale_axes",
+    "scale_half_to_double",
+    "scale_translate",
+    "shift_tenth",
+    "translate_by_extent",
+    "unit_sphere",
+)
+"""Names of what `bench.data.transforms` does to clouds, here so that a recipe with another one is no recipe."""
+
+
 class Recipe(Frozen):
     """Hyperparameters of one stage of training."""
 
@@ -66,8 +118,9 @@ class Recipe(Frozen):
     min_lr: float = Field(1e-6, ge=0)
     optimiser: Literal["adamw", "adam"] = "adamw"
     """AdamW decays weights apart from the gradient, Adam through it (CrossPoint)."""
-    clip_norm: float | None = None
+    clip_norm: float | None = Field(None, gt=0)
     augmentation: tuple[str, ...] = ()
+    """What is done to the clouds of every step, of `AUGMENTATIONS`, in this order."""
     head_lr_scale: float = Field(1.0, gt=0)
     """Learning-rate factor of head and class-token parameters in fine-tuning (ReCon: 10)."""
     teacher_crops: int = Field(0, ge=0)
@@ -78,6 +131,14 @@ class Recipe(Frozen):
     """The released loops' off-by-one: epochs 0 and 1 at the warm-up rate, one epoch more than stated; with ``late`` as
     many as stated (segmentation); with ``early`` CrossPoint's, whose first epoch is at the schedule's second rate and
     whose last is at the minimum."""
+
+    @field_validator("augmentation")
+    @classmethod
+    def _augmentations_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in AUGMENTATIONS:
+                raise ValueError(str(unknown_name("augmentation", name, AUGMENTATIONS)))
+        return names
 
 
 class DataSpec(Frozen):
@@ -118,7 +179,7 @@ class TransformerShape(Frozen):
     mlp_width: int = Field(ge=1)
     norm: Literal["pre", "post"] = "pre"
     activation: Literal["gelu", "gelu_tanh", "quick_gelu"] = "gelu"
-    eps: float = 1e-6
+    eps: float = Field(1e-6, gt=0)
     qkv_bias: bool = True
     final_norm: bool = True
     initial_norm: bool = False

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.data.rows import select
 from bench.errors import UsageError
+from bench.spec import Frozen
 
 SplitName = Literal["train", "test"]
 Progress = Callable[[int, int], None]
@@ -170,10 +171,8 @@ class Dataset(ABC):
     fixed_classes: ClassVar[bool] = False
     """Whether the format names the classes, not the user's files: one of them may then have no objects."""
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Options that change the data; they enter the key."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
     def __init__(self, place: DataPlace, options: BaseModel | None = None) -> None:
         self.place = place

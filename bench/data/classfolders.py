@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.data.base import CloudSet, Dataset, SplitName
 from bench.data.converted import Converted, Reader, convert
@@ -28,6 +28,7 @@ from bench.data.filelists import FileList, list_files
 from bench.data.h5set import SPLITS, data_root, natural_key, read_lines
 from bench.data.holdout import hold_out
 from bench.errors import DataError
+from bench.spec import Frozen
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,8 @@ class ClassFolders(Dataset):
     revision: ClassVar[int] = 1
     """Raised whenever the loader gives other arrays for the same files."""
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Points per object and split; enters the key."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         points: int = Field(2048, ge=16, le=262_144, description="points per object")
         test_fraction: float = Field(0.2, gt=0, lt=1, description="where the folder states no split")

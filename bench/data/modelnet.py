@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.data.arrays import cloud, finite, missing_names, read_table
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
@@ -19,6 +19,7 @@ from bench.data.filelists import FileList, list_files
 from bench.data.h5set import SPLITS, data_root, holding_folder, natural_key, read_lines
 from bench.data.modelnet_dat import read_dat
 from bench.errors import DataError
+from bench.spec import Frozen
 
 COUNTS = {40: {"train": 9_843, "test": 2_468}, 10: {"train": 3_991, "test": 908}}
 """Objects of the release per split by number of classes (formats.md; methods.md 6.2 for 10)."""
@@ -59,10 +60,8 @@ class ModelNet(Dataset):
     )
     revision: ClassVar[int] = 1
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Which files are read, and how many points; enters the key."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         categories: Literal[40, 10] = Field(40, description="10 reads the modelnet10_* lists")
         source: Literal["auto", "txt", "dat"] = Field(

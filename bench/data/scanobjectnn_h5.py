@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.data.base import DatasetCard, SplitName
 from bench.data.h5io import Fields
 from bench.data.h5set import H5Dataset, data_root, holding_folder
 from bench.errors import DataError, unknown_name
+from bench.spec import Frozen
 
 Variant = Literal["obj_bg", "obj_only", "pb_t25", "pb_t25_r", "pb_t50_r", "pb_t50_rs"]
 
@@ -57,10 +58,8 @@ class ScanObjectNNH5(H5Dataset):
     )
     fields: ClassVar[Fields] = Fields(parts="mask", part_gaps=True)
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Which of the published files to read."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         variant: Variant = Field("obj_bg", description="obj_only reads the folder without background")
         split: str = Field("main_split", description="split folder, e.g. split1; obj_only appends _nobg")

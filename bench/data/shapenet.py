@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from bench.data.arrays import cloud, missing_names, read_npy
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
@@ -23,6 +23,7 @@ from bench.data.rows import select
 from bench.data.shapenet_names import categories
 from bench.data.splits import Index
 from bench.errors import DataError
+from bench.spec import Frozen
 
 FOLDERS = {"55": "ShapeNet-55", "34": "ShapeNet-34", "unseen21": "ShapeNet-Unseen21"}
 Kind = TypeVar("Kind", bound=np.generic)
@@ -85,10 +86,8 @@ class ShapeNet55(Dataset):
     )
     revision: ClassVar[int] = 1
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Which objects are read; enters the key."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         subset: Literal["55", "34", "unseen21"] = Field(
             "55", description="whose lists; where there is only test.txt (unseen21), a fixed fifth of it is held out"

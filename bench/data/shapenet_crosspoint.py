@@ -10,7 +10,7 @@ from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
 from bench.data.converted import Column, Deferred, Reader, convert
@@ -23,6 +23,7 @@ from bench.data.shapenet import picture_reader, take
 from bench.data.shapenet_names import categories
 from bench.data.splits import Index
 from bench.errors import DataError
+from bench.spec import Frozen
 
 
 class ShapeNetCrossPoint(Dataset):
@@ -55,10 +56,8 @@ class ShapeNetCrossPoint(Dataset):
     )
     revision: ClassVar[int] = 1
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Which objects and pictures are read; enters the key."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         points: int = Field(
             2048, ge=16, le=65_536, description="vertices kept of each cloud, a fixed random choice; none has fewer"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.data.arrays import cloud, finite, missing_names, read_table
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
@@ -22,6 +22,7 @@ from bench.data.h5io import Fields
 from bench.data.h5set import H5Dataset, data_root, holding_folder, natural_key, read_lines
 from bench.data.resample import resample_index
 from bench.errors import DataError
+from bench.spec import Frozen
 
 PARTS: dict[str, tuple[int, ...]] = {
     "Airplane": (0, 1, 2, 3),
@@ -97,10 +98,8 @@ class ShapeNetPart(Dataset):
     )
     revision: ClassVar[int] = 1
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """How many points; enters the key."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         points: int = Field(3072, ge=16, le=65_536, description="points each cloud is brought to")
 

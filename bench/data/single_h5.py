@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
 from bench.data.digest import file_digest, manifest_digest
@@ -20,6 +20,7 @@ from bench.data.labels import check_named, count_unnamed
 from bench.data.rows import select
 from bench.data.splits import Index
 from bench.errors import DataError
+from bench.spec import Frozen
 
 SUFFIXES = (".h5", ".hdf5", ".he5")
 
@@ -46,10 +47,8 @@ class SingleH5(Dataset):
     )
     revision: ClassVar[int] = 1
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Names of the fields, and the split where the file has none; enters the key."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         train_data: str = "train_data"
         train_label: str = "train_label"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, JsonValue
 from torch import Tensor, nn
 
 from bench.errors import unknown_name
@@ -15,7 +16,7 @@ from bench.methods.card import Deviation as Deviation
 from bench.methods.card import MethodCard as MethodCard
 from bench.models.batch import Batch as Batch
 from bench.models.encoder import Encoder
-from bench.spec import BackboneSpec, Recipe, TransformerShape
+from bench.spec import BackboneSpec, Frozen, Recipe, TransformerShape
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,8 @@ class Method(ABC):
     recipes: ClassVar[Mapping[str, Recipe]] = {}
     """By preset: the authors' for ``tiny``, ``small``, ``base`` (see `published`), ours for ``nano``, ``smoke``."""
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Options of the method; they enter the key."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def defaults(cls, preset: str) -> BaseModel:
@@ -131,6 +130,11 @@ class Method(ABC):
         A method that trains another one's network names that one, so that both are compared with one `scratch`.
         """
         return cls.name, options.model_dump(mode="json")
+
+    @classmethod
+    def width_step(cls, backbone: BackboneSpec, options: BaseModel) -> int:
+        """Return the number that widths of the backbone are multiples of: its heads, those of a decoder, and more."""
+        return math.lcm(backbone.heads, getattr(options, "decoder_heads", None) or 1)
 
     @classmethod
     def complete(cls, options: BaseModel, teacher: TransformerShape | None) -> BaseModel:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue, PositiveInt
 from torch import Tensor
 
 from bench.errors import BenchError, UsageError
@@ -141,7 +141,7 @@ class CrossPoint(Method):
         """Width in which points and images are contrasted."""
         image_network: str = "resnet50"
         """timm's name of a ResNet; its weights are random."""
-        image_channels: tuple[int, int, int, int] | None = None
+        image_channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] | None = None
         """Widths of its four stages; None keeps the network's own."""
         image_size: int = Field(224, ge=8)
         """Height and width of the images it sees, in pixels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from bench.errors import UsageError
 from bench.methods.base import Given, Method, MethodCard, PretrainModel
@@ -32,8 +32,6 @@ class RenderClassify(Method):
 
     class Options(Rendering):
         """How clouds are shown to the teacher."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> PretrainModel:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -144,8 +145,9 @@ def parse_assignment(text: str) -> tuple[str, JsonValue]:
         raise UsageError(f"--set '{text}' is not of the form GROUP.FIELD=VALUE, e.g. --set recipe.lr=0.001")
     try:
         parsed: JsonValue = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {path}: cannot read the value '{value}' ({_one_line(error)})") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"--set {path}: cannot read the value '{value[:40]}' ({_one_line(error)})") from error
+    refuse_infinite(parsed, f"--set {path}")
     return path, parsed
 
 
@@ -196,6 +198,9 @@ def write_request(request: RunRequest, path: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+_DEPTH = 32
+
+
 def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any:
     """Validate values against a model, turning the first problem into one line.
 
@@ -207,8 +212,9 @@ def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any
     Raises:
         UsageError: A field is unknown (with near misses) or its value is not acceptable.
     """
+    refuse_infinite(values, where)
     try:
-        return model.model_validate(values)
+        found = model.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"])
@@ -220,7 +226,42 @@ def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any
         text = f"{text[:1].lower()}{text[1:]}"
         if not field:  # fields that do not go together: the input is all of them
             raise UsageError(f"{where}: {text}") from None
-        raise UsageError(f"{where}.{field} = {problem.get('input')!r}: {text}") from None
+        raise UsageError(f"{where}.{field} = {_shown(problem.get('input'))}: {text}") from None
+    # Options that a plugin does not derive from ours may have read one out of a text.
+    refuse_infinite(found.model_dump(), where)
+    return found
+
+
+def refuse_infinite(value: object, where: str, depth: int = 0) -> None:
+    """Refuse NaN and infinities anywhere in a value; no key could hold them.
+
+    Args:
+        value: Numbers, texts, lists and mappings.
+        where: What it is called on the command line.
+        depth: How deep it lies in another value.
+
+    Raises:
+        UsageError: One is in it, and the line says where; or it nests too deep.
+    """
+    if depth > _DEPTH:
+        raise UsageError(f"{where[:80]}: nests more than {_DEPTH} lists or mappings")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{where} = {value}: expected a finite number")
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            refuse_infinite(item, f"{where}.{name}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            refuse_infinite(item, where, depth + 1)
+
+
+def _shown(value: object) -> str:
+    """Return a value as a line shows it, cut to 80 characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no number of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, JsonValue
 
 from bench.errors import UsageError
-from bench.spec import Numerics
+from bench.spec import Frozen, Numerics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -290,10 +290,8 @@ class Evaluation:
     split_digest: str
 
 
-class ProtocolOptions(BaseModel):
+class ProtocolOptions(Frozen):
     """Base of every protocol's options: immutable, refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Protocol(ABC):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, JsonValue
 
 from bench.data.base import Progress, silent
 from bench.errors import UsageError
-from bench.spec import TransformerShape
+from bench.spec import Frozen, TransformerShape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,10 +33,8 @@ class Teacher(ABC):
     text_dim: int
     """Width of text features; 0 for a teacher of images alone."""
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Options that change the weights or the preprocessing."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
     def __init__(self, cache: Path, options: BaseModel | None = None) -> None:
         self.cache = cache

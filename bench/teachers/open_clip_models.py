@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from bench.data.base import Progress, silent
 from bench.errors import SetupError, UsageError
-from bench.spec import TransformerShape
+from bench.spec import Frozen, TransformerShape
 from bench.teachers.pretrained import PretrainedTeacher
 from bench.teachers.weights import Weights, download, hub_file, hub_offline, local_weights, read_tensors
 
@@ -52,10 +52,8 @@ class OpenClipTeacher(PretrainedTeacher):
     packages = ("open_clip_torch", "timm", "torch", "torchvision")
     by_place = "checkpoint"
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Options of `open-clip`."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         model: str = ""
         """Name in open_clip. Empty: ViT-B-32, or with a checkpoint what its weights' shapes say (OpenAI's layout)."""

@@ -8,12 +8,13 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from bench.data.base import Progress, silent
 from bench.data.depth import depth_views
 from bench.errors import UsageError
 from bench.fingerprint import fingerprint
+from bench.spec import Frozen
 from bench.teachers.base import Teacher
 from bench.teachers.features import Features, encode_once
 
@@ -21,10 +22,8 @@ _CLOUDS = 64
 """Clouds whose pictures are in memory at once."""
 
 
-class Rendering(BaseModel):
+class Rendering(Frozen):
     """How clouds are shown to a teacher, and how its answers for their views are put together."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     views: int = Field(6, ge=1)
     """Viewpoints around the object (see `bench.data.depth.view_rotations`)."""

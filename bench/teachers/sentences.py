@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from bench.data.base import Progress, silent
 from bench.errors import SetupError, UsageError
-from bench.spec import TransformerShape
+from bench.spec import Frozen, TransformerShape
 from bench.teachers.pretrained import TEXT_BATCH, PretrainedTeacher, given_path
 from bench.teachers.weights import Weights, digest_of, from_hub, hub_file, hub_offline, local_weights
 
@@ -33,10 +33,8 @@ class SentenceTeacher(PretrainedTeacher):
     packages = ("sentence-transformers", "transformers", "tokenizers", "torch")
     by_place = "model"
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Options of `sentence-transformers`."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         model: str = Field("all-MiniLM-L6-v2", min_length=1)
         """Name on the model hub, or a folder as the library saves a model (with safetensors)."""

@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from bench.data.base import Progress, silent
 from bench.errors import SetupError, UsageError
-from bench.spec import TransformerShape
+from bench.spec import Frozen, TransformerShape
 from bench.teachers.pretrained import PretrainedTeacher
 from bench.teachers.weights import Weights, download, hub_file, local_weights, read_tensors
 
@@ -64,10 +64,8 @@ class TimmTeacher(PretrainedTeacher):
     packages = ("timm", "torch", "torchvision")
     by_place = "checkpoint"
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Options of `timm`."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         model: str = "vit_base_patch16_224.augreg_in21k"
         """Name in timm, with or without a tag."""

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
+from pydantic import BaseModel, Field, JsonValue, PositiveInt
 
 from bench.data.base import CloudSet, DataPlace, Dataset, Progress, silent
 from bench.data.depth import depth_views
 from bench.errors import SetupError, UsageError
 from bench.fingerprint import fingerprint
-from bench.spec import content_key
+from bench.spec import Frozen, content_key
 from bench.store import folders
 from bench.teachers.base import Teacher
 from bench.teachers.tokenizer import WordTokenizer
@@ -59,10 +59,8 @@ class TinyClip(Teacher):
     name: ClassVar[str] = "tiny-clip"
     summary: ClassVar[str] = "small CLIP fitted on shapes (embedded, no download, about 40 s of one core)"
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """What determines the weights."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         objects: int = Field(2000, ge=8)
         views: int = Field(1, ge=1)

@@ -10,10 +10,11 @@ from typing import Any, NoReturn, overload
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.data.base import Dataset, Room, SplitName
 from bench.errors import UsageError
+from bench.spec import Frozen
 
 CLASSES = (
     *("ceiling", "floor", "wall", "beam", "column", "window", "door"),
@@ -72,10 +73,8 @@ class RoomSet(Dataset):
     Subclasses implement `manifest`, `areas` and `rooms`.
     """
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """Which area is the test split; enters the key."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         test_area: int = Field(5, ge=1, le=AREAS, description="area held out for the test")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
 from bench.data.shapes.cache import cached
@@ -14,6 +14,7 @@ from bench.data.shapes.manifest import manifest
 from bench.data.shapes.objects import categories
 from bench.data.shapes.render import ViewKind
 from bench.data.shapes.sketch import Group
+from bench.spec import Frozen
 
 _CITATION = "This package; after the idea of Chen et al., Learning 3D Representations from Procedural 3D Programs, 2024"
 
@@ -89,10 +90,8 @@ class Shapes(_Generated):
     name = "shapes"
     card = _card("procedural everyday objects with captions, shaded views, normals and parts, for pretraining")
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """What is generated; enters the key."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         objects: int = Field(4000, ge=1, le=1_000_000)
         points: int = Field(2048, ge=16, le=65_536)
@@ -122,10 +121,8 @@ class _Evaluation(_Generated):
 
     scanned: ClassVar[bool] = False
 
-    class Options(BaseModel):
+    class Options(Frozen):
         """What is generated; enters the key."""
-
-        model_config = ConfigDict(frozen=True, extra="forbid")
 
         train_per_class: int = Field(40, ge=1, le=100_000)
         test_per_class: int = Field(20, ge=1, le=100_000)
