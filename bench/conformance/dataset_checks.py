@@ -47,6 +47,8 @@ class DatasetKit:
 
 
 DATASET_CHECKS: Checks[DatasetKit] = Checks()
+_ROUNDING = 1e-3
+"""What a mean or a radius of the unit sphere may be off by."""
 
 
 @DATASET_CHECKS.add("import")
@@ -101,6 +103,8 @@ def splits(kit: DatasetKit) -> str:
         if not np.isfinite(clouds.points).all():
             row = int(np.flatnonzero(~np.isfinite(clouds.points).all((1, 2)))[0])
             fail(f"{split}: the cloud of object {row} is not finite")
+        if kit.dataset.card.in_unit_sphere and (off := _off_sphere(clouds.points)):
+            fail(f"{split}: the card says in_unit_sphere, but {off}")
         if int(clouds.labels.min()) < 0 or int(clouds.labels.max()) >= len(classes):
             fail(
                 f"{split}: labels reach from {clouds.labels.min()} to {clouds.labels.max()}, expected 0 to "
@@ -114,6 +118,17 @@ def splits(kit: DatasetKit) -> str:
         fail(f"objects in both splits: {listed(shared)}")
     sizes = ", ".join(f"{len(clouds)} {split}" for split, clouds in kit.splits.items())
     return f"{sizes}, {len(classes)} classes, {kit.splits['train'].points.shape[1]} points"
+
+
+def _off_sphere(points: npt.NDArray[np.float32]) -> str:
+    """Say where the first cloud lies that is not in the unit sphere; empty if all are."""
+    middle = np.abs(points.mean(1)).max(1)
+    radius = np.linalg.norm(points, axis=-1).max(1)
+    wrong = np.flatnonzero((middle > _ROUNDING) | (np.abs(radius - 1) > _ROUNDING))
+    if not wrong.size:
+        return ""
+    row = int(wrong[0])
+    return f"object {row} has its mean at {middle[row]:.3g} and reaches out to {radius[row]:.3g}"
 
 
 def _check_array(

@@ -14,8 +14,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bench.conformance.checks import fail, listed, skip
+from bench.errors import UsageError
 from bench.fingerprint import PLACE_MARK
 from bench.plan.presets import PRESETS
+from bench.plan.request import validated
 from bench.spec import canonical_json
 
 IMPORT_SECONDS = 5.0
@@ -41,20 +43,23 @@ def check_options(plugin: type[Any]) -> str:
     if not (inspect.isclass(options) and issubclass(options, BaseModel)):
         fail(f"{plugin.__name__}.Options is no pydantic model; derive it from the base class's Options")
     config = options.model_config
-    if not config.get("frozen") or config.get("extra") != "forbid":
-        fail(f"{plugin.__name__}.Options must be frozen and forbid unknown fields; derive it from the base class's")
+    if not config.get("frozen") or config.get("extra") != "forbid" or config.get("allow_inf_nan", True):
+        fail(
+            f"{plugin.__name__}.Options must be frozen and forbid unknown fields, NaN and infinities; derive it from "
+            "the base class's"
+        )
     try:
-        shipped = {preset: plugin.defaults(preset) for preset in PRESETS} if hasattr(plugin, "defaults") else {}
-        shipped[""] = options()
+        shipped = {"defaults": options(), **_shipped(plugin)}
     except ValidationError as error:
         first = error.errors()[0]
         fail(f"{plugin.__name__}.Options needs defaults: {'.'.join(map(str, first['loc']))}: {first['msg']}")
-    for preset, given in shipped.items():
-        where = f"defaults of preset {preset}" if preset else "defaults"
+    for where, given in shipped.items():
         if not isinstance(given, options):
             fail(f"{where} are a {type(given).__name__}, expected {plugin.__name__}.Options")
         try:
-            again = options.model_validate(json.loads(canonical_json(given)))
+            again = validated(options, json.loads(canonical_json(given)), f"{where}: {plugin.name}")
+        except UsageError as error:
+            fail(str(error))
         except ValueError as error:
             fail(f"{where} do not survive JSON: {str(error).splitlines()[0]}")
         if again != given:
@@ -62,6 +67,19 @@ def check_options(plugin: type[Any]) -> str:
             fail(f"{where} come back changed from JSON: {listed(lost)}")
     count = len(options.model_fields)
     return f"{count} option{'s' * (count != 1)}, the same after JSON"
+
+
+def _shipped(plugin: type[Any]) -> dict[str, BaseModel]:
+    """Return the options that a plugin ships for every preset; a protocol does so for each of its forms."""
+    if not hasattr(plugin, "defaults"):
+        return {}
+    if not hasattr(plugin, "forms"):
+        return {f"defaults of preset {preset}": plugin.defaults(preset) for preset in PRESETS}
+    return {
+        f"defaults of preset {preset}, form {form}": plugin.defaults(preset, form)
+        for preset in PRESETS
+        for form in plugin.forms
+    }
 
 
 def plugin_file(plugin: type[Any]) -> Path | None:

@@ -13,15 +13,19 @@ from torch import Tensor
 from bench.conformance.checks import Checks, fail, listed, skip
 from bench.conformance.declarations import check_import, check_name, check_options
 from bench.conformance.method_kit import MethodKit
-from bench.errors import BenchError
-from bench.methods.base import MethodCard, PretrainModel
+from bench.errors import BenchError, UsageError, unknown_name
+from bench.methods.base import Method, MethodCard, PretrainModel
 from bench.models.encoder import Encoder
+from bench.plan.presets import PRESETS
+from bench.plan.request import validated
 from bench.registry import METHODS
+from bench.spec import Recipe
 
 CONTRACT: Checks[MethodKit] = Checks()
 """What a method declares and builds."""
 
 USES = frozenset({"images", "text", "labels", "pixels", "transformer"})
+SPACES = frozenset({"image", "text"})
 
 
 @CONTRACT.add("import")
@@ -50,9 +54,14 @@ def metadata(kit: MethodKit) -> str:
         fail("card.stages is empty: name what is trained, e.g. ('pretraining',)")
     if "nano" not in method.recipes:
         fail("recipes has no 'nano': bench run needs one for its default preset; start from another method's")
+    _check_recipes(method)
     uses = kit.uses
-    if uses - USES:
-        fail(f"uses() returns {listed(sorted(uses - USES))}; known are {', '.join(sorted(USES))}")
+    for preset in PRESETS:
+        options = kit.completed(method.defaults(preset))
+        if unknown := method.uses(options) - USES:
+            fail(f"uses() returns {listed(sorted(unknown))}; known are {', '.join(sorted(USES))}")
+        if unknown := method.aligned(options) - SPACES:
+            fail(f"aligned() returns {listed(sorted(unknown))}; known are {', '.join(sorted(SPACES))}")
     for read, modality in (("images", "images"), ("pixels", "images"), ("text", "text")):
         if read in uses and modality not in card.modalities:
             fail(f"uses() reads {read}, but card.modalities does not name {modality}")
@@ -60,12 +69,53 @@ def metadata(kit: MethodKit) -> str:
         fail("uses() reads labels, but card.sees_class_names says never")
     if method.first_stage is not None and method.first_stage not in METHODS:
         fail(f"first_stage names '{method.first_stage}', which is no registered method")
+    if method.first_stage is not None:
+        lacking = set(method.recipes) - set(METHODS.load(method.first_stage).recipes)
+        if lacking or method.first_stage == method.name:
+            fail(f"first_stage {method.first_stage} cannot be trained in preset {listed(sorted(lacking)) or 'any'}")
     if method.point_views < 1:
         fail(f"point_views is {method.point_views}, expected 1 or more")
     if empty := [name for name, reason in method.untrained.items() if not reason.strip()]:
         fail(f"untrained gives no reason for {listed(empty)}")
     told = f"deviations from the release: {len(card.deviations)}"
     return f"{', '.join(card.modalities)}; {' then '.join(card.stages)}; {told}"
+
+
+def _check_recipes(method: type[Method]) -> None:
+    """Fail unless the recipe of every preset is one that `bench run` takes."""
+    for preset in method.recipes:
+        if preset not in PRESETS:
+            fail(f"recipes: {unknown_name('preset', preset, PRESETS)!s}")
+        recipe = method.recipe(preset)
+        if not isinstance(recipe, Recipe):
+            fail(f"the recipe of preset {preset} is a {type(recipe).__name__}, expected a bench.spec.Recipe")
+        try:
+            validated(Recipe, recipe.model_dump(), f"the recipe of preset {preset}: recipe")
+        except UsageError as error:
+            fail(str(error))
+
+
+@CONTRACT.add("architecture", "metadata")
+def architecture(kit: MethodKit) -> str:
+    """The network that architecture() names, which ``scratch`` takes, is the encoder's own."""
+    if not kit.method.has_encoder:
+        skip("a teacher alone: it has no network (has_encoder is False)")
+    name, kept = kit.method.architecture(kit.resolved)
+    if name != kit.method.name and name not in METHODS:
+        fail(f"architecture() names '{name}', which is no registered method")
+    other = kit.method if name == kit.method.name else METHODS.load(name)
+    try:
+        options = validated(other.Options, kept, f"architecture() of {name}")
+    except UsageError as error:
+        fail(str(error))
+    with torch.device("meta"):
+        ours, theirs = kit.encoder(), other.build_encoder(kit.size, options)
+    if differing := _differing(ours, theirs):
+        fail(
+            f"architecture() names {name} with {kept}, whose network differs in {listed(differing)}: "
+            "pretrained weights would be compared with another network untrained"
+        )
+    return name if name == kit.method.name else f"that of {name}"
 
 
 @CONTRACT.add("builds", "metadata")
@@ -86,12 +136,34 @@ def builds(kit: MethodKit) -> str:
         fail(f"encoder() has parameters that the network does not train: {listed(foreign)}; return the trained part")
     if not any(p.requires_grad for p in model.parameters()):
         fail("the network has no trainable parameter")
-    ours, theirs = _layout(encoder), _layout(alone)
-    if ours != theirs:
-        differing = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
+    if differing := _differing(encoder, alone):
         fail(f"build_encoder() and encoder() differ in {listed(differing)}: weights could not be handed over")
+    _check_heads(kit, model, encoder)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return f"{trained:,} trained parameters, {encoder.parameter_count:,} in the encoder"
+
+
+def _check_heads(kit: MethodKit, model: PretrainModel, encoder: Encoder) -> None:
+    """Fail unless heads into teachers' spaces are those that aligned() promises, on features that are there."""
+    heads, promised = model.aligned_heads(), kit.method.aligned(kit.resolved)
+    if set(heads) != promised:
+        fail(
+            f"aligned_heads() has {listed(sorted(heads)) or 'none'}, aligned() promises "
+            f"{listed(sorted(promised)) or 'none'}"
+        )
+    for space, (feature, layer) in heads.items():
+        if encoder.feature_dims.get(feature) != layer.in_features:
+            offered = ", ".join(f"{name} {width}" for name, width in encoder.feature_dims.items())
+            fail(
+                f"the head into the space of {space} reads {layer.in_features} numbers of feature '{feature}'; the "
+                f"encoder offers {offered}"
+            )
+
+
+def _differing(one: Encoder, other: Encoder) -> list[str]:
+    """Names of the tensors that only one of two encoders has, or that have another shape in the other."""
+    ours, theirs = _layout(one), _layout(other)
+    return sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
 
 
 def _layout(encoder: Encoder) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:

@@ -60,6 +60,10 @@ class MethodKit:
     def resolved(self) -> BaseModel:
         """Options as a run would carry them: read from JSON, completed by the teacher's transformer."""
         asked = self.options if self.options is not None else self.method.defaults(self.preset)
+        return self.completed(asked)
+
+    def completed(self, asked: BaseModel) -> BaseModel:
+        """Return options as a run would carry them."""
         options = self.method.Options.model_validate(asked.model_dump(mode="json"))
         if "transformer" in self.method.uses(options):
             completed = self.method.complete(options, SHAPE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,15 +12,18 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from bench.conformance.checks import Checks, fail, listed
+from bench.conformance.checks import CheckFailed, Checks, fail, listed
 from bench.conformance.declarations import check_import, check_name, check_options
 from bench.data.base import CloudSet
+from bench.errors import BenchError
 from bench.models.encoder import Encoder
 from bench.models.grouping import Sampling
 from bench.models.standard import StandardEncoder
 from bench.plan.presets import PRESETS
-from bench.protocols.base import Candidate, Evaluation, HeldOut, Protocol, Subject, Task
+from bench.protocols.base import Candidate, Evaluation, Form, HeldOut, Protocol, Subject, Task
+from bench.registry import METHODS
 from bench.spec import Numerics, canonical_json
+from bench.store.records import Metric
 
 SIZE = PRESETS["smoke"].backbone
 CLASSES, TRAIN, TEST = 10, 12, 8
@@ -40,7 +44,7 @@ class ProtocolKit:
     def _folder(self) -> TemporaryDirectory[str]:
         return TemporaryDirectory(prefix="bench-check-")
 
-    def task(self, name: str) -> Task:
+    def task(self, name: str, form: Form = "fair") -> Task:
         """Make a task with folders of its own."""
         folder = Path(self._folder.name) / name
         folder.mkdir()
@@ -55,13 +59,14 @@ class ProtocolKit:
             cache=folder / "cache",
             workdir=folder / "work",
             points=SIZE.points,
+            form=form,
         )
 
-    def evaluate(self, task: Task) -> Evaluation:
-        """Judge a small untrained encoder in the first setting of preset smoke."""
-        options = self.protocol.defaults("smoke")
+    def evaluate(self, task: Task, setting: int = 0) -> Evaluation:
+        """Judge a small untrained encoder in a setting of preset smoke, in the form of the task."""
+        options = self.protocol.defaults("smoke", task.form)
         subject = Subject("made-up", "made-up", {"": Candidate("", _encoder, "0" * 64)})
-        return self.protocol.evaluate(subject, task, self.protocol.settings(options)[0], options)
+        return self.protocol.evaluate(subject, task, self.protocol.settings(options)[setting], options)
 
 
 def _encoder() -> Encoder:
@@ -113,31 +118,60 @@ def metadata(kit: ProtocolKit) -> str:
         fail("summary is empty: say in one line what is judged")
     if not set(kit.protocol.forms) <= {"fair", "published"} or not kit.protocol.forms:
         fail(f"forms is {kit.protocol.forms!r}, expected 'fair', 'published' or both")
+    opponent = kit.protocol.opponent
+    if opponent and (opponent not in METHODS or METHODS.load(opponent).has_encoder):
+        fail(f"opponent names '{opponent}', expected a registered method that is its teacher alone, or ''")
     return f"revision {revision}, {' and '.join(kit.protocol.forms)}"
 
 
 @PROTOCOL_CHECKS.add("statement", "options", "metadata")
 def statement(kit: ProtocolKit) -> str:
     """Every preset offers settings, and card() states what is done."""
-    for preset in PRESETS:
-        chosen = kit.protocol.defaults(preset)
+    for preset, form in itertools.product(PRESETS, kit.protocol.forms):
+        chosen, where = kit.protocol.defaults(preset, form), f"preset {preset}, form {form},"
         settings = kit.protocol.settings(chosen)
         if not settings or len(set(settings)) < len(settings):
-            fail(f"settings() of preset {preset} is {settings!r}: expected different names")
+            fail(f"settings() of {where} is {settings!r}: expected different names")
         if len(kit.protocol.card(chosen).split()) < 5:
-            fail(f"card() of preset {preset} says nothing: state in sentences what is done, so that readers can judge")
+            fail(f"card() of {where} says nothing: state in sentences what is done, so that readers can judge")
     return f"settings {', '.join(settings)}"
 
 
 @PROTOCOL_CHECKS.add("evaluates", "statement")
 def evaluates(kit: ProtocolKit) -> str:
     """An evaluation gives a headline number on the test split, predictions and a digest of its splits."""
-    task = kit.task("evaluates")
+    task = kit.task("evaluates", kit.protocol.forms[0])
     found = kit.evaluate(task)
+    headline = _check_evaluation(kit, found, task)
+    return f"{headline.name} {headline.value:.3f} on made-up objects"
+
+
+@PROTOCOL_CHECKS.add("forms and settings", "evaluates")
+def forms_and_settings(kit: ProtocolKit) -> str:
+    """Every other setting of preset smoke, in every form, gives such an evaluation too."""
+    tried = 0
+    for form in kit.protocol.forms:
+        settings = kit.protocol.settings(kit.protocol.defaults("smoke", form))
+        for number, setting in enumerate(settings):
+            if (form, number) == (kit.protocol.forms[0], 0):
+                continue  # evaluated above
+            task = kit.task(f"{form}-{number}", form)
+            try:
+                _check_evaluation(kit, kit.evaluate(task, number), task)
+            except (BenchError, CheckFailed) as error:
+                fail(f"form {form}, setting {setting}: {error}")
+            tried += 1
+    return f"{tried} more" if tried else "there is one"
+
+
+def _check_evaluation(kit: ProtocolKit, found: Evaluation, task: Task) -> Metric:
+    """Fail unless an evaluation can be stored, found again and compared; return its headline."""
     if not any(m.headline and m.split == "test" and m.fold is None for m in found.metrics):
         fail("no metric is a headline of the test split over all folds (headline=True, split='test', fold=None)")
     if broken := [m.name for m in found.metrics if not math.isfinite(m.value)]:
         fail(f"metric {listed(broken)} is not finite")
+    if unstored := [name for name, array in found.predictions.items() if array.dtype.kind not in "biufSU"]:
+        fail(f"predictions {listed(unstored)} hold Python objects, which no file of a run takes")
     for need in ("ids", "labels"):
         if need not in found.predictions:
             fail(f"predictions lack '{need}': every number has to be recomputable from its objects")
@@ -147,7 +181,9 @@ def evaluates(kit: ProtocolKit) -> str:
     if task.test.revealed > 1:
         fail(f"the test labels were read {task.test.revealed} times; reveal() once, after every choice is made")
     headline = next(m for m in found.metrics if m.headline and m.split == "test" and m.fold is None)
-    return f"{headline.name} {headline.value:.3f} on made-up objects"
+    if headline.name != kit.protocol.metric:
+        fail(f"the headline is '{headline.name}', but metric says '{kit.protocol.metric}': reports would look for that")
+    return headline
 
 
 @PROTOCOL_CHECKS.add("same seed", "evaluates")
