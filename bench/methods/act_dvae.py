@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
@@ -14,7 +15,7 @@ from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, 
 from bench.models.dvae import DvaeDesign, DvaeEncoder, divergence_from_uniform, half_cosine
 from bench.models.encoder import Encoder
 from bench.models.folding import FoldingDecoder
-from bench.models.graph_smoothing import centre_graph
+from bench.models.graph_smoothing import GROUPS, centre_graph
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling, cut_patches
 from bench.models.losses import ReconstructionLoss, masked_reconstruction
 from bench.models.noise import gumbel
@@ -166,6 +167,12 @@ class ActDvae(Method):
     def complete(cls, options: BaseModel, teacher: TransformerShape | None) -> BaseModel:
         """Write the architecture of the teacher's token transformer into the options."""
         return cls.Options.model_validate(options.model_dump() | {"transformer": teacher})
+
+    @classmethod
+    def width_step(cls, backbone: BackboneSpec, options: BaseModel) -> int:
+        """Return the number that widths are multiples of; features of the backbone's width pass a grouped norm."""
+        own = cls.Options.model_validate(options.model_dump())
+        return math.lcm(super().width_step(backbone, options), GROUPS if own.feature_width is None else 1)
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> ActDvaeModel:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.errors import UsageError
+from bench.registry import METHODS
 from bench.spec import BackboneSpec, MatchSpec, Options
 
 MatchBy = Literal["params", "flops"]
@@ -58,32 +60,39 @@ def match_sizes(by: MatchBy, methods: dict[str, Options], backbone: BackboneSpec
                 tried[width] = encoder_cost(by, name, methods[name], sized)
             return tried[width]
 
-        width = closest_width(target, cost, backbone.width, backbone.heads)
+        method = METHODS.load(name)
+        step = method.width_step(backbone, method.Options.model_validate(methods[name]))
+        if method.first_stage is not None:  # which is as wide
+            first = METHODS.load(method.first_stage)
+            step = math.lcm(step, first.width_step(backbone, first.Options()))
+        if backbone.width % step:
+            raise UsageError(f"backbone.width {backbone.width} is no multiple of {step}, as {name} needs; change it")
+        width = closest_width(target, cost, backbone.width, step)
         backbones[name] = backbone.model_copy(update={"width": width})
         what = f"{cost(width):,} {_NAMES[by]}, {reference} {target:,} ({100 * (cost(width) / target - 1):+.1f} %)"
         how = f"width {width} instead of {backbone.width}" if width != backbone.width else f"keeps width {width}"
-        if cost(backbone.width + backbone.heads) == cost(backbone.width):
+        if cost(backbone.width + step) == cost(backbone.width):
             how = "its size does not follow the width"
         notes.append(f"matched by {by}: {name} {how}: {what}")
     return Matching(MatchSpec(by=by, target=target), backbones, tuple(notes))
 
 
-def closest_width(target: int, cost: Callable[[int], int], start: int, heads: int) -> int:
-    """Return the multiple of `heads` whose cost is closest to `target`; of two equally close the smaller.
+def closest_width(target: int, cost: Callable[[int], int], start: int, step: int) -> int:
+    """Return the multiple of `step` whose cost is closest to `target`; of two equally close the smaller.
 
     Args:
         target: Cost wanted.
         cost: Cost by width, never falling.
-        start: Width before matching, a multiple of `heads`; kept where the cost does not follow the width.
-        heads: Attention heads, which the width is divided among.
+        start: Width before matching, a multiple of `step`; kept where the cost does not follow the width.
+        step: What widths are multiples of: attention heads, which the width is divided among.
     """
-    if cost(start + heads) == cost(start):
+    if cost(start + step) == cost(start):
         return start
-    low, high = 1, WIDEST * start // heads
+    low, high = 1, WIDEST * start // step
     while low < high:  # the first width that costs enough
         middle = (low + high) // 2
-        low, high = (low, middle) if cost(middle * heads) >= target else (middle + 1, high)
-    around = [heads * multiple for multiple in (low - 1, low) if multiple > 0]
+        low, high = (low, middle) if cost(middle * step) >= target else (middle + 1, high)
+    around = [step * multiple for multiple in (low - 1, low) if multiple > 0]
     return min(around, key=lambda width: (abs(cost(width) - target), width))
 
 
@@ -92,7 +101,6 @@ def encoder_cost(by: MatchBy, method: str, options: Options, backbone: BackboneS
     import torch
 
     from bench.models.cost import forward_flops
-    from bench.registry import METHODS
 
     loaded = METHODS.load(method)
     with torch.random.fork_rng(devices=[]), torch.device("meta" if by == "params" else "cpu"):

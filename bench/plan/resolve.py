@@ -324,7 +324,11 @@ class _Resolver:
         recipe_group = "first_recipe" if whole else "recipe"
         method = METHODS.load(name)
         options = self._method_options(name)
-        uses = method.uses(method.Options.model_validate(options))
+        chosen, backbone = method.Options.model_validate(options), self._backbone(whole or name)
+        step = method.width_step(backbone, chosen)
+        if backbone.width % step:
+            raise UsageError(f"backbone.width = {backbone.width} is not a multiple of {step}, as {name} needs")
+        uses = method.uses(chosen)
         shipped = shipped_recipe(name, self.preset.name, data.spec.name)
         recipe: Recipe = validated(Recipe, self.overrides.merge(shipped.model_dump(), recipe_group), recipe_group)
         images, captions = supervision(name, data, uses, self.request.captions, self._note)
@@ -346,7 +350,7 @@ class _Resolver:
         return PretrainSpec(
             method=name,
             options=options,
-            backbone=self._backbone(whole or name),
+            backbone=backbone,
             recipe=recipe,
             data=data.spec,
             fraction=fraction,

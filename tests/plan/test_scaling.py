@@ -268,3 +268,15 @@ def test_matched_runs_say_so_and_scratch_follows(tmp_path: Path) -> None:
     assert all(run.matched is not None and run.matched.by == "params" for run in found.runs)
     assert len({run.matched.target for run in found.runs if run.matched}) == 1
     assert any(note.startswith("matched by params: point-mae") for note in found.notes)
+
+
+def test_matched_widths_fit_every_part_of_the_method(tmp_path: Path) -> None:
+    """ACT's first stage and a decoder with heads of its own would fail when their jobs begin, hours later."""
+    overrides = {"backbone.width": 48, "backbone.heads": 6, "act.decoder_heads": 16}
+    found = resolved(tmp_path, methods=["recon", "act"], match="params", captions="none", overrides=overrides)
+    act = next(run.encoder for run in found.runs if run.encoder.method == "act")
+    assert act.first_stage is not None
+    assert act.backbone.width == act.first_stage.backbone.width
+    assert act.backbone.width % 48 == 0
+    with pytest.raises(UsageError, match=r"backbone\.width = 128 is not a multiple of 12, as point-mae needs"):
+        resolved(tmp_path, methods=["point-mae"], overrides={"point-mae.decoder_heads": 3})
