@@ -50,7 +50,7 @@ _DATA = re.compile(
 )
 """Names of what only holds data (configurations, times, paths): an empty stand-in takes their place."""
 _ARRAYS = re.compile(r"numpy\.(_?core\.\w+\._?\w+|ndarray|random\.[\w.]+|dtypes\.\w+|\w+\d*_?)")
-_ASKED = re.compile(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)")
+_ASKED = re.compile(r"(?:Unsupported (?:global: GLOBAL|class)|unsupported GLOBAL) ([\w.]+)")
 _NESTED = 8
 """Wrappers inside each other."""
 _LARGEST = 1e20
