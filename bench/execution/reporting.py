@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,12 +12,14 @@ from rich.markup import escape
 from bench.errors import UsageError
 from bench.execution.tuning.studies import read_studies
 from bench.paths import Workspace
+from bench.plan.deviations import DeviationReader
 from bench.plan.graph import run_fingerprint
 from bench.report.build import build_report
 from bench.report.model import build_model
 from bench.report.summary import summarise_report
 from bench.report.terminal import print_report
 from bench.spec import RunSpec
+from bench.stats.deviations import Deviations
 from bench.store.queries import MetricRow, failed_rows, metric_rows, run_rows
 from bench.store.records import RunRecord
 from bench.store.store import Store
@@ -57,7 +59,8 @@ def print_results(
     workspace: Workspace, store_url: str | None, screen: Console, keys: Collection[str] | None = None
 ) -> None:
     """Print the tables of stored runs."""
-    model = build_model(*read_results(workspace, store_url, screen, keys))
+    rows, records = read_results(workspace, store_url, screen, keys)
+    model = build_model(rows, records, deviations_by_key(records))
     print_report(model, tuple(summarise_report(model)), screen)
 
 
@@ -71,4 +74,13 @@ def write_report(
     """
     rows, records = read_results(workspace, store_url, screen)
     studies = read_studies(workspace.results)
-    return build_report(rows, records, out, console=screen, selection=selection, studies=studies).html
+    deviations = deviations_by_key(records)
+    return build_report(
+        rows, records, out, console=screen, selection=selection, studies=studies, deviations=deviations
+    ).html
+
+
+def deviations_by_key(records: Iterable[RunRecord]) -> dict[str, Deviations]:
+    """Name what each run has that its preset would not give it."""
+    read = DeviationReader()
+    return {record.key: read(record.spec) for record in records}

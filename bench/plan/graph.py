@@ -12,10 +12,10 @@ from bench.fingerprint import Fingerprint, fingerprint
 from bench.plan.encoders import StoredEncoder, encoder_key
 from bench.plan.presets import preset
 from bench.plan.resolve import Resolution, Skipped
-from bench.plan.scaling import percent
 from bench.plan.untrained import architecture_name
 from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
 from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
+from bench.stats.naming import labelled_suffix, percent, pretrained_suffix
 
 JobKind = Literal["teacher", "encoder", "evaluate"]
 Reuse = Literal["exact", "same-spec"]
@@ -274,20 +274,21 @@ def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
     if encoder.data is not None and encoder.data.manifest in places:
         pretrain_data = places[encoder.data.manifest].label
     if encoder.fraction < 1:
-        pretrain_data += f" ({percent(encoder.fraction)}{', same epochs' if encoder.budget == 'epochs' else ''})"
-    dataset = places[spec.data.manifest].label
+        pretrain_data += pretrained_suffix(encoder.fraction, encoder.budget)
+    dataset, sets = places[spec.data.manifest].label, {}
     if spec.train_data is not None:
-        dataset = f"{places[spec.train_data.manifest].label} > {dataset}"
-    labels = "" if spec.label_fraction == 1 else f", {percent(spec.label_fraction)} of labels"
+        sets = {"trained_on": places[spec.train_data.manifest].label, "tested_on": dataset}
+        dataset = f"{sets['trained_on']} > {dataset}"
     return {
         "method": encoder.method if scratch or stored is None else method_label(encoder, stored.name),
         "architecture": architecture_name(encoder, spec.protocol.form),
         "protocol": spec.protocol.name,
         "form": spec.protocol.form,
-        "setting": f"{spec.setting}{labels}",
+        "setting": f"{spec.setting}{labelled_suffix(spec.label_fraction)}",
         "dataset": dataset,
         "pretrain_data": pretrain_data,
         "preset": spec.preset,
+        **sets,
     }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench.errors import UsageError
 from bench.spec import Budget, Recipe
+from bench.stats.naming import percent
 from bench.training.schedule import epochs_run
 
 SMALLEST = 2
@@ -41,11 +42,6 @@ def check_fractions(fractions: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(fractions)) < len(fractions):
         raise ValueError("fractions must be distinct")
     return tuple(sorted(fractions))
-
-
-def percent(fraction: float) -> str:
-    """A fraction for tables, ``12.5 %``."""
-    return f"{100 * fraction:.6g} %"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.report.tuning import StudyFacts
+    from bench.stats.deviations import Deviations
     from bench.store.queries import MetricRow
     from bench.store.records import RunRecord
 
@@ -50,6 +51,7 @@ def build_report(
     console: Console | None = None,
     selection: bool = False,
     studies: Sequence[StudyFacts] = (),
+    deviations: Mapping[str, Deviations] | None = None,
 ) -> BuiltReport:
     """Write ``index.html``, ``results.csv`` and ``results.md``; the same rows give the same bytes.
 
@@ -60,11 +62,12 @@ def build_report(
         console: Where to print the tables; nothing is printed without one.
         selection: Print how selection changes the numbers instead of the tables; the files hold both.
         studies: Searches for hyperparameters.
+        deviations: By run key, what a run has that its preset would not give it.
 
     Raises:
         SetupError: The folder cannot be written; one line says why. Earlier reports stay as they were.
     """
-    model = replace(build_model(rows, runs), studies=tuple(studies))
+    model = replace(build_model(rows, runs, deviations), studies=tuple(studies))
     summary = tuple(summarise_report(model))
     built = BuiltReport(model, summary, out / "index.html", out / "results.csv", out / "results.md")
     if console is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.runs import seed_of
 from bench.stats.cells import flatten
-from bench.stats.naming import Key, Labels, name_encoders
+from bench.stats.naming import Key, Labels, name_encoders, pretrained_suffix
 
 if TYPE_CHECKING:
     from bench.store.records import RunRecord
@@ -29,7 +29,9 @@ class Panel:
     Attributes:
         preset: Preset of the runs.
         method: Method (with the architecture for `scratch`), and what sets its encoder apart from others of that name.
-        pretrain_data: What it was trained on.
+        pretrain_data: What it was trained on, without the part of it.
+        fraction: The part.
+        budget: What was kept equal between parts, ``steps`` or ``epochs``.
         name: Name of the series, e.g. ``pretrain/total``.
         lines: (seed, points) in the order of the seeds.
         hidden: Further series of the same method that were left out of the plot.
@@ -38,6 +40,8 @@ class Panel:
     preset: str
     method: str
     pretrain_data: str
+    fraction: float
+    budget: str
     name: str
     lines: tuple[tuple[str, Series], ...]
     hidden: int
@@ -67,19 +71,22 @@ def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
         method = f"{label.method} [{differences[owner]}]" if differences[owner] else label.method
         for series in names[:MAX_PANELS_PER_METHOD]:
             lines = sorted(by_series[series], key=lambda line: (line[0].zfill(12), line[1]))
-            panels.append(Panel(label.preset, method, label.pretrain_data, series, tuple(lines), hidden))
+            panels.append(Panel(label.preset, method, *label[-3:], series, tuple(lines), hidden))
     return tuple(panels)
 
 
 def _owner(run: RunRecord) -> tuple[Key, dict[str, str]]:
     """What the curves of a run belong to, and the encoder's specification without its seeds."""
     method = run.label.get("method", "?")
+    encoder = {name: value for name, value in flatten(run.spec).items() if name.startswith("encoder.")}
+    part, budget = float(encoder.get("encoder.fraction", "1")), encoder.get("encoder.budget", "steps")
     labels = Labels(
         preset=run.label.get("preset", ""),
         method=f"{method} ({run.label.get('architecture', '?')})" if method == "scratch" else method,
-        pretrain_data=run.label.get("pretrain_data", ""),
+        pretrain_data=run.label.get("pretrain_data", "").removesuffix(pretrained_suffix(part, budget)),
+        fraction=part,
+        budget=budget,
     )
-    encoder = {name: value for name, value in flatten(run.spec).items() if name.startswith("encoder.")}
     return (labels, json.dumps(encoder, sort_keys=True)), encoder
 
 

@@ -48,6 +48,7 @@ class SectionView:
     heading: str
     how: str
     options: str
+    changes: list[str]
     card: str
     columns: dict[str, str]
     groups: list[tuple[str, list[RowView]]]
@@ -125,6 +126,7 @@ def _view(section: Section) -> SectionView:
         heading=section.title,
         how=tables.how_measured(section),
         options=tables.options(section),
+        changes=tables.changes(section),
         card=next((row.facts.card for row in section.rows if row.facts.card), ""),
         columns=columns,
         groups=groups,

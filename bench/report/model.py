@@ -9,16 +9,39 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from bench.report.apart import set_apart
 from bench.report.curves import Panel, curve_panels
 from bench.report.methods import MethodLine, method_lines
-from bench.report.runs import Environment, Failure, RunFacts, RunLine, environment, failures, run_lines
-from bench.stats.cells import Cell, group_cells, judging, natural
-from bench.stats.comparisons import Comparison, compare, holm_family
+from bench.report.runs import (
+    Environment,
+    Failure,
+    RunFacts,
+    RunLine,
+    environment,
+    failures,
+    outcome,
+    run_lines,
+    run_name,
+)
+from bench.stats.cells import (
+    SCRATCH,
+    Cell,
+    FailedRun,
+    cell_digest,
+    digest,
+    flatten,
+    group_cells,
+    judging,
+    natural,
+    run_unit,
+)
+from bench.stats.comparisons import Comparison, Lost, compare, judge_family
+from bench.stats.deviations import Deviations, heading, shared
+from bench.stats.intervals import Unit
 from bench.stats.opponents import comparable, opponent
 from bench.stats.selection import LedgerLine, headline_lines, selection_ledger
 
@@ -39,11 +62,20 @@ class ReportRow:
         facts: Parameters, feature and seconds of its runs.
         versus: Paired comparison with the scratch cell of the same architecture; None for scratch itself,
             where there is no such cell, and in smoke tables.
+        opponent: Method of the cell it is compared with; empty without a comparison.
+        deviations: What its runs have that the preset would not give them.
     """
 
     cell: Cell
     facts: RunFacts
     versus: Comparison | None
+    opponent: str = ""
+    deviations: Deviations = ()
+
+    @property
+    def opponents_name(self) -> str:
+        """What it is compared with, in a word."""
+        return self.opponent or SCRATCH
 
 
 @dataclass(frozen=True)
@@ -82,6 +114,7 @@ class Section:
         main: Whether its metric is the protocol's headline metric, which sentences are about.
         rows: Rows by setting, pretrained methods before scratch.
         pairs: Pretrained methods against each other.
+        lost: Cells of which no run has a number, in words.
     """
 
     anchor: str
@@ -95,6 +128,18 @@ class Section:
     main: bool
     rows: tuple[ReportRow, ...]
     pairs: tuple[Pair, ...]
+    lost: tuple[str, ...] = ()
+
+    @property
+    def deviations(self) -> Deviations:
+        """What every row has, where it could, that the preset would not give it."""
+        return shared([(not row.cell.is_opponent, row.deviations) for row in self.rows])
+
+    @property
+    def preset_words(self) -> str:
+        """Preset, and what all rows changed of it: ``nano with recipe.epochs=1``."""
+        changed = heading(self.deviations)
+        return f"{self.preset} with {changed}" if changed else self.preset
 
     @property
     def smoke(self) -> bool:
@@ -116,8 +161,17 @@ class Section:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Every pretraining seed that occurs."""
-        return tuple(sorted({seed for row in self.rows for seed in row.cell.scores}))
+        """Every pretraining seed that occurs, those of runs that ended without a number included."""
+        return tuple(sorted({unit.seed for unit in self._units}))
+
+    @property
+    def splits(self) -> tuple[int, ...]:
+        """Every split seed that occurs."""
+        return tuple(sorted({unit.split for unit in self._units}))
+
+    @property
+    def _units(self) -> set[Unit]:
+        return {unit for row in self.rows for unit in (*row.cell.scores, *row.cell.lost)}
 
     @property
     def folds(self) -> int:
@@ -148,6 +202,7 @@ class ReportModel:
         methods: What the methods declare about themselves; empty where no run carries it.
         ledger: Cells reported under more than one selection rule.
         studies: Searches for hyperparameters.
+        deviations: What the runs of a key have that their preset would not give them.
         broken: Finished runs of which a number was left out because it, or one of its folds, is none (NaN).
     """
 
@@ -159,23 +214,31 @@ class ReportModel:
     methods: tuple[MethodLine, ...] = ()
     ledger: tuple[LedgerLine, ...] = ()
     studies: tuple[StudyFacts, ...] = ()
+    deviations: Mapping[str, Deviations] = field(default_factory=dict)
     broken: int = 0
 
 
-def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportModel:
+def build_model(
+    rows: Iterable[MetricRow], runs: Sequence[RunRecord], deviations: Mapping[str, Deviations] | None = None
+) -> ReportModel:
     """Arrange stored results into what a report says.
 
     Args:
         rows: Metric rows, of failed runs too.
         runs: Records of the runs the rows come from, and of failed ones; predictions are not looked at.
+        deviations: By run key, what a run has that its preset would not give it.
     """
-    rows = list(rows)
+    rows, deviations = list(rows), deviations or {}
     done = {run.key: run for run in runs if run.status == "done"}
-    cells = group_cells(rows, {key: run.spec for key, run in done.items()})
+    failed = [run for run in runs if run.status != "done" and run.key not in done]
+    lost = [FailedRun(run.spec, outcome(run)) for run in failed]
+    cells = group_cells(rows, {key: run.spec for key, run in done.items()}, lost)
     grouped: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+    labels: dict[tuple[str, str], tuple[str, ...]] = {}
     for cell in cells:
-        key = (cell.preset, cell.protocol, cell.form, cell.dataset, cell.metric, cell.judge)
-        grouped[(str(cell.preset == SMOKE), *key)].append(cell)
+        # Runs judged alike stand in one table, whatever their data set was called when they were made.
+        label = labels.setdefault((cell.preset, cell.judge), (cell.preset, cell.protocol, cell.form, cell.dataset))
+        grouped[(str(cell.preset == SMOKE), *label, cell.metric, cell.judge)].append(cell)
     names = _differences(grouped)
     validated = frozenset(row.run_key for row in rows if row.split == "val")
     # The metric comes last but one in a key: what the protocol is about stands before its other metrics.
@@ -184,7 +247,8 @@ def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportM
     place = {name: index for index, name in enumerate(dict.fromkeys(key[:-1] for key in shown))}
     ordered = sorted(grouped, key=lambda key: (key[0] == "True", place[key[:-1]], natural(names[key])))
     sections = [
-        _section(index, grouped[key], names[key], done, validated) for index, key in enumerate(ordered, start=1)
+        _section(index, grouped[key], names[key], done, validated, deviations, _without_number(failed, grouped[key]))
+        for index, key in enumerate(ordered, start=1)
     ]
     older = {row.run_key for row in rows if row.older_code}
     return ReportModel(
@@ -195,12 +259,32 @@ def build_model(rows: Iterable[MetricRow], runs: Sequence[RunRecord]) -> ReportM
         panels=curve_panels(done.values()),
         methods=method_lines(done.values()),
         ledger=headline_lines(selection_ledger(cells, rows)),
+        deviations=deviations,
         broken=len({row.run_key for row in rows if row.status == "done" and not math.isfinite(row.value)}),
     )
 
 
+def _without_number(failed: Iterable[RunRecord], cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Name cells judged as these of which no run has a number, with what became of their runs."""
+    judge, preset = cells[0].judge, cells[0].preset
+    known = {digest(cell.spec) for cell in cells}
+    found: dict[str, tuple[str, dict[Unit, str]]] = {}
+    for run in failed:
+        if run.label.get("preset") == preset and digest(judging(flatten(run.spec))) == judge:
+            key = cell_digest(run.spec)
+            if key not in known:
+                found.setdefault(key, (run_name(run.label), {}))[1][run_unit(run.spec)] = outcome(run)
+    return tuple(f"{name}: {Lost(name, runs, len(runs)).words}" for name, runs in found.values())
+
+
 def _section(
-    index: int, cells: Sequence[Cell], difference: str, runs: Mapping[str, RunRecord], validated: frozenset[str]
+    index: int,
+    cells: Sequence[Cell],
+    difference: str,
+    runs: Mapping[str, RunRecord],
+    validated: frozenset[str],
+    deviations: Mapping[str, Deviations],
+    lost: tuple[str, ...],
 ) -> Section:
     first = cells[0]
     smoke = first.preset == SMOKE
@@ -215,8 +299,18 @@ def _section(
         options=_options(first),
         difference=difference,
         main=_is_main(cells, runs),
-        rows=tuple(ReportRow(cell, _facts(cell, runs, validated), versus.get(id(cell))) for cell in cells),
+        rows=tuple(
+            ReportRow(
+                cell=cell,
+                facts=_facts(cell, runs, validated),
+                versus=versus[id(cell)][0] if id(cell) in versus else None,
+                opponent=versus[id(cell)][1] if id(cell) in versus else "",
+                deviations=deviations.get(next(iter(cell.runs.values())), ()),
+            )
+            for cell in cells
+        ),
         pairs=() if smoke else _pairs(cells),
+        lost=lost,
     )
 
 
@@ -239,16 +333,21 @@ def _options(cell: Cell) -> tuple[tuple[str, str], ...]:
     return (*tuned, *options)
 
 
-def _against_scratch(cells: Sequence[Cell]) -> dict[int, Comparison]:
-    """Compare every pretrained cell with its opponent; the table's comparisons are one family for Holm."""
+def _against_scratch(cells: Sequence[Cell]) -> dict[int, tuple[Comparison, str]]:
+    """Compare every pretrained cell with its opponent, whose method stands beside; all are one family."""
     found = [(cell, opponent(cell, cells)) for cell in cells if not cell.is_opponent]
     paired = [(cell, other) for cell, other in found if other is not None]
-    family = holm_family([compare((c.label, o.label), c.scores, o.scores) for c, o in paired])
-    return {id(cell): comparison for (cell, _), comparison in zip(paired, family, strict=True)}
+    family = judge_family([_compare((c.label, o.label), c, o) for c, o in paired])
+    return {id(cell): (comparison, other.method) for (cell, other), comparison in zip(paired, family, strict=True)}
+
+
+def _compare(names: tuple[str, str], first: Cell, second: Cell) -> Comparison:
+    lost = [Lost(name, cell.lost, cell.losses.total) for name, cell in zip(names, (first, second), strict=True)]
+    return compare(names, first.scores, second.scores, lost)
 
 
 def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
-    """Compare pretrained cells with each other, the higher mean first; a second family for Holm.
+    """Compare pretrained cells with each other, the higher mean first; a second family.
 
     Pairs that one seed or none allows no verdict on are left out: the table above already says so.
     """
@@ -257,7 +356,7 @@ def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
     ranked = [(a, b) if a.summary.mean >= b.summary.mean else (b, a) for a, b in found]
     several = len({cell.pretrain_data for cell in pretrained}) > 1
     names = [_distinct_names(a, b, several) for a, b in ranked]
-    family = holm_family([compare(n, a.scores, b.scores) for n, (a, b) in zip(names, ranked, strict=True)])
+    family = judge_family([_compare(n, a, b) for n, (a, b) in zip(names, ranked, strict=True)])
     tested = zip(ranked, family, strict=True)
     return tuple(
         Pair(a.setting, c, a.older_code or b.older_code)
@@ -268,8 +367,7 @@ def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
 
 def _differ_in_one(a: Cell, b: Cell) -> bool:
     """Whether two cells differ in the method or in the part of the pretraining data, not in both."""
-    parts = [cell.spec.get("encoder.fraction") for cell in (a, b)]
-    return a.label == b.label or parts[0] == parts[1]
+    return a.label == b.label or a.fraction == b.fraction
 
 
 def _distinct_names(a: Cell, b: Cell, several: bool) -> tuple[str, str]:

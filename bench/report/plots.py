@@ -17,7 +17,7 @@ from bench.report.curves import Panel
 from bench.report.model import Section
 from bench.report.words import percent, spread
 from bench.stats.cells import Cell
-from bench.stats.intervals import seed_means
+from bench.stats.intervals import run_means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,7 +122,7 @@ def _colours(section: Section) -> dict[str, tuple[str, str]]:
 
 def _draw_cell(axes: Axes, y: int, cell: Cell, identity: str, colour: str, marker: str, with_interval: bool) -> None:
     """Draw one line of a panel: interval, seeds as ticks below it, the mean on top (hollow for scratch)."""
-    summary, seeds = cell.summary, [100 * value for value in seed_means(cell.scores).values()]
+    summary, seeds = cell.summary, [100 * value for value in run_means(cell.scores).values()]
     if len(seeds) > 1:
         axes.plot(seeds, [y + 0.27] * len(seeds), "|", color=colour, markersize=4, alpha=0.7)
     if with_interval and summary.low is not None and summary.high is not None:
@@ -144,7 +144,7 @@ def _hint(cell: Cell, section: Section) -> str:
 
 
 def _alt(section: Section, hints: dict[str, str]) -> str:
-    return f"Plot of {section.title}, preset {section.preset}. " + ". ".join(hints.values()) + "."
+    return f"Plot of {section.title}, preset {section.preset_words}. " + ". ".join(hints.values()) + "."
 
 
 def curve_plot(panels: Sequence[Panel], name: str) -> Plot:

@@ -6,7 +6,7 @@ Fields read from a run record, all optional:
 - ``provenance``: ``feature`` (the transfer feature in words), ``card`` (what the protocol does, in sentences),
   ``method_card`` (what the method declares about itself, see `bench.report.methods`),
   ``notes`` (with ``clipped``, why a setting is smaller than its name, ``labels`` and ``classes``, what of the data the
-  protocol was given), ``commit``, ``dirty``, ``versions`` (by name),
+  protocol was given, ``warnings``), ``commit``, ``dirty``, ``versions`` (by name),
   ``host``, ``machine``, ``device``, ``seeds`` (by role), ``finished``, ``log``.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from bench.store.records import RunRecord
 
 NOT_RECORDED = "not recorded"
+_DIVERGED = ("not finite", "is nan", "diverged")
+"""What errors say of a training whose losses, weights or features stopped being numbers."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,9 @@ class RunFacts:
         evaluate_seconds: Mean seconds of the evaluation per seed.
         labelled: How many objects a part of the labels is; empty where all are labelled.
         classes: Classes that the set trained on and the set tested on have in common; empty for one set.
+        trained_on: Name of the set trained on, where it is another than the one tested on.
+        tested_on: Name of the set tested on.
+        warnings: What the runs warn of, and how many of them do.
         chosen: Whether anything was chosen on validation; retrieval, for one, chooses nothing.
         queries: Where queries come from, if not from the test split.
     """
@@ -53,6 +59,9 @@ class RunFacts:
     evaluate_seconds: float | None
     labelled: str = ""
     classes: str = ""
+    trained_on: str = ""
+    tested_on: str = ""
+    warnings: tuple[tuple[str, int], ...] = ()
     chosen: bool = True
     queries: str = ""
 
@@ -76,6 +85,9 @@ class RunFacts:
             evaluate_seconds=_mean(runs, "evaluate_seconds"),
             labelled=noted("labels"),
             classes=noted("classes"),
+            trained_on=_first(run.label.get("trained_on") for run in runs),
+            tested_on=_first(run.label.get("tested_on") for run in runs),
+            warnings=_warnings(notes),
             chosen=chosen,
             queries=noted("queries"),
         )
@@ -148,6 +160,14 @@ class Environment:
         return any("uncommitted" in commit for commit in self.commits)
 
 
+def _warnings(notes: Iterable[JsonValue]) -> tuple[tuple[str, int], ...]:
+    """Collect ``warnings`` of the runs' notes, sentences without a full stop, and count each."""
+    lists = [note.get("warnings") for note in notes if isinstance(note, dict)]
+    return tuple(
+        sorted(Counter(str(one) for own in lists if isinstance(own, list) for one in set(map(str, own))).items())
+    )
+
+
 def run_name(label: dict[str, str]) -> str:
     """Name a run in words, without its seed."""
     method = label.get("method", "?")
@@ -157,6 +177,12 @@ def run_name(label: dict[str, str]) -> str:
     name = f"{method}, {judged} on {label.get('dataset', '?')}"
     pretrain = label.get("pretrain_data", "none")
     return f"{name}, {label.get('preset', '?')}" + ("" if pretrain in ("", "none") else f", from {pretrain}")
+
+
+def outcome(run: RunRecord) -> str:
+    """What became of a run without a result: ``diverged`` where a number stopped being one, or ``failed``."""
+    reason = (run.error or "").lower()
+    return "diverged" if any(word in reason for word in _DIVERGED) else "failed"
 
 
 def seed_of(run: RunRecord) -> str:

@@ -1,21 +1,19 @@
-"""Accuracy over the amount of data: parts of the pretraining set, or of the labels, several methods at once.
-
-The parts stand in the names of cells (``shapes (25 %)``, ``5w10s, 10 % of labels``, see `bench.plan.graph.run_label`).
-"""
+"""Accuracy over the amount of data: parts of the pretraining set, or of the labels, several methods at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from bench.report import words
 from bench.report.curves import Panel, Series
 from bench.report.plain import plain_table
 from bench.report.plots import INK, MARKERS, SERIES, STYLE, Plot, as_svg, panel_title
-from bench.stats.cells import Cell, natural
+from bench.stats.cells import Cell, digest, natural
+from bench.stats.deviations import Deviations, heading, shared
 from bench.stats.intervals import Summary
-from bench.stats.naming import labelled_part, pretrained_part
+from bench.stats.naming import percent
 from bench.stats.opponents import opponent
 
 if TYPE_CHECKING:
@@ -47,14 +45,16 @@ class Line:
         label: Name in the legend.
         architecture: Architecture of its encoder.
         points: Summary by part, ascending.
-        opponent: What it is compared with where parts are of the pretraining data, by name and score: the untrained
-            encoder, or the teacher alone; None for none.
+        opponent: What it is compared with where parts are of the pretraining data: the untrained encoder, or the
+            teacher alone; None for none.
+        untrained: Whether nothing was pretrained.
     """
 
     label: str
     architecture: str
     points: tuple[tuple[float, Summary], ...]
-    opponent: tuple[str, Summary] | None = None
+    opponent: Cell | None = None
+    untrained: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Figure:
         axis: What there are parts of.
         title: What is judged on what.
         preset: Preset of the runs.
+        changed: What all runs changed of it, in words; empty for nothing.
         metric: Metric.
         how: What is kept equal between parts, in words; empty for labels.
         lines: Pretrained methods before scratch.
@@ -75,6 +76,7 @@ class Figure:
     axis: Axis
     title: str
     preset: str
+    changed: str
     metric: str
     how: str
     lines: tuple[Line, ...]
@@ -94,7 +96,8 @@ class Figure:
     @property
     def heading(self) -> str:
         """Heading of its table."""
-        return f"{'SMOKE: ' if self.smoke else ''}{TITLE}: {self.title}, over {self.axis}, preset {self.preset}"
+        title = f"{'SMOKE: ' if self.smoke else ''}{TITLE}: {self.title}"
+        return f"{title}, over {self.axis}, preset {self.preset}{self.changed}"
 
     @property
     def explained(self) -> str:
@@ -125,69 +128,89 @@ class LossPanel:
 def figures(model: ReportModel) -> tuple[Figure, ...]:
     """Collect the figures of a report: of each protocol's headline metric, where a method has two parts or more."""
     shown = [(section.title, row) for section in model.sections if section.main for row in section.rows]
+    changed = {id(row.cell): row.deviations for _, row in shown}
     cells = [row.cell for _, row in shown]
     titles = {id(row.cell): title for title, row in shown}
     counts = {id(row.cell): row.facts.labelled for _, row in shown}
-    return (*_over_pretraining(cells, titles), *_over_labels(cells, titles, counts))
+    found = (*_over_pretraining(cells, titles), *_over_labels(cells, titles, counts))
+    return tuple(replace(figure, changed=_changed(own, changed)) for figure, own in found)
 
 
-def _over_pretraining(cells: Sequence[Cell], titles: dict[int, str]) -> list[Figure]:
+def _changed(cells: Sequence[Cell], deviations: Mapping[int, Deviations]) -> str:
+    """What all cells of a figure changed of the preset; the part is what the figure is about."""
+    told = shared([(not cell.is_opponent, deviations[id(cell)]) for cell in cells])
+    words = heading([one for one in told if one.field not in ("pretrain_fraction", "label_fraction")])
+    return f" with {words}" if words else ""
+
+
+Drawn = tuple[Figure, list[Cell]]
+"""A figure, and the cells in it."""
+
+
+def _over_pretraining(cells: Sequence[Cell], titles: dict[int, str]) -> list[Drawn]:
     groups: dict[tuple[str, ...], dict[tuple[str, str], list[tuple[float, str, Cell]]]] = {}
+    names: dict[str, str] = {}
     for cell in cells:
         if not cell.is_opponent:
-            base, part, budget = pretrained_part(cell.pretrain_data)
-            key = (cell.preset, titles[id(cell)], cell.setting, cell.metric, base)
+            part, budget = cell.fraction, cell.budget if cell.fraction < 1 else ""
+            data = digest({n: v for n, v in cell.spec.items() if n.startswith("encoder.data.")})
+            names.setdefault(data, cell.whole_pretrain_data)
+            key = (cell.preset, titles[id(cell)], cell.setting, cell.metric, data)
             groups.setdefault(key, {}).setdefault((cell.label, cell.backbone), []).append((part, budget, cell))
     found = []
-    for (preset, title, setting, metric, base), methods in groups.items():
+    for (preset, title, setting, metric, data), methods in groups.items():
         for budget in ("steps", "epochs"):
-            lines, older = [], []
+            lines, older, drawn = [], [], []
             for (label, _), parts in methods.items():
                 own = sorted((p for p in parts if p[1] in (budget, "")), key=lambda p: p[0])
                 if len(own) > 1:
                     beside = opponent(own[-1][2], cells)
                     points = tuple((part, cell.summary) for part, _, cell in own)
-                    level = None if beside is None else (beside.label, beside.summary)
-                    lines.append(Line(label, own[0][2].architecture, points, level))
+                    lines.append(Line(label, own[0][2].architecture, points, beside))
+                    drawn += [cell for _, _, cell in own]
                     older += _older([(part, cell) for part, _, cell in own])
                     older += [beside.label] if beside is not None and beside.older_code else []
             if lines:
                 name = f"{title}, {setting.removeprefix('all, ')}" if setting != "all" else title
-                how = f"{base}; {_STEPS if budget == 'steps' else _EPOCHS}"
-                found.append(Figure("pretraining data", name, preset, metric, how, tuple(lines), older=tuple(older)))
+                how = f"{names[data]}; {_STEPS if budget == 'steps' else _EPOCHS}"
+                figure = Figure("pretraining data", name, preset, "", metric, how, tuple(lines), older=tuple(older))
+                found.append((figure, drawn))
     return found
 
 
-def _over_labels(cells: Sequence[Cell], titles: dict[int, str], counts: dict[int, str]) -> list[Figure]:
+def _over_labels(cells: Sequence[Cell], titles: dict[int, str], counts: dict[int, str]) -> list[Drawn]:
     groups: dict[tuple[str, ...], dict[tuple[str, str, str], list[tuple[float, Cell]]]] = {}
     for cell in cells:
-        base, part = labelled_part(cell.setting)
-        key = (cell.preset, titles[id(cell)], base, cell.metric)
+        part = cell.label_fraction
+        key = (cell.preset, titles[id(cell)], cell.whole_setting, cell.metric)
         own = (cell.label, cell.pretrain_data, cell.backbone)
         groups.setdefault(key, {}).setdefault(own, []).append((part, cell))
     found = []
     for (preset, title, base, metric), methods in groups.items():
         several = len({data for (_, data, _), parts in methods.items() if not parts[0][1].is_opponent}) > 1
-        lines, older = [], []
+        lines, older, drawn = [], [], []
         for (label, data, _), parts in methods.items():
             if len(parts) > 1:
                 ordered = sorted(parts, key=lambda p: p[0])
                 shown = f"{label} from {data}" if several and not parts[0][1].is_opponent else label
                 points = tuple((part, cell.summary) for part, cell in ordered)
-                lines.append((parts[0][1].is_scratch, Line(shown, parts[0][1].architecture, points)))
+                scratch = parts[0][1].is_scratch
+                lines.append((scratch, Line(shown, parts[0][1].architecture, points, untrained=scratch)))
+                drawn += [cell for _, cell in ordered]
                 older += _older(ordered)
         if lines:
             name = f"{title}, {base}" if base != "all" else title
             ordered_lines = tuple(line for _, line in sorted(lines, key=lambda item: (item[0], natural(item[1].label))))
             told = {part: counts[id(cell)] for parts in methods.values() for part, cell in parts if counts[id(cell)]}
             notes = tuple(told[part] for part in sorted(told))
-            found.append(Figure("labels", name, preset, metric, "", ordered_lines, notes, tuple(older)))
+            figure = Figure("labels", name, preset, "", metric, "", ordered_lines, notes, tuple(older))
+            found.append((figure, drawn))
     return found
 
 
 def _older(points: Iterable[tuple[float, Cell]]) -> list[str]:
     """Name the points of a line that have a run of older code."""
-    return [f"{cell.label} at {100 * part:.6g} %" for part, cell in points if cell.older_code]
+    return [f"{cell.label} at {percent(part)}" for part, cell in points if cell.older_code]
 
 
 def loss_panels(panels: Iterable[Panel]) -> tuple[LossPanel, ...]:
@@ -195,10 +218,9 @@ def loss_panels(panels: Iterable[Panel]) -> tuple[LossPanel, ...]:
     groups: dict[tuple[str, str, str, str, str], dict[float, list[Series]]] = {}
     for panel in panels:
         if panel.name.startswith("pretrain") and ("total" in panel.name or "held" in panel.name):
-            base, part, budget = pretrained_part(panel.pretrain_data)
-            for own in (budget,) if budget else ("steps", "epochs"):
-                key = (panel.preset, panel.method, panel.name, base, own)
-                groups.setdefault(key, {}).setdefault(part, []).extend(points for _, points in panel.lines)
+            for own in (panel.budget,) if panel.fraction < 1 else ("steps", "epochs"):
+                key = (panel.preset, panel.method, panel.name, panel.pretrain_data, own)
+                groups.setdefault(key, {}).setdefault(panel.fraction, []).extend(points for _, points in panel.lines)
     return tuple(
         LossPanel(preset, method, name, tuple((part, _mean(parts[part])) for part in sorted(parts)))
         for (preset, method, name, _, _), parts in groups.items()
@@ -221,7 +243,7 @@ def headings(figure: Figure) -> list[str]:
 
 def _opponents(figure: Figure) -> str:
     """What its lines are compared with: ``scratch``, the one other name there is, or ``opponent`` of several."""
-    names = {line.opponent[0].partition(" (")[0] for line in figure.lines if line.opponent is not None}
+    names = {line.opponent.method for line in figure.lines if line.opponent is not None}
     return names.pop() if len(names) == 1 else "opponent" if names else "scratch"
 
 
@@ -236,7 +258,7 @@ def rows(figure: Figure) -> list[list[str]]:
     body = []
     for line in figure.lines:
         points = dict(line.points)
-        beside = None if line.opponent is None else line.opponent[1]
+        beside = None if line.opponent is None else line.opponent.summary
         level = [text(beside)] if figure.axis == "pretraining data" else []
         body.append([line.label, *level, *(text(points.get(part)) for part in figure.parts)])
     return body
@@ -286,7 +308,7 @@ def scaling_plot(figure: Figure, name: str) -> Plot:
         for index, line in enumerate(figure.lines):
             aside = _ASIDE ** (index - (len(figure.lines) - 1) / 2)
             _draw(axes, figure, line, (SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]), aside, hints)
-        levels = {line.opponent[0]: line.opponent[1] for line in figure.lines if line.opponent is not None}
+        levels = {line.opponent.label: line.opponent.summary for line in figure.lines if line.opponent is not None}
         for index, (label, level) in enumerate(levels.items()):
             _draw_level(axes, figure, label, level, _DASHES[index % len(_DASHES)])
         axes.set_xticks([100 * part for part in figure.parts], [f"{100 * part:.6g}" for part in figure.parts])
@@ -307,7 +329,7 @@ def scaling_plot(figure: Figure, name: str) -> Plot:
 def _draw(axes: Axes, figure: Figure, line: Line, look: tuple[str, str], aside: float, hints: dict[str, str]) -> None:
     """Draw a line, its colour and marker given, moved along the axis by the factor `aside`."""
     colour, marker = look
-    style = "--" if line.label.startswith("scratch") else "-"
+    style = "--" if line.untrained else "-"
     axes.plot(
         [100 * part * aside for part, _ in line.points],
         [100 * summary.mean for _, summary in line.points],

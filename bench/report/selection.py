@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.report import words
 from bench.report.apart import set_apart
 from bench.stats.cells import Cell, judging
+from bench.stats.deviations import Deviations, heading
 from bench.stats.selection import LAST, TEST, VAL, Inflation, LedgerLine, Rule
 
 TITLE = "What selection changes"
@@ -43,9 +44,14 @@ _HEADINGS = {
 _ALWAYS = ("judged", "method", "seeds", "val")
 
 
-def table(lines: Sequence[LedgerLine]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows; columns without content are left out."""
-    texts = [line_texts(line) for line in lines]
+def table(lines: Sequence[LedgerLine], deviations: Mapping[str, Deviations]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows; columns without content are left out.
+
+    Args:
+        lines: The ledger.
+        deviations: By run key, what a run has that its preset would not give it.
+    """
+    texts = [line_texts(line, deviations.get(next(iter(line.cell.runs.values())), ())) for line in lines]
     named: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, text in enumerate(texts):
         named[text["judged"], text["method"]].append(place)
@@ -72,14 +78,15 @@ def has_smoke(lines: Sequence[LedgerLine]) -> bool:
     return any(_smoke(line) for line in lines)
 
 
-def line_texts(line: LedgerLine) -> dict[str, str]:
+def line_texts(line: LedgerLine, deviations: Deviations = ()) -> dict[str, str]:
     """Render one line, by column."""
     cell, smoke = line.cell, _smoke(line)
     form = "" if cell.form == "fair" else f" ({cell.form} form)"
     metric = "" if cell.metric == "accuracy" else f", {cell.metric.replace('_', ' ')}"
+    preset = f"{cell.preset} with {heading(deviations)}" if deviations else cell.preset
     maxima = [rule for rule in line.scores if rule.repeats > 1]
     return {
-        "judged": f"{'SMOKE: ' * smoke}{cell.protocol}{form} on {cell.dataset}, {cell.setting}{metric}, {cell.preset}",
+        "judged": f"{'SMOKE: ' * smoke}{cell.protocol}{form} on {cell.dataset}, {cell.setting}{metric}, {preset}",
         "method": f"{cell.label} (older code)" if cell.older_code else cell.label,
         "seeds": str(line.scores[VAL].n),
         "val": _score(line, VAL),

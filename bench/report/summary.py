@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.report.model import ReportModel, ReportRow, Section
-from bench.report.words import difference, opponent, seen, signed
-from bench.stats.comparisons import Verdict
+from bench.report.words import difference, seen, signed
+from bench.stats.comparisons import Comparison, Verdict
 
 Kind = Literal["above", "below", "none", "mixed", "no-comparison", "warning"]
 _SHOWN: Set[Verdict] = frozenset({"above", "below", "none"})
@@ -45,7 +45,7 @@ def summarise_report(model: ReportModel) -> list[Sentence]:
         sentences += [_sentence(section, rows) for rows in groups.values() if rows not in alone]
         if alone:
             names = ", ".join(_subject(rows) for rows in alone)
-            text = f"{names} in {section.title}, {section.preset}: no scratch run to compare with."
+            text = f"{names} in {section.title}, {section.preset_words}: no scratch run to compare with."
             sentences.append(Sentence("no-comparison", text, section.anchor))
     return sentences + _warnings(model)
 
@@ -55,23 +55,25 @@ def _subject(rows: Sequence[ReportRow]) -> str:
 
 
 def _sentence(section: Section, rows: Sequence[ReportRow]) -> Sentence:
-    subject = f"{_subject(rows)} in {section.title}, {section.preset}"
+    subject = f"{_subject(rows)} in {section.title}, {section.preset_words}"
     compared = [row.versus for row in rows if row.versus is not None]
     verdicts = Counter(c.verdict for c in compared)
-    tail, other = _seen_words(rows), opponent(compared[0])
+    tail, other = _seen_words(rows), next(row.opponents_name for row in rows if row.versus is not None)
     if not verdicts.keys() & _SHOWN:
         reasons = {"no-spread": "the same difference in every seed, so no comparison"}
         reasons |= {"one-seed": "one seed, so no comparison", "unpaired": f"no pretraining seed in common with {other}"}
+        reasons |= {"gaps": "seeds and split seeds not crossed, so no comparison"}
+        reasons |= {"lost": "; ".join(dict.fromkeys(c.lost_words for c in compared if c.lost)) + ", so no verdict"}
         reason = next(words for verdict, words in reasons.items() if verdict in verdicts)
         return Sentence("no-comparison", f"{subject}: {reason}{tail}.", section.anchor)
     if len(rows) == len(section.settings) == 1:
         only = compared[0]
         words = {"above": f"above {other}", "below": f"below {other}"}.get(only.verdict, "no difference shown")
         weak = ", not after Holm's correction" if only.shown and not only.survives_holm else ""
-        text = f"{subject}: {words}, {difference(only)} points over {only.n} seeds{weak}{tail}."
+        text = f"{subject}: {words}, {difference(only)} points over {_runs(only)}{weak}{tail}."
         return Sentence(_kind(verdicts), text, section.anchor)
-    told = {row.cell.setting for row in rows if row.versus is not None and row.versus.verdict in _SHOWN}
-    parts, missing = [], len(section.settings) - len(told)
+    judged = {row.cell.setting for row in rows if row.versus is not None and row.versus.verdict in _SHOWN}
+    parts, missing = [], len(section.settings) - len(judged)
     for verdict, words in (("above", f"above {other}"), ("below", f"below {other}"), ("none", "no difference shown")):
         own = [row for row in rows if row.versus is not None and row.versus.verdict == verdict]
         if own:
@@ -80,8 +82,19 @@ def _sentence(section: Section, rows: Sequence[ReportRow]) -> Sentence:
             where = f"{', '.join(row.cell.setting for row in own)}: " if missing else ""
             parts.append(f"{words} in {len(own)} of {len(section.settings)} settings ({where}{spread})")
     lost = sum(c.shown and not c.survives_holm for c in compared)
-    parts += [f"{lost} of them not after Holm's correction"] * bool(lost) + [f"{missing} not compared"] * bool(missing)
+    gone = dict.fromkeys(c.lost_words for c in compared if c.verdict == "lost")
+    told = f"{missing} not compared" + (f" ({'; '.join(gone)})" if gone else "")
+    parts += [f"{lost} of them not after Holm's correction"] * bool(lost) + [told] * bool(missing)
     return Sentence(_kind(verdicts), f"{subject}: {'; '.join(parts)}{tail}.", section.anchor)
+
+
+def _runs(comparison: Comparison) -> str:
+    """Runs a comparison is over: ``5 seeds``, ``3 seeds and 6 split seeds``, ``6 split seeds of one encoder``."""
+    splits = len({unit.split for unit in comparison.differences})
+    seeds = f"{comparison.n} seed{'s' * (comparison.n > 1)}"
+    if comparison.error.over == "splits":
+        return f"{splits} split seeds of one encoder"
+    return f"{seeds} and {splits} split seeds" if splits > 1 else seeds
 
 
 def _kind(verdicts: Counter[Verdict]) -> Kind:
@@ -110,6 +123,12 @@ def _warnings(model: ReportModel) -> list[Sentence]:
         found.append(Sentence("warning", "Rows marked “older” were made by code that has changed since."))
     if any(section.smoke for section in model.sections):
         text = "Smoke runs prove that every path works; their numbers mean nothing and are not compared."
+        found.append(Sentence("warning", text))
+    given = sum(n for section in model.sections if section.main for row in section.rows for _, n in row.facts.warnings)
+    if given:
+        text = (
+            f"{given} warning{'s' * (given > 1)} of choices at the edge of a grid or heads not solved: see the tables."
+        )
         found.append(Sentence("warning", text))
     if model.failures:
         n = len(model.failures)

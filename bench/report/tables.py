@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bench.report import words
 from bench.report.model import Pair, ReportRow, Section
-from bench.stats.cells import Candidate
+from bench.stats.cells import SCRATCH, Candidate
 from bench.stats.comparisons import Comparison
 from bench.stats.components import variance_components
+from bench.stats.deviations import Deviation
 from bench.stats.intervals import summarise
 from bench.stats.selection import inflation
 
@@ -23,20 +24,68 @@ _COMPARED = ("span", "difference", "verdict", "p_holm")
 
 
 def heading(section: Section) -> str:
-    """Heading of a table, SMOKE first where the preset proves paths only."""
-    return f"{'SMOKE: ' if section.smoke else ''}{section.title}, preset {section.preset}"
+    """Heading of a table: SMOKE first where that is all, and what all its rows changed of the preset."""
+    return f"{'SMOKE: ' if section.smoke else ''}{section.title}, preset {section.preset_words}"
 
 
 def how_measured(section: Section) -> str:
     """One line on what the numbers of a table are."""
-    seeds = section.seeds
+    seeds, splits = section.seeds, section.splits
     text = f"{len(seeds)} pretraining seed{'s' * (len(seeds) != 1)} ({words.numbers(seeds)})"
-    folds = f", {section.folds} folds averaged within each seed" if section.folds else ""
+    if len(splits) > 1:
+        text += f" × {len(splits)} split seeds ({words.numbers(splits)})"
+    else:
+        text += f", given split seed {splits[0]}"
+    folds = f", {section.folds} folds averaged within each run" if section.folds else ""
     votes = f", {section.votes} votes per object" if section.votes > 1 else ""
     chosen = {row.facts.chosen for row in section.rows}
     choice = "nothing chosen" if chosen == {False} else "chosen on validation"
     scored = "scored once" if any(row.facts.queries for row in section.rows) else "test split scored once"
-    return f"{text}{folds}; {choice}, {scored}{votes}"
+    made = sorted({found for row in section.rows if (found := numerics(row))})
+    return "; ".join(filter(None, (f"{text}{folds}", f"{choice}, {scored}{votes}", " or ".join(made))))
+
+
+def numerics(row: ReportRow) -> str:
+    """What the machine contributed: ``cpu in bf16``; empty where it is not known."""
+    names = ("device", "precision")
+    device, precision = (row.cell.spec.get(f"encoder.numerics.{name}", "") for name in names)
+    return f"{device} in {precision}" if device and precision else ""
+
+
+def changes(section: Section) -> list[str]:
+    """Say what the rows have that the preset would not give them: what all share, then what single rows have."""
+    common = section.deviations
+    lines = [f"Differs from preset {section.preset}: {_listed(common)}."] if common else []
+    own: dict[str, list[str]] = {}
+    for row in section.rows:
+        left = [one for one in row.deviations if one not in common]
+        if left:
+            own.setdefault(_listed(left), []).append(f"{row.cell.label} {row.cell.setting}")
+    for text, names in own.items():
+        lines.append(f"Differs from preset {section.preset} in some rows: {text} ({_some(names)}).")
+    return lines
+
+
+def _listed(deviations: Iterable[Deviation]) -> str:
+    return "; ".join(one.words for one in deviations)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return "; ".join(names[:most]) + (f"; and {len(names) - most} more" if len(names) > most else "")
+
+
+def judged_together(section: Section) -> list[str]:
+    """Say what intervals and verdicts of the comparisons with scratch rest on; nothing without any."""
+    tested = [row.versus for row in section.rows if row.versus is not None and row.versus.p is not None]
+    return [_basis(tested, "comparisons of this table with scratch")] if tested and not section.smoke else []
+
+
+def _basis(tested: Sequence[Comparison], family: str) -> str:
+    moderated = any(c.moderated for c in tested)
+    own = "paired differences"
+    how = f"from {own}, their variance moderated over the {len(tested)} {family}" if moderated else f"from {own} alone"
+    holm = f"; Holm over the same {len(tested)}" if len(tested) > 1 else ""
+    return f"Intervals of differences and verdicts: Student-t {how}{holm}."
 
 
 def options(section: Section) -> str:
@@ -53,7 +102,7 @@ def columns(section: Section) -> dict[str, str]:
         "seeds": "seeds",
         "score": f"{section.metric.replace('_', ' ')} %",
         "fold_deviation": f"{words.FOLDS_LABEL} (s.d.)",
-        "components": "s.d. over folds / seeds",
+        "components": _spread_heading(section),
         "span": "min–max",
         "difference": f"difference to {_opponent(section)}",
         "verdict": "verdict",
@@ -74,8 +123,11 @@ def columns(section: Section) -> dict[str, str]:
 
 def _opponent(section: Section) -> str:
     """What the table's cells are compared with; scratch where there is nothing."""
-    named = dict.fromkeys(words.opponent(row.versus) for row in section.rows if row.versus is not None)
-    return " or ".join(named) or "scratch"
+    return " or ".join(dict.fromkeys(row.opponent for row in section.rows if row.opponent)) or SCRATCH
+
+
+def _spread_heading(section: Section) -> str:
+    return "s.d. over folds / seeds" + (" / split seeds / rest" if len(section.splits) > 1 else "")
 
 
 def _other_heading(rule: str) -> str:
@@ -89,7 +141,7 @@ def row_texts(row: ReportRow, section: Section) -> dict[str, str]:
     return {
         "setting": cell.setting,
         "method": cell.label,
-        "seeds": str(summary.n),
+        "seeds": words.seeds(cell),
         "score": words.percent(summary.mean) if section.smoke else words.score(summary),
         "fold_deviation": "" if section.smoke else words.fold_deviation(summary),
         "components": "" if section.smoke else words.components(variance_components(cell.scores)),
@@ -136,7 +188,7 @@ def candidates(section: Section) -> tuple[list[str], list[list[str]]]:
     for row in rows:
         by_name = {candidate.variant: candidate for candidate in row.cell.candidates}
         found = [by_name.get(name) for name in names]
-        texts = ["–" if candidate is None else _candidate(candidate, row.cell.summary.n) for candidate in found]
+        texts = ["–" if candidate is None else _candidate(candidate, len(row.cell.scores)) for candidate in found]
         body.append([row.cell.setting, row.cell.label, *texts])
     return ["setting", "method", *names], body
 
@@ -148,18 +200,43 @@ def _candidate(candidate: Candidate, n: int) -> str:
 
 
 def notes(section: Section) -> list[str]:
-    """What has to be said below a table: what of the data was used, then each note of a comparison with its rows."""
+    """What has to be said below a table: what was lost, what of the data was used, what the comparisons rest on."""
     compared = [(f"{r.cell.label} {r.cell.setting}", r.versus) for r in section.rows if r.versus is not None]
     clipped = {f"{row.cell.setting}: {row.facts.clipped}." for row in section.rows if row.facts.clipped}
     clipped |= {f"{row.cell.setting}: queries: {row.facts.queries}." for row in section.rows if row.facts.queries}
     clipped |= {f"{row.cell.setting}: {row.facts.labelled}." for row in section.rows if row.facts.labelled}
     clipped |= {f"{row.facts.classes[0].upper()}{row.facts.classes[1:]}." for row in section.rows if row.facts.classes}
-    return sorted(clipped) + _gathered(compared)
+    lost = [f"Without a number: {line}." for line in section.lost]
+    return (
+        lost + _not_run(section) + sorted(clipped) + _warned(section) + judged_together(section) + _gathered(compared)
+    )
+
+
+def _not_run(section: Section) -> list[str]:
+    """Name cells that lack seeds which others of their table have."""
+    found: dict[str, list[str]] = {}
+    for row in section.rows:
+        cell = row.cell
+        lacking = set(section.seeds) - {unit.seed for unit in (*cell.scores, *cell.lost)}
+        if lacking and not cell.is_opponent and cell.spec.get("encoder.imported", "null") == "null":
+            found.setdefault(words.numbers(tuple(sorted(lacking))), []).append(f"{cell.label} {cell.setting}")
+    return [f"Not run with seed {seeds}: {_some(names)}." for seeds, names in found.items()]
+
+
+def _warned(section: Section) -> list[str]:
+    """Each warning of the runs once, with the rows it is about and in how many of their runs it was given."""
+    found: dict[str, list[str]] = {}
+    for row in section.rows:
+        for warning, n in row.facts.warnings:
+            found.setdefault(warning, []).append(f"{row.cell.label} {row.cell.setting}, {n} of {len(row.cell.scores)}")
+    return [f"{text[0].upper()}{text[1:]}: {_some(names, 6)} runs." for text, names in found.items()]
 
 
 def pair_notes(section: Section) -> list[str]:
     """What has to be said below the comparisons of pretrained methods, each note with its pairs."""
     older = words.older(f"{pair.name} {pair.setting}" for pair in section.pairs if pair.older_code)
+    tested = [pair.comparison for pair in section.pairs if pair.comparison.p is not None]
+    older += [_basis(tested, "comparisons of this list")] if tested else []
     return older + _gathered([(f"{pair.name} {pair.setting}", pair.comparison) for pair in section.pairs])
 
 
@@ -176,5 +253,4 @@ def _note(note: str, where: list[str], compared: int) -> str:
     text = note[0].upper() + note[1:]
     if len(where) == compared:
         return f"{text}."
-    shown = "; ".join(where[:3]) + (f"; and {len(where) - 3} more" if len(where) > 3 else "")
-    return f"{text} ({shown})."
+    return f"{text} ({_some(where)})."

@@ -74,12 +74,14 @@ def print_selection(model: ReportModel, console: Console) -> None:
     console.print(Text(selection.TITLE, style="bold"))
     if selection.has_smoke(model.ledger):
         console.print(Text(selection.SMOKE_NOTE, style="bold yellow"))
-    console.print(plain_table(*selection.table(model.ledger)))
+    console.print(plain_table(*selection.table(model.ledger, model.deviations)))
     console.print(Text(selection.EXPLAINED, style="dim"))
 
 
 def _print_section(section: Section, console: Console) -> None:
     console.print(Text(tables.heading(section), style="bold"))
+    for line in tables.changes(section):
+        console.print(Text(line, style="yellow"))
     console.print(_scores(section, console.width))
     console.print(Text(" ".join([f"{tables.how_measured(section)}.", *tables.notes(section)]), style="dim"))
     heads, candidates = tables.candidates(section)

@@ -10,8 +10,7 @@ from bench.report import methods, scaling, selection, tables, transfer, tuning
 from bench.report.model import ReportModel, ReportRow, Section
 from bench.report.summary import Sentence
 from bench.stats.components import variance_components
-from bench.stats.intervals import seed_means
-from bench.stats.naming import labelled_part, pretrained_part
+from bench.stats.intervals import run_means
 
 EMPTY = "No finished runs yet. Start with: bench run --method recon --protocol fewshot"
 
@@ -30,8 +29,13 @@ CSV_COLUMNS = (
     "pretrain_data",
     "pretrain_fraction",
     "label_fraction",
+    "changes_from_preset",
+    "numerics",
     "n_seeds",
     "seeds",
+    "n_split_seeds",
+    "split_seeds",
+    "lost_runs",
     "folds",
     "n_objects",
     "votes",
@@ -45,12 +49,17 @@ CSV_COLUMNS = (
     "fold_deviation_of_one_encoder",
     "std_folds",
     "std_seeds",
+    "std_splits",
+    "std_rest",
+    "interval_over",
     "scratch",
     "paired_seeds",
     "dropped_seeds",
     "paired_difference",
     "paired_low",
     "paired_high",
+    "paired_df",
+    "variance_moderated",
     "p",
     "p_holm",
     "verdict",
@@ -114,10 +123,15 @@ def _record(section: Section, row: ReportRow) -> dict[str, object]:
         "architecture": cell.architecture,
         "difference_of_spec": cell.difference,
         "pretrain_data": cell.pretrain_data,
-        "pretrain_fraction": None if cell.is_scratch else pretrained_part(cell.pretrain_data)[1],
-        "label_fraction": labelled_part(cell.setting)[1],
+        "pretrain_fraction": None if cell.is_scratch else cell.fraction,
+        "label_fraction": cell.label_fraction,
+        "changes_from_preset": "; ".join(one.words for one in row.deviations),
+        "numerics": tables.numerics(row),
         "n_seeds": summary.n,
-        "seeds": " ".join(map(str, cell.scores)),
+        "seeds": " ".join(map(str, sorted({unit.seed for unit in cell.scores}))),
+        "n_split_seeds": summary.splits,
+        "split_seeds": " ".join(map(str, sorted({unit.split for unit in cell.scores}))),
+        "lost_runs": " ".join(f"{unit}:{what.replace(' ', '-')}" for unit, what in cell.lost.items()),
         "folds": summary.folds,
         "n_objects": cell.n_objects,
         "votes": cell.votes,
@@ -131,6 +145,9 @@ def _record(section: Section, row: ReportRow) -> dict[str, object]:
         "fold_deviation_of_one_encoder": summary.fold_deviation,
         "std_folds": components.folds,
         "std_seeds": components.seeds,
+        "std_splits": components.splits,
+        "std_rest": components.rest,
+        "interval_over": summary.error.over if interval and summary.low is not None else None,
         "seen_class_names": None if cell.seen is None else len(cell.seen),
         "evaluated_class_names": cell.seen_total,
         "seen_names": None if cell.seen is None else "; ".join(cell.seen),
@@ -140,7 +157,7 @@ def _record(section: Section, row: ReportRow) -> dict[str, object]:
         "pretrain_seconds": facts.pretrain_seconds,
         "evaluate_seconds": facts.evaluate_seconds,
         "older_code": cell.older_code,
-        "values_by_seed": " ".join(f"{seed}:{value!r}" for seed, value in seed_means(cell.scores).items()),
+        "values_by_seed": " ".join(f"{seed}:{value!r}" for seed, value in run_means(cell.scores).items()),
         "run_keys": " ".join(cell.runs.values()),
     }
     if versus is not None:
@@ -151,6 +168,8 @@ def _record(section: Section, row: ReportRow) -> dict[str, object]:
             "paired_difference": versus.difference,
             "paired_low": versus.low,
             "paired_high": versus.high,
+            "paired_df": versus.df if versus.low is not None else None,
+            "variance_moderated": versus.moderated if versus.low is not None else None,
             "p": versus.p,
             "p_holm": versus.p_holm,
             "verdict": versus.words,
@@ -171,7 +190,7 @@ def to_markdown(model: ReportModel, summary: Sequence[Sentence]) -> str:
     if model.ledger:
         parts += [f"## {selection.TITLE}", "", _escape(selection.EXPLAINED), ""]
         parts += [_escape(selection.SMOKE_NOTE), ""] if selection.has_smoke(model.ledger) else []
-        parts += [*table(*selection.table(model.ledger)), ""]
+        parts += [*table(*selection.table(model.ledger, model.deviations)), ""]
     parts += tuning.markdown(model.studies)
     if model.methods:
         body = [methods.line_texts(line) for line in model.methods]
@@ -191,6 +210,8 @@ def _section(section: Section) -> list[str]:
     parts += [_escape(f"{tables.how_measured(section)}."), ""]
     if section.options:
         parts += [_escape(f"Protocol: {tables.options(section)}."), ""]
+    for line in tables.changes(section):
+        parts += [_escape(line), ""]
     columns = tables.columns(section)
     texts = [tables.row_texts(row, section) for row in section.rows]
     parts += [*table(list(columns.values()), [[text[name] for name in columns] for text in texts]), ""]

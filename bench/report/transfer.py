@@ -1,12 +1,9 @@
-"""Training on one data set, testing on another: a matrix for each method.
-
-Cells of such runs are named ``TRAINED > TESTED`` (`bench.plan.graph.run_label`).
-"""
+"""Training on one data set, testing on another: a matrix for each method."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,12 +11,13 @@ from bench.report import words
 from bench.report.apart import set_apart
 from bench.report.plain import plain_table
 from bench.stats.cells import Cell, judging, natural
+from bench.stats.deviations import Deviations, heading, shared
 from bench.stats.intervals import Summary
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.report.model import ReportModel
+    from bench.report.model import ReportModel, ReportRow
 
 TITLE = "Transfer between data sets"
 EXPLAINED = (
@@ -38,6 +36,7 @@ class Matrix:
     Attributes:
         title: Method, and how it was judged.
         preset: Preset of the runs.
+        changed: What all runs changed of it, in words; empty for nothing.
         trained: Data sets trained on.
         tested: Data sets tested on.
         scores: Summary by (trained, tested); pairs that were not run are absent.
@@ -47,6 +46,7 @@ class Matrix:
 
     title: str
     preset: str
+    changed: str
     trained: tuple[str, ...]
     tested: tuple[str, ...]
     scores: dict[tuple[str, str], Summary]
@@ -57,27 +57,33 @@ class Matrix:
     def heading(self) -> str:
         """Heading of its table."""
         smoke = "SMOKE: " if self.preset == "smoke" else ""
-        return f"{smoke}{TITLE}: {self.title}, preset {self.preset}"
+        return f"{smoke}{TITLE}: {self.title}, preset {self.preset}{self.changed}"
 
 
 def matrices(model: ReportModel) -> tuple[Matrix, ...]:
     """Collect the matrices of a report: of headline metrics, where a method has a pair of different data sets."""
     rows = [row for section in model.sections if section.main for row in section.rows]
-    names = _set_names([row.cell for row in rows])
+    names = _set_names(rows)
     groups: dict[tuple[str, str], dict[str, _Group]] = {}
+    changed: dict[tuple[str, str], list[tuple[bool, Deviations]]] = {}
     for row in rows:
         cell = row.cell
         same = _besides_data(cell)
         group = groups.setdefault((cell.preset, _title(cell)), {})
-        pair, key = _pair(cell, names), json.dumps(same, sort_keys=True)
+        pair, key = _pair(row, names), json.dumps(same, sort_keys=True)
         if key in group and pair in group[key].cells:  # told apart by what neither judges nor is the encoder
             same |= {"difference": cell.difference}
             key = json.dumps(same, sort_keys=True)
         group.setdefault(key, _Group(same)).cells.setdefault(pair, (cell, row.facts.classes))
+        changed.setdefault((cell.preset, _title(cell)), []).append((not cell.is_opponent, row.deviations))
     found = []
     for (preset, title), group in groups.items():
         apart = set_apart({key: own.spec for key, own in group.items()})
-        matrix = [_matrix(f"{title} [{apart[k]}]" if apart[k] else title, preset, g.cells) for k, g in group.items()]
+        told_words = heading(shared(changed[preset, title]))
+        told = f" with {told_words}" if told_words else ""
+        matrix = [
+            _matrix(f"{title} [{apart[k]}]" if apart[k] else title, preset, told, g.cells) for k, g in group.items()
+        ]
         found += [one for one in matrix if one is not None]
     return tuple(found)
 
@@ -105,20 +111,37 @@ def _besides_data(cell: Cell) -> dict[str, str]:
     return encoder | judged
 
 
-def _sets(cell: Cell) -> list[tuple[str, dict[str, str]]]:
+def set_names(label: Mapping[str, str], other: bool) -> tuple[str, str]:
+    """Names of what is trained on and of what is tested on.
+
+    Args:
+        label: Labels of a run.
+        other: Whether it is trained on another set, as its spec says.
+    """
+    whole = label.get("dataset", "")
+    if not other:
+        return whole, whole
+    trained, _, tested = whole.rpartition(BETWEEN)  # runs of earlier code have no names apart
+    return label.get("trained_on", trained), label.get("tested_on", tested)
+
+
+def _sets(row: ReportRow) -> list[tuple[str, dict[str, str]]]:
     """Name and content of what is trained on and of what is tested on."""
-    trained, _, tested = cell.dataset.rpartition(BETWEEN)
+    cell, label = row.cell, {"dataset": row.cell.dataset}
+    label |= {"trained_on": row.facts.trained_on, "tested_on": row.facts.tested_on} if row.facts.trained_on else {}
+    other = any(name.startswith("train_data.") for name in cell.spec)
+    trained, tested = set_names(label, other)
     sets = []
-    for name, prefix in ((trained or tested, "train_data." if trained else "data."), (tested, "data.")):
+    for name, prefix in ((trained, "train_data." if other else "data."), (tested, "data.")):
         content = {f.removeprefix(prefix): value for f, value in cell.spec.items() if f.startswith(prefix)}
         sets.append((name, content))
     return sets
 
 
-def _set_names(cells: Iterable[Cell]) -> dict[str, str]:
+def _set_names(rows: Iterable[ReportRow]) -> dict[str, str]:
     """Names of data sets by name and content, which is said where sets of one name differ in it."""
     same: dict[str, dict[str, dict[str, str]]] = {}
-    for name, content in (found for cell in cells for found in _sets(cell)):
+    for name, content in (found for row in rows for found in _sets(row)):
         same.setdefault(name, {})[_set_key(name, content)] = content
     return {
         key: f"{name} [{words}]" if words else name
@@ -131,12 +154,12 @@ def _set_key(name: str, content: dict[str, str]) -> str:
     return json.dumps([name, content], sort_keys=True)
 
 
-def _pair(cell: Cell, names: dict[str, str]) -> tuple[str, str]:
-    trained, tested = (names[_set_key(name, content)] for name, content in _sets(cell))
+def _pair(row: ReportRow, names: dict[str, str]) -> tuple[str, str]:
+    trained, tested = (names[_set_key(name, content)] for name, content in _sets(row))
     return trained, tested
 
 
-def _matrix(title: str, preset: str, cells: dict[tuple[str, str], tuple[Cell, str]]) -> Matrix | None:
+def _matrix(title: str, preset: str, changed: str, cells: dict[tuple[str, str], tuple[Cell, str]]) -> Matrix | None:
     """Arrange cells as a matrix; None without a pair of different sets."""
     pairs = [pair for pair in cells if pair[0] != pair[1]]
     if not pairs:
@@ -147,7 +170,7 @@ def _matrix(title: str, preset: str, cells: dict[tuple[str, str], tuple[Cell, st
     tested_on = tuple(sorted({pair[1] for pair in kept}, key=natural))
     classes = {pair: cells[pair][1] for pair in pairs if cells[pair][1]}
     older = tuple(pair for pair in kept if cells[pair][0].older_code)
-    return Matrix(title, preset, trained_on, tested_on, kept, classes, older)
+    return Matrix(title, preset, changed, trained_on, tested_on, kept, classes, older)
 
 
 def notes(found: Sequence[Matrix]) -> list[str]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from bench.report.model import ReportRow
-from bench.stats.cells import SCRATCH, TEACHER_ALONE, Cell
-from bench.stats.comparisons import Comparison
+from bench.stats.cells import Cell
+from bench.stats.comparisons import Comparison, Verdict
 from bench.stats.components import Components
 from bench.stats.intervals import Summary
 
 FOLDS_LABEL = "folds of one encoder"
-SYMBOLS = {"above": "▲", "below": "▼", "none": "○", "no-spread": "–", "one-seed": "–", "unpaired": "–"}
+SYMBOLS: Mapping[Verdict, str] = {
+    "above": "▲",
+    "below": "▼",
+    "none": "○",
+    **dict.fromkeys(("no-spread", "one-seed", "unpaired", "gaps", "lost"), "–"),
+}
 
 
 def older(names: Iterable[str]) -> list[str]:
@@ -44,22 +49,42 @@ def fold_deviation(summary: Summary) -> str:
 
 
 def components(found: Components) -> str:
-    """Deviations over the folds of one encoder and over seeds, ``3.1 / 0.8``; empty where one cannot be told."""
-    if found.folds is None or found.seeds is None:
+    """Deviations over folds, pretraining seeds, split seeds and what is left: ``3.1 / 0.8``, ``3.1 / 0.8 / 2.0 / 0.5``.
+
+    Empty where there is not more than one; those that cannot be told are left out at the end, and a dash elsewhere.
+    """
+    known = [found.folds, found.seeds, found.splits, found.rest]
+    while known and known[-1] is None:
+        known.pop()
+    if sum(value is not None for value in known) < 2:
         return ""
-    return f"{percent(found.folds)} / {percent(found.seeds)}"
+    return " / ".join("–" if value is None else percent(value) for value in known)
 
 
 def spread(summary: Summary) -> str:
     """Mean and spread in one phrase, for hover texts."""
-    if summary.n == 1 and summary.fold_deviation is not None:
+    if summary.fold_deviation is not None:
         return f"{score(summary)}, one seed ({FOLDS_LABEL}: s.d. {fold_deviation(summary)})"
-    return f"{score(summary)}, one seed" if summary.n == 1 else f"{score(summary)}, {summary.n} seeds"
+    seeds = "one seed" if summary.n == 1 else f"{summary.n} seeds"
+    return f"{score(summary)}, {seeds}" + (f", {summary.splits} split seeds" if summary.splits > 1 else "")
 
 
 def span(summary: Summary) -> str:
     """Smallest and largest seed value."""
-    return f"{percent(summary.minimum)}–{percent(summary.maximum)}" if summary.n > 1 else "–"
+    several = summary.n > 1 or summary.splits > 1
+    return f"{percent(summary.minimum)}–{percent(summary.maximum)}" if several else "–"
+
+
+def seeds(cell: Cell) -> str:
+    """Runs with a number, and what became of the others: ``3 of 5 (2 diverged)``; ``3 × 6`` with split seeds."""
+    summary = cell.summary
+    shown = str(summary.n) if summary.splits == 1 else f"{summary.n} × {summary.splits}"
+    if summary.error.missing:
+        shown = f"{len(cell.scores)} of {shown}"
+    if not cell.lost:
+        return shown
+    lost = ", ".join(f"{n} {what}" for what, n in cell.losses.counts)
+    return f"{len(cell.scores)} of {cell.losses.total} ({lost})"
 
 
 def difference(comparison: Comparison | None) -> str:
@@ -77,26 +102,19 @@ def verdict(row: ReportRow) -> str:
         return ""
     if row.versus is None:
         return "no scratch run to compare with"
-    return f"{SYMBOLS[row.versus.verdict]} {short_verdict(row.versus)}"
+    return f"{SYMBOLS[row.versus.verdict]} {short_verdict(row)}"
 
 
-def short_verdict(comparison: Comparison) -> str:
-    """Verdict without the names of the two."""
-    other = opponent(comparison)
-    words = {
-        "above": f"above {other}",
-        "below": f"below {other}",
-        "none": "no difference shown",
-        "no-spread": "no spread over seeds: no comparison",
-        "one-seed": "one seed: no comparison",
-        "unpaired": "no seed in common",
-    }[comparison.verdict]
-    return f"{words} (not after Holm)" if comparison.shown and not comparison.survives_holm else words
-
-
-def opponent(comparison: Comparison) -> str:
-    """What a cell is compared with, in a word: ``scratch``, or the teacher alone."""
-    return TEACHER_ALONE if comparison.second.startswith(TEACHER_ALONE) else SCRATCH
+def short_verdict(row: ReportRow) -> str:
+    """Verdict of a row without the names of the two."""
+    found = row.versus
+    if found is None:
+        return ""
+    one = ", this encoder" if found.error.over == "splits" else ""
+    if not found.shown:
+        return f"no difference shown{one}" if found.verdict == "none" else found.words
+    words = f"{found.verdict} {row.opponents_name}{one}"
+    return words if found.survives_holm else f"{words} (not after Holm)"
 
 
 def p_value(p: float | None) -> str:

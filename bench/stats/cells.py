@@ -1,7 +1,7 @@
-"""Cells: stored metric rows grouped so that what is left inside a group differs in the seed only.
+"""Cells: stored metric rows grouped so that what is left inside a group differs in the seeds only.
 
-Two runs whose labels agree may still differ (an option changed with ``--set``). Their specs tell: each
-distinct spec, seeds aside, becomes a cell of its own and its name says what is different.
+A cell is identified by the fields of its runs' spec, seeds aside, never by a printed label: two runs whose labels agree
+may differ (an option changed with ``--set``), and a user's folder may be called ``toys (25 %)``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from bench.stats.intervals import Summary, summarise
-from bench.stats.naming import TUNED_VALUES, Key, Labels, name_encoders
+from bench.stats.comparisons import Lost
+from bench.stats.intervals import FoldScores, Summary, Unit, summarise
+from bench.stats.naming import TUNED_VALUES, Labels, labelled_suffix, name_encoders, pretrained_suffix
 
 if TYPE_CHECKING:
     from bench.store.queries import MetricRow
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 SCRATCH = "scratch"
 TEACHER_ALONE = "render-classify"
 """What zero-shot cells are compared with: their own teacher, shown pictures."""
-_SEED = re.compile(r"(encoder\.(first_stage\.)*)?seed")
-"""The run's own seed, which its encoder and the encoder's first stage share."""
-JUDGE_PREFIXES = ("protocol.", "data.", "train_data.", "split_seed", "plugins.protocols.", "plugins.datasets.")
+_SEED = re.compile(r"(encoder\.(first_stage\.)*)?seed|split_seed")
+"""The run's own seed, which its encoder and the encoder's first stage share, and that of the splits."""
+JUDGE_PREFIXES = ("protocol.", "data.", "train_data.", "plugins.protocols.", "plugins.datasets.")
 """Fields of a spec that say how an encoder is judged; encoders judged differently are never compared.
 
 A plugin's code may change under one name and one revision; versions of methods stand in the encoder's numerics.
@@ -42,8 +43,20 @@ BACKBONE_PREFIX = "encoder.backbone."
 MATCHED_PREFIX = "matched."
 """What sizes were matched at: encoders of equal cost are compared, whatever their widths."""
 
-FoldScores = dict[int | None, float]
-SeedScores = dict[int, FoldScores]
+RunScores = dict[Unit, FoldScores]
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """A run that ended without a result.
+
+    Attributes:
+        spec: Its spec.
+        outcome: What became of it, in a word: ``diverged`` or ``failed``.
+    """
+
+    spec: Mapping[str, JsonValue]
+    outcome: str
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ class Candidate:
         variant: Its name.
         validation: Summary of its validation scores, None if they were not stored.
         test: Summary of its test scores, None if they were not stored.
-        chosen: Seeds in which validation chose it.
+        chosen: Runs in which validation chose it.
     """
 
     variant: str
@@ -65,7 +78,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Cell:
-    """All runs of one method under one protocol, data set and setting; they differ in the seed only.
+    """All runs of one method under one protocol, data set and setting; they differ in the seeds only.
 
     Attributes:
         preset: Preset of the runs.
@@ -78,7 +91,7 @@ class Cell:
         architecture: Architecture the encoder has (for `scratch`: that of the method it is compared with).
         pretrain_data: What the encoder was pretrained on.
         difference: What sets this cell apart from others with the same labels; empty when nothing does.
-        scores: Test scores by seed and fold, of the candidate validation chose.
+        scores: Test scores by run and fold, of the candidate validation chose.
         by_selection: Scores of the same runs under the other selection rules (``last``, ``test``), of the seeds that
             have them: only runs with ``--legacy`` know the last.
         candidates: Candidates, when there was more than one.
@@ -87,9 +100,10 @@ class Cell:
         older_code: Whether a run was made by code that has changed since.
         n_objects: Test objects scored per seed.
         votes: Votes per object.
-        runs: Run keys by seed.
-        spec: The runs' spec, flattened, without its seeds and without ``--legacy``, which changes no score; empty if
-            it is not known.
+        runs: Run keys by seed and split seed.
+        lost: Runs that ended without a number, and what became of them.
+        spec: The runs' spec, flattened, without its seeds and without ``--legacy``, which changes no score; of runs
+            whose spec is not known, what their labels say.
     """
 
     preset: str
@@ -102,15 +116,16 @@ class Cell:
     architecture: str
     pretrain_data: str
     difference: str
-    scores: SeedScores
-    by_selection: Mapping[str, SeedScores]
+    scores: RunScores
+    by_selection: Mapping[str, RunScores]
     candidates: tuple[Candidate, ...]
     seen: tuple[str, ...] | None
     seen_total: int | None
     older_code: bool
     n_objects: int
     votes: int
-    runs: Mapping[int, str]
+    runs: Mapping[Unit, str]
+    lost: Mapping[Unit, str]
     spec: Mapping[str, str] = field(repr=False)
 
     @property
@@ -134,10 +149,40 @@ class Cell:
         return f"{self.name} [{self.difference}]" if self.difference else self.name
 
     @property
+    def fraction(self) -> float:
+        """Part of the pretraining data that was trained on."""
+        return float(self.spec.get("encoder.fraction", "1"))
+
+    @property
+    def budget(self) -> str:
+        """Of a part of the pretraining data: what was kept equal, ``steps`` or ``epochs``."""
+        return self.spec.get("encoder.budget", "steps")
+
+    @property
+    def whole_pretrain_data(self) -> str:
+        """What the encoder was pretrained on, without the part of it."""
+        return self.pretrain_data.removesuffix(pretrained_suffix(self.fraction, self.budget))
+
+    @property
+    def label_fraction(self) -> float:
+        """Part of the labelled objects that the protocol got."""
+        return float(self.spec.get("label_fraction", "1"))
+
+    @property
+    def whole_setting(self) -> str:
+        """Setting without the part of the labels."""
+        return self.setting.removesuffix(labelled_suffix(self.label_fraction))
+
+    @property
     def identity(self) -> str:
         """Stable one-line name of the cell, for files."""
         judged = f"{self.protocol}:{self.form}" if self.form != "fair" else self.protocol
         return " | ".join((self.label, judged, self.dataset, self.setting, self.metric, self.preset))
+
+    @property
+    def losses(self) -> Lost:
+        """Runs that ended without a number, counted."""
+        return Lost(self.label, self.lost, len(self.scores) + len(self.lost))
 
     @cached_property
     def summary(self) -> Summary:
@@ -146,13 +191,13 @@ class Cell:
 
     @cached_property
     def judge(self) -> str:
-        """Digest of how the encoder was judged (protocol, its options and revision, data content, split)."""
-        return _digest(judging(self.spec))
+        """Digest of how the encoder was judged (protocol, its options and revision, data content)."""
+        return digest(judging(self.spec))
 
     @cached_property
     def backbone(self) -> str:
         """Digest of the size of the backbone, or of the cost it was matched at."""
-        return _digest(sizing(self.spec))
+        return digest(sizing(self.spec))
 
 
 def flatten(spec: Mapping[str, JsonValue]) -> dict[str, str]:
@@ -191,7 +236,8 @@ def sizing(spec: Mapping[str, str]) -> dict[str, str]:
     return matched or {name: value for name, value in spec.items() if name.startswith(BACKBONE_PREFIX)}
 
 
-def _digest(content: Mapping[str, str]) -> str:
+def digest(content: Mapping[str, str]) -> str:
+    """Digest of fields of a flat spec; empty without any."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest() if content else ""
 
 
@@ -201,31 +247,99 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
 
 
-def group_cells(rows: Iterable[MetricRow], specs: Mapping[str, Mapping[str, JsonValue]] | None = None) -> list[Cell]:
+def group_cells(
+    rows: Iterable[MetricRow],
+    specs: Mapping[str, Mapping[str, JsonValue]] | None = None,
+    failed: Iterable[FailedRun] = (),
+) -> list[Cell]:
     """Group metric rows of finished runs into cells.
 
     Args:
         rows: Rows of any split and selection; the cells' scores are those of the test split, selected on
             validation, of the candidate validation chose.
         specs: Specs by run key. Without a spec, runs are told apart by their labels only.
+        failed: Runs without a result; those of a cell are among its outcomes.
 
     Returns:
         Cells in the order of tables: preset, data set, protocol, setting, pretrained methods before `scratch`.
     """
+    rows = list(rows)
     flat = {key: flatten(spec) for key, spec in (specs or {}).items()}
     # A run with --legacy repeats one without and says more: they are seeds of one cell, not two tables.
     legacy = {key for key, spec in flat.items() if spec.pop(LEGACY, None) == "true"}
-    digests = {key: _digest(spec) for key, spec in flat.items()}
-    groups: dict[Key, list[MetricRow]] = defaultdict(list)
-    for row in whole_rows(rows):
-        groups[_labels(row), digests.get(row.run_key, "")].append(row)
-    spec_of = {key: flat.get(members[0].run_key, {}) for key, members in groups.items()}
-    names = name_encoders({key: _encoding(spec) for key, spec in spec_of.items()})
+    known = frozenset(flat)
+    for row in rows:
+        flat.setdefault(row.run_key, {})
+        flat[row.run_key] = _told_by_labels(row, row.run_key in known) | flat[row.run_key]
+    digests = {key: digest(spec) for key, spec in flat.items()}
+    groups: dict[tuple[str, str], list[MetricRow]] = defaultdict(list)
+    whole = whole_rows(rows)
+    for row in whole:
+        groups[row.name, digests[row.run_key]].append(row)
+    spec_of = {key: flat[members[0].run_key] for key, members in groups.items()}
+    newest = {key: max(members, key=lambda row: (str(row.created_at), row.run_key)) for key, members in groups.items()}
+    keys = {key: (_labels(newest[key], spec_of[key]), key[1]) for key in groups}
+    names = name_encoders(
+        {keys[key]: _encoding(spec) if groups[key][0].run_key in known else {} for key, spec in spec_of.items()}
+    )
+    lost = _lost(failed, rows, whole, digests)
     cells = []
     for key, members in groups.items():
         single = spec_of[key].get("encoder.imported", "null") != "null"
-        cells.append(_cell(_newest(members, legacy, single), names[key], spec_of[key]))
+        kept = _newest(members, legacy, single)
+        gone = {} if single else {**lost.get(key, {}), **lost.get(("", key[1]), {})}
+        cells.append(_cell(kept, newest[key], names[keys[key]], spec_of[key], gone))
     return sorted((cell for cell in cells if cell is not None), key=_order)
+
+
+def run_unit(spec: Mapping[str, JsonValue]) -> Unit:
+    """Pretraining seed and split seed of a spec."""
+    seed, split = spec.get("seed", 0), spec.get("split_seed", 0)
+    return Unit(seed if isinstance(seed, int) else 0, split if isinstance(split, int) else 0)
+
+
+def cell_digest(spec: Mapping[str, JsonValue]) -> str:
+    """Digest that runs of one cell have in common."""
+    flat = flatten(spec)
+    flat.pop(LEGACY, None)
+    return digest(flat)
+
+
+def _told_by_labels(row: MetricRow, known: bool) -> dict[str, str]:
+    """What the labels of a row say of fields that every spec has, for runs whose spec is not known."""
+    told = {
+        "preset": row.preset,
+        "setting": row.setting,
+        "protocol.name": row.protocol,
+        "protocol.form": row.form,
+        "data.name": row.dataset,
+        "encoder.method": row.method,
+    }
+    if not known:
+        told |= {"encoder.options.architecture": row.architecture, "encoder.data.name": row.pretrain_data}
+    return told
+
+
+def _lost(
+    failed: Iterable[FailedRun], rows: Iterable[MetricRow], whole: Iterable[MetricRow], digests: Mapping[str, str]
+) -> dict[tuple[str, str], dict[Unit, str]]:
+    """Runs without a number, by metric (none: of all metrics) and digest of the spec."""
+    found: dict[tuple[str, str], dict[Unit, str]] = defaultdict(dict)
+    for run in failed:
+        found["", cell_digest(run.spec)][run_unit(run.spec)] = run.outcome
+    kept = {(row.name, row.run_key) for row in whole if _is_result(row)}
+    for row in rows:
+        if _is_result(row) and row.status == "done" and (row.name, row.run_key) not in kept:
+            found[row.name, digests[row.run_key]][_unit(row)] = "without a number"
+    return found
+
+
+def _is_result(row: MetricRow) -> bool:
+    return row.split == "test" and row.headline and row.selection == "val"
+
+
+def _unit(row: MetricRow) -> Unit:
+    return Unit(row.seed, row.split_seed)
 
 
 def whole_rows(rows: Iterable[MetricRow]) -> list[MetricRow]:
@@ -243,17 +357,20 @@ def _measured(row: MetricRow) -> tuple[str, ...]:
     return row.run_key, row.fingerprint, row.name, row.split, row.selection, row.variant, str(row.votes)
 
 
-def _labels(row: MetricRow) -> Labels:
+def _labels(row: MetricRow, spec: Mapping[str, str]) -> Labels:
+    part, budget = float(spec.get("encoder.fraction", "1")), spec.get("encoder.budget", "steps")
     return Labels(
-        row.preset,
-        row.protocol,
-        row.form,
-        row.dataset,
-        row.setting,
-        row.name,
-        row.method,
-        row.architecture,
-        row.pretrain_data,
+        preset=row.preset,
+        protocol=row.protocol,
+        form=row.form,
+        dataset=row.dataset,
+        setting=row.setting,
+        metric=row.name,
+        method=row.method,
+        architecture=row.architecture,
+        pretrain_data=row.pretrain_data.removesuffix(pretrained_suffix(part, budget)),
+        fraction=part,
+        budget=budget,
     )
 
 
@@ -292,21 +409,23 @@ def _newest(rows: Sequence[MetricRow], legacy: Collection[str], single: bool) ->
     def rank(row: MetricRow) -> tuple[bool, bool, str, str]:
         return (not row.older_code, row.run_key in legacy, str(row.created_at), row.fingerprint)
 
-    best: dict[int, tuple[bool, bool, str, str]] = {}
+    best: dict[Unit, tuple[bool, bool, str, str]] = {}
     for row in rows:
-        best[row.seed] = max(best.get(row.seed, rank(row)), rank(row))
-    seeds = [min(best, key=lambda seed: (not best[seed][0], seed))] if single else best
-    return [row for row in rows if row.seed in seeds and rank(row) == best[row.seed]]
+        best[_unit(row)] = max(best.get(_unit(row), rank(row)), rank(row))
+    only = min(best, key=lambda unit: (not best[unit][0], unit)).seed if single else None
+    return [row for row in rows if only in (None, row.seed) and rank(row) == best[_unit(row)]]
 
 
-def _cell(rows: Sequence[MetricRow], difference: str, spec: Mapping[str, str]) -> Cell | None:
+def _cell(
+    rows: Sequence[MetricRow], first: MetricRow, difference: str, spec: Mapping[str, str], lost: Mapping[Unit, str]
+) -> Cell | None:
     test = [row for row in rows if row.split == "test"]
     chosen = [row for row in test if row.headline and row.selection == "val"]
     if not chosen:
         return None
-    first = chosen[0]
     others = {row.selection for row in test if row.headline} - {"val"}
-    whole = {row.seed: row.n_objects for row in chosen if row.fold is None}
+    whole = {_unit(row): row.n_objects for row in chosen if row.fold is None}
+    runs = {_unit(row): row.run_key for row in sorted(chosen, key=_unit)}
     return Cell(
         preset=first.preset,
         protocol=first.protocol,
@@ -326,18 +445,19 @@ def _cell(rows: Sequence[MetricRow], difference: str, spec: Mapping[str, str]) -
         seen=first.seen,
         seen_total=first.seen_total,
         older_code=any(row.older_code for row in chosen),
-        n_objects=min(whole.values()) if whole else sum(r.n_objects for r in chosen if r.seed == first.seed),
-        votes=first.votes,
-        runs={row.seed: row.run_key for row in sorted(chosen, key=lambda row: row.seed)},
+        n_objects=min(whole.values()) if whole else sum(r.n_objects for r in chosen if _unit(r) == _unit(chosen[0])),
+        votes=chosen[0].votes,
+        runs=runs,
+        lost={unit: lost[unit] for unit in sorted(lost) if unit not in runs},
         spec=spec,
     )
 
 
-def _scores(rows: Iterable[MetricRow]) -> SeedScores:
-    scores: SeedScores = defaultdict(dict)
+def _scores(rows: Iterable[MetricRow]) -> RunScores:
+    scores: RunScores = defaultdict(dict)
     for row in rows:
-        scores[row.seed][row.fold] = row.value
-    return {seed: scores[seed] for seed in sorted(scores)}
+        scores[_unit(row)][row.fold] = row.value
+    return {unit: scores[unit] for unit in sorted(scores)}
 
 
 def _candidates(rows: Sequence[MetricRow]) -> tuple[Candidate, ...]:
@@ -351,7 +471,7 @@ def _candidates(rows: Sequence[MetricRow]) -> tuple[Candidate, ...]:
         own = [row for row in rows if row.variant == variant and row.selection == "val" and row.votes == votes]
         test = _scores(row for row in own if row.split == "test")
         validation = _scores(row for row in own if row.split == "val")
-        chosen = {row.seed for row in own if row.headline}
+        chosen = {_unit(row) for row in own if row.headline}
         found.append(
             Candidate(
                 variant=variant,

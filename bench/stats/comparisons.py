@@ -1,22 +1,52 @@
-"""Paired comparisons: two cells that share pretraining seeds, and within a seed the folds.
+"""Paired comparisons: two cells that share pretraining seeds (and split seeds), and within a run the folds.
 
-"A above B" means one thing: the 95 % Student-t interval of the paired difference lies above 0. Beside it
-stands the p value after Holm's correction over the comparisons of the same table.
+"A above B" means one thing: the 95 % interval of the paired difference lies above 0. Comparisons of one table are
+judged together (`judge_family`): the variance behind interval and p value is moderated over them
+(`bench.stats.moderation`), and beside it stands the p value after Holm's correction over the same comparisons.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bench.stats.intervals import CONFIDENCE, Scores, fold_mean, student_interval
+from bench.stats.intervals import CONFIDENCE, MeanError, Scores, Unit, fold_mean, mean_error
+from bench.stats.moderation import moderate
 
-Verdict = Literal["above", "below", "none", "no-spread", "one-seed", "unpaired"]
+Verdict = Literal["above", "below", "none", "no-spread", "one-seed", "unpaired", "gaps", "lost"]
 _ROUNDING = 1e-12
 """Means of the same folds, summed in another order, differ by less."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Runs of a cell that ended without a number.
+
+    Attributes:
+        cell: Name of the cell.
+        runs: What became of them (``diverged``, ``failed``), by run.
+        total: Runs of the cell, those with a number included.
+    """
+
+    cell: str
+    runs: Mapping[Unit, str]
+    total: int
+
+    @property
+    def words(self) -> str:
+        """Count them: ``2 of 5 seeds diverged``."""
+        several = len({unit.split for unit in self.runs}) > 1
+        counts = [f"{n} of {self.total} {'runs' if several else 'seeds'} {what}" for what, n in self.counts]
+        return ", ".join(counts)
+
+    @property
+    def counts(self) -> list[tuple[str, int]]:
+        """How many runs ended how."""
+        return sorted(Counter(self.runs.values()).items())
 
 
 @dataclass(frozen=True)
@@ -26,41 +56,63 @@ class Comparison:
     Attributes:
         first: Name of the first cell.
         second: Name of the second cell.
-        n: Pairs, i.e. pretraining seeds both cells have.
+        differences: Difference by run both cells have.
+        error: How far the mean difference varies, as the differences alone tell.
         difference: Mean difference, a fraction; None without pairs.
-        low: Lower end of its interval, None with fewer than two pairs and where all differences are equal.
+        low: Lower end of its interval, None where there is none.
         high: Upper end of its interval.
         p: Two-sided p value of the paired t test; None where there is no interval, but 1 where nothing differs.
-        p_holm: The same after Holm's correction over the family, filled in by `holm_family`.
+        p_holm: The same after Holm's correction over the family, filled in by `judge_family`.
         verdict: ``above``/``below`` when the interval excludes 0, ``none`` when it does not, ``no-spread`` (the same
-            difference in every seed), ``one-seed`` and ``unpaired`` when there is no comparison to make.
-        dropped: Seeds only one of the two cells has.
+            difference in every run), ``one-seed``, ``unpaired`` and ``gaps`` (seeds and split seeds are not crossed)
+            when there is no comparison to make, ``lost`` when runs of a cell ended without a number.
+        dropped: Runs only one of the two cells has.
         notes: What the reader has to know besides, one sentence each.
+        lost: Runs that ended without a number, by cell.
+        moderated: Whether interval and p value rest on the family's variances, too.
+        df: Degrees of freedom of interval and p value.
     """
 
     first: str
     second: str
-    n: int
+    differences: Mapping[Unit, float]
+    error: MeanError
     difference: float | None
     low: float | None
     high: float | None
     p: float | None
     p_holm: float | None
     verdict: Verdict
-    dropped: tuple[int, ...]
+    dropped: tuple[Unit, ...]
     notes: tuple[str, ...]
+    lost: tuple[Lost, ...] = ()
+    moderated: bool = False
+    df: float = 0.0
+
+    @property
+    def n(self) -> int:
+        """Pretraining seeds that both cells have."""
+        return len({unit.seed for unit in self.differences})
 
     @property
     def words(self) -> str:
         """The verdict as a reader would say it."""
+        one = " with this one pretraining" if self.error.over == "splits" else ""
         return {
-            "above": f"{self.first} above {self.second}",
-            "below": f"{self.second} above {self.first}",
-            "none": "no difference shown",
+            "above": f"{self.first} above {self.second}{one}",
+            "below": f"{self.second} above {self.first}{one}",
+            "none": f"no difference shown{one}",
             "no-spread": "no spread over seeds: no comparison",
             "one-seed": "one seed: no comparison",
             "unpaired": "no seed in common: no comparison",
+            "gaps": "seeds and split seeds not crossed: no comparison",
+            "lost": f"{self.lost_words}: no verdict",
         }[self.verdict]
+
+    @property
+    def lost_words(self) -> str:
+        """Runs that ended without a number; those of the second cell with its name."""
+        return "; ".join(one.words if one.cell == self.first else f"{one.cell}: {one.words}" for one in self.lost)
 
     @property
     def shown(self) -> bool:
@@ -83,74 +135,134 @@ def smallest_p(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
-def paired_differences(first: Scores, second: Scores) -> tuple[dict[int, float], tuple[int, ...], tuple[int, ...]]:
-    """Difference per seed that both have, over the folds that both have in it.
+def paired_differences(first: Scores, second: Scores) -> tuple[dict[Unit, float], tuple[Unit, ...], tuple[Unit, ...]]:
+    """Difference per run that both have, over the folds that both have in it.
 
     Returns:
-        Differences by seed; the seeds left out because only one side has them (or they share no fold); the
-        seeds in which folds had to be left out.
+        Differences by run; the runs left out because only one side has them (or they share no fold); the
+        runs in which folds had to be left out.
     """
     differences, dropped, trimmed = {}, sorted(set(first) ^ set(second)), []
-    for seed in sorted(set(first) & set(second)):
-        folds = set(first[seed]) & set(second[seed])
+    for unit in sorted(set(first) & set(second)):
+        folds = set(first[unit]) & set(second[unit])
         if not folds:
-            dropped.append(seed)
+            dropped.append(unit)
             continue
-        numbered = {fold for fold in set(first[seed]) ^ set(second[seed]) if fold is not None}
+        numbered = {fold for fold in set(first[unit]) ^ set(second[unit]) if fold is not None}
         if numbered:
-            trimmed.append(seed)
-        a = fold_mean({fold: first[seed][fold] for fold in folds})
-        b = fold_mean({fold: second[seed][fold] for fold in folds})
-        differences[seed] = 0.0 if math.isclose(a, b, abs_tol=_ROUNDING) else a - b
+            trimmed.append(unit)
+        a = fold_mean({fold: first[unit][fold] for fold in folds})
+        b = fold_mean({fold: second[unit][fold] for fold in folds})
+        differences[unit] = 0.0 if math.isclose(a, b, abs_tol=_ROUNDING) else a - b
     return differences, tuple(sorted(dropped)), tuple(trimmed)
 
 
-def compare(names: tuple[str, str], first: Scores, second: Scores) -> Comparison:
-    """Compare two cells, paired by pretraining seed and fold.
+def compare(names: tuple[str, str], first: Scores, second: Scores, lost: Sequence[Lost] = ()) -> Comparison:
+    """Compare two cells, paired by seed, split seed and fold; where runs were lost there is no verdict.
 
     Args:
         names: Names of the two cells.
         first: Scores of the first cell.
         second: Scores of the second cell.
+        lost: Runs of the two that ended without a number: what is left of them is a choice that nobody made.
     """
-    by_seed, dropped, trimmed = paired_differences(first, second)
-    values, n = list(by_seed.values()), len(by_seed)
-    notes = _notes(values, dropped, trimmed)
-    mean, interval = statistics.fmean(values) if values else None, student_interval(values)
-    if interval is None:
-        same = n > 1 and not any(values)
-        verdict: Verdict = "unpaired" if n == 0 else "one-seed" if n == 1 else "none" if same else "no-spread"
-        return Comparison(*names, n, mean, None, None, 1.0 if same else None, None, verdict, dropped, notes)
+    by_run, dropped, trimmed = paired_differences(first, second)
+    values, error = list(by_run.values()), mean_error(by_run)
+    found = Comparison(
+        *names,
+        differences=by_run,
+        error=error,
+        difference=statistics.fmean(values) if values else None,
+        low=None,
+        high=None,
+        p=None,
+        p_holm=None,
+        verdict="lost",
+        dropped=dropped,
+        notes=_notes(by_run, error, dropped, trimmed),
+        lost=tuple(one for one in lost if one.runs),
+    )
+    if found.lost:
+        return found
+    if error.variance is not None:
+        return _judged(found, error.variance, error.df)
+    if len(values) > 1 and not error.missing and not any(values):
+        return replace(found, p=1.0, verdict="none")
+    return replace(found, verdict=_no_comparison(len(values), error))
+
+
+def _no_comparison(n: int, error: MeanError) -> Verdict:
+    return "unpaired" if n == 0 else "one-seed" if n == 1 else "gaps" if error.missing else "no-spread"
+
+
+def _judged(found: Comparison, variance: float, df: float, moderated: bool = False) -> Comparison:
+    """Fill in interval, p value and verdict, from the variance of the mean difference."""
     from scipy import stats
 
-    low, high = interval
-    p = float(stats.ttest_1samp(values, 0.0).pvalue)
-    verdict = "above" if low > 0 else "below" if high < 0 else "none"
-    return Comparison(*names, n, mean, low, high, p, None, verdict, dropped, notes)
+    assert found.difference is not None
+    scale = math.sqrt(variance)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * scale
+    low, high = found.difference - half, found.difference + half
+    return replace(
+        found,
+        low=low,
+        high=high,
+        p=2 * float(stats.t.sf(abs(found.difference) / scale, df)),
+        verdict="above" if low > 0 else "below" if high < 0 else "none",
+        moderated=moderated,
+        df=df,
+    )
 
 
-def _notes(values: Sequence[float], dropped: Sequence[int], trimmed: Sequence[int]) -> tuple[str, ...]:
-    notes, n = [], len(values)
+def _notes(
+    by_run: Mapping[Unit, float], error: MeanError, dropped: Sequence[Unit], trimmed: Sequence[Unit]
+) -> tuple[str, ...]:
+    notes, n = [], len(by_run)
     if dropped:
         notes.append(f"seeds {_listed(dropped)} left out: not in both")
     if trimmed:
         notes.append(f"folds left out in seeds {_listed(trimmed)}: not in both")
-    interval = student_interval(values)
-    if n == 2 and interval is not None:
-        half = 50 * (interval[1] - interval[0])
-        notes.append(f"two seeds: t factor 12.7, the interval is ±{half:.1f} points wide")
-    if interval is not None and smallest_p(n) > 1 - CONFIDENCE:
-        notes.append(f"{n} seeds: without assuming normal differences no test could go below p = {smallest_p(n):.3g}")
-    if n > 1 and interval is None and any(values):
+    if error.missing:
+        notes.append(
+            f"not every seed was judged with every split seed (missing: seed/split {_listed(error.missing)}): no "
+            "interval and no verdict; run what is missing"
+        )
+    elif error.over == "splits":
+        notes.append("one pretraining seed: the interval holds over split seeds, for this encoder and no other")
+    elif n > 1 and error.variance is None and any(by_run.values()):
         notes.append(
             "the difference is the same in every seed, so nothing tells how far it would vary: no interval and no "
             "verdict; run more seeds, and check that they differ"
         )
+    elif error.over == "seeds" and error.variance is not None and smallest_p(n) > 1 - CONFIDENCE:
+        notes.append(f"{n} seeds: without assuming normal differences no test could go below p = {smallest_p(n):.3g}")
     return tuple(notes)
 
 
-def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
+def _listed(units: Sequence[Unit]) -> str:
+    shown = ", ".join(map(str, units[:8]))
+    return f"{shown} and {len(units) - 8} more" if len(units) > 8 else shown
+
+
+def judge_family(family: Sequence[Comparison]) -> list[Comparison]:
+    """Judge comparisons that are shown together, with moderated variances and Holm's correction over all of them.
+
+    Moderated are comparisons over pretraining seeds (or over split seeds) that were made on the same runs; one that is
+    over both keeps its own variance, and so does one whose runs no other comparison shares.
+    """
+    import numpy as np
+
+    judged = list(family)
+    groups: dict[tuple[Unit, ...], list[int]] = {}
+    for at, c in enumerate(judged):
+        if c.low is not None and c.error.over != "both":
+            groups.setdefault(tuple(c.differences), []).append(at)
+    for places in groups.values():
+        if len(places) > 1:
+            table = np.array([list(judged[at].differences.values()) for at in places])
+            for at, found in zip(places, moderate(table), strict=True):
+                judged[at] = _judged(judged[at], found.variance / table.shape[1], found.df, moderated=True)
+    return holm_family(judged)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,6 +1,7 @@
-"""Where the spread of a few-shot number comes from: the draw of folds, or the pretraining seed.
+"""Where the spread of a number comes from: the draw of folds, the pretraining seed, or the split seed.
 
-Folds are draws of classes and objects from one encoder; seeds are pretrainings. A deviation over all values at once
+Folds are draws of classes and objects from one encoder; seeds are pretrainings; split seeds draw validation, folds and
+part of the labels anew. A deviation over all values at once
 mixes the two, and one over folds alone says nothing about another pretraining, so both are given apart.
 """
 
@@ -10,23 +11,27 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from bench.stats.intervals import Scores, fold_mean, standard_deviation
+from bench.stats.intervals import Scores, mean_error, run_means, standard_deviation
 
 
 @dataclass(frozen=True)
 class Components:
-    """Two deviations of one cell, as fractions.
+    """Deviations of one cell, as fractions.
 
     Attributes:
         folds: Standard deviation over the folds of one encoder, the variances of all seeds averaged; None where no
             seed has two folds.
         seeds: Standard deviation over pretraining seeds of their means over folds; None with one seed.
-        n_folds: Folds of a seed (the smallest count).
-        n_seeds: Seeds.
+        splits: Standard deviation over split seeds; None with one.
+        rest: Standard deviation of what seeds and split seeds do to each other; None unless both vary.
+        n_folds: Folds of a run (the smallest count).
+        n_seeds: Pretraining seeds.
     """
 
     folds: float | None
     seeds: float | None
+    splits: float | None
+    rest: float | None
     n_folds: int
     n_seeds: int
 
@@ -38,7 +43,7 @@ def variance_components(scores: Scores) -> Components:
     what is left of it in `seeds` is the part in which encoders of different seeds disagree about the folds.
 
     Args:
-        scores: Scores by pretraining seed and fold; a run without folds has the fold None only.
+        scores: Scores by run and fold; a run without folds has the fold None only.
 
     Raises:
         ValueError: There is no seed, or a seed has no value.
@@ -47,10 +52,12 @@ def variance_components(scores: Scores) -> Components:
         raise ValueError("cannot split the spread of a cell without seeds")
     folds = {seed: [value for fold, value in own.items() if fold is not None] for seed, own in scores.items()}
     within = [standard_deviation(values) ** 2 for values in folds.values() if len(values) > 1]
-    means = [fold_mean(own) for own in scores.values()]
+    error = mean_error(run_means(scores))
     return Components(
         folds=math.sqrt(statistics.fmean(within)) if within else None,
-        seeds=standard_deviation(means) if len(means) > 1 else None,
+        seeds=error.seeds,
+        splits=error.splits,
+        rest=error.rest,
         n_folds=min(len(values) for values in folds.values()),
-        n_seeds=len(means),
+        n_seeds=len({unit.seed for unit in scores}),
     )

@@ -73,7 +73,7 @@ def cell_results(cells: Iterable[Cell], split_digests: Mapping[str, str]) -> lis
     """
     results = []
     for cell in cells:
-        digests = [split_digests.get(cell.runs[seed], "") for seed in sorted(cell.runs)]
+        digests = [split_digests.get(cell.runs[unit], "") for unit in sorted(cell.runs)]
         digest = hashlib.sha256("\n".join(digests).encode()).hexdigest() if any(digests) else cell.judge
         revision = int(cell.spec.get("protocol.revision", "0"))
         results.append(CellResult(cell.identity, seed_means(cell.scores), revision, digest))

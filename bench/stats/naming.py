@@ -12,8 +12,6 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple
 
 TUNED_VALUES = "tuned.values."
-_PRETRAINED = re.compile(r"(?P<base>.*) \((?P<percent>[\d.e-]+) %(?P<epochs>, same epochs)?\)")
-_LABELLED = re.compile(r"(?P<base>.*), (?P<percent>[\d.e-]+) % of labels")
 _PART = re.compile(r"setting|label_fraction|encoder\.(first_stage\.)*(fraction|budget)")
 """Fields that settings and parts of the data are made of; they stand in columns of their own."""
 _SCALED = re.compile(r"encoder\.(first_stage\.)*(recipe\.(epochs|warmup_epochs)|numerics\.compile)")
@@ -34,29 +32,35 @@ class Labels(NamedTuple):
     method: str = ""
     architecture: str = ""
     pretrain_data: str = ""
+    """Without the part of it."""
+    fraction: float = 1.0
+    """Part of the pretraining data."""
+    budget: str = "steps"
+    """What is kept equal between parts."""
 
     @property
     def family(self) -> Labels:
         """The labels without setting, metric and part of the data."""
-        return self._replace(setting="", metric="", pretrain_data=pretrained_part(self.pretrain_data)[0])
+        return self._replace(setting="", metric="", fraction=1.0, budget="")
 
 
 Key = tuple[Labels, str]
 """Labels of a cell and the digest of its spec."""
 
 
-def pretrained_part(pretrain_data: str) -> tuple[str, float, str]:
-    """Read ``shapes (25 %)`` as data, part and budget (``steps`` or ``epochs``; empty for all the data)."""
-    match = _PRETRAINED.fullmatch(pretrain_data)
-    if match is None:
-        return pretrain_data, 1.0, ""
-    return match["base"], float(match["percent"]) / 100, "epochs" if match["epochs"] else "steps"
+def percent(fraction: float) -> str:
+    """A fraction for tables, ``12.5 %``."""
+    return f"{100 * fraction:.6g} %"
 
 
-def labelled_part(setting: str) -> tuple[str, float]:
-    """Read ``all, 10 % of labels`` as setting and part."""
-    match = _LABELLED.fullmatch(setting)
-    return (setting, 1.0) if match is None else (match["base"], float(match["percent"]) / 100)
+def pretrained_suffix(fraction: float, budget: str) -> str:
+    """What follows the name of pretraining data that a part was used of: `` (25 %)``; empty for all of it."""
+    return f" ({percent(fraction)}{', same epochs' * (budget == 'epochs')})" if fraction < 1 else ""
+
+
+def labelled_suffix(fraction: float) -> str:
+    """What follows a setting with a part of the labels: ``, 10 % of labels``; empty for all of them."""
+    return f", {percent(fraction)} of labels" if fraction < 1 else ""
 
 
 def name_encoders(specs: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
@@ -85,18 +89,17 @@ def name_encoders(specs: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
         return name.startswith(TUNED_VALUES)
 
     tell(lambda key: key[0].family, lambda name: not (_PART.fullmatch(name) or _SCALED.fullmatch(name) or tuned(name)))
-    tell(lambda key: (key[0].family, key[0].pretrain_data), lambda name: _SCALED.fullmatch(name) is not None)
+    tell(lambda key: (key[0].family, key[0].fraction, key[0].budget), lambda name: _SCALED.fullmatch(name) is not None)
     tell(lambda key: key[0] if any(map(tuned, specs[key])) else None, tuned)
     return _named({key: _words(key[0], told[key]) for key in specs})
 
 
 def _words(labels: Labels, values: Mapping[str, str]) -> tuple[str, ...]:
     """Say fields of a spec, those of the encoder first; scaled ones with their part, which is another in every part."""
-    part = pretrained_part(labels.pretrain_data)[1]
     words = []
     for name, value in sorted(values.items(), key=lambda item: (item[0].startswith(TUNED_VALUES), item[0])):
         shown = value[:8] if re.fullmatch(r"[0-9a-f]{32,}", value) else value
-        where = f" on {100 * part:.6g} %" if part < 1 and _SCALED.fullmatch(name) else ""
+        where = f" on {percent(labels.fraction)}" if labels.fraction < 1 and _SCALED.fullmatch(name) else ""
         words.append(f"{name.removeprefix('encoder.').removeprefix(TUNED_VALUES)}={shown}{where}")
     return tuple(dict.fromkeys(words))
 

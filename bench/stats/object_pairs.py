@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from bench.stats.answers import Answers, Average, ensemble
 from bench.stats.comparisons import Comparison, compare, holm
+from bench.stats.intervals import FoldScores, Unit
 from bench.stats.objects import ClassDifference, Paired, class_differences, pair_answers, pair_values
 
 
@@ -213,5 +214,5 @@ def _pair_joined(sides: Sequence[Side], objects: Sequence[str], weights: npt.NDA
     return pair_answers(answers[0].right[None], answers[1].right[None], objects, weights)
 
 
-def _scores(runs: Sequence[Answers], seeds: Sequence[int]) -> dict[int, dict[int | None, float]]:
-    return {seed: {None: run.accuracy} for seed, run in zip(seeds, runs, strict=True)}
+def _scores(runs: Sequence[Answers], seeds: Sequence[int]) -> dict[Unit, FoldScores]:
+    return {Unit(seed): {None: run.accuracy} for seed, run in zip(seeds, runs, strict=True)}

@@ -26,7 +26,7 @@ def _teacher(cell: Cell) -> str | None:
 
 def comparable(first: Cell, second: Cell) -> bool:
     """Whether two cells were judged alike and differ in what was done to the encoder only."""
-    same = ("preset", "protocol", "form", "dataset", "setting", "metric", "judge", "backbone")
+    same = ("preset", "metric", "judge", "whole_setting", "label_fraction", "backbone")
     return all(getattr(first, name) == getattr(second, name) for name in same)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.stats.cells import Cell, whole_rows
-from bench.stats.intervals import Scores, Summary, seed_means, student_interval, summarise
+from bench.stats.intervals import FoldScores, Scores, Summary, Unit, mean_error, run_means, summarise
 
 if TYPE_CHECKING:
     from bench.store.queries import MetricRow
@@ -113,16 +113,16 @@ def headline_lines(lines: Sequence[LedgerLine]) -> tuple[LedgerLine, ...]:
 
 def _line(cell: Cell, rows: Sequence[MetricRow]) -> LedgerLine:
     chosen = {row.run_key: row.variant for row in rows if row.headline and row.selection == "val"}
-    found: dict[Rule, dict[int, dict[int | None, float]]] = defaultdict(lambda: defaultdict(dict))
+    found: dict[Rule, dict[Unit, FoldScores]] = defaultdict(lambda: defaultdict(dict))
     votes = 1
     for row in rows:
         rule = _rule(row, cell)
         if rule is not None and row.variant == chosen.get(row.run_key):
-            found[rule][row.seed][row.fold] = row.value
+            found[rule][Unit(row.seed, row.split_seed)][row.fold] = row.value
             votes = max(votes, row.votes) if rule.voted else votes
     scores: dict[Rule, Scores] = {VAL: cell.scores, **{r: s for r, s in sorted(found.items()) if r != VAL}}
-    honest = list(seed_means(cell.scores).values())
-    highest = max(max(seed_means(values).values()) for values in scores.values())
+    honest = list(run_means(cell.scores).values())
+    highest = max(max(run_means(values).values()) for values in scores.values())
     return LedgerLine(
         cell=cell,
         scores={rule: summarise(values) for rule, values in scores.items()},
@@ -149,13 +149,13 @@ def inflation(generous: Scores, honest: Scores) -> Inflation | None:
         generous: Scores under the rule that looks at the test split.
         honest: Scores of the same runs chosen on validation.
     """
-    first, second = seed_means(generous), seed_means(honest)
-    differences = [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
+    first, second = run_means(generous), run_means(honest)
+    differences = {unit: first[unit] - second[unit] for unit in sorted(first.keys() & second.keys())}
     if not differences:
         return None
-    interval = student_interval(differences)
-    low, high = interval if interval is not None else (None, None)
-    return Inflation(len(differences), statistics.fmean(differences), low, high)
+    mean, half = statistics.fmean(differences.values()), mean_error(differences).half_width()
+    n = len({unit.seed for unit in differences})
+    return Inflation(n, mean, None if half is None else mean - half, None if half is None else mean + half)
 
 
 def best_of(values: Sequence[float], k: int) -> float:

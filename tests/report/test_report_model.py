@@ -181,7 +181,10 @@ def test_a_number_nothing_was_chosen_for_does_not_claim_validation(maker: Maker)
     """Retrieval and published settings choose nothing: "chosen on validation" would be made up."""
     results = maker().run("recon", "recon", "svm", "ldraw40", 0, "all")
     (section,) = build_model([row for row in results.rows if row.split == "test"], results.runs).sections
-    assert how_measured(section) == "1 pretraining seed (0); nothing chosen, test split scored once"
+    assert (
+        how_measured(section)
+        == "1 pretraining seed (0), given split seed 0; nothing chosen, test split scored once; cpu in bf16"
+    )
     assert row_texts(section.rows[0], section)["chosen_on"] == "–"
     (section,) = build_model(results.rows, results.runs).sections
     assert "chosen on validation" in how_measured(section)

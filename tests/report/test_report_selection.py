@@ -53,7 +53,7 @@ def test_parts_of_the_data_have_names_of_their_own(results: Any, tmp_path: Path)
     part = {"pretrain_data": "shapes (25 %)", "run_key": "0" * 64}
     results.rows += [replace(row, **part) for row in results.rows if row.method == "recon" and row.seed == 0]
     built = build_report(results.rows, results.runs, tmp_path)
-    heads, body = selection.table(built.model.ledger)
+    heads, body = selection.table(built.model.ledger, {})
     names = [dict(zip(heads, texts, strict=True))["method"] for texts in body]
     assert sorted(names) == ["recon, pretrained on shapes", "recon, pretrained on shapes (25 %)"]
 
@@ -66,7 +66,7 @@ def test_every_rule_has_its_column_and_the_honest_number_stays(results: Any, tmp
     assert all(
         row.cell.summary.mean != max(s.mean for s in line.scores.values()) for row in built.model.sections[0].rows
     )
-    heads, (texts,) = selection.table(built.model.ledger)
+    heads, (texts,) = selection.table(built.model.ledger, {})
     found = dict(zip(heads, texts, strict=True))
     mean = cell.summary.mean
     assert found["val"].startswith(f"{100 * mean:.1f} ±")
@@ -88,7 +88,7 @@ def test_every_rule_has_its_column_and_the_honest_number_stays(results: Any, tmp
 def test_lines_of_older_code_are_marked(results: Any, tmp_path: Path) -> None:
     """An inflation measured by older code would be quoted as today's."""
     results.rows = [replace(row, older_code=row.method == "recon" and row.seed == 1) for row in results.rows]
-    heads, (texts,) = selection.table(build_report(results.rows, results.runs, tmp_path).model.ledger)
+    heads, (texts,) = selection.table(build_report(results.rows, results.runs, tmp_path).model.ledger, {})
     assert dict(zip(heads, texts, strict=True))["method"] == "recon (older code)"
 
 
@@ -137,7 +137,7 @@ def test_one_network_has_one_line_and_options_are_told_apart(maker: Callable[...
     results += run(True, 0)
     results += run(False, 5)
     built = build_report(results.rows, results.runs, tmp_path)
-    heads, body = selection.table(built.model.ledger)
+    heads, body = selection.table(built.model.ledger, {})
     lines = [dict(zip(heads, texts, strict=True)) for texts in body]
     assert {line["method"] for line in lines} == {"recon"}
     assert sorted((line["judged by"], line["test"] != "–") for line in lines) == [

@@ -95,7 +95,7 @@ def test_one_figure_holds_every_method_beside_its_scratch() -> None:
     for line in figure.lines:
         assert [part for part, _ in line.points] == list(PARTS)
         assert line.opponent is not None
-        assert line.opponent[0] == f"scratch ({line.label})"
+        assert line.opponent.label == f"scratch ({line.label})"
         assert all(summary.low is not None for _, summary in line.points)
     heads, body = scaling.headings(figure), scaling.rows(figure)
     assert heads == ["method", "scratch", "10 %", "25 %", "100 %"]
@@ -154,12 +154,13 @@ def test_a_teacher_alone_is_not_called_scratch() -> None:
         results += relabelled(alone, {"encoder.method": "render-classify"}, **name)
         for part in PARTS[1:]:
             one = Maker().run("recon", "recon", "zeroshot", "shapes-scan", seed, "all")
-            results += relabelled(one, {}, pretrain_data="shapes" if part == 1 else f"shapes ({100 * part:g} %)")
+            name = {"pretrain_data": "shapes" if part == 1 else f"shapes ({100 * part:g} %)"}
+            results += relabelled(one, {"encoder.fraction": part}, **name)
     (figure,) = scaling.figures(model_of(results))
     assert scaling.headings(figure)[:2] == ["method", "render-classify"]
     (line,) = figure.lines
     assert line.opponent is not None
-    assert line.opponent[0] == "render-classify"
+    assert line.opponent.label == "render-classify"
     assert "scratch" not in scaling.scaling_plot(figure, "alone").svg
 
 

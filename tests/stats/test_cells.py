@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.stats.cells import flatten, group_cells, judging, natural
+from bench.stats.intervals import Unit
 from bench.stats.opponents import opponent
 from bench.store.queries import MetricRow
 
@@ -35,7 +36,7 @@ def test_runs_that_differ_in_the_seed_only_are_one_cell(row: Row) -> None:
     """Otherwise five seeds show up as five methods."""
     rows = [row(run_key=f"k{s}", seed=s, fold=f, value=0.5 + 0.1 * s) for s in range(3) for f in range(2)]
     (cell,) = group_cells(rows, {f"k{s}": spec(s) for s in range(3)})
-    assert cell.scores == {s: {0: 0.5 + 0.1 * s, 1: 0.5 + 0.1 * s} for s in range(3)}
+    assert cell.scores == {Unit(s): {0: 0.5 + 0.1 * s, 1: 0.5 + 0.1 * s} for s in range(3)}
     assert cell.difference == ""
     assert cell.summary.n == 3
 
@@ -82,7 +83,7 @@ def test_a_seed_run_twice_counts_once(row: Row) -> None:
     newest = row(fingerprint="newest", value=0.9, created_at="2025-06-04")
     for rows in ([old, new, newest], [newest, new, old]):
         (cell,) = group_cells(rows)
-        assert cell.scores == {0: {None: 0.9}}
+        assert cell.scores == {Unit(0): {None: 0.9}}
         assert not cell.older_code
 
 
@@ -90,7 +91,7 @@ def test_imported_weights_are_one_seed_however_often_they_are_judged(row: Row) -
     """One encoder judged under two seeds would read as two pretrainings that agree: 80.0 ± 0.0, and a verdict."""
     rows = [row(run_key=f"k{s}", seed=s, value=0.8, older_code=s == 0) for s in (0, 1, 2)]
     (cell,) = group_cells(rows, {f"k{s}": spec(s, encoder__imported="d" * 64) for s in (0, 1, 2)})
-    assert cell.runs == {1: "k1"}, "the lowest seed of the current code"
+    assert cell.runs == {Unit(1): "k1"}, "the lowest seed of the current code"
     assert cell.summary.half_width is None
     (trained,) = group_cells(rows, {f"k{s}": spec(s, encoder__imported=None) for s in (0, 1, 2)})
     assert trained.summary.n == 3
@@ -107,7 +108,7 @@ def test_a_run_with_a_fold_that_is_no_number_has_no_mean(row: Row) -> None:
     rows[1] = row(run_key="k0", fold=1, value=float("nan"))
     rows += [row(run_key="k1", seed=1, fold=0, variant="diverged", headline=False, value=float("nan"))]
     (cell,) = group_cells(rows)
-    assert list(cell.scores) == [1]
+    assert list(cell.scores) == [Unit(1)]
     assert cell.summary.folds == 3
 
 
@@ -135,7 +136,7 @@ def test_scratch_is_matched_by_architecture_backbone_and_judge(row: Row) -> None
         {
             "recon": spec(0),
             "same": spec(0, **scratch),
-            "other": spec(0, **scratch),
+            "other": spec(0, **scratch, encoder__options={"architecture": "point-mae"}),
             "wide": spec(0, **scratch, encoder__backbone__width=384),
             "judged": spec(0, **scratch, protocol__options={"head": "mlp"}),
         },
@@ -143,8 +144,8 @@ def test_scratch_is_matched_by_architecture_backbone_and_judge(row: Row) -> None
     recon = next(cell for cell in cells if not cell.is_scratch)
     found = opponent(recon, cells)
     assert found is not None
-    assert found.runs == {0: "same"}
-    assert opponent(recon, [cell for cell in cells if cell.runs != {0: "same"}]) is None
+    assert found.runs == {Unit(0): "same"}
+    assert opponent(recon, [cell for cell in cells if cell.runs != {Unit(0): "same"}]) is None
 
 
 def test_versions_of_plugins_that_judge_are_part_of_the_judge(row: Row) -> None:

@@ -10,9 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.stats.intervals import fold_mean, student_interval, summarise
+from bench.stats.intervals import Unit, fold_mean, mean_error, summarise
 
 fractions = st.floats(0.0, 1.0, allow_nan=False)
+
+
+def student_interval(values: list[float]) -> tuple[float, float] | None:
+    half = mean_error({Unit(seed): value for seed, value in enumerate(values)}).half_width()
+    mean = statistics.fmean(values)
+    return None if half is None else (mean - half, mean + half)
 
 
 def test_interval_matches_a_hand_worked_example() -> None:
@@ -33,7 +39,7 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 def test_one_seed_has_no_interval_but_the_deviation_of_its_folds() -> None:
     """A single pretraining must never be shown with a ±."""
-    summary = summarise({0: {None: 0.5, 0: 0.4, 1: 0.6}})
+    summary = summarise({Unit(0): {None: 0.5, 0: 0.4, 1: 0.6}})
     assert (summary.n, summary.low, summary.high, summary.half_width, summary.deviation) == (1, None, None, None, None)
     assert summary.fold_deviation == pytest.approx(statistics.stdev([0.4, 0.6]))
     assert summary.folds == 2
@@ -41,7 +47,7 @@ def test_one_seed_has_no_interval_but_the_deviation_of_its_folds() -> None:
 
 def test_folds_are_averaged_within_a_seed_first() -> None:
     """Counting ten folds of two encoders as twenty runs would make intervals far too narrow."""
-    scores = {0: {f: 0.5 + 0.01 * f for f in range(10)}, 1: {f: 0.6 + 0.01 * f for f in range(10)}}
+    scores = {Unit(0): {f: 0.5 + 0.01 * f for f in range(10)}, Unit(1): {f: 0.6 + 0.01 * f for f in range(10)}}
     summary = summarise(scores)
     assert summary.n == 2
     assert summary.mean == pytest.approx(0.595)
@@ -52,11 +58,11 @@ def test_folds_are_averaged_within_a_seed_first() -> None:
 def test_a_run_value_without_folds_counts_as_it_is() -> None:
     """Protocols without folds store one value per run."""
     assert fold_mean({None: 0.25}) == 0.25
-    assert summarise({0: {None: 0.25}, 1: {None: 0.75}}).folds == 0
+    assert summarise({Unit(0): {None: 0.25}, Unit(1): {None: 0.75}}).folds == 0
 
 
-@pytest.mark.parametrize("scores", [{}, {0: {}}, {0: {0: math.nan}}, {0: {0: 0.5, 1: math.inf}}])
-def test_nothing_and_not_a_number_are_refused(scores: dict[int, dict[int | None, float]]) -> None:
+@pytest.mark.parametrize("scores", [{}, {Unit(0): {}}, {Unit(0): {0: math.nan}}, {Unit(0): {0: 0.5, 1: math.inf}}])
+def test_nothing_and_not_a_number_are_refused(scores: dict[Unit, dict[int | None, float]]) -> None:
     """A NaN averaged in silently would poison a table."""
     with pytest.raises(ValueError, match="cannot"):
         summarise(scores)
@@ -66,8 +72,8 @@ def test_nothing_and_not_a_number_are_refused(scores: dict[int, dict[int | None,
 @given(st.lists(fractions, min_size=2, max_size=8))
 def test_interval_surrounds_the_mean_and_ignores_order(values: list[float]) -> None:
     """The order in which runs finished must not change a report."""
-    a = summarise({i: {None: v} for i, v in enumerate(values)})
-    b = summarise({i: {None: v} for i, v in enumerate(reversed(values))})
+    a = summarise({Unit(i): {None: v} for i, v in enumerate(values)})
+    b = summarise({Unit(i): {None: v} for i, v in enumerate(reversed(values))})
     assert a.mean == pytest.approx(b.mean)
     assert (a.low is None) == (b.low is None) == (a.deviation == 0)
     if a.low is not None and a.high is not None:
@@ -80,4 +86,4 @@ def test_interval_surrounds_the_mean_and_ignores_order(values: list[float]) -> N
 def test_equal_values_have_no_interval() -> None:
     """Two seeds that happen to agree, or a teacher that never varies, would read as known without error (± 0.0)."""
     assert student_interval([0.1 + 0.2, 0.3, 0.3]) is None
-    assert summarise({0: {None: 0.8}, 1: {None: 0.8}}).half_width is None
+    assert summarise({Unit(0): {None: 0.8}, Unit(1): {None: 0.8}}).half_width is None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench.stats.cells import group_cells
+from bench.stats.intervals import Unit
 from bench.store.queries import MetricRow
 
 Row = Callable[..., MetricRow]
@@ -23,7 +24,7 @@ def labels(row: Row, runs: Mapping[str, tuple[dict[str, Any], dict[str, str]]]) 
     """Label of the cell of each run, by its key."""
     rows = [row(run_key=key, **given) for key, (_, given) in runs.items()]
     cells = group_cells(rows, {key: found for key, (found, _) in runs.items()})
-    return {cell.runs[0]: cell.label for cell in cells}
+    return {cell.runs[Unit(0)]: cell.label for cell in cells}
 
 
 def test_encoders_are_told_apart_across_settings(row: Row) -> None:

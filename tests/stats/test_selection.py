@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.stats.cells import SeedScores, group_cells
-from bench.stats.intervals import student_interval
+from bench.stats.cells import RunScores, group_cells
+from bench.stats.intervals import Unit, summarise
 from bench.stats.selection import LAST, TEST, VAL, Rule, best_of, headline_lines, inflation, selection_ledger
 from bench.store.queries import MetricRow
 
@@ -34,7 +34,8 @@ def test_inflation_is_the_paired_difference_with_its_interval(row: MakeRow) -> N
     (line,) = selection_ledger(group_cells(rows), rows)
     assert line.inflation is not None
     assert line.inflation.mean == pytest.approx(0.02)
-    assert (line.inflation.low, line.inflation.high) == pytest.approx(student_interval([0.02, 0.01, 0.03]))
+    plain = summarise({Unit(seed): {None: value} for seed, value in enumerate([0.02, 0.01, 0.03])})
+    assert (line.inflation.low, line.inflation.high) == pytest.approx((plain.low, plain.high))
     assert line.best_of_seeds == pytest.approx(0.84 - 0.81)
     assert line.together == pytest.approx(0.85 - 0.81)
     assert list(line.scores) == [VAL, TEST]
@@ -119,8 +120,8 @@ def test_best_of_k_is_the_mean_over_all_choices_of_k_seeds(values: list[float], 
 @settings(derandomize=True, max_examples=30, deadline=None)
 @given(st.dictionaries(st.integers(0, 9), st.tuples(fractions, fractions), min_size=1, max_size=5))
 def test_inflation_of_a_maximum_is_never_negative(scores: dict[int, tuple[float, float]]) -> None:
-    honest: SeedScores = {seed: {None: pair[0]} for seed, pair in scores.items()}
-    generous: SeedScores = {seed: {None: max(pair)} for seed, pair in scores.items()}
+    honest: RunScores = {Unit(seed): {None: pair[0]} for seed, pair in scores.items()}
+    generous: RunScores = {Unit(seed): {None: max(pair)} for seed, pair in scores.items()}
     found = inflation(generous, honest)
     assert found is not None
     assert found.mean >= 0

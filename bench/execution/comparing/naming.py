@@ -10,13 +10,13 @@ from bench.data.transfer import common_classes
 from bench.errors import BenchError
 from bench.paths import Workspace
 from bench.registry import DATASETS
-from bench.report.transfer import BETWEEN
+from bench.report.transfer import set_names
 from bench.store.records import RunRecord
 
 
 def class_names(place: Workspace, record: RunRecord) -> tuple[str, ...]:
     """Return the class names of a run's labels; none where its data set (or plugin) is not there any more."""
-    trained, _, tested = record.label.get("dataset", "").rpartition(BETWEEN)
+    trained, tested = set_names(record.label, bool(record.spec.get("train_data")))
     recorded = record.provenance.get("data_root")
     roots = recorded if isinstance(recorded, dict) else {}
     try:

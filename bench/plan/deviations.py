@@ -1,0 +1,187 @@
+"""Where a spec departs from what its preset, method, protocol and data sets give by default.
+
+Everything is told from the spec, so that runs stored by earlier code are told, too. What the defaults are is asked of
+the present code: a run made when a default was another one deviates from it now, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from bench.errors import BenchError
+from bench.plan.presets import Preset, preset
+from bench.plan.recipes import shipped_recipe
+from bench.plan.request import RunRequest
+from bench.plan.scaling import part_of
+from bench.plan.untrained import network_of
+from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
+from bench.spec import DataSpec, Numerics, Options, PretrainSpec, Recipe, RunSpec, TeacherSpec, TransformerShape
+from bench.stats.cells import flatten
+from bench.stats.deviations import Deviation, Deviations
+
+_FOLLOWS = 0.1
+"""Share by which the epochs of a part may be off what its size asks for, where the number of objects is not known."""
+_DEFAULTS: dict[str, Any] = {name: field.default for name, field in RunRequest.model_fields.items()}
+
+
+def deviations_of(spec: dict[str, JsonValue]) -> Deviations:
+    """Name the deviations of a stored spec; where it cannot be read here (a plugin is missing) that is said instead."""
+    try:
+        return deviations(RunSpec.model_validate(spec))
+    except (BenchError, ValidationError, ModuleNotFoundError) as error:
+        reason = str(error).splitlines()[0]
+        return (Deviation("defaults", f"not known here ({reason})"),)
+
+
+def deviations(run: RunSpec) -> Deviations:
+    """Name every field of a run that is not what it would be by default, in the order of a spec.
+
+    Seeds and data sets are no deviations, nor is ``--legacy``, which changes no score. Values that a search chose are
+    said to be tuned.
+
+    Raises:
+        UsageError: The preset, method, protocol or data set is not known here.
+    """
+    size = preset(run.preset)
+    found = [*_encoder(run.encoder, size, run.protocol.form, run.matched is not None)]
+    if run.matched is not None:
+        found.append(Deviation("matched", f"{run.matched.by} of {run.matched.target:,}"))
+    protocol = PROTOCOLS.load(run.protocol.name)
+    default = protocol.defaults(size.name, run.protocol.form).model_dump(mode="json")
+    found += _differing("protocol", run.protocol.options, default)
+    found += _data("data", run.data, size)
+    found += _data("train_data", run.train_data, size)
+    if run.label_fraction != 1:
+        found.append(Deviation("label_fraction", f"{run.label_fraction:g}", "1"))
+    if run.tuned is None:
+        return tuple(found)
+    tuned = {path.rpartition(".")[2] for path in run.tuned.values}
+    told = [
+        Deviation(one.field, one.value, f"{one.default}; tuned") if one.field.rpartition(".")[2] in tuned else one
+        for one in found
+    ]
+    return (*told, Deviation("tuned", f"{run.tuned.trials} trials"))
+
+
+def _encoder(spec: PretrainSpec, size: Preset, form: str, matched: bool, stage: str = "") -> Iterable[Deviation]:
+    if not matched and not stage:
+        yield from _differing("backbone", spec.backbone.model_dump(mode="json"), size.backbone.model_dump(mode="json"))
+    yield from _differing(f"{stage}method", spec.options, _method_options(spec, size, form))
+    if spec.recipe is not None and spec.data is not None:
+        yield from _differing(f"{stage}recipe", spec.recipe.model_dump(mode="json"), _recipe(spec, spec.recipe, size))
+        yield from _supervision(spec, stage)
+        for name, teacher in (("teacher", spec.teacher), ("text_teacher", spec.text_teacher)):
+            yield from _teacher(name, teacher, size) if not stage else ()
+    if not stage:
+        yield from _data("pretrain_data", spec.data, size)
+        yield from _numerics(spec.numerics)
+        if spec.fraction != 1:
+            yield Deviation("pretrain_fraction", f"{spec.fraction:g}", "1")
+        for name in ("budget", "live_teacher"):
+            if getattr(spec, name) != _DEFAULTS[name]:
+                yield Deviation(name, str(getattr(spec, name)).lower(), str(_DEFAULTS[name]).lower())
+    if spec.first_stage is not None:
+        yield from _encoder(spec.first_stage, size, form, matched, "first_stage.")
+
+
+def _method_options(spec: PretrainSpec, size: Preset, form: str) -> Options:
+    """Options of a method by default; of `scratch` those of the network it is."""
+    if spec.method == "scratch":
+        name = str(spec.options["architecture"])
+        plain = METHODS.load(name).defaults(size.name).model_dump(mode="json")
+        kept = network_of(name, plain, form)[1]
+        return {"architecture": name, "architecture_options": kept}
+    method = METHODS.load(spec.method)
+    shape = spec.options.get("transformer")
+    teacher = TransformerShape.model_validate(shape) if isinstance(shape, dict) else None
+    options: Options = method.complete(method.defaults(size.name), teacher).model_dump(mode="json")
+    return options
+
+
+def _recipe(spec: PretrainSpec, own: Recipe, size: Preset) -> Options:
+    """Recipe that a method is shipped with, brought to the part of the data."""
+    assert spec.data is not None
+    shipped = shipped_recipe(spec.method, size.name, spec.data.name)
+    if spec.fraction < 1 and spec.budget == "steps":
+        objects = spec.data.options.get("objects")
+        if isinstance(objects, int):
+            shipped = part_of(spec.method, shipped, objects, spec.fraction, spec.budget).recipe
+        elif abs(own.epochs * spec.fraction / shipped.epochs - 1) <= _FOLLOWS:
+            shipped = shipped.model_copy(update={"epochs": own.epochs, "warmup_epochs": own.warmup_epochs})
+    options: Options = shipped.model_dump(mode="json")
+    return options
+
+
+def _supervision(spec: PretrainSpec, stage: str) -> Iterable[Deviation]:
+    """Captions that are not those of the data set where it has any."""
+    assert spec.data is not None
+    method = METHODS.load(spec.method)
+    reads = "text" in method.uses(method.Options.model_validate(spec.options))
+    default = "dataset" if reads and DATASETS.load(spec.data.name).card.has_captions else "none"
+    if spec.captions != default:
+        yield Deviation(f"{stage}captions", spec.captions, default)
+
+
+def _teacher(group: str, spec: TeacherSpec | None, size: Preset) -> Iterable[Deviation]:
+    if spec is None:
+        return
+    if spec.name != _DEFAULTS[group]:
+        yield Deviation(group, spec.name, str(_DEFAULTS[group] or "none"))
+    else:
+        default = _option_defaults(TEACHERS.load(spec.name).Options, size.teacher.get(spec.name, {}))
+        yield from _differing(group, spec.options, default)
+
+
+def _data(group: str, spec: DataSpec | None, size: Preset) -> Iterable[Deviation]:
+    if spec is not None:
+        default = _option_defaults(DATASETS.load(spec.name).Options, size.data.get(spec.name, {}))
+        yield from _differing(group, spec.options, default)
+
+
+def _option_defaults(options: type[BaseModel], given: Options) -> Options:
+    """Options by default; those that have none are left out."""
+    names = [name for name, field in options.model_fields.items() if not field.is_required() or name in given]
+    return {name: value for name, value in _dumped(options, given).items() if name in names}
+
+
+def _dumped(options: type[BaseModel], given: Options) -> Options:
+    plain = {name: f.get_default(call_default_factory=True) for name, f in options.model_fields.items()}
+    values: Options = options.model_construct(**{**plain, **given}).model_dump(mode="json")
+    return values
+
+
+def _numerics(spec: Numerics) -> Iterable[Deviation]:
+    """Fields of numerics that have a default; the others are resolved on the machine and said with the numbers."""
+    for name, field in Numerics.model_fields.items():
+        value = getattr(spec, name)
+        if not field.is_required() and name != "plugins" and value != field.default:
+            yield Deviation(f"numerics.{name}", str(value), str(field.default))
+
+
+def _differing(group: str, own: Options, default: Options) -> Iterable[Deviation]:
+    """Fields in which options differ from their defaults; one that older code did not know yet is no deviation."""
+    plain = flatten(default)
+    for name, value in flatten(own).items():
+        if plain.get(name) != value:
+            yield Deviation(f"{group}.{name}", value, plain.get(name, ""))
+
+
+class DeviationReader:
+    """Names the deviations of stored specs; of runs that differ in their seeds only, once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Deviations] = {}
+
+    def __call__(self, spec: dict[str, JsonValue]) -> Deviations:
+        """Name the deviations of a spec."""
+        encoder = spec.get("encoder")
+        plain = {**spec, "seed": 0, "split_seed": 0}
+        plain |= {"encoder": {**encoder, "seed": 0}} if isinstance(encoder, dict) else {}
+        text = json.dumps(plain, sort_keys=True)
+        if text not in self._known:
+            self._known[text] = deviations_of(plain)
+        return self._known[text]

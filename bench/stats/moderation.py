@@ -1,0 +1,98 @@
+"""Variances of a family of comparisons, each moderated by what the others show.
+
+With three seeds a comparison's own variance has two degrees of freedom: it may be far too small or far too large, and
+after a correction over twenty comparisons almost nothing is found. All comparisons of a table are made on the same
+seeds with the same number of them, so their variances are alike, and each is drawn towards their common value as far
+as they are (empirical Bayes: Smyth, *Linear models and empirical Bayes methods*, 2004, section 6). Rows of a table
+share their seeds, so that their variances are no independent draws; the degrees of freedom are therefore at most the
+effective number of the table (Greenhouse and Geisser, *On methods in the analysis of profile data*, 1959).
+`tests/stats/simulate.py` prints false alarms and power of this choice and of others.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_STEPS = 50
+"""Newton steps towards the inverse of the trigamma function; fewer than ten are needed."""
+
+
+@dataclass(frozen=True)
+class Moderated:
+    """A moderated variance.
+
+    Attributes:
+        variance: Of a single difference.
+        df: Its degrees of freedom.
+    """
+
+    variance: float
+    df: float
+
+
+def moderate(differences: npt.NDArray[np.floating[Any]]) -> list[Moderated]:
+    """Moderate the variances of comparisons made on the same seeds.
+
+    Args:
+        differences: Paired differences ``[comparisons, seeds]``, at least two seeds; no row may be constant.
+
+    Returns:
+        One variance per comparison; its own where there is only one.
+    """
+    m, n = differences.shape
+    own, df = differences.var(1, ddof=1), n - 1
+    if m < 2:
+        return [Moderated(float(value), df) for value in own]
+    prior, common = _prior(own, df)
+    weight = 1.0 if math.isinf(prior) else prior / (prior + df)
+    most = max(float(df), effective_degrees(differences))
+    return [
+        Moderated(float(weight * common + (1 - weight) * value), float(min(prior + df, df * m, most))) for value in own
+    ]
+
+
+def effective_degrees(differences: npt.NDArray[np.floating[Any]]) -> float:
+    """Degrees of freedom of the pooled variance of comparisons made on the same seeds.
+
+    That is ``(n - 1) m^2 / sum r_ij^2`` with the correlations r over seeds: ``n - 1`` where all comparisons move alike.
+
+    Args:
+        differences: ``[m comparisons, n seeds]``, no row constant.
+    """
+    m, n = differences.shape
+    correlations = np.atleast_2d(np.corrcoef(differences))
+    return float((n - 1) * m**2 / (correlations**2).sum())
+
+
+def _prior(variances: npt.NDArray[np.floating[Any]], df: int) -> tuple[float, float]:
+    """Degrees of freedom and value of the variance that a family has in common (Smyth 2004, section 6.2).
+
+    The degrees are infinite where the variances differ no more than draws of one variance do; then it is their mean.
+    """
+    from scipy import special
+
+    logs = np.log(variances) - special.digamma(df / 2) + math.log(df / 2)
+    excess = float(logs.var(ddof=1) - special.polygamma(1, df / 2))
+    if excess <= 0:
+        return math.inf, float(variances.mean())
+    half = _inverse_trigamma(excess)
+    return 2 * half, math.exp(float(logs.mean()) + float(special.digamma(half)) - math.log(half))
+
+
+def _inverse_trigamma(value: float) -> float:
+    """Solve ``trigamma(x) = value`` by Newton's method on its reciprocal, which is convex (Smyth 2004, appendix)."""
+    from scipy import special
+
+    x = 0.5 + 1 / value
+    for _ in range(_STEPS):
+        now = float(special.polygamma(1, x))
+        step = now * (1 - now / value) / float(special.polygamma(2, x))
+        x += step
+        if -step < 1e-8 * x:
+            break
+    return x
