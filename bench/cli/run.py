@@ -229,14 +229,20 @@ def report(
     selection: Annotated[
         bool, typer.Option("--selection", help="Print what choosing on validation, last epoch or test gives instead.")
     ] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the Markdown page that this YAML file describes, beside it, and no more.")
+    ] = None,
     store_url: StoreOption = None,
 ) -> None:
     """Print tables of everything stored and write one self-contained HTML page, CSV and Markdown."""
-    from bench.execution.reporting import write_report
+    from bench.execution.reporting import write_page, write_report
 
     screen = console()
-    page = write_report(workspace(results), store_url, out, screen, selection=selection)
-    screen.print(f"report: [bold]{page}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
+    if page is not None:
+        screen.print(f"wrote {write_page(workspace(results), store_url, page, screen)}", highlight=False, markup=False)
+        return
+    made = write_report(workspace(results), store_url, out, screen, selection=selection)
+    screen.print(f"report: [bold]{made}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
     screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")
     screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see README)")
     screen.print("      where pretraining pays:       make demo-full")

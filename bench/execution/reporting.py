@@ -14,8 +14,9 @@ from bench.execution.tuning.studies import read_studies
 from bench.paths import Workspace
 from bench.plan.deviations import DeviationReader
 from bench.plan.graph import run_fingerprint
-from bench.report.build import build_report
+from bench.report.build import build_report, write_text
 from bench.report.model import build_model
+from bench.report.page import read_page, render_page
 from bench.report.summary import summarise_report
 from bench.report.terminal import print_report
 from bench.spec import RunSpec
@@ -78,6 +79,23 @@ def write_report(
     return build_report(
         rows, records, out, console=screen, selection=selection, studies=studies, deviations=deviations
     ).html
+
+
+def write_page(workspace: Workspace, store_url: str | None, page: Path, screen: Console) -> Path:
+    """Write the Markdown page that a YAML file describes (`bench.report.page`), beside that file.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        UsageError: The file describes no page, or no stored run fits any section.
+        SetupError: The page cannot be written.
+    """
+    described = read_page(page)
+    rows, records = read_results(workspace, store_url, screen)
+    out = page.with_suffix(".md")
+    write_text(out, render_page(described, page.name, rows, records, deviations_by_key(records)))
+    return out
 
 
 def deviations_by_key(records: Iterable[RunRecord]) -> dict[str, Deviations]:

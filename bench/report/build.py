@@ -82,11 +82,11 @@ def build_report(
         (built.csv, to_csv(model)),
         (built.markdown, to_markdown(model, summary)),
     ):
-        _write(path, text)
+        write_text(path, text)
     return built
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write beside and rename, so that a reader never sees half a file."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
