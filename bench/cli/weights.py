@@ -71,7 +71,7 @@ def encoders(results: ResultsOption = None, plugin: PluginOption = None) -> None
     from rich.table import Table
 
     from bench.plan.encoders import stored_encoders
-    from bench.plan.scaling import percent
+    from bench.stats.naming import percent
 
     load_plugins(plugin)
     table = Table(box=None, pad_edge=False)

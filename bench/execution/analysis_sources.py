@@ -25,10 +25,10 @@ from bench.plan.graph import encoder_fingerprint
 from bench.plan.located import Located, locate, open_dataset
 from bench.plan.overrides import Overrides
 from bench.plan.presets import preset
-from bench.plan.scaling import percent
 from bench.registry import METHODS
 from bench.seeds import numpy_stream
 from bench.spec import content_key
+from bench.stats.naming import percent
 from bench.store.artifacts import ArtifactStore
 
 BATCH = 64

@@ -15,7 +15,7 @@ from bench.protocols.features import clipped_points, frozen_features
 from bench.protocols.folds import Fold, Folds
 from bench.protocols.hinge import HingeFit, fit_hinge
 from bench.protocols.logistic import LogisticFit, fit_logistic
-from bench.protocols.selection import choose, strength_rows
+from bench.protocols.selection import UNSOLVED, choose, strength_rows
 from bench.store.records import Metric
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ class Frozen(Protocol):
     def scores(self, fold: int, features: Array) -> npt.NDArray[np.floating]:
         """Scores ``[S, q, way]`` of objects ``[q, F]`` under the head of a fold."""
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a solver gave up before a head was solved."""
+
 
 Fit = Callable[["Array", tuple[Fold, ...], int, tuple[float, ...]], Frozen]
 """(features of the training split, folds, ways, strengths) -> fitted heads."""
@@ -98,6 +102,11 @@ class LogisticHeads:
         logits: npt.NDArray[np.float64] = self.fit.problem(fold).logits(features[None])[0]
         return logits
 
+    @property
+    def stopped(self) -> bool:
+        """See `Frozen.stopped`."""
+        return self.fit.stopped
+
 
 @dataclass(frozen=True)
 class HingeHeads:
@@ -113,6 +122,11 @@ class HingeHeads:
     def scores(self, fold: int, features: Array) -> npt.NDArray[np.floating]:
         """See `Frozen.scores`."""
         return self.fits[fold].scores(features)
+
+    @property
+    def stopped(self) -> bool:
+        """See `Frozen.stopped`."""
+        return any(fit.stopped for fit in self.fits)
 
 
 def judge_frozen(subject: Subject, task: Task, options: FewShot.Options, folds: Folds, fit: Fit) -> Judged:
@@ -131,6 +145,7 @@ def judge_frozen(subject: Subject, task: Task, options: FewShot.Options, folds: 
     objects = len(np.unique(np.concatenate([fold.val for fold in folds.validation])))
     rows: list[Metric] = []
     answers: dict[str, Answer] = {}
+    unsolved = False
     for name, splits in features.items():
         variant = subject.variant(name)
         rows.append(
@@ -143,12 +158,16 @@ def judge_frozen(subject: Subject, task: Task, options: FewShot.Options, folds: 
             )
         )
         rows += strength_rows(table[name], options.strengths, variant, objects)
-        answers[name] = _frozen_answer(fit(splits["train"], folds.test, way, (choice.strengths[name],)), splits["test"])
+        heads = fit(splits["train"], folds.test, way, (choice.strengths[name],))
+        answers[name] = _frozen_answer(heads, splits["test"])
+        unsolved = unsolved or (name == choice.candidate and heads.stopped)
     task.progress(f"heads {folds.setting.name}", len(features), len(features))
     notes: dict[str, JsonValue] = {
         "strength": choice.strengths[choice.candidate],
         "feature_width": int(features[choice.candidate]["train"].shape[1]),
     }
+    if unsolved:
+        notes["warnings"] = [UNSOLVED]
     tried = None
     if task.legacy:
         chosen = features[choice.candidate]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bench.data.splits import carve_validation, cross_validation, object_groups, split_digest
 from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.features import clipped_points, frozen_features
-from bench.protocols.selection import Choice, choose, mean_class_accuracy
+from bench.protocols.selection import UNSOLVED, Choice, choose, mean_class_accuracy
 from bench.store.records import Metric
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class Head(ABC):
 
     name: str
     order: tuple[float, ...]
+    stopped: bool = False
+    """Whether a solver gave up in the last call of `scores`."""
 
     @abstractmethod
     def title(self, setting: int) -> str:
@@ -92,6 +94,8 @@ def judge_probe(subject: Subject, task: Task, head: Head, feature: str, normalis
         "feature_width": int(probe.features[choice.candidate][0].shape[1]),
         "validation_objects": probe.validated,
     }
+    if probe.stopped[choice.candidate]:
+        notes["warnings"] = [UNSOLVED]
     clipped = clipped_points(task)
     if clipped:
         notes["clipped"] = clipped
@@ -105,6 +109,7 @@ class _Probe:
         self.subject, self.task, self.head, self.parts = subject, task, head, parts
         self.validated = sum(len(held) for _, held in parts)
         self.features: dict[str, tuple[Array, Array]] = {}
+        self.stopped: dict[str, bool] = {}
 
     def read(self, feature: str, normalise: bool) -> None:
         """Get the features of every candidate, train and test."""
@@ -130,6 +135,7 @@ class _Probe:
         labels, classes = self.task.train.labels, len(self.task.train.classes)
         # The chosen setting is fitted on its own: the headline must not depend on what is stored beside it.
         found = [self.head.scores(train, labels, classes, test, (chosen,))[0]]
+        self.stopped[name] = self.head.stopped
         if self.task.legacy or self.task.form == "published":
             others = [at for at in range(len(self.head.order)) if at != chosen]
             found += list(self.head.scores(train, labels, classes, test, others)) if others else []

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bench.protocols.logistic import Memory, Scaling, reduce_features
+from bench.protocols.selection import MAX_ITERATIONS
 from bench.protocols.threads import torch_threads
 
 _LINE_SEARCH_STEPS = 12
@@ -47,6 +48,11 @@ class HingeFit:
     intercepts: Tensor
     iterations: tuple[int, ...]
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a problem was given up at the bound of iterations."""
+        return max(self.iterations) >= MAX_ITERATIONS
+
     def scores(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Distances to the margins ``[S, m, K]`` of objects ``[m, F]``; the largest names the class."""
         with torch_threads(None if features.size >= _LARGE else 1):
@@ -61,7 +67,7 @@ def fit_hinge(
     strengths: Sequence[float],
     *,
     standardise: bool = True,
-    max_iterations: int = 300,
+    max_iterations: int = MAX_ITERATIONS,
 ) -> HingeFit:
     """Fit one class against the rest, for every class and strength.
 
@@ -106,7 +112,7 @@ def hinge_held_out(
     strengths: Sequence[float],
     parts: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
     *,
-    max_iterations: int = 300,
+    max_iterations: int = MAX_ITERATIONS,
 ) -> npt.NDArray[np.int64]:
     """Fit the first positions of every part and name the classes of the second, at every strength.
 

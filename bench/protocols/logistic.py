@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bench.protocols.selection import MAX_ITERATIONS
 from bench.protocols.threads import spread, torch_threads
 
 _HISTORY = 10
@@ -86,6 +87,11 @@ class LogisticFit:
     intercepts: Tensor
     iterations: tuple[int, ...]
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a problem was given up at the bound of iterations."""
+        return max(self.iterations) >= MAX_ITERATIONS
+
     def problem(self, index: int) -> LogisticFit:
         """The heads of one problem alone (B = 1)."""
         at = slice(index, index + 1)
@@ -106,7 +112,7 @@ def fit_logistic(
     strengths: Sequence[float],
     *,
     tolerance: float = SOLVED,
-    max_iterations: int = 300,
+    max_iterations: int = MAX_ITERATIONS,
 ) -> LogisticFit:
     """Fit B independent problems at every strength.
 

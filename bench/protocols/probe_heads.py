@@ -45,7 +45,9 @@ class LogisticHead(_StrengthHead):
     def scores(self, train: Array, labels: Labels, classes: int, query: Array, settings: Sequence[int]) -> Array:
         """See `Head.scores`."""
         strengths = [self.order[at] for at in settings]
-        logits: Array = fit_logistic(train[None], labels[None], classes, strengths).logits(query[None])[0]
+        fit = fit_logistic(train[None], labels[None], classes, strengths)
+        self.stopped = fit.stopped
+        logits: Array = fit.logits(query[None])[0]
         return logits
 
 
@@ -61,7 +63,9 @@ class HingeHead(_StrengthHead):
     def scores(self, train: Array, labels: Labels, classes: int, query: Array, settings: Sequence[int]) -> Array:
         """See `Head.scores`."""
         strengths = [self.order[at] for at in settings]
-        return fit_hinge(train, labels, classes, strengths, standardise=self.standardise).scores(query)
+        fit = fit_hinge(train, labels, classes, strengths, standardise=self.standardise)
+        self.stopped = fit.stopped
+        return fit.scores(query)
 
     def held_out(self, features: Array, labels: Labels, classes: int, parts: Parts, settings: Sequence[int]) -> Labels:
         """See `Head.held_out`."""

@@ -10,6 +10,10 @@ import numpy.typing as npt
 
 from bench.store.records import Metric
 
+MAX_ITERATIONS = 300
+"""Bound of the solvers of heads, per strength; one that stops there has not solved its problem."""
+UNSOLVED = f"a head stopped at {MAX_ITERATIONS} iterations before it was solved"
+"""Warning in the notes of a run whose reported head is such a one."""
 _DECIMALS = 9
 """Accuracies equal to this many digits are ties, so that the order of a sum decides nothing."""
 

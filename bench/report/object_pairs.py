@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.report.plain import empty_table
-from bench.report.words import difference, p_value, percent, signed
+from bench.report.words import p_value, percent, signed
 from bench.stats.answers import NO_CLASS, Answers
-from bench.stats.comparisons import smallest_p
 from bench.stats.object_pairs import ObjectPair, Side
-from bench.stats.objects import Paired
+from bench.stats.objects import FEWEST_SEEDS, Crossed, Paired
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 EXPLAINED = (
-    "McNemar's test asks whether, of the objects that only one of the two gets right, more are one side's than chance "
-    "gives. Seeds, folds and views ask about the same objects and are no independent draws: over all seeds, and where "
-    "an object is asked about more than once, it counts once, with all its answers, and the test flips the signs of "
-    "whole objects. It says what other objects of this kind would give with these networks. What another pretraining "
-    "would give is the question of the t test over seeds."
+    "What is said of the methods is about other pretrainings and other objects: both are draws, crossed. It needs "
+    "three pairs of seeds. All else is about these trained models, not the methods: other seeds of one method "
+    "differ, too. McNemar's test asks whether, of the objects that only one of the two gets right, more are one "
+    "side's than chance gives. Seeds, folds and views ask about the same objects and are no independent draws: over "
+    "all seeds, and where an object is asked about more than once, it counts once, with all its answers, and the "
+    "test flips the signs of whole objects."
 )
 ENSEMBLES = (
     "An ensemble averages what its runs say about each object; it is a method of its own that costs as many networks, "
@@ -83,19 +83,31 @@ def sentences(pair: ObjectPair, family: int) -> list[str]:
         pair: The comparison.
         family: How many comparisons Holm's correction is over.
     """
-    lines = []
+    lines = [_of_methods(pair, family)] if pair.per_seed else []
     if pair.pooled is not None:
         over = f"over {len(pair.seeds)} seeds" if len(pair.seeds) > 1 else f"seed {pair.seeds[0]}"
-        lines.append(f"{over}: {_found(pair.pooled, pair)}{_corrected(pair, pair.pooled, family)}")
-    if pair.over_seeds is not None and pair.over_seeds.difference is not None:
-        found = pair.over_seeds
-        floor = "" if found.n > 5 else f"; without assuming normality no test of {found.n} seeds is below "
-        floor += f"{smallest_p(found.n):.3g}" if floor else ""
-        told = f"paired t over seeds, p {_p(found.p)}{floor}" if found.p is not None else found.words
-        lines.append(f"another pretraining: {difference(found)} points, {told}")
+        lines.append(f"these trained models, {over}: {_found(pair.pooled, pair)}")
     if pair.joined is not None:
-        lines.append(f"ensembles: {_found(pair.joined, pair)}{_corrected(pair, pair.joined, family)}")
+        lines.append(f"these ensembles: {_found(pair.joined, pair)}")
     return lines
+
+
+def _of_methods(pair: ObjectPair, family: int) -> str:
+    """What is said about the methods."""
+    found = pair.methods
+    if found is None:
+        n = len(pair.seeds)
+        return f"the methods: {n} pair{'s' * (n > 1)} of seeds, no claim; {FEWEST_SEEDS} or more are needed"
+    points = signed(found.difference)
+    if found.low is None or found.high is None:
+        return f"the methods: {points} points, no answer differs"
+    holm = "" if family < 2 else f", p {_p(pair.p_holm)} after Holm over {family} comparisons"
+    clear = found.low > 0 or found.high < 0
+    verdict = f"{'A' if found.difference > 0 else 'B'} is better" if clear else "no difference shown"
+    return (
+        f"the methods: {verdict}; {pair.measure} {points} points [{signed(found.low)}, {signed(found.high)}], "
+        f"p {_p(found.p)}{holm} ({found.seeds} seeds crossed with {found.objects} objects)"
+    )
 
 
 def _found(found: Paired, pair: ObjectPair) -> str:
@@ -107,12 +119,6 @@ def _found(found: Paired, pair: ObjectPair) -> str:
         f"{found.units - found.better - found.worse}; {pair.measure} {signed(found.difference)} points "
         f"[{signed(found.low)}, {signed(found.high)}]{odds}; p {_p(found.test.p)} ({found.test.name})"
     )
-
-
-def _corrected(pair: ObjectPair, found: Paired, family: int) -> str:
-    if family < 2 or found is not pair.main:
-        return ""
-    return f", p {_p(pair.p_holm)} after Holm over {family} comparisons"
 
 
 def _p(value: float | None) -> str:
@@ -154,16 +160,24 @@ def _overview(pairs: Sequence[ObjectPair]) -> RenderableType:
             " and ".join(side.name for side in pair.sides),
             pair.where,
             f"{percent(found.first)} / {percent(found.second)}",
-            f"{signed(found.difference)} [{signed(found.low)}, {signed(found.high)}]",
+            _interval(pair.methods),
+            p_value(None if pair.methods is None else pair.methods.p),
+            p_value(pair.p_holm),
             f"{found.better} / {found.worse}",
             p_value(found.test.p),
-            p_value(pair.p_holm),
         ]
         for pair in pairs
         if (found := pair.main) is not None
     ]
-    heads = ["A and B", "where", "A / B %", "A − B [95 %]", "better on: A / B", "p", "p (Holm)"]
-    return _table(heads, rows)
+    heads = ["A and B", "where", "A / B %", "methods: A − B [95 %]", "p", "p (Holm)"]
+    return _table([*heads, "these models better on: A / B", "p of these models"], rows)
+
+
+def _interval(found: Crossed | None) -> str:
+    if found is None:
+        return "no claim"
+    ends = "" if found.low is None or found.high is None else f" [{signed(found.low)}, {signed(found.high)}]"
+    return f"{signed(found.difference)}{ends}"
 
 
 def _ensembles(pair: ObjectPair) -> RenderableType:

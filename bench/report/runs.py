@@ -87,7 +87,7 @@ class RunFacts:
             classes=noted("classes"),
             trained_on=_first(run.label.get("trained_on") for run in runs),
             tested_on=_first(run.label.get("tested_on") for run in runs),
-            warnings=_warnings(notes),
+            warnings=_warnings(runs),
             chosen=chosen,
             queries=noted("queries"),
         )
@@ -160,9 +160,25 @@ class Environment:
         return any("uncommitted" in commit for commit in self.commits)
 
 
-def _warnings(notes: Iterable[JsonValue]) -> tuple[tuple[str, int], ...]:
-    """Collect ``warnings`` of the runs' notes, sentences without a full stop, and count each."""
-    lists = [note.get("warnings") for note in notes if isinstance(note, dict)]
+def _edge(run: RunRecord, notes: dict[str, JsonValue]) -> list[JsonValue]:
+    """Say that validation chose the first or last strength of its grid: a better one may lie beyond."""
+    protocol, chosen = run.spec.get("protocol"), notes.get("strength")
+    options = protocol.get("options") if isinstance(protocol, dict) else None
+    grid = options.get("strengths") if isinstance(options, dict) else None
+    known = [float(one) for one in grid if isinstance(one, int | float)] if isinstance(grid, list) else []
+    if len(known) < 2 or not isinstance(chosen, int | float) or chosen not in (min(known), max(known)):
+        return []
+    return [f"validation chose the {'smallest' if chosen == min(known) else 'largest'} C of its grid ({chosen:g})"]
+
+
+def _warnings(runs: Iterable[RunRecord]) -> tuple[tuple[str, int], ...]:
+    """Collect what runs warn of, in sentences without a full stop, and count each."""
+    lists: list[JsonValue] = []
+    for run in runs:
+        notes = run.provenance.get("notes")
+        if isinstance(notes, dict):
+            own = notes.get("warnings")
+            lists.append([*(own if isinstance(own, list) else []), *_edge(run, notes)])
     return tuple(
         sorted(Counter(str(one) for own in lists if isinstance(own, list) for one in set(map(str, own))).items())
     )

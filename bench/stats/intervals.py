@@ -9,7 +9,11 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 CONFIDENCE = 0.95
 _ROUNDING = 1e-12
@@ -93,7 +97,7 @@ def mean_error(values: Mapping[Unit, float]) -> MeanError:
     return MeanError(over, spread**2 / n, n - 1, seeds=of_seeds, splits=of_splits)
 
 
-def crossed_error(table: Sequence[Sequence[float]]) -> MeanError:
+def crossed_error(table: Sequence[Sequence[float]] | npt.NDArray[np.float64]) -> MeanError:
     """Say how far the mean of a complete two-way table varies, rows and columns being random.
 
     Args:

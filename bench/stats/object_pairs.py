@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.stats.answers import Answers, Average, ensemble
-from bench.stats.comparisons import Comparison, compare, holm
-from bench.stats.intervals import FoldScores, Unit
-from bench.stats.objects import ClassDifference, Paired, class_differences, pair_answers, pair_values
+from bench.stats.comparisons import holm
+from bench.stats.objects import ClassDifference, Crossed, Paired, class_differences, cross, pair_answers, pair_values
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,13 @@ class ObjectPair:
         seeds: What each comparison per seed is of, e.g. ``0``.
         per_seed: The comparisons, seed by seed; empty where the sides are ensembles of several cells.
         pooled: All seeds, each object counted once; None likewise.
-        over_seeds: The paired t comparison over seeds, for what objects cannot say; None without paired seeds.
+        methods: The comparison of the methods, over other pretrainings and other objects; None with fewer than
+            `bench.stats.objects.FEWEST_SEEDS` pairs of seeds, which say nothing about methods.
         joined: The two ensembles; None where there are not two.
         classes: Class by class, the most different first.
         class_names: Name by class; empty where nobody knows.
         notes: What the reader has to know besides, one line each.
-        p_holm: p value of `main` after Holm's correction over all pairs.
+        p_holm: p value of `methods` after Holm's correction over all pairs.
     """
 
     where: str
@@ -56,7 +56,7 @@ class ObjectPair:
     seeds: tuple[str, ...]
     per_seed: tuple[Paired, ...]
     pooled: Paired | None
-    over_seeds: Comparison | None
+    methods: Crossed | None
     joined: Paired | None
     classes: tuple[ClassDifference, ...]
     class_names: tuple[str, ...]
@@ -65,7 +65,7 @@ class ObjectPair:
 
     @property
     def main(self) -> Paired | None:
-        """The comparison whose p value counts: the ensembles' where they were asked for, else that over all seeds."""
+        """What is said about these trained models: the ensembles where they were asked for, else all seeds."""
         return self.joined or self.pooled
 
     @property
@@ -149,10 +149,6 @@ def pair_sides(
     weights = sides[0].runs[0].weights
     first, second = (np.stack([run.score for run in side.runs]) for side in sides)
     by_seed = [_paired(first[at : at + 1], second[at : at + 1], objects, weights) for at in range(len(first))]
-    over_seeds = None
-    if len(seeds) > 1:
-        scores = [_scores(side.runs, [pair[0] for pair in seeds]) for side in sides]
-        over_seeds = compare((sides[0].name, sides[1].name), scores[0], scores[1])
     return ObjectPair(
         where=where,
         labels=labels,
@@ -160,7 +156,7 @@ def pair_sides(
         seeds=tuple(str(a) if a == b else f"{a} and {b}" for a, b in seeds),
         per_seed=tuple(by_seed),
         pooled=_paired(first, second, objects, weights),
-        over_seeds=over_seeds,
+        methods=cross(first, second, objects, weights),
         joined=_pair_joined(sides, objects, weights),
         classes=tuple(class_differences(sides[0].runs[0].labels, first, second)),
         class_names=class_names,
@@ -191,9 +187,12 @@ def join(side: Side, average: Average) -> Side:
 
 def holm_pairs(pairs: Sequence[ObjectPair]) -> list[ObjectPair]:
     """Return the pairs with `p_holm` filled in, the family being all of them."""
-    tested = [pair.main.test.p for pair in pairs if pair.main is not None]
+    tested = [pair.methods.p for pair in pairs if pair.methods is not None and pair.methods.p is not None]
     corrected = iter(holm(tested))
-    return [pair if pair.main is None else replace(pair, p_holm=next(corrected)) for pair in pairs]
+    return [
+        pair if pair.methods is None or pair.methods.p is None else replace(pair, p_holm=next(corrected))
+        for pair in pairs
+    ]
 
 
 def _paired(
@@ -212,7 +211,3 @@ def _pair_joined(sides: Sequence[Side], objects: Sequence[str], weights: npt.NDA
     if len(answers) != 2:
         return None
     return pair_answers(answers[0].right[None], answers[1].right[None], objects, weights)
-
-
-def _scores(runs: Sequence[Answers], seeds: Sequence[int]) -> dict[Unit, FoldScores]:
-    return {Unit(seed): {None: run.accuracy} for seed, run in zip(seeds, runs, strict=True)}

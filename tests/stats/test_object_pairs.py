@@ -280,11 +280,19 @@ def test_a_pair_holds_every_seed_and_holm_covers_all_pairs() -> None:
     assert [one.difference for one in pair.per_seed] == pytest.approx([0.5, 0.5])
     assert pair.pooled is not None
     assert pair.pooled.test.p == pytest.approx(2 / 2**10)
-    assert pair.over_seeds is not None
-    assert pair.over_seeds.difference == pytest.approx(0.5)
-    same = pair_sides("there", {}, (sides[0], sides[0]), names(20), [(0, 0), (1, 1)])
-    corrected = holm_pairs([pair, same, pair])
-    assert [one.p_holm for one in corrected] == pytest.approx([6 / 2**10, 1.0, 6 / 2**10])
+    assert pair.methods is None, "two seeds say next to nothing about how much seeds matter"
+    assert [one.p_holm for one in holm_pairs([pair, pair])] == [None, None]
+    three = tuple(Side(s.name, (*s.titles, f"{s.name} 2"), (*s.runs, s.runs[0])) for s in sides)
+    seeds = [(0, 0), (1, 1), (2, 2)]
+    clear = pair_sides("here", {}, (three[0], three[1]), names(20), seeds)
+    assert clear.methods is not None
+    assert clear.methods.difference == pytest.approx(0.5)
+    same = pair_sides("there", {}, (three[0], three[0]), names(20), seeds)
+    assert same.methods is not None
+    assert (same.methods.p, same.methods.low) == (1.0, None)
+    corrected = holm_pairs([clear, same, pair])
+    assert clear.methods.p is not None
+    assert [one.p_holm for one in corrected] == [pytest.approx(2 * clear.methods.p), 1.0, None]
     voted = tuple(join(side, "votes") for side in sides)
     assert (
         pair_ensembles("here", {}, voted, names(20)).main
