@@ -92,7 +92,7 @@ class Finetune(Protocol):
                 votes=2 if preset == "smoke" else VOTES,
                 vote_repeats=repeats,
             )
-        short = {"smoke": {"epochs": 2, "warmup_epochs": 1}, "nano": {"epochs": 10, "warmup_epochs": 1}}
+        short = {"smoke": {"epochs": 2, "warmup_epochs": 1}, "nano": {"epochs": 6, "warmup_epochs": 1, "lr": 2e-4}}
         return cls.Options(recipe=FAIR_RECIPE.model_copy(update=short.get(preset, {})))
 
     @classmethod
@@ -184,7 +184,8 @@ _STARTS = {
         "a linear layer on standardised features (BatchNorm without weights)",
         "The head starts as the logistic regression of the linear probe, fitted on the frozen feature of the "
         "objects that are trained on (Kumar et al., ICLR 2022); C is chosen on validation from {strengths} values, and "
-        "with it the {candidates}. This start counts as epoch 0.",
+        "with it the {candidates}. This start counts as epoch 0; where no epoch is better on validation it is "
+        "fitted again on all training objects, as the linear probe is.",
     ),
     "mlp": (
         "a three-layer head",

@@ -20,7 +20,7 @@ from bench.protocols.base import Candidate, Evaluation, Subject, Task
 from bench.protocols.dense_clouds import DenseClouds, dense_clouds, dense_points
 from bench.protocols.features import clipped_points, frozen_features, prepared_clouds
 from bench.protocols.ledger import Answers, Labels, Scores, Voting, ledger_rows, test_curve
-from bench.protocols.logistic import fit_logistic
+from bench.protocols.logistic import LogisticFit, fit_logistic
 from bench.protocols.published_recipes import shortened
 from bench.protocols.selection import first_best
 from bench.protocols.trained_state import Notebook, Trained, read_training, store_training
@@ -221,8 +221,8 @@ class _Session:
             after_epoch=lambda epoch: notebook.note(epoch, classifier, self._numerics()),
         )
         if untrained is not None and result.best is not None:
-            first = [untrained, result.best]  # of equals the earlier
-            result = replace(result, best=max(first, key=lambda epoch: epoch.metrics["accuracy"]))
+            trained_more = result.best.metrics["accuracy"] > untrained.metrics["accuracy"]
+            result = result if trained_more else replace(result, best=self._refitted(candidate, untrained))
         found = store_training(folder / "trained.safetensors", identity, classifier, result)
         rmtree(folder / "unfinished", ignore_errors=True)
         return Trained(folder / "trained.safetensors", *found, result.curves, notebook, build)
@@ -326,14 +326,15 @@ class _Session:
         fit = fit_logistic(found[fitted][None], labels[fitted][None], len(task.train.classes), strengths)
         accuracy = (fit.logits(found[held][None])[0].argmax(-1) == labels[held]).mean(-1)
         best = int(accuracy.argmax())  # of equals the strongest penalty
-        root = found.shape[1] ** 0.5  # the probe divides standardised features by it
-        state = {
-            "0.running_mean": fit.scaling.mean[0, 0],
-            "0.running_var": (fit.scaling.scale[0, 0] / root).square(),
-            "1.weight": fit.weights[0, best].T / root,
-            "1.bias": fit.intercepts[0, best],
-        }
-        return ProbeStart(float(accuracy[best]), strengths[best], state)
+        return ProbeStart(float(accuracy[best]), strengths[best], _head_state(fit, best))
+
+    def _refitted(self, candidate: Candidate, untrained: Selected) -> Selected:
+        """Return epoch 0 with its probe fitted on all training objects, as the linear probe's own protocol does."""
+        found = frozen_features(candidate, self.task, self.training.feature, normalise=self.training.normalise)["train"]
+        labels, classes = self.task.train.labels, len(self.task.train.classes)
+        fit = fit_logistic(found[None], labels[None], classes, [self._start(candidate).strength])
+        head = {f"head.{name}": value.float() for name, value in _head_state(fit, 0).items()}
+        return replace(untrained, state=untrained.state | head)
 
     def _untrained(self, classifier: Classifier, points: Tensor, labels: Tensor) -> Selected:
         """Return the start as epoch 0, which validation may choose, too."""
@@ -373,6 +374,17 @@ def set_drop_path(encoder: nn.Module, rate: float) -> None:
             for module in block.modules():
                 if isinstance(module, StochasticDepth):
                     module.rate = own
+
+
+def _head_state(fit: LogisticFit, at: int) -> dict[str, Tensor]:
+    """What a ``standardised`` head holds that says what a probe says at one of its strengths."""
+    root = fit.weights.shape[2] ** 0.5  # the probe divides standardised features by it
+    return {
+        "0.running_mean": fit.scaling.mean[0, 0],
+        "0.running_var": (fit.scaling.scale[0, 0] / root).square(),
+        "1.weight": fit.weights[0, at].T / root,
+        "1.bias": fit.intercepts[0, at],
+    }
 
 
 def _validation_rows(trained: Trained, variant: str, n_objects: int) -> list[Metric]:
