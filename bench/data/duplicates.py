@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -296,10 +297,10 @@ def _settled(a: _Shape, b: _Shape, move: _Move) -> _Move:
     Means and radii of two samples differ by more than the thickness of a thin object, so place and scale are
     adjusted along with the turn.
     """
-    before = (np.empty(0, np.intp), np.empty(0, np.intp))
+    before: tuple[Any, Any] = (None, None)
     for _ in range(_STEPS):
         near = a.tree.query(move.of(b.probes))[1], b.tree.query(move.undone(a.probes))[1]
-        if np.array_equal(near[0], before[0]) and np.array_equal(near[1], before[1]):
+        if all(np.array_equal(now, then) for now, then in zip(near, before, strict=True)):
             break  # the same partners give the same move for ever
         move = _fit(np.concatenate([b.probes, b.points[near[1]]]), np.concatenate([a.points[near[0]], a.probes]))
         before = near
