@@ -73,7 +73,7 @@ def show(
     screen.print()
     screen.print(escape(card.statement), highlight=False)
     screen.print()
-    _print_pairs([(field, getattr(card.particulars, field)) for field in type(card.particulars).model_fields])
+    _print_pairs(list(card.points.items()))
     screen.print("[bold]what the papers do instead[/bold]", highlight=False)
     _print_pairs(list(card.deviations.items()) or [("–", "nothing is stated")])
     screen.print("[bold]options[/bold]", highlight=False)
@@ -137,9 +137,8 @@ def cards_as_markdown() -> str:
         for form in _forms(name):
             card = read_card(name, DOCUMENTED_PRESET, form)
             parts += [f"### {name}, {form} form (revision {card.revision})", "", card.statement.strip(), ""]
-            fields = type(card.particulars).model_fields
             parts += ["| point | what is done |", "|---|---|"]
-            parts += [f"| {field} | {_cell(getattr(card.particulars, field))} |" for field in fields]
+            parts += [f"| {point} | {_cell(words)} |" for point, words in card.points.items()]
             parts += ["", "| paper | what it does instead |", "|---|---|"]
             parts += [f"| {paper} | {_cell(text)} |" for paper, text in card.deviations.items()]
             parts += [""]
@@ -186,19 +185,23 @@ def _print_pairs(pairs: list[tuple[str, str]]) -> None:
 
 
 def _split_digests(card: ProtocolCard, results: Path | None, store_url: str | None) -> list[tuple[str, str]]:
-    """Digests of everything drawn, by data set and setting, of stored runs of a card; none without a store."""
+    """Digests of everything drawn, by data set, setting and split seed, of stored runs of a card."""
     from bench.errors import BenchError
     from bench.paths import Workspace
     from bench.store.queries import run_rows
     from bench.store.store import Store
 
+    wanted = {"name": card.name, "revision": card.revision, "form": card.form, "options": card.options}
+    found = set()
     try:
-        rows = run_rows(Store.open_readonly(Workspace.at(results).results, store_url))
-    except BenchError:
+        store = Store.open_readonly(Workspace.at(results).results, store_url)
+        for row in run_rows(store):
+            if (row.protocol, row.form) != (card.name, card.form):
+                continue
+            judged = store.spec(row.stored).get("protocol")
+            if isinstance(judged, dict) and {name: judged.get(name) for name in wanted} == wanted:
+                split = f", split seed {row.split_seed}" if row.split_seed else ""
+                found.add((f"{row.dataset}, {row.setting}{split}", str(row.provenance.get("split_digest", ""))))
+    except BenchError:  # no store: there are no runs to list
         return []
-    found = {
-        (f"{row.dataset}, {row.setting}", str(row.provenance.get("split_digest", "")))
-        for row in rows
-        if row.provenance.get("card_hash") == card.hash
-    }
     return sorted(found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ValidationError
 
 from bench.conformance.checks import CheckFailed, Checks, fail, listed
 from bench.conformance.declarations import check_import, check_name, check_options
@@ -21,6 +24,7 @@ from bench.models.grouping import Sampling
 from bench.models.standard import StandardEncoder
 from bench.plan.presets import PRESETS
 from bench.protocols.base import Candidate, Evaluation, Form, HeldOut, Protocol, Subject, Task
+from bench.protocols.cards import NOT_STATED, ProtocolCard, card_of
 from bench.registry import METHODS
 from bench.spec import Numerics, canonical_json
 from bench.store.records import Metric
@@ -44,7 +48,7 @@ class ProtocolKit:
     def _folder(self) -> TemporaryDirectory[str]:
         return TemporaryDirectory(prefix="bench-check-")
 
-    def task(self, name: str, form: Form = "fair") -> Task:
+    def task(self, name: str, form: Form = "fair", split_seed: int = 0) -> Task:
         """Make a task with folders of its own."""
         folder = Path(self._folder.name) / name
         folder.mkdir()
@@ -52,7 +56,7 @@ class ProtocolKit:
             train=_clouds("train", TRAIN),
             test=HeldOut(_clouds("test", TEST)),
             data_manifest="0" * 64,
-            split_seed=0,
+            split_seed=split_seed,
             seed=0,
             device="cpu",
             numerics=Numerics(precision="fp32", compile=False, device="cpu", op_backend="torch", torch=""),
@@ -113,7 +117,7 @@ def metadata(kit: ProtocolKit) -> str:
     check_name(kit.protocol)
     revision = getattr(kit.protocol, "revision", None)
     if not isinstance(revision, int) or revision < 1:
-        fail(f"revision is {revision!r}, expected a whole number from 1; raise it whenever what card() states changes")
+        fail(f"revision is {revision!r}, expected a whole number from 1; raise it whenever what is done changes")
     if not str(getattr(kit.protocol, "summary", "")).strip():
         fail("summary is empty: say in one line what is judged")
     if not set(kit.protocol.forms) <= {"fair", "published"} or not kit.protocol.forms:
@@ -135,6 +139,60 @@ def statement(kit: ProtocolKit) -> str:
         if len(kit.protocol.card(chosen).split()) < 5:
             fail(f"card() of {where} says nothing: state in sentences what is done, so that readers can judge")
     return f"settings {', '.join(settings)}"
+
+
+@PROTOCOL_CHECKS.add("description", "statement")
+def description(kit: ProtocolKit) -> str:
+    """describe() is the same every time, and with card() covers every option."""
+    protocol = kit.protocol
+    for form in protocol.forms:
+        chosen = protocol.defaults("smoke", form)
+        card = card_of(protocol, chosen, form)
+        if card_of(protocol, chosen, form) != card:
+            fail(f"card() or describe() of the {form} form says something else when asked again")
+        told = " ".join((card.statement, *card.points.values(), str(card.description.model_dump()))).lower()
+        silent = [
+            name
+            for name, other in _changes(chosen)
+            if not re.search(rf"\b{re.escape(name.lower())}\b", told) and _told(protocol, other, form) == _told_by(card)
+        ]
+        if silent:
+            fail(
+                f"card() and describe() say nothing of option {listed(silent)}: they stay the same when it changes and "
+                "do not name it; say what it does under the value it has"
+            )
+    open_points = [name for name, words in card.points.items() if words == NOT_STATED]
+    return f"every option covered{f'; not stated: {listed(open_points)}' if open_points else ''}"
+
+
+def _told_by(card: ProtocolCard) -> tuple[str, str]:
+    return card.statement, card.description.model_dump_json()
+
+
+def _told(protocol: type[Protocol], chosen: BaseModel, form: Form) -> tuple[str, str]:
+    return _told_by(card_of(protocol, chosen, form))
+
+
+def _changes(chosen: BaseModel) -> Iterator[tuple[str, BaseModel]]:
+    """Yield options with one field changed, as far as a value that is valid with the others can be guessed."""
+    used_by_other_form = (*getattr(chosen, "fair_only", ()), *getattr(chosen, "published_only", ()), "form")
+    for name in type(chosen).model_fields:
+        value = getattr(chosen, name)
+        others: list[object] = []
+        if isinstance(value, bool):
+            others = [not value]
+        elif isinstance(value, int):
+            others = [value + 1, max(value - 1, 0)]
+        elif isinstance(value, float):
+            others = [value * 0.75, value + 1]
+        elif isinstance(value, tuple) and len(value) > 1:
+            others = [value[:1]]
+        for other in others if name not in used_by_other_form else ():
+            try:
+                yield name, type(chosen).model_validate({**chosen.model_dump(), name: other})
+            except ValidationError:
+                continue
+            break
 
 
 @PROTOCOL_CHECKS.add("evaluates", "statement")
@@ -198,3 +256,25 @@ def same_seed(kit: ProtocolKit) -> str:
     if found[0].metrics != found[1].metrics:
         fail("metrics change from run to run: derive every draw from task.seed and task.split_seed")
     return f"{len(found[0].metrics)} numbers"
+
+
+@PROTOCOL_CHECKS.add("split seed", "same seed")
+def split_seed(kit: ProtocolKit) -> str:
+    """What describe() says of the split is what another split seed shows."""
+    form = kit.protocol.forms[0]
+    first, other = (kit.evaluate(kit.task(f"split-{seed}", form, seed)) for seed in (0, 1))
+    moved = first.split_digest != other.split_digest or first.metrics != other.metrics
+    split = kit.protocol.describe(kit.protocol.defaults("smoke", form)).split
+    if split is None:
+        return "describe() does not state the split; runs are repeated for each split seed"
+    if moved and not split.drawn:
+        fail(
+            f"describe() states '{split.words}' with drawn=False, but another split seed gives other splits or "
+            "numbers: state what is drawn"
+        )
+    if split.drawn and not moved:
+        fail(
+            f"describe() states '{split.words}' with drawn=True, but another split seed changes nothing: draw from "
+            "task.split_seed, or state drawn=False"
+        )
+    return "another split, other draws" if moved else "nothing is drawn"

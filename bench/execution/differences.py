@@ -33,6 +33,9 @@ def explain(workspace: Workspace, store_url: str | None, first: str, second: str
     # As `bench compare` reads them, so that a line can be put behind a name there; the seed is not among its fields.
     specs = [{"seed": str(record.spec.get("seed")), **flatten(record.spec)} for record in records]
     lines = [f"spec {name}: {' | '.join(spec.get(name, ABSENT) for spec in specs)}" for name in differing_fields(specs)]
+    cards = [record.provenance.get("card_hash") for record in records]
+    if not lines and all(cards) and cards[0] != cards[1]:
+        lines.append(f"card: the protocol was described otherwise ({' | '.join(str(card)[:12] for card in cards)})")
     modules = [record.provenance.get("modules") for record in records]
     if a.fingerprint != b.fingerprint and all(isinstance(found, dict) for found in modules):
         left, right = (dict(found) for found in modules if isinstance(found, dict))

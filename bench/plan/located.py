@@ -13,7 +13,7 @@ from bench.paths import Workspace
 from bench.plan.overrides import Overrides
 from bench.plan.presets import Preset
 from bench.plan.request import validated
-from bench.registry import DATASETS
+from bench.registry import DATASETS, PROTOCOLS
 from bench.spec import DataSpec
 
 
@@ -59,9 +59,10 @@ class DataPair:
 
     def skip(self, workspace: Workspace, protocol: str, labels: float = 1.0) -> str | None:
         """Return why a protocol cannot be carried out on this data, or on a part of its labels; None where it can."""
-        if self.test.folds and protocol != "fewshot":
+        loaded = PROTOCOLS.load(protocol)
+        if self.test.folds and not loaded.given_folds:
             return "the data set consists of few-shot folds"
-        if labels < 1 and protocol in _NO_LABELS:
+        if labels < 1 and not loaded.labels:
             return f"{protocol} trains on no labels, of which a part could be left out"
         if labels < 1 and self.test.folds:
             return "few-shot folds have their own supports, of which none can be left out"
@@ -75,21 +76,12 @@ class DataPair:
                 return f"{located.label} has rooms and no labelled objects whose classes could be matched"
         if self.train.folds or self.test.folds:
             return "few-shot folds have their own supports and queries"
-        if protocol in _NO_TRANSFER:
-            return f"{protocol} {_NO_TRANSFER[protocol]}"
+        if loaded.no_transfer:
+            return f"{protocol} {loaded.no_transfer}"
         common = self.common(workspace)
         if len(common.names) < FEWEST:
             return f"{common.describe()}: at least {FEWEST} are needed"
         return None
-
-
-_NO_LABELS = frozenset({"zeroshot", "retrieval"})
-"""Protocols that judge without training; zero-shot's choice of a ratio reads validation labels, no more."""
-_NO_TRANSFER = {
-    **dict.fromkeys(_NO_LABELS, "trains on no labels, so that there is no other set to train on"),
-    "partseg": "labels parts, which are not matched between data sets",
-    "semseg": "labels rooms, which are not matched between data sets",
-}
 
 
 def locate(reference: str, group: str, preset: Preset, overrides: Overrides, workspace: Workspace) -> Located:

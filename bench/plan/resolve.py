@@ -181,7 +181,8 @@ class _Resolver:
         options = loaded.Options.model_validate(protocol.options)
         if seeds == (0,):
             return seeds
-        if fraction == 1 and not loaded.draws_splits(options, protocol.form):
+        split = loaded.describe(options).split
+        if fraction == 1 and split is not None and not split.drawn:
             self._note(f"{protocol.name} draws nothing from the training split: it is judged with split seed 0 alone")
             return (0,)
         if pair.test.folds:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel, JsonValue
 
 from bench.errors import UsageError
+from bench.protocols.description import Description
 from bench.spec import Frozen, Numerics
 
 if TYPE_CHECKING:
@@ -297,7 +298,8 @@ class ProtocolOptions(Frozen):
 class Protocol(ABC):
     """A protocol. Third-party protocols subclass this in one file and are used as classes, never instantiated.
 
-    Raise `revision` whenever what `card` states changes, so that older results are not compared with newer ones.
+    Raise `revision` whenever what is done changes, so that older results are not compared with newer ones; better
+    wording of `card` and `describe` needs none.
     """
 
     name: ClassVar[str]
@@ -310,6 +312,12 @@ class Protocol(ABC):
     """Whether a method without an encoder can be judged, which is its teacher alone (`Subject.candidates` is empty)."""
     opponent: ClassVar[str] = ""
     """Such a method, judged beside every encoder with that encoder's teacher; empty for none."""
+    labels: ClassVar[bool] = True
+    """Whether it trains on the objects' labels, of which a part may be given (``--label-fraction``)."""
+    no_transfer: ClassVar[str] = ""
+    """Why it cannot train on one data set and be tested on another, as in ``partseg labels parts``; empty: it can."""
+    given_folds: ClassVar[bool] = False
+    """Whether it can be carried out on a data set that consists of few-shot folds."""
     deviations: ClassVar[Mapping[str, str]] = {}
     """By paper, what it does otherwise; those of the built-in protocols are in `bench.protocols.card_texts`."""
 
@@ -339,11 +347,6 @@ class Protocol(ABC):
         return None
 
     @classmethod
-    def draws_splits(cls, options: BaseModel, form: Form) -> bool:
-        """Return whether anything hangs on the split seed: a part set aside, folds, or a part of a split."""
-        return True
-
-    @classmethod
     def trains_encoder(cls, options: BaseModel) -> bool:
         """Return whether encoders are trained again, so that a run is worth a process of its own."""
         return False
@@ -355,6 +358,11 @@ class Protocol(ABC):
         Validation then chooses between the candidates, of pretrained encoders as of `scratch`.
         """
         return False
+
+    @classmethod
+    def describe(cls, options: BaseModel) -> Description:
+        """State point by point what is done under these options; what is left out is shown as not stated."""
+        return Description()
 
     @classmethod
     @abstractmethod

@@ -7,6 +7,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
+from bench.protocols.description import (
+    AS_STORED,
+    AUTHORS_AUGMENTATION,
+    CANDIDATE_CHOSEN,
+    DRAWN,
+    EPOCH_CHOSEN,
+    FARTHEST,
+    NO_VOTES,
+    NOT_AUGMENTED,
+    SETTING_CHOSEN,
+    SPLIT_SEED,
+    Description,
+    augmented,
+    normalised,
+    set_aside,
+    split_stated,
+)
 from bench.protocols.fewshot_published import EPOCHS
 from bench.protocols.options import CANDIDATES, FrozenOptions, recipe_words
 from bench.protocols.trained_options import PublishedTraining, check_form
@@ -39,6 +56,7 @@ class FewShot(Protocol):
     revision: ClassVar[int] = 2
     summary: ClassVar[str] = "w-way n-shot classification over 10 folds"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
+    given_folds: ClassVar[bool] = True
 
     class Options(FrozenOptions, PublishedTraining):
         """Options of few-shot classification."""
@@ -100,6 +118,54 @@ class FewShot(Protocol):
     def calibrates(cls, options: BaseModel, form: Form) -> bool:
         """See `Protocol.calibrates`: in the fair form, on frozen features; no release does it."""
         return form == "fair" and cls._own(options).head != "full"
+
+    @classmethod
+    def describe(cls, options: BaseModel) -> Description:
+        """Say it point by point."""
+        own = cls._own(options)
+        part = set_aside(own.validation_fraction)
+        drawn = split_stated(
+            f"{part.words}; {own.folds} folds, {own.queries} queries per class",
+            drawn=True,
+            folds=own.folds,
+            queries=own.queries,
+            **part.values,
+        )
+        if own.episodes == "crosspoint":
+            return Description(
+                points=FARTHEST,
+                normalisation=AS_STORED,
+                augmentation=NOT_AUGMENTED,
+                split=split_stated(
+                    f"{own.folds} runs, supports and {own.queries} queries per class from the training split, "
+                    f"{own.validation_fraction:.0%} of it for choosing among several candidates, {SPLIT_SEED}",
+                    drawn=True,
+                    runs=own.folds,
+                    queries=own.queries,
+                    of="training split",
+                    set_aside_for_candidates=own.validation_fraction,
+                ),
+                votes=NO_VOTES,
+                selection=CANDIDATE_CHOSEN,
+            )
+        if own.form == "published":
+            return Description(
+                points=DRAWN,
+                normalisation=normalised(True),
+                augmentation=AUTHORS_AUGMENTATION if own.recipe is None else augmented(own.recipe.augmentation),
+                split=drawn,
+                votes=NO_VOTES,
+                selection=EPOCH_CHOSEN,
+            )
+        whole = own.head == "full"
+        return Description(
+            points=DRAWN if whole else FARTHEST,
+            normalisation=normalised(own.normalise),
+            augmentation=augmented(own.full_recipe.augmentation) if whole else NOT_AUGMENTED,
+            split=drawn,
+            votes=NO_VOTES,
+            selection=EPOCH_CHOSEN if own.head in ("full", "mlp") else SETTING_CHOSEN,
+        )
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

@@ -7,6 +7,17 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
+from bench.protocols.description import (
+    AUTHORS_AUGMENTATION,
+    DRAWN,
+    EPOCH_CHOSEN,
+    MODELNET_SCALED,
+    Description,
+    augmented,
+    normalised,
+    set_aside,
+    voted,
+)
 from bench.protocols.options import CANDIDATES, STRENGTHS, recipe_words
 from bench.protocols.published_recipes import VOTE_REPEATS, VOTES
 from bench.protocols.trained_options import (
@@ -104,6 +115,20 @@ class Finetune(Protocol):
     def trains_encoder(cls, options: BaseModel) -> bool:
         """See `Protocol.trains_encoder`: all of it."""
         return True
+
+    @classmethod
+    def describe(cls, options: BaseModel) -> Description:
+        """Say it point by point."""
+        own = cls.Options.model_validate(options.model_dump())
+        published = own.form == "published"
+        return Description(
+            points=DRAWN,
+            normalisation=MODELNET_SCALED if published else normalised(own.normalise),
+            augmentation=AUTHORS_AUGMENTATION if own.recipe is None else augmented(own.recipe.augmentation),
+            split=set_aside(own.validation_fraction),
+            votes=voted(own.votes, own.vote_repeats),
+            selection=EPOCH_CHOSEN,
+        )
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

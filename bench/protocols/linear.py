@@ -7,6 +7,20 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
+from bench.protocols.description import (
+    AUTHORS_AUGMENTATION,
+    DRAWN,
+    EPOCH_CHOSEN,
+    FARTHEST,
+    MODELNET_SCALED,
+    NO_VOTES,
+    NOT_AUGMENTED,
+    SETTING_CHOSEN,
+    Description,
+    augmented,
+    normalised,
+    set_aside,
+)
 from bench.protocols.options import CANDIDATES, FrozenOptions
 from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form, probe_preset
 
@@ -46,6 +60,28 @@ class Linear(Protocol):
     def calibrates(cls, options: BaseModel, form: Form) -> bool:
         """See `Protocol.calibrates`: in the fair form; no release does it."""
         return form == "fair"
+
+    @classmethod
+    def describe(cls, options: BaseModel) -> Description:
+        """Say it point by point."""
+        own = cls.Options.model_validate(options.model_dump())
+        if own.form == "published":
+            return Description(
+                points=DRAWN,
+                normalisation=MODELNET_SCALED,
+                augmentation=AUTHORS_AUGMENTATION if own.recipe is None else augmented(own.recipe.augmentation),
+                split=set_aside(own.validation_fraction),
+                votes=NO_VOTES,
+                selection=EPOCH_CHOSEN,
+            )
+        return Description(
+            points=FARTHEST,
+            normalisation=normalised(own.normalise),
+            augmentation=NOT_AUGMENTED,
+            split=set_aside(own.validation_fraction),
+            votes=NO_VOTES,
+            selection=SETTING_CHOSEN,
+        )
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

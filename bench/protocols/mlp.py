@@ -7,6 +7,19 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
+from bench.protocols.description import (
+    AUTHORS_AUGMENTATION,
+    DRAWN,
+    EPOCH_CHOSEN,
+    FARTHEST,
+    MODELNET_SCALED,
+    NO_VOTES,
+    NOT_AUGMENTED,
+    Description,
+    augmented,
+    normalised,
+    set_aside,
+)
 from bench.protocols.options import CANDIDATES, recipe_words
 from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form, probe_preset
 from bench.spec import Recipe
@@ -66,6 +79,28 @@ class Mlp(Protocol):
     def calibrates(cls, options: BaseModel, form: Form) -> bool:
         """See `Protocol.calibrates`: in the fair form; no release does it."""
         return form == "fair"
+
+    @classmethod
+    def describe(cls, options: BaseModel) -> Description:
+        """Say it point by point."""
+        own = cls.Options.model_validate(options.model_dump())
+        if own.form == "published":
+            return Description(
+                points=DRAWN,
+                normalisation=MODELNET_SCALED,
+                augmentation=AUTHORS_AUGMENTATION if own.recipe is None else augmented(own.recipe.augmentation),
+                split=set_aside(own.validation_fraction),
+                votes=NO_VOTES,
+                selection=EPOCH_CHOSEN,
+            )
+        return Description(
+            points=FARTHEST,
+            normalisation=normalised(own.normalise),
+            augmentation=NOT_AUGMENTED,
+            split=set_aside(own.validation_fraction),
+            votes=NO_VOTES,
+            selection=EPOCH_CHOSEN,
+        )
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

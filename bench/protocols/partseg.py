@@ -7,7 +7,9 @@ from typing import ClassVar
 from pydantic import BaseModel, Field
 
 from bench.protocols.base import Evaluation, Facts, Form, Protocol, Subject, Task
+from bench.protocols.description import EPOCH_CHOSEN, NO_VOTES, Description, augmented, normalised, set_aside, stated
 from bench.protocols.segmentation_options import (
+    AUGMENTATION,
     PILOT_WORDS,
     SegmentationOptions,
     part_recipe,
@@ -24,6 +26,7 @@ class PartSegmentation(Protocol):
     summary: ClassVar[str] = "part of each point, fine-tuned, by instance and class mIoU"
     metric: ClassVar[str] = "instance_miou"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
+    no_transfer: ClassVar[str] = "labels parts, which are not matched between data sets"
 
     class Options(SegmentationOptions):
         """Options of part segmentation."""
@@ -61,6 +64,25 @@ class PartSegmentation(Protocol):
     def trains_encoder(cls, options: BaseModel) -> bool:
         """See `Protocol.trains_encoder`: all of it."""
         return True
+
+    @classmethod
+    def describe(cls, options: BaseModel) -> Description:
+        """Say it point by point."""
+        own = cls.Options.model_validate(options.model_dump())
+        count = "as many as the backbone sees" if own.points is None else str(own.points)
+        return Description(
+            points=stated(
+                f"{count}; validation and test: farthest point sampling, the same in every epoch",
+                number=own.points,
+                sampling="farthest",
+                training="drawn from farthest" if own.form == "fair" else "drawn with replacement",
+            ),
+            normalisation=normalised(own.normalise),
+            augmentation=augmented(AUGMENTATION if own.recipe is None else own.recipe.augmentation),
+            split=set_aside(own.validation_fraction, "training category"),
+            votes=NO_VOTES,
+            selection=EPOCH_CHOSEN,
+        )
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

@@ -7,6 +7,15 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from bench.protocols.base import Evaluation, Facts, Form, Protocol, ProtocolOptions, Subject, Task
+from bench.protocols.description import (
+    FARTHEST,
+    NO_VOTES,
+    NOT_AUGMENTED,
+    NOTHING_CHOSEN,
+    Description,
+    normalised,
+    split_stated,
+)
 
 SETTINGS = ("cloud-to-caption", "caption-to-cloud", "cloud-to-image")
 
@@ -20,6 +29,8 @@ class Retrieval(Protocol):
     metric: ClassVar[str] = "recall_at_1"
     judges_teachers: ClassVar[bool] = True
     opponent: ClassVar[str] = "render-classify"
+    labels: ClassVar[bool] = False
+    no_transfer: ClassVar[str] = "trains on no labels, so that there is no other set to train on"
 
     class Options(ProtocolOptions):
         """Options of cross-modal retrieval."""
@@ -55,9 +66,17 @@ class Retrieval(Protocol):
         return None
 
     @classmethod
-    def draws_splits(cls, options: BaseModel, form: Form) -> bool:
-        """Say that nothing is chosen, so nothing is drawn."""
-        return False
+    def describe(cls, options: BaseModel) -> Description:
+        """Say it point by point."""
+        own = cls.Options.model_validate(options.model_dump())
+        return Description(
+            points=FARTHEST,
+            normalisation=normalised(own.normalise),
+            augmentation=NOT_AUGMENTED,
+            split=split_stated("test split of the data set alone; nothing is set aside", drawn=False, test="all"),
+            votes=NO_VOTES,
+            selection=NOTHING_CHOSEN,
+        )
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

@@ -7,7 +7,9 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from bench.protocols.base import Evaluation, Facts, Form, Protocol, Subject, Task
+from bench.protocols.description import EPOCH_CHOSEN, SPLIT_SEED, Description, augmented, split_stated, stated
 from bench.protocols.segmentation_options import (
+    AUGMENTATION,
     PILOT_WORDS,
     SegmentationOptions,
     scene_recipe,
@@ -24,6 +26,7 @@ class SemanticSegmentation(Protocol):
     summary: ClassVar[str] = "class of each point of whole rooms, one area held out"
     metric: ClassVar[str] = "miou"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
+    no_transfer: ClassVar[str] = "labels rooms, which are not matched between data sets"
 
     class Options(SegmentationOptions):
         """Options of semantic segmentation; the test area is the data set's option ``test_area``."""
@@ -65,6 +68,31 @@ class SemanticSegmentation(Protocol):
     def trains_encoder(cls, options: BaseModel) -> bool:
         """See `Protocol.trains_encoder`: all of it."""
         return True
+
+    @classmethod
+    def describe(cls, options: BaseModel) -> Description:
+        """Say it point by point."""
+        own = cls.Options.model_validate(options.model_dump())
+        count = "as many as the backbone sees" if own.points is None else str(own.points)
+        share, area = own.validation_fraction, own.validation_area
+        part = f"{share:.0%} of every other area's rooms" if area is None else f"area {area}"
+        return Description(
+            points=stated(
+                f"blocks of 1 m x 1 m, {count} points each, coordinates only", number=own.points, block_metres=1.0
+            ),
+            normalisation=stated("x and y minus the middle of the block, z as stored", scale="block"),
+            augmentation=augmented(AUGMENTATION if own.recipe is None else own.recipe.augmentation),
+            split=split_stated(
+                f"one area for test, {part} for validation, {SPLIT_SEED}",
+                drawn=True,
+                set_aside=share if area is None else None,
+                validation_area=area,
+            ),
+            votes=stated(
+                f"{own.votes} over sliding windows of a room, adding {own.vote}", votes=own.votes, adding=own.vote
+            ),
+            selection=EPOCH_CHOSEN,
+        )
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

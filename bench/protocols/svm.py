@@ -7,6 +7,19 @@ from typing import ClassVar
 from pydantic import BaseModel, Field
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
+from bench.protocols.description import (
+    CANDIDATE_CHOSEN,
+    FARTHEST,
+    NO_VOTES,
+    NOT_AUGMENTED,
+    SETTING_CHOSEN,
+    SPLIT_SEED,
+    UNIT_SPHERE,
+    Description,
+    normalised,
+    split_stated,
+    stated,
+)
 from bench.protocols.options import CANDIDATES, FrozenOptions
 from bench.protocols.trained_options import FormOptions, check_form
 
@@ -55,6 +68,42 @@ class Svm(Protocol):
     def calibrates(cls, options: BaseModel, form: Form) -> bool:
         """See `Protocol.calibrates`: in the fair form; no release does it."""
         return form == "fair"
+
+    @classmethod
+    def describe(cls, options: BaseModel) -> Description:
+        """Say it point by point."""
+        own = cls.Options.model_validate(options.model_dump())
+        if own.form == "published":
+            return Description(
+                points=FARTHEST,
+                normalisation=stated(
+                    f"ModelNet, except for crosspoint: {UNIT_SPHERE}; else as stored",
+                    scale="unit sphere",
+                    only="modelnet",
+                    not_for=["crosspoint"],
+                ),
+                augmentation=NOT_AUGMENTED,
+                split=split_stated(
+                    f"all of the training split; {own.validation_fraction:.0%} of every class only choose among "
+                    f"several candidates, {SPLIT_SEED}",
+                    drawn=True,
+                    set_aside_for_candidates=own.validation_fraction,
+                ),
+                votes=NO_VOTES,
+                selection=CANDIDATE_CHOSEN,
+            )
+        return Description(
+            points=FARTHEST,
+            normalisation=normalised(own.normalise),
+            augmentation=NOT_AUGMENTED,
+            split=split_stated(
+                f"{own.cv_folds} parts of the training split, each held out once for choices, stratified, {SPLIT_SEED}",
+                drawn=True,
+                parts=own.cv_folds,
+            ),
+            votes=NO_VOTES,
+            selection=SETTING_CHOSEN,
+        )
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

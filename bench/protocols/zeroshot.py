@@ -7,6 +7,18 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field, field_validator
 
 from bench.protocols.base import Evaluation, Facts, Form, Protocol, Subject, Task
+from bench.protocols.description import (
+    FARTHEST,
+    NO_VOTES,
+    NOT_AUGMENTED,
+    SETTING_CHOSEN,
+    UNIT_SPHERE,
+    Description,
+    normalised,
+    set_aside,
+    split_stated,
+    stated,
+)
 from bench.protocols.trained_options import FormOptions, check_form
 
 RATIOS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
@@ -22,6 +34,8 @@ class Zeroshot(Protocol):
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
     judges_teachers: ClassVar[bool] = True
     opponent: ClassVar[str] = "render-classify"
+    labels: ClassVar[bool] = False
+    no_transfer: ClassVar[str] = "trains on no labels, so that there is no other set to train on"
 
     class Options(FormOptions):
         """Options of zero-shot classification."""
@@ -68,9 +82,37 @@ class Zeroshot(Protocol):
         return super().skip(facts, options) or no_text(facts)
 
     @classmethod
-    def draws_splits(cls, options: BaseModel, form: Form) -> bool:
-        """Say that the published form chooses nothing on validation."""
-        return form == "fair"
+    def describe(cls, options: BaseModel) -> Description:
+        """Say it point by point."""
+        own = cls.Options.model_validate(options.model_dump())
+        if own.form == "fair":
+            return Description(
+                points=FARTHEST,
+                normalisation=normalised(own.normalise),
+                augmentation=NOT_AUGMENTED,
+                split=set_aside(own.validation_fraction),
+                votes=NO_VOTES,
+                selection=SETTING_CHOSEN,
+            )
+        return Description(
+            points=FARTHEST
+            if own.patches == "own"
+            else stated(
+                "1024, on ScanObjectNN 2048, farthest point sampling",
+                sampling="farthest",
+                number=1024,
+                scanobjectnn=2048,
+            ),
+            normalisation=stated(
+                f"ScanObjectNN: as stored; other data sets: {UNIT_SPHERE}",
+                scale="unit sphere",
+                except_for="scanobjectnn",
+            ),
+            augmentation=NOT_AUGMENTED,
+            split=split_stated("training and test split of the data set; nothing is set aside", drawn=False),
+            votes=NO_VOTES,
+            selection=stated("nothing is chosen; test is scored once", chosen=[]),
+        )
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

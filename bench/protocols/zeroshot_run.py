@@ -67,9 +67,10 @@ def judge(subject: Subject, task: Task, options: Zeroshot.Options) -> Evaluation
             subject = regrouped(subject, case.groups, case.group_size)
             task = replace(task, points=case.points)
     classes = class_embeddings(alignment.teacher, task.train.classes, task.cache, raw=published)
-    # Views of one object must not stand on both sides.
-    groups = object_groups(task.train.ids)
-    rest, held = carve_validation(task.train.labels, options.validation_fraction, task.split_seed, groups)
+    rest, held = np.arange(len(task.train), dtype=np.int64), np.empty(0, dtype=np.int64)
+    if not published:  # views of one object must not stand on both sides
+        groups = object_groups(task.train.ids)
+        rest, held = carve_validation(task.train.labels, options.validation_fraction, task.split_seed, groups)
     if subject.candidates:
         projected = projections(subject, task, alignment, normalise=normalise)
         asked = _of_encoder(projected, options, classes, ratio, every=task.legacy or published)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
+from pydantic import BaseModel
 
 from bench.cli.protocols import cards_as_markdown, read_card
-from bench.protocols.cards import card_hash
+from bench.protocols.base import Evaluation, Protocol, ProtocolOptions, Subject, Task
+from bench.protocols.cards import NOT_STATED, card_hash, card_of
+from bench.protocols.description import Description, augmented, set_aside, stated
 from bench.registry import PROTOCOLS
 from tests.conftest import ROOT
 
@@ -27,12 +31,13 @@ def test_every_protocol_says_what_it_does_and_where_it_leaves_the_papers(name: s
         card = read_card(name, preset, form)
         assert card.form == form
         assert len(card.statement) > 200
-        assert all(len(text) > 3 for text in card.particulars.model_dump().values())
+        assert all(len(words) > 3 for words in card.points.values())
+        assert NOT_STATED not in card.points.values()
         assert card.deviations
 
 
-def test_the_hash_follows_text_revision_and_options() -> None:
-    """Equal hashes of unequal protocols would let their numbers be compared."""
+def test_the_hash_follows_what_is_done_and_no_sentence() -> None:
+    """Equal hashes of unequal protocols would hide a difference; better wording is none."""
     protocol = PROTOCOLS.load("fewshot")
     card = read_card("fewshot", "nano", "fair")
     assert re.fullmatch(r"[0-9a-f]{64}", card.hash)
@@ -40,24 +45,83 @@ def test_the_hash_follows_text_revision_and_options() -> None:
     other = [
         read_card("fewshot", "nano", "fair", ["fewshot.queries=7"]),
         card.model_copy(update={"revision": card.revision + 1}),
-        card.model_copy(update={"statement": card.statement + " Votes."}),
-        card.model_copy(update={"deviations": {}}),
+        card.model_copy(update={"description": card.description.model_copy(update={"split": None})}),
+        card.model_copy(update={"description": card.description.model_copy(update={"votes": stated("none", votes=1)})}),
         read_card("fewshot", "nano", "published"),
     ]
     assert len({card.hash, *(one.hash for one in other)}) == 1 + len(other)
+    points = {name: getattr(card.description, name) for name in Description.model_fields}
+    reworded = {name: point.model_copy(update={"words": "said better"}) for name, point in points.items()}
+    wording = [
+        card.model_copy(update={"statement": card.statement + " Votes."}),
+        card.model_copy(update={"deviations": {}}),
+        card.model_copy(update={"description": Description(**reworded)}),
+    ]
+    assert {one.hash for one in wording} == {card.hash}
+
+
+class Halves(Protocol):
+    """A protocol of somebody else, which sets half aside and rotates clouds."""
+
+    name: ClassVar[str] = "linear"
+    revision: ClassVar[int] = 1
+    summary: ClassVar[str] = "a stranger's"
+
+    class Options(ProtocolOptions):
+        """One option of a name that our protocols use otherwise."""
+
+        validation_fraction: float | None = None
+        votes: int = 0
+
+    @classmethod
+    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+        return ("all",)
+
+    @classmethod
+    def defaults(cls, preset: str, form: str = "fair") -> Options:
+        return cls.Options()
+
+    @classmethod
+    def card(cls, options: BaseModel) -> str:
+        return "Half of the objects are set aside and clouds are rotated at random."
+
+    @classmethod
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+        raise NotImplementedError
+
+
+class HalvesStated(Halves):
+    """The same, described."""
+
+    @classmethod
+    def describe(cls, options: BaseModel) -> Description:
+        return Description(augmentation=augmented(["rotate_so3"]), split=set_aside(0.5))
+
+
+def test_nothing_is_said_about_a_strangers_protocol_that_it_does_not_say_itself() -> None:
+    """Its card said that nothing is set aside and nothing augmented, because of its name and its options' names."""
+    card = card_of(Halves, Halves.Options(), "fair")
+    assert set(card.points.values()) == {NOT_STATED}
+    assert card.deviations == {}
+    own = card_of(HalvesStated, Halves.Options(), "fair")
+    assert own.points["split"].startswith("50% of every training class")
+    assert own.points["augmentation"] == "rotate_so3"
+    assert own.points["votes"] == NOT_STATED
+    assert own.hash != card.hash
 
 
 def test_particulars_follow_the_options() -> None:
     """A card that ignored an option would state something that was not done."""
-    plain = read_card("finetune", "nano", "fair").particulars
-    assert plain.augmentation == "rotate_y, scale_translate"
-    assert plain.votes == "none"
+    plain = read_card("finetune", "nano", "fair").points
+    assert plain["augmentation"] == "rotate_y, scale_translate"
+    assert plain["votes"] == "none"
     changed = ["finetune.votes=10", "finetune.recipe.augmentation=[]", "finetune.normalise=false"]
-    own = read_card("finetune", "nano", "fair", changed).particulars
-    assert own.augmentation == "none"
-    assert own.votes.startswith("10 draws")
-    assert own.normalisation == "as stored"
-    assert read_card("linear", "nano", "fair", ["protocol.validation_fraction=0.3"]).particulars.split.startswith("30%")
+    own = read_card("finetune", "nano", "fair", changed).points
+    assert own["augmentation"] == "none"
+    assert own["votes"].startswith("10 draws")
+    assert own["normalisation"] == "as stored"
+    third = read_card("linear", "nano", "fair", ["protocol.validation_fraction=0.3"])
+    assert third.points["split"].startswith("30%")
 
 
 def test_show_prints_the_card_and_list_its_hash(call: Call) -> None:
@@ -77,7 +141,7 @@ def test_cards_state_what_each_form_sets_aside_and_how_it_scales_clouds() -> Non
     """A card that states another split or scale than the one used makes its numbers look comparable with others."""
 
     def point(name: str, form: str, field: str) -> str:
-        return str(getattr(read_card(name, "base", form).particulars, field))
+        return read_card(name, "base", form).points[field]
 
     assert point("svm", "fair", "split").startswith("5 parts of the training split, each held out once")
     assert point("svm", "published", "split").startswith("all of the training split")
@@ -85,6 +149,7 @@ def test_cards_state_what_each_form_sets_aside_and_how_it_scales_clouds() -> Non
     assert point("zeroshot", "published", "split").endswith("nothing is set aside")
     assert point("zeroshot", "published", "normalisation").startswith("ScanObjectNN: as stored; other")
     assert point("finetune", "published", "normalisation").startswith("ModelNet: centred")
+    assert "except for crosspoint" in point("svm", "published", "normalisation")
     for name in ("partseg", "semseg"):
         assert "--legacy adds that column" in read_card(name, "base", "fair").statement
         assert "here: selection=test" in read_card(name, "base", "published").statement

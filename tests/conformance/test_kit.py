@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from bench.conformance.checks import CheckFailed, Checks, Suite, fail, skip
@@ -21,6 +22,7 @@ from bench.conformance.suites import dataset_suite, file_suites, method_suite, p
 from bench.data.base import CloudSet, Dataset, DatasetCard, Progress, SplitName, silent
 from bench.errors import SetupError, UsageError
 from bench.protocols.base import Evaluation, Subject, Task
+from bench.protocols.description import Description, split_stated
 from bench.protocols.linear import Linear
 from bench.registry import METHODS
 from bench.teachers.base import Teacher
@@ -207,9 +209,56 @@ class Guesses(Linear):
         return found
 
 
+class Denies(Linear):
+    """Sets objects aside and says that it does not."""
+
+    @classmethod
+    def describe(cls, options: BaseModel) -> Description:
+        split = split_stated("nothing is set aside", drawn=False)
+        return super().describe(options).model_copy(update={"split": split})
+
+
+class Silent(Linear):
+    """Has an option that its description leaves out."""
+
+    class Options(Linear.Options):
+        """One more."""
+
+        secret: int = 3
+
+
+class Fickle(Linear):
+    """Describes itself otherwise each time."""
+
+    @classmethod
+    def card(cls, options: BaseModel) -> str:
+        return f"{super().card(options)} {np.random.default_rng().random()}"
+
+
+class Quiet(Linear):
+    """States no point of its description."""
+
+    @classmethod
+    def describe(cls, options: BaseModel) -> Description:
+        return Description()
+
+
+def test_a_protocol_may_leave_points_unstated() -> None:
+    """Silence is honest; a guess is not."""
+    outcomes = {one.check: one for one in protocol_suite(Quiet, left_out=NO_PROCESS).run()}
+    assert outcomes["description"].status == outcomes["split seed"].status == "pass"
+    assert "not stated: points, normalisation" in outcomes["description"].remark
+
+
 @pytest.mark.parametrize(
     ("protocol", "check", "words"),
-    [(Peeks, "evaluates", "test labels were read 2 times"), (Guesses, "same seed", "derive splits from")],
+    [
+        (Peeks, "evaluates", "test labels were read 2 times"),
+        (Guesses, "same seed", "derive splits from"),
+        (Denies, "split seed", "'nothing is set aside' with drawn=False, but another split seed gives other splits"),
+        (Silent, "description", "say nothing of option secret"),
+        (Fickle, "description", "says something else when asked again"),
+    ],
 )
 def test_protocols(protocol: type[Linear], check: str, words: str) -> None:
     """A protocol that peeks or cannot be repeated makes every number it gives worthless."""

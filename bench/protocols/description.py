@@ -1,0 +1,123 @@
+"""What a protocol says of itself, point by point: values that runs are told apart by, and words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+
+class Stated(BaseModel):
+    """One point of a description.
+
+    Attributes:
+        words: What is done, for people; may be reworded at any time.
+        values: The same as data; the hash of a card covers these.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    words: str
+    values: dict[str, JsonValue]
+
+
+class SplitStated(Stated):
+    """What is trained on, chosen on and tested on.
+
+    Attributes:
+        drawn: Whether anything hangs on the split seed, such as a part set aside for choices, or folds.
+    """
+
+    drawn: bool
+
+
+class Description(BaseModel):
+    """What is done under certain options; a point that is None is not stated.
+
+    Attributes:
+        points: How many points of a cloud are seen, and which.
+        normalisation: How clouds are moved and scaled.
+        augmentation: How training clouds are changed.
+        split: What is trained on, chosen on and tested on.
+        votes: How many answers about an object are put together.
+        selection: What is chosen, and on what.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    points: Stated | None = None
+    normalisation: Stated | None = None
+    augmentation: Stated | None = None
+    split: SplitStated | None = None
+    votes: Stated | None = None
+    selection: Stated | None = None
+
+
+def stated(words: str, **values: JsonValue) -> Stated:
+    """State one point: words for people, values for the hash."""
+    return Stated(words=words, values=values)
+
+
+def split_stated(words: str, *, drawn: bool, **values: JsonValue) -> SplitStated:
+    """State what is trained, chosen and tested on, and whether the split seed draws any of it."""
+    return SplitStated(words=words, values=values, drawn=drawn)
+
+
+UNIT_SPHERE = "centred, scaled into the unit sphere"
+SPLIT_SEED = "fixed by the split seed (--split-seeds; 0 by default); its digest is in every run"
+
+FARTHEST = stated("farthest point sampling to the encoder's number, the same points every time", sampling="farthest")
+DRAWN = stated(
+    "training: drawn in every step from a farthest-point sample of 1200 for 1024 (in that proportion); evaluation: "
+    "farthest point sampling to the encoder's number",
+    sampling="drawn from farthest",
+    of=[1200, 1024],
+)
+AS_STORED = stated("as stored", scale="as stored")
+MODELNET_SCALED = stated(f"ModelNet: {UNIT_SPHERE}; other data sets: as stored", scale="unit sphere", only="modelnet")
+NOT_AUGMENTED = stated("none", names=[])
+AUTHORS_AUGMENTATION = stated("the authors', by method and data set", names="by method and data set")
+NO_VOTES = stated("none", votes=0)
+NOTHING_CHOSEN = stated("nothing is chosen", chosen=[])
+CANDIDATE_CHOSEN = stated(
+    "nothing is chosen, except the candidate where there are several; test is scored once",
+    chosen=["candidate"],
+    on="validation",
+)
+SETTING_CHOSEN = stated(
+    "val: the setting, and the candidate where there are several, best on validation; then test is scored once",
+    chosen=["setting"],
+    on="validation",
+)
+EPOCH_CHOSEN = stated(
+    "val: the epoch, and the candidate where there are several, best on validation; then test is scored once; last "
+    "epoch and, asked for, test in columns of their own",
+    chosen=["epoch"],
+    on="validation",
+)
+
+
+def normalised(wanted: bool) -> Stated:
+    """State that clouds are brought to the unit sphere, or stay as stored."""
+    return stated(UNIT_SPHERE, scale="unit sphere") if wanted else AS_STORED
+
+
+def augmented(names: Iterable[str]) -> Stated:
+    """State augmentations by name."""
+    found: list[JsonValue] = list(names)
+    return stated(", ".join(map(str, found)), names=found) if found else NOT_AUGMENTED
+
+
+def set_aside(share: float, of: str = "training class") -> SplitStated:
+    """State that a share of everything is set aside for choices."""
+    words = f"{share:.0%} of every {of} for validation, stratified, {SPLIT_SEED}"
+    return split_stated(words, drawn=True, set_aside=share, of=of)
+
+
+def voted(votes: int, repeats: int = 1) -> Stated:
+    """State votes over draws of points, which have rows of their own."""
+    if not votes:
+        return NO_VOTES
+    most = f"; maximum of {repeats} repeats in a row of its own" if repeats > 1 else ""
+    words = f"{votes} draws of points in rows of their own; the headline never votes{most}"
+    return stated(words, votes=votes, repeats=repeats)
