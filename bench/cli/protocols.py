@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import JsonValue
 from rich.markup import escape
 
 from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins
@@ -66,19 +67,20 @@ def show(
     card = read_card(name, preset, form, assignments or [])
     screen = console()
     screen.print(
-        f"[bold]{escape(card.name)}[/bold], {card.form} form, revision {card.revision}, preset {escape(preset)}, "
-        f"headline: {escape(card.metric)} on the test split",
+        f"[bold]{escape(card.name)}[/bold], {card.form} form, revision {card.revision}, preset {escape(preset)}",
         highlight=False,
     )
-    screen.print()
-    screen.print(escape(card.statement), highlight=False)
+    screen.print(f"headline: {escape(card.metric)} on the test split", highlight=False)
     screen.print()
     _print_pairs(list(card.points.items()))
+    screen.print("[bold]what is done[/bold]", highlight=False)
+    _print_pairs([("", card.statement.strip())])
     screen.print("[bold]what the papers do instead[/bold]", highlight=False)
     _print_pairs(list(card.deviations.items()) or [("–", "nothing is stated")])
     screen.print("[bold]options[/bold]", highlight=False)
     unused = _other_forms_options(name, card.form)
-    _print_pairs([(option, str(value)) for option, value in card.options.items() if option not in unused])
+    shown = {name: value for name, value in card.options.items() if name not in (*unused, "form")}
+    _print_pairs([(option, _shown(value)) for option, value in shown.items()])
     digests = _split_digests(card, results, store_url)
     if digests:
         screen.print("[bold]splits of stored runs of this card[/bold]", highlight=False)
@@ -170,6 +172,17 @@ def _forms(name: str) -> tuple[Form, ...]:
     return PROTOCOLS.load(name).forms
 
 
+def _shown(value: JsonValue) -> str:
+    """Write the value of an option as ``--set`` takes it, a recipe as one line of fields."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_shown(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(value)
+
+
 def _print_pairs(pairs: list[tuple[str, str]]) -> None:
     """Print names and texts in two columns, texts wrapped."""
     from rich.table import Table
@@ -179,7 +192,7 @@ def _print_pairs(pairs: list[tuple[str, str]]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in pairs:
-        table.add_row(Text(f"  {name}", style="dim"), Text(text))
+        table.add_row(Text(f"  {name}" if name else "", style="dim"), Text(text))
     console().print(table)
     console().print()
 

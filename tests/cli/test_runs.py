@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,19 @@ def test_a_line_of_why_names_a_run(call: Compare, compare: Compare, results: Pat
     assert (code, "2 runs follow" in output) == (0, True)
     assert (first, second) == ("true", "null")
     assert compare(f"point-mae,{field}={second}", f"scratch,{field}={second}", place=place)[0] == 0
+
+
+def test_why_tells_that_a_protocol_was_described_otherwise(call: Compare, results: Path, tmp_path: Path) -> None:
+    """Two codes gave one key other descriptions; the report joins them, so somebody has to say it."""
+    stored = rows(results, method="point-mae", protocol="linear", seed=0)[0]
+    place = tmp_path / "cards"
+    for code, card in (("a", "1" * 64), ("b", "2" * 64)):
+        own = record(results, stored)
+        provenance = {**own.provenance, "card_hash": card, "modules": {}}
+        Store(place).publish(replace(own, fingerprint=code * 64, provenance=provenance))
+    key = stored.stored.key
+    code, told, _ = call("why", f"{key}@a", f"{key}@b", "--results", place)
+    assert (code, "card: the protocol was described otherwise (111111111111 | 222222222222)" in told) == (0, True)
 
 
 def test_specifications_are_read_without_the_rest_of_a_run(results: Path) -> None:
