@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from bench.cli.common import PluginOption, ResultsOption, console, load_plugins, workspace
+from bench.cli.common import PluginOption, ResultsOption, console, load_plugins, reading
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _analyst(
     from bench.execution.analysis_sources import Subjects
 
     load_plugins(plugin)
-    return Analyst(workspace(results), Subjects(tuple(encoder or ()), tuple(method or ()), seed), out)
+    return Analyst(reading(results), Subjects(tuple(encoder or ()), tuple(method or ()), seed), out)
 
 
 def _objects(

@@ -21,6 +21,10 @@ StoreOption = Annotated[
     str | None,
     typer.Option("--store-url", envvar="BENCH_STORE_URL", help="Database URL instead of <results>/bench.sqlite."),
 ]
+VerifyOption = Annotated[
+    bool,
+    typer.Option("--verify", help="Believe nothing of the index: read everything again and check every checksum."),
+]
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file with methods, protocols, data sets or teachers; repeatable."),
@@ -33,6 +37,24 @@ def workspace(results: Path | None) -> Workspace:
 
     place = Workspace.at(results)
     place.prepare()
+    return place
+
+
+def reading(results: Path | None) -> Workspace:
+    """Return the workspace of a command that only reads: it must be there, and nothing is created in it.
+
+    Raises:
+        UsageError: There is no such folder.
+    """
+    from bench.errors import UsageError
+    from bench.paths import Workspace
+
+    place = Workspace.at(results)
+    if not place.results.is_dir():
+        raise UsageError(
+            f"no results folder at {place.results}; give the right one with --results, or make it with: "
+            "bench run --method recon --protocol fewshot"
+        )
     return place
 
 

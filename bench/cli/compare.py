@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins, workspace
+from bench.cli.common import (
+    PluginOption,
+    ResultsOption,
+    StoreOption,
+    VerifyOption,
+    console,
+    load_plugins,
+    reading,
+)
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +54,7 @@ def compare(
     classes: Annotated[int, typer.Option(min=0, help="How many of the classes that differ most to show.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Also write one CSV row per object.")] = None,
     plugin: PluginOption = None,
+    verify: VerifyOption = False,
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:
@@ -62,7 +71,7 @@ def compare(
     from bench.store.store import Store
 
     load_plugins(plugin)
-    place = workspace(results)
+    place = reading(results)
     if out is not None and not out.absolute().parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}")
     if out is not None and out.is_dir():
@@ -81,7 +90,7 @@ def compare(
         if not sign or not name or not value:
             raise UsageError(f"--where {text}: expected FIELD=VALUE")
         common[name] = [*common.get(name, []), value]
-    shelf = Shelf(Store(place.results, store_url), common)
+    shelf = Shelf(Store.open_readonly(place.results, store_url, verify=verify), common)
     found = Comparer(place, shelf, average.value if ensemble else None).compare(first, second)
     raise typer.Exit(_show(found, classes, out))
 

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.common import PluginOption, ResultsOption, console, load_plugins, workspace
+from bench.cli.common import (
+    PluginOption,
+    ResultsOption,
+    console,
+    load_plugins,
+    reading,
+    workspace,
+)
 
 app = typer.Typer(help="Give local data sets a name; check, show and compare data sets.", no_args_is_help=True)
 
@@ -83,7 +90,7 @@ def list_(results: ResultsOption = None) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("name", "format", "folder", "options"):
         table.add_column(column, overflow="fold")
-    known = list_local(workspace(results).results)
+    known = list_local(reading(results).results)
     for name, entry in known.items():
         options = ", ".join(f"{field}={value}" for field, value in entry.options.items())
         table.add_row(f"[bold]{name}[/bold]", entry.format, entry.root, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 from rich.markup import escape
 
-from bench.cli.common import ResultsOption, StoreOption, console, workspace
+from bench.cli.common import ResultsOption, StoreOption, console, reading
 
 app = typer.Typer(help="Rebuild and inspect the index of stored runs.", no_args_is_help=True)
 
@@ -15,9 +15,13 @@ def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> Non
     """Recreate the index from the run folders; damaged folders are set aside and named."""
     from bench.store.maintenance import rebuild as rebuild_index
 
-    found = rebuild_index(workspace(results).results, store_url)
+    found = rebuild_index(reading(results).results, store_url)
     screen = console()
     screen.print(f"indexed {found.indexed} finished and {found.failed} failed runs", highlight=False)
+    if found.mended:
+        screen.print(f"[yellow]mended[/yellow] the index said otherwise: {escape(found.mended)}", highlight=False)
+    for _, reason in found.skipped:
+        screen.print(f"[yellow]left out[/yellow] {escape(reason)}", highlight=False)
     for path, reason in found.quarantined:
         screen.print(f"[yellow]set aside[/yellow] {escape(f'{path}: {reason}')}", highlight=False)
     raise typer.Exit(1 if found.quarantined else 0)
@@ -25,12 +29,12 @@ def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> Non
 
 @app.command()
 def status(results: ResultsOption = None, store_url: StoreOption = None) -> None:
-    """Show counts, sizes and the schema revision."""
+    """Show counts, sizes, and whether the index agrees with the run folders."""
     from dataclasses import fields
 
     from bench.store.maintenance import status as describe
 
-    found = describe(workspace(results).results, store_url)
+    found = describe(reading(results).results, store_url)
     for field in fields(found):
         value = getattr(found, field.name)
         console().print(f"{field.name.replace('_', ' ')}: {value}", highlight=False, markup=False)

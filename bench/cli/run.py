@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins, workspace
+from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins, reading, workspace
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -239,9 +239,9 @@ def report(
 
     screen = console()
     if page is not None:
-        screen.print(f"wrote {write_page(workspace(results), store_url, page, screen)}", highlight=False, markup=False)
+        screen.print(f"wrote {write_page(reading(results), store_url, page, screen)}", highlight=False, markup=False)
         return
-    made = write_report(workspace(results), store_url, out, screen, selection=selection)
+    made = write_report(reading(results), store_url, out, screen, selection=selection)
     screen.print(f"report: [bold]{made}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
     screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")
     screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see README)")

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from bench.cli.common import ResultsOption, StoreOption, console, workspace
+from bench.cli.common import ResultsOption, StoreOption, VerifyOption, console, reading
 from bench.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from bench.store.queries import RunRow
-    from bench.store.store import Store
 
 COLUMNS = ("key", "code", "method", "protocol", "form", "setting", "dataset", "pretrained on", "preset", "seed")
 TRIAL = "trial of a search"
-DAMAGED = "damaged: bench db rebuild sets it aside"
 
 
 def runs(
@@ -28,6 +26,7 @@ def runs(
     failed: Annotated[
         bool, typer.Option("--failed", help="Runs that failed and were not done since, and why.")
     ] = False,
+    verify: VerifyOption = False,
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:
@@ -38,7 +37,7 @@ def runs(
     from bench.store.store import Store
 
     screen = console()
-    store = Store(workspace(results).results, store_url)
+    store = Store.open_readonly(reading(results).results, store_url, verify=verify)
     broken = failed_rows(store, unresolved=True)
     rows = broken if failed else run_rows(store, every_fingerprint=True)
     if not rows:
@@ -57,21 +56,12 @@ def runs(
     for row in rows:
         score = scores.get((row.stored.key, row.stored.fingerprint), "")
         split_seed = [str(row.split_seed)] if drawn else []
-        table.add_row(*_labels(row), *split_seed, escape(row.error or "") if failed else _score(store, row, score))
+        told = escape(row.error or "") if failed else TRIAL if row.trial else score
+        table.add_row(*_labels(row), *split_seed, told)
     if rows:
         screen.print(table)
     if broken and not failed:
         screen.print(f"{len(broken)} failed runs are not listed: bench runs --failed", highlight=False)
-
-
-def _score(store: Store, row: RunRow, score: str) -> str:
-    """The test score of a run that may be looked at: what is chosen by a trial's is no longer tested by it."""
-    from bench.store.folders import DamagedFolderError
-
-    try:
-        return TRIAL if store.spec(row.stored).get("trial") else score
-    except DamagedFolderError:
-        return DAMAGED
 
 
 def _narrow(rows: list[RunRow], wanted: Mapping[str, Sequence[str] | None]) -> list[RunRow]:
@@ -113,11 +103,12 @@ def why(
     second: Annotated[
         str, typer.Argument(metavar="B", help="Key of another run, or KEY@CODE for one version of the code.")
     ],
+    verify: VerifyOption = False,
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:
     """Say which field or module made two runs differ."""
     from bench.execution.differences import explain
 
-    for line in explain(workspace(results), store_url, first, second):
+    for line in explain(reading(results), store_url, first, second, verify=verify):
         console().print(line, highlight=False, markup=False)

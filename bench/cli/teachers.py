@@ -43,9 +43,10 @@ def show(
 ) -> None:
     """Say what a teacher is, where its weights come from, and whether it is ready or what to do."""
     from bench.execution.teachers import describe_teacher
+    from bench.paths import Workspace
 
     load_plugins(plugin)
-    _print(describe_teacher(name, assignments or [], workspace(results)))
+    _print(describe_teacher(name, assignments or [], Workspace.at(results)))
 
 
 def _print(report: Mapping[str, JsonValue]) -> None:

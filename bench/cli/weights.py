@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from bench.cli.common import PluginOption, ResultsOption, console, load_plugins, workspace
+from bench.cli.common import (
+    PluginOption,
+    ResultsOption,
+    VerifyOption,
+    console,
+    load_plugins,
+    reading,
+    workspace,
+)
 
 if TYPE_CHECKING:
     from bench.execution.imports import Imported
@@ -62,11 +70,11 @@ def export(
     from bench.execution.imports import export_encoder
 
     load_plugins(plugin)
-    path = export_encoder(encoder, out, layout.value, workspace(results), force=force)
+    path = export_encoder(encoder, out, layout.value, reading(results), force=force)
     console().print(f"wrote {path} ({_size(path.stat().st_size)})", highlight=False, markup=False)
 
 
-def encoders(results: ResultsOption = None, plugin: PluginOption = None) -> None:
+def encoders(verify: VerifyOption = False, results: ResultsOption = None, plugin: PluginOption = None) -> None:
     """List the encoders of the results folder: what was imported and what was trained here."""
     from rich.table import Table
 
@@ -77,7 +85,7 @@ def encoders(results: ResultsOption = None, plugin: PluginOption = None) -> None
     table = Table(box=None, pad_edge=False)
     for column in ("name", "key", "method", "backbone", "pretrained on", "epochs", "seed", "stored"):
         table.add_column(column, overflow="fold")
-    found = stored_encoders(workspace(results).results)
+    found = stored_encoders(reading(results).results, digests=verify)
     for encoder in found:
         b, recipe = encoder.spec.backbone, encoder.spec.recipe
         part = "" if encoder.spec.fraction == 1 else f"{percent(encoder.spec.fraction)} of "

@@ -83,7 +83,7 @@ class Sources:
         self.place = place
         self.subjects = subjects
         self.notes: list[str] = []
-        self.artifacts = ArtifactStore(place.results)
+        self.artifacts = ArtifactStore(place.results, readonly=True)
 
     def chosen(self, *, several: bool) -> list[StoredEncoder]:
         """Return the encoders asked for, each once.

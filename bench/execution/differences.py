@@ -11,7 +11,7 @@ from bench.store.queries import run_rows
 from bench.store.store import Store, StoredRun
 
 
-def explain(workspace: Workspace, store_url: str | None, first: str, second: str) -> list[str]:
+def explain(workspace: Workspace, store_url: str | None, first: str, second: str, *, verify: bool = False) -> list[str]:
     """Compare two stored runs.
 
     Args:
@@ -19,6 +19,7 @@ def explain(workspace: Workspace, store_url: str | None, first: str, second: str
         store_url: Database URL, or None.
         first: Beginning of a run's key, optionally ``@`` and the beginning of its code fingerprint.
         second: Likewise.
+        verify: Believe nothing of the index.
 
     Returns:
         One line per difference; a single line when there is none.
@@ -26,7 +27,7 @@ def explain(workspace: Workspace, store_url: str | None, first: str, second: str
     Raises:
         UsageError: A key matches no run, or several.
     """
-    store = Store(workspace.results, store_url)
+    store = Store.open_readonly(workspace.results, store_url, verify=verify)
     rows = [row.stored for row in run_rows(store, every_fingerprint=True)]
     a, b = (_find(rows, text) for text in (first, second))
     records = [store.load(found) for found in (a, b)]

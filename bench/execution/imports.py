@@ -33,7 +33,7 @@ from bench.spec import PretrainSpec, content_key
 from bench.store.artifacts import ROOM, ArtifactStore
 from bench.store.failures import file_failure
 from bench.store.filelock import file_lock
-from bench.store.folders import INCOMING, remove_abandoned
+from bench.store.scratch import remove_abandoned, scratch_name
 from bench.training.aligned import save_heads
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -250,7 +250,7 @@ def _publish(
 ) -> Path:
     """Fill a hidden folder and move it to its place in one step."""
     room = store.results / ROOM / "encoder"
-    staged = room / f"{INCOMING}{uuid.uuid4().hex}"
+    staged = room / scratch_name()
     try:
         remove_abandoned(room)
         staged.mkdir(parents=True)

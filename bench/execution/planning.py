@@ -28,6 +28,7 @@ def make_plan(request: RunRequest, workspace: Workspace, store_url: str | None, 
     """
     resolution = resolve(request, workspace)
     store = Store(workspace.results, store_url)
+    store.tidy()
     stored = Stored(
         run=lambda key, code: store.find(key, code) is not None,
         encoder=lambda key, code: store.artifacts.find_folder("encoder", key, code) is not None,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 
 from bench.errors import UsageError
 from bench.execution.tuning.studies import read_studies
@@ -31,13 +30,11 @@ def read_results(
 ) -> tuple[list[MetricRow], list[RunRecord]]:
     """Read metric rows and records, of all runs or of those with the given keys.
 
-    Runs made by code that has changed since are marked; damaged ones are named, set aside and left out. Trials of
-    searches are left out too: their test scores may not be looked at.
+    Every number is read from the run folders, every checksum verified; the index is believed nothing. Runs made by
+    code that has changed since are marked; damaged ones are named and left out. Trials of searches are left out too:
+    their test scores may not be looked at.
     """
-    store = Store(workspace.results, store_url)
-    for place, reason in store.refresh(digests=True).quarantined:
-        line = escape(f"a stored run is damaged ({reason}); it is now in {place} and in no table")
-        screen.print(f"[yellow]set aside[/yellow]: {line}", highlight=False)
+    store = Store.open_readonly(workspace.results, store_url, keys=keys, verify=True, series=True)
     newest = [store.load(row.stored) for row in run_rows(store, keys=keys)]
     current = {record.key: digest for record in newest if (digest := current_fingerprint(record)) is not None}
     rows = metric_rows(store, keys=keys, current=current)

@@ -57,11 +57,14 @@ def encoder_key(spec: PretrainSpec) -> str:
     return content_key(spec)
 
 
-def stored_encoders(results: Path) -> list[StoredEncoder]:
-    """List the encoders of a results folder, imported ones first, then oldest first."""
-    store = ArtifactStore(results)
-    found = [encoder for folder in store.list_folders("encoder") if (encoder := _read(store, folder)) is not None]
-    return sorted(found, key=lambda encoder: (not encoder.name, encoder.name, encoder.created_at))
+def stored_encoders(results: Path, *, digests: bool = False) -> list[StoredEncoder]:
+    """List the encoders of a results folder, imported ones first, then oldest first; nothing is changed.
+
+    Damaged ones are named and left out: those with missing or cut files, with `digests` those with any altered byte.
+    """
+    store = ArtifactStore(results, readonly=True)
+    found = (_read(store, folder) for folder in store.list_folders("encoder", digests=digests))
+    return sorted(filter(None, found), key=lambda encoder: (not encoder.name, encoder.name, encoder.created_at))
 
 
 def find_encoder(results: Path, text: str) -> StoredEncoder:

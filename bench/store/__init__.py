@@ -12,20 +12,18 @@ if TYPE_CHECKING:
     from bench.store.artifacts import ArtifactStore
     from bench.store.folders import DamagedFolderError
     from bench.store.leases import Holder, Lease
-    from bench.store.maintenance import StoreStatus, rebuild, status
+    from bench.store.maintenance import RebuildReport, StoreStatus, rebuild, status
     from bench.store.queries import MetricRow, RunRow, failed_rows, metric_rows, run_rows
     from bench.store.records import Metric, RunRecord, SeenNames
-    from bench.store.scan import RebuildReport
     from bench.store.store import Store, StoredRun
 
 _HOMES = {
     "artifacts": ("ArtifactStore",),
     "folders": ("DamagedFolderError",),
     "leases": ("Holder", "Lease"),
-    "maintenance": ("StoreStatus", "rebuild", "status"),
+    "maintenance": ("RebuildReport", "StoreStatus", "rebuild", "status"),
     "queries": ("MetricRow", "RunRow", "failed_rows", "metric_rows", "run_rows"),
     "records": ("Metric", "RunRecord", "SeenNames"),
-    "scan": ("RebuildReport",),
     "store": ("Store", "StoredRun"),
 }
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import shutil
-import uuid
 from pathlib import Path
 
 from bench.errors import SetupError
 from bench.store import folders
 from bench.store.failures import file_failure
-from bench.store.folders import DamagedFolderError, Manifest
+from bench.store.files import shown
+from bench.store.folders import DamagedFolderError, Manifest, NewerFolderError
+from bench.store.scratch import remove_abandoned, scratch_name
 
 _log = logging.getLogger(__name__)
 
@@ -24,11 +26,13 @@ class ArtifactStore:
 
     Attributes:
         results: Results folder.
+        readonly: Whether damaged ones are left where they are.
         set_aside: What was found damaged and moved to quarantine, with the reason.
     """
 
-    def __init__(self, results: Path) -> None:
+    def __init__(self, results: Path, *, readonly: bool = False) -> None:
         self.results = Path(results).absolute()
+        self.readonly = readonly
         self.set_aside: list[tuple[Path, str]] = []
 
     def folder(self, kind: str, key: str, fingerprint: str) -> Path:
@@ -64,7 +68,7 @@ class ArtifactStore:
                 folders.seal(source_dir, kind, key, fingerprint)
                 folders.place(source_dir, destination, self._set_aside)
             else:
-                staged = self.results / ROOM / kind / f"{folders.INCOMING}{uuid.uuid4().hex}"
+                staged = self.results / ROOM / kind / scratch_name()
                 shutil.copytree(source_dir, staged, symlinks=True)
                 folders.seal(staged, kind, key, fingerprint)
                 folders.place(staged, destination, self._set_aside)
@@ -105,15 +109,25 @@ class ArtifactStore:
                 sound.append((manifest.created_at, folder))
         return max(sound)[1] if sound else None
 
-    def list_folders(self, kind: str) -> list[Path]:
-        """Return every sound artefact of a kind (presence and sizes are compared), by key and fingerprint.
+    def list_folders(self, kind: str, *, digests: bool = False) -> list[Path]:
+        """Return every sound artefact of a kind by key and fingerprint; those that cannot be read are named.
+
+        Args:
+            kind: Kind of artefact.
+            digests: Recompute checksums; otherwise presence and sizes are compared.
 
         Raises:
-            SetupError: A damaged one cannot be moved, or a newer bench wrote it.
+            SetupError: A damaged one cannot be moved.
         """
         room = self.results / ROOM / folders.path_part(kind, "kind")
-        found = (folder for key in folders.subfolders(room) for folder in folders.subfolders(key))
-        return [folder for folder in found if self._sound(folder, digests=False) is not None]
+        sound = []
+        for folder in (folder for key in folders.subfolders(room) for folder in folders.subfolders(key)):
+            try:
+                if self._sound(folder, digests=digests) is not None:
+                    sound.append(folder)
+            except NewerFolderError as error:
+                _log.warning("left out: %s", error)
+        return sound
 
     def manifest(self, folder: Path) -> Manifest:
         """Return the manifest of an artefact (full fingerprint, time, files)."""
@@ -123,10 +137,11 @@ class ArtifactStore:
         """Look at every artefact, move the damaged ones to quarantine, and return those with the reasons."""
         before = len(self.set_aside)
         for kind in folders.subfolders(self.results / ROOM):
-            folders.remove_abandoned(kind)
+            remove_abandoned(kind)
             for key in folders.subfolders(kind):
                 for folder in folders.subfolders(key):
-                    self._sound(folder, digests=digests)
+                    with contextlib.suppress(NewerFolderError):
+                        self._sound(folder, digests=digests)
         return self.set_aside[before:]
 
     def _sound(self, folder: Path, *, digests: bool) -> Manifest | None:
@@ -141,6 +156,10 @@ class ArtifactStore:
         return manifest
 
     def _set_aside(self, damage: DamagedFolderError) -> None:
+        if self.readonly:
+            name = shown(damage.folder.relative_to(self.results))
+            _log.warning("left out %s: %s; 'bench db rebuild' sets it aside", name, damage.reason)
+            return
         try:
             target = folders.quarantine(self.results, damage.folder, damage.reason)
         except OSError as error:

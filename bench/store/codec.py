@@ -13,21 +13,45 @@ Layout (all JSON is strict, see `bench.store.jsontext`):
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 import zlib
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from bench.spec import content_key
 from bench.store import jsontext
-from bench.store.folders import DamagedFolderError
 from bench.store.records import Metric, RunRecord, SeenNames
 
 LABELS = ("preset", "method", "architecture", "protocol", "setting", "dataset", "pretrain_data")
 """Label names every record carries; tables are grouped by them."""
+
+_MB = 1 << 20
+LIMITS = {
+    "spec.json": _MB,
+    "metrics.json": 16 * _MB,
+    "predictions.npz": 512 * _MB,
+    "curves.json": 64 * _MB,
+    "provenance.json": 4 * _MB,
+    "record.json": 4 * _MB,
+}
+"""Files of a run and the bytes each may have: a hundred times what the largest run so far needed."""
+
+SERIES = ("predictions.npz", "curves.json")
+"""Files that the index does without."""
+
+MOST_METRICS = 20_000
+MOST_ARRAYS = 1_000
+ARRAY_BYTES = 1024 * _MB
+"""Bytes that the arrays of a run may take in memory together."""
+
+LABEL_LENGTH = 1_000
+
+_HEADS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 Curves = dict[str, list[tuple[float, float]]]
@@ -37,15 +61,17 @@ def encode(record: RunRecord) -> dict[str, bytes]:
     """Return the files of a record by name; nothing is written yet, so a record that cannot be stored leaves no trace.
 
     Raises:
-        ValueError: A label or the spec's seed is missing, or an array name cannot be stored.
+        ValueError: A label or the spec's seed is missing, the key is not the spec's, or there is more than `decode`
+            reads.
         TypeError: A value has no JSON form, or an array holds Python objects.
     """
     missing = [name for name in LABELS if not isinstance(record.label.get(name), str)]
     if missing:
         raise ValueError(f"record {record.key[:12]} lacks the label {', '.join(missing)}")
-    seed = record.spec.get("seed")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"record {record.key[:12]}: its spec needs a 'seed' from 0 to 2**63 - 1, got {seed!r}")
+    try:
+        _check_spec(record.key, record.spec)
+    except ValueError as error:
+        raise ValueError(f"record {record.key[:12]}: its spec does not fit: {error}") from error
     head = {
         "key": record.key,
         "fingerprint": record.fingerprint,
@@ -55,7 +81,7 @@ def encode(record: RunRecord) -> dict[str, bytes]:
         "cost": record.cost,
         "error": record.error,
     }
-    return {
+    files = {
         "spec.json": jsontext.dump_bytes(record.spec),
         "metrics.json": jsontext.dump_bytes([metric.model_dump() for metric in record.metrics]),
         "predictions.npz": encode_arrays(record.predictions),
@@ -63,68 +89,66 @@ def encode(record: RunRecord) -> dict[str, bytes]:
         "provenance.json": jsontext.dump_bytes(record.provenance),
         "record.json": jsontext.dump_bytes(head),
     }
+    for name, content in files.items():
+        if len(content) > LIMITS[name]:
+            raise ValueError(f"record {record.key[:12]}: {name} has {len(content):,} bytes, at most {LIMITS[name]:,}")
+    return files
 
 
-def decode(folder: Path, *, series: bool = True) -> RunRecord:
-    """Read a record from a folder whose checksums were verified.
-
-    Args:
-        folder: Run folder.
-        series: Read predictions and curves too; the index does without them.
+def decode(contents: Mapping[str, bytes]) -> RunRecord:
+    """Read a record from the files of its folder, of which predictions and curves may be left out.
 
     Raises:
-        DamagedFolderError: A file does not hold what its name promises; the reason names it.
+        ValueError: A file does not hold what its name promises; the text names it.
     """
     name = "record.json"
     try:
-        head = _read(folder, name)
+        head = _mapping(jsontext.loads(contents[name]))
+        if head["status"] not in ("done", "failed"):
+            raise ValueError(f"status {head['status']!r:.40}")
+        label = {field: _text(value, LABEL_LENGTH) for field, value in head["label"].items()}
+        cost = {field: _number(value) for field, value in head["cost"].items()}
+        seen = None if head["seen_names"] is None else SeenNames.model_validate(head["seen_names"])
+        error = None if head["error"] is None else _text(head["error"])
+        key, fingerprint = _text(head["key"]), _text(head["fingerprint"])
+        if missing := [field for field in LABELS if field not in label]:
+            raise ValueError(f"no label {', '.join(missing)}")
         name = "metrics.json"
-        metrics = [Metric.model_validate(row) for row in _read(folder, name)]
+        rows = jsontext.loads(contents[name])
+        if len(rows) > MOST_METRICS:
+            raise ValueError(f"{len(rows):,} numbers, a run has at most {MOST_METRICS:,}")
+        metrics = [Metric.model_validate(row, strict=True) for row in rows]
+        name = "spec.json"
+        spec = jsontext.flat_enough(_mapping(jsontext.loads(contents[name])))
+        _check_spec(key, spec)
+        name = "provenance.json"
+        provenance = jsontext.flat_enough(_mapping(jsontext.loads(contents[name])))
         curves: Curves = {}
         predictions: Arrays = {}
-        if series:
-            name = "curves.json"
-            curves = {str(k): [(float(x), float(y)) for x, y in v] for k, v in _read(folder, name).items()}
-            name = "predictions.npz"
-            predictions = decode_arrays((folder / name).read_bytes())
-        name = "spec.json"
-        spec = _mapping(_read(folder, name))
-        name = "provenance.json"
-        provenance = _mapping(_read(folder, name))
-        name = "record.json"
-        if head["status"] not in ("done", "failed"):
-            raise ValueError(f"status {head['status']!r}")
-        return RunRecord(
-            key=str(head["key"]),
-            fingerprint=str(head["fingerprint"]),
-            status=head["status"],
-            spec=spec,
-            label={str(k): str(v) for k, v in head["label"].items()},
-            metrics=metrics,
-            seen_names=None if head["seen_names"] is None else SeenNames.model_validate(head["seen_names"]),
-            predictions=predictions,
-            curves=curves,
-            cost={str(k): float(v) for k, v in head["cost"].items()},
-            provenance=provenance,
-            error=None if head["error"] is None else str(head["error"]),
-        )
-    except (FileNotFoundError, ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise DamagedFolderError(
-            folder, f"{name} is not what a run holds ({type(error).__name__}: {reason})"
-        ) from error
-
-
-def decode_spec(folder: Path) -> dict[str, Any]:
-    """Read the spec of a run alone, as it stands: a thousand take a tenth of a second.
-
-    Raises:
-        DamagedFolderError: It is missing or does not hold what its name promises.
-    """
-    try:
-        return _mapping(_read(folder, "spec.json"))
-    except (OSError, ValueError) as error:
-        raise DamagedFolderError(folder, f"spec.json is not what a run holds ({error})") from error
+        if (name := "curves.json") in contents:
+            curves = {
+                field: [(_number(x), _number(y)) for x, y in series]
+                for field, series in _mapping(jsontext.loads(contents[name])).items()
+            }
+        if (name := "predictions.npz") in contents:
+            predictions = decode_arrays(contents[name])
+    except (ValidationError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise ValueError(f"{name} is not what a run holds ({type(problem).__name__}: {reason})") from problem
+    return RunRecord(
+        key=key,
+        fingerprint=fingerprint,
+        status=head["status"],
+        spec=spec,
+        label=label,
+        metrics=metrics,
+        seen_names=seen,
+        predictions=predictions,
+        curves=curves,
+        cost=cost,
+        provenance=provenance,
+        error=error,
+    )
 
 
 def encode_arrays(arrays: Arrays) -> bytes:
@@ -151,24 +175,60 @@ def encode_arrays(arrays: Arrays) -> bytes:
 
 
 def decode_arrays(content: bytes) -> Arrays:
-    """Read what `encode_arrays` wrote.
+    """Read what `encode_arrays` wrote, and nothing larger than `ARRAY_BYTES` however small it was packed.
 
     Raises:
-        ValueError: The bytes are not such an archive, or hold pickled objects.
+        ValueError: The bytes are not such an archive, hold pickled objects, or unpack to too much.
     """
     arrays: Arrays = {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for entry in archive.infolist():
-                part = io.BytesIO(archive.read(entry))
-                arrays[entry.filename.removesuffix(".npy")] = np.lib.format.read_array(part, allow_pickle=False)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            entries = archive.infolist()
+            if len(entries) > MOST_ARRAYS or sum(entry.file_size for entry in entries) > ARRAY_BYTES:
+                raise ValueError(f"more than {MOST_ARRAYS} arrays or {ARRAY_BYTES:,} bytes when unpacked")
+            for entry in entries:
+                name = entry.filename.removesuffix(".npy")
+                if entry.compress_type not in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED) or name in arrays:
+                    raise ValueError(f"array '{name:.60}' is there twice or packed in another way")
+                arrays[name] = _array(archive.read(entry))
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"not an .npz archive: {error}") from error
     return arrays
 
 
-def _read(folder: Path, name: str) -> Any:
-    return jsontext.loads((folder / name).read_bytes())
+def _array(content: bytes) -> npt.NDArray[np.generic]:
+    """Read one ``.npy``; memory is taken for what is there, not for what its head claims."""
+    part = io.BytesIO(content)
+    version = np.lib.format.read_magic(part)
+    if version not in _HEADS:
+        raise ValueError(f"format {version} of an array")
+    shape, _, dtype = _HEADS[version](part)
+    if math.prod(shape) * dtype.itemsize != len(content) - part.tell() or math.prod(shape) > max(len(content), 1000):
+        raise ValueError("an array with another number of values than its head says")
+    part.seek(0)
+    array: npt.NDArray[np.generic] = np.lib.format.read_array(part, allow_pickle=False)
+    return array
+
+
+def _check_spec(key: str, spec: dict[str, Any]) -> None:
+    """Refuse a specification that cannot be indexed, or is not the one that its key stands for."""
+    for name, seed in (("seed", spec.get("seed")), ("split_seed", spec.get("split_seed", 0))):
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+            raise ValueError(f"a '{name}' from 0 to 2**63 - 1 is needed, got {seed!r:.40}")
+    if content_key(spec) != key:
+        raise ValueError(f"key {key[:12]} is not the one of this specification")
+
+
+def _text(value: object, longest: int | None = None) -> str:
+    if not isinstance(value, str) or (longest is not None and len(value) > longest):
+        raise ValueError(f"expected {'short ' if longest else ''}text, got {value!r:.40}")
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"expected a number, got {value!r:.40}")
+    return float(value)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -1,16 +1,15 @@
-"""The database behind the index: opened, created, upgraded and locked so that several processes can share it.
+"""The database behind the index: opened, created, made again and locked so that several processes can share it.
 
-SQLite by default (WAL, ``BEGIN IMMEDIATE`` for writers, foreign keys on), any SQLAlchemy URL otherwise. WAL needs
-shared memory: where processes on several machines share one results folder, give a PostgreSQL URL. One database
-serves one results folder.
+SQLite by default (``BEGIN IMMEDIATE`` for writers, foreign keys on), PostgreSQL by URL. SQLite keeps no write-ahead
+log, because even readers of one must create files. Where processes on several machines share one results folder, give
+a PostgreSQL URL. Several results folders may share a database; each has rows of its own.
 """
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,42 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from bench.errors import SetupError, UsageError
-from bench.store.failures import DamagedDatabaseError, damaged_database, database_failure, file_failure
+from bench.store.failures import DamagedDatabaseError, database_failure, file_failure
 from bench.store.filelock import file_lock
+from bench.store.files import NoRegularFileError, file_head
 from bench.store.folders import sync_directory
-from bench.store.schema import HEAD, REVISIONS, Base
+from bench.store.schema import VERSION, Base
+from bench.store.scratch import scratch_name
 
 FILE_NAME = "bench.sqlite"
 BUSY_SECONDS = 30.0
 _COMPANIONS = ("-wal", "-shm", "-journal")
+_ALEMBIC = "alembic_version"
+"""Table of the first version of the index."""
+
+
+_SQLITE, _WRITE_AHEAD = b"SQLite format 3\0", 2
+"""How an SQLite file begins, and the two bytes behind that say that it has a write-ahead log."""
 
 Fill = Callable[[Session], None]
 """Writes the rows of a database that was just made."""
+
+
+class Condition(Enum):
+    """How a database stands."""
+
+    absent = "does not exist"
+    current = "is as it should be"
+    older = "was written by an older bench"
+    damaged = "is damaged"
+
+
+class NewerDatabaseError(SetupError):
+    """The index is of a version that this bench does not know; it is neither used nor changed."""
+
+
+class ForeignDatabaseError(SetupError):
+    """The database belongs to another program."""
 
 
 class Database:
@@ -44,17 +68,21 @@ class Database:
         results: Results folder.
         url: Database URL.
         path: File of an SQLite database, None for a server.
-        readonly: Whether only `read` is allowed.
+        owner: The results folder as the rows name it: empty where the file lies in it, so that both can be moved.
+        readonly: Whether only `read` is allowed, which then creates no file, not even a lock.
     """
 
     def __init__(
-        self, results: Path, url: str | None = None, *, readonly: bool = False, busy_seconds: float = BUSY_SECONDS
+        self, results: Path, url: str | URL | None = None, *, readonly: bool = False, busy_seconds: float = BUSY_SECONDS
     ) -> None:
         self.results = results
         self.readonly = readonly
         self.busy_seconds = busy_seconds
-        self.url = URL.create("sqlite", database=str(results / FILE_NAME)) if url is None else parse_url(url)
+        default = URL.create("sqlite", database=str(results / FILE_NAME))
+        self.url = default if url is None else parse_url(url) if isinstance(url, str) else url
         self.path = Path(self.url.database) if self.is_sqlite and self.url.database else None
+        inside = self.path is not None and self.path.absolute().parent == results.absolute()
+        self.owner = "" if inside else str(results.absolute())
         self._reader = self._engine(self.url)
         self._writer = self._reader.execution_options(bench_write=True)
 
@@ -75,7 +103,11 @@ class Database:
         Raises:
             SetupError: One line saying what is wrong with the database and how to mend it.
         """
-        with self._translated(), self.shared_lock(), Session(self._reader) as session, session.begin():
+        with self._translated(), ExitStack() as stack:
+            if not self.readonly:
+                stack.enter_context(self._lock(exclusive=False))
+            session = stack.enter_context(Session(self._reader))
+            stack.enter_context(session.begin())
             yield session
 
     @contextmanager
@@ -90,47 +122,63 @@ class Database:
         """
         if self.readonly:
             raise SetupError(f"database '{self.shown}' was opened for reading only")
-        with self._translated(), self.shared_lock(), Session(self._writer) as session, session.begin():
+        with self._translated(), self._lock(exclusive=False), Session(self._writer) as session, session.begin():
             yield session
 
-    def open(self, fill: Fill) -> None:
-        """Make sure the database exists, has the current schema, and was filled when it was made.
+    def condition(self) -> tuple[Condition, str]:
+        """Say how the database stands, and in words what is wrong with it.
 
-        A new SQLite database is made beside its place and renamed into it; an upgrade is one transaction.
+        Only tables and columns are looked at; a page that cannot be read shows when it is read.
+
+        Raises:
+            NewerDatabaseError: A newer bench wrote it.
+            ForeignDatabaseError: Another program did.
+            SetupError: It cannot be asked.
+        """
+        if self.path is not None:
+            try:
+                head = file_head(self.path, 20)
+            except FileNotFoundError:
+                return Condition.absent, ""
+            except NoRegularFileError as error:
+                return Condition.damaged, str(error)
+            except OSError as error:
+                raise file_failure("read", self.path, error) from error
+            if not head:
+                return Condition.absent, ""
+            if not head.startswith(_SQLITE):
+                return Condition.damaged, "it is no database"
+            if _WRITE_AHEAD in head[18:20]:
+                return Condition.older, "it keeps a write-ahead log"
+        try:
+            with self._translated(), Session(self._reader) as session, session.begin():
+                return _condition(session.connection(), self.shown)
+        except DamagedDatabaseError as error:
+            return Condition.damaged, error.found
+
+    def open(self, fill: Fill, replace: Callable[[str], None]) -> None:
+        """Make sure the database exists, is of the current version, and was filled when it was made.
 
         Args:
             fill: Writes the rows of a new database (the results folder may hold runs already).
+            replace: Puts a new file in the place of one that is older or damaged, under the exclusive lock; is told
+                what is wrong with it.
 
         Raises:
-            SetupError: It is damaged, was written by a newer bench, or cannot be created or upgraded.
+            SetupError: A newer bench or another program wrote it, or it cannot be created.
         """
-        if self._present() and self.revision() == HEAD:
+        if self.condition()[0] is Condition.current:
             return
-        if self.readonly:
-            self._refuse_to_change()
         with self.exclusive_lock():
-            if self.path is not None and not self._present():
-                self.create_file(fill)
+            found, why = self.condition()
+            if found is Condition.current:
                 return
-            with self._translated(), Session(self._writer) as session, session.begin():
-                connection = session.connection()
-                if not self.is_sqlite:
-                    # Servers have no lock file: the first of several starting processes upgrades, the others wait.
-                    connection.execute(text("SELECT pg_advisory_xact_lock(7203110902)"))
-                found = _stamp(connection, self.shown)
-                if found != HEAD:
-                    _upgrade(connection)
-                if found is None:
-                    fill(session)
-
-    def revision(self) -> str | None:
-        """Return the schema revision, None for an empty database.
-
-        Raises:
-            SetupError: A newer bench wrote it, it is not a bench database, or it cannot be read.
-        """
-        with self._translated(), self.shared_lock(), self._reader.begin() as connection:
-            return _stamp(connection, self.shown)
+            if self.path is None:
+                self._make_tables(fill)
+            elif found is Condition.absent:
+                self.create_file(fill)
+            else:
+                replace(f"{found.value}{why and f': {why}'}")
 
     def create_file(self, fill: Fill) -> None:
         """Make a filled SQLite database beside its place and rename it into it, replacing what is there.
@@ -141,17 +189,13 @@ class Database:
             SetupError: It cannot be written; nothing is left behind.
         """
         assert self.path is not None
-        draft = self.path.with_name(f".{self.path.name}-{uuid.uuid4().hex}")
+        draft = self.path.with_name(f"{scratch_name()}-{self.path.name}")
         try:
             with self._translated(draft):
                 engine = self._engine(URL.create("sqlite", database=str(draft)))
-                writer = engine.execution_options(bench_write=True)
-                with Session(writer) as session, session.begin():
-                    _upgrade(session.connection())
+                with Session(engine.execution_options(bench_write=True)) as session, session.begin():
+                    _create_tables(session.connection())
                     fill(session)
-                # A lasting property of the file, set outside a transaction and through the driver itself.
-                with closing(engine.raw_connection()) as raw:
-                    raw.cursor().execute("PRAGMA journal_mode = WAL")
             for leftover in self.companions():
                 # The log of an earlier file would be replayed into the new one.
                 leftover.unlink(missing_ok=True)
@@ -167,57 +211,35 @@ class Database:
         """Files that SQLite keeps beside the database."""
         return [] if self.path is None else [self.path.with_name(self.path.name + end) for end in _COMPANIONS]
 
-    def damage(self) -> DamagedDatabaseError | None:
-        """Return what makes the database unreadable, or None where SQLite's own check finds it sound.
-
-        Raises:
-            SetupError: It cannot be judged: locked, written by a newer bench, or not one of bench's.
-        """
-        try:
-            with self._translated(), self.shared_lock(), self._reader.begin() as connection:
-                if self.is_sqlite:
-                    verdict = str(connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar())
-                    if verdict != "ok":
-                        return damaged_database(self.shown, " ".join(verdict.split()))
-                found = _stamp(connection, self.shown)
-                if found == HEAD and (missing := _missing_tables(connection)):
-                    return damaged_database(self.shown, f"no table {', '.join(missing)}")
-        except DamagedDatabaseError as error:
-            return error
-        return None
-
-    def shared_lock(self) -> AbstractContextManager[None]:
-        """Context manager that keeps the file from being replaced; for servers and read-only places a no-op."""
-        return self._lock(exclusive=False)
-
     def exclusive_lock(self) -> AbstractContextManager[None]:
-        """Context manager during which no other process has the SQLite file open through this class."""
+        """Context manager during which no other process writes to the SQLite file; for servers a no-op."""
         return self._lock(exclusive=True)
+
+    def _make_tables(self, fill: Fill) -> None:
+        """Make or remake the tables of a server in one transaction; leases that are there stay."""
+        with self._translated(), Session(self._writer) as session, session.begin():
+            connection = session.connection()
+            # Servers have no lock file: the first of several starting processes does it, the others wait.
+            connection.execute(text("SELECT pg_advisory_xact_lock(7203110902)"))
+            if _condition(connection, self.shown)[0] is Condition.current:
+                return
+            there = set(inspect(connection).get_table_names())
+            for table in (_ALEMBIC, "metrics", "runs", "bench_schema"):
+                if table in there:
+                    connection.execute(text(f"DROP TABLE {table}"))
+            _create_tables(connection)
+            fill(session)
 
     @contextmanager
     def _lock(self, *, exclusive: bool) -> Iterator[None]:
         with ExitStack() as stack:
-            if self.path is not None and not (self.readonly and not os.access(self.path.parent, os.W_OK)):
+            if self.path is not None:
                 path = self.path.with_name(self.path.name + ".lock")
                 try:
                     stack.enter_context(file_lock(path, exclusive=exclusive, timeout=self.busy_seconds))
                 except OSError as error:
                     raise file_failure("lock", path, error) from error
             yield
-
-    def _present(self) -> bool:
-        return self.path is None or (self.path.exists() and self.path.stat().st_size > 0)
-
-    def _refuse_to_change(self) -> None:
-        if not self._present():
-            raise SetupError(
-                f"no results in '{self.results}' ('{self.shown}' does not exist); run 'bench run' first, "
-                "point --results elsewhere, or run 'bench db rebuild' if it holds run folders"
-            )
-        raise SetupError(
-            f"database '{self.shown}' was written by an older bench; upgrade it with 'bench db status' "
-            "where its folder is writable"
-        )
 
     def _engine(self, url: URL) -> Engine:
         path = Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
@@ -234,7 +256,7 @@ class Database:
                 f"database URL '{self.url.render_as_string()}' needs a driver that is not installed ({error}); "
                 "install it (for PostgreSQL: pip install psycopg and postgresql+psycopg://...)"
             ) from error
-        _configure_sqlite(engine, readonly=self.readonly)
+        _configure_sqlite(engine)
         return engine
 
     @contextmanager
@@ -268,29 +290,21 @@ def parse_url(url: str) -> URL:
 
 
 def _read_only_url(path: Path) -> URL:
-    """URL for reading where the folder may not be writable for us.
-
-    SQLite needs shared memory beside a file in WAL mode. Where it cannot make any, it reads through a log that is
-    there (somebody else writes, or was killed), and without a log the file is complete and is read as it is.
-    """
-    if os.access(path.parent, os.W_OK):
-        return URL.create("sqlite", database=str(path))
-    wal = path.with_name(path.name + "-wal")
-    logged = wal.exists() and wal.stat().st_size > 0
-    query = {"uri": "true", "mode": "ro"} | ({} if logged else {"immutable": "1"})
-    return URL.create("sqlite", database=path.absolute().as_uri(), query=query)
+    """URL that neither creates nor changes a file, whatever the folder allows."""
+    return URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true", "mode": "ro"})
 
 
-def _configure_sqlite(engine: Engine, *, readonly: bool) -> None:
+def _configure_sqlite(engine: Engine) -> None:
     def prepare(connection: Any, record: object) -> None:
         # The driver would otherwise open transactions on its own, deferred and too late.
         connection.isolation_level = None
+        # A row that was tampered with must be readable, to be seen as such.
+        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys = ON")
-        # Safe in WAL: a power cut can lose the last commits but never damages the file, and folders are the truth.
+        cursor.execute("PRAGMA trusted_schema = OFF")
+        # A power cut can lose the last commits; the folders are the truth.
         cursor.execute("PRAGMA synchronous = NORMAL")
-        if readonly:
-            cursor.execute("PRAGMA query_only = ON")
         cursor.close()
 
     def begin(connection: Connection) -> None:
@@ -301,37 +315,43 @@ def _configure_sqlite(engine: Engine, *, readonly: bool) -> None:
     event.listen(engine, "begin", begin)
 
 
-def _stamp(connection: Connection, shown: str) -> str | None:
-    tables = set(inspect(connection).get_table_names())
-    if "alembic_version" not in tables:
-        if "runs" in tables:
-            raise SetupError(f"database '{shown}' is not one of bench's; use another --results or database URL")
-        return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if found is not None and found not in REVISIONS:
-        raise SetupError(
-            f"database '{shown}' was written by a newer bench (revision {found}, this one knows {HEAD}); "
+def _create_tables(connection: Connection) -> None:
+    Base.metadata.create_all(connection)
+    connection.execute(text("INSERT INTO bench_schema (version) VALUES (:version)"), {"version": VERSION})
+
+
+def _condition(connection: Connection, shown: str) -> tuple[Condition, str]:
+    looked = inspect(connection)
+    tables = set(looked.get_table_names())
+    if not tables:
+        return Condition.absent, ""
+    if "bench_schema" not in tables:
+        if _ALEMBIC in tables and _scalars(connection, f"SELECT version_num FROM {_ALEMBIC}") == ["0001"]:
+            return Condition.older, ""
+        if not tables & {"leases", "metrics"}:
+            raise ForeignDatabaseError(f"database '{shown}' is not one of bench's; use another --results or URL")
+        return Condition.damaged, "no table bench_schema"
+    versions = _scalars(connection, "SELECT version FROM bench_schema")
+    if len(versions) != 1 or type(versions[0]) is not int:
+        return Condition.damaged, "it does not say its version"
+    if versions[0] > VERSION:
+        raise NewerDatabaseError(
+            f"database '{shown}' was written by a newer bench (version {versions[0]}, this one knows {VERSION}); "
             "upgrade bench or use another --results"
         )
-    return None if found is None else str(found)
+    if versions[0] < VERSION:
+        return Condition.older, ""
+    for name, table in Base.metadata.tables.items():
+        if name not in tables:
+            return Condition.damaged, f"no table {name}"
+        if {column["name"] for column in looked.get_columns(name)} != set(table.columns.keys()):
+            return Condition.damaged, f"table {name} has other columns"
+    if connection.dialect.name == "sqlite":
+        odd = _scalars(connection, "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')")
+        if odd:
+            return Condition.damaged, f"it has a trigger or view '{odd[0]}'"
+    return Condition.current, ""
 
 
-def _missing_tables(connection: Connection) -> list[str]:
-    return sorted(set(Base.metadata.tables) - set(inspect(connection).get_table_names()))
-
-
-def _upgrade(connection: Connection) -> None:
-    # Imported here: opening a database that is up to date must not pay for the migration machinery.
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util.exc import CommandError
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, HEAD)
-    except CommandError as error:
-        raise SetupError(
-            f"database '{connection.engine.url.render_as_string()}' cannot be upgraded: {error}"
-        ) from error
+def _scalars(connection: Connection, query: str) -> list[Any]:
+    return list(connection.execute(text(query)).scalars())

@@ -15,7 +15,17 @@ _NEARLY_NOTHING = 64 * 1024
 
 
 class DamagedDatabaseError(SetupError):
-    """The index cannot be read; `bench db rebuild` makes it again from the run folders."""
+    """The index cannot be read; `bench db rebuild` makes it again from the run folders.
+
+    Attributes:
+        found: What is wrong with it.
+    """
+
+    def __init__(self, where: str, found: str) -> None:
+        self.found = found
+        super().__init__(
+            f"database '{where}' is damaged ({found}); run 'bench db rebuild' to recreate it from the run folders"
+        )
 
 
 def file_failure(action: str, path: Path, error: OSError) -> SetupError:
@@ -55,22 +65,17 @@ def database_failure(where: str, path: Path | None, error: BaseException) -> Set
             "end that process (or wait for it) and run the same command again"
         )
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return damaged_database(where, text)
+        return DamagedDatabaseError(where, text)
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_CANTOPEN")):
         return SetupError(
             f"database '{where}' cannot be opened for writing ({text}); "
             "make its folder writable or choose another with --results"
         )
     if "no such table" in text or "no such column" in text:
-        return damaged_database(where, text)
+        return DamagedDatabaseError(where, text)
+    if name in ("SQLITE_ERROR", "SQLITE_MISMATCH", "SQLITE_FORMAT", "SQLITE_TOOBIG", "SQLITE_SCHEMA"):
+        return DamagedDatabaseError(where, text)
     return SetupError(f"database '{where}' failed: {text}; 'bench db rebuild' recreates it from the run folders")
-
-
-def damaged_database(where: str, found: str) -> DamagedDatabaseError:
-    """Return the error for a database that must be rebuilt, given what was `found` in it."""
-    return DamagedDatabaseError(
-        f"database '{where}' is damaged ({found}); run 'bench db rebuild' to recreate it from the run folders"
-    )
 
 
 def free_bytes(folder: Path) -> int:

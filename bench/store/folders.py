@@ -12,30 +12,33 @@ import errno
 import hashlib
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from bench.errors import SetupError
 from bench.store import jsontext
+from bench.store.failures import file_failure
+from bench.store.files import NoRegularFileError, file_digest, file_size, read_file, shown
+from bench.store.scratch import scratch_name
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
 """Raised when a folder's layout changes in a way older code cannot read."""
 
-INCOMING = ".incoming-"
 QUARANTINE = "quarantine"
 SHORT = 16
 """Characters of a fingerprint that name a folder; the whole fingerprint stands in the manifest."""
 
-ABANDONED_SECONDS = 3600.0
-"""An incoming folder untouched for this long belongs to a killed writer: publishing takes seconds."""
+MANIFEST_BYTES = 1 << 20
+"""Bytes a manifest may have: about 6,000 files."""
 
 _CHUNK = 1 << 20
+_LONGEST = 256
+"""Characters of a key, a fingerprint, a kind or a time."""
 _GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 """Only these say that a folder is incomplete; a refused permission or too many open files must never set one aside."""
 
@@ -50,8 +53,18 @@ class DamagedFolderError(SetupError):
 
     def __init__(self, folder: Path, reason: str, remedy: str = "run the same command again to recompute it") -> None:
         self.folder = folder
-        self.reason = reason
-        super().__init__(f"stored folder '{folder}' is damaged: {reason}; {remedy}")
+        self.reason = shown(reason)
+        super().__init__(f"stored folder '{shown(folder)}' is damaged: {self.reason}; {remedy}")
+
+
+class NewerFolderError(SetupError):
+    """A stored folder is of a format that this bench does not know; it is neither used nor moved."""
+
+    def __init__(self, folder: Path, version: int) -> None:
+        super().__init__(
+            f"stored folder '{shown(folder)}' was written by a newer bench (format {version}, this one reads up to "
+            f"{FORMAT}); upgrade bench or use another --results"
+        )
 
 
 class FileEntry(NamedTuple):
@@ -105,7 +118,7 @@ def stage(parent: Path, files: Mapping[str, bytes]) -> Path:
         OSError: As the system reports it; the half-written folder is removed first.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f"{INCOMING}{uuid.uuid4().hex}"
+    folder = parent / scratch_name()
     folder.mkdir()
     try:
         for name, content in files.items():
@@ -182,31 +195,33 @@ def read_manifest(folder: Path) -> Manifest:
     """Parse the manifest of a folder.
 
     Raises:
-        DamagedFolderError: It is missing, unreadable or incomplete.
-        SetupError: A newer bench wrote it.
+        DamagedFolderError: It is missing, unreadable or not what a manifest is.
+        NewerFolderError: A newer bench wrote it.
         OSError: The system refused to read it, which says nothing about the folder.
     """
     try:
-        content = (folder / MANIFEST).read_bytes()
+        content = read_file(folder / MANIFEST, MANIFEST_BYTES)
     except _GONE as error:
         raise DamagedFolderError(folder, f"{MANIFEST} is missing") from error
+    except NoRegularFileError as error:
+        raise DamagedFolderError(folder, str(error)) from error
     try:
         raw: Any = jsontext.loads(content)
-        version = int(raw["format"])
+        version = raw["format"]
+        if type(version) is not int or version < 1:
+            raise ValueError(f"format {version!r:.40}")
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFolderError(folder, f"{MANIFEST} is not a manifest") from error
     if version > FORMAT:
-        raise SetupError(
-            f"stored folder '{folder}' was written by a newer bench (format {version}, this one reads up to {FORMAT}); "
-            "upgrade bench or use another --results"
-        )
+        raise NewerFolderError(folder, version)
     try:
-        files = {str(n): FileEntry(int(e["size"]), str(e["sha256"])) for n, e in raw["files"].items()}
+        files = {_plain_name(name): _entry(entry) for name, entry in raw["files"].items()}
         head = [raw[field] for field in ("kind", "key", "fingerprint", "created_at")]
+        if not all(isinstance(item, str) and len(item) <= _LONGEST for item in head):
+            raise ValueError("a field that is no short text")
+        datetime.fromisoformat(head[3])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise DamagedFolderError(folder, f"{MANIFEST} lacks {error}") from error
-    if not all(isinstance(item, str) for item in head):
-        raise DamagedFolderError(folder, f"{MANIFEST} holds a field that is not text")
+        raise DamagedFolderError(folder, f"{MANIFEST} is not a manifest ({_words(error)})") from error
     return Manifest(head[0], head[1], head[2], head[3], files, hashlib.sha256(content).hexdigest())
 
 
@@ -215,25 +230,57 @@ def verify(folder: Path, *, digests: bool) -> Manifest:
 
     Args:
         folder: The folder.
-        digests: Recompute every SHA-256; otherwise only presence and sizes are compared (no file is read).
+        digests: Recompute every SHA-256; otherwise only presence, kind and sizes are compared (no file is read).
 
     Raises:
-        DamagedFolderError: Something is missing or differs; the reason names the file.
-        SetupError: A newer bench wrote it.
+        DamagedFolderError: Something is missing, differs or is no regular file; the reason names the file.
+        NewerFolderError: A newer bench wrote it.
         OSError: The system refused to read it, which says nothing about the folder.
     """
     manifest = read_manifest(folder)
     for name, entry in manifest.files.items():
-        path = folder / name
-        try:
-            size = path.stat().st_size
+        with _judged(folder, name):
+            for part in PurePosixPath(name).parents:
+                if part.name and (folder / part).is_symlink():
+                    raise NoRegularFileError(f"{part} is a symbolic link")
+            size = file_size(folder / name)
             if size != entry.size:
                 raise DamagedFolderError(folder, f"{name} has {size} bytes, its manifest says {entry.size}")
-            if digests and digest(path) != entry.sha256:
+            if digests and file_digest(folder / name)[1] != entry.sha256:
                 raise DamagedFolderError(folder, f"{name} does not match its checksum")
-        except _GONE as error:
-            raise DamagedFolderError(folder, f"{name} is missing") from error
     return manifest
+
+
+def read(folder: Path, limits: Mapping[str, int], keep: Collection[str]) -> tuple[Manifest, dict[str, bytes]]:
+    """Verify a folder of known files, checksums and all, and return what was verified.
+
+    Args:
+        folder: The folder.
+        limits: The files it holds, and the bytes each may have.
+        keep: Names of the files whose content is wanted.
+
+    Raises:
+        DamagedFolderError: It holds other files, or one differs from the manifest; the reason names the file.
+        NewerFolderError: A newer bench wrote it.
+        OSError: The system refused to read it, which says nothing about the folder.
+    """
+    manifest = read_manifest(folder)
+    if manifest.files.keys() != limits.keys():
+        odd = sorted(manifest.files.keys() ^ limits.keys())
+        raise DamagedFolderError(folder, f"{MANIFEST} names other files than a {manifest.kind} has ({odd[0]:.60})")
+    contents = {}
+    for name, entry in manifest.files.items():
+        with _judged(folder, name):
+            if name in keep:
+                contents[name] = read_file(folder / name, limits[name])
+                size, sha256 = len(contents[name]), hashlib.sha256(contents[name]).hexdigest()
+            else:
+                size, sha256 = file_digest(folder / name, limits[name])
+        if size != entry.size:
+            raise DamagedFolderError(folder, f"{name} has {size} bytes, its manifest says {entry.size}")
+        if sha256 != entry.sha256:
+            raise DamagedFolderError(folder, f"{name} does not match its checksum")
+    return manifest, contents
 
 
 def check_place(folder: Path, manifest: Manifest, *, kind: str, by_fingerprint: bool = True) -> None:
@@ -273,33 +320,25 @@ def quarantine(results: Path, folder: Path, reason: str) -> Path | None:
     return target
 
 
-def remove_abandoned(parent: Path) -> int:
-    """Delete the incoming folders that killed writers left below `parent`; return how many."""
-    removed = 0
-    for folder in parent.glob(f"{INCOMING}*"):
-        try:
-            newest = max(p.stat().st_mtime for p in [folder, *folder.rglob("*")])
-        except OSError:
-            continue
-        if time.time() - newest > ABANDONED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
-            removed += 1
-    return removed
+def subfolders(parent: Path, names: Collection[str] | None = None) -> Iterator[Path]:
+    """Yield the visible folders directly below `parent` in name order, or those of some names that are there.
 
+    Nothing is yielded where `parent` does not exist.
 
-def subfolders(parent: Path) -> Iterator[Path]:
-    """Yield the visible folders directly below `parent` in name order; nothing where it does not exist."""
+    Raises:
+        SetupError: The system refuses to list it.
+    """
+    if names is not None:
+        yield from (parent / name for name in sorted(names) if (parent / name).is_dir())
+        return
     try:
-        entries = sorted(parent.iterdir())
+        with os.scandir(parent) as entries:
+            found = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return
-    yield from (entry for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise file_failure("list", parent, error) from error
+    yield from (parent / name for name in found)
 
 
 def sync_directory(folder: Path) -> None:
@@ -313,6 +352,40 @@ def sync_directory(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _judged(folder: Path, name: str) -> Iterator[None]:
+    """Say of a file that is absent or no file at all that the folder is damaged."""
+    try:
+        yield
+    except _GONE as error:
+        raise DamagedFolderError(folder, f"{name} is missing") from error
+    except NoRegularFileError as error:
+        raise DamagedFolderError(folder, str(error)) from error
+
+
+def _plain_name(name: str) -> str:
+    """Return a relative POSIX path that stays below its folder.
+
+    Raises:
+        ValueError: It leads elsewhere, or holds a character that no stored name has.
+    """
+    parts = name.split("/")
+    if not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"file name {name!r:.80}")
+    return name
+
+
+def _entry(raw: Any) -> FileEntry:
+    size, sha256 = raw["size"], raw["sha256"]
+    if type(size) is not int or not 0 <= size < 2**63 or not isinstance(sha256, str) or len(sha256) != 64:
+        raise ValueError("a size or checksum that is none")
+    return FileEntry(size, sha256)
+
+
+def _words(error: Exception) -> str:
+    return shown(f"no {error}" if isinstance(error, KeyError) else error)[:200]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+DEPTH = 40
+"""Levels of nesting that a stored specification or provenance may have; those of bench have fewer than ten."""
+
 _TAG = "$float"
 _NON_FINITE = {"nan", "inf", "-inf"}
 
@@ -47,9 +50,31 @@ def loads(text: str | bytes) -> Any:
     """Parse what `dumps` wrote.
 
     Raises:
-        ValueError: The text is not JSON.
+        ValueError: The text is not JSON, names a field twice, or is nested too deep to be read.
     """
-    return json.loads(text, object_hook=_untag, parse_constant=_refuse)
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def flat_enough(value: Any) -> Any:
+    """Return a parsed value that is nested at most `DEPTH` deep, so that it can be compared and written again.
+
+    Raises:
+        ValueError: It is nested deeper.
+    """
+    level = [value]
+    for _ in range(DEPTH):
+        level = [
+            item
+            for group in level
+            if isinstance(group, dict | list)
+            for item in (group.values() if isinstance(group, dict) else group)
+        ]
+        if not level:
+            return value
+    raise ValueError(f"nested more than {DEPTH} deep")
 
 
 def storable(text: str) -> str:
@@ -80,7 +105,10 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"cannot store a {type(value).__name__} as JSON: {value!r}")
 
 
-def _untag(mapping: dict[str, Any]) -> Any:
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        raise ValueError("a field stands twice in one object")
     if len(mapping) == 1 and mapping.get(_TAG) in _NON_FINITE:
         return float(mapping[_TAG])
     return mapping

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from types import TracebackType
 
 from sqlalchemy import ColumnElement, CursorResult, and_, delete, insert, select, update
@@ -27,10 +24,12 @@ from sqlalchemy.exc import IntegrityError
 from bench.errors import BenchError
 from bench.store import jsontext
 from bench.store.database import Database
+from bench.store.processes import host_name, process_alive, process_start
 from bench.store.schema import LeaseTable
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
+FORGOTTEN_SECONDS = 24 * 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -61,11 +60,11 @@ class Holder:
     heartbeat_at: float
     note: str
 
-    def alive(self) -> bool:
-        """Whether the holder may still be at work."""
+    def alive(self, silent_seconds: float = STALE_SECONDS) -> bool:
+        """Whether the holder may still be at work; on another machine, whether it was heard of lately."""
         if self.host == host_name():
             return process_alive(self.pid, self.process_start)
-        return time.time() - self.heartbeat_at <= STALE_SECONDS
+        return time.time() - self.heartbeat_at <= silent_seconds
 
 
 class Lease:
@@ -234,50 +233,27 @@ def wait_for(
     return True
 
 
-@cache
-def host_name() -> str:
-    """Name this machine, this boot of it and this process namespace."""
-    parts = [socket.gethostname()]
-    try:
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:13])
-        parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    except OSError:
-        parts.append(f"{uuid.getnode():x}")
-    return "/".join(parts)
+def remove_dead(database: Database) -> int:
+    """Delete leases that nobody holds any more; return how many.
 
-
-def process_start(pid: int) -> float | None:
-    """Return when a process started, or None where it is gone (or a zombie, which works on nothing).
-
-    On Linux in clock ticks since boot, which no change of the wall clock can move; elsewhere in epoch seconds.
+    A holder on this machine is dead when its process is gone. One elsewhere must have been silent for a day, since
+    its clock may differ.
     """
-    try:
-        # Fields after the command name, which may itself hold spaces and brackets.
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else float(fields[19])
-    except (FileNotFoundError, ProcessLookupError):
-        if Path("/proc/self/stat").exists():
-            return None
-    except (OSError, IndexError, ValueError):
-        pass
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.NoSuchProcess:
-        return None
-    except psutil.AccessDenied:
-        return 0.0
-
-
-def process_alive(pid: int, start: float) -> bool:
-    """Whether the process that started then still runs under this id; unknown start times (0) count as a match."""
-    found = process_start(pid)
-    return found is not None and (0.0 in (found, start) or abs(found - start) < 1.0)
+    dead = [one for one in holders(database) if not one.alive(FORGOTTEN_SECONDS)]
+    if dead:
+        with database.write() as session:
+            for one in dead:
+                mine = (LeaseTable.kind == one.kind, LeaseTable.key == one.key, LeaseTable.owner == one.owner)
+                session.execute(delete(LeaseTable).where(*mine, LeaseTable.heartbeat_at == one.heartbeat_at))
+    return len(dead)
 
 
 def _holder(row: LeaseTable) -> Holder:
-    return Holder(
-        row.kind, row.key, row.owner, row.host, row.pid, row.process_start, row.claimed_at, row.heartbeat_at, row.note
+    """Return the holder that a row names; one whose row holds other kinds of values is long dead."""
+    kind, key, owner, host, note = (
+        jsontext.storable(str(value)) for value in (row.kind, row.key, row.owner, row.host, row.note)
     )
+    times = (row.process_start, row.claimed_at, row.heartbeat_at)
+    if type(row.pid) is not int or not all(isinstance(value, int | float) for value in times):
+        return Holder(kind, key, owner, "", 0, 0.0, 0.0, 0.0, note)
+    return Holder(kind, key, owner, host, row.pid, *times, note)

@@ -6,24 +6,51 @@ import logging
 import os
 import shutil
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import func, insert, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from bench.errors import BenchError, SetupError
-from bench.store import folders, index, scan
+from bench.store import folders, index, leases, scan
 from bench.store.artifacts import ROOM, ArtifactStore
-from bench.store.database import Database
-from bench.store.failures import file_failure
-from bench.store.leases import Holder, holders
-from bench.store.scan import FAILED, RUNS, RebuildReport
-from bench.store.schema import HEAD, LeaseTable, MetricTable, RunTable
+from bench.store.database import Condition, Database, ForeignDatabaseError
+from bench.store.failures import DamagedDatabaseError, file_failure
+from bench.store.files import shown
+from bench.store.index import IndexedRun
+from bench.store.leases import Holder
+from bench.store.scan import FAILED, RUNS, View
+from bench.store.schema import VERSION, LeaseTable, MetricTable, RunTable
+from bench.store.scratch import remove_abandoned
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass
+class RebuildReport:
+    """What was found in the run folders, and what the index said otherwise.
+
+    Attributes:
+        indexed: Finished runs now in the index.
+        failed: Failed attempts now in the index.
+        quarantined: Damaged folders: their new place and what was wrong.
+        skipped: Folders left where they are because they cannot be read here, with the reason.
+        dropped: Index rows removed because their folder is gone.
+        mended: Where the index said otherwise, in words; empty where it agreed.
+        database_replaced: Place of the damaged database file that was set aside, or None.
+    """
+
+    indexed: int = 0
+    failed: int = 0
+    quarantined: list[tuple[Path, str]] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    dropped: int = 0
+    mended: str = ""
+    database_replaced: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -33,8 +60,7 @@ class StoreStatus:
     Attributes:
         results: Results folder.
         database: Path or URL (without password) of the index.
-        revision: Schema revision of the index, None for an empty database.
-        head: Schema revision this bench works with.
+        version: Version of the tables this bench works with.
         problem: What is wrong with the index, or None.
         done: Finished runs in the index.
         failed: Failed attempts in the index.
@@ -48,8 +74,7 @@ class StoreStatus:
 
     results: Path
     database: str
-    revision: str | None
-    head: str
+    version: int
     problem: str | None
     done: int
     failed: int
@@ -62,11 +87,12 @@ class StoreStatus:
 
 
 def rebuild(results: Path, url: str | None = None) -> RebuildReport:
-    """Recreate the index from the run folders, verifying every checksum.
+    """Recreate the index from the run folders, verifying every checksum, whatever the index holds.
 
-    A readable database is rewritten in one transaction: others see the old index or the new one, and leases
-    survive. An unreadable SQLite file is moved to quarantine and replaced, by one rename, with a new one that is
-    already filled; leases survive as far as they can still be read from it.
+    The rows of this results folder are replaced in one transaction: others see the old index or the new one, and
+    neither leases nor the rows of other results folders are touched. An SQLite file that is older or damaged is
+    replaced, by one rename, with a new one that is already filled; leases survive as far as they can still be read
+    from it, and a damaged file is kept in quarantine.
 
     Args:
         results: Results folder.
@@ -76,86 +102,148 @@ def rebuild(results: Path, url: str | None = None) -> RebuildReport:
         SetupError: There is no results folder, it cannot be written, the database is locked, or a newer bench
             wrote it.
     """
-    results = Path(results).absolute()
-    if not results.is_dir():
-        raise SetupError(f"no results folder at '{results}'; give the right one with --results")
+    results = require_results(results)
     if not os.access(results, os.W_OK | os.X_OK):
         raise SetupError(f"results folder '{results}' is read-only; rebuild its index where it is writable")
     return rebuild_database(Database(results, url))
 
 
 def rebuild_database(database: Database) -> RebuildReport:
-    """Recreate the index of an opened or damaged database (see `rebuild`)."""
+    """Recreate the index of a database, opened or not (see `rebuild`)."""
     report = RebuildReport()
-    missing = database.path is not None and not database.path.exists()
-    damage = None if missing else database.damage()
-    if damage is not None and database.path is None:
-        raise damage
-    if damage is not None:
-        _replace(database, report)
-    else:
-        made: list[Session] = []
+    sweep(database.results)
+    try:
+        condition, why = database.condition()
+    except ForeignDatabaseError:
+        if database.owner:
+            raise
+        condition, why = Condition.damaged, "it is another program's"
+    if condition is Condition.current:
+        try:
+            _rewrite(database, report)
+        except DamagedDatabaseError as error:
+            if database.path is None:
+                raise
+            condition, why = Condition.damaged, error.found
+    if condition is not Condition.current:
+        if database.path is None:
 
-        def fill(session: Session) -> None:
-            made.append(session)
-            _rewrite(session, database.results, {}, report)
+            def filled(session: Session) -> None:
+                fill(session, database, report)
 
-        database.open(fill)
-        if not made:
-            with database.read() as session:
-                known = index.digests(session)
-            entries = scan.walk(database.results, known, report, digests=True, skip_known=False)
-            with database.write() as session:
-                scan.reconcile(session, database.results, entries, report)
+            database.open(filled, _never)
+        else:
+            with database.exclusive_lock():
+                replace_file(database, report, keep=condition is Condition.damaged)
+        report.mended = report.mended or (why if condition is Condition.damaged else "")
     report.quarantined += ArtifactStore(database.results).check()
     return report
 
 
-def refresh(database: Database, *, digests: bool) -> RebuildReport:
-    """Add rows of folders the index lacks, drop rows of folders that are gone, set damaged folders aside."""
-    report = RebuildReport()
+def refresh(database: Database, keys: Collection[str] | None = None, *, verify: bool = False) -> View:
+    """Bring the index into line with the folders, and set nothing aside; rows that agree are left as they are.
+
+    Args:
+        database: The index.
+        keys: Only the runs of these keys; None for all.
+        verify: Read every folder, every checksum verified.
+
+    Raises:
+        SetupError: The index cannot be read or written.
+    """
+    key = next(iter(keys)) if keys is not None and len(keys) == 1 else None
     with database.read() as session:
-        known = index.digests(session)
-    entries = scan.walk(database.results, known, report, digests=digests, skip_known=True)
-    new = any(entry.record is not None for entry in entries)
-    if new or len(entries) != len(known):
-        with database.write() as session:
-            scan.reconcile(session, database.results, entries, report)
-    else:
-        report.indexed = sum(entry.folder.startswith(f"{RUNS}/") for entry in entries)
-        report.failed = len(entries) - report.indexed
+        indexed = index.read(session, database.owner, key)
+    view = scan.look(database.results, indexed, keys=keys, verify=verify)
+    lost = [damage.folder.relative_to(database.results).as_posix() for damage in view.damaged]
+    lost = [name for name in lost if name in indexed]
+    put = [run for run in view.fresh if indexed.get(run.folder) != run]
+    if put or view.gone or lost:
+        try:
+            with database.write() as session:
+                for name in view.gone:
+                    if not (database.results / name).exists():
+                        index.remove(session, database.owner, name)
+                for name in lost:
+                    index.remove(session, database.owner, name)
+                index.put(session, database.owner, put)
+        except IntegrityError:
+            # On a server two processes may insert the same folder at once; the other one's rows are the same.
+            _log.debug("%s was indexed by another process", put)
+    return view
+
+
+def replace_file(database: Database, report: RebuildReport, *, keep: bool) -> None:
+    """Put a filled new SQLite file in the place of a damaged or older one; the caller holds the exclusive lock.
+
+    Args:
+        database: The index.
+        report: Receives what is found.
+        keep: Whether the old file goes to quarantine.
+    """
+    assert database.path is not None
+    salvaged = _salvage(database)
+    kept = None
+    if keep and database.path.exists():
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        kept = database.results / folders.QUARANTINE / f"{database.path.name}-{stamp}-{uuid.uuid4().hex[:8]}"
+        try:
+            kept.mkdir(parents=True)
+            for path in [database.path, *database.companions()]:
+                if path.is_file():
+                    _second_name(path, kept / path.name)
+        except OSError as error:
+            raise file_failure("set aside", database.path, error) from error
+
+    def filled(session: Session) -> None:
+        fill(session, database, report)
+        if salvaged:
+            session.execute(insert(LeaseTable), [vars(one) for one in salvaged])
+
+    database.create_file(filled)
+    report.database_replaced = kept
+
+
+def fill(session: Session, database: Database, report: RebuildReport | None = None) -> RebuildReport:
+    """Write the rows of every run folder into a database that was just made, and return what was found."""
+    report = report or RebuildReport()
+    view = _verified(database, {}, report)
+    index.remove(session, database.owner)
+    index.put(session, database.owner, view.runs)
     return report
 
 
+def sweep(results: Path) -> int:
+    """Remove what killed processes left in a results folder; return how much."""
+    rooms = [results, results / RUNS, results / FAILED, *folders.subfolders(results / ROOM)]
+    return sum(map(remove_abandoned, rooms))
+
+
 def status(results: Path, url: str | None = None) -> StoreStatus:
-    """Say how a results folder stands; an older index is left as it is.
+    """Say how a results folder stands; nothing is changed.
 
     Raises:
         SetupError: There is no results folder.
     """
-    results = Path(results).absolute()
-    if not results.is_dir():
-        raise SetupError(f"no results folder at '{results}'; give the right one with --results")
+    results = require_results(results)
     database = Database(results, url, readonly=True)
-    revision, problem, counts, held = None, None, (0, 0, 0), []
+    problem, counts, held = None, (0, 0, 0), []
     try:
-        if database.path is not None and not database.path.exists():
-            problem = f"'{database.shown}' does not exist; 'bench db rebuild' creates it"
-        elif (damage := database.damage()) is not None:
-            problem = str(damage)
+        condition, why = database.condition()
+        if condition is Condition.current:
+            counts, held = _counts(database), leases.holders(database)
+            with database.read() as session:
+                said = scan.look(results, index.read(session, database.owner)).disagreement()
+            problem = f"it does not agree with the run folders: {said}; 'bench db rebuild' mends it" if said else None
         else:
-            revision = database.revision()
-            if revision == HEAD:
-                counts, held = _counts(database), holders(database)
-            else:
-                problem = f"schema revision {revision} is older than {HEAD}; the next 'bench run' upgrades it"
+            what = f"{condition.value}{why and f': {why}'}"
+            problem = f"'{database.shown}' {what}; the next 'bench run' or 'bench db rebuild' makes it again"
     except BenchError as error:
         problem = str(error)
     return StoreStatus(
         results=results,
         database=database.shown,
-        revision=revision,
-        head=HEAD,
+        version=VERSION,
         problem=problem,
         done=counts[0],
         failed=counts[1],
@@ -168,33 +256,55 @@ def status(results: Path, url: str | None = None) -> StoreStatus:
     )
 
 
-def _rewrite(session: Session, results: Path, known: dict[str, str], report: RebuildReport) -> None:
-    entries = scan.walk(results, known, report, digests=True, skip_known=False)
-    scan.reconcile(session, results, entries, report)
+def require_results(results: Path) -> Path:
+    """Return the absolute path of a results folder.
+
+    Raises:
+        SetupError: There is none.
+    """
+    results = Path(results).absolute()
+    if not results.is_dir():
+        raise SetupError(f"no results folder at '{results}'; give the right one with --results")
+    return results
 
 
-def _replace(database: Database, report: RebuildReport) -> None:
-    """Set a damaged SQLite file aside and put a filled new one in its place."""
-    assert database.path is not None
-    salvaged, known = _salvage(database)
-    with database.exclusive_lock():
+def _rewrite(database: Database, report: RebuildReport) -> None:
+    """Replace the rows of this results folder in one transaction."""
+    with database.read() as session:
+        indexed = index.read(session, database.owner)
+    view = _verified(database, indexed, report)
+    report.mended = view.disagreement()
+    report.dropped = len(view.gone)
+    with database.write() as session:
+        index.remove(session, database.owner)
+        index.put(session, database.owner, [*view.runs, *_late(database, view, report)])
 
-        def fill(session: Session) -> None:
-            _rewrite(session, database.results, known, report)
-            if salvaged:
-                session.execute(insert(LeaseTable), salvaged)
 
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        kept = database.results / folders.QUARANTINE / f"{database.path.name}-{stamp}-{uuid.uuid4().hex[:8]}"
-        try:
-            kept.mkdir(parents=True)
-            for path in [database.path, *database.companions()]:
-                if path.exists():
-                    _second_name(path, kept / path.name)
-        except OSError as error:
-            raise file_failure("set aside", database.path, error) from error
-        database.create_file(fill)
-        report.database_replaced = kept
+def _verified(database: Database, indexed: dict[str, IndexedRun | None], report: RebuildReport) -> View:
+    """Read every folder, move the damaged ones to quarantine, and count."""
+    view = scan.look(database.results, indexed, verify=True)
+    for damage in view.damaged:
+        if (target := scan.set_aside(database.results, damage)) is not None:
+            report.quarantined.append((target, damage.reason))
+    report.skipped += [(folder, str(error)) for folder, error in view.refused]
+    report.indexed = sum(run.status == "done" for run in view.runs)
+    report.failed = len(view.runs) - report.indexed
+    return view
+
+
+def _late(database: Database, view: View, report: RebuildReport) -> list[IndexedRun]:
+    """Return the runs that were published while the others were read; their rows go with all the others."""
+    known = {run.folder for run in view.runs} | {shown(folder) for folder, _ in view.refused}
+    found = []
+    for folder in scan.run_folders(database.results):
+        if folder.relative_to(database.results).as_posix() not in known and shown(folder) not in known:
+            try:
+                found.append(scan.read_run(database.results, folder, series=False)[0])
+            except (BenchError, OSError) as error:
+                _log.debug("%s is left to the next command: %s", folder, error)
+    report.indexed += sum(run.status == "done" for run in found)
+    report.failed += sum(run.status == "failed" for run in found)
+    return found
 
 
 def _second_name(path: Path, other: Path) -> None:
@@ -205,24 +315,29 @@ def _second_name(path: Path, other: Path) -> None:
         shutil.copy2(path, other)  # A file system without hard links.
 
 
-def _salvage(database: Database) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Read leases and manifest digests from a damaged database as far as possible."""
-    leases: list[dict[str, Any]] = []
-    known: dict[str, str] = {}
+def _salvage(database: Database) -> list[Holder]:
+    """Read the leases that living processes hold from a database that may be damaged, as far as possible."""
+    if database.path is None or not database.path.is_file():
+        return []
     try:
-        leases = [vars(holder) for holder in holders(database)]
-        with database.read() as session:
-            known = index.digests(session)
+        old = Database(database.results, database.url, readonly=True)
+        return [one for one in leases.holders(old) if one.alive()]
     except BenchError as error:
-        _log.debug("not everything of the damaged database could be read: %s", error)
-    return leases, known
+        _log.debug("not every lease of the damaged database could be read: %s", error)
+        return []
+
+
+def _never(why: str) -> None:
+    raise AssertionError(f"only a file is replaced: {why}")
 
 
 def _counts(database: Database) -> tuple[int, int, int]:
     with database.read() as session:
-        grouped = session.execute(select(RunTable.status, func.count().label("n")).group_by(RunTable.status))
-        by_status = {row.status: int(row.n) for row in grouped}
-        metrics = session.execute(select(func.count()).select_from(MetricTable)).scalar_one()
+        mine = RunTable.results == database.owner
+        grouped = session.execute(select(RunTable.status, func.count()).where(mine).group_by(RunTable.status)).all()
+        by_status = {str(name): int(count) for name, count in grouped}
+        own = MetricTable.run_id.in_(select(RunTable.id).where(mine))
+        metrics = session.execute(select(func.count()).select_from(MetricTable).where(own)).scalar_one()
     return by_status.get("done", 0), by_status.get("failed", 0), metrics
 
 

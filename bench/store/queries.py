@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from typing import Any
 
 from bench.store import jsontext
-from bench.store.schema import MetricTable, RunTable
+from bench.store.index import IndexedRun, Status
 from bench.store.store import Store, StoredRun
-
-Status = Literal["done", "failed"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +96,7 @@ class RunRow:
         seen: Evaluated class names that pretraining saw; None where unknown.
         seen_total: Evaluated class names; None where unknown.
         older_code: Whether it was made by other code than the caller's.
+        trial: Whether it is a trial of a search, whose test score may not be looked at.
         label: Every label of the record.
         cost: Seconds by stage, memory, samples, parameters.
         provenance: Commit, versions, host, device, seeds, times.
@@ -121,6 +117,7 @@ class RunRow:
     seen: tuple[str, ...] | None
     seen_total: int | None
     older_code: bool
+    trial: bool
     label: dict[str, str]
     cost: dict[str, float]
     provenance: dict[str, Any]
@@ -148,21 +145,11 @@ def metric_rows(
             `current`, else the newest; two of them side by side would count one seed twice.
 
     Raises:
-        SetupError: The index cannot be read.
+        SetupError: The store cannot be read.
     """
     current = current or {}
-    with store.database.read() as session:
-        runs = _chosen(_runs(session, "done", keys, presets), current, every_fingerprint)
-        by_id = {run.id: run for run in runs}
-        query = select(MetricTable).join(MetricTable.run).where(RunTable.status == "done").order_by(MetricTable.id)
-        numbers: dict[int, list[MetricTable]] = {run.id: [] for run in runs}
-        for metric in session.execute(query).scalars():
-            if metric.run_id in by_id:
-                numbers[metric.run_id].append(metric)
-        split_seeds = {run.id: _split_seed(run) for run in runs}
-        return [
-            _metric_row(store, run, metric, current, split_seeds[run.id]) for run in runs for metric in numbers[run.id]
-        ]
+    runs = _chosen(_runs(store, "done", keys, presets), current, every_fingerprint)
+    return [_metric_row(store, run, metric, current) for run in runs for metric in run.metrics]
 
 
 def run_rows(
@@ -176,12 +163,11 @@ def run_rows(
     """Return the finished runs (see `metric_rows` for the arguments), oldest first.
 
     Raises:
-        SetupError: The index cannot be read.
+        SetupError: The store cannot be read.
     """
     current = current or {}
-    with store.database.read() as session:
-        runs = _chosen(_runs(session, "done", keys, presets), current, every_fingerprint)
-        return [_run_row(store, run, current) for run in runs]
+    runs = _chosen(_runs(store, "done", keys, presets), current, every_fingerprint)
+    return [_run_row(store, run, current) for run in runs]
 
 
 def failed_rows(
@@ -200,15 +186,15 @@ def failed_rows(
         unresolved: Leave out keys that have a finished run by now, and all but the newest attempt of a key.
 
     Raises:
-        SetupError: The index cannot be read.
+        SetupError: The store cannot be read.
     """
-    with store.database.read() as session:
-        runs = _runs(session, "failed", keys, presets)
-        if unresolved:
-            done = {run.key for run in _runs(session, "done", keys, presets)}
-            newest = {run.key: run for run in runs if run.key not in done}
-            runs = [run for run in runs if newest.get(run.key) is run]
-        return [_run_row(store, run, {}) for run in runs]
+    found = store.runs()
+    runs = _fitting(found, "failed", keys, presets)
+    if unresolved:
+        done = {run.key for run in _fitting(found, "done", keys, presets)}
+        newest = {run.key: run for run in runs if run.key not in done}
+        runs = [run for run in runs if newest.get(run.key) is run]
+    return [_run_row(store, run, {}) for run in runs]
 
 
 def nothing_stored(store: Store) -> str:
@@ -217,103 +203,71 @@ def nothing_stored(store: Store) -> str:
 
 
 def _runs(
-    session: Session, status: Status, keys: Collection[str] | None, presets: Collection[str] | None
-) -> list[RunTable]:
-    query = select(RunTable).where(RunTable.status == status).order_by(RunTable.created_at, RunTable.id)
-    if presets is not None:
-        query = query.where(RunTable.preset.in_(list(presets)))
+    store: Store, status: Status, keys: Collection[str] | None, presets: Collection[str] | None
+) -> list[IndexedRun]:
+    return _fitting(store.runs(), status, keys, presets)
+
+
+def _fitting(
+    runs: list[IndexedRun], status: Status, keys: Collection[str] | None, presets: Collection[str] | None
+) -> list[IndexedRun]:
     wanted = None if keys is None else set(keys)
-    # Keys are compared here: a grid may hold more of them than a database takes parameters.
-    return [run for run in session.execute(query).scalars() if wanted is None or run.key in wanted]
+    return [
+        run
+        for run in runs
+        if run.status == status
+        and (wanted is None or run.key in wanted)
+        and (presets is None or run.values["preset"] in presets)
+    ]
 
 
-def _chosen(runs: list[RunTable], current: Mapping[str, str], every_fingerprint: bool) -> list[RunTable]:
+def _chosen(runs: list[IndexedRun], current: Mapping[str, str], every_fingerprint: bool) -> list[IndexedRun]:
     if every_fingerprint:
         return runs
-    best: dict[str, RunTable] = {}
+    best: dict[str, IndexedRun] = {}
     for run in runs:  # oldest first, so a later one replaces an earlier one
         kept = best.get(run.key)
-        if kept is None or kept.fingerprint != current.get(run.key):
+        if kept is None or kept.values["fingerprint"] != current.get(run.key):
             best[run.key] = run
     return [run for run in runs if best[run.key] is run]
 
 
-def _older(run: RunTable, current: Mapping[str, str]) -> bool:
-    return run.key in current and current[run.key] != run.fingerprint
+def _common(run: IndexedRun, current: Mapping[str, str]) -> dict[str, Any]:
+    """Return what rows of numbers and rows of runs both say."""
+    values = run.values
+    names = ("preset", "method", "architecture", "protocol", "form", "setting", "dataset", "pretrain_data")
+    return {name: values[name] for name in (*names, "seed", "split_seed")} | {
+        "seen": None if values["seen"] is None else tuple(jsontext.loads(values["seen"])),
+        "seen_total": values["seen_total"],
+        "older_code": run.key in current and current[run.key] != values["fingerprint"],
+    }
 
 
-def _split_seed(run: RunTable) -> int:
-    """Split seed as the worker wrote it down; 0 for runs of code that knew no other."""
-    seeds = jsontext.loads(run.provenance).get("seeds")
-    found = seeds.get("split", 0) if isinstance(seeds, dict) else 0
-    return found if isinstance(found, int) else 0
-
-
-def _seen(run: RunTable) -> tuple[str, ...] | None:
-    return None if run.seen is None else tuple(jsontext.loads(run.seen))
-
-
-def _metric_row(
-    store: Store, run: RunTable, metric: MetricTable, current: Mapping[str, str], split_seed: int
-) -> MetricRow:
+def _metric_row(store: Store, run: IndexedRun, metric: dict[str, Any], current: Mapping[str, str]) -> MetricRow:
     return MetricRow(
+        **_common(run, current),
+        **metric
+        | {
+            "headline": bool(metric["headline"]),
+            "value": float("nan") if metric["value"] is None else metric["value"],
+        },
         run_key=run.key,
-        fingerprint=run.fingerprint,
-        preset=run.preset,
-        method=run.method,
-        architecture=run.architecture,
-        protocol=run.protocol,
-        form=run.form,
-        setting=run.setting,
-        dataset=run.dataset,
-        pretrain_data=run.pretrain_data,
-        seed=run.seed,
-        split=metric.split,
-        selection=metric.selection,
-        variant=metric.variant,
-        headline=metric.headline,
-        fold=metric.fold,
-        epoch=metric.epoch,
-        votes=metric.votes,
-        name=metric.name,
-        value=float("nan") if metric.value is None else metric.value,
-        n_objects=metric.n_objects,
-        seen=_seen(run),
-        seen_total=run.seen_total,
+        fingerprint=run.values["fingerprint"],
         status=run.status,
-        older_code=_older(run, current),
-        created_at=run.created_at,
+        created_at=run.values["created_at"],
         folder=store.results / run.folder,
-        split_seed=split_seed,
     )
 
 
-def _run_row(store: Store, run: RunTable, current: Mapping[str, str]) -> RunRow:
+def _run_row(store: Store, run: IndexedRun, current: Mapping[str, str]) -> RunRow:
+    values = run.values
     return RunRow(
-        stored=StoredRun(
-            key=run.key,
-            fingerprint=run.fingerprint,
-            status="done" if run.status == "done" else "failed",
-            folder=store.results / run.folder,
-            created_at=run.created_at,
-            manifest_sha256=run.manifest_sha256,
-        ),
-        preset=run.preset,
-        method=run.method,
-        architecture=run.architecture,
-        protocol=run.protocol,
-        form=run.form,
-        setting=run.setting,
-        dataset=run.dataset,
-        pretrain_data=run.pretrain_data,
-        seed=run.seed,
-        seen=_seen(run),
-        seen_total=run.seen_total,
-        older_code=_older(run, current),
-        label=jsontext.loads(run.label),
-        cost=jsontext.loads(run.cost),
-        provenance=jsontext.loads(run.provenance),
-        error=run.error,
-        size_bytes=run.size_bytes,
-        split_seed=_split_seed(run),
+        **_common(run, current),
+        stored=store.stored(run),
+        trial=bool(values["trial"]),
+        label=jsontext.loads(values["label"]),
+        cost=jsontext.loads(values["cost"]),
+        provenance=jsontext.loads(values["provenance"]),
+        error=values["error"],
+        size_bytes=values["size_bytes"],
     )

@@ -7,11 +7,15 @@ digests. The database is only an index of these folders.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+Small = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Large = Annotated[int, Field(ge=0, lt=2**63)]
+"""Integers that every database holds."""
 
 
 class Metric(BaseModel):
@@ -31,10 +35,10 @@ class Metric(BaseModel):
     """Which of several candidates (e.g. the initialisation of `scratch`); empty for the only one."""
     headline: bool = True
     """False for candidates that validation did not choose."""
-    fold: int | None = None
-    epoch: int | None = None
-    votes: int = 1
-    n_objects: int
+    fold: Small | None = None
+    epoch: Small | None = None
+    votes: Small = 1
+    n_objects: Large
 
 
 class SeenNames(BaseModel):
@@ -43,7 +47,7 @@ class SeenNames(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seen: tuple[str, ...]
-    total: int
+    total: Small
 
 
 @dataclass

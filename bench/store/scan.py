@@ -1,101 +1,167 @@
-"""Walk the run folders and bring the index into line with them."""
+"""Look at the run folders, take from the index what agrees with them, and read the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy.orm import Session
-
 from bench.errors import SetupError
-from bench.store import codec, folders, index
+from bench.store import codec, files, folders, index
 from bench.store.failures import file_failure
-from bench.store.folders import DamagedFolderError, Manifest
+from bench.store.files import shown
+from bench.store.folders import DamagedFolderError
+from bench.store.index import IndexedRun
 from bench.store.records import RunRecord
 
 RUNS = "runs"
 FAILED = "failed"
 KIND = "run"
 
+_NAMED = 3
+"""Folders that a line names before it only counts."""
+_TRIES = 5
+
 
 @dataclass
-class RebuildReport:
-    """What a walk over the run folders found.
+class View:
+    """What the run folders of a results folder hold, and where the index says otherwise.
 
     Attributes:
-        indexed: Finished runs now in the index.
-        failed: Failed attempts now in the index.
-        quarantined: Damaged folders: their new place and what was wrong.
-        skipped: Folders left where they are because a newer bench wrote them, with that reason.
-        dropped: Index rows removed because their folder is gone.
-        database_replaced: Place of the damaged database file that was set aside, or None.
+        runs: Every sound run, oldest first.
+        records: Whole records by folder, where they were asked for.
+        damaged: Folders that cannot be believed, which nothing may use.
+        refused: Folders that cannot be read by this bench or this user, with the reason.
+        fresh: Those of `runs` that were read from their folder.
+        missing: Folders without a row.
+        altered: Folders whose row was altered.
+        changed: Folders whose content changed after it was indexed.
+        moved: Folders whose files have other times or places than when they were indexed, with the same content.
+        gone: Rows without a folder.
     """
 
-    indexed: int = 0
-    failed: int = 0
-    quarantined: list[tuple[Path, str]] = field(default_factory=list)
-    skipped: list[tuple[Path, str]] = field(default_factory=list)
-    dropped: int = 0
-    database_replaced: Path | None = None
+    runs: list[IndexedRun] = field(default_factory=list)
+    records: dict[str, RunRecord] = field(default_factory=dict)
+    damaged: list[DamagedFolderError] = field(default_factory=list)
+    refused: list[tuple[Path, SetupError]] = field(default_factory=list)
+    fresh: list[IndexedRun] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+    def disagreement(self) -> str:
+        """Say in words where index and folders differ; empty where they agree."""
+        said = {
+            "row altered": self.altered,
+            "row without a run folder": self.gone,
+            "run folder changed since it was indexed": self.changed,
+            "run folder copied or touched since it was indexed": self.moved,
+            "run folder not in it": self.missing,
+        }
+        return "; ".join(f"{len(names)} x {what} ({_some(names)})" for what, names in said.items() if names)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One sound run folder."""
+def look(
+    results: Path,
+    indexed: Mapping[str, IndexedRun | None],
+    *,
+    keys: Collection[str] | None = None,
+    verify: bool = False,
+    series: bool = False,
+) -> View:
+    """Look at every run folder; nothing is changed.
 
-    folder: str
-    """Relative to the results folder, POSIX."""
-    manifest: Manifest
-    record: RunRecord | None
-    """None where the index has it already and the walk was asked to skip those."""
+    A row is taken where it is unaltered and the signature of its folder's files is the one it was made with. All
+    other folders are read, every checksum verified. Rows must be read before this is called: a run is placed before
+    it is indexed, so that every row of a sound index has its folder by then.
+
+    Args:
+        results: Results folder.
+        indexed: Rows of the index by folder (`bench.store.index.read`).
+        keys: Only the runs of these keys; None for all.
+        verify: Read every folder.
+        series: Read predictions and curves of the folders that are read too, and keep the records.
+    """
+    view, there = View(), set()
+    for folder in run_folders(results, keys):
+        name = folder.relative_to(results).as_posix()
+        there.add(name)
+        row = indexed.get(name)
+        try:
+            if row is not None and not verify and row.signature == files.signature(folder):
+                view.runs.append(row)
+                continue
+            run, record = read_run(results, folder, series=series)
+        except DamagedFolderError as damage:
+            if folder.exists() or folder.is_symlink():  # Else somebody moved it meanwhile.
+                view.damaged.append(damage)
+        except (SetupError, OSError) as error:
+            refusal = file_failure("read", folder, error) if isinstance(error, OSError) else error
+            view.refused.append((folder, refusal))
+        else:
+            view.runs.append(run)
+            view.fresh.append(run)
+            if series:
+                view.records[name] = record
+            if name not in indexed:
+                view.missing.append(name)
+            elif row is None:
+                view.altered.append(name)
+            elif not index.same(row, run):
+                (view.altered if row.signature == run.signature else view.changed).append(name)
+            elif row.signature != run.signature:
+                view.moved.append(name)
+    view.runs.sort(key=lambda run: (run.values["created_at"], run.folder))
+    view.gone = [name for name in indexed if name not in there and _key(name, keys)]
+    return view
 
 
-def check_run(results: Path, folder: Path, known: str | None, *, digests: bool) -> Manifest:
-    """Verify a run folder: its files, its place, and that it is still what was indexed.
+def read_run(results: Path, folder: Path, *, series: bool) -> tuple[IndexedRun, RunRecord]:
+    """Read a run folder, every checksum verified.
 
     Args:
         results: Results folder.
         folder: Run folder below it.
-        known: Manifest digest in the index, or None where it is not indexed.
-        digests: Recompute checksums.
+        series: Read predictions and curves too.
 
     Raises:
-        DamagedFolderError: Something does not match.
-        SetupError: A newer bench wrote it, or the system refuses to read it.
+        DamagedFolderError: It is incomplete, was altered, or is not what its place says.
+        SetupError: A newer bench wrote it, or it changes while it is read.
+        OSError: The system refuses to read it.
     """
-    try:
-        manifest = folders.verify(folder, digests=digests)
-    except OSError as error:
-        raise file_failure("read", folder, error) from error
-    finished = folder.parent.parent == results / RUNS
-    folders.check_place(folder, manifest, kind=KIND, by_fingerprint=finished)
-    if known is not None and known != manifest.digest:
-        raise DamagedFolderError(folder, f"{folders.MANIFEST} was altered after the run was indexed")
-    return manifest
+    keep = [name for name in codec.LIMITS if series or name not in codec.SERIES]
+    if folder.is_symlink() or folder.parent.is_symlink():
+        raise DamagedFolderError(folder, "it is reached by a symbolic link")
+    for _ in range(_TRIES):
+        try:
+            before = files.signature(folder)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DamagedFolderError(folder, "it is no folder") from error
+        manifest, contents = folders.read(folder, codec.LIMITS, keep)
+        finished = folder.parent.parent == results / RUNS
+        folders.check_place(folder, manifest, kind=KIND, by_fingerprint=finished)
+        try:
+            record = codec.decode(contents)
+        except ValueError as error:
+            raise DamagedFolderError(folder, str(error)) from error
+        if (record.key, record.fingerprint) != (manifest.key, manifest.fingerprint):
+            raise DamagedFolderError(folder, f"record.json and {folders.MANIFEST} belong to different runs")
+        if record.status != ("done" if finished else "failed"):
+            raise DamagedFolderError(
+                folder, f"record.json has status '{record.status}' in '{folder.parent.parent.name}'"
+            )
+        if files.signature(folder) == before:
+            name = folder.relative_to(results).as_posix()
+            return index.describe(name, before, record, manifest), record
+    raise SetupError(f"'{shown(folder)}' changes while it is read; let nothing write to it, then try again")
 
 
-def read_run(results: Path, folder: Path, *, series: bool) -> RunRecord:
-    """Decode a verified run folder and compare its status with its place.
-
-    Raises:
-        DamagedFolderError: A file does not hold what its name promises.
-        SetupError: The system refuses to read it.
-    """
-    try:
-        record = codec.decode(folder, series=series)
-    except OSError as error:
-        raise file_failure("read", folder, error) from error
-    expected = "done" if folder.parent.parent == results / RUNS else "failed"
-    if record.status != expected:
-        raise DamagedFolderError(folder, f"record.json has status '{record.status}' in '{folder.parent.parent.name}'")
-    return record
-
-
-def run_folders(results: Path) -> Iterator[Path]:
-    """Yield every run folder, finished ones first."""
+def run_folders(results: Path, keys: Collection[str] | None = None) -> Iterator[Path]:
+    """Yield every run folder, finished ones first, or those of some keys."""
     for room in (RUNS, FAILED):
-        for key in folders.subfolders(results / room):
+        for key in folders.subfolders(results / room, keys):
             yield from folders.subfolders(key)
 
 
@@ -111,53 +177,9 @@ def set_aside(results: Path, damage: DamagedFolderError) -> Path | None:
         raise file_failure("move the damaged folder", damage.folder, error) from error
 
 
-def walk(
-    results: Path, known: Mapping[str, str], report: RebuildReport, *, digests: bool, skip_known: bool
-) -> list[Entry]:
-    """Check every run folder and move the damaged ones to quarantine.
-
-    Args:
-        results: Results folder.
-        known: Manifest digests of the index by relative folder.
-        report: Receives what was set aside or skipped.
-        digests: Recompute checksums.
-        skip_known: Do not decode folders whose row is in the index.
-
-    Raises:
-        SetupError: A damaged folder cannot be moved.
-    """
-    for room in (RUNS, FAILED):
-        folders.remove_abandoned(results / room)
-    entries = []
-    for folder in run_folders(results):
-        name = folder.relative_to(results).as_posix()
-        try:
-            manifest = check_run(results, folder, known.get(name), digests=digests)
-            decoded = None if skip_known and name in known else read_run(results, folder, series=False)
-            entries.append(Entry(name, manifest, decoded))
-        except DamagedFolderError as damage:
-            if (target := set_aside(results, damage)) is not None:
-                report.quarantined.append((target, damage.reason))
-        except SetupError as error:
-            report.skipped.append((folder, str(error)))
-    return entries
+def _key(name: str, keys: Collection[str] | None) -> bool:
+    return keys is None or f"{name}//".split("/")[1] in keys
 
 
-def reconcile(session: Session, results: Path, entries: list[Entry], report: RebuildReport) -> None:
-    """Make the rows equal to the folders, in the caller's write transaction.
-
-    A run that another process published after the walk has its row already and keeps it: only rows whose
-    folder no longer exists are removed.
-    """
-    walked = {entry.folder for entry in entries}
-    for name in index.digests(session):
-        if name not in walked and not (results / name / folders.MANIFEST).exists():
-            index.remove(session, name)
-            report.dropped += 1
-    for entry in entries:
-        if entry.record is not None:
-            index.put(session, entry.folder, entry.record, entry.manifest)
-        if entry.folder.startswith(f"{RUNS}/"):
-            report.indexed += 1
-        else:
-            report.failed += 1
+def _some(names: list[str]) -> str:
+    return ", ".join(map(shown, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")

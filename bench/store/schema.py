@@ -6,17 +6,15 @@ JSON text written by `bench.store.jsontext`, so that non-finite numbers survive 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Double, ForeignKey, Index, Integer, MetaData, String, Text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy import BigInteger, Double, ForeignKey, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-REVISIONS = ("0001",)
-"""Every schema revision this code knows, oldest first; the last is the one it works with."""
-
-HEAD = REVISIONS[-1]
+VERSION = 2
+"""Raised whenever a table changes. An index of an earlier version is made again from the run folders."""
 
 
 class Base(DeclarativeBase):
-    """Declarative base; constraint names are fixed so that later migrations can address them."""
+    """Declarative base; constraints have names of their own."""
 
     metadata = MetaData(
         naming_convention={
@@ -28,23 +26,36 @@ class Base(DeclarativeBase):
     )
 
 
-class RunTable(Base):
-    """One run folder.
+class VersionTable(Base):
+    """The version of these tables, in one row."""
 
-    `folder` is relative to the results folder, so that the whole can be moved or mounted elsewhere.
+    __tablename__ = "bench_schema"
+
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+
+
+class RunTable(Base):
+    """One run folder, and what shows whether the row may be believed (see `bench.store.index`).
+
+    `results` names the results folder, since several may share a database on a server; `folder` is relative to it.
     """
 
     __tablename__ = "runs"
-    __table_args__ = (Index(None, "key", "fingerprint"), Index(None, "status"))
+    __table_args__ = (UniqueConstraint("results", "folder"),)
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    folder: Mapped[str] = mapped_column(String(400), unique=True)
+    results: Mapped[str] = mapped_column(Text)
+    folder: Mapped[str] = mapped_column(String(400))
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of every other value of the row and of its metrics."""
+    signature: Mapped[str] = mapped_column(String(64))
+    """Sizes, times and inodes of the folder's files (`bench.store.files.signature`)."""
     manifest_sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    key: Mapped[str] = mapped_column(String(128))
-    fingerprint: Mapped[str] = mapped_column(String(128))
+    key: Mapped[str] = mapped_column(String(256))
+    fingerprint: Mapped[str] = mapped_column(String(256))
     status: Mapped[str] = mapped_column(String(16))
-    created_at: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[str] = mapped_column(String(256))
     preset: Mapped[str] = mapped_column(Text)
     method: Mapped[str] = mapped_column(Text)
     architecture: Mapped[str] = mapped_column(Text)
@@ -54,6 +65,9 @@ class RunTable(Base):
     dataset: Mapped[str] = mapped_column(Text)
     pretrain_data: Mapped[str] = mapped_column(Text)
     seed: Mapped[int] = mapped_column(BigInteger)
+    split_seed: Mapped[int] = mapped_column(BigInteger)
+    trial: Mapped[int] = mapped_column(Integer)
+    """1 for a trial of a search, whose test score may not be looked at."""
     seen: Mapped[str | None] = mapped_column(Text)
     """JSON list of the evaluated class names that pretraining saw, or NULL where unknown."""
     seen_total: Mapped[int | None] = mapped_column(Integer)
@@ -62,31 +76,24 @@ class RunTable(Base):
     provenance: Mapped[str] = mapped_column(Text)
     error: Mapped[str | None] = mapped_column(Text)
 
-    metrics: Mapped[list[MetricTable]] = relationship(
-        back_populates="run", cascade="all, delete-orphan", passive_deletes=True
-    )
-
 
 class MetricTable(Base):
-    """One number of a run; `value` is NULL for NaN, which SQLite cannot hold."""
+    """One number of a run, in its place among them; `value` is NULL for NaN, which SQLite cannot hold."""
 
     __tablename__ = "metrics"
-    __table_args__ = (Index(None, "run_id"),)
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    place: Mapped[int] = mapped_column(Integer, primary_key=True)
     name: Mapped[str] = mapped_column(Text)
     value: Mapped[float | None] = mapped_column(Double)
     split: Mapped[str] = mapped_column(String(16))
     selection: Mapped[str] = mapped_column(String(16))
     variant: Mapped[str] = mapped_column(Text)
-    headline: Mapped[bool] = mapped_column(Boolean)
+    headline: Mapped[int] = mapped_column(Integer)
     fold: Mapped[int | None] = mapped_column(Integer)
     epoch: Mapped[int | None] = mapped_column(Integer)
     votes: Mapped[int] = mapped_column(Integer)
     n_objects: Mapped[int] = mapped_column(BigInteger)
-
-    run: Mapped[RunTable] = relationship(back_populates="metrics")
 
 
 class LeaseTable(Base):

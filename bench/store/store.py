@@ -5,27 +5,36 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import JsonValue
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from bench.errors import SetupError
 from bench.store import codec, folders, index, leases, maintenance, scan
 from bench.store.artifacts import ArtifactStore
-from bench.store.database import BUSY_SECONDS, Database
+from bench.store.database import BUSY_SECONDS, Condition, Database, NewerDatabaseError
 from bench.store.failures import file_failure
-from bench.store.folders import DamagedFolderError, Manifest
+from bench.store.files import shown
+from bench.store.folders import DamagedFolderError
+from bench.store.index import IndexedRun
 from bench.store.leases import Holder, Lease
+from bench.store.maintenance import RebuildReport
 from bench.store.records import RunRecord
-from bench.store.scan import FAILED, RUNS, RebuildReport
+from bench.store.scan import FAILED, RUNS, View
 
+READER_BUSY_SECONDS = 5.0
+_PUBLISHING_SECONDS = 0.1
+_NAMED = 20
+"""Folders that are named one by one before they are only counted."""
+
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -53,8 +62,9 @@ class StoredRun:
 class Store:
     """Results of one results folder.
 
-    Opening creates the folder and its index where absent, upgrades an older index, and indexes run folders that
-    are there when the index is new. Instances may be shared by threads and survive a fork.
+    Opened for writing, it creates the folder and its index where absent, and makes an index anew that is older or
+    damaged. Opened for reading, it creates and changes nothing: where the index is missing, damaged or disagrees with
+    the run folders, the folders are read, and a warning says so. Instances may be shared by threads and survive a fork.
 
     Attributes:
         results: Results folder, absolute.
@@ -82,20 +92,54 @@ class Store:
         self.results = Path(results).absolute()
         self.readonly = readonly
         self.set_aside: list[tuple[Path, str]] = []
-        if not readonly:
-            make_writable(self.results)
-        self.artifacts = ArtifactStore(self.results)
+        self.artifacts = ArtifactStore(self.results, readonly=readonly)
         self.database = Database(self.results, url, readonly=readonly, busy_seconds=busy_seconds)
-        self.database.open(self._fill)
+        self._verify = self._series = False
+        self._keys: Collection[str] | None = None
+        self._seen: View | None = None
+        if readonly:
+            maintenance.require_results(self.results)
+        else:
+            make_writable(self.results)
+            self.database.open(self._fill, self._replace)
 
     @classmethod
-    def open_readonly(cls, results: Path, url: str | None = None) -> Store:
-        """Open for reports: nothing is created, moved or upgraded, a read-only file system will do.
+    def open_readonly(
+        cls,
+        results: Path,
+        url: str | None = None,
+        *,
+        keys: Collection[str] | None = None,
+        verify: bool = False,
+        series: bool = False,
+    ) -> Store:
+        """Open for reports: nothing is created, moved or changed, a read-only file system will do.
+
+        Everything is looked at once, at the first question; later ones see the same.
+
+        Args:
+            results: Results folder.
+            url: Database URL; None for ``bench.sqlite`` in the results folder.
+            keys: Only the runs of these keys; None for all.
+            verify: Believe nothing of the index: read every run folder, every checksum verified.
+            series: With `verify`: read predictions and curves at once too, and keep them for `load`.
 
         Raises:
-            SetupError: There is nothing to read, or it cannot be read as it is.
+            SetupError: There is no results folder, or a newer bench wrote its index.
         """
-        return cls(results, url, readonly=True)
+        store = cls(results, url, readonly=True, busy_seconds=READER_BUSY_SECONDS)
+        store._keys, store._verify, store._series = keys, verify, series
+        return store
+
+    def runs(self) -> list[IndexedRun]:
+        """Return every sound run, finished and failed, oldest first.
+
+        A writer brings the index into line with the folders on the way, and sets damaged folders aside.
+
+        Raises:
+            SetupError: The store cannot be read.
+        """
+        return (self._view() if self.readonly else self._mend(None)).runs
 
     def publish(self, record: RunRecord) -> StoredRun:
         """Store a run: a complete folder by one rename, then its rows.
@@ -115,21 +159,17 @@ class Store:
         try:
             staged = folders.stage(destination.parent.parent, files)
             try:
-                manifest = folders.seal(staged, scan.KIND, record.key, record.fingerprint)
-                placed = folders.place(staged, destination, self._set_aside)
+                folders.seal(staged, scan.KIND, record.key, record.fingerprint)
+                folders.place(staged, destination, self._set_aside)
             except BaseException:
                 shutil.rmtree(staged, ignore_errors=True)
                 raise
-            if not placed:
-                manifest = folders.read_manifest(destination)
         except OSError as error:
             raise file_failure("write", destination, error) from error
-        stored = self._stored(destination, manifest)
         try:
-            self._index(stored, manifest)
-        except SetupError as error:
+            return self.stored(self._index(destination))
+        except (SetupError, OSError) as error:
             raise SetupError(f"the run is safe in '{destination}' but not indexed yet: {error}") from error
-        return stored
 
     def find(self, key: str, fingerprint: str | None = None) -> StoredRun | None:
         """Return a finished run.
@@ -147,65 +187,79 @@ class Store:
         Raises:
             SetupError: The store cannot be read, or a newer bench wrote the folder.
         """
-        room = self.results / RUNS / folders.path_part(key, "key")
-        names = None if fingerprint is None else {folders.path_part(fingerprint, "fingerprint")[: folders.SHORT]}
-        with self.database.read() as session:
-            known = index.digests(session, key)
-        sound: list[StoredRun] = []
-        for folder in folders.subfolders(room):
-            if names is not None and folder.name not in names:
-                continue
-            name = folder.relative_to(self.results).as_posix()
-            try:
-                manifest = scan.check_run(self.results, folder, known.get(name), digests=False)
-                if fingerprint not in (None, manifest.fingerprint):
-                    continue
-                stored = self._stored(folder, manifest)
-                if name not in known and not self.readonly:
-                    self._index(stored, manifest)
-                sound.append(stored)
-            except DamagedFolderError as damage:
-                self._set_aside(damage)
-        self._forget_missing(known)
-        return max(sound, key=lambda run: run.created_at, default=None)
+        folders.path_part(key, "key")
+        if fingerprint is not None:
+            folders.path_part(fingerprint, "fingerprint")
+        view = self._view() if self.readonly else self._mend(key)
+        for folder, refusal in view.refused:
+            if folder.parent == self.results / RUNS / key:
+                raise refusal
+        found = [run for run in view.runs if run.key == key and run.status == "done"]
+        found = [run for run in found if fingerprint in (None, run.values["fingerprint"])]
+        return self.stored(found[-1]) if found else None
 
     def load(self, stored: StoredRun) -> RunRecord:
         """Read a whole run (predictions and curves too) after verifying every checksum.
 
         Raises:
-            DamagedFolderError: It is incomplete or was altered; it was moved to quarantine and its rows removed.
-            SetupError: It cannot be read.
+            DamagedFolderError: It is incomplete or was altered; a writer moved it to quarantine and removed its rows.
+            SetupError: It cannot be read, or the index said something else of it.
         """
+        name = stored.folder.relative_to(self.results).as_posix()
+        if self._seen is not None and name in self._seen.records:
+            return self._seen.records[name]
         try:
-            scan.check_run(self.results, stored.folder, stored.manifest_sha256, digests=True)
-            return scan.read_run(self.results, stored.folder, series=True)
+            run, record = scan.read_run(self.results, stored.folder, series=True)
         except DamagedFolderError as damage:
-            target = self._set_aside(damage)
+            target = None if self.readonly else self._set_aside(damage)
             if target is None:
                 raise
             raise DamagedFolderError(
                 damage.folder, damage.reason, f"moved to '{target}'; bench run with the same request makes it again"
             ) from damage
+        except OSError as error:
+            raise file_failure("read", stored.folder, error) from error
+        if self.stored(run) != stored or not self._said(run):
+            raise SetupError(
+                f"run '{name}' is not what the index said of it; 'bench db rebuild' mends the index, then run the same "
+                "command again"
+            )
+        return record
 
-    def spec(self, stored: StoredRun) -> dict[str, JsonValue]:
-        """Read what a run was asked to do, and verify nothing: for lists of runs.
-
-        Raises:
-            DamagedFolderError: It is missing or unreadable; nothing is moved.
-        """
-        return codec.decode_spec(stored.folder)
-
-    def refresh(self, *, digests: bool = False) -> RebuildReport:
+    def refresh(self, *, verify: bool = False) -> RebuildReport:
         """Bring the index into line with the folders: add missing runs, drop vanished ones, set damaged ones aside.
 
         Args:
-            digests: Recompute checksums; otherwise presence and sizes are compared, which takes well under a
-                millisecond per run.
+            verify: Read every folder, every checksum verified; otherwise those whose files have other sizes, times or
+                inodes than when they were indexed, which takes well under a millisecond per run.
 
         Raises:
             SetupError: The store cannot be written.
         """
-        return maintenance.refresh(self.database, digests=digests)
+        before = len(self.set_aside)
+        view = self._mend(None, verify=verify)
+        done = sum(run.status == "done" for run in view.runs)
+        return RebuildReport(
+            indexed=done,
+            failed=len(view.runs) - done,
+            quarantined=self.set_aside[before:],
+            skipped=[(folder, str(error)) for folder, error in view.refused],
+            dropped=len(view.gone),
+            mended=view.disagreement(),
+        )
+
+    def tidy(self) -> None:
+        """Bring the index into line with the folders, and remove what killed processes left; called once a command.
+
+        Raises:
+            SetupError: The store cannot be written.
+        """
+        maintenance.sweep(self.results)
+        leases.remove_dead(self.database)
+        view = self._mend(None)
+        if said := view.disagreement():
+            _log.warning("the index did not agree with the run folders: %s; mended from the folders", said)
+        self._name(view)
 
     def rebuild(self) -> RebuildReport:
         """Recreate the index from the folders, every checksum verified (see `bench.store.maintenance.rebuild`)."""
@@ -238,53 +292,122 @@ class Store:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         return self.results / FAILED / key / f"{stamp}-{uuid.uuid4().hex[:8]}"
 
-    def _stored(self, folder: Path, manifest: Manifest) -> StoredRun:
-        status: Literal["done", "failed"] = "done" if folder.parent.parent == self.results / RUNS else "failed"
-        return StoredRun(manifest.key, manifest.fingerprint, status, folder, manifest.created_at, manifest.digest)
+    def stored(self, run: IndexedRun) -> StoredRun:
+        """Return where an indexed run lies."""
+        values = run.values
+        return StoredRun(
+            run.key,
+            values["fingerprint"],
+            run.status,
+            self.results / run.folder,
+            values["created_at"],
+            values["manifest_sha256"],
+        )
 
-    def _index(self, stored: StoredRun, manifest: Manifest) -> None:
+    def _view(self) -> View:
+        """Look at everything, once, and say where the index cannot be believed."""
+        if self._seen is None:
+            indexed, unusable = self._indexed()
+            view = scan.look(self.results, indexed, keys=self._keys, verify=self._verify, series=self._series)
+            if view.missing and not unusable:
+                # What is being published right now has its folder, and its row a moment later.
+                time.sleep(_PUBLISHING_SECONDS)
+                later, _ = self._indexed()
+                view.missing = [name for name in view.missing if name not in later]
+            if unusable and view.runs:
+                _log.warning("index %s; read %d run folders instead", unusable, len(view.runs))
+            elif not unusable and (said := view.disagreement()):
+                _log.warning(
+                    "index '%s' does not agree with the run folders: %s; took the folders, 'bench db rebuild' mends it",
+                    shown(self.database.shown),
+                    said,
+                )
+            for damage in _first(view.damaged):
+                name = shown(damage.folder.relative_to(self.results))
+                _log.warning("left out %s: %s; 'bench db rebuild' sets it aside", name, damage.reason)
+            self._name(view)
+            self._seen = view
+        return self._seen
+
+    def _indexed(self) -> tuple[dict[str, IndexedRun | None], str]:
+        """Return the rows by folder, and in words why a file of them cannot be used at all."""
+        try:
+            condition, why = self.database.condition()
+            if condition is Condition.current:
+                with self.database.read() as session:
+                    return index.read(session, self.database.owner), ""
+            words = f"{condition.value}{why and f' ({why})'}"
+        except NewerDatabaseError:
+            raise
+        except SetupError as error:
+            if self.database.path is None:
+                raise
+            return {}, f"cannot be used: {error}"
+        return {}, f"'{shown(self.database.shown)}' {words}"
+
+    def _mend(self, key: str | None, *, verify: bool = False) -> View:
+        """Look at the folders, bring the rows into line with them, and set damaged folders aside."""
+        view = maintenance.refresh(self.database, None if key is None else [key], verify=verify)
+        for damage in view.damaged:
+            self._set_aside(damage)
+        return view
+
+    def _name(self, view: View) -> None:
+        """Name the folders that are left where they are."""
+        for _, refusal in _first(view.refused):
+            _log.warning("left out: %s", refusal)
+
+    def _said(self, run: IndexedRun) -> bool:
+        """Whether the rows that were taken say the same of a run as its folder."""
+        taken = [] if self._seen is None else [one for one in self._seen.runs if one.folder == run.folder]
+        return all(index.same(one, run) for one in taken)
+
+    def _index(self, folder: Path) -> IndexedRun:
         """Write the rows of a folder unless they are there.
 
         The folder, not the caller's record, is what gets indexed: it is what later readers will verify.
         """
-        record = scan.read_run(self.results, stored.folder, series=False)
-        name = stored.folder.relative_to(self.results).as_posix()
+        run, _ = scan.read_run(self.results, folder, series=False)
         try:
             with self.database.write() as session:
-                if index.digests(session, stored.key).get(name) != manifest.digest:
-                    index.put(session, name, record, manifest)
+                index.put(session, self.database.owner, [run])
         except IntegrityError:
             # On a server two processes may insert the same folder at once; the other one's rows are the same.
-            _log.debug("%s was indexed by another process", name)
-
-    def _forget_missing(self, known: dict[str, str]) -> None:
-        gone = [name for name in known if not (self.results / name).exists()]
-        if gone and not self.readonly:
-            with self.database.write() as session:
-                for name in gone:
-                    if not (self.results / name).exists():
-                        index.remove(session, name)
+            _log.debug("%s was indexed by another process", folder)
+        return run
 
     def _set_aside(self, damage: DamagedFolderError) -> Path | None:
-        if self.readonly:
-            _log.warning("%s; 'bench db rebuild' sets it aside", damage)
-            return None
         target = scan.set_aside(self.results, damage)
         if target is not None:
-            _log.warning("set aside '%s': %s; now '%s'", damage.folder, damage.reason, target)
+            _log.warning("set aside '%s': %s; now '%s'", shown(damage.folder), damage.reason, shown(target))
             self.set_aside.append((target, damage.reason))
         with self.database.write() as session:
             if not damage.folder.exists():
-                index.remove(session, damage.folder.relative_to(self.results).as_posix())
+                index.remove(session, self.database.owner, damage.folder.relative_to(self.results).as_posix())
         return target
 
     def _fill(self, session: Session) -> None:
+        self._report(maintenance.fill(session, self.database))
+
+    def _replace(self, why: str) -> None:
+        _log.warning("index '%s' %s; made again from the run folders", shown(self.database.shown), why)
         report = RebuildReport()
-        entries = scan.walk(self.results, {}, report, digests=True, skip_known=False)
-        scan.reconcile(session, self.results, entries, report)
+        maintenance.replace_file(self.database, report, keep=Condition.damaged.value in why)
+        self._report(report)
+
+    def _report(self, report: RebuildReport) -> None:
         for target, reason in report.quarantined:
-            _log.warning("set aside a run folder: %s; now '%s'", reason, target)
+            _log.warning("set aside a run folder: %s; now '%s'", reason, shown(target))
+        for _, reason in report.skipped:
+            _log.warning("left out: %s", reason)
         self.set_aside += report.quarantined
+
+
+def _first(found: list[_T]) -> list[_T]:
+    """Return as many of what was found as are named one by one, and say how many more there are."""
+    if len(found) > _NAMED:
+        _log.warning("%d run folders are left out, the first %d of them:", len(found), _NAMED)
+    return found[:_NAMED]
 
 
 def make_writable(results: Path) -> None:

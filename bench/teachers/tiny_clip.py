@@ -19,6 +19,7 @@ from bench.errors import SetupError, UsageError
 from bench.fingerprint import fingerprint
 from bench.spec import Frozen, content_key
 from bench.store import folders
+from bench.store.scratch import remove_abandoned
 from bench.teachers.base import Teacher
 from bench.teachers.tokenizer import WordTokenizer
 
@@ -337,7 +338,7 @@ class TinyClip(Teacher):
             "captions.json": json.dumps(captions, indent=0).encode(),
         }
         try:
-            folders.remove_abandoned(self.folder.parent)
+            remove_abandoned(self.folder.parent)
             staged = folders.stage(self.folder.parent, files)
             try:
                 folders.seal(staged, "teacher", self.identity(), content_key(_code()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from bench.execution.worker import Worker
 from bench.paths import Workspace
 from bench.plan.request import RunRequest
 from bench.protocols.threads import torch_threads
+from bench.spec import content_key
 from bench.store.queries import RunRow, run_rows
 from bench.store.records import RunRecord
 from bench.store.store import Store
@@ -80,5 +80,4 @@ def reset(own: RunRecord, path: str, value: object, **changes: Any) -> RunRecord
     for name in groups:
         inner = inner.setdefault(name, {})
     inner[last] = value
-    key = hashlib.sha256(f"{own.key} {path}={value}".encode()).hexdigest()
-    return replace(own, spec=spec, **{"key": key, **changes})
+    return replace(own, spec=spec, **{"key": content_key(spec), **changes})

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.spec import content_key
 from bench.store import Metric, RunRecord, SeenNames, Store
 from bench.store.folders import DamagedFolderError
 
@@ -32,18 +33,21 @@ LABEL = {
 KILLABLE = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "sqlite3.connect"}
 
 
+def spec_of(number: int) -> dict[str, Any]:
+    return {"seed": number, "protocol": {"name": "fewshot", "form": "fair"}}
+
+
 def key_of(number: int) -> str:
-    return f"{number:064x}"
+    return content_key(spec_of(number))
 
 
 def make_record(number: int, fingerprint: str = FINGERPRINT, **changes: Any) -> RunRecord:
-    """A small but complete record; `number` is its key, its seed and what its arrays are drawn from."""
+    """A small but complete record; `number` is its seed and what its arrays are drawn from."""
     draw = np.random.default_rng(number)
     values: dict[str, Any] = {
-        "key": key_of(number),
         "fingerprint": fingerprint,
         "status": "done",
-        "spec": {"seed": number, "protocol": {"name": "fewshot", "form": "fair"}},
+        "spec": spec_of(number),
         "label": dict(LABEL),
         "metrics": [
             Metric(value=0.5 + number / 1000, split="test", n_objects=100, epoch=3),
@@ -55,7 +59,8 @@ def make_record(number: int, fingerprint: str = FINGERPRINT, **changes: Any) -> 
         "cost": {"seconds": 1.25},
         "provenance": {"commit": "abc", "dirty": False},
     }
-    return RunRecord(**(values | changes))
+    values |= changes
+    return RunRecord(**({"key": content_key(values["spec"])} | values))
 
 
 def publish_all(results: Path, numbers: list[int], repeats: int = 1) -> None:
@@ -76,12 +81,14 @@ def publish_for_ever(results: Path) -> None:
         store.publish(make_record(number, status="failed", error="stopped"))
 
 
-def publish_and_die(results: Path) -> None:
-    """Publish a run and be killed while the database is open, so that its rows are in SQLite's log only."""
-    store = Store(results)
-    with store.database.read() as session:
-        session.connection()
-        store.publish(make_record(1))
+def alter_and_die(results: Path) -> None:
+    """Be killed inside a transaction that has written to the database's file already."""
+    with Store(results).database.write() as session:
+        connection = session.connection()
+        connection.exec_driver_sql("PRAGMA cache_size = 1")
+        connection.exec_driver_sql("UPDATE metrics SET value = 0.987")
+        for number in range(200):
+            connection.exec_driver_sql(f"INSERT INTO leases VALUES ('{number}', '{'k' * 200}', '', '', 0, 0, 0, 0, '')")
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -10,22 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
-from store_helpers import Start, key_of, make_record, publish_and_die, tree, try_load
+from store_helpers import Start, alter_and_die, key_of, make_record, tree, try_load
 
-import bench.store.migrations
 from bench.errors import BenchError, SetupError, UsageError
-from bench.store import Store, failed_rows, metric_rows, rebuild, run_rows
+from bench.store import Store, failed_rows, index, leases, metric_rows, rebuild, run_rows
 from bench.store.database import Database, parse_url
 from bench.store.maintenance import status
-from bench.store.schema import HEAD, REVISIONS, Base
-
-FROZEN = Path(__file__).parent / "frozen"
+from bench.store.processes import host_name
+from bench.store.schema import VERSION, Base
 
 
 def refuse(action: Callable[[], object], kind: type[BenchError] = SetupError) -> str:
@@ -45,38 +40,51 @@ def execute(path: Path, *commands: str) -> None:
     connection.close()
 
 
-# --- schema and migrations
+# --- versions
 
 
-def test_the_models_are_what_the_migrations_make(store: Store) -> None:
-    """A column that only exists in the code breaks every database made before."""
-    engine = create_engine(f"sqlite:///{store.database.path}")
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-    engine.dispose()
-    script = ScriptDirectory(str(Path(bench.store.migrations.__file__).parent))
-    assert script.get_heads() == [HEAD]
-    assert tuple(r.revision for r in reversed(list(script.walk_revisions()))) == REVISIONS
+OLDER = (
+    "PRAGMA journal_mode = WAL",
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
+    "INSERT INTO alembic_version VALUES ('0001')",
+    "CREATE TABLE runs (id INTEGER PRIMARY KEY, folder VARCHAR(400), key VARCHAR(128))",
+    "CREATE TABLE metrics (id INTEGER PRIMARY KEY, run_id INTEGER, value DOUBLE)",
+    "CREATE TABLE leases (kind VARCHAR(64), key VARCHAR(256), owner VARCHAR(64), host TEXT, pid BIGINT, "
+    "process_start DOUBLE, claimed_at DOUBLE, heartbeat_at DOUBLE, note TEXT)",
+    f"INSERT INTO leases VALUES ('run', 'held', 'me', '{host_name()}', {os.getpid()}, 0, 1, 1, '')",
+)
 
 
-@pytest.mark.parametrize("revision", REVISIONS)
-def test_a_database_of_every_revision_is_upgraded_and_read(tmp_path: Path, revision: str) -> None:
-    """Results of last year must still load after an upgrade of bench."""
-    results = tmp_path / "results"
-    shutil.copytree(FROZEN / revision, results)
-    shutil.copy(FROZEN / f"{revision}.sqlite", results / "bench.sqlite")
-    store = Store(results)
-    assert store.database.revision() == HEAD
+def test_an_older_index_is_made_again_from_the_folders(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Results of last year must still load after an upgrade of bench, and a job at work must keep its lease."""
+    store.publish(make_record(1))
     rows = metric_rows(store)
-    assert [(row.run_key, row.fold, row.value) for row in rows[:2]] == [(key_of(1), None, 0.501), (key_of(1), 0, 0.0)]
-    assert (rows[0].seen, rows[0].seen_total, rows[0].form) == (("chair", "lamp"), 5, "fair")
-    assert [row.error for row in failed_rows(store)] == ["ValueError: 'Stühle' fehlen"]
-    stored = store.find(key_of(1))
-    assert stored is not None
-    assert store.load(stored).metrics == make_record(1).metrics
-    assert store.load(stored).predictions["logits"].shape == (100, 5)
-    assert rebuild(results).quarantined == []
-    assert metric_rows(store) == rows
+    path = store.results / "bench.sqlite"
+    path.unlink()
+    execute(path, *OLDER)
+    before = tree(store.results)
+    assert metric_rows(Store.open_readonly(store.results)) == rows
+    assert "was written by an older bench" in caplog.text
+    assert tree(store.results) == before
+    again = Store(store.results)
+    assert metric_rows(again) == rows
+    assert [one.key for one in leases.holders(again.database)] == ["held"]
+    assert status(store.results).problem is None
+
+
+def test_results_folders_that_share_a_database_keep_their_rows(tmp_path: Path) -> None:
+    """A group has one server for all; a rebuild of mine must not take away yours."""
+    url = f"sqlite:///{tmp_path / 'shared.sqlite'}"
+    stores = [Store(tmp_path / name, url) for name in ("mine", "yours")]
+    for store in stores:
+        store.publish(make_record(1))
+    shutil.rmtree(stores[0].results / "runs")
+    assert rebuild(stores[0].results, url).dropped == 1
+    for store, count in zip(stores, (0, 11), strict=True):
+        with store.database.read() as session:
+            rows = index.read(session, store.database.owner).values()
+        assert sum(len(run.metrics) for run in rows if run) == count
+        assert len(metric_rows(store)) == count
 
 
 def test_the_tables_are_valid_for_postgresql() -> None:
@@ -86,22 +94,22 @@ def test_the_tables_are_valid_for_postgresql() -> None:
         text = str(CreateTable(table).compile(dialect=dialect))
         assert "DATETIME" not in text
         assert "AUTOINCREMENT" not in text
-        for index in table.indexes:
-            assert str(CreateIndex(index).compile(dialect=dialect)).startswith("CREATE INDEX ix_")
+        for one in table.indexes:
+            assert str(CreateIndex(one).compile(dialect=dialect)).startswith("CREATE INDEX ix_")
 
 
 def test_a_newer_database_is_refused_and_left_as_it_is(store: Store) -> None:
     """Older code that writes into a newer schema would destroy it."""
     store.publish(make_record(1))
     path = store.results / "bench.sqlite"
-    execute(path, "UPDATE alembic_version SET version_num = '9999'")
+    execute(path, "UPDATE bench_schema SET version = 9999")
     before = path.read_bytes()
     for action in (
         lambda: Store(store.results),
-        lambda: Store.open_readonly(store.results),
+        lambda: metric_rows(Store.open_readonly(store.results)),
         lambda: rebuild(store.results),
     ):
-        assert "written by a newer bench (revision 9999" in refuse(action)
+        assert "written by a newer bench (version 9999" in refuse(action)
     assert "newer bench" in str(status(store.results).problem)
     assert path.read_bytes() == before
 
@@ -133,19 +141,29 @@ def drop_table(path: Path) -> None:
     execute(path, "DROP TABLE metrics")
 
 
-@pytest.mark.parametrize("harm", [overwrite_all, overwrite_middle, cut, drop_table])
-def test_a_damaged_database_points_to_rebuild_and_rebuild_mends_it(store: Store, harm: Callable[[Path], None]) -> None:
-    """A broken index must cost one command, not the results."""
+def be_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("harm", [overwrite_all, overwrite_middle, cut, drop_table, be_a_pipe])
+def test_a_damaged_database_is_read_past_and_made_again(
+    store: Store, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broken index must cost a line, not the results."""
     store.publish(make_record(1))
     store.publish(make_record(2, status="failed", error="boom"))
     rows = metric_rows(store)
     harm(store.results / "bench.sqlite")
-    assert "bench db rebuild" in refuse(lambda: metric_rows(Store(store.results)))
-    assert "bench db rebuild" in str(status(store.results).problem)
+    before = tree(store.results)
+    assert metric_rows(Store.open_readonly(store.results)) == rows
+    assert "read 2 run folders instead" in caplog.text
+    assert status(store.results).problem is not None
+    assert tree(store.results) == before
     report = rebuild(store.results)
     assert (report.indexed, report.failed, report.quarantined) == (1, 1, [])
     assert report.database_replaced is not None
-    assert "bench.sqlite" in tree(report.database_replaced)
+    assert harm is be_a_pipe or "bench.sqlite" in tree(report.database_replaced)
     again = Store(store.results)
     assert metric_rows(again) == rows
     assert failed_rows(again)[0].error == "boom"
@@ -157,6 +175,7 @@ def log_of_deleting_everything(path: Path) -> bytes:
     copy = path.with_name("copy.sqlite")
     shutil.copy(path, copy)
     connection = sqlite3.connect(copy, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
     for table in ("metrics", "runs"):
         connection.execute(f"DELETE FROM {table}")
     content = copy.with_name("copy.sqlite-wal").read_bytes()
@@ -176,6 +195,7 @@ def test_a_deleted_database_is_made_again_from_the_folders(store: Store, empty: 
     path.with_name("bench.sqlite-wal").write_bytes(stale)
     if empty:
         path.touch()
+    assert metric_rows(Store.open_readonly(store.results)) == rows
     assert metric_rows(Store(store.results)) == rows
     path.unlink()
     assert rebuild(store.results).indexed == 1
@@ -234,7 +254,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(small_disk: Cal
     assert not list(results.glob("*/.incoming-*"))
     ballast.unlink(missing_ok=True)
     small_disk("size=8m")
-    report = Store(results).refresh(digests=True)
+    report = Store(results).refresh(verify=True)
     assert report.quarantined == []
     assert report.indexed in (number - 1, number)
     Store(results).publish(make_record(number))
@@ -265,24 +285,29 @@ def test_a_read_only_folder_can_be_read_and_says_so_when_written(small_disk: Cal
     assert status(place / "results").done == 1
 
 
-def test_a_killed_writers_log_is_read_from_a_read_only_disk(small_disk: Callable[..., Path], start: Start) -> None:
-    """The last runs before a crash are in SQLite's log; a snapshot of the disk must show them."""
-    place = small_disk("size=8m")
-    job = start(publish_and_die, place / "results")
+def test_what_a_killed_writer_had_begun_is_no_obstacle_to_readers(
+    store: Store, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A writer that died inside a transaction leaves a journal that only a writer may roll back."""
+    rows = metric_rows(store) if store.publish(make_record(1)) else []
+    job = start(alter_and_die, store.results)
     job.join(60)
     assert job.exitcode == -9
-    assert (place / "results" / "bench.sqlite-wal").stat().st_size > 0
-    small_disk("ro")
-    assert len(metric_rows(Store.open_readonly(place / "results"))) == 11
+    before = tree(store.results)
+    assert "bench.sqlite-journal" in before
+    assert metric_rows(Store.open_readonly(store.results)) == rows
+    assert tree(store.results) == before
+    assert metric_rows(Store(store.results)) == rows
 
 
-def test_reading_changes_nothing(store: Store) -> None:
+def test_reading_changes_nothing(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """A report must not create, move or upgrade anything, not even a damaged run."""
     stored = store.publish(make_record(1))
     (stored.folder / "metrics.json").write_text("[]")
     before = tree(store.results)
     reader = Store.open_readonly(store.results)
     assert reader.find(key_of(1)) is None
+    assert f"left out runs/{key_of(1)}" in caplog.text
     with pytest.raises(SetupError, match=r"metrics\.json"):
         reader.load(stored)
     assert "reading only" in refuse(lambda: reader.publish(make_record(2)))
@@ -292,7 +317,7 @@ def test_reading_changes_nothing(store: Store) -> None:
 
 def test_nothing_to_read_is_one_line(tmp_path: Path) -> None:
     """`bench report` before the first run tells what to do."""
-    assert "run 'bench run' first" in refuse(lambda: Store.open_readonly(tmp_path / "results"))
+    assert "no results folder" in refuse(lambda: Store.open_readonly(tmp_path / "results"))
     assert not (tmp_path / "results").exists()
 
 
@@ -338,16 +363,17 @@ def test_status_counts_what_is_there(store: Store) -> None:
     lease = store.lease("run", "k")
     found = status(store.results)
     assert (found.done, found.failed, found.metrics, found.folders) == (1, 1, 22, 2)
-    assert (found.revision, found.head, found.problem) == (HEAD, HEAD, None)
+    assert (found.version, found.problem) == (VERSION, None)
     assert [holder.key for holder in found.leases] == ["k"]
     assert found.sizes["runs"] > 1000
     assert lease is not None
     (store.results / "runs" / key_of(1) / "junk").mkdir()
+    assert status(store.results).folders == 3
     store.find(key_of(1))
     assert status(store.results).quarantined == 1
 
 
-def test_writers_hold_the_lock_from_the_start_and_use_the_log(store: Store) -> None:
+def test_writers_hold_the_lock_from_the_start_and_keep_no_log(store: Store) -> None:
     """Two writers that both read first and write later would fail at random."""
     database = Database(store.results)
     with database.write() as session:
@@ -358,7 +384,7 @@ def test_writers_hold_the_lock_from_the_start_and_use_the_log(store: Store) -> N
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
         other.close()
-    assert pragmas == ["wal", 1]
+    assert pragmas == ["delete", 1]
 
 
 @pytest.mark.parametrize(

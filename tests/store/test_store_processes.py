@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 from store_helpers import Start, key_of, make_record, publish_all, publish_for_ever, try_load
 
-from bench.store import Store, failed_rows, folders, metric_rows, rebuild, run_rows, scan
+from bench.store import Store, failed_rows, index, leases, metric_rows, rebuild, run_rows, scan, scratch
 
 
 def test_processes_that_start_at_once_publish_together(tmp_path: Path, start: Start) -> None:
@@ -26,7 +29,7 @@ def test_processes_that_start_at_once_publish_together(tmp_path: Path, start: St
     assert {row.stored.key for row in run_rows(store, every_fingerprint=True)} == expected
     assert len(run_rows(store, every_fingerprint=True)) == len(expected)
     assert len(metric_rows(store, every_fingerprint=True)) == 11 * len(expected)
-    assert store.refresh(digests=True).quarantined == []
+    assert store.refresh(verify=True).quarantined == []
     assert not list(results.glob("*/.incoming-*"))
 
 
@@ -70,32 +73,52 @@ def test_killed_writers_leave_only_whole_runs(tmp_path: Path, start: Start) -> N
         assert [try_load(store, n + 1) for n in range(report.indexed)] == ["loaded"] * report.indexed
 
 
-def test_what_a_killed_writer_left_is_swept_later(store: Store) -> None:
-    """Abandoned files must not fill the disk, and a writer at work must not lose its own."""
-    for name in ("old", "fresh"):
-        folder = store.results / "runs" / f".incoming-{name}"
-        folder.mkdir(parents=True)
-        (folder / "metrics.json").touch()
-    hours_ago = time.time() - 2 * folders.ABANDONED_SECONDS
-    old = store.results / "runs" / ".incoming-old"
-    for path in (old / "metrics.json", old):
-        os.utime(path, (hours_ago, hours_ago))
-    store.refresh()
-    assert [p.name for p in (store.results / "runs").iterdir()] == [".incoming-fresh"]
+def begin_and_die(results: Path) -> None:
+    """Leave what a job has half done: a run folder, an encoder, a lease."""
+    store = Store(results)
+    for room in ("runs", "failed", ".", "artifacts/encoder"):
+        (results / room).mkdir(parents=True, exist_ok=True)
+        (results / room / scratch.scratch_name() / "deep").mkdir(parents=True)
+    store.lease("run", "k")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_run_published_between_walk_and_rewrite_keeps_its_rows(store: Store) -> None:
+def test_what_killed_jobs_left_is_swept_and_nothing_else(store: Store, start: Start) -> None:
+    """Abandoned files must not fill the disk, and a writer at work must not lose its own, however slow it is."""
+    results = store.results
+    job = start(begin_and_die, results)
+    job.join(60)
+    hours_ago = time.time() - 2 * scratch.ABANDONED_SECONDS
+    mine = results / "runs" / scratch.scratch_name()
+    fresh, old = results / "runs" / ".incoming-other-machine", results / "runs" / ".incoming-old"
+    for folder in (mine, fresh, old):
+        folder.mkdir()
+    for folder in (mine, old):
+        os.utime(folder, (hours_ago, hours_ago))
+    held = store.lease("run", "held")
+    assert len(leases.holders(store.database)) == 2
+    Store(results).tidy()
+    assert sorted(results.rglob(".incoming-*")) == sorted([mine, fresh])
+    assert [one.key for one in leases.holders(store.database)] == ["held"]
+    assert held is not None
+    assert held.still_mine()
+
+
+def test_a_run_published_between_walk_and_rewrite_keeps_its_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same at the one moment that matters, without luck."""
     store.publish(make_record(1))
-    gone = store.publish(make_record(2))
-    report = scan.RebuildReport()
-    entries = scan.walk(store.results, {}, report, digests=True, skip_known=False)
-    store.publish(make_record(3))
-    shutil.rmtree(gone.folder)
-    with store.database.write() as session:
-        scan.reconcile(session, store.results, [entry for entry in entries if key_of(2) not in entry.folder], report)
-    assert [row.stored.key for row in run_rows(store)] == [key_of(1), key_of(3)]
-    assert report.dropped == 1
+    look = scan.look
+
+    def publish_meanwhile(*arguments: Any, **options: Any) -> scan.View:
+        view = look(*arguments, **options)
+        Store(store.results).publish(make_record(3))
+        return view
+
+    monkeypatch.setattr(scan, "look", publish_meanwhile)
+    assert rebuild(store.results).indexed == 2
+    monkeypatch.undo()
+    with store.database.read() as session:
+        assert {run.key for run in index.read(session, "").values() if run} == {key_of(1), key_of(3)}
 
 
 def test_a_rebuild_does_not_lose_a_run_published_meanwhile(tmp_path: Path, start: Start) -> None:

@@ -21,7 +21,7 @@ def test_a_row_tells_the_whole_path_of_a_number(store: Store) -> None:
     (row,) = metric_rows(store)
     assert {name: getattr(row, name) for name in LABEL} == LABEL
     assert {name: getattr(row, name) for name in Metric.model_fields} == metric.model_dump()
-    assert (row.run_key, row.fingerprint, row.seed, row.form) == (key_of(5), FINGERPRINT, 5, "published")
+    assert (row.run_key, row.fingerprint, row.seed, row.form) == (stored.key, FINGERPRINT, 5, "published")
     assert (row.seen, row.seen_total, row.status) == (("chair", "lamp"), 5, "done")
     assert (row.created_at, row.folder) == (stored.created_at, stored.folder)
     assert (row.split_seed, run_rows(store)[0].split_seed) == (3, 3)

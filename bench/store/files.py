@@ -1,0 +1,118 @@
+"""Read files that somebody else may have made: regular ones only, of a bounded size, never through a link."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_CHUNK = 1 << 20
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_FILE = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket", errno.ENOTDIR: "not below a folder"}
+
+
+class NoRegularFileError(ValueError):
+    """A name stands for something that must not be read: a link, a pipe, a device, a folder, or too much."""
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: The file; a symbolic link is refused, a pipe is not waited for.
+        limit: Bytes it may have.
+
+    Raises:
+        NoRegularFileError: It is no regular file, or larger.
+        OSError: The system refused, `FileNotFoundError` where it is absent.
+    """
+    with _opened(path, limit) as (descriptor, size):
+        parts, left = [], size + 1
+        while left and (part := os.read(descriptor, min(left, _CHUNK))):
+            parts.append(part)
+            left -= len(part)
+        if left != 1:
+            raise NoRegularFileError(f"{shown(path.name)} changed while it was read")
+        return b"".join(parts)
+
+
+def file_head(path: Path, count: int) -> bytes:
+    """Return the first bytes of a regular file, which may be named by a symbolic link.
+
+    Raises:
+        NoRegularFileError: It is no regular file.
+        OSError: The system refused, `FileNotFoundError` where it is absent.
+    """
+    descriptor = os.open(path, _FLAGS & ~os.O_NOFOLLOW)
+    try:
+        _require_regular(path, os.fstat(descriptor).st_mode)
+        return os.read(descriptor, count)
+    finally:
+        os.close(descriptor)
+
+
+def file_digest(path: Path, limit: int | None = None) -> tuple[int, str]:
+    """Return size and SHA-256 hex digest of a regular file (see `read_file`), holding little of it in memory."""
+    with _opened(path, limit) as (descriptor, size):
+        sha, left = hashlib.sha256(), size
+        while left and (part := os.read(descriptor, min(left, _CHUNK))):
+            sha.update(part)
+            left -= len(part)
+        return size - left, sha.hexdigest()
+
+
+def file_size(path: Path) -> int:
+    """Return the bytes of a regular file without opening it (see `read_file`)."""
+    found = path.lstat()
+    _require_regular(path, found.st_mode)
+    return found.st_size
+
+
+def signature(folder: Path) -> str:
+    """Return what the system says of a folder's files: name, kind, size, times and inode of each, as one digest.
+
+    A file that was written, replaced or moved here since has another change time or inode, which programs cannot
+    set. Nothing is opened.
+
+    Raises:
+        OSError: The system refused.
+    """
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            s = entry.stat(follow_symlinks=False)
+            found.append((os.fsencode(entry.name), s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino))
+    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()
+
+
+def shown(text: object) -> str:
+    """Return text fit for one line of a terminal: control characters and undecodable bytes are written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+@contextmanager
+def _opened(path: Path, limit: int | None) -> Iterator[tuple[int, int]]:
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        raise NoRegularFileError(f"{shown(path.name)} is {_NO_FILE[error.errno]}, not a regular file") from error
+    try:
+        found = os.fstat(descriptor)
+        _require_regular(path, found.st_mode)
+        if limit is not None and found.st_size > limit:
+            raise NoRegularFileError(f"{shown(path.name)} has {found.st_size:,} bytes, at most {limit:,} are read")
+        yield descriptor, found.st_size
+    finally:
+        os.close(descriptor)
+
+
+def _require_regular(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = "a symbolic link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise NoRegularFileError(f"{shown(path.name)} is {kind}, not a regular file")

@@ -1,1 +1,0 @@
-"""Alembic environment of the index; run from code (`bench.store.database`), no ``alembic.ini`` needed."""

@@ -1,0 +1,51 @@
+"""Processes by a name that nothing else gets: which machine they run on, and whether they still do."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def host_name() -> str:
+    """Name this machine, this boot of it and this process namespace."""
+    parts = [socket.gethostname()]
+    try:
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:13])
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    except OSError:
+        parts.append(f"{uuid.getnode():x}")
+    return "/".join(parts)
+
+
+def process_start(pid: int) -> float | None:
+    """Return when a process started, or None where it is gone (or a zombie, which works on nothing).
+
+    On Linux in clock ticks since boot, which no change of the wall clock can move; elsewhere in epoch seconds.
+    """
+    try:
+        # Fields after the command name, which may itself hold spaces and brackets.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else float(fields[19])
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self/stat").exists():
+            return None
+    except (OSError, IndexError, ValueError):
+        pass
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied:
+        return 0.0
+
+
+def process_alive(pid: int, start: float) -> bool:
+    """Whether the process that started then still runs under this id; unknown start times (0) count as a match."""
+    found = process_start(pid)
+    return found is not None and (0.0 in (found, start) or abs(found - start) < 1.0)
