@@ -45,12 +45,15 @@ def reading(results: Path | None) -> Workspace:
 
     Raises:
         UsageError: There is no such folder.
+        SetupError: A file is in its way.
     """
-    from bench.errors import UsageError
+    from bench.errors import SetupError, UsageError
     from bench.paths import Workspace
 
     place = Workspace.at(results)
     if not place.results.is_dir():
+        if file := next((path for path in (place.results, *place.results.parents) if path.is_file()), None):
+            raise SetupError(f"{file} is a file; choose another place with --results DIR")
         raise UsageError(
             f"no results folder at {place.results}; give the right one with --results, or make it with: "
             "bench run --method recon --protocol fewshot"

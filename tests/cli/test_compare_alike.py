@@ -53,7 +53,7 @@ def test_who_names_the_field_behind_both_gets_the_comparison_and_a_note(
 
     def change(row: RunRow, own: RunRecord) -> RunRecord:
         changed = reset(own, "protocol.options.normalise", False)
-        return reset(changed, "protocol.form", "published", label={**own.label, "form": "published"}, key=changed.key)
+        return reset(changed, "protocol.form", "published", label={**own.label, "form": "published"})
 
     place = shelf(tmp_path / "forms", results, lambda row, own: own)
     shelf(place, results, change)
