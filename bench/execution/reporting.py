@@ -34,7 +34,7 @@ def read_results(
     code that has changed since are marked; damaged ones are named and left out. Trials of searches are left out too:
     their test scores may not be looked at.
     """
-    store = Store.open_readonly(workspace.results, store_url, keys=keys, verify=True, series=True)
+    store = Store.open_readonly(workspace.results, store_url, keys=keys, verify=True, keep=True)
     newest = [store.load(row.stored) for row in run_rows(store, keys=keys)]
     current = {record.key: digest for record in newest if (digest := current_fingerprint(record)) is not None}
     rows = metric_rows(store, keys=keys, current=current)

@@ -35,6 +35,7 @@ from bench.protocols.cards import card_hash
 from bench.registry import DATASETS, METHODS, PROTOCOLS
 from bench.seeds import derive
 from bench.spec import DataSpec, PretrainSpec, RunSpec, TeacherSpec
+from bench.store.scratch import scratch_name
 from bench.store.store import Store
 from bench.teachers.base import Teacher
 
@@ -129,7 +130,7 @@ class Worker:
 
         def work() -> None:
             self._materialise(data, dataset)
-            with tempfile.TemporaryDirectory(dir=self.workspace.results, prefix=".encoder-") as name:
+            with tempfile.TemporaryDirectory(dir=self.workspace.results, prefix=f"{scratch_name()}-") as name:
                 folder = Path(name) / "artifact"
                 folder.mkdir()
                 run_pretraining(job, folder)

@@ -34,7 +34,7 @@ _MB = 1 << 20
 LIMITS = {
     "spec.json": _MB,
     "metrics.json": 16 * _MB,
-    "predictions.npz": 512 * _MB,
+    "predictions.npz": 128 * _MB,
     "curves.json": 64 * _MB,
     "provenance.json": 4 * _MB,
     "record.json": 4 * _MB,
@@ -46,7 +46,7 @@ SERIES = ("predictions.npz", "curves.json")
 
 MOST_METRICS = 20_000
 MOST_ARRAYS = 1_000
-ARRAY_BYTES = 1024 * _MB
+ARRAY_BYTES = 256 * _MB
 """Bytes that the arrays of a run may take in memory together."""
 
 LABEL_LENGTH = 1_000

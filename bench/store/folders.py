@@ -333,12 +333,19 @@ def subfolders(parent: Path, names: Collection[str] | None = None) -> Iterator[P
         return
     try:
         with os.scandir(parent) as entries:
-            found = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+            found = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise file_failure("list", parent, error) from error
     yield from (parent / name for name in found)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link that leads to itself.
+        return False
 
 
 def sync_directory(folder: Path) -> None:

@@ -69,7 +69,7 @@ def look(
     *,
     keys: Collection[str] | None = None,
     verify: bool = False,
-    series: bool = False,
+    keep: bool = False,
 ) -> View:
     """Look at every run folder; nothing is changed.
 
@@ -81,8 +81,8 @@ def look(
         results: Results folder.
         indexed: Rows of the index by folder (`bench.store.index.read`).
         keys: Only the runs of these keys; None for all.
-        verify: Read every folder.
-        series: Read predictions and curves of the folders that are read too, and keep the records.
+        verify: Read every folder, predictions and curves too.
+        keep: Keep the whole records of the folders that are read.
     """
     view, there = View(), set()
     for folder in run_folders(results, keys):
@@ -93,7 +93,7 @@ def look(
             if row is not None and not verify and row.signature == files.signature(folder):
                 view.runs.append(row)
                 continue
-            run, record = read_run(results, folder, series=series)
+            run, record = read_run(results, folder, series=verify or keep)
         except DamagedFolderError as damage:
             if folder.exists() or folder.is_symlink():  # Else somebody moved it meanwhile.
                 view.damaged.append(damage)
@@ -103,7 +103,7 @@ def look(
         else:
             view.runs.append(run)
             view.fresh.append(run)
-            if series:
+            if keep:
                 view.records[name] = record
             if name not in indexed:
                 view.missing.append(name)
@@ -162,7 +162,10 @@ def run_folders(results: Path, keys: Collection[str] | None = None) -> Iterator[
     """Yield every run folder, finished ones first, or those of some keys."""
     for room in (RUNS, FAILED):
         for key in folders.subfolders(results / room, keys):
-            yield from folders.subfolders(key)
+            try:
+                yield from folders.subfolders(key)
+            except SetupError:
+                yield key / "*"  # Cannot be listed, which its reader will say.
 
 
 def set_aside(results: Path, damage: DamagedFolderError) -> Path | None:

@@ -30,7 +30,8 @@ from bench.store.records import RunRecord
 from bench.store.scan import FAILED, RUNS, View
 
 READER_BUSY_SECONDS = 5.0
-_PUBLISHING_SECONDS = 0.1
+_PUBLISHING_SECONDS = 1.5
+"""How long a reader waits for the rows of folders that were placed just now."""
 _NAMED = 20
 """Folders that are named one by one before they are only counted."""
 
@@ -94,7 +95,7 @@ class Store:
         self.set_aside: list[tuple[Path, str]] = []
         self.artifacts = ArtifactStore(self.results, readonly=readonly)
         self.database = Database(self.results, url, readonly=readonly, busy_seconds=busy_seconds)
-        self._verify = self._series = False
+        self._verify = self._keep = False
         self._keys: Collection[str] | None = None
         self._seen: View | None = None
         if readonly:
@@ -111,7 +112,7 @@ class Store:
         *,
         keys: Collection[str] | None = None,
         verify: bool = False,
-        series: bool = False,
+        keep: bool = False,
     ) -> Store:
         """Open for reports: nothing is created, moved or changed, a read-only file system will do.
 
@@ -122,13 +123,13 @@ class Store:
             url: Database URL; None for ``bench.sqlite`` in the results folder.
             keys: Only the runs of these keys; None for all.
             verify: Believe nothing of the index: read every run folder, every checksum verified.
-            series: With `verify`: read predictions and curves at once too, and keep them for `load`.
+            keep: Keep what is read of a folder, so that `load` need not read it again.
 
         Raises:
             SetupError: There is no results folder, or a newer bench wrote its index.
         """
         store = cls(results, url, readonly=True, busy_seconds=READER_BUSY_SECONDS)
-        store._keys, store._verify, store._series = keys, verify, series
+        store._keys, store._verify, store._keep = keys, verify, keep
         return store
 
     def runs(self) -> list[IndexedRun]:
@@ -308,10 +309,11 @@ class Store:
         """Look at everything, once, and say where the index cannot be believed."""
         if self._seen is None:
             indexed, unusable = self._indexed()
-            view = scan.look(self.results, indexed, keys=self._keys, verify=self._verify, series=self._series)
-            if view.missing and not unusable:
+            view = scan.look(self.results, indexed, keys=self._keys, verify=self._verify, keep=self._keep)
+            until = time.monotonic() + _PUBLISHING_SECONDS
+            while not unusable and time.monotonic() < until and any(map(self._young, view.missing)):
                 # What is being published right now has its folder, and its row a moment later.
-                time.sleep(_PUBLISHING_SECONDS)
+                time.sleep(0.05)
                 later, _ = self._indexed()
                 view.missing = [name for name in view.missing if name not in later]
             if unusable and view.runs:
@@ -328,6 +330,12 @@ class Store:
             self._name(view)
             self._seen = view
         return self._seen
+
+    def _young(self, name: str) -> bool:
+        try:
+            return abs(time.time() - (self.results / name).lstat().st_ctime) < 10 * _PUBLISHING_SECONDS
+        except OSError:
+            return False
 
     def _indexed(self) -> tuple[dict[str, IndexedRun | None], str]:
         """Return the rows by folder, and in words why a file of them cannot be used at all."""
