@@ -38,6 +38,16 @@ def of_file(where: str) -> Name:
     return lambda cloud, point: where if point is None else f"{where} row {point}"
 
 
+def of_field(where: str, start: int = 0) -> Name:
+    """Name clouds and points of a block of a field: ``<where> row 7 point 4``.
+
+    Args:
+        where: File and field, e.g. ``train.h5: field 'data'``.
+        start: Row at which the block begins.
+    """
+    return lambda cloud, point: f"{where} row {start + cloud}" + ("" if point is None else f" point {point}")
+
+
 def float32_clouds(values: npt.NDArray[Any], name: Name) -> npt.NDArray[np.float32]:
     """Check clouds and cast them; those far from the origin are moved there first, in double precision.
 

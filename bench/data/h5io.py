@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.base import Progress, silent
-from bench.data.coordinates import Name, float32_clouds
+from bench.data.coordinates import Name, float32_clouds, transposed
 from bench.data.faults import first_look, passed_over
 from bench.data.files import exclusive, in_words
 from bench.data.labels import Held, check_part_gaps, class_numbers, part_numbers
@@ -137,7 +137,7 @@ def read_head(path: Path, fields: Fields) -> Head:
             raise DataError(f"{path}: field '{fields.points}' holds {_kind(data)}, expected a float type (float32)")
         if data.ndim != 3 or data.shape[2] != 3:
             turned = data.ndim == 3 and data.shape[1] == 3
-            hint = "; it looks transposed, swap its last two axes" if turned else ""
+            hint = transposed(data.shape) or ("; it looks transposed, swap its last two axes" if turned else "")
             raise DataError(f"{path}: field '{fields.points}' has shape {data.shape}, expected [n, N, 3]{hint}")
         rows, points = int(data.shape[0]), int(data.shape[1])
         if points == 0:

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.arrays import finite, read_npy
+from bench.data.arrays import read_npy
 from bench.data.base import DatasetCard, Room
 from bench.data.converted import Column, Reader, convert
-from bench.data.coordinates import LARGEST
+from bench.data.coordinates import Name, check_coordinates, of_field, of_file, transposed
 from bench.data.digest import manifest_digest
 from bench.data.filelists import FileList, list_files
 from bench.data.h5io import open_field, open_h5
@@ -25,6 +25,8 @@ from bench.errors import DataError
 
 _TERMS = "S3DIS: fill in the owners' form first; it states the terms"
 _CITATION = "Armeni et al., 3D Semantic Parsing of Large-Scale Indoor Spaces, CVPR 2016"
+LONGEST_ROOM = 10_000
+"""Longest side of a room in metres; its blocks of one metre are gone through one by one."""
 _FORM = "form: https://goo.gl/forms/4SoGp4KtH1jfRqEj2"
 
 
@@ -120,15 +122,27 @@ def _check_areas(folder: Path, areas: Sequence[int], test_area: int) -> None:
 def _read_room(path: Path) -> dict[str, npt.NDArray[Any]]:
     table = read_npy(path, kinds="fiu")
     if table.ndim != 2 or table.shape[1] != 7:
-        raise DataError(f"{path}: has shape {table.shape}, expected [N, 7]: x y z r g b label")
+        raise DataError(f"{path}: has shape {table.shape}, expected [N, 7]: x y z r g b label{transposed(table.shape)}")
     if not len(table):
         raise DataError(f"{path}: holds no points")
-    finite(table[:, :3], path, "points")
+    _check_rooms(table[None, :, :3], of_file(f"{path}: points"))
     return {
         "points": (table[:, :3] - table[:, :3].min(axis=0)).astype(np.float32),
         "colours": _bytes(table[:, 3:6], path, "colour", 255),
         "labels": _bytes(table[:, 6:], path, "label", len(CLASSES) - 1)[:, 0],
     }
+
+
+def _check_rooms(points: npt.NDArray[Any], name: Name) -> None:
+    """Check coordinates of rooms ``[n, N, 3]``, also that they can be metres."""
+    low, high = check_coordinates(points, name)
+    extent = (high - low).max(axis=1)
+    large = np.flatnonzero(extent > LONGEST_ROOM)
+    if len(large):
+        row = int(large[0])
+        raise DataError(
+            f"{name(row, None)}: spans {extent[row]:,.0f}, expected metres (at most {LONGEST_ROOM:,} in a room)"
+        )
 
 
 def _bytes(values: npt.NDArray[Any], path: Path, what: str, most: int) -> npt.NDArray[np.uint8]:
@@ -285,12 +299,7 @@ def _read_blocks(path: Path) -> dict[str, npt.NDArray[Any]]:
         row, point, channel = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
         raise DataError(f"{path}: field 'data' row {row} point {point} channel {channel} is not finite")
     xyz = block[:, :, :3].astype(np.float64)  # moved to the origin before it is cast
-    if np.abs(xyz).max() > LARGEST:
-        row, point, channel = (int(i) for i in np.argwhere(np.abs(xyz) > LARGEST)[0])
-        raise DataError(
-            f"{path}: field 'data' row {row} point {point} axis {'xyz'[channel]} is {xyz[row, point, channel]:g}, "
-            f"expected at most {LARGEST:g}; remove or repair that block"
-        )
+    _check_rooms(xyz, of_field(f"{path}: field 'data'"))
     rgb = block[:, :, 3:6]
     if rgb.min() < -0.01 or rgb.max() > 1.01:
         raise DataError(f"{path}: field 'data' channels 3 to 5 reach from {rgb.min()} to {rgb.max()}, expected 0 to 1")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.data.coordinates import FAR, check_coordinates, float32_clouds, of_file, transposed
+from bench.data.coordinates import FAR, check_coordinates, float32_clouds, of_field, of_file, transposed
 from bench.errors import DataError
 
 OBJECT = np.random.default_rng(0).uniform(-2, 2, (200, 3))
 NORTHING = np.array([410_533.0, 5_819_822.0, 34.0])
 
 
-def name(cloud: int, point: int | None) -> str:
-    return f"a.h5: field 'data' row {cloud}" + ("" if point is None else f" point {point}")
+name = of_field("a.h5: field 'data'")
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
