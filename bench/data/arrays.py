@@ -1,4 +1,4 @@
-"""Careful reading of single files of the user: NumPy arrays and tables of numbers, one clear line for each fault.
+"""Careful reading of single files of the user: NumPy arrays and checked coordinates, one clear line for each fault.
 
 Nothing is reserved before the file has shown that it holds as much, and no pickled object is ever loaded.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import re
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -143,39 +142,6 @@ def _parse_npy(content: bytes, where: str, kinds: str) -> npt.NDArray[Any]:
     flat = np.frombuffer(content, dtype, count, start)
     array: npt.NDArray[Any] = flat.reshape(shape, order="F" if fortran else "C")
     return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
-
-
-def read_table(path: Path, delimiter: str | None = ",") -> npt.NDArray[np.float32]:
-    """Read a table of numbers, one row a line.
-
-    Args:
-        path: UTF-8 text.
-        delimiter: Between the numbers of a row; None for blanks.
-
-    Returns:
-        float32 ``[rows, columns]``.
-
-    Raises:
-        DataError: Missing, empty, a row with fewer numbers than the first, or something that is no number.
-    """
-    content = read_bytes(path)
-    if not content.strip():
-        raise DataError(f"{path}: holds no rows")
-    try:
-        # Parsed as doubles and cast afterwards, as the field's loaders do.
-        with np.errstate(over="ignore"):
-            return np.loadtxt(io.BytesIO(content), delimiter=delimiter, ndmin=2, comments=None).astype(np.float32)
-    except ValueError as error:
-        reason = _counted_from_1(re.sub(r"; use `usecols`.*", "", _line(error)).rstrip("."))
-        between = "blanks" if delimiter is None else f"'{delimiter}'"
-        raise DataError(
-            f"{path}: {reason}; expected the same count of numbers in every row, {between} between"
-        ) from error
-
-
-def _counted_from_1(reason: str) -> str:
-    """NumPy counts rows from 0 where a number cannot be read, and from 1 where their number changes."""
-    return re.sub(r"at row (\d+), column", lambda found: f"at row {int(found[1]) + 1}, column", reason)
 
 
 def cloud(values: npt.NDArray[Any], path: Path, what: str = "points") -> npt.NDArray[np.float32]:

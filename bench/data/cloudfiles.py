@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.arrays import cloud, read_bytes, read_npy, read_npz
+from bench.data.coordinates import LARGEST, transposed
 from bench.data.ply import read_ply_points
+from bench.data.texttable import NUMBER, read_text_points, refuse_index
 from bench.errors import DataError
 
 NPZ_BYTES = 1_000_000_000
@@ -24,7 +25,7 @@ _PCD_TYPES = {("F", 4): "<f4", ("F", 8): "<f8", ("I", 1): "i1", ("I", 2): "<i2",
     ("U", size): f"<u{size}" for size in (1, 2, 4, 8)
 }
 _PCD_HEAD_BYTES = 16_384
-_SEPARATORS = re.compile(r"[,;\t ]+")
+_NO_POINT = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
 
 def read_cloud(path: Path) -> npt.NDArray[np.float32]:
@@ -44,14 +45,13 @@ def read_cloud(path: Path) -> npt.NDArray[np.float32]:
 
 
 def _coordinates(array: npt.NDArray[Any], path: Path, what: str) -> npt.NDArray[Any]:
-    """First three columns of an array of rows."""
+    """First three columns of an array of rows; its columns have no names, so the usual order is taken."""
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
-    if array.ndim != 2 or array.shape[1] < 3:
-        hint = "; it looks transposed" if array.ndim == 2 and array.shape[0] in (3, 6) else ""
-        raise DataError(f"{path}: {what} has shape {array.shape}, expected [N, 3] or more columns{hint}")
-    if array.shape[0] in (3, 6) and array.shape[1] > 16:
-        raise DataError(f"{path}: {what} has shape {array.shape}, expected [N, 3]; it looks transposed")
+    turned = transposed(array.shape)
+    if array.ndim != 2 or array.shape[1] < 3 or turned:
+        raise DataError(f"{path}: {what} has shape {array.shape}, expected [N, 3] or more columns{turned}")
+    refuse_index(array, f"{path}: {what}: the first column", "store x, y and z first")
     return array[:, :3]
 
 
@@ -68,42 +68,6 @@ def _npz(path: Path) -> npt.NDArray[Any]:
     if arrays[name].dtype.kind not in "fiu":
         raise DataError(f"{path}: array '{name}' holds {arrays[name].dtype}, expected numbers")
     return _coordinates(arrays[name], path, f"array '{name}'")
-
-
-def _text(path: Path) -> npt.NDArray[Any]:
-    """Rows of numbers with commas, semicolons, tabs or blanks between; ``#`` and ``//`` begin comments."""
-    try:
-        lines = read_bytes(path).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); expected x y z in each line") from error
-    rows: list[tuple[int, list[str]]] = []
-    for number, line in enumerate(lines, start=1):
-        bare = line.split("#")[0].split("//")[0].strip()
-        if bare:
-            rows.append((number, [word for word in _SEPARATORS.split(bare) if word]))
-    if rows and not _is_number(rows[0][1][0]):  # names of the columns
-        rows = rows[1:]
-    if len(rows) > 1 and len(rows[0][1]) == 1 and len(rows[1][1]) > 1:  # the number of points, as in .pts
-        rows = rows[1:]
-    if not rows:
-        raise DataError(f"{path}: holds no rows of numbers")
-    for number, words in rows:
-        if len(words) < 3:
-            raise DataError(f"{path}: line {number} has {len(words)} numbers, expected x y z")
-    try:
-        return np.array([words[:3] for _, words in rows], dtype=np.float64)
-    except ValueError:
-        number, words = next((n, w) for n, w in rows if not all(_is_number(word) for word in w[:3]))
-        shown = " ".join(words)[:60]
-        raise DataError(f"{path}: line {number} begins '{shown}', expected three numbers") from None
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _pcd(path: Path) -> npt.NDArray[Any]:
@@ -125,8 +89,13 @@ def _pcd(path: Path) -> npt.NDArray[Any]:
         row = np.dtype(fields)
     except (KeyError, ValueError, IndexError) as error:
         raise DataError(f"{path}: has a damaged head ({str(error)[:80]}); expected FIELDS with x y z") from error
-    if points < 0 or len(names) != len(fields) or any(counts[place] != 1 for place in at):
+    lengths = (len(names), len(sizes), len(kinds), len(counts))
+    wrong = points < 0 or len(set(lengths)) > 1 or min(counts) < 1 or len({names[place] for place in at}) < 3
+    if wrong or any(counts[place] != 1 or names.count(names[place]) != 1 for place in at):
         raise DataError(f"{path}: has a damaged head; expected FIELDS, SIZE, TYPE and COUNT of the same length")
+    grid = [int(head[name][0]) for name in ("WIDTH", "HEIGHT") if head.get(name, [""])[0].isdigit()]
+    if len(grid) == 2 and grid[0] * grid[1] != points:
+        raise DataError(f"{path}: announces {points} points and a grid of {grid[0]} x {grid[1]}; {_AGAIN}")
     body, form = content[match.end() :], match[1].lower()
     if form == b"binary":
         if points * row.itemsize > len(body):
@@ -134,10 +103,12 @@ def _pcd(path: Path) -> npt.NDArray[Any]:
                 f"{path}: breaks off: {points} points need {points * row.itemsize} bytes, {len(body)} are there; "
                 f"{_AGAIN}"
             )
+        if len(body[points * row.itemsize :].strip(b"\0\r\n ")) >= row.itemsize:
+            raise DataError(f"{path}: announces {points} points, more are there; {_AGAIN}")
         table = np.frombuffer(body, row, points)
         found = np.stack([table[f"{place}"][:, 0].astype(np.float64) for place in at], axis=-1)
     elif form == b"ascii":
-        found = _pcd_ascii(path, body, points, [sum(counts[:place]) for place in at])
+        found = _pcd_ascii(path, content, match.end(), points, counts, at)
     else:
         raise DataError(f"{path}: its data are '{match[1].decode()}', expected ascii or binary; convert it with pcl")
     kept: npt.NDArray[Any] = found[np.isfinite(found).all(axis=1)]
@@ -151,16 +122,26 @@ def _pcd_head(head: bytes) -> dict[str, list[str]]:
     return {words[0].upper(): words[1:] for words in lines if words}
 
 
-def _pcd_ascii(path: Path, body: bytes, points: int, columns: list[int]) -> npt.NDArray[np.float64]:
-    lines = [line for line in body.splitlines() if line.strip()]
-    if len(lines) < points:
+def _pcd_ascii(path: Path, content: bytes, start: int, points: int, counts: list[int], at: list[int]) -> Any:
+    """Points of an ascii PCD, whose values begin at byte `start`; nan and inf mark what a sensor did not see."""
+    first = content.count(b"\n", 0, start) + 1
+    lines = [(n, line) for n, line in enumerate(content[start:].splitlines(), start=first) if line.strip()]
+    if len(lines) != points:
         raise DataError(f"{path}: breaks off: {points} points announced, {len(lines)} lines are there; {_AGAIN}")
-    if not points:
-        raise DataError(f"{path}: holds no points")
-    try:
-        return np.loadtxt(io.BytesIO(b"\n".join(lines[:points])), usecols=columns, ndmin=2, comments=None)
-    except ValueError as error:
-        raise DataError(f"{path}: points: {str(error).splitlines()[0][:120]}; expected numbers") from error
+    columns = [sum(counts[:place]) for place in at]
+    found = np.empty((points, 3))
+    for row, (number, line) in enumerate(lines):
+        words = line.decode("latin-1").split()
+        if len(words) != sum(counts):
+            raise DataError(f"{path}: line {number} has {len(words)} fields, expected {sum(counts)}")
+        bad = next((word for word in words if not (NUMBER.fullmatch(word) or _NO_POINT.fullmatch(word))), None)
+        if bad is not None:
+            raise DataError(f"{path}: line {number} holds '{bad[:40]}', expected numbers")
+        found[row] = [float(words[column]) for column in columns]
+        huge = next((words[c] for c in columns if NUMBER.fullmatch(words[c]) and abs(float(words[c])) > LARGEST), None)
+        if huge is not None:
+            raise DataError(f"{path}: line {number} holds {huge[:40]}, expected at most {LARGEST:g}")
+    return found
 
 
 READERS: dict[str, Callable[[Path], npt.NDArray[Any]]] = {
@@ -168,8 +149,8 @@ READERS: dict[str, Callable[[Path], npt.NDArray[Any]]] = {
     ".npz": _npz,
     ".ply": read_ply_points,
     ".pcd": _pcd,
-    ".txt": _text,
-    ".csv": _text,
-    ".xyz": _text,
+    ".txt": read_text_points,
+    ".csv": read_text_points,
+    ".xyz": read_text_points,
 }
 """How each kind of file is read, by its suffix."""

@@ -24,6 +24,7 @@ class Clouds(ClassFolders):
 
     name: ClassVar[str] = "clouds"
     suffixes: ClassVar[tuple[str, ...]] = tuple(READERS)
+    revision: ClassVar[int] = 2
     card: ClassVar[DatasetCard] = DatasetCard(
         summary="a folder of clouds, <class>/<file> in npy, npz, ply, pcd, txt, csv or xyz",
         licence="that of your files",
@@ -41,4 +42,4 @@ class Clouds(ClassFolders):
             found = read_cloud(path)
             return {"points": found[resample_index(len(found), points, "clouds", path.relative_to(root).as_posix())]}
 
-        return Reader("clouds", {"points": Column("float32", (points, 3))}, read)
+        return Reader("clouds", {"points": Column("float32", (points, 3))}, read, revision=2)

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from bench.data.arrays import cloud, finite, missing_names, read_table
+from bench.data.arrays import cloud, finite, missing_names
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
 from bench.data.converted import Column, Reader, convert
 from bench.data.digest import file_digest, manifest_digest
 from bench.data.filelists import FileList, list_files
 from bench.data.h5set import SPLITS, data_root, holding_folder, natural_key, read_lines
 from bench.data.modelnet_dat import read_dat
+from bench.data.texttable import read_table
 from bench.errors import DataError
 from bench.spec import Frozen
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from bench.data.arrays import cloud, finite, missing_names, read_table
+from bench.data.arrays import cloud, finite, missing_names
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
 from bench.data.converted import Column, Reader, convert
 from bench.data.digest import manifest_digest
@@ -21,6 +21,7 @@ from bench.data.filelists import list_files
 from bench.data.h5io import Fields
 from bench.data.h5set import H5Dataset, data_root, holding_folder, natural_key, read_lines
 from bench.data.resample import resample_index
+from bench.data.texttable import read_table
 from bench.errors import DataError
 from bench.spec import Frozen
 

@@ -131,11 +131,11 @@ def bomb() -> bytes:
         ("x.pcd", pcd(P * np.nan), "none is finite"),
         ("x.pcd", pcd(P, "ascii", "x y z"), "has a damaged head"),
         ("x.ply", ply(P)[:-200], "breaks off"),
-        ("x.txt", b"1 2 3\n1 2\n", "line 2 has 2 numbers"),
-        ("x.txt", b"1 2 3\n\n1 b 3\n", "line 3 begins '1 b 3'"),
+        ("x.txt", b"1 2 3\n1 2\n", "line 2 has 2 fields, expected 3"),
+        ("x.txt", b"1 2 3\n\n1 b 3\n", "line 3: field 2 is 'b', expected a number"),
         ("x.csv", b"x,y,z\n", "holds no rows"),
         ("x.txt", b"\xff\xfe\x00", "is not UTF-8"),
-        ("x.txt", b"1 2 3\n1 nan 3\n", "row 1 axis y is nan"),
+        ("x.txt", b"1 2 3\n1 nan 3\n", "line 2: field 2 is 'nan', expected a finite number"),
     ],
 )
 def test_a_broken_cloud_is_named(tmp_path: Path, name: str, content: bytes, words: str) -> None:

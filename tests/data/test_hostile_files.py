@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 import pytest
 
-from bench.data.arrays import read_table
 from bench.data.base import DataPlace
 from bench.data.clouds import Clouds
 from bench.data.digest import file_digest
@@ -26,6 +25,7 @@ from bench.data.modelnet_names import MODELNET40
 from bench.data.s3dis import S3DIS
 from bench.data.shapenet import ShapeNet55
 from bench.data.single_h5 import SingleH5
+from bench.data.texttable import read_table
 from bench.errors import DataError, SetupError, UsageError
 from bench.execution.datasets.adding import add_named
 from bench.execution.datasets.checking import check_dataset
@@ -218,7 +218,7 @@ def test_a_broken_row_of_text_is_counted_from_1(tmp_path: Path, row: str) -> Non
     path.write_text("1,2,3\n4,5,6\n" + row + "\n7,8,9\n")
     with pytest.raises(DataError) as error:
         read_table(path)
-    assert "at row 3" in one_line(error, path)
+    assert "line 3" in one_line(error, path)
 
 
 def test_the_word_off_switches_pictures_off() -> None:

@@ -171,9 +171,9 @@ SHAPES = "modelnet40_shape_names.txt"
     ("where", "harm", "says"),
     [
         (CUP, lambda p: p.unlink(), "1 of 9 are missing"),
-        (CUP, lambda p: p.write_text(p.read_text()[:-20]), "row"),
+        (CUP, lambda p: p.write_text(p.read_text()[:-20]), "line"),
         (CUP, lambda p: p.write_text(""), "is empty"),
-        (CUP, lambda p: p.write_text(p.read_text().replace(",", " ")), "expected the same count"),
+        (CUP, lambda p: p.write_text(p.read_text().replace(",", " ")), "(fields have ',' between)"),
         (CUP, lambda p: p.write_text("1,2,nan,4,5,6\n" * ROWS), "expected a finite number"),
         (CUP, lambda p: p.write_text("1,2,3,4\n" * ROWS), "rows have 4 numbers"),
         (CUP, lambda p: p.write_text("1,2,3,4,5,6\n" * ROWS), "identical"),

@@ -145,7 +145,7 @@ def replace_object(content: bytes) -> Callable[[Path], None]:
         (replace_object(b"1 2 3 4\n2 3 4 4\n"), "has 4 numbers a line, expected 7"),
         (replace_object(b"1 2 3 0 0 1 4\n1 2 4 0 0 1 7\n"), "val1.txt: line 2: part is 7, Bag has 4 to 5"),
         (replace_object(b"1 2 3 0 0 1 4\n1 2 4 0 0 1 4.5\n"), "part is 4.5"),
-        (replace_object(b"1 2 3 0 0 1 4\n1 nan 4 0 0 1 4\n"), "row 1 axis y is nan"),
+        (replace_object(b"1 2 3 0 0 1 4\n1 nan 4 0 0 1 4\n"), "line 2: field 2 is 'nan'"),
         (replace_object(b"1 2 3 0 0 1 4\n1 2 3 0 0 1 4\n"), "identical"),
         (replace_object(b""), "is empty"),
         (lambda r: (r / "synsetoffset2category.txt").write_text("Airplane\n"), "expected a name and a synset"),

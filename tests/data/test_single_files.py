@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.arrays import cloud, read_npy, read_npz, read_table
+from bench.data.arrays import cloud, read_npy, read_npz
 from bench.data.pictures import read_picture
+from bench.data.texttable import read_table
 from bench.errors import DataError
 from tests.data.test_converted import one_line
 
@@ -102,9 +103,9 @@ def test_npz_reads_and_names_what_is_wrong(tmp_path: Path) -> None:
     [
         ("", "is empty"),
         ("\n \n", "holds no rows"),
-        ("1,2,3\n1,2\n", "row"),
+        ("1,2,3\n1,2\n", "line"),
         ("1,2,3\n1,two,3\n", "two"),
-        ("1 2 3\n", "expected the same count"),
+        ("1 2 3\n", "(fields have ',' between)"),
     ],
 )
 def test_broken_tables_are_named(tmp_path: Path, content: str, says: str) -> None:
