@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,18 +16,22 @@ from bench.data.arrays import cloud, finite, read_bytes
 from bench.data.base import DatasetCard
 from bench.data.classfolders import ClassFolders
 from bench.data.converted import Column, Reader
+from bench.data.coordinates import LARGEST
+from bench.data.off import read_off
+from bench.data.ply import read_ply
+from bench.data.polygons import triangulated
 from bench.data.resample import RESAMPLE_SEED
 from bench.data.shapes.mesh import Mesh, face_geometry, sample_surface
+from bench.data.texttable import NUMBER
 from bench.errors import DataError
 from bench.seeds import numpy_stream
 
 Up = Literal["y", "z"]
-TEXT = (".off", ".obj")
 _AGAIN = "copy or download it again"
 
 
 class Meshes(ClassFolders):
-    """Meshes in the common formats, read through trimesh.
+    """Meshes in the common formats; OFF and PLY are read here, the others through trimesh.
 
     Each file gives `points` points, drawn on the surface with density proportional to area by a stream that the
     file's path names, and the normals of the triangles they lie on. A scene is its meshes in their places; faces
@@ -34,6 +39,7 @@ class Meshes(ClassFolders):
     """
 
     name: ClassVar[str] = "meshes"
+    revision: ClassVar[int] = 2
     suffixes: ClassVar[tuple[str, ...]] = (".off", ".obj", ".ply", ".glb", ".stl")
     card: ClassVar[DatasetCard] = DatasetCard(
         summary="a folder of meshes, <class>/<file> in off, obj, ply, glb or stl; points drawn by area",
@@ -58,7 +64,7 @@ class Meshes(ClassFolders):
             return sampled(path, path.relative_to(root).as_posix(), points, up)
 
         columns = {name: Column("float32", (points, 3)) for name in ("points", "normals")}
-        return Reader("meshes", columns, read, options={"up": up})
+        return Reader("meshes", columns, read, revision=2, options={"up": up})
 
 
 def sampled(path: Path, name: str, points: int, up: Up) -> dict[str, npt.NDArray[np.float32]]:
@@ -96,29 +102,32 @@ def read_mesh(path: Path) -> Mesh:
     """Read every triangle of a mesh file, those of a scene in their places.
 
     Raises:
-        DataError: The file is damaged, breaks off, or has no faces.
+        DataError: The file is damaged, is not as long as it announces, or has no faces.
     """
-    content = read_bytes(path)
     suffix = path.suffix.lower()
-    if suffix in TEXT:
-        content = _utf8(content)
-    if suffix == ".stl":
-        _check_stl(path, content)
-    try:
-        vertices, faces = _triangles(content, suffix.removeprefix("."))
-    except Exception as error:  # trimesh raises whatever its parsers run into
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}".rstrip(": ")
-        raise DataError(f"{path}: cannot be read as {suffix} ({reason}); {_AGAIN}") from error
+    content = read_bytes(path)
+    if suffix in (".off", ".ply"):
+        vertices, polygons = read_off(path, content) if suffix == ".off" else read_ply(path)
+        faces = triangulated(polygons, vertices, path)
+    else:
+        if suffix == ".obj":
+            content = _utf8(content)
+        _CHECKS[suffix](path, content)
+        try:
+            vertices, faces = _triangles(content, suffix.removeprefix("."))
+        except Exception as error:  # trimesh raises whatever its parsers run into
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}".rstrip(": ")
+            raise DataError(f"{path}: cannot be read as {suffix} ({reason}); {_AGAIN}") from error
     if not len(faces):
         hint = "; for clouds of points use clouds:DIR" if suffix == ".ply" else ""
         raise DataError(f"{path}: has no faces{hint}")
-    if suffix == ".off":
-        _check_off(path, content, len(faces))
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise DataError(f"{path}: a face names vertex {faces.max()}, there are {len(vertices)}; {_AGAIN}")
-    broken = np.flatnonzero(~np.isfinite(vertices).all(axis=1))
+    broken = np.flatnonzero(~(np.abs(vertices) <= LARGEST).all(axis=1))
     if len(broken):
-        raise DataError(f"{path}: vertex {broken[0]} is {vertices[broken[0]].tolist()}, expected finite numbers")
+        raise DataError(
+            f"{path}: vertex {broken[0]} is {vertices[broken[0]].tolist()}, expected finite numbers up to {LARGEST:g}"
+        )
     return Mesh(vertices, faces)
 
 
@@ -151,25 +160,53 @@ def _utf8(content: bytes) -> bytes:
 
 
 def _check_stl(path: Path, content: bytes) -> None:
-    """Refuse a binary STL that holds fewer triangles than it announces."""
+    """Refuse an STL file that does not hold what it announces."""
     if content.lstrip()[:5].lower() == b"solid" and b"facet" in content[:4096]:
-        if b"endsolid" not in content[-4096:].lower():
+        words = content.lower().split()
+        ends = [words.count(word) for word in (b"facet", b"endfacet", b"outer", b"endloop")]
+        if words.count(b"endsolid") < words.count(b"solid") or b"endsolid" not in content[-4096:].lower():
             raise DataError(f"{path}: breaks off (no 'endsolid' at its end); {_AGAIN}")
+        if len(set(ends)) > 1 or words.count(b"vertex") != 3 * ends[0]:
+            raise DataError(f"{path}: has {ends[0]} facets and {words.count(b'vertex')} vertices, expected 3 of each")
         return
     announced = int.from_bytes(content[80:84], "little")
-    if len(content) < 84 or len(content) < 84 + 50 * announced:
+    if len(content) < 84 or len(content) != 84 + 50 * announced:
+        what = "breaks off" if len(content) < 84 + 50 * announced else "holds more than it announces"
         raise DataError(
-            f"{path}: breaks off: {announced} triangles need {84 + 50 * announced} bytes, {len(content)} are there; "
+            f"{path}: {what}: {announced} triangles need {84 + 50 * announced} bytes, {len(content)} are there; "
             f"{_AGAIN}"
         )
 
 
-def _check_off(path: Path, content: bytes, triangles: int) -> None:
-    """Refuse an OFF file that holds fewer faces than it announces (each gives a triangle or more)."""
-    lines = (line.split(b"#")[0] for line in content.splitlines())
-    words = b" ".join(line for _, line in zip(range(50), lines, strict=False)).split()
-    # ModelNet writes some heads without a break: OFF490 518 0
-    numbers = [word.upper().removeprefix(b"OFF") for word in words[:4]]
-    counts = [int(word) for word in numbers if word.isdigit()]
-    if len(counts) >= 2 and triangles < counts[1]:
-        raise DataError(f"{path}: breaks off: {counts[1]} faces announced, {triangles} triangles are there; {_AGAIN}")
+def _check_obj(path: Path, content: bytes) -> None:
+    """Refuse an OBJ file with a broken vertex or a face that names a vertex that is not there."""
+    text = content.decode("utf-8").replace("\\\r\n", " ").replace("\\\n", " ")
+    vertices, highest, where = 0, 0, 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split("#")[0].split()
+        if words[:1] == ["v"]:
+            vertices += 1
+            if not 4 <= len(words) <= 8 or not all(map(NUMBER.fullmatch, words[1:])):
+                raise DataError(f"{path}: line {number} is '{line[:60]}', expected v and x y z; {_AGAIN}")
+        elif words[:1] == ["f"]:
+            named = [word.split("/")[0] for word in words[1:]]
+            if len(named) < 3 or not all(re.fullmatch("-?[0-9]{1,18}", word) and int(word) for word in named):
+                raise DataError(f"{path}: line {number} is '{line[:60]}', expected a face of 3 or more vertices")
+            if min(map(int, named)) < -vertices:
+                raise DataError(f"{path}: line {number} names vertex {min(named)} of the {vertices} before; {_AGAIN}")
+            if max(map(int, named)) > highest:
+                highest, where = max(map(int, named)), number
+    if highest > vertices:
+        raise DataError(f"{path}: line {where} names vertex {highest}, there are {vertices}; {_AGAIN}")
+
+
+def _check_glb(path: Path, content: bytes) -> None:
+    """Refuse a binary glTF file of another length than its head states."""
+    stated = int.from_bytes(content[8:12], "little")
+    if content[:4] == b"glTF" and stated != len(content):
+        what = "breaks off" if len(content) < stated else "holds more than it announces"
+        raise DataError(f"{path}: {what}: its head states {stated} bytes, {len(content)} are there; {_AGAIN}")
+
+
+_CHECKS = {".stl": _check_stl, ".obj": _check_obj, ".glb": _check_glb}
+"""What is looked at before trimesh reads a file: it accepts much that is cut off."""

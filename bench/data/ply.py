@@ -1,7 +1,8 @@
-"""Vertices of a PLY file: ascii and binary, checked before anything is reserved."""
+"""PLY files, ascii and binary: clouds and meshes, checked before anything is reserved and against every count."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.arrays import cloud, read_bytes
+from bench.data.texttable import NUMBER, plain_table
 from bench.errors import DataError
 
 _TYPES = {
@@ -18,13 +20,30 @@ _TYPES = {
 }
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 _HEAD_BYTES = 65_536
+_FACES = ("vertex_indices", "vertex_index")
+_AGAIN = "copy or download it again"
+_WORD = re.compile(rf"{NUMBER.pattern}|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+
+
+class _Field(NamedTuple):
+    name: str
+    kind: str
+    """NumPy's name of its type, without the byte order."""
+    count: str = ""
+    """Type of a list's length; empty for a single value."""
 
 
 class _Element(NamedTuple):
     name: str
     rows: int
-    fields: list[tuple[str, str]]
-    """Name and type of each property; a list has the type ``list``."""
+    fields: list[_Field]
+
+
+class _Values(NamedTuple):
+    """What an element holds: single values by name, float64 ``[rows]``, and the entries of its faces' list."""
+
+    columns: dict[str, npt.NDArray[np.float64]]
+    corners: list[list[int]]
 
 
 def read_ply_points(path: Path) -> npt.NDArray[np.float32]:
@@ -34,25 +53,44 @@ def read_ply_points(path: Path) -> npt.NDArray[np.float32]:
         float32 ``[N, 3]``.
 
     Raises:
-        DataError: Not PLY, damaged, cut off, without vertices or without x, y and z, or values that `cloud` refuses.
+        DataError: As `read_ply`, or values that `cloud` refuses.
+    """
+    return cloud(read_ply(path)[0], path, "vertices")
+
+
+def read_ply(path: Path) -> tuple[npt.NDArray[np.float64], list[list[int]]]:
+    """Read vertices and faces of a PLY file.
+
+    Returns:
+        Vertices, float64 ``[N, 3]``, and the corners of each face (none in a cloud).
+
+    Raises:
+        DataError: Not PLY, damaged, without x, y and z, or not as long as its head announces.
     """
     content = read_bytes(path)
-    end = content.find(b"end_header", 0, _HEAD_BYTES)
-    if not content.startswith(b"ply") or end < 0:
-        raise DataError(f"{path}: is not a PLY file, or breaks off in its head; copy or download it again")
-    start = content.find(b"\n", end) + 1
+    head = re.search(rb"^end_header[ \t]*(\r\n|\n|\r)", content[:_HEAD_BYTES], re.MULTILINE) or re.search(
+        rb"\rend_header[ \t]*\r", content[:_HEAD_BYTES]
+    )
+    if not content.startswith(b"ply") or head is None:
+        raise DataError(f"{path}: is not a PLY file, or breaks off in its head; {_AGAIN}")
     try:
-        form, elements = _head(content[:end].decode("ascii").splitlines())
+        form, elements = _head(content[: head.start()].decode("latin-1").splitlines())
     except (ValueError, KeyError, IndexError) as error:
-        raise DataError(f"{path}: has a damaged head ({str(error)[:80]}); copy or download it again") from error
-    if start == 0 or form not in _ORDERS:
+        raise DataError(f"{path}: has a damaged head ({str(error)[:80]}); {_AGAIN}") from error
+    if form not in _ORDERS:
         raise DataError(f"{path}: is in the format {form[:40]!r}, expected {', '.join(_ORDERS)}")
-    before: list[_Element] = []
-    for element in elements:
-        if element.name == "vertex":
-            return cloud(_vertices(content, start, form, before, element, path), path, "vertices")
-        before.append(element)
-    raise DataError(f"{path}: has no vertices")
+    names = [element.name for element in elements]
+    if names.count("vertex") != 1 or names.count("face") > 1:
+        raise DataError(f"{path}: has the elements {', '.join(names)[:80]}; expected vertex and at most one face")
+    own = [field.name for field in elements[names.index("vertex")].fields if not field.count]
+    if not {"x", "y", "z"} <= set(own) or len(set(own)) != len(own):
+        raise DataError(f"{path}: vertices have the properties {', '.join(own)[:80]}; expected x, y and z, each once")
+    if form == "ascii":
+        values = _ascii(path, content, head.end(), elements)
+    else:
+        values = _binary(path, content, head.end(), elements, _ORDERS[form])
+    vertex = values["vertex"].columns
+    return np.stack([vertex[axis] for axis in "xyz"], axis=1), values["face"].corners if "face" in values else []
 
 
 def _head(lines: list[str]) -> tuple[str, list[_Element]]:
@@ -67,45 +105,136 @@ def _head(lines: list[str]) -> tuple[str, list[_Element]]:
             elements.append(_Element(words[1], int(words[2]), []))
             if elements[-1].rows < 0:
                 raise ValueError(line)
+        elif words[0] == "property" and words[1] == "list":
+            if _TYPES[words[2]].startswith("f"):
+                raise ValueError(line)
+            elements[-1].fields.append(_Field(words[4], _TYPES[words[3]], _TYPES[words[2]]))
         elif words[0] == "property":
-            elements[-1].fields.append((words[-1], "list" if words[1] == "list" else _TYPES[words[1]]))
+            elements[-1].fields.append(_Field(words[2], _TYPES[words[1]]))
         else:
             raise ValueError(line)
+    for element in elements:
+        if len({field.name for field in element.fields}) < len(element.fields):
+            raise ValueError(f"element {element.name} has a property twice")
     return form, elements
 
 
-def _vertices(
-    content: bytes, start: int, form: str, before: list[_Element], vertex: _Element, path: Path
-) -> npt.NDArray[np.float64]:
-    names = [name for name, _ in vertex.fields]
-    if not {"x", "y", "z"} <= set(names) or len(set(names)) != len(names):
-        raise DataError(f"{path}: vertices have the properties {', '.join(names)[:80]}; expected x, y and z, each once")
-    if form == "ascii":
-        return _ascii(content, start, sum(e.rows for e in before), vertex, names, path)
-    for element in (*before, vertex):
-        if any(kind == "list" for _, kind in element.fields):
-            raise DataError(f"{path}: has lists in element '{element.name}' up to its vertices, which cannot be read")
-    order = _ORDERS[form]
-    for element in before:
-        start += element.rows * sum(np.dtype(kind).itemsize for _, kind in element.fields)
-    row = np.dtype([(name, order + kind) for name, kind in vertex.fields])
-    if vertex.rows * row.itemsize > len(content) - start:
-        raise DataError(
-            f"{path}: breaks off: {vertex.rows} vertices need {vertex.rows * row.itemsize} bytes, "
-            f"{max(0, len(content) - start)} are there; copy or download it again"
-        )
-    table = np.frombuffer(content, row, vertex.rows, start)
-    return np.stack([table[axis].astype(np.float64) for axis in "xyz"], axis=1)
+def _short(path: Path, element: _Element, needed: str = "") -> DataError:
+    rows = "vertices" if element.name == "vertex" else f"rows of '{element.name}'"
+    return DataError(f"{path}: breaks off: {element.rows} {rows} announced{needed}, fewer are there; {_AGAIN}")
 
 
-def _ascii(
-    content: bytes, start: int, skipped: int, vertex: _Element, names: list[str], path: Path
-) -> npt.NDArray[np.float64]:
-    lines = content[start:].split(b"\n", skipped + vertex.rows)[skipped : skipped + vertex.rows]
-    if len(lines) < vertex.rows:
-        raise DataError(f"{path}: breaks off: {vertex.rows} vertices, {len(lines)} lines; copy or download it again")
-    columns = [names.index(axis) for axis in "xyz"]
-    try:
-        return np.loadtxt(lines, usecols=columns, ndmin=2, comments=None, dtype=np.float64).reshape(vertex.rows, 3)
-    except ValueError as error:
-        raise DataError(f"{path}: vertices: {str(error).splitlines()[0][:120]}; expected numbers") from error
+def _binary(path: Path, content: bytes, start: int, elements: list[_Element], order: str) -> dict[str, _Values]:
+    found = dict[str, _Values]()
+    for element in elements:
+        least = sum(np.dtype(field.count or field.kind).itemsize for field in element.fields)
+        if element.rows * least > len(content) - start:
+            raise _short(path, element, f" (they need {element.rows * least} bytes)")
+        table = _uniform(content, start, element, order)
+        if table is None:
+            found[element.name], start = _row_by_row(path, content, start, element, order)
+            continue
+        start += table.nbytes
+        columns = {f.name: table[f.name].astype(np.float64) for f in element.fields if not f.count}
+        lists = [f.name for f in element.fields if f.count and f.name in _FACES]
+        found[element.name] = _Values(columns, table[lists[0]].astype(np.int64).tolist() if lists else [])
+    if content[start:].strip(b"\0\r\n "):
+        raise DataError(f"{path}: holds {len(content) - start} bytes more than its head announces; {_AGAIN}")
+    return found
+
+
+def _uniform(content: bytes, start: int, element: _Element, order: str) -> npt.NDArray[np.void] | None:
+    """Rows of an element whose lists all have the lengths of the first row; None where they have not."""
+    parts: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = []
+    at = start
+    for place, field in enumerate(element.fields):
+        if not field.count:
+            parts.append((field.name, order + field.kind))
+        else:
+            if at + np.dtype(field.count).itemsize > len(content):
+                return None
+            length = int(np.frombuffer(content, order + field.count, 1, at)[0])
+            if not 0 <= length <= len(content):
+                return None
+            parts += [(f" {place}", order + field.count), (field.name, order + field.kind, (length,))]
+        at = start + np.dtype(parts).itemsize
+    row = np.dtype(parts)
+    if element.rows * row.itemsize > len(content) - start or not row.itemsize:
+        return None
+    table: npt.NDArray[np.void] = np.frombuffer(content, row, element.rows, start)
+    counts = [f" {place}" for place, field in enumerate(element.fields) if field.count]
+    return table if all((table[name] == table[name][:1]).all() for name in counts) else None
+
+
+def _row_by_row(path: Path, content: bytes, start: int, element: _Element, order: str) -> tuple[_Values, int]:
+    """Read an element whose lists differ in length. Every row takes bytes, so a false count ends with the file."""
+    columns = {field.name: np.empty(element.rows) for field in element.fields if not field.count}
+    corners: list[list[int]] = []
+    types = [(f, np.dtype(order + f.kind), np.dtype(order + f.count) if f.count else None) for f in element.fields]
+    for row in range(element.rows if element.fields else 0):
+        for field, kind, count in types:
+            length = 1
+            if count is not None:
+                if start + count.itemsize > len(content):
+                    raise _short(path, element)
+                length = int(np.frombuffer(content, count, 1, start)[0])
+                start += count.itemsize
+            if length < 0 or start + length * kind.itemsize > len(content):
+                raise _short(path, element)
+            values = np.frombuffer(content, kind, length, start)
+            start += values.nbytes
+            if count is None:
+                columns[field.name][row] = values[0]
+            elif field.name in _FACES:
+                corners.append(values.astype(np.int64).tolist())
+    return _Values(columns, corners), start
+
+
+def _ascii(path: Path, content: bytes, start: int, elements: list[_Element]) -> dict[str, _Values]:
+    first = len(content[:start].splitlines()) + 1
+    body = content[start:].decode("latin-1").splitlines()
+    lines = [(number, line.split()) for number, line in enumerate(body, start=first) if line.strip()]
+    found, at = dict[str, _Values](), 0
+    for element in elements:
+        if not element.fields:
+            continue
+        if element.rows > len(lines) - at:
+            raise _short(path, element)
+        found[element.name] = _rows(path, lines[at : at + element.rows], element)
+        at += element.rows
+    if at < len(lines):
+        raise DataError(f"{path}: line {lines[at][0]}: holds more rows than its head announces; {_AGAIN}")
+    return found
+
+
+def _rows(path: Path, lines: list[tuple[int, list[str]]], element: _Element) -> _Values:
+    if lines and not any(field.count for field in element.fields):
+        table = plain_table([" ".join(words) for _, words in lines], len(element.fields))
+        if table is not None:
+            return _Values({field.name: table[:, i] for i, field in enumerate(element.fields)}, [])
+    columns = {field.name: np.empty(len(lines)) for field in element.fields if not field.count}
+    corners: list[list[int]] = []
+    for row, (number, words) in enumerate(lines):
+        at = 0
+        if not all(map(_WORD.fullmatch, words)):
+            raise DataError(
+                f"{path}: line {number} ('{' '.join(words)[:60]}'): expected numbers of element '{element.name}'"
+            )
+        for field in element.fields:
+            own = words[at : at + 1]
+            at += 1
+            if own and field.count:
+                length = int(own[0]) if own[0].isdigit() else len(words)
+                own = words[at : at + length]
+                at += length
+                if field.name in _FACES and at <= len(words):
+                    if not all(word.isdigit() for word in own):
+                        raise DataError(f"{path}: line {number} ('{' '.join(words)[:60]}'): expected vertex numbers")
+                    corners.append([int(word[:18]) for word in own])
+            elif own:
+                columns[field.name][row] = float(own[0])
+        if at != len(words):
+            raise DataError(
+                f"{path}: line {number} has {len(words)} numbers, expected {at} of element '{element.name}'; {_AGAIN}"
+            )
+    return _Values(columns, corners)

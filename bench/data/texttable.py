@@ -244,18 +244,29 @@ def _numbers(
         float64 ``[rows, columns]``.
     """
     count = count or _width(rows, between)
-    text = "\n".join(row.text for row in rows)
-    plain = text.isascii() and not text.encode().translate(None, _PLAIN)
-    if plain and between in (None, ",", ";", "\t"):
-        # Only digits, signs, points, exponents and separators: what NumPy reads then is what is written.
-        try:
-            with np.errstate(over="ignore"):
-                table = np.loadtxt(io.StringIO(text), delimiter=between, ndmin=2, comments=None, dtype=np.float64)
-        except ValueError:
-            table = np.empty((0, 0))
-        if table.shape == (len(rows), count) and (np.abs(table) <= LARGEST).all():
-            return table if wanted is None else table[:, wanted]
+    table = plain_table([row.text for row in rows], count, between)
+    if table is not None and (np.abs(table) <= LARGEST).all():
+        return table if wanted is None else table[:, wanted]
     return _slowly(path, rows, between, count, wanted)
+
+
+def plain_table(lines: list[str], count: int, between: str | None = None) -> npt.NDArray[np.float64] | None:
+    """Read lines fast that hold digits, signs, points, exponents and separators only; None where they may be wrong.
+
+    Args:
+        lines: One row each.
+        count: Fields of a row.
+        between: What separates fields; None for blanks.
+    """
+    text = "\n".join(lines)
+    if not text.isascii() or text.encode().translate(None, _PLAIN):
+        return None
+    try:
+        with np.errstate(over="ignore"):
+            table = np.loadtxt(io.StringIO(text), delimiter=between, ndmin=2, comments=None, dtype=np.float64)
+    except ValueError:
+        return None
+    return table if table.shape == (len(lines), count) else None
 
 
 def _slowly(

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bench.data.coordinates import check_coordinates
 from bench.data.transforms import unit_sphere
 from bench.errors import BenchError, unknown_name
 from bench.fingerprint import fingerprint
@@ -116,6 +117,7 @@ def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise
 
     Raises:
         UsageError: The encoder has no feature of that name.
+        DataError: Features are not finite, and a cloud is to blame.
         BenchError: The encoder gives features that are not finite.
         SetupError: The cache cannot be written.
     """
@@ -170,12 +172,29 @@ def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, no
     for name, values in made.items():
         bad = np.flatnonzero(~np.isfinite(values).all(1))
         if len(bad):
+            _blame_clouds(clouds[bad], _source(task, split)[1], bad, split)
             raise BenchError(
                 f"feature '{name}' of encoder {candidate.name or candidate.key[:12]} is not finite for {len(bad)} of "
                 f"{len(values)} {split} objects (first: row {bad[0]}): the weights are damaged or training diverged; "
                 "pretrain again with a lower recipe.lr"
             )
     return made
+
+
+def _blame_clouds(seen: Array, stored: Array, rows: npt.NDArray[np.int64], split: Split) -> None:
+    """Blame the clouds, not the weights, for features that are not finite where no encoder could make any of them.
+
+    Args:
+        seen: Clouds as the encoder saw them, ``[m, n, 3]``.
+        stored: All clouds as they are stored.
+        rows: Positions of the former among the latter.
+        split: The split, for the message.
+
+    Raises:
+        DataError: A cloud that cannot be (`bench.data.coordinates`).
+    """
+    check_coordinates(np.stack([stored[row] for row in rows]), lambda i, _: f"{split} object {rows[i]} as stored")
+    check_coordinates(seen, lambda i, _: f"{split} object {rows[i]} as the encoder sees it")
 
 
 @cache

@@ -245,3 +245,18 @@ def test_new_content_under_the_old_times_is_checked(check: Check, folder: Path) 
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert path.stat().st_size == stamp.st_size
     assert check.facts(f"modelnet-h5:{folder}")[1]["manifest"] != first
+
+
+def test_a_point_far_from_all_others_is_named(check: Check, folder: Path) -> None:
+    """Scaled into the unit sphere, the rest of such an object is a dot: its features say nothing."""
+
+    def stray(points: np.ndarray) -> np.ndarray:
+        points[1, 7] = [0, 1000, 0]
+        return points
+
+    rewrite(folder / "ply_data_train0.h5", data=stray)
+    code, facts = check.facts(f"modelnet-h5:{folder}")
+    assert code == 0
+    (note,) = (note for note in facts["notes"] if "far from the others" in note)
+    assert "train: 1 objects" in note
+    assert ": point 7 is" in note

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bench.data.base import DataPlace, Dataset
 from bench.data.h5set import SPLITS
-from bench.data.meshes import Meshes
+from bench.data.meshes import Meshes, read_mesh
 from bench.errors import DataError
 
 trimesh = pytest.importorskip("trimesh")
@@ -201,13 +203,18 @@ def test_broken_files_of_every_format_are_named(root: Path, kind: str, damage: C
     ("name", "content", "words"),
     [
         ("x.off", b"OFF\n3 1 0\n0 0 0\n1 1 1\n2 2 2\n3 0 1 2\n", "all 1 faces are degenerate"),
-        ("x.off", b"OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "2 faces announced, 1 triangles"),
-        ("x.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n", "cannot be read as .off (ValueError: "),
+        ("x.off", b"OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "3 vertices and 2 faces announced, 4 lines are there"),
+        ("x.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n", "face 0 names vertex 7, there are 3"),
         ("x.off", b"OFF\n3 1 0\n0 0 0\n1 nan 0\n0 1 0\n3 0 1 2\n", "expected finite numbers"),
         ("x.off", b"OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0\n", "has no faces"),
         ("x.obj", b"v 0 0 0\nv 1 0 0\n", "has no faces"),
         ("x.stl", b"\0" * 80 + struct.pack("<I", 9) + b"\0" * 100, "9 triangles need 534 bytes"),
         ("x.stl", b"solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\n", "breaks off (no 'endsolid'"),
+        ("x.stl", b"\0" * 80 + struct.pack("<I", 1) + b"\0" * 100, "holds more than it announces"),
+        ("x.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 4\n", "line 4 names vertex 4, there are 3"),
+        ("x.obj", b"v 0 0 0\nv 1 0\nv 0 1 0\nf 1 2 3\n", "line 2 is 'v 1 0', expected v and x y z"),
+        ("x.off", b"OFF\n3 1 0\n0 0 0\n1e30 0 0\n0 1 0\n3 0 1 2\n", "vertex 1 is [1e+30, 0.0, 0.0], expected finite"),
+        ("x.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n3 0 1 2\n", "holds more than it announces"),
     ],
 )
 def test_meshes_without_a_surface_are_named(root: Path, name: str, content: bytes, words: str) -> None:
@@ -254,3 +261,92 @@ def test_sampling_is_fixed_by_path_and_content(root: Path, tmp_path: Path) -> No
     assert np.array_equal(dataset.load("train").points, meshes(root).load("train").points)
     export(ball(3), root / "brick" / "b0.off")
     assert meshes(other).manifest() != meshes(root).manifest()
+
+
+SQUARE = "0 0 0\n1 0 0\n1 1 0\n0 1 0\n"
+ELL = "0 0 0\n2 0 0\n2 1 0\n1 1 0\n1 2 0\n0 2 0\n"
+"""Six corners with a dent: a fan round the first would cover more than the face."""
+
+
+@pytest.mark.parametrize(
+    ("content", "area"),
+    [
+        ("OFF\n5 1 0\n0 0 0\n1 0 0\n1 1 0\n.5 1.5 0\n0 1 0\n5 0 1 2 3 4\n", 1.25),
+        (f"OFF\n6 1 0\n{ELL}6 0 1 2 3 4 5\n", 3),
+        (f"OFF 6 2 0\n{ELL}6 0 1 2 3 4 5 0.5 0.5 0.5\n4 0 1 2 3 255 0 0\n", 4.5),
+        (f"# made by foo\nOFF # head\n\n4 1 0\n{SQUARE}# faces\n4 0 1 2 3\n", 1),
+        ("COFF\n3 1 0\n0 0 0 255 0 0 255\n1 0 0 255 0 0 255\n0 1 0 0 0 0 255\n3 0 1 2\n", 0.5),
+        (f"OFF4 3 0\n{SQUARE}3 0 1 2\n2 0 1\n3 0 2 3\n", 1),
+    ],
+)
+def test_valid_off_files_are_read(tmp_path: Path, content: str, area: float) -> None:
+    """Faces of five and six corners, colours and comments are in the format; they were called damaged."""
+    (tmp_path / "a.off").write_text(content)
+    mesh = read_mesh(tmp_path / "a.off")
+    a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
+    assert np.isclose(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2, area)
+
+
+def ply_mesh(form: str, faces: list[list[int]], kind: str = "float") -> bytes:
+    """A PLY file with a list before its vertices, z before x, and properties of other types between."""
+    order = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}[form]
+    points = np.array([[float(v) for v in line.split()] for line in ELL.split("\n") if line])
+    head = (
+        f"ply\nformat {form} 1.0\ncomment Gr\u00f6\u00dfe end_header\nelement strip 2\n"
+        f"property list uchar int numbers\nelement vertex 6\nproperty {kind} z\nproperty uchar red\n"
+        f"property {kind} x\nproperty {kind} y\nelement face {len(faces)}\nproperty uchar flag\n"
+        "property list uchar uint vertex_indices\nend_header\n"
+    ).encode("latin-1")
+    if form == "ascii":
+        rows = [f"{z:g} 7 {x:g} {y:g}" for x, y, z in points]
+        lines = ["2 5 6", "0", *rows, *(" ".join(map(str, (1, len(face), *face))) for face in faces)]
+        return head + "\n".join(lines).encode() + b"\n"
+    letter = {"float": "f", "double": "d"}[kind]
+    body = struct.pack(f"{order}BiiB", 2, 5, 6, 0)
+    body += b"".join(struct.pack(f"{order}{letter}B{letter}{letter}", z, 7, x, y) for x, y, z in points)
+    return head + body + b"".join(struct.pack(f"{order}BB{len(f)}I", 1, len(f), *f) for f in faces)
+
+
+FORMS = ("ascii", "binary_little_endian", "binary_big_endian")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["float", "double"])
+@pytest.mark.parametrize("faces", [[[0, 1, 2], [0, 2, 3]], [[0, 1, 2, 3, 4, 5], [0, 1, 2]]])
+def test_every_kind_of_ply_is_read(tmp_path: Path, form: str, kind: str, faces: list[list[int]]) -> None:
+    (tmp_path / "a.ply").write_bytes(ply_mesh(form, faces, kind))
+    mesh = read_mesh(tmp_path / "a.ply")
+    assert mesh.vertices[1].tolist() == [2, 0, 0]
+    assert [0, 1, 2] in mesh.faces.tolist()
+    assert len(mesh.faces) == sum(len(face) - 2 for face in faces)
+
+
+@pytest.mark.parametrize("kind", ["off", "ply"])
+def test_meshes_that_were_read_before_are_read_alike(tmp_path: Path, kind: str) -> None:
+    """Another order of faces draws other points, and stored results would no longer belong to the files."""
+    export(ball(), tmp_path / f"a.{kind}")
+    ours, theirs = read_mesh(tmp_path / f"a.{kind}"), trimesh.load(tmp_path / f"a.{kind}", process=False)
+    assert np.array_equal(ours.faces, theirs.faces)
+    assert np.array_equal(ours.vertices, theirs.vertices)
+
+
+def contents() -> dict[str, bytes]:
+    made = {f"a.{form}.ply": ply_mesh(form, [[0, 1, 2], [0, 2, 3, 5]]) for form in FORMS}
+    made["a.off"] = f"OFF\n6 2 0\n{ELL}6 0 1 2 3 4 5\n3 0 1 2\n".encode()
+    for suffix in ("stl", "glb"):
+        made[f"a.{suffix}"] = brick().export(file_type=suffix)  # type: ignore[attr-defined]
+    made["b.stl"] = brick().export(file_type="stl_ascii").encode()  # type: ignore[attr-defined]
+    return made
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(sorted(contents())), share=st.floats(0, 1, exclude_max=True))
+def test_a_mesh_that_breaks_off_anywhere_is_refused(tmp_path: Path, name: str, share: float) -> None:
+    """Half a mesh has a surface, too, and points on it look like an object."""
+    whole = contents()[name]
+    path = tmp_path / name
+    end = len(whole.rstrip(b"\n")) - (name.endswith((".off", "ascii.ply", "b.stl")))  # a digit less, or a line's end
+    path.write_bytes(whole[: int(share * end)])
+    with pytest.raises(DataError) as error:
+        read_mesh(path)
+    assert str(error.value).startswith(f"{path}: ")

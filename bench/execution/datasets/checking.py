@@ -13,7 +13,7 @@ from bench.data.faults import Faults, collecting
 from bench.data.h5set import SPLITS
 from bench.errors import DataError
 from bench.execution.datasets.facts import CheckReport, Copy, Part, SplitFacts
-from bench.execution.datasets.measuring import disk_facts, find_copies, room_facts, split_facts
+from bench.execution.datasets.measuring import disk_facts, far_points, find_copies, room_facts, split_facts
 from bench.execution.datasets.opening import Opened
 
 FEW = 6
@@ -72,7 +72,7 @@ def _check(opened: Opened, faults: Faults) -> CheckReport:
         parts=tuple(_parts(dataset, loaded)) if loaded else (),
         disk=None if opened.root is None else disk_facts(opened.root),
         problems=(*faults.lines, *((f"{faults.more:,} more faults; mend these and check again",) * bool(faults.more))),
-        notes=(*remarks, *_unusual(dataset, splits, copies)),
+        notes=(*remarks, *_unusual(dataset, splits, copies), *_outliers(loaded)),
     )
 
 
@@ -165,6 +165,16 @@ def _unusual(dataset: Dataset, splits: Mapping[str, SplitFacts], copies: tuple[C
         if facts.coordinates is not None and facts.coordinates.distinct.least < 0.5 * _points(facts):
             least, median = facts.coordinates.distinct.least, facts.coordinates.distinct.median
             yield f"{split}: some clouds repeat points: {least:,.0f} distinct at least, {median:,.0f} in the median"
+
+
+def _outliers(loaded: Mapping[SplitName, CloudSet]) -> Iterator[str]:
+    for split, clouds in loaded.items():
+        far = far_points(clouds) if len(clouds) else []
+        if far:
+            yield (
+                f"{split}: {len(far)} objects have a point far from the others, beside which the rest is a dot; "
+                f"e.g. {far[0]} as far from the middle as nine in ten of its points"
+            )
 
 
 def _points(facts: SplitFacts) -> int:

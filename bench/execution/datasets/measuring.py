@@ -17,6 +17,8 @@ from bench.execution.datasets.facts import Coordinates, Copy, DiskFacts, SplitFa
 
 BLOCK = 256
 """Clouds looked at together, so that a memory-mapped set is never in memory as a whole."""
+OUTLIER = 100
+"""Times that a point may be as far from the middle as nine in ten of its cloud's points."""
 _CENTRED = 0.02
 """Off-centre distance and deviation of a radius from 1 that still count as normalised."""
 _ARRAYS = ("points", "labels", "normals", "parts", "views")
@@ -102,6 +104,21 @@ def _coordinates(points: npt.NDArray[np.float32]) -> Coordinates:
         distinct=_spread(distinct),
         verdict=_verdict(off_centre, reach, radius),
     )
+
+
+def far_points(clouds: CloudSet) -> list[str]:
+    """Name objects of which a point lies `OUTLIER` times as far from the middle as nine in ten of its points do."""
+    found: list[str] = []
+    start = 0
+    for block in _blocks(clouds.points):
+        whole = np.where(np.isfinite(block), block, 0).astype(np.float64)
+        away = np.linalg.norm(whole - np.median(whole, axis=1, keepdims=True), axis=2)
+        most = np.quantile(away, 0.9, axis=1)
+        for row in np.flatnonzero(away.max(axis=1) > OUTLIER * most).tolist():
+            times = f"{away[row].max() / most[row]:,.0f}" if most[row] else "infinitely many"
+            found.append(f"{clouds.ids[start + row]}: point {away[row].argmax()} is {times} times")
+        start += len(block)
+    return found
 
 
 def _verdict(
