@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from bench.errors import UsageError
 from bench.fingerprint import PLACE_MARK
 from bench.registry import REGISTRIES, Entry
@@ -68,13 +70,22 @@ def load_plugin_file(path: Path) -> tuple[Entry, ...]:
             spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[module_name]
-            raise UsageError(f"plugin file '{path}' fails to import: {type(error).__name__}: {error}") from error
+            raise UsageError(f"plugin file '{path}' fails to import: {_in_one_line(error)}") from error
     found = tuple(_plugin_entries(module_name, path))
     if not found:
         raise UsageError(f"plugin file '{path}' defines no Method, Protocol, Dataset or Teacher subclass with a name")
     for entry in found:
         REGISTRIES[entry.kind].add(entry)
     return found
+
+
+def _in_one_line(error: Exception) -> str:
+    """Say what an import ended with; of a model's fields the first that is wrong."""
+    if isinstance(error, ValidationError):
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(map(str, (error.title, *problem["loc"])))
+        return f"{field}: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _plugin_entries(module_name: str, path: Path) -> Iterator[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -9,8 +10,10 @@ from pydantic import BaseModel, Field, JsonValue
 
 from bench.conformance.suites import method_suite, protocol_suite
 from bench.data.transforms import TRANSFORMS
+from bench.errors import UsageError
 from bench.methods.point_mae import PointMAE
 from bench.methods.recon import ReCon
+from bench.plugins import load_plugin_file
 from bench.protocols.base import Evaluation, Form, Subject, Task
 from bench.protocols.knn import Knn
 from bench.spec import AUGMENTATIONS, Recipe
@@ -180,3 +183,11 @@ def test_a_protocol_that_only_its_first_form_and_setting_can_run_fails(
 def test_the_names_of_augmentations_are_those_that_exist() -> None:
     """A recipe could name one that is not there, or not name one that is."""
     assert list(AUGMENTATIONS) == list(TRANSFORMS)
+
+
+def test_a_file_whose_recipe_names_what_is_not_there_is_one_line(tmp_path: Path) -> None:
+    """Pydantic's four lines, with an address, would hide what to mend."""
+    file = tmp_path / "mine.py"
+    file.write_text("from bench.spec import Recipe\nRECIPE = Recipe(augmentation=('rotate_z',))\n")
+    with pytest.raises(UsageError, match=r"fails to import: Recipe\.augmentation: unknown augmentation 'rotate_z'.*$"):
+        load_plugin_file(file)
