@@ -13,6 +13,7 @@ from bench.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from bench.store.queries import RunRow
+    from bench.store.store import Store
 
 COLUMNS = ("key", "code", "method", "protocol", "form", "setting", "dataset", "pretrained on", "preset", "seed")
 TRIAL = "trial of a search"
@@ -51,17 +52,34 @@ def runs(
     }
     table = Table(box=None, pad_edge=False)
     drawn = any(row.split_seed for row in rows)
-    for column in (*COLUMNS, *(["split seed"] if drawn else []), "why" if failed else "test score, %"):
+    changes = _changes(store, rows)
+    extra = [*(["split seed"] if drawn else []), *(["changed of the preset"] if any(changes) else [])]
+    for column in (*COLUMNS, *extra, "why" if failed else "test score, %"):
         table.add_column(column, overflow="fold")
-    for row in rows:
+    for row, changed in zip(rows, changes, strict=True):
         score = scores.get((row.stored.key, row.stored.fingerprint), "")
-        split_seed = [str(row.split_seed)] if drawn else []
-        told = escape(row.error or "") if failed else TRIAL if row.trial else score
-        table.add_row(*_labels(row), *split_seed, told)
+        told = [str(row.split_seed)] if drawn else []
+        told += [escape(changed)] if any(changes) else []
+        told.append(escape(row.error or "") if failed else TRIAL if row.trial else score)
+        table.add_row(*_labels(row), *told)
     if rows:
         screen.print(table)
     if broken and not failed:
         screen.print(f"{len(broken)} failed runs are not listed: bench runs --failed", highlight=False)
+
+
+def _changes(store: Store, rows: Sequence[RunRow]) -> list[str]:
+    """What each run has that its preset would not give it; nothing where the run cannot be read."""
+    from bench.plan.deviations import DeviationReader
+    from bench.store.folders import DamagedFolderError
+
+    read, found = DeviationReader(), []
+    for row in rows:
+        try:
+            found.append(", ".join(one.short for one in read(store.load(row.stored).spec)))
+        except DamagedFolderError:
+            found.append("")
+    return found
 
 
 def _narrow(rows: list[RunRow], wanted: Mapping[str, Sequence[str] | None]) -> list[RunRow]:

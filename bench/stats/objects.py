@@ -153,7 +153,8 @@ def cross(
     if len(first) < FEWEST_SEEDS or len(names) < 2:
         return None
     differences = first.astype(np.float64) - second.astype(np.float64)
-    table = np.stack([np.bincount(unit, weights * row, len(names)) * len(names) for row in differences])
+    each = [np.bincount(unit, weights * row, len(names)).astype(np.float64) for row in differences]
+    table = len(names) * np.stack(each)
     error, mean = crossed_error(table), float(table.mean())
     half = error.half_width()
     return Crossed(

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from bench.stats.cells import flatten, group_cells, judging, natural
+from bench.stats.cells import FailedRun, flatten, group_cells, judging, natural
 from bench.stats.intervals import Unit
 from bench.stats.opponents import opponent
 from bench.store.queries import MetricRow
@@ -182,3 +182,38 @@ def test_a_search_over_pretraining_leaves_the_protocol_as_it_is() -> None:
     options = {"protocol.name": "finetune", "protocol.options.recipe.lr": "0.1"}
     assert "protocol.options.recipe.lr" in judging({**options, "tuned.values.recipe.lr": "0.001"})
     assert "protocol.options.recipe.lr" not in judging({**options, "tuned.values.finetune.recipe.lr": "0.1"})
+
+
+def test_labels_carry_no_data(row: Row) -> None:
+    """All of a folder called "toys (25 %)" was reported as a quarter of the data."""
+    odd = {"pretrain_data": "toys (25 %)", "setting": "all, 10 % of labels", "dataset": "a > b"}
+    (cell,) = group_cells([row(**odd)], {"k0": spec(0, setting="all, 10 % of labels")})
+    assert (cell.fraction, cell.whole_pretrain_data) == (1.0, "toys (25 %)")
+    assert (cell.label_fraction, cell.whole_setting) == (1.0, "all, 10 % of labels")
+    part = {"pretrain_data": "toys (25 %) (50 %)"}
+    (half,) = group_cells([row(**part)], {"k0": spec(0, encoder__fraction=0.5)})
+    assert (half.fraction, half.whole_pretrain_data) == (0.5, "toys (25 %)")
+
+
+def test_one_spec_is_one_cell_whatever_it_was_called(row: Row) -> None:
+    """The same data under two names would be two methods with half of the seeds each."""
+    rows = [row(run_key=f"k{s}", seed=s, dataset=("toys", "my-toys")[s]) for s in range(2)]
+    (cell,) = group_cells(rows, {f"k{s}": spec(s) for s in range(2)})
+    assert cell.summary.n == 2
+
+
+def test_split_seeds_are_runs_of_one_cell_and_failures_are_outcomes(row: Row) -> None:
+    """A split seed in the cell's identity would make six cells of one run each; a lost run must not vanish."""
+
+    def whole(seed: int, split: int = 0) -> dict[str, Any]:
+        named = {"preset": "nano", "encoder__method": "recon", "protocol__form": "fair", "data__name": "shapes-scan"}
+        return spec(seed, split_seed=split, **named)
+
+    runs = {f"k{s}{p}": whole(s, p) for s in range(2) for p in range(3)}
+    rows = [row(run_key=key, seed=int(key[1]), split_seed=int(key[2]), value=0.1 * int(key[2])) for key in runs]
+    (cell,) = group_cells(rows, runs, [FailedRun(whole(7), "diverged"), FailedRun(whole(0), "failed")])
+    assert (cell.summary.n, cell.summary.splits, len(cell.runs)) == (2, 3, 6)
+    assert cell.lost == {Unit(7): "diverged"}, "seed 0 was made good"
+    rows[0] = row(run_key="k00", value=float("nan"))
+    (cell,) = group_cells(rows, runs)
+    assert cell.lost == {Unit(0): "without a number"}
