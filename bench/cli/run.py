@@ -232,16 +232,23 @@ def report(
     page: Annotated[
         Path | None, typer.Option(help="Write the Markdown page that this YAML file describes, beside it, and no more.")
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every stored encoder too; run folders are always read and checked.")
+    ] = False,
     store_url: StoreOption = None,
 ) -> None:
     """Print tables of everything stored and write one self-contained HTML page, CSV and Markdown."""
     from bench.execution.reporting import write_page, write_report
 
-    screen = console()
+    screen, place = console(), reading(results)
+    if verify:
+        from bench.store.artifacts import ArtifactStore
+
+        ArtifactStore(place.results, readonly=True).check(digests=True)
     if page is not None:
-        screen.print(f"wrote {write_page(reading(results), store_url, page, screen)}", highlight=False, markup=False)
+        screen.print(f"wrote {write_page(place, store_url, page, screen)}", highlight=False, markup=False)
         return
-    made = write_report(reading(results), store_url, out, screen, selection=selection)
+    made = write_report(place, store_url, out, screen, selection=selection)
     screen.print(f"report: [bold]{made}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
     screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")
     screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see README)")

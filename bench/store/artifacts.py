@@ -134,10 +134,14 @@ class ArtifactStore:
         return folders.read_manifest(folder)
 
     def check(self, *, digests: bool = False) -> list[tuple[Path, str]]:
-        """Look at every artefact, move the damaged ones to quarantine, and return those with the reasons."""
+        """Look at every artefact, move the damaged ones to quarantine, and return those with the reasons.
+
+        Opened for reading, nothing is moved: the damaged ones are named by a warning each.
+        """
         before = len(self.set_aside)
         for kind in folders.subfolders(self.results / ROOM):
-            remove_abandoned(kind)
+            if not self.readonly:
+                remove_abandoned(kind)
             for key in folders.subfolders(kind):
                 for folder in folders.subfolders(key):
                     with contextlib.suppress(NewerFolderError):

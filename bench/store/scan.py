@@ -185,4 +185,6 @@ def _key(name: str, keys: Collection[str] | None) -> bool:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(map(shown, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
+    """Name the first few, by room and the beginning of the key."""
+    parts = [shown("/".join(part[:12] for part in name.split("/")[:2])) for name in names[:_NAMED]]
+    return ", ".join(parts) + (", ..." if len(names) > _NAMED else "")

@@ -117,7 +117,10 @@ def test_an_altered_number_is_named_and_never_shown(tmp_path: Path, finished: Pa
     victim.write_text(text.replace("0.", "9.", 1))
     told = run_bench("report", "--results", results, "--out", tmp_path / "reports")
     assert told.returncode == 0, told.stderr
-    assert "set aside: a stored run is damaged" in told.stdout
+    assert f"left out {victim.parent.relative_to(results)}: metrics.json does not match its checksum" in told.stderr
+    assert victim.is_file()
+    rebuilt = run_bench("db", "rebuild", "--results", results)
+    assert rebuilt.returncode == 1
     assert len(metrics(results)) == 1
     assert list(results.glob("quarantine/**/metrics.json"))
 
