@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.data.coordinates import check_coordinates
+from bench.data.coordinates import Name, check_coordinates
 from bench.data.transforms import unit_sphere
 from bench.errors import BenchError, unknown_name
 from bench.fingerprint import fingerprint
@@ -193,8 +193,12 @@ def _blame_clouds(seen: Array, stored: Array, rows: npt.NDArray[np.int64], split
     Raises:
         DataError: A cloud that cannot be (`bench.data.coordinates`).
     """
-    check_coordinates(np.stack([stored[row] for row in rows]), lambda i, _: f"{split} object {rows[i]} as stored")
-    check_coordinates(seen, lambda i, _: f"{split} object {rows[i]} as the encoder sees it")
+
+    def name(state: str) -> Name:
+        return lambda i, point: f"{split} object {rows[i]} as {state}" + ("" if point is None else f" row {point}")
+
+    check_coordinates(np.stack([stored[row] for row in rows[:CLOUD_BATCH]]), name("stored"))
+    check_coordinates(np.asarray(seen[:CLOUD_BATCH]), name("the encoder sees it"))
 
 
 @cache

@@ -213,6 +213,7 @@ def test_broken_files_of_every_format_are_named(root: Path, kind: str, damage: C
         ("x.stl", b"\0" * 80 + struct.pack("<I", 1) + b"\0" * 100, "holds more than it announces"),
         ("x.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 4\n", "line 4 names vertex 4, there are 3"),
         ("x.obj", b"v 0 0 0\nv 1 0\nv 0 1 0\nf 1 2 3\n", "line 2 is 'v 1 0', expected v and x y z"),
+        ("x.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1/1/1 2/1/1 3//1\n", "expected corners of one form"),
         ("x.off", b"OFF\n3 1 0\n0 0 0\n1e30 0 0\n0 1 0\n3 0 1 2\n", "vertex 1 is [1e+30, 0.0, 0.0], expected finite"),
         ("x.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n3 0 1 2\n", "holds more than it announces"),
     ],

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.errors import BenchError, SetupError, UsageError
+from bench.errors import BenchError, DataError, SetupError, UsageError
 from bench.protocols.base import Candidate, Task
 from bench.protocols.features import clipped_points, frozen_features, prepared_clouds
 
@@ -115,6 +115,15 @@ def test_broken_encoders_and_places_are_one_line(make_task: MakeTask, tmp_path: 
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match="cannot write"):
         prepared_clouds(make_task(cache="file"), "train", normalise=True)
+
+
+@pytest.mark.parametrize("value", [np.nan, 3.4e38])
+def test_clouds_are_blamed_for_their_features(make_task: MakeTask, value: float) -> None:
+    """One point at 3.4e38 was answered with 'the weights are damaged, lower recipe.lr'."""
+    task = make_task()
+    task.train.points[3, 5, 1] = value
+    with pytest.raises(DataError, match=r"train object 3 as stored row 5 axis y is (nan|3.4e\+38)"):
+        frozen_features(Counted().candidate, task, "transfer", normalise=True)
 
 
 def test_listing_protocols_imports_nothing_heavy() -> None:

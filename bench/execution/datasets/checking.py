@@ -172,7 +172,7 @@ def _outliers(loaded: Mapping[SplitName, CloudSet]) -> Iterator[str]:
         far = far_points(clouds) if len(clouds) else []
         if far:
             yield (
-                f"{split}: {len(far)} objects have a point far from the others, beside which the rest is a dot; "
+                f"{split}: {len(far)} of {len(clouds)} objects have a point far from the others (the rest is a dot); "
                 f"e.g. {far[0]} as far from the middle as nine in ten of its points"
             )
 
