@@ -182,7 +182,7 @@ class Dataset(ABC):
     def manifest(self) -> str:
         """SHA-256 hex digest of everything the loaded arrays depend on (files or generator and options).
 
-        Must be cheap when asked again: file digests are remembered by path, size and modification time.
+        Must be cheap when asked again: file digests are remembered (`bench.data.digest`).
         """
 
     @abstractmethod

@@ -200,7 +200,7 @@ class Trained:
 
     def noted(self, epoch: int) -> dict[str, npt.NDArray[Any]]:
         """What was written down after an epoch."""
-        tensors = _read(note_file(self.folder, epoch))
+        tensors = _read(note_file(self.folder, epoch), epoch)
         return {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith("weights/")}
 
 
@@ -209,9 +209,12 @@ def note_file(folder: Path, epoch: int) -> Path:
     return folder / "epochs" / f"epoch-{epoch:05d}.safetensors"
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _read(file: Path, epoch: int | None = None) -> dict[str, Tensor]:
     try:
-        return deserialise(file.read_bytes())[0]
+        tensors, header = deserialise(file.read_bytes())
+        if epoch is not None and header.get("epoch") != epoch:
+            raise ValueError(f"it is of epoch {header.get('epoch')}")
+        return tensors
     except (OSError, ValueError) as error:
         raise SetupError(
             f"{file}: what training wrote down is missing or damaged ({error}): remove the folder "
