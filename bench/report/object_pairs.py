@@ -95,6 +95,8 @@ def sentences(pair: ObjectPair, family: int) -> list[str]:
 def _of_methods(pair: ObjectPair, family: int) -> str:
     """What is said about the methods."""
     found = pair.methods
+    if pair.lost:
+        return f"the methods: {pair.lost}, no claim"
     if found is None:
         n = len(pair.seeds)
         return f"the methods: {n} pair{'s' * (n > 1)} of seeds, no claim; {FEWEST_SEEDS} or more are needed"

@@ -48,6 +48,7 @@ class ObjectPair:
         class_names: Name by class; empty where nobody knows.
         notes: What the reader has to know besides, one line each.
         p_holm: p value of `methods` after Holm's correction over all pairs.
+        lost: Runs of the two cells that ended without a number, in words; then nothing is said about the methods.
     """
 
     where: str
@@ -62,6 +63,7 @@ class ObjectPair:
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
     p_holm: float | None = None
+    lost: str = ""
 
     @property
     def main(self) -> Paired | None:
@@ -134,6 +136,7 @@ def pair_sides(
     seeds: Sequence[tuple[int, int]],
     class_names: tuple[str, ...] = (),
     notes: Sequence[str] = (),
+    lost: str = "",
 ) -> ObjectPair:
     """Compare two cells.
 
@@ -145,6 +148,7 @@ def pair_sides(
         seeds: Seeds of each pair of runs.
         class_names: Names of the classes.
         notes: What the reader has to know besides.
+        lost: Runs of the two cells that ended without a number, in words; empty for none.
     """
     weights = sides[0].runs[0].weights
     first, second = (np.stack([run.score for run in side.runs]) for side in sides)
@@ -156,7 +160,8 @@ def pair_sides(
         seeds=tuple(str(a) if a == b else f"{a} and {b}" for a, b in seeds),
         per_seed=tuple(by_seed),
         pooled=_paired(first, second, objects, weights),
-        methods=cross(first, second, objects, weights),
+        methods=None if lost else cross(first, second, objects, weights),
+        lost=lost,
         joined=_pair_joined(sides, objects, weights),
         classes=tuple(class_differences(sides[0].runs[0].labels, first, second)),
         class_names=class_names,

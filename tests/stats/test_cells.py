@@ -198,7 +198,7 @@ def test_labels_carry_no_data(row: Row) -> None:
 def test_one_spec_is_one_cell_whatever_it_was_called(row: Row) -> None:
     """The same data under two names would be two methods with half of the seeds each."""
     rows = [row(run_key=f"k{s}", seed=s, dataset=("toys", "my-toys")[s]) for s in range(2)]
-    (cell,) = group_cells(rows, {f"k{s}": spec(s) for s in range(2)})
+    (cell,) = group_cells(rows, {f"k{s}": spec(s, data__name="toys") for s in range(2)})
     assert cell.summary.n == 2
 
 

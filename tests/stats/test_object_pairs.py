@@ -293,6 +293,8 @@ def test_a_pair_holds_every_seed_and_holm_covers_all_pairs() -> None:
     corrected = holm_pairs([clear, same, pair])
     assert clear.methods.p is not None
     assert [one.p_holm for one in corrected] == [pytest.approx(2 * clear.methods.p), 1.0, None]
+    gone = pair_sides("here", {}, (three[0], three[1]), names(20), seeds, lost="a: 1 of 4 seeds diverged")
+    assert gone.methods is None, "what is left of four seeds is a choice that nobody made"
     voted = tuple(join(side, "votes") for side in sides)
     assert (
         pair_ensembles("here", {}, voted, names(20)).main

@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.errors import BenchError, UsageError, unknown_name
-from bench.stats.cells import LEGACY, SCRATCH, flatten
-from bench.store.queries import RunRow, nothing_stored, run_rows
+from bench.report.runs import outcome
+from bench.stats.cells import LEGACY, SCRATCH, cell_digest, flatten, run_unit
+from bench.stats.comparisons import Lost
+from bench.stats.intervals import Unit
+from bench.store.queries import RunRow, failed_rows, nothing_stored, run_rows
 from bench.store.records import RunRecord
 from bench.store.store import Store
 
@@ -169,6 +172,22 @@ class Shelf:
             )
             for labels, runs in found.items()
         ]
+
+    def lost(self, cell: StoredCell) -> Lost:
+        """Runs of a cell that ended without a number and were not made good since."""
+        one = next(iter(cell.records.values()))
+        same, split = cell_digest(one.spec), run_unit(one.spec).split
+        gone = {
+            unit: what
+            for digest, unit, what in self._failed
+            if digest == same and unit.split == split and unit.seed not in cell.records
+        }
+        return Lost(cell.label, gone, len(cell.records) + len(gone))
+
+    @cached_property
+    def _failed(self) -> list[tuple[str, Unit, str]]:
+        records = [self.load(row) for row in failed_rows(self.store, unresolved=True)]
+        return [(cell_digest(record.spec), run_unit(record.spec), outcome(record)) for record in records]
 
     def load(self, row: RunRow) -> RunRecord:
         """Read a run, once."""

@@ -117,7 +117,10 @@ class Comparer:
         if self.average is not None:
             sides = (self._joined(sides[0]), self._joined(sides[1]))
         known = class_names(self.place, a.records[seeds[0][0]])
-        return pair_sides(match.where, labels, sides, object_groups(reference.ids.tolist()), seeds, known, notes)
+        gone = [lost for cell in (a, b) if (lost := self.shelf.lost(cell)).runs]
+        lost = "; ".join(f"{one.cell}: {one.words}" for one in gone)
+        objects = object_groups(reference.ids.tolist())
+        return pair_sides(match.where, labels, sides, objects, seeds, known, notes, lost)
 
     def _first_answers(self, cells: Sequence[StoredCell]) -> Answers:
         return self._read(cells[0], next(iter(cells[0].records)))
