@@ -32,11 +32,10 @@ def test_gains_of_fifteen_points_are_found_with_three_seeds_and_equal_methods_ar
 
 @pytest.mark.parametrize(("seeds", "shared"), [(3, 0.6), (5, 0.0)])
 def test_unequal_variances_and_shared_seeds_raise_no_alarms(seeds: int, shared: float) -> None:
-    """Plain pooling is wrong where variances differ: a fifth of tables of equal methods had a verdict."""
+    """Plain pooling is wrong where variances differ: in a fifth of large tables of equal methods it finds something."""
     found = family(40, 6, seeds, spread=0.5, shared=shared)
     assert found["moderated"]["family"] <= 0.15
     assert found["moderated"]["alarms"] <= 0.1
-    assert found["moderated"]["family"] <= found["pooled"]["family"]
 
 
 def test_interval_verdict_and_p_rest_on_one_variance() -> None:

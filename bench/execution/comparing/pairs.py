@@ -117,8 +117,7 @@ class Comparer:
         if self.average is not None:
             sides = (self._joined(sides[0]), self._joined(sides[1]))
         known = class_names(self.place, a.records[seeds[0][0]])
-        gone = [lost for cell in (a, b) if (lost := self.shelf.lost(cell)).runs]
-        lost = "; ".join(f"{one.cell}: {one.words}" for one in gone)
+        lost = "; ".join(f"{one.cell}: {one.words}" for one in map(self.shelf.lost, (a, b)) if one.runs)
         objects = object_groups(reference.ids.tolist())
         return pair_sides(match.where, labels, sides, objects, seeds, known, notes, lost)
 
