@@ -93,7 +93,7 @@ class Finetune(Protocol):
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> Options:
-        """Options of a preset: 300 epochs; ``nano`` takes about a minute on a core, ``smoke`` only walks the path."""
+        """Options of a preset: 300 epochs; ``nano`` six (docs/nano.md), ``smoke`` only walks the path."""
         if form == "published":
             repeats = {"smoke": 2, "nano": 2}.get(preset, VOTE_REPEATS)
             return cls.Options(
