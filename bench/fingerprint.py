@@ -1,7 +1,8 @@
 """Code fingerprint: which code a result depends on.
 
 The digest covers the syntax trees, without comments and docstrings, of the given modules and of every `bench`
-module they import, found by reading the sources (nothing is imported). A result is reused only while both its
+module they import, found by reading the sources (nothing is imported), and of the modules of the user's own that a
+plugin imports; installed packages count by their version, in the key. A result is reused only while both its
 content key and its fingerprint match.
 """
 
@@ -11,6 +12,7 @@ import ast
 import hashlib
 import importlib.util
 import sys
+import sysconfig
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 PACKAGE = "bench"
+_INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 PLACE_MARK = "__at_"
 """Separates a plugin file's name from a digest of its place in its module name; the place does not count."""
 
@@ -32,7 +35,7 @@ class Fingerprint(BaseModel):
 
 
 def fingerprint(roots: Iterable[str]) -> Fingerprint:
-    """Fingerprint modules and everything of `bench` they import.
+    """Fingerprint modules and everything of `bench`, and of the user's own code, they import.
 
     Args:
         roots: Dotted module names: the plugin's module, the protocol's, the job's.
@@ -58,7 +61,7 @@ def fingerprint(roots: Iterable[str]) -> Fingerprint:
 
 @cache
 def _read(name: str) -> tuple[str, tuple[str, ...]]:
-    """Return a module's digest and the `bench` modules it imports."""
+    """Return a module's digest and the modules it imports that count."""
     path = _source(name)
     tree = ast.parse(path.read_bytes())
     is_package = path.name == "__init__.py"
@@ -81,8 +84,30 @@ def _exists(name: str) -> bool:
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
+@cache
+def _is_users(name: str) -> bool:
+    """Whether `name` is a module of the user's own: a source file that no package manager installed."""
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return False
+    path = Path(spec.origin)
+    if rest:
+        inner = path.parent.joinpath(*rest)
+        path = next((p for p in (inner.with_suffix(".py"), inner / "__init__.py") if p.is_file()), Path())
+        if path == Path() or (path.parent == Path(spec.origin).parent and Path(spec.origin).name != "__init__.py"):
+            return False
+    return not any(path.is_relative_to(place) for place in _INSTALLED)
+
+
 def _imports(tree: ast.Module, name: str, is_package: bool) -> Iterator[str]:
-    """Yield the `bench` modules that a syntax tree imports at run time, parents included."""
+    """Yield the modules that count which a syntax tree imports at run time, parents included.
+
+    Modules of `bench` import nothing of the user's by name, so only plugins are searched for that.
+    """
     for node in _runtime_nodes(tree):
         if isinstance(node, ast.Import):
             candidates = [alias.name for alias in node.names]
@@ -102,6 +127,12 @@ def _imports(tree: ast.Module, name: str, is_package: bool) -> Iterator[str]:
                     module = ".".join(parts[:length])
                     if _exists(module):
                         yield module
+            elif name.partition(".")[0] != PACKAGE:
+                yield from (m for m in map(".".join, _beginnings(parts)) if _is_users(m))
+
+
+def _beginnings(parts: list[str]) -> list[list[str]]:
+    return [parts[:length] for length in range(1, len(parts) + 1)]
 
 
 def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:

@@ -47,6 +47,8 @@ def load_entry_points() -> None:
 def load_plugin_file(path: Path) -> tuple[Entry, ...]:
     """Import a plugin file and register every plugin class defined in it.
 
+    Modules that lie beside the file can be imported from it, behind all others.
+
     Args:
         path: A Python file.
 
@@ -65,6 +67,8 @@ def load_plugin_file(path: Path) -> tuple[Entry, ...]:
         if spec is None or spec.loader is None:
             raise UsageError(f"plugin file '{path}' is not a Python file (expected a name ending in .py)")
         module = importlib.util.module_from_spec(spec)
+        if str(path.parent) not in sys.path:
+            sys.path.append(str(path.parent))
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)

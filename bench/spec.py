@@ -157,6 +157,13 @@ class TeacherSpec(Frozen):
     identity: str
 
 
+JOB_THREADS: dict[str, int] = {"cpu": 1, "cuda": 4}
+"""Threads of an operator on the CPU unless a run asks for others, by device; the same on every machine.
+
+One on the CPU: small networks gain little from more, and jobs run side by side.
+"""
+
+
 class Numerics(Frozen):
     """What the machine contributes to a number."""
 
@@ -168,6 +175,13 @@ class Numerics(Frozen):
     """Major.minor of torch."""
     plugins: dict[str, str] = {}
     """Version of every third-party plugin in use, by ``kind.name``."""
+    threads: int | None = Field(None, ge=1, exclude_if=_is_default(None))
+    """Threads of an operator on the CPU where others than `JOB_THREADS` were asked for: sums round differently."""
+
+    @property
+    def job_threads(self) -> int:
+        """Threads of an operator on the CPU."""
+        return self.threads or JOB_THREADS[self.device]
 
 
 class TransformerShape(Frozen):

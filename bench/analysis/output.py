@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -17,6 +16,7 @@ from pydantic import JsonValue
 
 from bench.analysis.drawing import STYLE
 from bench.errors import SetupError
+from bench.texts import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,13 +126,11 @@ def _picture(artefact: Artefact) -> bytes:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    buffer = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
-    return buffer.getvalue()
+    if not rows:
+        return ""
+    columns = list(rows[0])
+    cells = [[row[name] for name in columns] for row in rows]
+    return csv_text(columns, [[f"{v:.6g}" if isinstance(v, float) else v for v in line] for line in cells])
 
 
 def _put(file: Path, content: bytes) -> None:

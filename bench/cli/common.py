@@ -30,6 +30,16 @@ PluginOption = Annotated[
     typer.Option("--plugin", help="Python file with methods, protocols, data sets or teachers; repeatable."),
 ]
 
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        max=1024,
+        help="CPU threads of one job's operators, a part of the key (default: 1 on a CPU, 4 on a GPU, everywhere).",
+    ),
+]
+
 
 def workspace(results: Path | None) -> Workspace:
     """Return the workspace of a command, writable or an error."""
@@ -72,8 +82,18 @@ def load_plugins(files: Sequence[Path] | None) -> tuple[Path, ...]:
     return paths
 
 
+def note_environment(screen: Console) -> None:
+    """Say which variables of the environment jobs are not given."""
+    from rich.markup import escape
+
+    from bench.environment import unused_note
+
+    if (note := unused_note()) is not None:
+        screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
+
+
 def console() -> Console:
     """Return the console for results."""
-    from rich.console import Console
+    from bench.texts import screen
 
-    return Console()
+    return screen()

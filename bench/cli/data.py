@@ -77,13 +77,14 @@ def remove(
     from bench.data.local import remove_local
 
     gone = remove_local(workspace(results).results, name)
-    console().print(f"forgot {name}; its files in {gone.root} stay", highlight=False)
+    console().print(f"forgot {name}; its files in {gone.root} stay", highlight=False, markup=False)
 
 
 @app.command("list")
 def list_(results: ResultsOption = None) -> None:
     """List local names; embedded data sets and formats are in bench list datasets."""
     from rich.table import Table
+    from rich.text import Text
 
     from bench.data.local import list_local
 
@@ -93,7 +94,7 @@ def list_(results: ResultsOption = None) -> None:
     known = list_local(reading(results).results)
     for name, entry in known.items():
         options = ", ".join(f"{field}={value}" for field, value in entry.options.items())
-        table.add_row(f"[bold]{name}[/bold]", entry.format, entry.root, options)
+        table.add_row(Text(name, style="bold"), *map(Text, (entry.format, entry.root, options)))
     console().print(table if known else "no local names yet; add one with: bench data add NAME --format F --root DIR")
 
 

@@ -60,10 +60,10 @@ def _entries(kind: str, verbose: bool) -> None:
         if entry.part_of:
             source += f" [dim](stage of {escape(entry.part_of)})[/dim]"
         table.add_row(
-            f"[bold]{entry.name}[/bold]{source}",
+            f"[bold]{escape(entry.name)}[/bold]{source}",
             escape(entry.summary),
             escape(entry.needs),
-            "[green]usable[/green]" if reason is None else f"[yellow]no: {reason}[/yellow]",
+            "[green]usable[/green]" if reason is None else f"[yellow]no: {escape(reason)}[/yellow]",
         )
     console().print(table)
     console().print()
@@ -79,7 +79,7 @@ def _metadata(kind: str) -> None:
             continue
         loaded = REGISTRIES[kind].load(entry.name)
         stage = f"  [dim]stage of {entry.part_of}[/dim]" if entry.part_of else ""
-        screen.print(f"[bold]{entry.name}[/bold]{stage}", highlight=False)
+        screen.print(f"[bold]{escape(entry.name)}[/bold]{stage}", highlight=False)
         facts: list[tuple[str, Sequence[str]]] = list(_card(loaded))
         if kind == "methods":
             facts += _sizes(METHODS.load(entry.name))

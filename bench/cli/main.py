@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -23,7 +24,9 @@ from bench.cli import (
     verify,
     weights,
 )
+from bench.environment import settle_command
 from bench.errors import BenchError
+from bench.signals import INTERRUPTED, like_ctrl_c
 
 app = typer.Typer(
     help="Pretrain, evaluate and compare 3D point-cloud self-supervised methods, with honest numbers.",
@@ -55,11 +58,13 @@ app.add_typer(database.app, name="db")
 
 def main() -> None:
     """Run the command line; exit codes as in the design: 0 good, 1 failed, 2 usage, 3 undecided, 4 broken."""
+    settle_command()
     debug = "--debug" in sys.argv or bool(os.environ.get("BENCH_DEBUG"))
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
         # Typer's own complaints take five lines and a frame; ours take one.
-        code = app(standalone_mode=False, prog_name="bench")
+        with like_ctrl_c():
+            code = app(standalone_mode=False, prog_name="bench")
     except BenchError as error:
         if debug:
             raise
@@ -74,8 +79,9 @@ def main() -> None:
         where = f" ({error.filename})" if error.filename else ""
         _complain(f"{error.strerror or error}{where}; see --debug for where it happened")
         raise SystemExit(4) from None
-    except typer.Abort:
-        raise SystemExit(1) from None
+    except (typer.Abort, KeyboardInterrupt):  # typer makes the one of the other
+        _complain("interrupted")
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         line = _misuse(error)
         if line is None or debug:
@@ -104,8 +110,10 @@ def _misuse(error: Exception) -> str | None:
 
 
 def _complain(line: str) -> None:
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console(stderr=True)
-    console.print(f"[bold red]error[/bold red]: {escape(line)}", highlight=False, soft_wrap=True)
+    from bench.texts import screen
+
+    console = screen(stderr=True)
+    with contextlib.suppress(OSError):  # a terminal that is gone
+        console.print(f"[bold red]error[/bold red]: {escape(line)}", highlight=False, soft_wrap=True)

@@ -76,7 +76,7 @@ def profile(
     _print(found, screen)
     if json_file is not None:
         json_file.write_text(json.dumps(found.as_json(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        screen.print(f"written: {json_file}", highlight=False)
+        screen.print(f"written: {json_file}", highlight=False, markup=False)
 
 
 def _profile_probes(objects: int, width: int, threads: int | None, oracle: bool, json_file: Path | None) -> None:
@@ -107,7 +107,7 @@ def _profile_probes(objects: int, width: int, threads: int | None, oracle: bool,
     screen.print(table)
     if json_file is not None:
         json_file.write_text(json.dumps(asdict(found), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        screen.print(f"written: {json_file}", highlight=False)
+        screen.print(f"written: {json_file}", highlight=False, markup=False)
 
 
 class _Bar:
@@ -117,7 +117,7 @@ class _Bar:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -154,7 +154,7 @@ def _print(found: Profile, screen: Console) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for path in found.paths:
-        table.add_column(path.name + (" *" if path.name == found.fast else ""), justify="right")
+        table.add_column(escape(path.name) + (" *" if path.name == found.fast else ""), justify="right")
     for title, cell in _ROWS.items():
         table.add_row(title, *(cell(path) for path in found.paths))
     table.add_row("[dim]ms per sample[/dim]")

@@ -97,7 +97,7 @@ def docs(
         out.write_text(cards_as_markdown(), encoding="utf-8")
     except OSError as error:
         raise SetupError(f"cannot write {out}: {error.strerror or error}; choose another file with --out") from error
-    console().print(f"wrote {out}", highlight=False)
+    console().print(f"wrote {out}", highlight=False, markup=False)
 
 
 def read_card(name: str, preset: str, form: str, assignments: list[str] | None = None) -> ProtocolCard:

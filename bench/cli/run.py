@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins, reading, workspace
+from bench.cli.common import (
+    PluginOption,
+    ResultsOption,
+    StoreOption,
+    ThreadsOption,
+    console,
+    load_plugins,
+    note_environment,
+    reading,
+    workspace,
+)
 from bench.errors import UsageError
+from bench.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from bench.execution.local import Outcome
     from bench.paths import Workspace
     from bench.plan.graph import Plan
     from bench.plan.request import RunRequest
-
-INTERRUPTED = 130
 
 
 def run(
@@ -80,6 +89,7 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     compile_: Annotated[str | None, typer.Option("--compile", help="auto, on or off.")] = None,
+    threads: ThreadsOption = None,
     config: Annotated[Path | None, typer.Option(help="YAML request; options given here win over it.")] = None,
     save_config: Annotated[Path | None, typer.Option(help="Write the request as YAML and stop.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
@@ -122,11 +132,12 @@ def run(
         "device": device,
         "precision": precision,
         "compile": compile_,
+        "threads": threads,
     }
     request = _request(config, {name: value for name, value in given.items() if value is not None}, assignments or [])
     if save_config is not None:
         write_request(request, save_config)
-        console().print(f"wrote {save_config}; run it with: bench run --config {save_config}")
+        console().print(f"wrote {save_config}; run it with: bench run --config {save_config}", markup=False)
         return
     if reuse not in ("exact", "same-spec"):
         raise UsageError(f"--reuse '{reuse}': expected exact or same-spec")
@@ -167,6 +178,7 @@ def execute(request: RunRequest, place: Workspace, options: Any, *, reuse: Any =
 
     screen = console()
     plan = make_plan(request, place, options.store_url, reuse)
+    note_environment(screen)
     for note in plan.notes:
         screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
     asked = {name for name in (run.spec.encoder.method for run in plan.runs) if METHODS.load(name).has_encoder}
@@ -207,7 +219,7 @@ def _print_plan(plan: Plan, place: Workspace) -> None:
     for job in plan.jobs:
         seconds = estimator.seconds(job)
         total += seconds
-        table.add_row(job.id, escape(job.title), ", ".join(job.needs), f"~{duration(seconds)}")
+        table.add_row(escape(job.id), escape(job.title), ", ".join(job.needs), f"~{duration(seconds)}")
     screen = console()
     screen.print(table)
     screen.print(f"estimated time: {duration(total)} one after another ({estimator.basis})", highlight=False)
@@ -216,7 +228,8 @@ def _print_plan(plan: Plan, place: Workspace) -> None:
 def _conclude(outcome: Outcome) -> int:
     screen = console()
     for title, error, log in outcome.failed:
-        screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}  [dim]log: {log}[/dim]", highlight=False)
+        where = f"[dim]log: {escape(str(log))}[/dim]"
+        screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}  {where}", highlight=False)
     if outcome.interrupted:
         screen.print("stopped; everything finished is stored. Run the same command again to continue.")
         return INTERRUPTED
@@ -249,7 +262,8 @@ def report(
         screen.print(f"wrote {write_page(place, store_url, page, screen)}", highlight=False, markup=False)
         return
     made = write_report(place, store_url, out, screen, selection=selection)
-    screen.print(f"report: [bold]{made}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
+    shown = escape(str(made))
+    screen.print(f"report: [bold]{shown}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
     screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")
     screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see README)")
     screen.print("      where pretraining pays:       make demo-full")

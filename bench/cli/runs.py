@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from bench.cli.common import ResultsOption, StoreOption, VerifyOption, console, reading
 from bench.errors import UsageError, unknown_name
@@ -33,6 +32,7 @@ def runs(
 ) -> None:
     """List stored runs with their keys, scores and what failed."""
     from rich.table import Table
+    from rich.text import Text
 
     from bench.store.queries import failed_rows, metric_rows, nothing_stored, run_rows
     from bench.store.store import Store
@@ -59,9 +59,9 @@ def runs(
     for row, changed in zip(rows, changes, strict=True):
         score = scores.get((row.stored.key, row.stored.fingerprint), "")
         told = [str(row.split_seed)] if drawn else []
-        told += [escape(changed)] if any(changes) else []
-        told.append(escape(row.error or "") if failed else TRIAL if row.trial else score)
-        table.add_row(*_labels(row), *told)
+        told += [changed] if any(changes) else []
+        told.append(row.error or "" if failed else TRIAL if row.trial else score)
+        table.add_row(*map(Text, (*_labels(row), *told)))
     if rows:
         screen.print(table)
     if broken and not failed:

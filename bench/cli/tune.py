@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins, workspace
+from bench.cli.common import (
+    PluginOption,
+    ResultsOption,
+    StoreOption,
+    ThreadsOption,
+    console,
+    load_plugins,
+    note_environment,
+    workspace,
+)
 from bench.errors import Interrupted
+from bench.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from bench.execution.tuning.engine import Found
     from bench.plan.request import RunRequest
-
-INTERRUPTED = 130
 
 
 def tune(
@@ -54,6 +62,7 @@ def tune(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     compile_: Annotated[str | None, typer.Option("--compile", help="auto, on or off.")] = None,
+    threads: ThreadsOption = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Jobs of a trial at a time.")] = None,
     plugin: PluginOption = None,
     results: ResultsOption = None,
@@ -82,6 +91,7 @@ def tune(
         "baseline": False,
         "device": device,
         "compile": compile_,
+        "threads": threads,
     }
     request = _request({name: value for name, value in given.items() if value is not None}, assignments or [])
     both = "all" in method if baseline is None else baseline
@@ -115,6 +125,7 @@ def _tune(
         screen.print(escape(line), highlight=False, soft_wrap=True)
 
     problems, left_out = make_problems(request, what, place, baseline=baseline)
+    note_environment(screen)
     for line in dict.fromkeys(note for problem in problems for note in problem.notes):
         screen.print(f"[yellow]note[/yellow]: {escape(line)}", highlight=False)
     for line in left_out:

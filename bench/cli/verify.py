@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.common import PluginOption, console, load_plugins
+from bench.cli.common import PluginOption, console, load_plugins, note_environment
 
 app = typer.Typer(help="Compare with recorded reference numbers.", no_args_is_help=True)
 
@@ -45,5 +45,6 @@ def check(
     """Run the baseline's suite into an empty folder and compare: 0 pass, 1 fail, 3 undecided, 4 broken."""
     from bench.execution import check as gate
 
+    note_environment(console())
     work = gate.update if update else gate.check
     raise typer.Exit(work(baseline, results, load_plugins(plugin), console()))

@@ -92,7 +92,7 @@ def encoders(verify: VerifyOption = False, results: ResultsOption = None, plugin
         table.add_row(
             escape(encoder.name or "–"),
             encoder.key[:12],
-            encoder.spec.method,
+            escape(encoder.spec.method),
             f"{b.width} wide, {b.depth} deep, {b.points} points in {b.groups} patches",
             escape(f"{part}{encoder.trained_on}"),
             "–" if recipe is None else str(recipe.epochs),

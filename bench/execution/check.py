@@ -99,7 +99,7 @@ def update(baseline: Path, results: Path | None, plugins: tuple[Path, ...], scre
     if measured.outcome.failed or not measured.cells:
         raise SetupError(f"the suite did not finish, so {baseline} was not written")
     write_baseline(make_baseline(measured.cells, suite.name, measured.machine, commit()[0]), baseline)
-    screen.print(f"wrote {baseline} with {len(measured.cells)} cells", highlight=False)
+    screen.print(f"wrote {baseline} with {len(measured.cells)} cells", highlight=False, markup=False)
     return 0
 
 

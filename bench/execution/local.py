@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import bench
+from bench.environment import job_environment, typed_command, usable_cores
 from bench.errors import BenchError
 from bench.execution.events import Event
 from bench.execution.failures import store_failure
 from bench.paths import Workspace
 from bench.plan.graph import Job, Plan
-
-INTERRUPTED = 130
+from bench.signals import INTERRUPTED
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class LocalPool:
         """Run every job of the plan; other jobs go on when one fails."""
         waiting = list(plan.jobs)
         on_gpu = any(job.encoder is not None and job.encoder.numerics.device == "cuda" for job in waiting)
-        self._workers = self._options.workers or (1 if on_gpu else min(os.cpu_count() or 1, 4))
+        self._workers = self._options.workers or (1 if on_gpu else self._side_by_side(waiting))
         settled: set[str] = set()
         broken: dict[str, _Broken] = {}
         try:
@@ -111,8 +109,14 @@ class LocalPool:
                     self._finish(identity, settled, broken)
         except KeyboardInterrupt:
             self._outcome.interrupted = True
+        finally:  # on any error of ours too: no job goes on without us
             self._stop_all()
         return self._outcome
+
+    def _side_by_side(self, jobs: Sequence[Job]) -> int:
+        """Jobs at a time that share the cores, each with its threads; at most four."""
+        most = max((job.encoder.numerics.job_threads for job in jobs if job.encoder is not None), default=1)
+        return max(min(usable_cores() // most, 4), 1)
 
     def _startable(self, waiting: Sequence[Job], settled: set[str], broken: dict[str, _Broken]) -> list[Job]:
         free = self._workers - len(self._running)
@@ -127,29 +131,21 @@ class LocalPool:
             "cache": str(self._workspace.cache),
             "store_url": self._options.store_url,
             "plugins": [str(path) for path in self._options.plugins],
+            "command": typed_command(),
         }
-        descriptor, name = tempfile.mkstemp(prefix="bench-job-", suffix=".json")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(payload, file)
-        # One thread per CPU job: small networks gain little from more, and rounding then depends on no core count.
-        on_gpu = job.encoder is not None and job.encoder.numerics.device == "cuda"
-        threads = os.environ.get("OMP_NUM_THREADS") or ((os.cpu_count() or 1) if on_gpu else 1)
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(Path(bench.__file__).parent.parent),
-            "PYTHONUNBUFFERED": "1",
-            "OMP_NUM_THREADS": str(threads),
-            "MKL_NUM_THREADS": str(threads),
-            "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads stall each other as soon as cores are shared
-        }
-        with log.open("a", encoding="utf-8") as log_file:
+        threads = 1 if job.encoder is None else job.encoder.numerics.job_threads
+        environment = job_environment(threads, Path(bench.__file__).parent.parent)
+        # A nameless file: nothing is left behind when we or the worker are killed.
+        with log.open("a", encoding="utf-8") as log_file, tempfile.TemporaryFile("w+", encoding="utf-8") as job_file:
+            json.dump(payload, job_file)
+            job_file.seek(0)
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "bench.execution.worker", name],
+                [sys.executable, "-P", "-m", "bench.execution.worker"],
                 stdout=subprocess.PIPE,
                 stderr=log_file,
-                stdin=subprocess.DEVNULL,
+                stdin=job_file,
                 env=environment,
-                text=True,
+                encoding="utf-8",
                 start_new_session=True,  # Ctrl-C reaches us alone; we pass it on once
             )
         self._running[job.id] = _Running(job, process, log)
@@ -215,8 +211,9 @@ class LocalPool:
                 return
 
     def _stop_all(self) -> None:
+        """Ask every worker to save its state and end; a second request to stop ends them at once."""
         for running in self._running.values():
-            running.process.send_signal(signal.SIGINT)
+            running.process.terminate()  # not SIGINT, which is ignored where a shell started us in the background
         for running in self._running.values():
             try:
                 running.process.wait(timeout=60)

@@ -28,13 +28,13 @@ class ProgressView:
         self._console = console
         self._live = console.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=console,
             disable=not self._live,
         )
@@ -72,14 +72,14 @@ class ProgressView:
     def _advance(self, job: Job, event: Event) -> None:
         if not self._live:
             if event.total and event.done >= event.total:
-                self._say(job, f"  {event.stage}: {event.total:g} done  {escape(event.note)}".rstrip())
+                self._say(job, f"  {escape(event.stage)}: {event.total:g} done  {escape(event.note)}".rstrip())
             return
         task, stage = self._tasks.get(job.id, (None, ""))
         if task is None or stage != event.stage:
             self._drop(job)
             task = self._progress.add_task(f"  {event.stage}", total=event.total or None, note="")
             self._tasks[job.id] = (task, event.stage)
-        self._progress.update(task, completed=event.done, total=event.total or None, note=escape(event.note))
+        self._progress.update(task, completed=event.done, total=event.total or None, note=event.note)
 
     def _say(self, job: Job, line: str) -> None:
         if self._said.get(job.id) != line:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import socket
 import subprocess
-import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from pydantic import JsonValue
 
 import bench
+from bench.environment import recorded
 from bench.fingerprint import Fingerprint
 
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "timm", "open_clip_torch", "transformers", "h5py")
@@ -72,7 +74,9 @@ def machine_kind(device: str) -> str:
     return kind
 
 
-def provenance(code: Fingerprint, device: str, seeds: dict[str, int], started: str) -> dict[str, JsonValue]:
+def provenance(
+    code: Fingerprint, device: str, seeds: dict[str, int], started: str, command: Sequence[str] = ()
+) -> dict[str, JsonValue]:
     """Collect the provenance of a result.
 
     Args:
@@ -80,7 +84,10 @@ def provenance(code: Fingerprint, device: str, seeds: dict[str, int], started: s
         device: ``cpu`` or ``cuda``.
         seeds: Root seeds by role.
         started: UTC start time, ISO 8601.
+        command: The command line that asked for it, as typed and without secrets.
     """
+    import torch
+
     revision, dirty = commit()
     return {
         "commit": revision,
@@ -90,8 +97,10 @@ def provenance(code: Fingerprint, device: str, seeds: dict[str, int], started: s
         "host": socket.gethostname(),
         "machine": machine_kind(device),
         "device": device,
-        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+        "threads": torch.get_num_threads(),
+        "environment": dict(recorded()),
         "seeds": dict(seeds),
         "started": started,
-        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "argv": list(command),
+        "command": shlex.join(command),
     }

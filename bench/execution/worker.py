@@ -1,4 +1,4 @@
-"""The process that does one job: ``python -m bench.execution.worker JOB.json``.
+"""The process that does one job, which it reads from standard input: ``python -m bench.execution.worker < JOB.json``.
 
 Events go to standard output, everything else to standard error (the job's log).
 """
@@ -34,12 +34,15 @@ from bench.plugins import load_entry_points, load_plugin_file
 from bench.protocols.cards import card_hash
 from bench.registry import DATASETS, METHODS, PROTOCOLS
 from bench.seeds import derive
+from bench.signals import INTERRUPTED, like_ctrl_c
 from bench.spec import DataSpec, PretrainSpec, RunSpec, TeacherSpec
 from bench.store.scratch import scratch_name
 from bench.store.store import Store
 from bench.teachers.base import Teacher
+from bench.texts import Log
 
-INTERRUPTED = 130
+_LAST_WORDS = 60.0
+"""Seconds a worker without a parent has to save its state."""
 
 
 class Worker:
@@ -49,12 +52,21 @@ class Worker:
         self.job = Job.model_validate(payload["job"])
         self.workspace = Workspace(Path(payload["results"]), Path(payload["cache"]))
         self.store_url: str | None = payload["store_url"]
+        self.command: list[str] = payload["command"]
         self.channel = channel
         self.store = Store(self.workspace.results, self.store_url)
         self.artifacts = self.store.artifacts
         load_entry_points()
-        for path in payload["plugins"]:
+        self.plugins: list[str] = payload["plugins"]
+        for path in self.plugins:
             load_plugin_file(Path(path))
+        self._fix_threads()
+
+    def _fix_threads(self) -> None:
+        """Set torch's threads, whatever a plugin did to them when it was imported."""
+        import torch
+
+        torch.set_num_threads(1 if self.job.encoder is None else self.job.encoder.numerics.job_threads)
 
     def perform(self) -> bool:
         """Do the job; return whether everything in it succeeded."""
@@ -134,7 +146,7 @@ class Worker:
                 folder = Path(name) / "artifact"
                 folder.mkdir()
                 run_pretraining(job, folder)
-                facts = provenance(code, spec.numerics.device, {"root": spec.seed}, started)
+                facts = provenance(code, spec.numerics.device, {"root": spec.seed}, started, self.command)
                 labels = [place.label for place in self.job.places if place.manifest == data.manifest]
                 facts |= {"trained_on": labels[0]} if labels else {}
                 (folder / "provenance.json").write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
@@ -208,10 +220,11 @@ class Worker:
             record.fingerprint = code.digest
             record.label = dict(run.label)
             seeds = {"root": run.spec.seed, "split": run.spec.split_seed, "probe": derive(run.spec.seed, "probe")}
-            record.provenance |= provenance(code, run.spec.encoder.numerics.device, seeds, started)
+            record.provenance |= provenance(code, run.spec.encoder.numerics.device, seeds, started, self.command)
             record.provenance |= {
                 **_statement(run.spec),
                 "finished": _now(),
+                "plugin_files": [*self.plugins],
                 "data_root": {place.label: place.root for place in self.job.places},
             }
             self.store.publish(record)
@@ -298,26 +311,29 @@ def _follow_parent() -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_LAST_WORDS)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(job_file: str) -> int:
-    """Do the job in a file; return the exit code: 0 good, 1 something failed, 130 interrupted."""
+def main() -> int:
+    """Do the job on standard input; return the exit code: 0 good, 1 something failed, 130 interrupted."""
     events = os.dup(1)
     os.dup2(2, 1)  # whatever libraries print belongs in the log
     channel = Channel(events)
+    sys.stdout = sys.stderr = Log(sys.stderr)
     logging.basicConfig(format="%(message)s")  # into the log
     logging.getLogger("bench").addHandler(WarningsToParent(channel))
-    payload = json.loads(Path(job_file).read_text(encoding="utf-8"))
-    Path(job_file).unlink(missing_ok=True)
+    payload = json.load(sys.stdin)
     _follow_parent()
     print(f"--- {_now()} {payload['job']['title']}", file=sys.stderr)
     from bench.models.memory import keep_freed_memory
 
     keep_freed_memory()
     try:
-        return 0 if Worker(payload, channel).perform() else 1
+        with like_ctrl_c():
+            return 0 if Worker(payload, channel).perform() else 1
     except (Interrupted, KeyboardInterrupt) as error:
         print(describe(error), file=sys.stderr)
         return INTERRUPTED
@@ -328,6 +344,6 @@ def main(job_file: str) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1])
+    code = main()
     sys.stderr.flush()
     os._exit(code)  # no teardown: heartbeat threads and compiled kernels need none, and it can take seconds

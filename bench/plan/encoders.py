@@ -115,6 +115,8 @@ def as_evaluated(
     resolve_device(spec.numerics.device)
     if request.device not in ("auto", spec.numerics.device):
         note(f"{found.shown} was trained on {spec.numerics.device} and is evaluated there")
+    if here.threads != spec.numerics.threads:
+        note(f"{found.shown} was trained with {spec.numerics.job_threads} thread(s) and is evaluated with as many")
     return spec, spec.seed, (spec.seed,)
 
 

@@ -68,6 +68,8 @@ class RunRequest(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
+    threads: int | None = Field(None, ge=1)
+    """Threads of one job's operators on the CPU; None for a fixed number, the same on every machine."""
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
     trial: bool = False
     """Whether these runs are trials of a search, which are in no table."""

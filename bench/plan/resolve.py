@@ -395,8 +395,13 @@ class _Resolver:
         from bench.models.ops.backend import resolve_backend
         from bench.training.precision import resolve_device, resolve_numerics
 
-        asked = {"device": self.request.device, "precision": self.request.precision, "op_backend": "auto"}
-        asked["compile"] = {"on": True, "off": False}.get(self.request.compile, "auto")  # type: ignore[assignment]
+        asked: dict[str, Any] = {
+            "device": self.request.device,
+            "precision": self.request.precision,
+            "op_backend": "auto",
+            "compile": {"on": True, "off": False}.get(self.request.compile, "auto"),
+            "threads": self.request.threads,
+        }
         values = self.overrides.merge(asked, "numerics")
         for name in values:
             if name not in asked:
@@ -409,6 +414,7 @@ class _Resolver:
             op_backend=resolve_backend(device, str(values["op_backend"])),
             samples=samples,
             plugins=plugins,
+            threads=values["threads"],
         )
 
     def _note(self, line: str) -> None:

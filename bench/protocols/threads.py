@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import torch
 
+from bench.environment import cores_for_batches
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -31,7 +33,7 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
 
 def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Do the items on as many threads as torch may use, one each, and yield the results in order.
+    """Do the items on as many cores as the process may use, one each, and yield the results in order.
 
     Runs under inference mode, with torch's operators on one thread. What is not started is dropped when the caller
     stops asking (an error, Ctrl-C).
@@ -41,7 +43,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Re
         with torch.inference_mode():
             return work(item)
 
-    workers = torch.get_num_threads()
+    workers = max(torch.get_num_threads(), cores_for_batches() or 1)
     # Threads started inside take over the setting of one thread an operator.
     with torch_threads(1):
         pool = ThreadPoolExecutor(workers)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ from bench.report.words import p_value, percent, signed
 from bench.stats.answers import NO_CLASS, Answers
 from bench.stats.object_pairs import ObjectPair, Side
 from bench.stats.objects import FEWEST_SEEDS, Crossed, Paired
+from bench.texts import csv_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -234,9 +233,7 @@ def pairs_as_csv(pairs: Sequence[ObjectPair]) -> str:
     """One row per object (and fold) of every comparison: what it is, and what every run says about it."""
     titles = dict.fromkeys(title for pair in pairs for title, _ in _columns(pair))
     named = list(dict.fromkeys(name for pair in pairs for name in pair.labels))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*named, "id", "fold", "label", "class", *titles])
+    rows: list[list[object]] = []
     for pair in pairs:
         columns = dict(_columns(pair))
         first = pair.sides[0].runs[0]
@@ -245,8 +242,8 @@ def pairs_as_csv(pairs: Sequence[ObjectPair]) -> str:
             fold = "" if first.fold is None else int(first.fold[at])
             said = [_said(columns[title], at) if title in columns else "" for title in titles]
             where = [pair.labels.get(field, "") for field in named]
-            writer.writerow([*where, name, fold, label, pair.class_name(label), *said])
-    return text.getvalue()
+            rows.append([*where, name, fold, label, pair.class_name(label), *said])
+    return csv_text([*named, "id", "fold", "label", "class", *titles], rows)
 
 
 def _columns(pair: ObjectPair) -> list[tuple[str, Answers]]:

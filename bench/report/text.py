@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 
 from bench.report import methods, scaling, selection, tables, transfer, tuning
@@ -11,6 +9,7 @@ from bench.report.model import ReportModel, ReportRow, Section
 from bench.report.summary import Sentence
 from bench.stats.components import variance_components
 from bench.stats.intervals import run_means
+from bench.texts import csv_text, visible
 
 EMPTY = "No finished runs yet. Start with: bench run --method recon --protocol fewshot"
 
@@ -87,13 +86,10 @@ that is shown whether it holds at `p_holm`, too, and is empty where none is show
 
 def to_csv(model: ReportModel) -> str:
     """One line per cell, fractions at full precision; empty where there is nothing to say."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
     cards = {line.name: _card(line) for line in model.methods}
-    for section in model.sections:
-        writer.writerows(_record(section, row) | cards.get(row.cell.method, {}) for row in section.rows)
-    return buffer.getvalue()
+    lines = [(section, row) for section in model.sections for row in section.rows]
+    records = [_record(section, row) | cards.get(row.cell.method, {}) for section, row in lines]
+    return csv_text(CSV_COLUMNS, ([record.get(name) for name in CSV_COLUMNS] for record in records))
 
 
 def _card(line: methods.MethodLine) -> dict[str, object]:
@@ -237,4 +233,4 @@ def _escape(text: str) -> str:
     """Keep a user's text from becoming markup or breaking a table."""
     for sign in "\\`*<|":
         text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.replace("](", "]\\(").split())
+    return visible(" ".join(text.replace("](", "]\\(").split()))

@@ -1,4 +1,4 @@
-"""Stopping cleanly on Ctrl-C and on a scheduler's SIGTERM."""
+"""Stopping cleanly on Ctrl-C, on a scheduler's SIGTERM and when the terminal is closed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from bench.signals import stop_signals
 
 
 class StopRequest:
-    """Context in which the first SIGINT or SIGTERM only sets a flag, so a step is never cut in half.
+    """Context in which the first stop signal (`bench.signals`) only sets a flag, so a step is never cut in half.
 
     The previous handlers come back with the first signal, so that a second Ctrl-C stops at once, and at exit.
     Outside the main thread signals cannot be caught and the context does nothing.
@@ -25,7 +25,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in stop_signals():
                 self._previous[number] = signal.signal(number, self._note)  # type: ignore[assignment]
         return self
 

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from bench.errors import SetupError, UsageError
-from bench.spec import Numerics, Precision
+from bench.spec import JOB_THREADS, Numerics, Precision
 
 Device = Literal["cpu", "cuda"]
 
@@ -19,6 +19,7 @@ Device = Literal["cpu", "cuda"]
 # after 50,000 samples at base size and after 300,000 at nano, where a run has 40,000; on a GPU it costs about a minute
 # and is estimated to save 0.02 ms a sample. Below these many samples a run ends sooner without it.
 _PAYS_FROM = {"cpu": 1_000_000, "cuda": 4_000_000}
+MOST_THREADS = 1024
 _CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
@@ -93,6 +94,7 @@ def resolve_numerics(
     *,
     samples: int | None = None,
     plugins: Mapping[str, str] | None = None,
+    threads: int | None = None,
 ) -> Numerics:
     """Resolve every ``auto`` to what this machine does, for the key.
 
@@ -103,6 +105,7 @@ def resolve_numerics(
         op_backend: The op backend's name, already resolved by `bench.models.ops`.
         samples: Planned training samples, for `compile_pays`.
         plugins: Versions of third-party plugins in use.
+        threads: Threads of an operator on the CPU; None for the device's fixed number (`bench.spec.JOB_THREADS`).
 
     Returns:
         Numerics without any ``auto``.
@@ -116,6 +119,8 @@ def resolve_numerics(
         raise UsageError(f"numerics.precision is '{precision}': expected auto, fp32 or bf16")
     if compile not in ("auto", True, False):
         raise UsageError(f"numerics.compile is '{compile}': expected auto, true or false")
+    if threads is not None and (type(threads) is not int or not 1 <= threads <= MOST_THREADS):
+        raise UsageError(f"numerics.threads is {threads!r}: expected threads of one job, 1 to {MOST_THREADS}")
     if compile is True and not has_compiler(where):
         raise SetupError(
             "numerics.compile is true, but there is no C++ compiler on PATH: install g++ or use "
@@ -132,6 +137,7 @@ def resolve_numerics(
         op_backend=op_backend,
         torch=".".join(torch.__version__.split("+")[0].split(".")[:2]),
         plugins=dict(plugins or {}),
+        threads=None if threads == JOB_THREADS[where] else threads,
     )
 
 

@@ -43,6 +43,7 @@ def make_runs(folder: Path) -> Path:
         "cache": str(place.cache),
         "store_url": None,
         "plugins": [],
+        "command": [],
     }
     plan = make_plan(request, place, None)
     nowhere = os.open(os.devnull, os.O_WRONLY)

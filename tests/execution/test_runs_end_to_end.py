@@ -202,20 +202,42 @@ def test_kill_9_then_the_same_command_gives_the_same_numbers(
     assert metrics(results) == metrics(finished)
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, toy_modelnet: Path, run_bench: Bench) -> None:
+def living(pids: list[int]) -> list[int]:
+    """Those of the processes that have not ended."""
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize("start", ["plain", "background under nohup"])
+def test_a_stop_request_stops_cleanly_and_says_how_to_go_on(start: str, tmp_path: Path, toy_modelnet: Path) -> None:
+    """Ctrl-C, a scheduler's SIGTERM and a closed terminal keep the state; what was ignored from the start stays so."""
     results = tmp_path / "results"
     command = request(toy_modelnet, results, "--no-baseline", "--set", "recipe.epochs=2000")
+    ignored = () if start == "plain" else (signal.SIGINT, signal.SIGHUP)
+    stop = signal.SIGHUP if start == "plain" else signal.SIGTERM
     process = subprocess.Popen(
-        bench_command(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=bench_environment()
+        bench_command(*command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=bench_environment(),
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored] and None,
     )
     wait_for(lambda: len(list(results.glob("work/*/*.safetensors"))) >= 1)
-    process.send_signal(signal.SIGINT)
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    for number in ignored:
+        process.send_signal(number)
+        os.kill(children[0], number)
+    time.sleep(0.5 if ignored else 0)
+    assert process.poll() is None
+    assert living(children) == children
+    process.send_signal(stop)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert "Run the same command again to continue" in output
     assert "Traceback" not in output
     assert not list(results.glob("runs/*/*"))
     assert list(results.glob("work/*/*.safetensors"))
+    assert not living(children)
 
 
 PLUGIN = '''

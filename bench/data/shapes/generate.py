@@ -21,6 +21,7 @@ from bench.data.shapes.objects import categories, cloud_of, make_thing, part_off
 from bench.data.shapes.render import ViewKind
 from bench.data.shapes.scan import scan_of
 from bench.data.shapes.sketch import Group
+from bench.environment import usable_cores
 
 _CHUNK = 40
 _WORTH_A_POOL = 300
@@ -138,7 +139,7 @@ def generate(job: Job, folder: Path, progress: Callable[[int, int], None], worke
         progress(sum(len(c) for c in captions.values()), job.count)
 
     if workers is None:
-        workers = _cores() if job.count >= _WORTH_A_POOL else 1
+        workers = usable_cores() if job.count >= _WORTH_A_POOL else 1
     workers = min(workers, len(chunks))
     if workers > 1 and not multiprocessing.current_process().daemon:
         _fill_in_pool(job, folder, chunks, workers, note)
@@ -147,11 +148,6 @@ def generate(job: Job, folder: Path, progress: Callable[[int, int], None], worke
             note(start, fill(job, folder, start, stop))
     lines = [line for start, _ in chunks for line in captions[start]]
     (folder / CAPTIONS).write_text(json.dumps(lines, indent=0), encoding="utf-8")
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start_worker() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from bench.data.duplicates import turned
 from bench.data.files import write_atomic
 from bench.execution.datasets.auditing import Audit, AuditReport, Pair, Side
 from bench.execution.datasets.drawing import ASLANT, FAINT, STYLE, draw_cloud, plain, save
+from bench.texts import csv_text
 
 LISTED = 10
 """Pairs in the table on the screen."""
@@ -38,8 +37,8 @@ def print_audit(report: AuditReport, screen: Console) -> None:
         screen.print()
         table = Table(box=None, pad_edge=False)
         table.add_column("ratio", justify="right")
-        table.add_column(report.a, overflow="fold")
-        table.add_column(report.b if not report.within else "the same as", overflow="fold")
+        table.add_column(Text(report.a), overflow="fold")
+        table.add_column(Text(report.b) if not report.within else "the same as", overflow="fold")
         for pair in report.pairs[:LISTED]:
             table.add_row(
                 "exact" if pair.kind == "exact" else f"{pair.ratio:.2f}",
@@ -70,12 +69,10 @@ def write_audit(found: Audit, folder: Path, pictured: int) -> list[Path]:
     Raises:
         SetupError: They cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Pair.model_fields), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(pair.model_dump() for pair in found.report.pairs)
+    columns = list(Pair.model_fields)
+    rows = [[getattr(pair, name) for name in columns] for pair in found.report.pairs]
     files = [folder / "pairs.csv", folder / "audit.json"]
-    write_atomic(files[0], text.getvalue())
+    write_atomic(files[0], csv_text(columns, rows))
     write_atomic(files[1], found.report.model_dump_json(indent=2) + "\n")
     if found.report.pairs and pictured > 0:
         files.append(folder / "pairs.png")

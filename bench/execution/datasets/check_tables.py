@@ -36,7 +36,7 @@ def print_report(report: CheckReport, screen: Console) -> None:
         table = Table.grid(padding=(0, 2, 0, 0))
         for part in report.parts:
             colour = "green" if part.there else "yellow"
-            table.add_row(part.name, f"[{colour}]{'yes' if part.there else 'no'}[/{colour}]", Text(part.note))
+            table.add_row(Text(part.name), f"[{colour}]{'yes' if part.there else 'no'}[/{colour}]", Text(part.note))
         screen.print(table)
     screen.print()
     for note in report.notes:
@@ -135,7 +135,7 @@ def _print_classes(splits: dict[str, SplitFacts], screen: Console) -> None:
     for _ in range(columns):
         table.add_column("class", overflow="fold")
         for split in splits:
-            table.add_column(split, justify="right")
+            table.add_column(Text(split), justify="right")
     for line in range(lines):
         cells: list[str] = []
         for place in range(line, lines * columns, lines):

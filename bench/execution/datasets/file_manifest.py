@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from bench.data.files import write_atomic
 from bench.data.h5set import SPLITS
 from bench.execution.datasets.measuring import files_below
 from bench.execution.datasets.opening import Opened
+from bench.texts import csv_text
 
 
 def write_manifest(opened: Opened, path: Path) -> tuple[int, str]:
@@ -36,11 +35,7 @@ def write_manifest(opened: Opened, path: Path) -> tuple[int, str]:
         SetupError: `path` cannot be written.
     """
     rows = _arrays(opened) if opened.root is None else _files(opened, opened.root)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "size", "sha256"))
-    writer.writerows(rows)
-    content = text.getvalue()
+    content = csv_text(("path", "size", "sha256"), rows)
     write_atomic(path, content)
     return len(rows), hashlib.sha256(content.encode()).hexdigest()
 

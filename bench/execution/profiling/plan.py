@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
+from bench.environment import usable_cores
 from bench.errors import UsageError
 from bench.execution.profiling.result import COMPILED, EXACT, FAST, TEACHER, PathName
 from bench.plan.presets import Preset, preset
@@ -71,7 +71,7 @@ class ProfilePlan:
         if request.threads is not None and request.threads < 1:
             raise UsageError(f"--threads {request.threads}: expected at least 1")
         self.repeats = 1 if request.quick else request.repeats
-        self.threads = request.threads or _cores()
+        self.threads = request.threads or usable_cores()
         self.device = resolve_device(request.device)
         self.live, self.image_width = _QUICK_LIVE if request.quick else _LIVE
         self.lent = _QUICK_LENT if request.quick else _LENT
@@ -151,7 +151,3 @@ class ProfilePlan:
             "plugins": self.request.plugins,
             "peak_size": 256 if self.request.quick else (8192 if self.device == "cuda" else 2048),
         }
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bench.data.base import CloudSet
+from bench.environment import usable_cores
 from bench.errors import UsageError
 from bench.execution.provenance import machine_kind
 from bench.models.encoder import Encoder, EncoderOutput
@@ -135,7 +136,7 @@ def profile_probes(request: ProbeRequest, progress: Progress = lambda done, tota
             f"{50 * CLASSES} objects, width 2 and 1 seed"
         )
     keep_freed_memory()  # as every job does
-    threads = request.threads or torch.get_num_threads()
+    threads = request.threads or usable_cores()
     with torch_threads(threads), tempfile.TemporaryDirectory() as folder:
         task = _task(request.objects, Path(folder))
         times = []

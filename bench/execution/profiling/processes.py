@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import bench
+from bench.environment import job_environment
 from bench.errors import BenchError, SetupError, UsageError
 from bench.execution.profiling.plan import ProfilePlan
 
@@ -76,12 +76,7 @@ def path_processes(plan: ProfilePlan) -> Iterator[list[PathProcess]]:
     """Start a process per path and wait until all are built; all are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-profile-") as name, ExitStack() as stack:
         folder = Path(name)
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(Path(bench.__file__).parent.parent),
-            "OMP_NUM_THREADS": str(plan.threads),
-            "MKL_NUM_THREADS": str(plan.threads),
-        }
+        environment = job_environment(plan.threads, Path(bench.__file__).parent.parent)
         # Kernels compiled into a fresh folder make the warm-up that of a first run; a folder of the user's stays.
         environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
         children: list[PathProcess] = []
