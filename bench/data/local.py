@@ -57,19 +57,15 @@ def list_local(results: Path) -> dict[str, LocalDataset]:
     Raises:
         SetupError: The file cannot be read, is not in its layout, or comes from a newer version.
     """
-    import yaml
+    from bench.yamltext import YamlError, read_yaml
 
     path = results / FILE_NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        content = read_yaml(path) or {}
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"{path}: cannot be read: {error}") from error
-    try:
-        content = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise SetupError(f"{path}: is not YAML ({' '.join(str(error).split())}); mend or delete it") from error
+    except YamlError as error:
+        raise SetupError(f"{path}: cannot be read as YAML ({error}); mend or delete it") from error
     version = content.get("version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > VERSION:
         raise SetupError(f"{path}: was written by a newer version (layout {version}, known: {VERSION}); update bench")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validat
 from bench.errors import UsageError, unknown_name
 from bench.plan.scaling import check_fractions, parse_fractions
 from bench.spec import Budget, Frozen, TunedSpec
+from bench.yamltext import YamlError, parse_yaml, read_yaml
 
 DEFAULT_DATASET = "shapes-scan-novel"
 MOST_SEEDS = 1000
@@ -146,9 +147,9 @@ def parse_assignment(text: str) -> tuple[str, JsonValue]:
     if not equals or "." not in path or not all(path.split(".")):
         raise UsageError(f"--set '{text}' is not of the form GROUP.FIELD=VALUE, e.g. --set recipe.lr=0.001")
     try:
-        parsed: JsonValue = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"--set {path}: cannot read the value '{value[:40]}' ({_one_line(error)})") from error
+        parsed = parse_yaml(value)
+    except YamlError as error:
+        raise UsageError(f"--set {path}: cannot read the value '{value[:40]}' ({error})") from error
     refuse_infinite(parsed, f"--set {path}")
     return path, parsed
 
@@ -181,11 +182,11 @@ def read_request(path: Path) -> dict[str, Any]:
         UsageError: The file is missing, is not YAML, or is not a mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except FileNotFoundError:
         raise UsageError(f"configuration file '{path}' does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"configuration file '{path}' cannot be read as YAML: {_one_line(error)}") from error
+    except YamlError as error:
+        raise UsageError(f"configuration file '{path}' cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):
         raise UsageError(f"configuration file '{path}' must hold a mapping, e.g. 'methods: [recon]'")
     return content
@@ -276,7 +277,3 @@ def _fields(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
             return ()
         model = inner
     return tuple(model.model_fields)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
