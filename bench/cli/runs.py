@@ -53,17 +53,20 @@ def runs(
     table = Table(box=None, pad_edge=False)
     drawn = any(row.split_seed for row in rows)
     changes = _changes(store, rows)
-    extra = [*(["split seed"] if drawn else []), *(["changed of the preset"] if any(changes) else [])]
+    marks = {text: f"({at})" for at, text in enumerate(dict.fromkeys(filter(None, changes)), start=1)}
+    extra = [*(["split seed"] if drawn else []), *(["changed"] if marks else [])]
     for column in (*COLUMNS, *extra, "why" if failed else "test score, %"):
         table.add_column(column, overflow="fold")
     for row, changed in zip(rows, changes, strict=True):
         score = scores.get((row.stored.key, row.stored.fingerprint), "")
         told = [str(row.split_seed)] if drawn else []
-        told += [changed] if any(changes) else []
+        told += [marks.get(changed, "")] if marks else []
         told.append(row.error or "" if failed else TRIAL if row.trial else score)
         table.add_row(*map(Text, (*_labels(row), *told)))
     if rows:
         screen.print(table)
+    for text, mark in marks.items():
+        screen.print(f"{mark} changed of the preset: {text}", highlight=False, markup=False)
     if broken and not failed:
         screen.print(f"{len(broken)} failed runs are not listed: bench runs --failed", highlight=False)
 
