@@ -36,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("run")(run.run)
+app.command("rerun")(run.rerun)
 app.command("report")(run.report)
 app.command("runs")(runs.runs)
 app.command("tune")(tune.tune)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,7 +105,6 @@ def run(
     """Pretrain and evaluate, reusing whatever is stored; run it again to continue after any interruption."""
     from bench.plan.request import write_request
 
-    plugins = load_plugins(plugin)
     given = {
         "methods": method,
         "encoders": encoder,
@@ -135,9 +135,14 @@ def run(
         "threads": threads,
     }
     request = _request(config, {name: value for name, value in given.items() if value is not None}, assignments or [])
+    files = dict.fromkeys([*map(Path, request.plugins), *(path.resolve() for path in plugin or ())])
+    plugins = load_plugins(list(files))
     if save_config is not None:
-        write_request(request, save_config)
-        console().print(f"wrote {save_config}; run it with: bench run --config {save_config}", markup=False)
+        write_request(request.model_copy(update={"plugins": tuple(map(str, plugins))}), save_config)
+        rest = {"--results": results, "--jobs": jobs, "--reuse": None if reuse == "exact" else reuse}
+        told = [part for name, value in rest.items() if value is not None for part in (name, str(value))]
+        line = shlex.join(["bench", "run", "--config", str(save_config), *told])
+        console().print(f"wrote {save_config}; run it with: {line}", markup=False, highlight=False, soft_wrap=True)
         return
     if reuse not in ("exact", "same-spec"):
         raise UsageError(f"--reuse '{reuse}': expected exact or same-spec")
@@ -234,6 +239,57 @@ def _conclude(outcome: Outcome) -> int:
         screen.print("stopped; everything finished is stored. Run the same command again to continue.")
         return INTERRUPTED
     return 1 if outcome.failed else 0
+
+
+def rerun(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key of a run (first characters suffice), see bench runs.")],
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Where a data set lies now, NAME:DIR; by default where it lay; repeatable.")
+    ] = None,
+    plugin: PluginOption = None,
+    results: ResultsOption = None,
+    store_url: StoreOption = None,
+) -> None:
+    """Do a stored run again from nothing and compare: 0 identical, 1 other numbers. Both attempts stay."""
+    from rich.table import Table
+
+    from bench.execution.local import PoolOptions
+    from bench.execution.progress import ProgressView
+    from bench.execution.rerun import load_plugins_of, stored_run
+    from bench.execution.rerun import rerun as run_again
+
+    screen, place = console(), workspace(results)
+    load_plugins(None)
+    record = stored_run(place, store_url, key)
+    plugins = load_plugins_of(record, [path.resolve() for path in plugin or ()])
+    note_environment(screen)
+    command = str(record.provenance.get("command") or "not stored by the version that made it")
+    for line in (f"again: {record.key[:12]}, {', '.join(record.label.values())}", f"typed then: {command}"):
+        screen.print(line, highlight=False, markup=False, soft_wrap=True)
+    options = PoolOptions(workers=1, store_url=store_url, plugins=plugins)
+    with ProgressView(screen) as view:
+        found = run_again(place, options, record, dataset or [], view)
+    if not found.same_code:
+        line = f"other code than then: bench why {record.key[:12]}@{record.fingerprint[:8]} against a run of today"
+        screen.print(line, highlight=False, markup=False, soft_wrap=True)
+    if found.changes:
+        table = Table(box=None, pad_edge=False)
+        for column in ("number", "then", "now", "difference"):
+            table.add_column(column, overflow="fold")
+        for change in found.changes:
+            shown = ["missing" if value is None else f"{value:.6g}" for value in (change.before, change.after)]
+            by = "" if change.before is None or change.after is None else f"{change.after - change.before:+.3g}"
+            table.add_row(escape(change.name), *shown, by)
+        screen.print(table)
+    said = f"{len(found.changes)} of {found.numbers} numbers differ"
+    if found.arrays:
+        said += f", and the predictions ({', '.join(found.arrays)})"
+    verdict = (
+        f"identical: all {found.numbers} numbers and every prediction" if found.identical else f"different: {said}"
+    )
+    screen.print(verdict, highlight=False, markup=False, soft_wrap=True)
+    screen.print(f"the new attempt lies in {found.folder}", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(0 if found.identical else 1)
 
 
 def report(

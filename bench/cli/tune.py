@@ -92,6 +92,7 @@ def tune(
         "device": device,
         "compile": compile_,
         "threads": threads,
+        "plugins": [str(path) for path in plugins] or None,
     }
     request = _request({name: value for name, value in given.items() if value is not None}, assignments or [])
     both = "all" in method if baseline is None else baseline

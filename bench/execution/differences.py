@@ -29,7 +29,7 @@ def explain(workspace: Workspace, store_url: str | None, first: str, second: str
     """
     store = Store.open_readonly(workspace.results, store_url, verify=verify)
     rows = [row.stored for row in run_rows(store, every_fingerprint=True)]
-    a, b = (_find(rows, text) for text in (first, second))
+    a, b = (find_run(rows, text) for text in (first, second))
     records = [store.load(found) for found in (a, b)]
     # As `bench compare` reads them, so that a line can be put behind a name there; the seed is not among its fields.
     specs = [{"seed": str(record.spec.get("seed")), **flatten(record.spec)} for record in records]
@@ -53,7 +53,12 @@ def explain(workspace: Workspace, store_url: str | None, first: str, second: str
     return [f"A {a.key[:12]}@{a.fingerprint[:8]}   B {b.key[:12]}@{b.fingerprint[:8]}", *lines]
 
 
-def _find(runs: list[StoredRun], text: str) -> StoredRun:
+def find_run(runs: list[StoredRun], text: str) -> StoredRun:
+    """Return the run that the beginning of a key names, optionally with ``@`` and the beginning of a fingerprint.
+
+    Raises:
+        UsageError: None fits, or several do.
+    """
     key, _, code = text.partition("@")
     found = [run for run in runs if run.key.startswith(key) and run.fingerprint.startswith(code)]
     if not found:

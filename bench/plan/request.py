@@ -71,6 +71,8 @@ class RunRequest(Frozen):
     compile: Literal["auto", "on", "off"] = "auto"
     threads: int | None = Field(None, ge=1)
     """Threads of one job's operators on the CPU; None for a fixed number, the same on every machine."""
+    plugins: tuple[str, ...] = ()
+    """Plugin files; in a configuration file, a relative one lies beside that file."""
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
     trial: bool = False
     """Whether these runs are trials of a search, which are in no table."""
@@ -189,6 +191,8 @@ def read_request(path: Path) -> dict[str, Any]:
         raise UsageError(f"configuration file '{path}' cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):
         raise UsageError(f"configuration file '{path}' must hold a mapping, e.g. 'methods: [recon]'")
+    if isinstance(plugins := content.get("plugins"), list):
+        content["plugins"] = [str(path.absolute().parent / str(plugin)) for plugin in plugins]
     return content
 
 

@@ -37,6 +37,8 @@ _NAMED = 20
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
+AGAIN = "reruns"
+"""Room of the results folder for further attempts of finished runs."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,30 @@ class Store:
         except (SetupError, OSError) as error:
             raise SetupError(f"the run is safe in '{destination}' but not indexed yet: {error}") from error
 
+    def publish_again(self, record: RunRecord) -> Path:
+        """Store another attempt of a finished run beside it; no table shows it, and nothing is overwritten.
+
+        Returns:
+            Its folder, complete by one rename.
+
+        Raises:
+            SetupError: It cannot be written; nothing half-written is left.
+        """
+        if self.readonly:
+            raise SetupError(f"results folder '{self.results}' was opened for reading only")
+        destination = self.results / AGAIN / folders.path_part(record.key, "key") / _stamp()
+        try:
+            staged = folders.stage(destination.parent.parent, codec.encode(record))
+            try:
+                folders.seal(staged, scan.KIND, record.key, record.fingerprint)
+                folders.place(staged, destination, self._set_aside)
+            except BaseException:
+                shutil.rmtree(staged, ignore_errors=True)
+                raise
+        except OSError as error:
+            raise file_failure("write", destination, error) from error
+        return destination
+
     def find(self, key: str, fingerprint: str | None = None) -> StoredRun | None:
         """Return a finished run.
 
@@ -290,8 +316,7 @@ class Store:
         fingerprint = folders.path_part(record.fingerprint, "fingerprint")
         if record.status == "done":
             return self.results / RUNS / key / fingerprint[: folders.SHORT]
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        return self.results / FAILED / key / f"{stamp}-{uuid.uuid4().hex[:8]}"
+        return self.results / FAILED / key / _stamp()
 
     def stored(self, run: IndexedRun) -> StoredRun:
         """Return where an indexed run lies."""
@@ -416,6 +441,11 @@ def _first(found: list[_T]) -> list[_T]:
     if len(found) > _NAMED:
         _log.warning("%d run folders are left out, the first %d of them:", len(found), _NAMED)
     return found[:_NAMED]
+
+
+def _stamp() -> str:
+    """Name of an attempt's folder: its time, and what keeps it apart from another of the same second."""
+    return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}-{uuid.uuid4().hex[:8]}"
 
 
 def make_writable(results: Path) -> None:
