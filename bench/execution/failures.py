@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from bench.environment import quoted
 from bench.execution.provenance import commit
 from bench.paths import Workspace
 from bench.plan.graph import PlannedRun
@@ -11,7 +13,9 @@ from bench.store.records import RunRecord
 from bench.store.store import Store
 
 
-def store_failure(workspace: Workspace, store_url: str | None, run: PlannedRun, error: str, log: Path) -> None:
+def store_failure(
+    workspace: Workspace, store_url: str | None, run: PlannedRun, error: str, log: Path, command: Sequence[str]
+) -> None:
     """Store that a run failed, and why.
 
     Args:
@@ -20,6 +24,7 @@ def store_failure(workspace: Workspace, store_url: str | None, run: PlannedRun, 
         run: The run.
         error: One line.
         log: The job's log.
+        command: The command line that asked for it, as typed and without secrets.
     """
     revision, dirty = commit()
     record = RunRecord(
@@ -33,6 +38,7 @@ def store_failure(workspace: Workspace, store_url: str | None, run: PlannedRun, 
             "dirty": dirty,
             "seeds": {"root": run.spec.seed, "split": run.spec.split_seed},
             "log": str(log),
+            "command": quoted(command),
         },
         error=f"{error} (log: {log})",
     )

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import uuid
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ import torch
 from pydantic import JsonValue
 from safetensors.torch import load_file, save_file
 
+from bench.environment import quoted, typed_command
 from bench.errors import UsageError
 from bench.execution.provenance import versions
 from bench.interop.checkpoints import Checkpoint, read_checkpoint
@@ -235,7 +235,8 @@ def _provenance(name: str, checkpoint: Checkpoint, encoder: ReadEncoder, texts_s
         "texts": texts_source,
         "imported_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "argv": typed_command(),
+        "command": quoted(typed_command()),
     }
     return facts
 

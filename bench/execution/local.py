@@ -205,7 +205,7 @@ class LocalPool:
             if run.key in (skip or ()):
                 continue
             try:
-                store_failure(self._workspace, self._options.store_url, run, error, log)
+                store_failure(self._workspace, self._options.store_url, run, error, log, typed_command())
             except BenchError as problem:  # e.g. the disk is full: the summary must still appear
                 self._outcome.failed.append((f"record the failure of {job.title}", str(problem), log))
                 return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shlex
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 import bench
-from bench.environment import recorded
+from bench.environment import quoted, recorded
 from bench.fingerprint import Fingerprint
 
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "timm", "open_clip_torch", "transformers", "h5py")
@@ -102,5 +101,5 @@ def provenance(
         "seeds": dict(seeds),
         "started": started,
         "argv": list(command),
-        "command": shlex.join(command),
+        "command": quoted(command),
     }

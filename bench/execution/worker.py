@@ -242,7 +242,7 @@ class Worker:
         traceback.print_exc()
         line = describe(error)
         log = self.workspace.logs / f"{self.job.id}.log"
-        store_failure(self.workspace, self.store_url, run, line, log)
+        store_failure(self.workspace, self.store_url, run, line, log, self.command)
         stage = f"{run.spec.protocol.name} {run.spec.setting}"
         self.channel.send(Event(kind="failed", key=run.key, stage=stage, note=line))
 

@@ -109,7 +109,7 @@ def test_a_folder_that_went_away_is_named_with_the_way_out(tmp_path: Path, folde
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("datasets: [", "is not YAML"),
+        ("datasets: [", "cannot be read as YAML"),
         ("- a\n", "datasets.yaml"),
         ("version: 1\ndatasets:\n  x:\n    format: modelnet-h5\n", "datasets.x.root"),
         ("version: 2\nsomething: new\n", "newer version (layout 2, known: 1)"),
