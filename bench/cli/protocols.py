@@ -211,7 +211,7 @@ def _split_digests(card: ProtocolCard, results: Path | None, store_url: str | No
         for row in run_rows(store):
             if (row.protocol, row.form) != (card.name, card.form):
                 continue
-            judged = store.spec(row.stored).get("protocol")
+            judged = store.load(row.stored).spec.get("protocol")
             if isinstance(judged, dict) and {name: judged.get(name) for name in wanted} == wanted:
                 split = f", split seed {row.split_seed}" if row.split_seed else ""
                 found.add((f"{row.dataset}, {row.setting}{split}", str(row.provenance.get("split_digest", ""))))

@@ -29,7 +29,7 @@ class _Field(NamedTuple):
     name: str
     kind: str
     """NumPy's name of its type, without the byte order."""
-    count: str = ""
+    length: str = ""
     """Type of a list's length; empty for a single value."""
 
 
@@ -82,7 +82,7 @@ def read_ply(path: Path) -> tuple[npt.NDArray[np.float64], list[list[int]]]:
     names = [element.name for element in elements]
     if names.count("vertex") != 1 or names.count("face") > 1:
         raise DataError(f"{path}: has the elements {', '.join(names)[:80]}; expected vertex and at most one face")
-    own = [field.name for field in elements[names.index("vertex")].fields if not field.count]
+    own = [field.name for field in elements[names.index("vertex")].fields if not field.length]
     if not {"x", "y", "z"} <= set(own) or len(set(own)) != len(own):
         raise DataError(f"{path}: vertices have the properties {', '.join(own)[:80]}; expected x, y and z, each once")
     if form == "ascii":
@@ -127,7 +127,7 @@ def _short(path: Path, element: _Element, needed: str = "") -> DataError:
 def _binary(path: Path, content: bytes, start: int, elements: list[_Element], order: str) -> dict[str, _Values]:
     found = dict[str, _Values]()
     for element in elements:
-        least = sum(np.dtype(field.count or field.kind).itemsize for field in element.fields)
+        least = sum(np.dtype(field.length or field.kind).itemsize for field in element.fields)
         if element.rows * least > len(content) - start:
             raise _short(path, element, f" (they need {element.rows * least} bytes)")
         table = _uniform(content, start, element, order)
@@ -135,8 +135,8 @@ def _binary(path: Path, content: bytes, start: int, elements: list[_Element], or
             found[element.name], start = _row_by_row(path, content, start, element, order)
             continue
         start += table.nbytes
-        columns = {f.name: table[f.name].astype(np.float64) for f in element.fields if not f.count}
-        lists = [f.name for f in element.fields if f.count and f.name in _FACES]
+        columns = {f.name: table[f.name].astype(np.float64) for f in element.fields if not f.length}
+        lists = [f.name for f in element.fields if f.length and f.name in _FACES]
         found[element.name] = _Values(columns, table[lists[0]].astype(np.int64).tolist() if lists else [])
     if content[start:].strip(b"\0\r\n "):
         raise DataError(f"{path}: holds {len(content) - start} bytes more than its head announces; {_AGAIN}")
@@ -148,29 +148,29 @@ def _uniform(content: bytes, start: int, element: _Element, order: str) -> npt.N
     parts: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = []
     at = start
     for place, field in enumerate(element.fields):
-        if not field.count:
+        if not field.length:
             parts.append((field.name, order + field.kind))
         else:
-            if at + np.dtype(field.count).itemsize > len(content):
+            if at + np.dtype(field.length).itemsize > len(content):
                 return None
-            length = int(np.frombuffer(content, order + field.count, 1, at)[0])
+            length = int(np.frombuffer(content, order + field.length, 1, at)[0])
             if not 0 <= length <= len(content):
                 return None
-            parts += [(f" {place}", order + field.count), (field.name, order + field.kind, (length,))]
+            parts += [(f" {place}", order + field.length), (field.name, order + field.kind, (length,))]
         at = start + np.dtype(parts).itemsize
     row = np.dtype(parts)
     if element.rows * row.itemsize > len(content) - start or not row.itemsize:
         return None
     table: npt.NDArray[np.void] = np.frombuffer(content, row, element.rows, start)
-    counts = [f" {place}" for place, field in enumerate(element.fields) if field.count]
+    counts = [f" {place}" for place, field in enumerate(element.fields) if field.length]
     return table if all((table[name] == table[name][:1]).all() for name in counts) else None
 
 
 def _row_by_row(path: Path, content: bytes, start: int, element: _Element, order: str) -> tuple[_Values, int]:
     """Read an element whose lists differ in length. Every row takes bytes, so a false count ends with the file."""
-    columns = {field.name: np.empty(element.rows) for field in element.fields if not field.count}
+    columns = {field.name: np.empty(element.rows) for field in element.fields if not field.length}
     corners: list[list[int]] = []
-    types = [(f, np.dtype(order + f.kind), np.dtype(order + f.count) if f.count else None) for f in element.fields]
+    types = [(f, np.dtype(order + f.kind), np.dtype(order + f.length) if f.length else None) for f in element.fields]
     for row in range(element.rows if element.fields else 0):
         for field, kind, count in types:
             length = 1
@@ -208,11 +208,11 @@ def _ascii(path: Path, content: bytes, start: int, elements: list[_Element]) -> 
 
 
 def _rows(path: Path, lines: list[tuple[int, list[str]]], element: _Element) -> _Values:
-    if lines and not any(field.count for field in element.fields):
+    if lines and not any(field.length for field in element.fields):
         table = plain_table([" ".join(words) for _, words in lines], len(element.fields))
         if table is not None:
             return _Values({field.name: table[:, i] for i, field in enumerate(element.fields)}, [])
-    columns = {field.name: np.empty(len(lines)) for field in element.fields if not field.count}
+    columns = {field.name: np.empty(len(lines)) for field in element.fields if not field.length}
     corners: list[list[int]] = []
     for row, (number, words) in enumerate(lines):
         at = 0
@@ -223,7 +223,7 @@ def _rows(path: Path, lines: list[tuple[int, list[str]]], element: _Element) -> 
         for field in element.fields:
             own = words[at : at + 1]
             at += 1
-            if own and field.count:
+            if own and field.length:
                 length = int(own[0]) if own[0].isdigit() else len(words)
                 own = words[at : at + length]
                 at += length

@@ -103,7 +103,10 @@ class Finetune(Protocol):
                 votes=2 if preset == "smoke" else VOTES,
                 vote_repeats=repeats,
             )
-        short = {"smoke": {"epochs": 2, "warmup_epochs": 1}, "nano": {"epochs": 6, "warmup_epochs": 1, "lr": 2e-4}}
+        short: dict[str, dict[str, float]] = {
+            "smoke": {"epochs": 2, "warmup_epochs": 1},
+            "nano": {"epochs": 6, "warmup_epochs": 1, "lr": 2e-4},
+        }
         return cls.Options(recipe=FAIR_RECIPE.model_copy(update=short.get(preset, {})))
 
     @classmethod
