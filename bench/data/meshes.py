@@ -192,7 +192,8 @@ def _check_obj(path: Path, content: bytes) -> None:
             named = [word.split("/")[0] for word in words[1:]]
             if len(named) < 3 or not all(re.fullmatch("-?[0-9]{1,18}", word) and int(word) for word in named):
                 raise DataError(f"{path}: line {number} is '{line[:60]}', expected a face of 3 or more vertices")
-            if len({re.sub("[^/]", "", word) for word in words[1:]}) > 1:  # trimesh would take textures for vertices
+            # trimesh would take textures for vertices
+            if len({tuple(map(bool, word.split("/"))) for word in words[1:]}) > 1:
                 raise DataError(f"{path}: line {number} is '{line[:60]}', expected corners of one form, as 1/1/1 2/2/2")
             if min(map(int, named)) < -vertices:
                 raise DataError(f"{path}: line {number} names vertex {min(named)} of the {vertices} before; {_AGAIN}")
