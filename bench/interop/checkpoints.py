@@ -27,7 +27,7 @@ from torch import Tensor
 from bench.data.signature import HEAD_BYTES, refuse_foreign
 from bench.errors import DataError, SetupError
 from bench.interop.releases import known_names
-from bench.models.state_files import archive_damage, twice, without_wrappers
+from bench.models.state_files import archive_damage, refuse_torchscript, twice, without_wrappers
 
 WRAPPERS = (
     *("base_model", "model", "model_state_dict", "state_dict", "net", "network", "module", "backbone"),
@@ -149,6 +149,8 @@ def _read_pickle(path: Path, *, zipped: bool) -> Any:
             f"torch {torch.__version__} can be made to run code by a checkpoint (CVE-2025-32434); "
             "install torch 2.6 or newer to import .pth files"
         )
+    if zipped:
+        refuse_torchscript(path, str(path))
     damage = archive_damage(path) if zipped else None
     if damage is not None:
         raise DataError(f"{path}: is damaged or cut short ({damage}); download or copy it again")

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench.errors import UsageError
+
 WRAPPED = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module"})
 """Parts that torch's own wrappers put into names, wherever they stand: data parallel, compile, FSDP, checkpointing."""
 _CHUNK = 1 << 20
@@ -30,6 +32,31 @@ def twice(names: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
+
+
+_TORCHSCRIPT = (
+    "is a TorchScript archive, which holds code besides weights, and is not opened; where you trust it, save its "
+    "weights alone: torch.save(torch.jit.load(FILE, 'cpu').state_dict(), NEW)"
+)
+
+
+def refuse_torchscript(path: Path, where: str) -> None:
+    """Refuse a zip file of ``torch.jit.save``, such as OpenAI's own CLIP files.
+
+    Args:
+        path: A zip file.
+        where: What the message begins with.
+
+    Raises:
+        UsageError: It is one.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            scripted = any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return  # damage is named by `archive_damage`
+    if scripted:
+        raise UsageError(f"{where}: {_TORCHSCRIPT}")
 
 
 def archive_damage(path: Path) -> str | None:

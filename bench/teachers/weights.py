@@ -21,7 +21,7 @@ from urllib.request import getproxies
 from bench.data.digest import file_digest
 from bench.data.files import write_atomic
 from bench.errors import SetupError, UsageError
-from bench.models.state_files import archive_damage, twice, without_wrappers
+from bench.models.state_files import archive_damage, refuse_torchscript, twice, without_wrappers
 from bench.spec import content_key
 
 if TYPE_CHECKING:
@@ -234,7 +234,10 @@ def _read(path: Path, option: str) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        damage = archive_damage(path) if zipfile.is_zipfile(path) else None
+        zipped = zipfile.is_zipfile(path)
+        if zipped:
+            refuse_torchscript(path, f"{option} = {path}")
+        damage = archive_damage(path) if zipped else None
         if damage is not None:
             raise UsageError(f"{option} = {path}: is damaged ({damage}); download or copy it again")
         with warnings.catch_warnings():
@@ -248,11 +251,6 @@ def _read(path: Path, option: str) -> Any:
             "where you trust it, save its tensors alone as .safetensors"
         ) from error
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        if "TorchScript" in str(error):  # such are OpenAI's own CLIP files
-            raise UsageError(
-                f"{option} = {path}: is a TorchScript archive, which holds code besides weights, and is not opened; "
-                "where you trust it, save its weights alone: torch.save(torch.jit.load(FILE, 'cpu').state_dict(), NEW)"
-            ) from error
         raise UsageError(
             f"{option} = {path}: cannot be read as weights ({_first_line(error)}); expected .safetensors, .pth or .pt"
         ) from error
