@@ -18,6 +18,8 @@ from bench.environment import quoted, recorded
 from bench.fingerprint import Fingerprint
 
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "timm", "open_clip_torch", "transformers", "h5py")
+_VECTORS = ("avx512_bf16", "avx512f", "avx2")
+"""Vector instructions as Linux names them, the widest first."""
 
 
 @cache
@@ -41,14 +43,19 @@ def commit() -> tuple[str, bool]:
 
 
 def processor() -> str:
-    """Return the processor's name."""
+    """Return the processor's name, family and widest vector instructions, on which rounding depends."""
+    told: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+            name, _, value = line.partition(":")
+            told.setdefault(name.strip(), value.strip())
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    name = told.get("model name") or platform.processor() or platform.machine()
+    family = f" family {told['cpu family']}" if "cpu family" in told else ""
+    flags = told.get("flags", "").split()
+    widest = next((flag for flag in _VECTORS if flag in flags), "")
+    return f"{name}{family}{f' ({widest})' if widest else ''}"
 
 
 def versions() -> dict[str, str]:
