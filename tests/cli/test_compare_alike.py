@@ -15,7 +15,7 @@ from bench.store.store import Store
 
 UNLIKE = [
     ("protocol.options.normalise", False, "protocol.options.normalise (false | true)"),
-    ("protocol.revision", 9, "protocol.revision (9 | 1)"),
+    ("protocol.revision", 9, "protocol.revision (9 | 2)"),
     ("tuned", {"space": "a", "trials": 8, "values": {}}, "tuned.space (a | absent), tuned.trials (8 | absent)"),
     ("data.manifest", "f" * 64, "data.manifest (ffffffffffffffffffff... | "),
     ("encoder.backbone.depth", 7, "differ in size: encoder.backbone.depth (7 | "),

@@ -258,5 +258,5 @@ def test_a_point_far_from_all_others_is_named(check: Check, folder: Path) -> Non
     code, facts = check.facts(f"modelnet-h5:{folder}")
     assert code == 0
     (note,) = (note for note in facts["notes"] if "far from the others" in note)
-    assert "train: 1 of 4 objects" in note
+    assert "train: 1 of 24 objects" in note
     assert ": point 7 is" in note

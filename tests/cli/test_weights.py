@@ -127,7 +127,7 @@ def test_which_class_names_were_seen_can_be_said(
         ),
         (("import", "FILE", *SIZES, "--set", "recipe.lr=1"), "unknown --set group 'recipe'"),
         (("import", "FILE", *SIZES, "--saw-class-names", "/no/names"), "expected none, unknown, or a text file"),
-        (("export", "nothing", "out.pth"), "no encoder 'nothing': none is stored yet; bench import FILE reads one"),
+        (("export", "nothing", "out.pth"), "no results folder at "),
         (("run", "--encoder", "nothing", "--dry-run"), "no encoder 'nothing': none is stored yet"),
     ],
 )

@@ -21,7 +21,7 @@ from bench.spec import BackboneSpec, TransformerShape
 SMALL = BackboneSpec(points=96, groups=12, group_size=6, width=24, depth=2, heads=3, tokenizer_width=16, drop_path=0.0)
 NARROW: dict[str, Any] = {
     "image_network": "resnet18",
-    "image_channels": (4, 4, 8, 8),
+    "image_channels": (8, 8, 8, 8),
     "image_size": 32,
     "neighbours": 5,
     "embedding": 16,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -326,11 +324,3 @@ def test_scratch_refuses_what_makes_no_sense() -> None:
     with pytest.raises(UsageError, match="no architecture of its own"):
         Scratch.build_encoder(SMALL, Scratch.Options())
     assert Scratch.recipe("nano") is None
-
-
-def test_methods_fit_one_readable_file() -> None:
-    """A newcomer copies one file of at most 200 lines (design)."""
-    import bench.methods
-
-    for path in Path(bench.methods.__path__[0]).glob("*.py"):
-        assert len(path.read_text().splitlines()) <= 200, path.name

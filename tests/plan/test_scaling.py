@@ -278,5 +278,5 @@ def test_matched_widths_fit_every_part_of_the_method(tmp_path: Path) -> None:
     assert act.first_stage is not None
     assert act.backbone.width == act.first_stage.backbone.width
     assert act.backbone.width % 48 == 0
-    with pytest.raises(UsageError, match=r"backbone\.width = 128 is not a multiple of 12, as point-mae needs"):
-        resolved(tmp_path, methods=["point-mae"], overrides={"point-mae.decoder_heads": 3})
+    with pytest.raises(UsageError, match=r"backbone\.width = 24 is not a multiple of 10, as point-mae needs"):
+        resolved(tmp_path, methods=["point-mae"], overrides={"point-mae.decoder_heads": 5})
