@@ -44,7 +44,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 check: setup
-	$(BIN)/bench check --baseline baselines/ci.json
+	$(BIN)/bench check --baseline baselines/ci.json --seeds 2
 
 clean:
 	rm -rf results reports build *.egg-info .mypy_cache .ruff_cache .pytest_cache

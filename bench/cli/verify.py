@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.common import PluginOption, console, load_plugins, note_environment
+from bench.errors import UsageError
 
 app = typer.Typer(help="Compare with recorded reference numbers.", no_args_is_help=True)
 
@@ -34,10 +35,14 @@ def golden(
 def check(
     baseline: Annotated[
         Path,
-        typer.Option(help="Baseline file: numbers and margins; beside it the suite, a .yaml of the same name."),
+        typer.Option(help="Baseline file: the accepted numbers; beside it the suite, a .yaml of the same name."),
     ],
     results: Annotated[
         Path | None, typer.Option(help="Empty folder to run in and to keep.", show_default="a temporary one")
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many of the baseline's seeds to run.", show_default="3, or all if fewer"),
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="Write the suite's numbers as the new baseline.")] = False,
     plugin: PluginOption = None,
@@ -46,5 +51,9 @@ def check(
     from bench.execution import check as gate
 
     note_environment(console())
-    work = gate.update if update else gate.check
-    raise typer.Exit(work(baseline, results, load_plugins(plugin), console()))
+    plugins = load_plugins(plugin)
+    if update and seeds is not None:
+        raise UsageError("--seeds is for comparing; a new baseline (--update) has the seeds of its suite")
+    if update:
+        raise typer.Exit(gate.update(baseline, results, plugins, console()))
+    raise typer.Exit(gate.check(baseline, results, plugins, console(), seeds))

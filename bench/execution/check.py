@@ -5,9 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,10 +21,22 @@ from bench.execution.provenance import commit
 from bench.execution.reporting import read_results
 from bench.paths import Workspace
 from bench.plan.request import RunRequest, read_request, validated
+from bench.registry import PROTOCOLS
 from bench.spec import content_key
 from bench.stats.cells import Cell, group_cells
-from bench.stats.gate import CellResult, GateReport, cell_results, decide, make_baseline, read_baseline, write_baseline
+from bench.stats.gate import (
+    CellResult,
+    GateReport,
+    Judged,
+    cell_results,
+    decide,
+    make_baseline,
+    read_baseline,
+    write_baseline,
+)
 
+SEEDS = 3
+"""Seeds of the baseline that are run unless asked otherwise."""
 _COLOURS: Mapping[str, str] = {"pass": "green", "fail": "red", "undecided": "yellow", "broken": "red"}
 
 
@@ -59,7 +72,9 @@ class Measured:
     outcome: Outcome
 
 
-def check(baseline: Path, results: Path | None, plugins: tuple[Path, ...], screen: Console) -> int:
+def check(
+    baseline: Path, results: Path | None, plugins: tuple[Path, ...], screen: Console, seeds: int | None = None
+) -> int:
     """Run a baseline's suite into an empty folder and compare.
 
     Args:
@@ -67,12 +82,14 @@ def check(baseline: Path, results: Path | None, plugins: tuple[Path, ...], scree
         results: Folder to run in, which must be empty; None takes a temporary one.
         plugins: Plugin files.
         screen: Where to print.
+        seeds: How many of the baseline's seeds to run; None runs `SEEDS` of them, or all where there are fewer.
 
     Returns:
         Exit code: 0 pass, 1 fail, 3 undecided, 4 broken.
 
     Raises:
         SetupError: Baseline or suite cannot be read or do not belong together, or the folder is not empty.
+        UsageError: The baseline has fewer seeds.
     """
     suite = Suite.beside(baseline)
     stored = read_baseline(baseline)
@@ -81,9 +98,13 @@ def check(baseline: Path, results: Path | None, plugins: tuple[Path, ...], scree
             f"{baseline} records suite '{stored.suite}', the suite beside it is '{suite.name}': "
             "make a new baseline with bench check --update"
         )
-    measured = measure(suite, results, plugins, screen)
-    report = decide(stored, measured.cells, stored.machine == measured.machine)
-    screen.print(f"baseline: {stored.machine}; here: {measured.machine}", highlight=False, markup=False)
+    count = min(SEEDS, len(stored.seeds)) if seeds is None else seeds
+    compared = stored.first(count).seeds
+    request = suite.request.model_copy(update={"seeds": compared})
+    measured = measure(request, results, plugins, screen)
+    report = decide(stored, measured.cells, stored.machine == measured.machine, count)
+    told = f"{count} of {len(stored.seeds)} seeds"
+    screen.print(f"baseline: {stored.machine}; here: {measured.machine}; {told}", highlight=False, markup=False)
     _print(report, screen)
     return report.exit_code
 
@@ -95,7 +116,7 @@ def update(baseline: Path, results: Path | None, plugins: tuple[Path, ...], scre
         SetupError: A run of the suite failed; the old baseline stays.
     """
     suite = Suite.beside(baseline)
-    measured = measure(suite, results, plugins, screen)
+    measured = measure(suite.request, results, plugins, screen)
     if measured.outcome.failed or not measured.cells:
         raise SetupError(f"the suite did not finish, so {baseline} was not written")
     write_baseline(make_baseline(measured.cells, suite.name, measured.machine, commit()[0]), baseline)
@@ -103,18 +124,18 @@ def update(baseline: Path, results: Path | None, plugins: tuple[Path, ...], scre
     return 0
 
 
-def measure(suite: Suite, results: Path | None, plugins: tuple[Path, ...], screen: Console) -> Measured:
-    """Run the suite from nothing."""
+def measure(request: RunRequest, results: Path | None, plugins: tuple[Path, ...], screen: Console) -> Measured:
+    """Run a suite's request from nothing."""
     if results is None:
         with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
-            return measure(suite, Path(folder), plugins, screen)
+            return measure(request, Path(folder), plugins, screen)
     if results.exists() and not results.is_dir():
         raise SetupError(f"--results {results} is a file; give a folder that is empty or does not exist yet")
     if results.exists() and any(results.iterdir()):
         raise SetupError(f"--results {results} is not empty; the check must compute everything itself")
     workspace = Workspace(results.absolute(), results.absolute() / "cache")
     workspace.prepare()
-    plan = make_plan(suite.request, workspace, None)
+    plan = make_plan(request, workspace, None)
     with ProgressView(screen) as view:
         outcome = LocalPool(workspace, PoolOptions(plugins=plugins), view).run(plan)
     for title, error, _ in outcome.failed:
@@ -123,60 +144,64 @@ def measure(suite: Suite, results: Path | None, plugins: tuple[Path, ...], scree
         raise SetupError("the check was interrupted; nothing was compared")
     rows, records = read_results(workspace, None, screen)
     finished = [record for record in records if record.status == "done"]
-    digests = {record.key: str(record.provenance["split_digest"]) for record in finished}
+    judged = {record.key: _judged(record.provenance) for record in finished}
     machines = sorted({str(record.provenance["machine"]) for record in finished})
-    cells = group_cells(rows, {record.key: record.spec for record in finished})
-    return Measured(tuple(named_results(cells, digests)), "; ".join(machines), outcome)
+    cells = [c for c in group_cells(rows, {r.key: r.spec for r in finished}) if c.metric == _headline(c.protocol)]
+    return Measured(tuple(cell_results(cells, cell_names(cells), judged)), "; ".join(machines), outcome)
 
 
-def named_results(cells: Sequence[Cell], split_digests: Mapping[str, str]) -> list[CellResult]:
-    """Turn the suite's cells into results under names of their own (see `cell_results`).
+def _judged(provenance: Mapping[str, JsonValue]) -> Judged:
+    contents = provenance["contents"]
+    assert isinstance(contents, dict)
+    return Judged({part: str(digest) for part, digest in contents.items()}, str(provenance["split_digest"]))
 
-    Split seed and pretraining data are added only where two cells would share a name, so that baselines stay valid.
+
+def _headline(protocol: str) -> str:
+    """Name of a protocol's headline metric; of balanced classes, the others repeat it."""
+    return PROTOCOLS.load(protocol).metric
+
+
+def cell_names(cells: Sequence[Cell]) -> list[str]:
+    """Name the cells of a suite.
+
+    Pretraining data is added only where two cells would share a name, so that baselines stay valid.
 
     Raises:
         SetupError: Two cells cannot be told apart by that either.
     """
-    results = cell_results(cells, split_digests)
-    for words in (
-        [f"split seed {cell.spec.get('split_seed', '0')}" for cell in cells],
-        [f"pretrained on {cell.pretrain_data}" for cell in cells],
-    ):
-        results = _told_apart(results, words)
-    twice = [name for name, count in Counter(result.cell for result in results).items() if count > 1]
+    data: dict[str, set[str]] = {}
+    for cell in cells:
+        data.setdefault(cell.identity, set()).add(cell.pretrain_data)
+    names = [
+        f"{cell.identity} | pretrained on {cell.pretrain_data}" if len(data[cell.identity]) > 1 else cell.identity
+        for cell in cells
+    ]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise SetupError(
             f"the suite has two cells named '{twice[0]}': make two suites, each with a baseline of its own"
         )
-    return results
-
-
-def _told_apart(results: Sequence[CellResult], words: Sequence[str]) -> list[CellResult]:
-    """Add a word to names that several results share, where the word is not the same for all of them."""
-    names: dict[str, set[str]] = {}
-    for result, word in zip(results, words, strict=True):
-        names.setdefault(result.cell, set()).add(word)
-    return [
-        replace(result, cell=f"{result.cell} | {word}") if len(names[result.cell]) > 1 else result
-        for result, word in zip(results, words, strict=True)
-    ]
+    return names
 
 
 def _print(report: GateReport, screen: Console) -> None:
     table = Table(box=None, pad_edge=False)
-    for column in ("cell", "verdict", "drop", "margin", "why"):
-        table.add_column(column, overflow="fold")
+    for column in ("cell", "verdict", "baseline", "now", "margin", "why"):
+        table.add_column(
+            column, overflow="fold", justify="right" if column in ("baseline", "now", "margin") else "left"
+        )
     for line in report.lines:
         colour = _COLOURS[line.verdict]
         table.add_row(
-            escape(line.cell),
+            escape(line.cell if line.quantity == "accuracy" else "  its gain over scratch"),
             f"[{colour}]{line.verdict}[/{colour}]",
-            "" if line.drop is None else f"{line.drop:+.2f}",
-            "" if line.margin is None else f"{line.margin:.1f}",
+            f"{line.base:.1f}",
+            "" if line.now is None else f"{line.now:.1f}",
+            f"{line.margin:.1f}",
             escape(line.reason),
         )
     screen.print(table)
     for note in report.notes:
         screen.print(f"note: {note}", highlight=False, markup=False)
     colour = _COLOURS[report.verdict]
-    screen.print(f"accuracy check: [bold {colour}]{report.verdict}[/bold {colour}] (accuracy points)", highlight=False)
+    screen.print(f"accuracy check: [bold {colour}]{report.verdict}[/bold {colour}] (points)", highlight=False)

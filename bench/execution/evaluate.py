@@ -20,6 +20,7 @@ import torch
 from pydantic import JsonValue
 
 from bench.data.base import NO_OBJECTS, CloudSet, Dataset
+from bench.data.contents import split_contents
 from bench.data.seen import UNKNOWN_TEXTS, class_names_seen
 from bench.errors import BenchError
 from bench.execution.pretrain import load_encoder
@@ -108,6 +109,12 @@ class Judge:
     def test(self) -> CloudSet:
         """Test split; handed on sealed."""
         return NO_OBJECTS if self.dataset.card.has_rooms else self.dataset.load("test")
+
+    @cached_property
+    def contents(self) -> dict[str, JsonValue]:
+        """Digests of both splits, by part; empty for rooms, which `RunSpec.data` tells apart."""
+        splits = {} if self.dataset.card.has_rooms else {"training": self.train, "test": self.test}
+        return {f"{name} {part}": d for name, split in splits.items() for part, d in split_contents(split).items()}
 
     def subject(self, task: Task, *, calibrated: bool = False) -> Subject:
         """Build what a protocol judges.
@@ -258,6 +265,7 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
             "metric": protocol.metric,
             "method_card": judge.source.method.card.model_dump(mode="json"),
             "split_digest": evaluation.split_digest,
+            "contents": judge.contents,
             "notes": {**evaluation.notes, **data.notes},
             **_origin(judge.source),
         },
