@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.execution.check import named_results
+from bench.execution.check import cell_names
 from bench.execution.planning import make_plan
 from bench.execution.tuning.problems import make_problems
 from bench.paths import Workspace
@@ -96,7 +96,7 @@ def test_cells_of_different_splits_have_names_of_their_own(tmp_path: Path) -> No
     plan = planned(tmp_path, methods=["scratch"], split_seeds=2)
     rows = [row(run.spec, run.key, run.label) for run in plan.runs]
     cells = group_cells(rows, {run.key: run.spec.model_dump(mode="json") for run in plan.runs})
-    names = [result.cell for result in named_results(cells, {})]
+    names = cell_names(cells)
     assert len(names) == len(set(names))
 
 

@@ -115,6 +115,7 @@ def test_smoke_runs_show_their_path_and_no_inflation(maker: Callable[..., Any], 
 
 def test_the_command_has_the_flag(tmp_path: Path, run_bench: Callable[..., Any]) -> None:
     """On an empty store it says what to run instead of printing an empty table."""
+    (tmp_path / "results").mkdir()
     told = run_bench("report", "--selection", "--results", tmp_path / "results", "--out", tmp_path / "reports")
     assert told.returncode == 0, told.stderr
     assert "No stored run was reported under more than one selection rule yet." in told.stdout
