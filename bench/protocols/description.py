@@ -121,3 +121,27 @@ def voted(votes: int, repeats: int = 1) -> Stated:
     most = f"; maximum of {repeats} repeats in a row of its own" if repeats > 1 else ""
     words = f"{votes} draws of points in rows of their own; the headline never votes{most}"
     return stated(words, votes=votes, repeats=repeats)
+
+
+def on_frozen_features(normalise: bool, split: SplitStated, selection: Stated) -> Description:
+    """Describe a protocol that passes every cloud through a frozen encoder once."""
+    return Description(
+        points=FARTHEST,
+        normalisation=normalised(normalise),
+        augmentation=NOT_AUGMENTED,
+        split=split,
+        votes=NO_VOTES,
+        selection=selection,
+    )
+
+
+def published_probe(augmentation: Iterable[str] | None, validation_fraction: float) -> Description:
+    """Describe a head trained in steps as the authors do; no augmentation given means theirs by method and data set."""
+    return Description(
+        points=DRAWN,
+        normalisation=MODELNET_SCALED,
+        augmentation=AUTHORS_AUGMENTATION if augmentation is None else augmented(augmentation),
+        split=set_aside(validation_fraction),
+        votes=NO_VOTES,
+        selection=EPOCH_CHOSEN,
+    )

@@ -7,15 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, Field, field_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, ProtocolOptions, Subject, Task
-from bench.protocols.description import (
-    FARTHEST,
-    NO_VOTES,
-    NOT_AUGMENTED,
-    SETTING_CHOSEN,
-    Description,
-    normalised,
-    set_aside,
-)
+from bench.protocols.description import SETTING_CHOSEN, Description, on_frozen_features, set_aside
 from bench.protocols.options import CANDIDATES
 
 
@@ -66,14 +58,7 @@ class Knn(Protocol):
     def describe(cls, options: BaseModel) -> Description:
         """Say it point by point."""
         own = cls.Options.model_validate(options.model_dump())
-        return Description(
-            points=FARTHEST,
-            normalisation=normalised(own.normalise),
-            augmentation=NOT_AUGMENTED,
-            split=set_aside(own.validation_fraction),
-            votes=NO_VOTES,
-            selection=SETTING_CHOSEN,
-        )
+        return on_frozen_features(own.normalise, set_aside(own.validation_fraction), SETTING_CHOSEN)
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

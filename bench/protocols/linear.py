@@ -7,20 +7,7 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
-from bench.protocols.description import (
-    AUTHORS_AUGMENTATION,
-    DRAWN,
-    EPOCH_CHOSEN,
-    FARTHEST,
-    MODELNET_SCALED,
-    NO_VOTES,
-    NOT_AUGMENTED,
-    SETTING_CHOSEN,
-    Description,
-    augmented,
-    normalised,
-    set_aside,
-)
+from bench.protocols.description import SETTING_CHOSEN, Description, on_frozen_features, published_probe, set_aside
 from bench.protocols.options import CANDIDATES, FrozenOptions
 from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form, probe_preset
 
@@ -66,22 +53,8 @@ class Linear(Protocol):
         """Say it point by point."""
         own = cls.Options.model_validate(options.model_dump())
         if own.form == "published":
-            return Description(
-                points=DRAWN,
-                normalisation=MODELNET_SCALED,
-                augmentation=AUTHORS_AUGMENTATION if own.recipe is None else augmented(own.recipe.augmentation),
-                split=set_aside(own.validation_fraction),
-                votes=NO_VOTES,
-                selection=EPOCH_CHOSEN,
-            )
-        return Description(
-            points=FARTHEST,
-            normalisation=normalised(own.normalise),
-            augmentation=NOT_AUGMENTED,
-            split=set_aside(own.validation_fraction),
-            votes=NO_VOTES,
-            selection=SETTING_CHOSEN,
-        )
+            return published_probe(own.recipe and own.recipe.augmentation, own.validation_fraction)
+        return on_frozen_features(own.normalise, set_aside(own.validation_fraction), SETTING_CHOSEN)
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

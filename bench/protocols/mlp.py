@@ -8,16 +8,10 @@ from pydantic import BaseModel, Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
 from bench.protocols.description import (
-    AUTHORS_AUGMENTATION,
-    DRAWN,
     EPOCH_CHOSEN,
-    FARTHEST,
-    MODELNET_SCALED,
-    NO_VOTES,
-    NOT_AUGMENTED,
     Description,
-    augmented,
-    normalised,
+    on_frozen_features,
+    published_probe,
     set_aside,
 )
 from bench.protocols.options import CANDIDATES, recipe_words
@@ -85,22 +79,8 @@ class Mlp(Protocol):
         """Say it point by point."""
         own = cls.Options.model_validate(options.model_dump())
         if own.form == "published":
-            return Description(
-                points=DRAWN,
-                normalisation=MODELNET_SCALED,
-                augmentation=AUTHORS_AUGMENTATION if own.recipe is None else augmented(own.recipe.augmentation),
-                split=set_aside(own.validation_fraction),
-                votes=NO_VOTES,
-                selection=EPOCH_CHOSEN,
-            )
-        return Description(
-            points=FARTHEST,
-            normalisation=normalised(own.normalise),
-            augmentation=NOT_AUGMENTED,
-            split=set_aside(own.validation_fraction),
-            votes=NO_VOTES,
-            selection=EPOCH_CHOSEN,
-        )
+            return published_probe(own.recipe and own.recipe.augmentation, own.validation_fraction)
+        return on_frozen_features(own.normalise, set_aside(own.validation_fraction), EPOCH_CHOSEN)
 
     @classmethod
     def card(cls, options: BaseModel) -> str:

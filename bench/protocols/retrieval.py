@@ -7,15 +7,7 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from bench.protocols.base import Evaluation, Facts, Form, Protocol, ProtocolOptions, Subject, Task
-from bench.protocols.description import (
-    FARTHEST,
-    NO_VOTES,
-    NOT_AUGMENTED,
-    NOTHING_CHOSEN,
-    Description,
-    normalised,
-    split_stated,
-)
+from bench.protocols.description import NOTHING_CHOSEN, Description, on_frozen_features, split_stated
 
 SETTINGS = ("cloud-to-caption", "caption-to-cloud", "cloud-to-image")
 
@@ -69,13 +61,10 @@ class Retrieval(Protocol):
     def describe(cls, options: BaseModel) -> Description:
         """Say it point by point."""
         own = cls.Options.model_validate(options.model_dump())
-        return Description(
-            points=FARTHEST,
-            normalisation=normalised(own.normalise),
-            augmentation=NOT_AUGMENTED,
-            split=split_stated("test split of the data set alone; nothing is set aside", drawn=False, test="all"),
-            votes=NO_VOTES,
-            selection=NOTHING_CHOSEN,
+        return on_frozen_features(
+            own.normalise,
+            split_stated("test split of the data set alone; nothing is set aside", drawn=False, test="all"),
+            NOTHING_CHOSEN,
         )
 
     @classmethod

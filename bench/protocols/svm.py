@@ -16,7 +16,7 @@ from bench.protocols.description import (
     SPLIT_SEED,
     UNIT_SPHERE,
     Description,
-    normalised,
+    on_frozen_features,
     split_stated,
     stated,
 )
@@ -92,17 +92,14 @@ class Svm(Protocol):
                 votes=NO_VOTES,
                 selection=CANDIDATE_CHOSEN,
             )
-        return Description(
-            points=FARTHEST,
-            normalisation=normalised(own.normalise),
-            augmentation=NOT_AUGMENTED,
-            split=split_stated(
+        return on_frozen_features(
+            own.normalise,
+            split_stated(
                 f"{own.cv_folds} parts of the training split, each held out once for choices, stratified, {SPLIT_SEED}",
                 drawn=True,
                 parts=own.cv_folds,
             ),
-            votes=NO_VOTES,
-            selection=SETTING_CHOSEN,
+            SETTING_CHOSEN,
         )
 
     @classmethod

@@ -14,7 +14,7 @@ from bench.protocols.description import (
     SETTING_CHOSEN,
     UNIT_SPHERE,
     Description,
-    normalised,
+    on_frozen_features,
     set_aside,
     split_stated,
     stated,
@@ -86,14 +86,7 @@ class Zeroshot(Protocol):
         """Say it point by point."""
         own = cls.Options.model_validate(options.model_dump())
         if own.form == "fair":
-            return Description(
-                points=FARTHEST,
-                normalisation=normalised(own.normalise),
-                augmentation=NOT_AUGMENTED,
-                split=set_aside(own.validation_fraction),
-                votes=NO_VOTES,
-                selection=SETTING_CHOSEN,
-            )
+            return on_frozen_features(own.normalise, set_aside(own.validation_fraction), SETTING_CHOSEN)
         return Description(
             points=FARTHEST
             if own.patches == "own"

@@ -157,18 +157,8 @@ class Store:
         """
         if self.readonly:
             raise SetupError(f"results folder '{self.results}' was opened for reading only")
-        files = codec.encode(record)
         destination = self._destination(record)
-        try:
-            staged = folders.stage(destination.parent.parent, files)
-            try:
-                folders.seal(staged, scan.KIND, record.key, record.fingerprint)
-                folders.place(staged, destination, self._set_aside)
-            except BaseException:
-                shutil.rmtree(staged, ignore_errors=True)
-                raise
-        except OSError as error:
-            raise file_failure("write", destination, error) from error
+        self._place(record, destination)
         try:
             return self.stored(self._index(destination))
         except (SetupError, OSError) as error:
@@ -186,8 +176,14 @@ class Store:
         if self.readonly:
             raise SetupError(f"results folder '{self.results}' was opened for reading only")
         destination = self.results / AGAIN / folders.path_part(record.key, "key") / _stamp()
+        self._place(record, destination)
+        return destination
+
+    def _place(self, record: RunRecord, destination: Path) -> None:
+        """Write a run folder beside its place and rename it there."""
+        files = codec.encode(record)
         try:
-            staged = folders.stage(destination.parent.parent, codec.encode(record))
+            staged = folders.stage(destination.parent.parent, files)
             try:
                 folders.seal(staged, scan.KIND, record.key, record.fingerprint)
                 folders.place(staged, destination, self._set_aside)
@@ -196,7 +192,6 @@ class Store:
                 raise
         except OSError as error:
             raise file_failure("write", destination, error) from error
-        return destination
 
     def find(self, key: str, fingerprint: str | None = None) -> StoredRun | None:
         """Return a finished run.
