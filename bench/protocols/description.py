@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from bench.spec import Recipe
+
 
 class Stated(BaseModel):
     """One point of a description.
@@ -135,12 +137,12 @@ def on_frozen_features(normalise: bool, split: SplitStated, selection: Stated) -
     )
 
 
-def published_probe(augmentation: Iterable[str] | None, validation_fraction: float) -> Description:
-    """Describe a head trained in steps as the authors do; no augmentation given means theirs by method and data set."""
+def published_probe(recipe: Recipe | None, validation_fraction: float) -> Description:
+    """Describe a head trained in steps by a recipe, or by the authors' of the method and data set."""
     return Description(
         points=DRAWN,
         normalisation=MODELNET_SCALED,
-        augmentation=AUTHORS_AUGMENTATION if augmentation is None else augmented(augmentation),
+        augmentation=AUTHORS_AUGMENTATION if recipe is None else augmented(recipe.augmentation),
         split=set_aside(validation_fraction),
         votes=NO_VOTES,
         selection=EPOCH_CHOSEN,

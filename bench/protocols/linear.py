@@ -53,7 +53,7 @@ class Linear(Protocol):
         """Say it point by point."""
         own = cls.Options.model_validate(options.model_dump())
         if own.form == "published":
-            return published_probe(own.recipe and own.recipe.augmentation, own.validation_fraction)
+            return published_probe(own.recipe, own.validation_fraction)
         return on_frozen_features(own.normalise, set_aside(own.validation_fraction), SETTING_CHOSEN)
 
     @classmethod
