@@ -99,7 +99,7 @@ def test_a_number_that_its_answers_contradict_is_named(compare: Compare, results
     assert code == 1
     assert "cannot be reproduced" in output
     assert re.search(
-        r"accuracy is stored as 0.987000, but the stored answers give 0\.[1-9]\d{5}", " ".join(output.split())
+        r"accuracy of \S+ is stored as 0.987000, but the stored answers give 0\.[1-9]\d{5}", " ".join(output.split())
     )
 
 
