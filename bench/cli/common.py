@@ -50,6 +50,20 @@ def workspace(results: Path | None) -> Workspace:
     return place
 
 
+def looking(results: Path | None) -> Workspace:
+    """Return the workspace of a command that looks at data: no results folder is needed, none is changed.
+
+    Raises:
+        SetupError: A file is in its way.
+    """
+    from bench.paths import Workspace
+
+    place = Workspace.at(results)
+    if not place.results.is_dir():
+        _refuse_file(place.results)
+    return place.for_looking()
+
+
 def reading(results: Path | None) -> Workspace:
     """Return the workspace of a command that only reads: it must be there, and nothing is created in it.
 
@@ -57,18 +71,24 @@ def reading(results: Path | None) -> Workspace:
         UsageError: There is no such folder.
         SetupError: A file is in its way.
     """
-    from bench.errors import SetupError, UsageError
+    from bench.errors import UsageError
     from bench.paths import Workspace
 
     place = Workspace.at(results)
     if not place.results.is_dir():
-        if file := next((path for path in (place.results, *place.results.parents) if path.is_file()), None):
-            raise SetupError(f"{file} is a file; choose another place with --results DIR")
+        _refuse_file(place.results)
         raise UsageError(
             f"no results folder at {place.results}; give the right one with --results, or make it with: "
             "bench run --method recon --protocol fewshot"
         )
     return place
+
+
+def _refuse_file(results: Path) -> None:
+    from bench.errors import SetupError
+
+    if file := next((path for path in (results, *results.parents) if path.is_file()), None):
+        raise SetupError(f"{file} is a file; choose another place with --results DIR")
 
 
 def load_plugins(files: Sequence[Path] | None) -> tuple[Path, ...]:

@@ -13,6 +13,7 @@ from bench.cli.common import (
     ResultsOption,
     console,
     load_plugins,
+    looking,
     reading,
     workspace,
 )
@@ -115,7 +116,7 @@ def check(
     Exit code 1 where something is wrong: unreadable files, NaN, an empty class, test objects that are in train.
     """
     load_plugins(plugin)
-    place = workspace(results)
+    place = looking(results)
 
     from bench.data.files import write_atomic
     from bench.execution.datasets.check_tables import print_report
@@ -154,7 +155,7 @@ def show(
 ) -> None:
     """Draw an object from several sides, several objects side by side, or a room."""
     load_plugins(plugin)
-    place = workspace(results)
+    place = looking(results)
 
     from bench.execution.datasets.opening import open_named
     from bench.execution.datasets.showing import Wanted, show
@@ -187,7 +188,7 @@ def audit(
 ) -> None:
     """Find shapes of A (train) that are in B (test) too, exactly or nearly; or copies within one set."""
     load_plugins(plugin)
-    place = workspace(results)
+    place = looking(results)
 
     from bench.data.duplicates import NEIGHBOURS, THRESHOLD
     from bench.data.told import told

@@ -16,6 +16,7 @@ from bench.cli.common import (
     ThreadsOption,
     console,
     load_plugins,
+    looking,
     note_environment,
     reading,
     workspace,
@@ -146,7 +147,7 @@ def run(
         return
     if reuse not in ("exact", "same-spec"):
         raise UsageError(f"--reuse '{reuse}': expected exact or same-spec")
-    place = workspace(results)
+    place = looking(results) if dry_run else workspace(results)
     from bench.execution.local import PoolOptions
 
     options = PoolOptions(workers=jobs, store_url=store_url, plugins=plugins)
@@ -182,7 +183,7 @@ def execute(request: RunRequest, place: Workspace, options: Any, *, reuse: Any =
     from bench.registry import METHODS
 
     screen = console()
-    plan = make_plan(request, place, options.store_url, reuse)
+    plan = make_plan(request, place, options.store_url, reuse, readonly=dry_run)
     note_environment(screen)
     for note in plan.notes:
         screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.common import PluginOption, ResultsOption, console, load_plugins, workspace
+from bench.cli.common import PluginOption, ResultsOption, console, load_plugins, looking, workspace
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -43,10 +43,9 @@ def show(
 ) -> None:
     """Say what a teacher is, where its weights come from, and whether it is ready or what to do."""
     from bench.execution.teachers import describe_teacher
-    from bench.paths import Workspace
 
     load_plugins(plugin)
-    _print(describe_teacher(name, assignments or [], Workspace.at(results)))
+    _print(describe_teacher(name, assignments or [], looking(results)))
 
 
 def _print(report: Mapping[str, JsonValue]) -> None:

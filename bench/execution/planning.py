@@ -11,7 +11,14 @@ from bench.plan.resolve import open_teacher, resolve
 from bench.store.store import Store
 
 
-def make_plan(request: RunRequest, workspace: Workspace, store_url: str | None, reuse: Reuse = "exact") -> Plan:
+def make_plan(
+    request: RunRequest,
+    workspace: Workspace,
+    store_url: str | None,
+    reuse: Reuse = "exact",
+    *,
+    readonly: bool = False,
+) -> Plan:
     """Resolve a request and leave out what is stored.
 
     Args:
@@ -19,6 +26,7 @@ def make_plan(request: RunRequest, workspace: Workspace, store_url: str | None, 
         workspace: Results folder.
         store_url: Database URL, or None.
         reuse: Which stored results count.
+        readonly: Whether the plan is only looked at: the results folder may be absent, and nothing in it is changed.
 
     Returns:
         The plan.
@@ -27,16 +35,24 @@ def make_plan(request: RunRequest, workspace: Workspace, store_url: str | None, 
         UsageError: The request is wrong, or names an encoder that other code trained.
     """
     resolution = resolve(request, workspace)
-    store = Store(workspace.results, store_url)
-    store.tidy()
+    store = _store(workspace, store_url, readonly)
     stored = Stored(
-        run=lambda key, code: store.find(key, code) is not None,
-        encoder=lambda key, code: store.artifacts.find_folder("encoder", key, code) is not None,
+        run=lambda key, code: store is not None and store.find(key, code) is not None,
+        encoder=lambda key, code: store is not None and store.artifacts.find_folder("encoder", key, code) is not None,
         teacher=lambda spec: open_teacher(spec, workspace).ready(),
     )
     for encoder in resolution.stored:
         _check_code(encoder, stored)
     return build_plan(resolution, stored, reuse)
+
+
+def _store(workspace: Workspace, store_url: str | None, readonly: bool) -> Store | None:
+    """Open the store, tidied where it may be changed; None where there is nothing to read."""
+    if readonly:
+        return Store.open_readonly(workspace.results, store_url) if workspace.results.is_dir() else None
+    store = Store(workspace.results, store_url)
+    store.tidy()
+    return store
 
 
 def _check_code(encoder: StoredEncoder, stored: Stored) -> None:
