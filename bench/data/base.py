@@ -6,6 +6,7 @@ memory-mapped. Validation is never a split of the data set: `bench.data.splits` 
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from bench.data.handed_out import CheckedRooms, check_clouds
 from bench.data.rows import select
 from bench.errors import UsageError
 from bench.spec import Frozen
@@ -159,7 +161,8 @@ class DataPlace:
 class Dataset(ABC):
     """A data set bound to its place.
 
-    Subclasses set `name`, `card` and `Options`, and implement `manifest`, `classes` and `load`.
+    Subclasses set `name`, `card` and `Options`, and implement `manifest`, `classes` and `load`. What `load` and `rooms`
+    return is checked before anybody gets it (`bench.data.handed_out`).
     Importing the module must not import torch.
     """
 
@@ -173,6 +176,13 @@ class Dataset(ABC):
 
     class Options(Frozen):
         """Options that change the data; they enter the key."""
+
+    def __init_subclass__(cls, **arguments: object) -> None:
+        super().__init_subclass__(**arguments)
+        if "load" in vars(cls):
+            setattr(cls, "load", _checking_load(cls.load))  # noqa: B010 (a method may not be assigned to)
+        if "rooms" in vars(cls):
+            setattr(cls, "rooms", _checking_rooms(cls.rooms))  # noqa: B010
 
     def __init__(self, place: DataPlace, options: BaseModel | None = None) -> None:
         self.place = place
@@ -251,3 +261,23 @@ class Dataset(ABC):
         Raises:
             DataError: One line naming the file and what is wrong with it.
         """
+
+
+def _checking_load(load: Callable[[Dataset, SplitName], CloudSet]) -> Callable[[Dataset, SplitName], CloudSet]:
+    """Wrap a loader so that nobody gets clouds that were not checked."""
+
+    @functools.wraps(load)
+    def checked(self: Dataset, split: SplitName) -> CloudSet:
+        return check_clouds(f"data set '{self.name}', {split} split", load(self, split))
+
+    return checked
+
+
+def _checking_rooms(rooms: Callable[[Dataset], Sequence[Room]]) -> Callable[[Dataset], Sequence[Room]]:
+    """Wrap a loader of rooms likewise; each room is checked when it is asked for."""
+
+    @functools.wraps(rooms)
+    def checked(self: Dataset) -> Sequence[Room]:
+        return CheckedRooms(f"data set '{self.name}'", rooms(self))
+
+    return checked

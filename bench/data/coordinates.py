@@ -90,7 +90,8 @@ def check_coordinates(values: npt.NDArray[Any], name: Name) -> tuple[npt.NDArray
         DataError: A coordinate that is not finite or beyond `LARGEST`, points that all coincide or span less than
             `SMALLEST`, or a stored type too coarse for the extent.
     """
-    low, high = (edge.astype(np.float64) for edge in (values.min(axis=1), values.max(axis=1)))
+    by_axis = np.ascontiguousarray(values.transpose(0, 2, 1))  # NumPy is ten times as fast along the last axis
+    low, high = (edge.astype(np.float64) for edge in (by_axis.min(axis=-1), by_axis.max(axis=-1)))
     with np.errstate(invalid="ignore", over="ignore"):
         reach, extent = _reach(low, high), _extent(low, high)
         wrong = np.flatnonzero(~(reach <= LARGEST))  # also true of NaN

@@ -174,7 +174,7 @@ class Promises(ToySet):
     ("dataset", "check", "words"),
     [
         (ToySet, None, ""),
-        (change(points=np.zeros((6, 20, 3))), "splits", "points is float64 [6, 20, 3], expected float32"),
+        (change(points=np.zeros((6, 20, 3))), "splits", "points are float64 [6, 20, 3], expected float32"),
         (change(labels=np.full(6, 2)), "splits", "labels reach from 2 to 2, expected 0 to 1"),
         (change(ids=("a",) * 6), "splits", "1 different ids for 6 objects"),
         (change(ids=tuple("abcdef")), "splits", "objects in both splits: a, b, c, d and 2 more"),

@@ -78,7 +78,7 @@ def test_the_second_look_reads_no_room(root: Path) -> None:
     inode = [p.stat().st_ino for p in sorted((root.parent / "cache" / "converted").glob("*/*.npy"))]
     again = s3dis(root).rooms()
     assert np.array_equal(again[2].points, first)
-    assert isinstance(again.points, np.memmap)  # type: ignore[attr-defined]
+    assert isinstance(again.rooms.points, np.memmap)  # type: ignore[attr-defined]
     assert inode == [p.stat().st_ino for p in sorted((root.parent / "cache" / "converted").glob("*/*.npy"))]
     assert not any(p.suffix != ".npy" for p in root.iterdir()), "nothing is written beside the user's files"
 
