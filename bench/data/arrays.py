@@ -10,6 +10,7 @@ import math
 import os
 import zipfile
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -28,9 +29,12 @@ def read_bytes(path: Path) -> bytes:
     """Read a whole file.
 
     Raises:
-        DataError: It is missing, unreadable, empty, or not what its name says (a web page, an archive, ...).
+        DataError: It is missing, no file, unreadable, empty, or not what its name says (a web page, an archive, ...).
     """
     try:
+        mode = path.stat().st_mode
+        if not (S_ISREG(mode) or S_ISDIR(mode)):  # reading a pipe or a device would never end
+            raise DataError(f"{path}: is a pipe or device, expected a file")
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
@@ -42,6 +46,23 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: is empty (0 bytes); {_AGAIN}")
     refuse_foreign(path, content)
     return content
+
+
+def read_text(path: Path) -> str:
+    """Read a text of the user, such as a list of names.
+
+    Raises:
+        DataError: As `read_bytes`, or it is not UTF-8 text.
+    """
+    content = read_bytes(path)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path}: is not UTF-8 text (it is UTF-16, as Excel's 'Unicode text'); save it as UTF-8")
+    if b"\0" in content:
+        raise DataError(f"{path}: is not UTF-8 text (it holds binary data); {_AGAIN}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
 
 
 def read_npy(path: Path, kinds: str = "f") -> npt.NDArray[Any]:

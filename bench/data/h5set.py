@@ -14,6 +14,7 @@ from typing import ClassVar, get_args
 
 import numpy as np
 
+from bench.data.arrays import read_text
 from bench.data.base import CloudSet, Dataset, SplitName
 from bench.data.digest import file_digest, manifest_digest
 from bench.data.faults import passed_over
@@ -33,14 +34,10 @@ def read_lines(path: Path) -> list[str]:
     """Read a UTF-8 list, one entry a line, without blank lines at its end.
 
     Raises:
-        DataError: Unreadable, not UTF-8, empty, or a blank line between entries (it would shift the numbering).
+        DataError: As `bench.data.arrays.read_text`, empty, or a blank line between entries (it would shift the
+            numbering).
     """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    lines = [line.strip() for line in read_text(path).splitlines()]
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
@@ -214,8 +211,8 @@ def class_list(path: Path) -> tuple[str, ...]:
 
 def _names(path: Path, head: Head) -> list[str]:
     try:
-        names = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        names = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not a JSON list ({error}); mend or remove it") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: expected a JSON list of strings, one object name per row; mend or remove it")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.signature import refuse_foreign
 from bench.errors import DataError
 
 LARGEST_PIXELS = 64_000_000
@@ -47,6 +48,7 @@ def read_picture(path: Path, size: int, *, keep_hidden: bool = False) -> npt.NDA
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
+        refuse_foreign(path)
         raise DataError(f"{path}: is not a picture, or is damaged; copy or download it again") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path}: has too many pixels; expected a small rendering") from error

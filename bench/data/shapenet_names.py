@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.data.arrays import read_bytes
+from bench.data.arrays import read_text
 from bench.errors import DataError
 
 NAMES = {
@@ -74,7 +74,7 @@ def read_describe(path: Path) -> dict[str, str]:
     """
     expected = "expected the columns 'catalogue' (synset) and 'describe' (text), as ReCon's file has them"
     try:
-        content: Any = json.loads(read_bytes(path).decode("utf-8-sig"))
+        content: Any = json.loads(read_text(path))
         if isinstance(content, list):
             content = {column: [row[column] for row in content] for column in ("catalogue", "describe")}
         catalogue, texts = content["catalogue"], content["describe"]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from bench.data.arrays import cloud, finite, missing_names
+from bench.data.arrays import cloud, finite, missing_names, read_text
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
 from bench.data.converted import Column, Reader, convert
 from bench.data.digest import manifest_digest
@@ -220,10 +220,8 @@ class ShapeNetPart(Dataset):
 def _entries(path: Path) -> list[str]:
     """Names ``<synset>/<model>`` of a released list (entries ``shape_data/<synset>/<model>``)."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+        entries = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not a JSON list ({str(error)[:120]}); unpack the release again") from error
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{path}: expected a JSON list of shape_data/<synset>/<model>")

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.signature import refuse_foreign
 from bench.errors import DataError
 
 OPERATIONS = 5_000_000
@@ -233,6 +234,7 @@ def load_pickle(path: Path) -> Any:
         size = path.stat().st_size
         if size == 0:
             raise DataError(f"{path}: is empty (0 bytes); copy or download it again")
+        refuse_foreign(path)
         with path.open("rb") as stream:
             return _plain(_Unpickler(stream, size).load(), {}, 0)
     except _RefusedError as error:

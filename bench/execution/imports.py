@@ -16,8 +16,9 @@ import torch
 from pydantic import JsonValue
 from safetensors.torch import load_file, save_file
 
+from bench.data.arrays import read_text
 from bench.environment import quoted, typed_command
-from bench.errors import UsageError
+from bench.errors import DataError, UsageError
 from bench.execution.provenance import versions
 from bench.interop.checkpoints import Checkpoint, read_checkpoint
 from bench.interop.exporting import FileLayout, export_release, released_content
@@ -201,10 +202,10 @@ def _texts(asked: str | None, checkpoint: Checkpoint, encoder: ReadEncoder) -> t
         return None, "given: unknown"
     if asked is not None:
         try:
-            lines = Path(asked).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = read_text(Path(asked)).splitlines()
+        except DataError as error:
             raise UsageError(
-                f"--saw-class-names {asked}: expected none, unknown, or a text file with one name per line ({error})"
+                f"--saw-class-names: expected none, unknown, or a text file with one name per line; {error}"
             ) from None
         return tuple(dict.fromkeys(line.strip() for line in lines if line.strip())), f"given: {Path(asked).name}"
     written = checkpoint.ours.get("texts")

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.data.cloudfiles import READERS, read_cloud
+from bench.data.h5set import class_list, read_lines
 from bench.data.meshes import read_mesh
+from bench.data.pictures import read_picture
+from bench.data.shapenet_names import read_describe
+from bench.data.shapenetpart import _entries
 from bench.data.signature import foreign
-from bench.errors import DataError
+from bench.data.unpickle import load_pickle
+from bench.errors import BenchError, DataError
+from bench.execution.imports import _texts
 
 
 def archive() -> bytes:
@@ -47,6 +55,43 @@ def test_every_reader_says_what_a_file_is(tmp_path: Path, suffix: str) -> None:
     path.mkdir()
     with pytest.raises(DataError, match="folder"):
         (read_cloud if suffix in READERS else read_mesh)(path)
+
+
+OTHERS: dict[str, Callable[[Path], object]] = {
+    "names.txt": read_lines,
+    "classes.txt": class_list,
+    "shapenet55.json": read_describe,
+    "shuffled_train_file_list.json": _entries,
+    "one.png": lambda path: read_picture(path, 8),
+    "folds.pkl": load_pickle,
+    "seen.txt": lambda path: _texts(str(path), None, None),  # type: ignore[arg-type]
+}
+NO_TEXT = {
+    "UTF-16": "ball\nrod\n".encode("utf-16"),
+    "holds binary data": b"ball\0rod\n",
+    "not UTF-8 text (byte 3)": b"caf\xe9\n",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_lists_captions_pictures_and_pickles_are_called_what_they_are(tmp_path: Path, name: str) -> None:
+    """A login page in place of a class list became class names."""
+    path = tmp_path / name
+    texts = NO_TEXT if path.suffix in (".txt", ".json") else {}
+    for words, content in {**FOREIGN, "zip archive": archive(), **texts}.items():
+        if (words, path.suffix) == ("is empty", ".png"):
+            continue
+        path.write_bytes(content)
+        with pytest.raises(BenchError) as error:
+            OTHERS[name](path)
+        assert str(path) in str(error.value)
+        assert words in str(error.value)
+        assert "\n" not in str(error.value)
+    if texts:
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(BenchError, match="is a pipe or device"):
+            OTHERS[name](path)
 
 
 def test_files_are_left_alone_under_their_own_names(tmp_path: Path) -> None:
