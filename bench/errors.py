@@ -31,6 +31,10 @@ class SetupError(BenchError):
     exit_code = 4
 
 
+class DivergedError(BenchError):
+    """A loss, a weight or a feature of a network is not a finite number (exit code 1)."""
+
+
 class Interrupted(BenchError):  # noqa: N818 (it is a request carried out, not an error)
     """Work was stopped on request (Ctrl-C, SIGTERM) after its state was saved; the line says how to go on."""
 

@@ -22,6 +22,7 @@ class Event(BaseModel):
         total: Units in all; 0 when unknown.
         note: Free text: samples per second, whom we wait for, the error.
         key: Key of the run concerned.
+        diverged: Whether it failed because a number of a network stopped being finite.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +33,7 @@ class Event(BaseModel):
     total: float = 0
     note: str = ""
     key: str = ""
+    diverged: bool = False
 
 
 class Channel:

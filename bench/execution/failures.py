@@ -14,7 +14,14 @@ from bench.store.store import Store
 
 
 def store_failure(
-    workspace: Workspace, store_url: str | None, run: PlannedRun, error: str, log: Path, command: Sequence[str]
+    workspace: Workspace,
+    store_url: str | None,
+    run: PlannedRun,
+    error: str,
+    log: Path,
+    command: Sequence[str],
+    *,
+    diverged: bool,
 ) -> None:
     """Store that a run failed, and why.
 
@@ -25,6 +32,7 @@ def store_failure(
         error: One line.
         log: The job's log.
         command: The command line that asked for it, as typed and without secrets.
+        diverged: Whether a number of its networks, or of those it needs, stopped being finite.
     """
     revision, dirty = commit()
     record = RunRecord(
@@ -41,5 +49,6 @@ def store_failure(
             "command": quoted(command),
         },
         error=f"{error} (log: {log})",
+        failure="diverged" if diverged else "failed",
     )
     Store(workspace.results, store_url).publish(record)

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import bench
@@ -58,6 +58,7 @@ class _Running:
     process: subprocess.Popen[str]
     log: Path
     error: str = ""
+    diverged: bool = False
     finished_runs: set[str] = field(default_factory=set)
 
 
@@ -65,6 +66,7 @@ class _Running:
 class _Broken:
     error: str
     log: Path
+    diverged: bool = False
 
 
 Listener = Callable[[Job, Event], None]
@@ -97,7 +99,7 @@ class LocalPool:
                     bad = next((need for need in job.needs if need in broken), None)
                     if bad is not None:
                         cause = broken[bad]
-                        self._give_up(job, f"needs a job that failed: {cause.error}", cause.log, broken)
+                        self._give_up(job, replace(cause, error=f"needs a job that failed: {cause.error}"), broken)
                     else:
                         self._start(job)
                 if not self._running:
@@ -171,7 +173,7 @@ class LocalPool:
             running.finished_runs.add(event.key)
             self._outcome.failed.append((f"{running.job.title}, {event.stage}", event.note, running.log))
         elif event.kind == "failed":
-            running.error = event.note
+            running.error, running.diverged = event.note, event.diverged
         self._listener(running.job, event)
 
     def _finish(self, identity: str, settled: set[str], broken: dict[str, _Broken]) -> None:
@@ -189,23 +191,20 @@ class LocalPool:
             error = running.error or (
                 f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
             )
-            self._give_up(running.job, error, running.log, broken, skip=running.finished_runs)
+            self._give_up(running.job, _Broken(error, running.log, running.diverged), broken, running.finished_runs)
 
     def _give_up(
-        self,
-        job: Job,
-        error: str,
-        log: Path,
-        broken: dict[str, _Broken],
-        skip: set[str] | None = None,
+        self, job: Job, cause: _Broken, broken: dict[str, _Broken], skip: Collection[str] = frozenset()
     ) -> None:
-        broken[job.id] = _Broken(error, log)
+        broken[job.id], error, log = cause, cause.error, cause.log
         self._outcome.failed.append((job.title, error, log))
         for run in job.runs:
-            if run.key in (skip or ()):
+            if run.key in skip:
                 continue
             try:
-                store_failure(self._workspace, self._options.store_url, run, error, log, typed_command())
+                store_failure(
+                    self._workspace, self._options.store_url, run, error, log, typed_command(), diverged=cause.diverged
+                )
             except BenchError as problem:  # e.g. the disk is full: the summary must still appear
                 self._outcome.failed.append((f"record the failure of {job.title}", str(problem), log))
                 return

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.base import DataPlace, Dataset
-from bench.errors import BenchError, DataError, Interrupted
+from bench.errors import BenchError, DataError, DivergedError, Interrupted
 from bench.execution.events import Channel, Event, WarningsToParent
 from bench.execution.failures import store_failure
 from bench.execution.once import once
@@ -242,7 +242,7 @@ class Worker:
         traceback.print_exc()
         line = describe(error)
         log = self.workspace.logs / f"{self.job.id}.log"
-        store_failure(self.workspace, self.store_url, run, line, log, self.command)
+        store_failure(self.workspace, self.store_url, run, line, log, self.command, diverged=has_diverged(error))
         stage = f"{run.spec.protocol.name} {run.spec.setting}"
         self.channel.send(Event(kind="failed", key=run.key, stage=stage, note=line))
 
@@ -299,6 +299,11 @@ def describe(error: BaseException) -> str:
     return text if isinstance(error, BenchError) else f"{type(error).__name__}: {text}"
 
 
+def has_diverged(error: BaseException) -> bool:
+    """Whether a number of a network stopped being finite; plugins may raise Python's own error of that kind."""
+    return isinstance(error, DivergedError | FloatingPointError)
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -339,7 +344,7 @@ def main() -> int:
         return INTERRUPTED
     except Exception as error:
         traceback.print_exc()
-        channel.send(Event(kind="failed", note=describe(error)))
+        channel.send(Event(kind="failed", note=describe(error), diverged=has_diverged(error)))
         return 1
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bench.data.coordinates import Name, check_coordinates
 from bench.data.transforms import unit_sphere
-from bench.errors import BenchError, unknown_name
+from bench.errors import DivergedError, unknown_name
 from bench.fingerprint import fingerprint
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
@@ -118,7 +118,7 @@ def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise
     Raises:
         UsageError: The encoder has no feature of that name.
         DataError: Features are not finite, and a cloud is to blame.
-        BenchError: The encoder gives features that are not finite.
+        DivergedError: The encoder gives features that are not finite.
         SetupError: The cache cannot be written.
     """
     sizes: dict[Split, int] = {"train": len(_source(task, "train")[1]), "test": len(_source(task, "test")[1])}
@@ -173,7 +173,7 @@ def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, no
         bad = np.flatnonzero(~np.isfinite(values).all(1))
         if len(bad):
             _blame_clouds(clouds[bad], _source(task, split)[1], bad, split)
-            raise BenchError(
+            raise DivergedError(
                 f"feature '{name}' of encoder {candidate.name or candidate.key[:12]} is not finite for {len(bad)} of "
                 f"{len(values)} {split} objects (first: row {bad[0]}): the weights are damaged or training diverged; "
                 "pretrain again with a lower recipe.lr"

@@ -23,7 +23,6 @@ from bench.report.runs import (
     RunLine,
     environment,
     failures,
-    outcome,
     run_lines,
     run_name,
 )
@@ -231,7 +230,7 @@ def build_model(
     rows, deviations = list(rows), deviations or {}
     done = {run.key: run for run in runs if run.status == "done"}
     failed = [run for run in runs if run.status != "done" and run.key not in done]
-    lost = [FailedRun(run.spec, outcome(run)) for run in failed]
+    lost = [FailedRun(run.spec, run.failure or "failed") for run in failed]
     cells = group_cells(rows, {key: run.spec for key, run in done.items()}, lost)
     grouped: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
     labels: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -273,7 +272,7 @@ def _without_number(failed: Iterable[RunRecord], cells: Sequence[Cell]) -> tuple
         if run.label.get("preset") == preset and digest(judging(flatten(run.spec))) == judge:
             key = cell_digest(run.spec)
             if key not in known:
-                found.setdefault(key, (run_name(run.label), {}))[1][run_unit(run.spec)] = outcome(run)
+                found.setdefault(key, (run_name(run.label), {}))[1][run_unit(run.spec)] = run.failure or "failed"
     return tuple(f"{name}: {Lost(name, runs, len(runs)).words}" for name, runs in found.values())
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from bench.store.records import RunRecord
 
 NOT_RECORDED = "not recorded"
-_DIVERGED = ("not finite", "is nan", "diverged")
-"""What errors say of a training whose losses, weights or features stopped being numbers."""
 
 
 @dataclass(frozen=True)
@@ -193,12 +191,6 @@ def run_name(label: dict[str, str]) -> str:
     name = f"{method}, {judged} on {label.get('dataset', '?')}"
     pretrain = label.get("pretrain_data", "none")
     return f"{name}, {label.get('preset', '?')}" + ("" if pretrain in ("", "none") else f", from {pretrain}")
-
-
-def outcome(run: RunRecord) -> str:
-    """What became of a run without a result: ``diverged`` where a number stopped being one, or ``failed``."""
-    reason = (run.error or "").lower()
-    return "diverged" if any(word in reason for word in _DIVERGED) else "failed"
 
 
 def seed_of(run: RunRecord) -> str:

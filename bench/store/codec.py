@@ -7,7 +7,7 @@ Layout (all JSON is strict, see `bench.store.jsontext`):
     predictions.npz    per-object arrays, compressed, no pickles
     curves.json        series by name, lists of [step, value]
     provenance.json    commit, versions, host, device, seeds, times
-    record.json        key, fingerprint, status, label, seen names, cost, error
+    record.json        key, fingerprint, status, label, seen names, cost, error, failure
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def encode(record: RunRecord) -> dict[str, bytes]:
         "cost": record.cost,
         "error": record.error,
     }
+    if record.failure is not None:
+        head["failure"] = record.failure
     files = {
         "spec.json": jsontext.dump_bytes(record.spec),
         "metrics.json": jsontext.dump_bytes([metric.model_dump() for metric in record.metrics]),
@@ -106,6 +108,9 @@ def decode(contents: Mapping[str, bytes]) -> RunRecord:
         head = _mapping(jsontext.loads(contents[name]))
         if head["status"] not in ("done", "failed"):
             raise ValueError(f"status {head['status']!r:.40}")
+        failure = head.get("failure")
+        if failure not in ((None,) if head["status"] == "done" else (None, "diverged", "failed")):
+            raise ValueError(f"failure {failure!r:.40} of a run that is {head['status']}")
         label = {field: _text(value, LABEL_LENGTH) for field, value in head["label"].items()}
         cost = {field: _number(value) for field, value in head["cost"].items()}
         seen = None if head["seen_names"] is None else SeenNames.model_validate(head["seen_names"])
@@ -148,6 +153,7 @@ def decode(contents: Mapping[str, bytes]) -> RunRecord:
         cost=cost,
         provenance=provenance,
         error=error,
+        failure=failure,
     )
 
 

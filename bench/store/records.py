@@ -50,6 +50,12 @@ class SeenNames(BaseModel):
     total: Small
 
 
+Failure = Literal["diverged", "failed"]
+
+_DIVERGED = ("not finite", "is nan", "diverged")
+"""What errors said of a diverged training before records had a field for it."""
+
+
 @dataclass
 class RunRecord:
     """Everything stored about one run.
@@ -67,6 +73,8 @@ class RunRecord:
         cost: seconds by stage, peak memory, samples seen, parameters.
         provenance: commit, dirty flag, versions, host, device, seeds, times, paths.
         error: Exception text and log path of a failed run.
+        failure: What became of a failed run: ``diverged`` where a number of its networks stopped being finite, else
+            ``failed``; None for a finished one. Read off the error where an older bench stored no more.
     """
 
     key: str
@@ -81,3 +89,9 @@ class RunRecord:
     cost: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, JsonValue] = field(default_factory=dict)
     error: str | None = None
+    failure: Failure | None = None
+
+    def __post_init__(self) -> None:
+        if self.status == "failed" and self.failure is None:
+            told = (self.error or "").lower()
+            self.failure = "diverged" if any(words in told for words in _DIVERGED) else "failed"

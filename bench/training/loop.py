@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.errors import BenchError, Interrupted, SetupError, UsageError
+from bench.errors import DivergedError, Interrupted, SetupError, UsageError
 from bench.models import roles
 from bench.seeds import derive, torch_stream
 from bench.spec import Numerics, Recipe, content_key
@@ -262,9 +262,9 @@ class Loop:
         if bad:
             raise self._diverged(f"loss {', '.join(bad)} is not finite", step)
 
-    def _diverged(self, what: str, step: int) -> BenchError:
+    def _diverged(self, what: str, step: int) -> DivergedError:
         epoch, within = divmod(step, self.steps_per_epoch)
-        return BenchError(
+        return DivergedError(
             f"{self.stage}: {what} at epoch {epoch + 1} of {self.epochs}, step {within + 1} of "
             f"{self.steps_per_epoch}, learning rate {rate(epoch, self.recipe):.3g}: lower --set recipe.lr, or set "
             "recipe.clip_norm"

@@ -246,7 +246,7 @@ from bench.methods.point_mae import PointMAE, PointMAEModel
 
 class BrokenModel(PointMAEModel):
     def compute(self, prepared):
-        raise RuntimeError("the loss of this method is broken")
+        raise RuntimeError("the loss of this method is broken, not diverged")
 
 class Broken(PointMAE):
     """Point-MAE with a broken loss."""
@@ -255,6 +255,18 @@ class Broken(PointMAE):
     @classmethod
     def build(cls, backbone, options, dims):
         return BrokenModel(backbone, cls.Options.model_validate(options.model_dump()))
+
+class DivergingModel(PointMAEModel):
+    def compute(self, prepared):
+        return {name: loss * float("nan") for name, loss in super().compute(prepared).items()}
+
+class Diverging(Broken):
+    """Point-MAE whose loss stops being a number."""
+    name = "diverging"
+
+    @classmethod
+    def build(cls, backbone, options, dims):
+        return DivergingModel(backbone, cls.Options.model_validate(options.model_dump()))
 '''
 
 
@@ -262,15 +274,19 @@ def test_a_failing_run_is_stored_and_the_others_go_on(tmp_path: Path, toy_modeln
     plugin = tmp_path / "broken.py"
     plugin.write_text(PLUGIN)
     results = tmp_path / "results"
-    done = run_bench(*request(toy_modelnet, results, "--method", "broken", "--plugin", plugin))
+    done = run_bench(*request(toy_modelnet, results, "-m", "broken", "-m", "diverging", "--plugin", plugin))
     assert done.returncode == 1
     assert "the loss of this method is broken" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    assert len(metrics(results)) == 3, "point-mae and both scratch runs"
-    failed = [json.loads(file.read_text()) for file in results.glob("failed/*/*/record.json")]
-    assert len(failed) == 1
-    assert "the loss of this method is broken" in failed[0]["error"]
-    log = Path(re.search(r"log: (\S+?)\)?$", failed[0]["error"]).group(1))  # type: ignore[union-attr]
+    assert len(metrics(results)) == 4, "point-mae and all scratch runs"
+    records = [json.loads(file.read_text()) for file in results.glob("failed/*/*/record.json")]
+    failed = {record["label"]["method"]: record for record in records}
+    assert {name: record["failure"] for name, record in failed.items()} == {
+        "broken": "failed",
+        "diverging": "diverged",
+    }
+    assert "the loss of this method is broken" in failed["broken"]["error"]
+    log = Path(re.search(r"log: (\S+?)\)?$", failed["broken"]["error"]).group(1))  # type: ignore[union-attr]
     assert "Traceback" in log.read_text(), "the log must hold what a developer needs"
 
 

@@ -128,6 +128,7 @@ class Maker:
             record.cost["pretrain_seconds"] = 141.0 + 7 * seed + (60 if method == "recon" else 0)
         if status == "failed":
             record.error = "BenchError: loss is nan at epoch 3, step 41 (lr 0.001) (log: results/logs/job.log)"
+            record.failure = "diverged"
             record.provenance["log"] = "results/logs/job.log"
             return Results(runs=[record])
         return Results(self._rows(record, seed), [record])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,34 @@ def test_files_hold_a_record_exactly(
         assert back.predictions[name].dtype == array.dtype
         assert back.predictions[name].tobytes() == array.tobytes()
     assert encode(back) == encode(record)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "told", "failure"),
+    [
+        ("failed", "loss total is not finite at epoch 2", None, "diverged"),  # as an older bench stored it
+        ("failed", "RuntimeError: no room", None, "failed"),
+        ("failed", None, None, "failed"),
+        ("failed", "DataError: cup.npy row 3 axis y is nan", "failed", "failed"),
+        ("failed", "RuntimeError: a word of our own", "diverged", "diverged"),
+        ("done", "is nan", None, None),
+    ],
+)
+def test_what_became_of_a_run_is_a_field_and_no_guess_from_words(
+    status: str, error: str | None, told: str | None, failure: str | None
+) -> None:
+    """A cloud with NaN counted as a method that diverged."""
+    record = make_record(1, status=status, error=error, failure=told)
+    files = encode(record)
+    assert (record.failure, decode(files).failure) == (failure, failure)
+    head = json.loads(files["record.json"])
+    assert ("failure" in head) == (status == "failed"), "finished runs are stored as before"
+    if told is None:
+        older = {name: value for name, value in head.items() if name != "failure"}
+        assert decode({**files, "record.json": json.dumps(older).encode()}).failure == failure
+    wrong = {**head, "failure": "lost"}
+    with pytest.raises(ValueError, match="failure 'lost' of a run that is"):
+        decode({**files, "record.json": json.dumps(wrong).encode()})
 
 
 @pytest.mark.parametrize("value", [5e-324, 1.7976931348623157e308, 0.1 + 0.2, math.inf, math.nan])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from training_toy import OBJECTS, RECIPE, STEPS, ToyObjective, numerics, outcome, train
 
-from bench.errors import BenchError, Interrupted, SetupError
+from bench.errors import DivergedError, Interrupted, SetupError
 from bench.spec import Precision
 from bench.training.checkpoint import CheckpointFolder, deserialise, serialise, write_atomically
 from bench.training.loop import TrainingPlace, fit
@@ -157,7 +157,7 @@ def test_a_diverged_state_is_never_saved(tmp_path: Path) -> None:
             self.tell("loss")
             return {**losses, "total": losses["total"] * (float("nan") if self._counts["loss"] == 6 else 1.0)}
 
-    with pytest.raises(BenchError) as error:
+    with pytest.raises(DivergedError) as error:
         train(Diverging(), tmp_path)
     line = str(error.value)
     assert "loss total is not finite at epoch 2 of 5, step 2 of 4, learning rate 0.00" in line
@@ -174,7 +174,7 @@ def test_a_gradient_that_overflows_in_the_last_step_is_not_a_finished_run(tmp_pa
                 losses["total"] = losses["total"] + (weight - weight.detach()).sqrt()
             return losses
 
-    with pytest.raises(BenchError, match="a weight or a moment is not finite at epoch 5 of 5, step 4 of 4"):
+    with pytest.raises(DivergedError, match="a weight or a moment is not finite at epoch 5 of 5, step 4 of 4"):
         train(Overflowing(), tmp_path)
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.errors import BenchError, UsageError, unknown_name
-from bench.report.runs import outcome
 from bench.stats.cells import LEGACY, SCRATCH, cell_digest, flatten, run_unit
 from bench.stats.comparisons import Lost
 from bench.stats.intervals import Unit
@@ -187,7 +186,7 @@ class Shelf:
     @cached_property
     def _failed(self) -> list[tuple[str, Unit, str]]:
         records = [self.load(row) for row in failed_rows(self.store, unresolved=True)]
-        return [(cell_digest(record.spec), run_unit(record.spec), outcome(record)) for record in records]
+        return [(cell_digest(record.spec), run_unit(record.spec), record.failure or "failed") for record in records]
 
     def load(self, row: RunRow) -> RunRecord:
         """Read a run, once."""
