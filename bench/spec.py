@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -42,7 +42,17 @@ def _is_default(default: object) -> Callable[[object], bool]:
     return same
 
 
-_LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1
+"""Largest number of a spec; the index holds no larger one."""
+MOST = 1_000_000
+"""Most epochs, objects of a batch and other counts that only take time."""
+MOST_POINTS = 262_144
+"""Most points of a cloud, and patches of it."""
+WIDEST = 16_384
+"""Widest layer; whether there is memory for a backbone is weighed in `bench.plan.sizes`."""
+DEEPEST = 1_024
+"""Most blocks."""
+Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
 @cache
@@ -67,8 +77,8 @@ class Frozen(BaseModel):
             annotation: Any = cls.model_fields[str(info.field_name)].annotation
             if not _holds_booleans(annotation):
                 raise ValueError("a number or a text belongs here, not true or false")
-        elif any(isinstance(item, int) and abs(item) > _LARGEST for item in inner):
-            raise ValueError(f"numbers go up to {_LARGEST} (64 bits)")
+        elif any(isinstance(item, int) and abs(item) > LARGEST for item in inner):
+            raise ValueError(f"numbers go up to {LARGEST} (64 bits)")
         found = handler(value)
         return found + 0.0 if type(found) is float else found  # -0.0 is 0.0, and has its key
 
@@ -80,13 +90,13 @@ class BackboneSpec(Frozen):
     (128 gives the published 128-256-512-512).
     """
 
-    points: int = Field(1024, ge=1)
-    groups: int = Field(64, ge=1)
-    group_size: int = Field(32, ge=1)
-    width: int = Field(384, ge=1)
-    depth: int = Field(12, ge=1)
-    heads: int = Field(6, ge=1)
-    tokenizer_width: int = Field(128, ge=1)
+    points: int = Field(1024, ge=1, le=MOST_POINTS)
+    groups: int = Field(64, ge=1, le=MOST_POINTS)
+    group_size: int = Field(32, ge=1, le=MOST_POINTS)
+    width: int = Field(384, ge=1, le=WIDEST)
+    depth: int = Field(12, ge=1, le=DEEPEST)
+    heads: int = Field(6, ge=1, le=WIDEST)
+    tokenizer_width: int = Field(128, ge=1, le=WIDEST)
     drop_path: float = Field(0.1, ge=0, lt=1)
 
 
@@ -109,11 +119,11 @@ AUGMENTATIONS = (
 class Recipe(Frozen):
     """Hyperparameters of one stage of training."""
 
-    epochs: int = Field(300, ge=1)
-    batch_size: int = Field(128, ge=2)
+    epochs: int = Field(300, ge=1, le=MOST)
+    batch_size: int = Field(128, ge=2, le=MOST)
     lr: float = Field(5e-4, gt=0)
     weight_decay: float = Field(0.05, ge=0)
-    warmup_epochs: int = Field(10, ge=0)
+    warmup_epochs: int = Field(10, ge=0, le=MOST)
     warmup_lr: float = Field(1e-6, ge=0)
     min_lr: float = Field(1e-6, ge=0)
     optimiser: Literal["adamw", "adam"] = "adamw"
@@ -123,9 +133,9 @@ class Recipe(Frozen):
     """What is done to the clouds of every step, of `AUGMENTATIONS`, in this order."""
     head_lr_scale: float = Field(1.0, gt=0)
     """Learning-rate factor of head and class-token parameters in fine-tuning (ReCon: 10)."""
-    teacher_crops: int = Field(0, ge=0)
+    teacher_crops: int = Field(0, ge=0, le=1_000)
     """Augmented crops of each image whose teacher features are kept; a step draws one. 0 keeps the plain image."""
-    teacher_prompts: int = Field(0, ge=0)
+    teacher_prompts: int = Field(0, ge=0, le=1_000)
     """Prompt templates around each caption whose features are kept; a step draws one. 0 keeps the caption as it is."""
     reference_schedule: bool | Literal["late", "early"] = False
     """The released loops' off-by-one: epochs 0 and 1 at the warm-up rate, one epoch more than stated; with ``late`` as
@@ -175,7 +185,7 @@ class Numerics(Frozen):
     """Major.minor of torch."""
     plugins: dict[str, str] = {}
     """Version of every third-party plugin in use, by ``kind.name``."""
-    threads: int | None = Field(None, ge=1, exclude_if=_is_default(None))
+    threads: int | None = Field(None, ge=1, le=1_024, exclude_if=_is_default(None))
     """Threads of an operator on the CPU where others than `JOB_THREADS` were asked for: sums round differently."""
 
     @property
@@ -187,10 +197,10 @@ class Numerics(Frozen):
 class TransformerShape(Frozen):
     """Architecture of a pretrained token transformer, so that it can be rebuilt without its source."""
 
-    width: int = Field(ge=1)
-    depth: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    mlp_width: int = Field(ge=1)
+    width: int = Field(ge=1, le=WIDEST)
+    depth: int = Field(ge=1, le=DEEPEST)
+    heads: int = Field(ge=1, le=WIDEST)
+    mlp_width: int = Field(ge=1, le=4 * WIDEST)
     norm: Literal["pre", "post"] = "pre"
     activation: Literal["gelu", "gelu_tanh", "quick_gelu"] = "gelu"
     eps: float = Field(1e-6, gt=0)
@@ -229,7 +239,7 @@ class PretrainSpec(Frozen):
     texts: str | None = None
     """SHA-256 of the texts that imported weights are said to have read; the tables count class names in them."""
     numerics: Numerics
-    seed: int = Field(ge=0)
+    seed: Seed
 
 
 class ProtocolSpec(Frozen):
@@ -248,7 +258,7 @@ class MatchSpec(Frozen):
     """What the size of an encoder was matched to, so that methods compare at equal cost."""
 
     by: Literal["params", "flops"]
-    target: int = Field(ge=1)
+    target: int = Field(ge=1, le=LARGEST)
     """Parameters, or operations of one forward pass, of the first method's encoder."""
 
 
@@ -259,7 +269,7 @@ class TunedSpec(Frozen):
     """Name of the search."""
     method: str
     """Method it was made for; its values belong to no other."""
-    trials: int = Field(ge=1)
+    trials: int = Field(ge=1, le=MOST)
     """Trials it chose from. Methods are compared where trials and space agree."""
     space: str
     """SHA-256 of the search space (`bench.plan.search.SearchSpace.digest`)."""
@@ -289,8 +299,8 @@ class RunSpec(Frozen):
     """The search that chose some of its options."""
     plugins: dict[str, str] = {}
     """Version of the protocol and of the evaluated data set where they are third-party plugins."""
-    split_seed: int = Field(0, ge=0)
-    seed: int = Field(ge=0)
+    split_seed: Seed = 0
+    seed: Seed
 
 
 def canonical_json(value: BaseModel | JsonValue) -> str:

@@ -28,7 +28,7 @@ from bench.data.filelists import FileList, list_files
 from bench.data.h5set import SPLITS, data_root, natural_key, read_lines
 from bench.data.holdout import hold_out
 from bench.errors import DataError
-from bench.spec import Frozen
+from bench.spec import LARGEST, Frozen
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ClassFolders(Dataset):
 
         points: int = Field(2048, ge=16, le=262_144, description="points per object")
         test_fraction: float = Field(0.2, gt=0, lt=1, description="where the folder states no split")
-        split_seed: int = Field(0, ge=0, description="where the folder states no split")
+        split_seed: int = Field(0, ge=0, le=LARGEST, description="where the folder states no split")
 
     @abstractmethod
     def _reader(self, root: Path) -> Reader:

@@ -20,7 +20,7 @@ from bench.data.h5set import SPLITS, data_root, holding_folder, natural_key, rea
 from bench.data.modelnet_dat import read_dat
 from bench.data.texttable import read_table
 from bench.errors import DataError
-from bench.spec import Frozen
+from bench.spec import MOST_POINTS, Frozen
 
 COUNTS = {40: {"train": 9_843, "test": 2_468}, 10: {"train": 3_991, "test": 908}}
 """Objects of the release per split by number of classes (formats.md; methods.md 6.2 for 10)."""
@@ -68,7 +68,9 @@ class ModelNet(Dataset):
         source: Literal["auto", "txt", "dat"] = Field(
             "auto", description="auto: the .dat cache (8,192 points by farthest point sampling) where it is there"
         )
-        points: int | None = Field(None, ge=16, description="points of each cloud; without it all (10,000 or 8,192)")
+        points: int | None = Field(
+            None, ge=16, le=MOST_POINTS, description="points of each cloud; without it all (10,000 or 8,192)"
+        )
         pick: Literal["first", "random"] = Field(
             "first", description="which points, where fewer are asked for; random: fixed by the object's name"
         )

@@ -20,7 +20,7 @@ from bench.data.labels import check_named, count_unnamed
 from bench.data.rows import select
 from bench.data.splits import Index
 from bench.errors import DataError
-from bench.spec import Frozen
+from bench.spec import LARGEST, Frozen
 
 SUFFIXES = (".h5", ".hdf5", ".he5")
 
@@ -64,7 +64,7 @@ class SingleH5(Dataset):
             exclude_if=lambda value: value is None,
         )
         test_fraction: float = Field(0.2, gt=0, lt=1, description="where the file has no split")
-        split_seed: int = Field(0, ge=0, description="where the file has no split")
+        split_seed: int = Field(0, ge=0, le=LARGEST, description="where the file has no split")
 
         @field_validator("classes", mode="before")
         @classmethod

@@ -20,7 +20,7 @@ from bench.models.masked import DecoderHeads, Tokenize, embed_visible, heads_of_
 from bench.models.masking import MaskKind
 from bench.models.noise import gumbel
 from bench.models.ops import gather_points
-from bench.spec import BackboneSpec, Recipe
+from bench.spec import DEEPEST, WIDEST, BackboneSpec, Recipe
 
 
 class ACTModel(PretrainModel):
@@ -148,7 +148,7 @@ class ACT(Method):
         mask_ratio: float = Field(0.8, gt=0, lt=1)
         """Share of hidden patches."""
         mask: MaskKind = "rand"
-        decoder_depth: int = Field(2, ge=1)
+        decoder_depth: int = Field(2, ge=1, le=64)
         decoder_heads: DecoderHeads = None
         """Attention heads of the decoder; None: the backbone's (published)."""
         loss: DistillationLoss = "cosine"
@@ -156,9 +156,9 @@ class ACT(Method):
         """Features after the autoencoder's second graph network (published) or right after its transformer."""
         cls_loss: bool = False
         """Predict the same targets once more from the class token and shallow patch tokens; off as published."""
-        shallow_block: int | None = Field(None, ge=0)
+        shallow_block: int | None = Field(None, ge=0, le=DEEPEST)
         """Block those tokens come from, counted from 0; None: three quarters up (9 of 12: published)."""
-        patch_width: int | None = Field(None, ge=1)
+        patch_width: int | None = Field(None, ge=1, le=WIDEST)
         """Width of the patch embedding; None: the backbone's width (published), otherwise a linear layer follows."""
         teacher_mode: Literal["deterministic", "reference"] = "deterministic"
         """``reference`` samples codes, drops prompts and lets BatchNorm follow the batch, as the release does."""

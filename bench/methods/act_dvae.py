@@ -20,7 +20,7 @@ from bench.models.grouping import RELEASED_POINT_MAE, Sampling, cut_patches
 from bench.models.losses import ReconstructionLoss, masked_reconstruction
 from bench.models.noise import gumbel
 from bench.models.token_transformer import TokenTransformer
-from bench.spec import BackboneSpec, Recipe, TransformerShape
+from bench.spec import WIDEST, BackboneSpec, Recipe, TransformerShape
 
 
 class ActDvaeModel(PretrainModel):
@@ -114,29 +114,29 @@ class ActDvae(Method):
         """Architecture of the pretrained transformer; filled in from the teacher."""
         tuning: Literal["prompt", "full", "frozen"] = "prompt"
         """``prompt`` learns prompts around frozen weights, ``full`` tunes the weights, ``frozen`` neither."""
-        prompts: int = Field(64, ge=1)
+        prompts: int = Field(64, ge=1, le=1_024)
         """Prompts in front of the patches, with tuning=prompt."""
         deep_prompts: bool = True
         """Give every later block prompts of its own."""
         prompt_dropout: float = Field(0.1, ge=0, lt=1)
-        codes: int = Field(8192, ge=4, multiple_of=4)
+        codes: int = Field(8192, ge=4, le=WIDEST, multiple_of=4)
         """Entries of the codebook."""
-        code_width: int | None = Field(None, ge=1)
+        code_width: int | None = Field(None, ge=1, le=WIDEST)
         """Width of a code; None: the backbone's width."""
-        feature_width: int | None = Field(None, ge=4, multiple_of=4)
+        feature_width: int | None = Field(None, ge=4, le=WIDEST, multiple_of=4)
         """Width of the features that come out; None: the backbone's width."""
-        graph_width: int = Field(128, ge=4, multiple_of=4)
+        graph_width: int = Field(128, ge=4, le=WIDEST, multiple_of=4)
         """First width of the graph networks; their edge layers are 2, 4, 4 and 8 times as wide."""
-        folding_width: int = Field(512, ge=1)
+        folding_width: int = Field(512, ge=1, le=WIDEST)
         """Width of the decoder's fine layers; its coarse layers are twice as wide."""
         loss: ReconstructionLoss = "cdl1"
         temperature_floor: float = Field(0.0625, gt=0, le=1)
-        temperature_steps: int = Field(100_000, ge=1)
+        temperature_steps: int = Field(100_000, ge=1, le=1_000_000_000)
         """Steps over which the temperature falls from 1 to its floor."""
         kl_weight: float = Field(0.1, ge=0)
-        kl_start: int = Field(10_000, ge=0)
+        kl_start: int = Field(10_000, ge=0, le=1_000_000_000)
         """Steps before the KL term sets in."""
-        kl_steps: int = Field(100_000, ge=1)
+        kl_steps: int = Field(100_000, ge=1, le=1_000_000_000)
         """Steps over which its weight rises from 0."""
         reference: bool = False
         """Restore the release's quirks: sampler, and no gradient through a frozen transformer without prompts."""

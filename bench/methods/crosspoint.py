@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, Field, JsonValue, PositiveInt
+from pydantic import BaseModel, Field, JsonValue
 from torch import Tensor
 
 from bench.errors import BenchError, UsageError
@@ -18,10 +18,12 @@ from bench.models.grouping import Patches, Sampling, cut_patches
 from bench.models.image_branch import ImageBranch, augment_images
 from bench.models.pointnet import PointNet
 from bench.models.standard import StandardEncoder
-from bench.spec import BackboneSpec, Recipe
+from bench.spec import WIDEST, BackboneSpec, Recipe
 
 AUGMENTATION = ("unit_sphere", "scale_half_to_double", "rotate_y", "translate_by_extent", "jitter", "drop_to_first")
 """The published recipe for both views, in its order."""
+
+Channels = Annotated[int, Field(ge=1, le=4_096)]
 
 
 class CrossPointModel(PretrainModel):
@@ -131,19 +133,19 @@ class CrossPoint(Method):
         temperature: float = Field(0.1, gt=0)
         backbone: Literal["transformer", "dgcnn", "pointnet"] = "transformer"
         """``transformer`` is the backbone all methods share; ``dgcnn`` the published one."""
-        neighbours: int = Field(15, ge=1)
+        neighbours: int = Field(15, ge=1, le=1_024)
         """Edges of each point (dgcnn)."""
-        embedding: int = Field(1024, ge=1)
+        embedding: int = Field(1024, ge=1, le=WIDEST)
         """Width of a point's last feature (dgcnn, pointnet)."""
         input_transform: bool = False
         """Turn clouds by a predicted 3x3 matrix first (pointnet)."""
-        projection: int = Field(256, ge=1)
+        projection: int = Field(256, ge=1, le=WIDEST)
         """Width in which points and images are contrasted."""
         image_network: str = "resnet50"
         """timm's name of a ResNet; its weights are random."""
-        image_channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] | None = None
+        image_channels: tuple[Channels, Channels, Channels, Channels] | None = None
         """Widths of its four stages; None keeps the network's own."""
-        image_size: int = Field(224, ge=8)
+        image_size: int = Field(224, ge=8, le=1_024)
         """Height and width of the images it sees, in pixels."""
 
     recipes: ClassVar[Mapping[str, Recipe]] = {

@@ -27,7 +27,7 @@ class Guided(Method):
         mask_ratio: float = Field(0.6, gt=0, lt=1)
         """Share of patches hidden from the stream that reconstructs."""
         mask: MaskKind = "rand"
-        decoder_depth: int = Field(4, ge=1)
+        decoder_depth: int = Field(4, ge=1, le=64)
         decoder_heads: DecoderHeads = None
         """Attention heads of the decoder; None: the backbone's (published)."""
         loss: ReconstructionLoss = "cdl2"

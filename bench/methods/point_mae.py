@@ -87,7 +87,7 @@ class PointMAE(Method):
         mask_ratio: float = Field(0.6, gt=0, lt=1)
         """Share of hidden patches."""
         mask: MaskKind = "rand"
-        decoder_depth: int = Field(4, ge=1)
+        decoder_depth: int = Field(4, ge=1, le=64)
         decoder_heads: DecoderHeads = None
         """Attention heads of the decoder; None: the backbone's (published)."""
         loss: ReconstructionLoss = "cdl2"

@@ -13,12 +13,12 @@ from bench.models.grouping import Sampling, cut_patches
 from bench.models.masking import MaskKind, draw_mask, mask_index
 from bench.models.ops import gather_points
 from bench.models.tokenizer import PatchTokenizer
-from bench.spec import BackboneSpec
+from bench.spec import WIDEST, BackboneSpec
 
 Tokenize = Literal["visible", "all"]
 
 
-DecoderHeads = Annotated[int | None, Field(ge=1, exclude_if=lambda heads: heads is None)]
+DecoderHeads = Annotated[int | None, Field(ge=1, le=WIDEST, exclude_if=lambda heads: heads is None)]
 """Attention heads of a masked decoder; None, which stored keys leave out: as many as the backbone."""
 
 

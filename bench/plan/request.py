@@ -69,7 +69,7 @@ class RunRequest(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1, le=1_024)
     """Threads of one job's operators on the CPU; None for a fixed number, the same on every machine."""
     plugins: tuple[str, ...] = ()
     """Plugin files; in a configuration file, a relative one lies beside that file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from bench.errors import UsageError, unknown_name
 from bench.paths import Workspace
@@ -19,6 +19,7 @@ from bench.plan.presets import Preset, preset
 from bench.plan.recipes import shipped_recipe
 from bench.plan.request import RunRequest, validated
 from bench.plan.scaling import part_of
+from bench.plan.sizes import refuse_too_large
 from bench.plan.supervision import supervision
 from bench.plan.teachers import Asked, Teachers, choose_teachers, with_transformer
 from bench.plan.teachers import open_teacher as open_teacher
@@ -339,6 +340,7 @@ class _Resolver:
             self._note(f"{name} is given no captions: --text-teacher {self.request.text_teacher} is not used")
         if asked.transformer:
             options = with_transformer(name, options, teachers.main, self.workspace)
+        refuse_too_large(backbone, self._device, recipe, data.objects)
         first = None
         if method.first_stage is not None:
             first = self._pretrain_spec(method.first_stage, data, seed, fraction, name)
@@ -374,6 +376,7 @@ class _Resolver:
     def _untrained(
         self, architecture: str, architecture_options: Options, backbone: BackboneSpec, seeds: tuple[int, ...]
     ) -> list[PretrainSpec]:
+        refuse_too_large(backbone, self._device)
         name, kept = network_of(architecture, architecture_options, self.request.form)
         values = {"architecture": name, "architecture_options": kept}
         options = validated(METHODS.load("scratch").Options, values, "scratch")
@@ -390,10 +393,18 @@ class _Resolver:
             for seed in seeds
         ]
 
+    @cached_property
+    def _device(self) -> Literal["cpu", "cuda"]:
+        """Where networks run."""
+        from bench.training.precision import resolve_device
+
+        asked = {"device": self.request.device}
+        return resolve_device(str(self.overrides.merge(asked, "numerics")["device"]))
+
     def _numerics(self, samples: int, plugins: dict[str, str]) -> Numerics:
         """Resolve what the machine contributes; with no samples to train on nothing is compiled."""
         from bench.models.ops.backend import resolve_backend
-        from bench.training.precision import resolve_device, resolve_numerics
+        from bench.training.precision import resolve_numerics
 
         asked: dict[str, Any] = {
             "device": self.request.device,
@@ -406,12 +417,11 @@ class _Resolver:
         for name in values:
             if name not in asked:
                 raise unknown_name("field of numerics", name, asked)
-        device = resolve_device(str(values["device"]))
         return resolve_numerics(
-            device=device,
+            device=self._device,
             precision=str(values["precision"]),
             compile=values["compile"] if samples else False,
-            op_backend=resolve_backend(device, str(values["op_backend"])),
+            op_backend=resolve_backend(self._device, str(values["op_backend"])),
             samples=samples,
             plugins=plugins,
             threads=values["threads"],

@@ -71,8 +71,8 @@ class FewShot(Protocol):
         """Published form: ``crosspoint`` draws supports and queries from the training split, as CrossPoint does."""
         ways_shots: tuple[str, ...] = Field(SETTINGS, min_length=1)
         """Settings offered."""
-        folds: int = Field(10, ge=1)
-        queries: int = Field(20, ge=1)
+        folds: int = Field(10, ge=1, le=1_000)
+        queries: int = Field(20, ge=1, le=1_000)
         """Queries per class, from the test split; classes with fewer give all they have."""
         full_recipe: Recipe = FULL_RECIPE
         mlp_recipe: Recipe = MLP_RECIPE

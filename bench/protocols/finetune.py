@@ -71,9 +71,9 @@ class Finetune(Protocol):
         """Part of every training class set aside for choices."""
         recipe: Recipe | None = FAIR_RECIPE
         """Recipe; null takes the authors' by method and data set (published form)."""
-        votes: int = Field(0, ge=0)
+        votes: int = Field(0, ge=0, le=1_000)
         """Random draws of points averaged for the voted rows; 0 for none. The headline never votes."""
-        vote_repeats: int = Field(1, ge=1)
+        vote_repeats: int = Field(1, ge=1, le=1_000)
         """Published form: how often the votes are repeated for the maximum over repeats."""
 
         @model_validator(mode="after")

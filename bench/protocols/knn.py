@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, ProtocolOptions, Subject, Task
 from bench.protocols.description import SETTING_CHOSEN, Description, on_frozen_features, set_aside
 from bench.protocols.options import CANDIDATES
+from bench.spec import MOST
 
 
 class Knn(Protocol):
@@ -27,7 +28,7 @@ class Knn(Protocol):
         """Centre each cloud and scale it into the unit sphere."""
         distances: tuple[Literal["cosine", "euclidean"], ...] = Field(("cosine", "euclidean"), min_length=1)
         """Distances that validation chooses from; of equals the first."""
-        ks: tuple[int, ...] = Field((1, 3, 5, 10, 20), min_length=1)
+        ks: tuple[Annotated[int, Field(le=MOST)], ...] = Field((1, 3, 5, 10, 20), min_length=1)
         """Numbers of neighbours that validation chooses from; of equals the first."""
         validation_fraction: float = Field(0.2, gt=0, lt=1)
         """Part of every training class set aside for choices."""

@@ -16,6 +16,7 @@ from bench.protocols.segmentation_options import (
     sizes,
     training_words,
 )
+from bench.spec import MOST
 
 
 class PartSegmentation(Protocol):
@@ -35,7 +36,7 @@ class PartSegmentation(Protocol):
         """Centre each cloud and scale it into the unit sphere."""
         validation_fraction: float = Field(0.2, gt=0, lt=1)
         """Part of every training category set aside for choices."""
-        objects_per_category: int | None = Field(None, ge=2)
+        objects_per_category: int | None = Field(None, ge=2, le=MOST)
         """Training objects used of each category, the validation part included; null: all."""
 
     @classmethod

@@ -8,7 +8,7 @@ from bench.protocols.base import Form, ProtocolOptions
 from bench.protocols.options import recipe_words
 from bench.protocols.published_recipes import shortened
 from bench.protocols.trained_options import PublishedTraining
-from bench.spec import Recipe
+from bench.spec import MOST_POINTS, WIDEST, Recipe
 
 AUGMENTATION = ("isotropic_scale", "shift_tenth")
 PILOT_SHARE = 8
@@ -30,12 +30,12 @@ _RELEASED = Recipe(
 class HeadSizes(ProtocolOptions):
     """Widths of the segmentation head; the defaults are the published ones."""
 
-    hidden: int | None = Field(None, ge=1)
+    hidden: int | None = Field(None, ge=1, le=WIDEST)
     """First layer of the propagation to points; null: four times the encoder's width."""
-    propagated: int = Field(1024, ge=1)
-    category: int = Field(64, ge=1)
-    mixed: int = Field(512, ge=1)
-    narrow: int = Field(256, ge=1)
+    propagated: int = Field(1024, ge=1, le=WIDEST)
+    category: int = Field(64, ge=1, le=WIDEST)
+    mixed: int = Field(512, ge=1, le=WIDEST)
+    narrow: int = Field(256, ge=1, le=WIDEST)
 
 
 NARROW = HeadSizes(hidden=256, propagated=128, category=16, mixed=128, narrow=64)
@@ -44,11 +44,11 @@ NARROW = HeadSizes(hidden=256, propagated=128, category=16, mixed=128, narrow=64
 class SegmentationOptions(PublishedTraining):
     """What both kinds of segmentation can be told."""
 
-    points: int | None = Field(None, ge=1)
+    points: int | None = Field(None, ge=1, le=MOST_POINTS)
     """Points that are labelled at once; null: as many as the backbone sees."""
-    groups: int | None = Field(None, ge=1)
+    groups: int | None = Field(None, ge=1, le=MOST_POINTS)
     """Patches among them; null: the backbone's number."""
-    group_size: int | None = Field(None, ge=1)
+    group_size: int | None = Field(None, ge=1, le=MOST_POINTS)
     """Points of a patch; null: the backbone's number."""
     head: HeadSizes = HeadSizes()
     dropout: float = Field(0.5, ge=0, lt=1)

@@ -47,7 +47,7 @@ class Svm(Protocol):
         """Feature of the encoder the machine sees; fixed by the protocol, never tuned per method."""
         strengths: tuple[float, ...] = Field(STRENGTHS, min_length=1)
         """Inverse penalties that cross-validation chooses from (fair form)."""
-        cv_folds: int = Field(5, ge=2)
+        cv_folds: int = Field(5, ge=2, le=1_000)
         """Fair form: parts of the training split, each held out once to choose C."""
         published_c: float | None = Field(None, gt=0)
         """Published form: C on features as they are; null takes the authors' by method."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from bench.errors import UsageError
 from bench.protocols.base import Form, ProtocolOptions, Task
-from bench.spec import Recipe
+from bench.spec import MOST, Recipe
 
 
 class FormOptions(ProtocolOptions):
@@ -40,7 +40,7 @@ class PublishedTraining(FormOptions):
 
     recipe: Recipe | None = None
     """Recipe; null takes the authors' by method and data set (published form)."""
-    published_epochs: int | None = Field(None, ge=1)
+    published_epochs: int | None = Field(None, ge=1, le=MOST)
     """Published form: shorten the authors' recipe to so many epochs, warm-up in proportion."""
 
     @model_validator(mode="after")

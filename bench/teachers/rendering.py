@@ -25,9 +25,9 @@ _CLOUDS = 64
 class Rendering(Frozen):
     """How clouds are shown to a teacher, and how its answers for their views are put together."""
 
-    views: int = Field(6, ge=1)
+    views: int = Field(6, ge=1, le=1_000)
     """Viewpoints around the object (see `bench.data.depth.view_rotations`)."""
-    size: int = Field(64, ge=8)
+    size: int = Field(64, ge=8, le=1_024)
     """Height and width of a picture in pixels; the teacher's own preprocessing scales it."""
     weights: Literal["uniform", "chosen"] = "uniform"
     """Weights of the views: all alike, or chosen on validation, as PointCLIP tunes them."""

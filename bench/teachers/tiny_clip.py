@@ -7,17 +7,17 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field, JsonValue, PositiveInt
+from pydantic import BaseModel, Field, JsonValue
 
 from bench.data.base import CloudSet, DataPlace, Dataset, Progress, silent
 from bench.data.depth import depth_views
 from bench.errors import SetupError, UsageError
 from bench.fingerprint import fingerprint
-from bench.spec import Frozen, content_key
+from bench.spec import LARGEST, MOST, WIDEST, Frozen, content_key
 from bench.store import folders
 from bench.store.scratch import remove_abandoned
 from bench.teachers.base import Teacher
@@ -42,6 +42,7 @@ _CODE = (
     "bench.teachers.tokenizer",
 )
 """Modules that shape the weights or the features; the source's own code is in its manifest."""
+Blocks = Annotated[int, Field(ge=1, le=64)]
 
 
 class TinyClip(Teacher):
@@ -63,31 +64,31 @@ class TinyClip(Teacher):
     class Options(Frozen):
         """What determines the weights."""
 
-        objects: int = Field(2000, ge=8)
-        views: int = Field(1, ge=1)
-        view_size: int = Field(64, ge=32, multiple_of=32)
+        objects: int = Field(2000, ge=8, le=MOST)
+        views: int = Field(1, ge=1, le=24)
+        view_size: int = Field(64, ge=32, le=512, multiple_of=32)
         depth_share: float = Field(0.3, ge=0, le=1)
         """Part of the pictures that are depth pictures of the points, as sets without images have them."""
-        epochs: int = Field(16, ge=1)
-        batch_size: int = Field(64, ge=2)
+        epochs: int = Field(16, ge=1, le=MOST)
+        batch_size: int = Field(64, ge=2, le=MOST)
         lr: float = Field(1e-3, gt=0)
         weight_decay: float = Field(0.1, ge=0)
         warmup_fraction: float = Field(0.1, ge=0, lt=1)
         zoom: float = Field(0.15, ge=0)
         shift: float = Field(0.06, ge=0, lt=0.5)
         word_dropout: float = Field(0.03, ge=0, lt=1)
-        embed: int = Field(64, ge=1)
-        image_width: int = Field(12, ge=2, multiple_of=2)
-        image_blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1, 1)
-        text_width: int = Field(64, ge=32, multiple_of=32)
-        text_layers: int = Field(1, ge=1)
-        context: int = Field(28, ge=3)
-        buckets: int = Field(64, ge=1)
+        embed: int = Field(64, ge=1, le=4_096)
+        image_width: int = Field(12, ge=2, le=1_024, multiple_of=2)
+        image_blocks: tuple[Blocks, Blocks, Blocks, Blocks] = (1, 1, 1, 1)
+        text_width: int = Field(64, ge=32, le=4_096, multiple_of=32)
+        text_layers: int = Field(1, ge=1, le=256)
+        context: int = Field(28, ge=3, le=1_024)
+        buckets: int = Field(64, ge=1, le=WIDEST)
         feature_rms: float = Field(0.45, gt=0)
         """Root mean square of a feature's elements: the contrastive loss leaves the length free, so it is set here."""
-        threads: int = Field(1, ge=1)
+        threads: int = Field(1, ge=1, le=1_024)
         """Threads of the fit, on which rounding depends; more than one stall each other on a busy machine."""
-        seed: int = Field(0, ge=0)
+        seed: int = Field(0, ge=0, le=LARGEST)
 
     def __init__(self, cache: Path, options: BaseModel | None = None, source: Dataset | None = None) -> None:
         super().__init__(cache, options)
