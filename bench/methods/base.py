@@ -1,4 +1,4 @@
-"""What a pretraining method is: a network with a loss for pretraining, and an encoder afterwards."""
+"""The contract of a pretraining method: a network with a loss, and its encoder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.spec import BackboneSpec, Frozen, Recipe, TransformerShape
 
 @dataclass(frozen=True)
 class Given:
-    """What a network is built around besides its own options.
+    """Inputs of a network besides its own options.
 
     Attributes:
         image: Width of the image teacher's features; None switches the term off.
@@ -70,7 +70,7 @@ class PretrainModel(nn.Module, ABC):
 def published(recipe: Recipe) -> dict[str, Recipe]:
     """Return the authors' recipe under every preset of the authors' sizes.
 
-    All of them bring the points that a step drew into the unit sphere before anything else (section 6.1).
+    All of them bring the points that a step drew into the unit sphere first (docs/data-formats.md#shapenet-55).
     """
     return dict.fromkeys(("tiny", "small", "base"), in_unit_sphere(recipe))
 
@@ -110,7 +110,7 @@ class Method(ABC):
 
     @classmethod
     def uses(cls, options: BaseModel) -> frozenset[str]:
-        """What pretraining reads besides points under these options.
+        """Return what pretraining reads besides points.
 
         Of ``images`` and ``text`` (a frozen teacher's features), ``labels``, ``pixels`` (the images themselves) and
         ``transformer`` (the teacher's token transformer, as a part of the network).

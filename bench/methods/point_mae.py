@@ -121,7 +121,7 @@ class PointMAE(Method):
 
     @classmethod
     def architecture(cls, options: BaseModel) -> tuple[str, dict[str, JsonValue]]:
-        """The encoder hangs on the sampler alone."""
+        """Of all options only `reference` changes the encoder."""
         return cls.name, {"reference": cls.Options.model_validate(options.model_dump()).reference}
 
 

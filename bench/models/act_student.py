@@ -30,7 +30,7 @@ class ReducedTokenizer(PatchTokenizer):
 class StudentEncoder(StandardEncoder):
     """Point-MAE's encoder with the class token in pretraining too.
 
-    Source: ACT; section 3.2 of the method specification.
+    Source: ACT (arXiv 2212.08320); docs/reference.md#act-student.
     """
 
     def __init__(self, backbone: BackboneSpec, sampling: Sampling, patch_width: int | None = None) -> None:
@@ -75,13 +75,13 @@ class FeatureDecoder(nn.Module):
     The optional second pass (``cls_loss``) puts the encoder's class token, with a position of its own, in front of
     patch tokens of a shallow block, so that the class token has to carry what those lack.
 
-    Source: ACT; sections 1.7 and 3.2 of the method specification.
+    Source: ACT (arXiv 2212.08320); docs/reference.md#act-decoder.
     """
 
     def __init__(
         self, width: int, depth: int, heads: int, target_width: int, drop_path: float = 0.0, *, cls_pass: bool = False
     ) -> None:
-        """Build with the published initialisation (section 1.9).
+        """Build with the published initialisation (docs/reference.md#initialisation).
 
         Args:
             width: Token width C.

@@ -99,7 +99,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block.
 
-    Source: section 1.5 of the method specification.
+    Source: docs/reference.md#transformer-block.
     """
 
     def __init__(self, width: int, heads: int, drop: float = 0.0, residual: Residual = "prenorm") -> None:
@@ -127,7 +127,7 @@ class ReconBlock(nn.Module):
     adds to the input instead, as `Block` does. Global queries attend to the normalised local tokens as they are
     before their self-attention.
 
-    Source: ReCon, equations 8-9; section 5.1 of the method specification.
+    Source: ReCon (arXiv 2302.02318), equations 8 and 9; docs/reference.md#recon-block.
     """
 
     def __init__(self, width: int, heads: int, drop: float = 0.0, residual: Residual = "normalised") -> None:

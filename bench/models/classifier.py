@@ -46,7 +46,7 @@ class Classifier(nn.Module):
         Returns:
             This model.
 
-        Source: section 7.2 of the method specification.
+        Source: docs/reference.md#linear-and-mlp-probes.
         """
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(in_head_group(name) if reference else name.startswith("head."))

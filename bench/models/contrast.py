@@ -22,7 +22,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
     Returns:
         Scalar.
 
-    Source: Chen et al., A Simple Framework for Contrastive Learning; section 4 of the method specification.
+    Source: Chen et al., A Simple Framework for Contrastive Learning; docs/reference.md#crosspoint-losses.
 
     >>> import torch
     >>> round(float(nt_xent(torch.eye(2), torch.eye(2), temperature=1.0)), 4)  # log(e + 2) - 1
@@ -37,7 +37,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
 
 
 def projection_head(features: int, hidden: int, out: int, *, bias: bool = True) -> nn.Sequential:
-    """Build CrossPoint's projection: Linear, BatchNorm, ReLU, Linear (section 4 of the method specification).
+    """Build CrossPoint's projection: Linear, BatchNorm, ReLU, Linear (docs/reference.md#crosspoint-losses).
 
     Args:
         features: Width of the input.

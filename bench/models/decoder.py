@@ -13,11 +13,11 @@ from bench.models.tokenizer import PositionMLP
 class MaskedDecoder(nn.Module):
     """Standard blocks over visible tokens and mask tokens, then one linear layer to K points per hidden patch.
 
-    Source: Point-MAE; section 1.7 of the method specification.
+    Source: Point-MAE (arXiv 2203.06604); docs/reference.md#masked-decoder.
     """
 
     def __init__(self, width: int, depth: int, heads: int, group_size: int, drop_path: float = 0.0) -> None:
-        """Build with the published initialisation (section 1.9).
+        """Build with the published initialisation (docs/reference.md#initialisation).
 
         Args:
             width: Token width C.

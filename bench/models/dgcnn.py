@@ -18,7 +18,7 @@ WIDTHS = (64, 64, 128, 256)
 class DGCNN(Encoder):
     """DGCNN for classification, up to its pooled feature; its tokens are the points themselves.
 
-    Source: Wang et al., Dynamic Graph CNN for Learning on Point Clouds; section 4 of the method specification.
+    Source: Wang et al., Dynamic Graph CNN for Learning on Point Clouds; docs/reference.md#crosspoint-dgcnn.
     """
 
     def __init__(self, neighbours: int = 15, embedding: int = 1024) -> None:

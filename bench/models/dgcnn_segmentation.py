@@ -19,7 +19,7 @@ CATEGORY = 64
 class EdgeInputTransform(nn.Module):
     """Predicts a 3x3 matrix from the neighbour graph of a cloud; the identity before training.
 
-    Source: section 4 of the method specification.
+    Source: docs/reference.md#crosspoint-segmentation-network.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class EdgeInputTransform(nn.Module):
 class DGCNNSegmentation(nn.Module):
     """Input transform, three stages on neighbour graphs, a pooled feature, and a head that labels points.
 
-    Source: section 4 of the method specification.
+    Source: docs/reference.md#crosspoint-segmentation-network.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ def distillation(
     Returns:
         Scalar.
 
-    Source: section 3.2 of the method specification.
+    Source: docs/reference.md#act-student.
 
     >>> import torch
     >>> float(distillation(torch.ones(1, 2, 3), -torch.ones(1, 2, 3), "cosine"))

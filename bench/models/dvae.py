@@ -26,7 +26,7 @@ from bench.spec import BackboneSpec, TransformerShape
 
 @dataclass(frozen=True)
 class DvaeDesign:
-    """Sizes and choices of the autoencoder besides the backbone's (section 3.1 of the method specification).
+    """Sizes and choices of the autoencoder besides the backbone's (docs/reference.md#act-autoencoder).
 
     Attributes:
         transformer: Architecture of the pretrained transformer.
@@ -70,7 +70,7 @@ def divergence_from_uniform(logits: Tensor) -> Tensor:
     Returns:
         Scalar, at least 0 up to rounding.
 
-    Source: section 3.1 of the method specification.
+    Source: docs/reference.md#act-autoencoder (loss).
     """
     with torch.autocast(logits.device.type, enabled=False):
         usage = logits.float().log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])
@@ -83,7 +83,7 @@ class PromptedTransformer(nn.Module):
     Positions are added again before every block; with deep prompts every block after the first gets its own
     prompts and prompt positions. Prompts start from N(0, 0.02), which is our choice.
 
-    Source: section 3.1 of the method specification, steps 5 to 8.
+    Source: docs/reference.md#act-autoencoder, steps 5 to 8.
     """
 
     def __init__(self, width: int, design: DvaeDesign) -> None:
@@ -156,12 +156,12 @@ class PromptedTransformer(nn.Module):
 
 
 class DvaeEncoder(Encoder):
-    """From points to the features that ACT's second stage learns to predict.
+    """Encoder that gives the features ACT's second stage predicts.
 
     Judged on its own by the protocols, it uses the likeliest code of every patch; gradients then flow as through the
     softmax at temperature 1 (straight-through).
 
-    Source: ACT; section 3.1 of the method specification, steps 1 to 9.
+    Source: ACT (arXiv 2212.08320); docs/reference.md#act-autoencoder, steps 1 to 9.
     """
 
     def __init__(self, backbone: BackboneSpec, sampling: Sampling, design: DvaeDesign) -> None:

@@ -19,7 +19,7 @@ class FoldingDecoder(nn.Module):
     The first fine layer reads [patch feature, grid point, coarse point]. It is linear, so each of the three is put
     through it once and the results are added, instead of once per fine point.
 
-    Source: Point-BERT's dVAE decoder; section 3.1 of the method specification.
+    Source: Point-BERT's dVAE decoder; docs/reference.md#act-folding-decoder.
     """
 
     seeds: Tensor

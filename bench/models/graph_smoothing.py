@@ -101,7 +101,7 @@ class EdgeLayer(nn.Module):
 class GraphSmoothing(nn.Module):
     """Four edge layers over a fixed graph, their outputs joined and mixed into one feature per patch.
 
-    Source: section 3.1 of the method specification (``dgcnn_1`` and ``dgcnn_2``).
+    Source: docs/reference.md#act-graph-networks (``dgcnn_1`` and ``dgcnn_2``).
 
     >>> import torch
     >>> GraphSmoothing(6, 8, graph_width=4)(torch.zeros(2, 5, 6), torch.zeros(2, 5, 4, dtype=torch.int64)).shape

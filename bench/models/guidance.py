@@ -1,4 +1,4 @@
-"""What methods guided by frozen teachers share: projection heads, their targets, the terms of the loss."""
+"""Projection heads, targets and loss terms of methods guided by frozen teachers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def projection_heads(
     Returns:
         Image, text and self-contrast head; None for a term that is off.
 
-    Source: sections 1.9 and 5.2 of the method specification.
+    Source: docs/reference.md#recon-losses and docs/reference.md#initialisation.
     """
     read = teachers_read(modalities)
     image_head = nn.Linear(width, image) if image is not None and "images" in read else None

@@ -19,7 +19,7 @@ def classification_head(kind: HeadKind, features: int, classes: int, dropout: fl
         classes: Number of logits.
         dropout: Rate inside ``mlp``.
 
-    Source: section 2 of the method specification.
+    Source: docs/reference.md#point-mae-classifier.
     """
     if kind == "linear":
         return nn.Sequential(nn.Linear(features, classes))
@@ -41,7 +41,10 @@ def classification_head(kind: HeadKind, features: int, classes: int, dropout: fl
 
 
 def contrast_head(width: int, hidden: int = 128) -> nn.Sequential:
-    """Build ReCon's self-contrast projection: Linear, BatchNorm, ReLU, Linear, BatchNorm (section 5.2)."""
+    """Build ReCon's self-contrast projection.
+
+    Linear, BatchNorm, ReLU, Linear, BatchNorm (docs/reference.md#recon-losses).
+    """
     return nn.Sequential(
         nn.Linear(width, hidden),
         nn.BatchNorm1d(hidden),

@@ -25,7 +25,7 @@ _HIDDEN = 512
 class ImageBranch(nn.Module):
     """A ResNet of random weights with a projection, trained jointly with the points.
 
-    Source: CrossPoint; section 4 of the method specification.
+    Source: CrossPoint (arXiv 2203.00680); docs/reference.md#crosspoint-image-branch.
     """
 
     def __init__(self, network: str = "resnet50", channels: Sequence[int] | None = None, projection: int = 256) -> None:
@@ -84,7 +84,7 @@ def augment_images(images: Tensor, size: int, generator: torch.Generator | None)
     Raises:
         UsageError: The images have neither 1 nor 3 channels.
 
-    Source: section 4 of the method specification.
+    Source: docs/reference.md#crosspoint-augmentation.
     """
     batch, height, width, channels = images.shape
     if channels not in (1, 3):

@@ -1,4 +1,4 @@
-"""Initialisation rules of the published models (section 1.9 of the method specification)."""
+"""Initialisation rules of the published models (docs/reference.md#initialisation)."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def masked_reconstruction(predicted: Tensor, target: Tensor, kind: Reconstructio
     Returns:
         Scalar.
 
-    Source: sections 1.7 and 1.8 of the method specification.
+    Source: docs/reference.md#chamfer-distance.
     """
     with torch.autocast(predicted.device.type, enabled=False):
         return (chamfer_l2 if kind == "cdl2" else chamfer_l1)(predicted.float(), target.float())
@@ -53,7 +53,7 @@ def cross_modal(
     Returns:
         Scalar.
 
-    Source: section 5.2 of the method specification.
+    Source: docs/reference.md#recon-losses.
 
     >>> import torch
     >>> float(cross_modal(torch.ones(2, 3), torch.zeros(2, 3)))
@@ -83,7 +83,7 @@ def self_contrast(embedding: Tensor, labels: Tensor, temperature: float = 0.1) -
     Returns:
         Scalar.
 
-    Source: section 5.2 of the method specification.
+    Source: docs/reference.md#recon-losses.
     """
     with torch.autocast(embedding.device.type, enabled=False):
         unit = F.normalize(embedding.float(), dim=-1)

@@ -1,4 +1,4 @@
-"""Which patches are hidden: exactly int(ratio * G) per sample, drawn from a given generator."""
+"""Masks that hide exactly int(ratio * G) patches of each cloud."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def draw_mask(centres: Tensor, ratio: float, kind: MaskKind, generator: torch.Ge
     Returns:
         bool ``[B, G]`` on the device of `centres`, True = hidden.
 
-    Source: section 1.6 of the method specification.
+    Source: docs/reference.md#masking.
     """
     batch, groups, _ = centres.shape
     count = masked_count(groups, ratio)

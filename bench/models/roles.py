@@ -1,4 +1,4 @@
-"""Which role a named parameter plays in the optimiser (section 1.10 of the method specification).
+"""Roles of parameters in the optimiser, by name (docs/reference.md#optimiser-groups).
 
 The release decides by substrings of its own names ("token", "cls"); these functions say the same for ours, where
 ``tokenizer`` must not be taken for a token.

@@ -52,7 +52,7 @@ class SegmentationHead(nn.Module):
     The first layer behind the propagation reads [propagated feature, maximum over patches, mean over patches, queries,
     category]. All but the first are the same for every point of a cloud, so their share is computed once per cloud.
 
-    Source: section 7.6 of the method specification.
+    Source: docs/reference.md#part-segmentation.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class PartSegmenter(nn.Module):
     The head starts from PyTorch's initialisation, as Point-MAE's and ReCon's; for ACT's, which draws the whole network
     anew before it loads the encoder, call `bench.models.init.truncated_normal_trunk` on ``head``.
 
-    Source: sections 7.6 (parts) and 7.7 (S3DIS) of the method specification.
+    Source: docs/reference.md#part-segmentation and docs/reference.md#semantic-segmentation.
     """
 
     def __init__(

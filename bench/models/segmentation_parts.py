@@ -1,6 +1,6 @@
-"""What a segmentation head consists of: the category branch, and propagation from patches to points.
+"""Parts of a segmentation head: category branch, propagation from patches to points.
 
-Source: sections 7.6 and 7.7 of the method specification.
+Source: docs/reference.md#part-segmentation.
 """
 
 from __future__ import annotations

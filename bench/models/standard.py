@@ -25,7 +25,7 @@ class StandardEncoder(Encoder):
     Free tokens attend and are attended to like patches. Point-MAE has one, the class token, and only at transfer;
     other methods name more of them, or none.
 
-    Source: Point-MAE; sections 1.3 to 1.5 and 2 of the method specification.
+    Source: Point-MAE (arXiv 2203.06604); docs/reference.md#point-mae-classifier.
     """
 
     cls_token: nn.Parameter
@@ -64,7 +64,7 @@ class StandardEncoder(Encoder):
         self.feature_dims, self.feature_descriptions = self._describe(width)
 
     def init_released(self) -> None:
-        """Draw linear layers as the released pretraining does (section 1.9)."""
+        """Draw linear layers as the released pretraining does (docs/reference.md#initialisation)."""
         truncated_normal_trunk(self)
 
     def encode_patches(self, tokens: Tensor, centres: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class TokenTransformer(nn.Module):
     Whoever builds upon it may change tokens between blocks (`forward_block`) or run it whole. Teachers hand it out
     frozen (see `bench.teachers.transformers`).
 
-    Source: section 3.1 of the method specification.
+    Source: docs/reference.md#act-autoencoder.
 
     >>> import torch
     >>> stack = TokenTransformer(TransformerShape(width=8, depth=2, heads=2, mlp_width=32))

@@ -15,7 +15,7 @@ class PatchTokenizer(nn.Module):
     point's feature next to the patch maximum; since that layer is linear, the half that reads the maximum is
     evaluated once per patch and added, which is the same sum with K times less work for that half.
 
-    Source: Point-MAE ``Encoder``; section 1.3 of the method specification.
+    Source: Point-MAE (arXiv 2203.06604); docs/reference.md#patch-embedding.
     """
 
     def __init__(self, width: int, tokenizer_width: int = 128) -> None:
@@ -60,7 +60,7 @@ class PatchTokenizer(nn.Module):
 class PositionMLP(nn.Sequential):
     """Embed centre coordinates ``[..., 3]`` into ``[..., C]``: Linear(3, 128), GELU, Linear(128, C).
 
-    Source: section 1.4 of the method specification.
+    Source: docs/reference.md#position-embedding.
     """
 
     def __init__(self, width: int, hidden: int = 128) -> None:

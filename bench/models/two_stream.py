@@ -21,7 +21,7 @@ QUERIES = ("cls", "image", "text")
 class TwoStreamEncoder(Encoder):
     """ReCon's encoder; linear layers keep PyTorch's initialisation until `init_released`.
 
-    Source: ReCon; sections 5.1 and 5.4 of the method specification.
+    Source: ReCon (arXiv 2302.02318); docs/reference.md#recon-block and docs/reference.md#recon-features.
     """
 
     def __init__(self, backbone: BackboneSpec, sampling: Sampling, residual: Residual = "normalised") -> None:
@@ -54,7 +54,7 @@ class TwoStreamEncoder(Encoder):
         }
 
     def init_released(self) -> None:
-        """Draw linear layers as the released pretraining does (section 1.9)."""
+        """Draw linear layers as the released pretraining does (docs/reference.md#initialisation)."""
         truncated_normal_trunk(self)
 
     def encode_patches(self, tokens: Tensor, centres: Tensor, *, stop_gradient: bool) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ SKIPPED = 2
 class ContrastTower(JointEncoder):
     """Standard blocks over the whole cloud with an image and a text token in front.
 
-    Source: section 5.5 of the method specification.
+    Source: docs/reference.md#two-tower.
     """
 
     def __init__(self, backbone: BackboneSpec, sampling: Sampling) -> None:
@@ -37,7 +37,7 @@ class ContrastTower(JointEncoder):
 class TwoTowerEncoder(Encoder):
     """The towers of the chosen streams; they share nothing but the patches.
 
-    Source: section 5.5 of the method specification.
+    Source: docs/reference.md#two-tower.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class TwoTowerEncoder(Encoder):
         ).train(self.training)
 
     def init_released(self) -> None:
-        """Draw the linear layers of both towers as Point-MAE's pretraining does (section 1.9)."""
+        """Draw the linear layers of both towers as Point-MAE's pretraining does (docs/reference.md#initialisation)."""
         for tower in (self.masked, self.contrast):
             if tower is not None:
                 tower.init_released()

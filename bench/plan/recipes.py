@@ -12,7 +12,7 @@ def shipped_recipe(method: str, preset: str, dataset: str) -> Recipe:
     """Return a method's recipe of a preset for a data set.
 
     Clouds that are not stored in the unit sphere are brought there in every step: protocols judge encoders there, and
-    the releases train them there (section 6.1).
+    the releases train them there (docs/data-formats.md#shapenet-55).
 
     Raises:
         UsageError: The method has no recipe for the preset.

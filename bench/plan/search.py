@@ -1,7 +1,7 @@
 """Search spaces of ``bench tune``: by protocol, and the same for every method, ``scratch`` included.
 
 A space is made from the protocol and its options alone; no method is asked. Learning rates of the papers differ 25 to
-50 times between methods (spec 7.1), so the ranges hold all of them.
+50 times between methods (docs/reference.md#fine-tuning), so the ranges hold all of them.
 """
 
 from __future__ import annotations

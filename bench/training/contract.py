@@ -1,4 +1,4 @@
-"""What the training loop is given and what it hands back."""
+"""Inputs and results of the training loop."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Validate = Callable[[], dict[str, float]]
 
 
 class Objective(ABC):
-    """What a stage minimises.
+    """The loss of a training stage.
 
     Attributes:
         model: The network trained; its parameter names decide weight decay and rate.
         double_step: Step twice with the same gradients, first before they are clipped: a quirk of the released
-            segmentation loops (spec 7.6).
+            segmentation loops (docs/reference.md#part-segmentation).
     """
 
     model: nn.Module
@@ -49,7 +49,7 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class TrainingPlace:
-    """Where and how a stage runs. Nothing here can change a number, so nothing here enters a key.
+    """Folders and progress of a stage; nothing here changes a number.
 
     Attributes:
         folder: Work folder for checkpoints, of this stage alone; None trains without.
@@ -82,7 +82,7 @@ class Selected:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a finished stage reports.
+    """Result of a finished stage.
 
     Attributes:
         curves: Per epoch (counted from 1): mean of each loss, ``lr``, and ``val_*`` of each validation metric.

@@ -20,7 +20,7 @@ from bench.training.precision import autocast
 
 
 class ClassificationObjective(Objective):
-    """Cross-entropy without smoothing (spec 7.1).
+    """Cross-entropy without smoothing (docs/reference.md#fine-tuning).
 
     Args:
         classifier: Maps inputs to logits ``[B, classes]``.

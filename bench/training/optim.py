@@ -1,4 +1,4 @@
-"""AdamW (or Adam) and its parameter groups (spec 1.10).
+"""AdamW (or Adam) and its parameter groups (docs/reference.md#optimiser-groups).
 
 Which parameter belongs where is told by two predicates, because names are the model's business:
 ``decays(name, parameter)`` and ``in_head_group(name)``, for our models those of `bench.models.roles`.

@@ -24,7 +24,7 @@ from bench.training.streaming import StreamedRows
 
 
 class PretrainNetwork(Protocol):
-    """What pretraining asks of a method's network, which is an `nn.Module` besides (`bench.methods.base`)."""
+    """Protocol of a method's network in pretraining (`bench.methods.base`)."""
 
     def prepare(self, batch: Batch) -> Any:
         """Group points and draw masks; eager, without gradient."""
@@ -186,7 +186,7 @@ class PretrainObjective(Objective):
         model: A method's network; both an `nn.Module` and a `PretrainNetwork`.
         data: On the device the model runs on.
         points: Points drawn from each cloud in each step.
-        augment: Applied after drawing points (so a normalisation among them sees the drawn points, spec 6.1).
+        augment: Applied to the drawn points, normalisation included (docs/data-formats.md#shapenet-55).
         point_views: Views of each cloud, every one with points and augmentation of its own.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The cosine schedule with linear warm-up, one learning rate per epoch (spec 1.10).
+"""The cosine schedule with linear warm-up, one learning rate per epoch (docs/reference.md#learning-rate-schedule).
 
 With `T` the stated number of epochs, `W` the warm-up, `b` the base rate, `w` the warm-up rate and `m` the
 minimum, the rate as a function of schedule time `t` is::
@@ -15,7 +15,7 @@ Only the map from epoch to `t` differs:
   stated, so `t = max(e - 1, 0)` for `e` of `0 .. T`: epochs 0 and 1 both run at the warm-up rate;
 * ``reference_schedule="late"``: the same without the epoch more, as the released segmentation loops;
 * ``reference_schedule="early"``: CrossPoint's loop steps the schedule at the *start* of an epoch already, so
-  `t = e + 1` for `e` of `0 .. T-1`: no epoch runs at the first rate, the last one runs at the minimum (spec 4).
+  `t = e + 1` for `e` of `0 .. T-1`: no epoch runs at the first rate, the last one runs at the minimum.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def chamfer_l2(a: Tensor, b: Tensor, *, ignore_zeros: bool = False) -> Tensor:
     Returns:
         Scalar, float32.
 
-    Source: Point-MAE ``ChamferDistanceL2``; section 1.8 of the method specification.
+    Source: Point-MAE ``ChamferDistanceL2``; docs/reference.md#chamfer-distance.
 
     >>> import torch
     >>> float(chamfer_l2(torch.zeros(1, 1, 3), torch.ones(1, 2, 3)))
@@ -83,7 +83,7 @@ def chamfer_l1(a: Tensor, b: Tensor, *, ignore_zeros: bool = False) -> Tensor:
     Returns:
         Scalar, float32.
 
-    Source: Point-MAE ``ChamferDistanceL1``; section 1.8 of the method specification.
+    Source: Point-MAE ``ChamferDistanceL1``; docs/reference.md#chamfer-distance.
     """
     a, b = _without_padding(a, b, ignore_zeros)
     near = chamfer_nearest(a, b)

@@ -44,7 +44,7 @@ def farthest_point_sample(
     Raises:
         UsageError: Fewer points than picks.
 
-    Source: `pointnet2_ops` ``furthest_point_sampling``; section 1.1 of the method specification.
+    Source: `pointnet2_ops` ``furthest_point_sampling``; docs/reference.md#farthest-point-sampling.
     """
     if points.ndim != 3 or points.shape[2] != 3:
         raise UsageError(f"clouds have shape {tuple(points.shape)}, expected [batch, points, 3]")

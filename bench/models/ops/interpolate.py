@@ -27,7 +27,7 @@ def interpolation_matrix(points: Tensor, centres: Tensor, neighbours: int = 3) -
     Returns:
         float32 ``[B, N, G]``, rows sum to one.
 
-    Source: section 7.6 of the method specification.
+    Source: docs/reference.md#part-segmentation.
 
     >>> import torch
     >>> line = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [9, 0, 0]]])

@@ -28,7 +28,7 @@ def knn(points: Tensor, centres: Tensor, k: int, *, formula: Formula = "exact") 
     Raises:
         UsageError: Fewer points than neighbours.
 
-    Source: section 1.2 of the method specification.
+    Source: docs/reference.md#patches.
     """
     return knn_with_distances(points, centres, k, formula=formula)[0]
 
