@@ -23,7 +23,7 @@ from bench.data.modelnet_names import MODELNET40
 from bench.errors import DataError
 
 RELEASED = ("5w10s", "5w20s", "10w10s", "10w20s")
-"""Settings of the release (formats.md)."""
+"""Settings of the release (docs/data-formats.md#few-shot-folds)."""
 FOLDER = re.compile(r"(\d+)way_?(\d+)shot")
 """``5way_10shot`` as the code has it or ``5way10shot`` as the README draws it."""
 
@@ -132,7 +132,7 @@ class FewShotPickles(Dataset):
         return (*lines, f"the release has more folds of {', '.join(gone)}") if gone else tuple(lines)
 
     def offers_folds(self) -> bool:
-        """Whether it consists of few-shot folds: it does."""
+        """Return True: the set consists of few-shot folds."""
         return True
 
     def few_shot_folds(self, way: int, shot: int) -> tuple[GivenFold, ...]:

@@ -3,7 +3,7 @@
 A crop is drawn from the picture's identifier, its view and the crop's number alone. So the crops that are kept in a
 cache are the ones a live teacher sees, and every run shares them.
 
-Source: section 5.2 of the method specification (resize, flip, random resized crop; for ReCon's own style RandAugment
+Source: docs/reference.md#recon-images (resize, flip, random resized crop; for ReCon's own style RandAugment
 with FixMatch's operations and a grey square).
 """
 
@@ -49,7 +49,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Crop:
-    """What is done to one picture; everything relative, so that it fits any size.
+    """Augmentation of one picture, relative to its size.
 
     Attributes:
         box: Top, left, height and width as fractions of the square picture.

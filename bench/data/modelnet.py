@@ -23,11 +23,11 @@ from bench.errors import DataError
 from bench.spec import MOST_POINTS, Frozen
 
 COUNTS = {40: {"train": 9_843, "test": 2_468}, 10: {"train": 3_991, "test": 908}}
-"""Objects of the release per split by number of classes (formats.md; methods.md 6.2 for 10)."""
+"""Objects of the release per split by number of classes (docs/data-formats.md#modelnet40-as-text)."""
 
 
 class Listed(NamedTuple):
-    """One split as its list gives it: object names such as ``airplane_0001``, and int64 ``[n]`` labels."""
+    """Objects of a split's list: names like ``airplane_0001``, int64 labels ``[n]``."""
 
     names: tuple[str, ...]
     labels: npt.NDArray[np.int64]
@@ -37,8 +37,7 @@ class ModelNet(Dataset):
     """``<class>/<class>_0001.txt`` with ``x,y,z,nx,ny,nz`` a line, lists, and where there the field's ``.dat`` cache.
 
     The root is that folder or the one that holds it. Clouds come as stored. The rows of a text file are in no
-    particular order, so that the first k are a random choice of k. Sources: formats.md, "ModelNet40,
-    modelnet40_normal_resampled"; methods.md 6.2.
+    particular order, so that the first k are a random choice of k. Source: docs/data-formats.md#modelnet40-as-text.
     """
 
     name: ClassVar[str] = "modelnet"
@@ -62,7 +61,7 @@ class ModelNet(Dataset):
     revision: ClassVar[int] = 1
 
     class Options(Frozen):
-        """Which files are read, and how many points; enters the key."""
+        """Options of files and points read; they enter the key."""
 
         categories: Literal[40, 10] = Field(40, description="10 reads the modelnet10_* lists")
         source: Literal["auto", "txt", "dat"] = Field(

@@ -14,7 +14,7 @@ from bench.errors import DataError
 
 
 class ModelNetH5(H5Dataset):
-    """ModelNet40 as HDF5 (formats.md): ``ply_data_{train,test}*.h5``, ``shape_names.txt``.
+    """ModelNet40 as HDF5 (docs/data-formats.md#modelnet40-as-hdf5): ``ply_data_{train,test}*.h5``, ``shape_names.txt``.
 
     Fields: ``data`` [n,N,3], ``label`` [n] or [n,1], where there ``normal`` [n,N,3] and ``pid`` [n,N] (parts).
     ``train_files.txt`` and ``test_files.txt`` choose and order the files by base name; without them the files are

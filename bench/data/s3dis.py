@@ -31,7 +31,7 @@ _FORM = "form: https://goo.gl/forms/4SoGp4KtH1jfRqEj2"
 
 
 class S3DIS(RoomSet):
-    """Rooms as ``stanford_indoor3d/Area_<k>_<room>.npy`` (formats.md): ``[N, 7]`` x y z r g b label.
+    """Rooms as ``stanford_indoor3d/Area_<k>_<room>.npy`` (docs/data-formats.md#s3dis): ``[N, 7]`` x y z r g b label.
 
     The root may be that folder or the one that holds it. The first read converts the rooms to float32 coordinates
     and bytes in the cache; a room is then looked into without reading the others.
@@ -168,7 +168,7 @@ _ROOM_READER = Reader(
 
 
 class S3DISH5(RoomSet):
-    """Blocks of ``indoor3d_sem_seg_hdf5_data`` (formats.md): ``data`` [n,4096,9], ``label`` [n,4096].
+    """Blocks of ``indoor3d_sem_seg_hdf5_data`` (docs/data-formats.md#s3dis): ``data`` [n,4096,9], ``label`` [n,4096].
 
     The release cuts each room into columns of 1 m x 1 m and draws 4096 points from each; where a column stood in its
     room is only known relative to the room's size. So **each block is a room of its own**, named

@@ -28,7 +28,7 @@ COUNTS: dict[Variant, dict[str, int]] = {
     "obj_only": {"train": 2_309, "test": 581},
     "pb_t50_rs": {"train": 11_416, "test": 2_882},
 }
-"""Objects of the release's ``main_split``, where formats.md knows them."""
+"""Objects of the release's ``main_split``, where they are known (docs/data-formats.md#scanobjectnn)."""
 PREFIXES: dict[SplitName, str] = {"train": "training", "test": "test"}
 CLASSES = (
     *("bag", "bin", "box", "cabinet", "chair", "desk", "display", "door"),
@@ -38,10 +38,11 @@ CLASSES = (
 
 
 class ScanObjectNNH5(H5Dataset):
-    """ScanObjectNN (formats.md): ``h5_files/main_split[_nobg]/{training,test}_objectdataset*.h5``.
+    """ScanObjectNN: ``h5_files/main_split[_nobg]/{training,test}_objectdataset*.h5``.
 
     Fields: ``data`` [n,N,3], ``label`` [n], where there ``mask`` [n,N] (parts; -1 background). The root may be
-    the folder that holds ``h5_files``, ``h5_files`` itself, or the split's own folder.
+    the folder that holds ``h5_files``, ``h5_files`` itself, or the split's own folder. Source:
+    docs/data-formats.md#scanobjectnn.
     """
 
     name: ClassVar[str] = "scanobjectnn-h5"
@@ -59,7 +60,7 @@ class ScanObjectNNH5(H5Dataset):
     fields: ClassVar[Fields] = Fields(parts="mask", part_gaps=True)
 
     class Options(Frozen):
-        """Which of the published files to read."""
+        """Options of the files that are read."""
 
         variant: Variant = Field("obj_bg", description="obj_only reads the folder without background")
         split: str = Field("main_split", description="split folder, e.g. split1; obj_only appends _nobg")

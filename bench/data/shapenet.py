@@ -57,7 +57,7 @@ class ShapeNet55(Dataset):
 
     The root is that folder or the one that holds it. A label is the object's category. Clouds come as stored. The
     caption of an object is its category in words: ReCon's file where it is there, else ShapeNet's own name.
-    Pictures are decoded when a method first asks for them. Source: formats.md, "ShapeNet55 / ShapeNet34".
+    Pictures are decoded when a method first asks for them. Source: docs/data-formats.md#shapenet-55.
     """
 
     name: ClassVar[str] = "shapenet55"
@@ -87,7 +87,7 @@ class ShapeNet55(Dataset):
     revision: ClassVar[int] = 1
 
     class Options(Frozen):
-        """Which objects are read; enters the key."""
+        """Options of the objects that are read; they enter the key."""
 
         subset: Literal["55", "34", "unseen21"] = Field(
             "55", description="whose lists; where there is only test.txt (unseen21), a fixed fifth of it is held out"
@@ -219,7 +219,7 @@ class ShapeNet55(Dataset):
         return {"train": train + test if options.whole else train, "test": test}
 
     def offers_images(self) -> bool:
-        """Whether ``shapenet_img`` is there and wanted."""
+        """Return whether ``shapenet_img`` is there and wanted."""
         return self._pictures is not None
 
     def classes(self) -> tuple[str, ...]:

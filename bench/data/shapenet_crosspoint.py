@@ -32,7 +32,7 @@ class ShapeNetCrossPoint(Dataset):
     The root holds both folders. All files belong to the set; CrossPoint trains on all of them. Here a fixed fifth of
     each category (by hash of the names) is the test split, unless ``whole`` is asked for. Objects without renderings
     are left out where pictures are read. The caption of an object
-    is its category's name. Source: methods.md 6.1.
+    is its category's name. Source: docs/data-formats.md#shapenet-of-crosspoint.
     """
 
     name: ClassVar[str] = "shapenet-crosspoint"
@@ -57,7 +57,7 @@ class ShapeNetCrossPoint(Dataset):
     revision: ClassVar[int] = 1
 
     class Options(Frozen):
-        """Which objects and pictures are read; enters the key."""
+        """Options of the objects and pictures read; they enter the key."""
 
         points: int = Field(
             2048, ge=16, le=65_536, description="vertices kept of each cloud, a fixed random choice; none has fewer"
@@ -159,14 +159,14 @@ class ShapeNetCrossPoint(Dataset):
         return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
 
     def remarks(self) -> tuple[str, ...]:
-        """How many clouds are left out because nothing was rendered of them."""
+        """Count the clouds left out because they have no rendering."""
         left_out = len(self._names) - len(self._listed[0])
         return (
             (f"{left_out:,} clouds have no renderings and are left out; data.views=0 reads them",) if left_out else ()
         )
 
     def offers_images(self) -> bool:
-        """Whether ``ShapeNetRendering`` is there and wanted."""
+        """Return whether ``ShapeNetRendering`` is there and wanted."""
         return self._offered
 
     def classes(self) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ PARTS: dict[str, tuple[int, ...]] = {
     "Skateboard": (44, 45, 46),
     "Table": (47, 48, 49),
 }
-"""Published part ids of each category, in label order (formats.md)."""
+"""Published part ids of each category, in label order (docs/data-formats.md#shapenetpart)."""
 TXT_FOLDER = "shapenetcore_partanno_segmentation_benchmark_v0_normal"
 H5_FOLDERS = ("hdf5_data", "shapenet_part_seg_hdf5_data")
 _TRAIN_LISTS, _TEST_LISTS = ("train", "val"), ("test",)
@@ -81,12 +81,14 @@ class _Listed:
 
 
 class ShapeNetPart(Dataset):
-    """Text release with normals (formats.md): ``<synset>/<model>.txt``, lines of x y z nx ny nz part.
+    """Text release with normals: ``<synset>/<model>.txt``, lines of x y z nx ny nz part.
 
     ``synsetoffset2category.txt`` names the categories in label order; ``train_test_split/shuffled_*_file_list.json``
     list the objects. Clouds of about 2,600 points are brought to `points` by `resample_index`: distinct points, and
     repeated ones only where a cloud has fewer, so that nearly all points are there for a protocol to draw from. (The
     released loader draws 2,048 with replacement, anew at each look; the published form does so, too.)
+
+    Source: docs/data-formats.md#shapenetpart.
     """
 
     name: ClassVar[str] = "shapenetpart"
@@ -100,7 +102,7 @@ class ShapeNetPart(Dataset):
     revision: ClassVar[int] = 1
 
     class Options(Frozen):
-        """How many points; enters the key."""
+        """Number of points; enters the key."""
 
         points: int = Field(3072, ge=16, le=65_536, description="points each cloud is brought to")
 
@@ -263,10 +265,10 @@ def _reader(folder: Path, categories: dict[str, str], points: int) -> Reader:
 
 
 class ShapeNetPartH5(H5Dataset):
-    """HDF5 release ``hdf5_data`` (formats.md): ``data`` [n,2048,3], ``label`` [n,1], ``pid`` [n,2048].
+    """HDF5 release ``hdf5_data``: ``data`` [n,2048,3], ``label`` [n,1], ``pid`` [n,2048].
 
     Files are matched as the field's loaders do (``*train*``, ``*val*``, ``*test*``), in numerical order; train and
-    val make up the training split.
+    val make up the training split. Source: docs/data-formats.md#shapenetpart.
     """
 
     name: ClassVar[str] = "shapenetpart-h5"

@@ -24,7 +24,10 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, points: Tensor, ge
 
 
 def rotate_y(points: Tensor, generator: Generator) -> Tensor:
-    """Turn each cloud about the vertical axis by a uniform angle, ``p' = p R`` (ReCon, methods.md 5.2)."""
+    """Turn each cloud about y by a uniform angle, ``p' = p R``.
+
+    Source: docs/reference.md#recon-pretraining.
+    """
     angle = _uniform((len(points),), 0.0, 2 * math.pi, points, generator)
     cos, sin = angle.cos()[:, None], angle.sin()[:, None]
     x, y, z = points.unbind(-1)
@@ -44,34 +47,37 @@ def rotate_so3(points: Tensor, generator: Generator) -> Tensor:
 
 
 def scale_translate(points: Tensor, generator: Generator) -> Tensor:
-    """Scale each axis by U(2/3, 3/2) and shift it by U(-0.2, 0.2), per cloud (Point-MAE, methods.md 7.1)."""
+    """Scale each axis by U(2/3, 3/2) and shift it by U(-0.2, 0.2), per cloud.
+
+    Source: docs/reference.md#point-mae-pretraining.
+    """
     scale = _uniform((len(points), 1, 3), 2 / 3, 3 / 2, points, generator)
     shift = _uniform((len(points), 1, 3), -0.2, 0.2, points, generator)
     return points * scale + shift
 
 
 def scale_axes(points: Tensor, generator: Generator) -> Tensor:
-    """Scale each axis by U(2/3, 3/2), per cloud (ReCon's votes on ModelNet, methods.md 7.1)."""
+    """Scale each axis by U(2/3, 3/2), per cloud (docs/reference.md#voting)."""
     return points * _uniform((len(points), 1, 3), 2 / 3, 3 / 2, points, generator)
 
 
 def isotropic_scale(points: Tensor, generator: Generator) -> Tensor:
-    """Scale each cloud by U(0.8, 1.25), the same on every axis (part segmentation, methods.md 7.6)."""
+    """Scale each cloud by U(0.8, 1.25), the same on every axis (docs/reference.md#part-segmentation)."""
     return points * _uniform((len(points), 1, 1), 0.8, 1.25, points, generator)
 
 
 def shift_tenth(points: Tensor, generator: Generator) -> Tensor:
-    """Shift each axis by U(-0.1, 0.1), per cloud (part and semantic segmentation, methods.md 7.6)."""
+    """Shift each axis by U(-0.1, 0.1), per cloud (docs/reference.md#part-segmentation)."""
     return points + _uniform((len(points), 1, 3), -0.1, 0.1, points, generator)
 
 
 def scale_half_to_double(points: Tensor, generator: Generator) -> Tensor:
-    """Scale each cloud by U(0.5, 2), the same on every axis (CrossPoint, methods.md 4)."""
+    """Scale each cloud by U(0.5, 2), the same on every axis (docs/reference.md#crosspoint-augmentation)."""
     return points * _uniform((len(points), 1, 1), 0.5, 2.0, points, generator)
 
 
 def translate_by_extent(points: Tensor, generator: Generator) -> Tensor:
-    """Shift each axis by U(-0.5, 0.5) of the cloud's extent along it (CrossPoint, methods.md 4)."""
+    """Shift each axis by U(-0.5, 0.5) of the cloud's extent (docs/reference.md#crosspoint-augmentation)."""
     extent = points.amax(1, keepdim=True) - points.amin(1, keepdim=True)
     return points + _uniform((len(points), 1, 3), -0.5, 0.5, points, generator) * extent
 
@@ -86,7 +92,7 @@ def drop_to_first(points: Tensor, generator: Generator) -> Tensor:
     """Replace a share of each cloud's points by its first one, the share drawn from U(0, 0.875) (PointNet++).
 
     Every point is dropped on its own with that probability, so that the number of points stays and varies only in
-    how many are distinct (CrossPoint, methods.md 4).
+    how many are distinct (docs/reference.md#crosspoint-augmentation).
     """
     share = _uniform((len(points), 1), 0.0, 0.875, points, generator)
     dropped = _uniform((len(points), points.shape[1]), 0.0, 1.0, points, generator) < share
@@ -145,7 +151,7 @@ def subsample(points: Tensor, count: int, generator: Generator, common: bool = F
         count: Points to keep, at most N. With ``count == N`` the points are only put in a new order.
         generator: Source of the draw.
         common: Keep the same positions in every cloud of the batch, as the released fine-tuning loops do
-            (methods.md 7.1); otherwise each cloud has its own draw.
+            (docs/reference.md#fine-tuning); otherwise each cloud has its own draw.
 
     Returns:
         ``[B, count, 3]``.

@@ -3,8 +3,7 @@
 A pickle is a program, and the data sets of the field are handed round as pickles (ModelNet40's ``.dat`` cache, the
 ``ModelNetFewshot`` folds). Here no name of a pickle is ever imported or called. The few that NumPy writes stand for
 stand-ins below, which build arrays from bytes; any other name is refused. Opcodes that could make an object in
-another way are refused as well, and nothing is allocated that the file does not hold (formats.md, "Never trust a
-pickle").
+another way are refused as well, and nothing is allocated that the file does not hold (docs/data-formats.md#pickles).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _DTYPE = re.compile(r"[<>|=]?(\?|b1|[iu][1248]|f[248]|c8|c16|[SU][1-9][0-9]{0,5}
 
 
 class _RefusedError(Exception):
-    """What the pickle asks for is not allowed; the text says what."""
+    """Refusal of a name or call in a pickle, which the text states."""
 
 
 class _Token:

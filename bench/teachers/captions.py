@@ -20,9 +20,9 @@ _NOUNS = (
     "3D rendering image",
 )
 PREFIXES: tuple[str, ...] = ("", "A ", *(f"A {noun} of {article}" for noun in _NOUNS for article in ("", "a ")))
-"""The 20 openings of ReCon's captions (`spec/methods.md` 5.2)."""
+"""The 20 openings of ReCon's captions (docs/reference.md#recon-captions)."""
 SUFFIXES: tuple[str, ...] = (".", " with white background.", " with black context.")
-"""The 3 endings of ReCon's captions (`spec/methods.md` 5.2)."""
+"""The 3 endings of ReCon's captions (docs/reference.md#recon-captions)."""
 
 
 TEMPLATES = len(PREFIXES) * len(SUFFIXES)
@@ -34,7 +34,7 @@ def prompt(caption: str, template: int) -> str:
     A sentence fits behind an opening when it loses its own article and full stop: ``A red chair.`` becomes ``A
     rendering image of a red chair with white background.``
 
-    Source: section 5.2 of the method specification, whose captions are names without article and full stop.
+    Source: docs/reference.md#recon-captions, whose captions are names without article and full stop.
     """
     prefix, suffix = PREFIXES[template % len(PREFIXES)], SUFFIXES[template // len(PREFIXES) % len(SUFFIXES)]
     body = caption.rstrip(". ")

@@ -45,7 +45,7 @@ class ClipNetwork:
 
 
 class OpenClipTeacher(PretrainedTeacher):
-    """Both towers of a CLIP model: projected features, not normalised (section 5.2 of the method specification)."""
+    """Both towers of a CLIP model: projected features, not normalised (docs/reference.md#recon-teachers)."""
 
     name: ClassVar[str] = "open-clip"
     summary: ClassVar[str] = "any model of open_clip by name and tag, or from a file"
@@ -78,7 +78,7 @@ class OpenClipTeacher(PretrainedTeacher):
 
     @property
     def _layout(self) -> Literal["tag", "named", "shapes", "folder"]:
-        """How the architecture is known."""
+        """Return how the architecture is known."""
         if not self._options.checkpoint:
             return "tag"
         if self.weights.path.is_dir():
@@ -125,7 +125,7 @@ class OpenClipTeacher(PretrainedTeacher):
         return config
 
     def given_by_path(self) -> bool:
-        """Whether a checkpoint was given."""
+        """Return whether a checkpoint was given."""
         return bool(self._options.checkpoint)
 
     def find_weights(self) -> Weights:

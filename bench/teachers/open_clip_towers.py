@@ -1,7 +1,7 @@
 """The architecture of CLIP weights in OpenAI's layout: sizes read off their shapes, in open_clip's own classes.
 
 This is what ReCon's teachers compute: a vision transformer (or CLIP's ResNet) and a causal text transformer with
-quick GELU, both in float32 (section 5.2 of the method specification).
+quick GELU, both in float32 (docs/reference.md#recon-teachers).
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class TimmTeacher(PretrainedTeacher):
 
     With `reference` it restores what ReCon's release does: blue and red swapped, ImageNet's mean and deviation
     whatever the model expects, augmented crops with colours and a grey square, and for early ImageNet-21k weights
-    the layer with tanh between pooling and classifier (section 5.2 of the method specification).
+    the layer with tanh between pooling and classifier (docs/reference.md#recon-teachers).
     """
 
     name: ClassVar[str] = "timm"
@@ -98,7 +98,7 @@ class TimmTeacher(PretrainedTeacher):
         return self.weights.path
 
     def given_by_path(self) -> bool:
-        """Whether a checkpoint was given."""
+        """Return whether a checkpoint was given."""
         return bool(self._options.checkpoint)
 
     def find_weights(self) -> Weights:
