@@ -1,4 +1,4 @@
-"""Where the protocols deviate from the papers, by protocol, form and paper (sections 5.5 and 7 of the method spec).
+"""Deviations of protocols from the papers, by protocol, form and paper (docs/reference.md#protocols).
 
 Data only. A protocol of a plugin brings its own (`bench.protocols.base.Protocol.deviations`).
 """

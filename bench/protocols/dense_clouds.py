@@ -1,7 +1,7 @@
 """Clouds that classifiers are trained on: more points than an encoder sees, from which each step draws.
 
 The fair form cuts a cloud to them once, by farthest point sampling from its first point. The releases shuffle a cloud
-whenever it is looked at and cut it then, so that over the epochs all its points are seen (sections 6.2, 6.4 and 7.1).
+whenever it is looked at and cut it then, so that all its points are seen in time (docs/reference.md#fine-tuning).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class DenseClouds:
 
 
 def dense_points(points: int) -> int:
-    """Points that each step draws from, for as many as an encoder sees (section 7.1)."""
+    """Points that each step draws from, for as many as an encoder sees (docs/reference.md#fine-tuning)."""
     return points if points >= MANY else int(np.ceil(_OVERSAMPLING * points))
 
 

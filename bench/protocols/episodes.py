@@ -1,4 +1,7 @@
-"""CrossPoint's few-shot episodes (spec 7.4): supports and queries of the training split, a linear SVC at C = 1."""
+"""CrossPoint's few-shot episodes, drawn from the training split.
+
+A linear SVC at C = 1 on standardised frozen features. Source: docs/reference.md#crosspoint-episodes.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,10 @@ CLOUD_BATCH = 64
 
 
 def clipped_points(task: Task) -> str | None:
-    """Say so where the clouds have fewer points than the encoder was to see; all of them are then used."""
+    """Return a note where clouds have fewer points than the encoder takes.
+
+    All points are then used.
+    """
     available = min(task.train.points.shape[1], task.test.points.shape[1])
     if available >= task.points:
         return None
@@ -94,7 +97,7 @@ def whole_clouds(task: Task, split: Split, *, normalise: bool, count: int | None
 def farthest_points(points: Tensor, count: int, task: Task) -> Tensor:
     """The `count` farthest points ``[B, count, 3]`` of clouds ``[B, N, 3]``, sampled from the first.
 
-    In the published form as by the authors' operator, which cuts patches too (section 1.1).
+    In the published form by the authors' operator (docs/reference.md#farthest-point-sampling).
     """
     sampling = RELEASED_POINT_MAE if task.form == "published" else Sampling()
     picks = farthest_point_sample(

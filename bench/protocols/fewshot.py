@@ -44,7 +44,7 @@ FULL_RECIPE = Recipe(
     clip_norm=10.0,
     augmentation=("scale_translate",),
 )
-"""Published fine-tuning recipe (section 7.4 of the method specification), one augmentation for every method."""
+"""Published fine-tuning recipe (docs/reference.md#few-shot), one augmentation for every method."""
 MLP_RECIPE = FULL_RECIPE.model_copy(update={"lr": 1e-3, "augmentation": ()})
 """Published probe recipe; on cached features nothing is augmented."""
 
@@ -121,7 +121,7 @@ class FewShot(Protocol):
 
     @classmethod
     def describe(cls, options: BaseModel) -> Description:
-        """Say it point by point."""
+        """See `Protocol.describe`."""
         own = cls._own(options)
         part = set_aside(own.validation_fraction)
         drawn = split_stated(
@@ -265,7 +265,8 @@ _RELEASED_HEADS = {
     "linear": "a linear head, the class token and its position are trained at learning rate 1e-3",
 }
 _PUBLISHED = (
-    "As released (spec 7.4): {own.folds} folds; {head}, on the feature '{own.feature}'. AdamW, weight decay 0.05, "
+    "As released (docs/reference.md, Few-shot): {own.folds} folds; {head}, on the feature '{own.feature}'. "
+    "AdamW, weight decay 0.05, "
     "batch 32 with the last partial batch dropped (50 supports give one batch of 32 an epoch), clip 10, cosine with "
     "10 warm-up epochs of 150 and the released loop's schedule (151 epochs, two at the warm-up rate), drop path 0.1, "
     "a head of 40 outputs of which a fold's labels are the first. point-mae: scale and translate; act, recon and "
@@ -283,7 +284,8 @@ _PUBLISHED = (
     "candidates fold 0 chooses one on validation."
 )
 _CROSSPOINT = (
-    "CrossPoint's episodes (spec 7.4): {own.folds} runs, each with classes of its own, n supports per class and "
+    "CrossPoint's episodes (docs/reference.md, CrossPoint episodes): {own.folds} runs, each with classes of its own, "
+    "n supports per class and "
     "{own.queries} queries per class, all from the training split; the test split is not used, so that the numbers do "
     "not compare with folds. libsvm's linear machine at C = 1, one class against one other, on the frozen feature "
     "'svm' standardised on the supports, clouds as stored. Accuracy is the mean over runs. Nothing is chosen, except "

@@ -1,4 +1,4 @@
-"""Few-shot training as released (spec 7.4)."""
+"""Few-shot training as released (docs/reference.md#few-shot)."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class Finetune(Protocol):
 
     @classmethod
     def describe(cls, options: BaseModel) -> Description:
-        """Say it point by point."""
+        """See `Protocol.describe`."""
         own = cls.Options.model_validate(options.model_dump())
         published = own.form == "published"
         return Description(
@@ -222,11 +222,13 @@ _STARTS = {
     ),
 }
 _PUBLISHED = (
-    "As released (spec 7.1): encoder and three-layer head on the feature '{own.feature}' are trained together by the "
+    "As released (docs/reference.md, Fine-tuning): encoder and three-layer head on the feature '{own.feature}' are "
+    "trained together by the "
     "authors' recipe for the method and the kind of data set (names with modelnet: ModelNet; all others: "
     "ScanObjectNN). point-mae: learning rate 5e-4, drop path 0.1, per-axis scale and translate. act: 5e-4, 0.1, "
     "rotation about y. recon: 2e-5 (ModelNet 1e-5), 10 times that and weight decay 0.05 for head, class token and its "
-    "position, drop path 0.2, rotation about y (ModelNet: scale and translate). two-tower: ReCon's at 5e-5 (spec 5.5). "
+    "position, drop path 0.2, rotation about y (ModelNet: scale and translate). two-tower: ReCon's at 5e-5 "
+    "(docs/reference.md, Two-tower). "
     "Every other method, scratch included, takes Point-MAE's. AdamW, weight decay 0.05, batch 32, clip 10, cosine with "
     "10 warm-up epochs of 300 and the released loop's schedule (301 epochs, two at the warm-up rate); the last partial "
     "batch is dropped. "

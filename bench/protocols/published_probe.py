@@ -1,4 +1,7 @@
-"""The releases' linear and MLP-3 probes: head, class token and its position are trained on clouds (spec 7.2)."""
+"""Linear and MLP-3 probes as the releases train them.
+
+Head, class token and its position are trained on clouds: docs/reference.md#linear-and-mlp-probes.
+"""
 
 from __future__ import annotations
 

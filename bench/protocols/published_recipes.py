@@ -1,4 +1,4 @@
-"""Recipes of the papers' downstream classification, by method and kind of data set (spec 7.1 and 7.2).
+"""Recipes of the papers' downstream classification, by method and kind of data set (docs/reference.md#fine-tuning).
 
 Recorded from the released configurations. A method whose paper has none takes Point-MAE's for fine-tuning, as the
 papers' own "from scratch" rows do, and ACT's for probes, Point-MAE having none there.
@@ -37,7 +37,7 @@ COMMON = Recipe(
 
 @dataclass(frozen=True)
 class Published:
-    """How a release trains a classifier.
+    """Training of a classifier as released.
 
     Attributes:
         source: Whose recipe it is, on which kind of data.
@@ -55,12 +55,15 @@ class Published:
 
 
 def data_kind(dataset: Dataset | None) -> Kind:
-    """Which of the papers' two data sets one stands for: ModelNet by name, ScanObjectNN for every other."""
+    """Return which of the papers' two data sets applies.
+
+    ModelNet by name, ScanObjectNN for every other.
+    """
     return "modelnet" if dataset is not None and dataset.name.startswith("modelnet") else "scanobjectnn"
 
 
 def finetune_recipe(method: str, dataset: Dataset | None) -> Published:
-    """Recipe of full fine-tuning (spec 7.1; two-tower: spec 5.5).
+    """Return the released recipe of fine-tuning (docs/reference.md#fine-tuning and docs/reference.md#two-tower).
 
     Args:
         method: Name of the method.
@@ -88,7 +91,7 @@ def finetune_recipe(method: str, dataset: Dataset | None) -> Published:
 
 
 def probe_recipe(method: str, dataset: Dataset | None, points: int) -> Published:
-    """Recipe of the linear and MLP-3 probes that also train the class token (spec 7.2).
+    """Return the released recipe of probes (docs/reference.md#linear-and-mlp-probes).
 
     Args:
         method: Name of the method.
@@ -116,5 +119,5 @@ def shortened(recipe: Recipe, epochs: int | None) -> Recipe:
 
 
 def _hardest(dataset: Dataset | None) -> bool:
-    """Whether it is PB_T50_RS, the only ScanObjectNN variant whose votes are rotated."""
+    """Return whether a data set is PB_T50_RS, whose votes are rotated."""
     return dataset is not None and getattr(dataset.options, "variant", "") == "pb_t50_rs"

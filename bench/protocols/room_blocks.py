@@ -2,7 +2,7 @@
 
 Coordinates of a block are metres: x and y relative to the middle of its column, z above the room's lowest point.
 
-Source: sections 6.6 and 7.7 of the method specification.
+Source: docs/reference.md#semantic-segmentation.
 """
 
 from __future__ import annotations
@@ -171,7 +171,9 @@ def pick(rows: Index, count: int, rng: np.random.Generator) -> Index:
 
 
 def tile_blocks(rooms: Sequence[Room], points: int, seed: int) -> tuple[Points, Index]:
-    """One block of every tile of 1 m x 1 m that holds points: what every epoch is validated on.
+    """Cut one block from every tile of 1 m x 1 m that holds points.
+
+    Every epoch is validated on them.
 
     Args:
         rooms: The rooms.
@@ -208,7 +210,10 @@ def windows(grid: RoomGrid, stride: float = STRIDE) -> Iterator[tuple[float, flo
 
 
 def _starts(low: float, high: float, stride: float) -> list[float]:
-    """Where windows begin along an axis; a last one that would reach beyond the room is moved back to end with it."""
+    """Return the starts of windows along an axis.
+
+    A last one that would reach beyond the room is moved back to end with it.
+    """
     steps = max(int(np.ceil((high - low - BLOCK) / stride)), 0) + 1
     return [max(min(low + i * stride, high - BLOCK), low) for i in range(steps)]
 

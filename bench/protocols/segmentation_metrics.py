@@ -1,8 +1,8 @@
 """Intersection over union of parts and of classes, in NumPy.
 
-Parts: section 7.6 of the method specification. A part that an object neither has nor is given counts as found (IoU 1);
+Parts: docs/reference.md#part-segmentation. A part that an object neither has nor is given counts as found (IoU 1);
 instance mIoU is the mean over objects, class mIoU the mean over categories of their objects' mean. Classes of scenes
-(section 7.7): counts over all points of all rooms.
+(docs/reference.md#semantic-segmentation): counts over all points of all rooms.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VOID = -1
 
 @dataclass(frozen=True)
 class PartScores:
-    """How well parts were found.
+    """Scores of part segmentation.
 
     Attributes:
         instance_miou: Mean IoU over objects.
@@ -99,7 +99,7 @@ def _table(owner: Counts, part: Counts, objects: int, parts: int) -> Counts:
 
 @dataclass(frozen=True)
 class SceneScores:
-    """How well the classes of scenes were found.
+    """Scores of semantic segmentation.
 
     Attributes:
         miou: Mean over classes of intersection over union.

@@ -42,7 +42,7 @@ NARROW = HeadSizes(hidden=256, propagated=128, category=16, mixed=128, narrow=64
 
 
 class SegmentationOptions(PublishedTraining):
-    """What both kinds of segmentation can be told."""
+    """Options of part and semantic segmentation."""
 
     points: int | None = Field(None, ge=1, le=MOST_POINTS)
     """Points that are labelled at once; null: as many as the backbone sees."""
@@ -57,14 +57,17 @@ class SegmentationOptions(PublishedTraining):
 
 
 def part_recipe(method: str) -> Recipe:
-    """Released recipe of part segmentation by method (spec 7.6); who has none takes Point-MAE's and ACT's."""
+    """Return the released recipe of part segmentation.
+
+    A method without one takes Point-MAE's and ACT's (docs/reference.md#part-segmentation).
+    """
     if method == "recon":
         return _RELEASED.model_copy(update={"lr": 1e-4, "head_lr_scale": 10.0})
     return _RELEASED
 
 
 def scene_recipe() -> Recipe:
-    """Released recipe of semantic segmentation, ACT's (spec 7.7)."""
+    """Return the released recipe of semantic segmentation, ACT's (docs/reference.md#semantic-segmentation)."""
     return _RELEASED.model_copy(update={"epochs": 60, "batch_size": 32})
 
 
@@ -87,7 +90,7 @@ def sizes(preset: str) -> dict[str, object]:
 
 
 def training_words(options: SegmentationOptions, fair: str, published: str) -> str:
-    """Say how the network is trained."""
+    """Return the sentences of the card about training."""
     form: Form = options.form
     if options.recipe is not None:
         words = recipe_words(options.recipe) + (", the same for every method" if form == "fair" else "")

@@ -41,7 +41,7 @@ Draw = Callable[[Tensor, torch.Generator], Batch]
 
 
 class SegmentationObjective(Objective):
-    """Negative log-likelihood of every labelled point (spec 7.6, 7.7).
+    """Negative log-likelihood of every labelled point (docs/reference.md#part-segmentation).
 
     Attributes:
         steps: Iterations of the whole training, the one under way included.
@@ -94,16 +94,17 @@ def point_loss(log_probabilities: Tensor, labels: Tensor, weights: Tensor | None
 
 
 def in_head_group(name: str) -> bool:
-    """Whether a parameter has ReCon's tenfold rate: "conv" in its released name, outside the encoder (spec 7.6).
+    """Return whether a parameter has ReCon's tenfold rate.
 
-    These are the head's linear layers and all of its category branch; its other norms are no convolutions.
+    Its released name has "conv" in it, outside the encoder (docs/reference.md#part-segmentation): these are the
+    head's linear layers and all of its category branch; its other norms are no convolutions.
     """
     return name.startswith("head.") and (name.startswith("head.category.") or ".norm" not in name)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is trained and how it is measured.
+    """A training of segmentation and its measure.
 
     Attributes:
         protocol: Names stages, curves and seed streams.
@@ -199,13 +200,13 @@ class Trained:
         return segmenter
 
     def noted(self, epoch: int) -> dict[str, npt.NDArray[Any]]:
-        """What was written down after an epoch."""
+        """Return the notes of an epoch."""
         tensors = _read(note_file(self.folder, epoch), epoch)
         return {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith("weights/")}
 
 
 def note_file(folder: Path, epoch: int) -> Path:
-    """Where the notes of an epoch lie."""
+    """Return the file with the notes of an epoch."""
     return folder / "epochs" / f"epoch-{epoch:05d}.safetensors"
 
 

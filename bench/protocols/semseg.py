@@ -72,7 +72,7 @@ class SemanticSegmentation(Protocol):
 
     @classmethod
     def describe(cls, options: BaseModel) -> Description:
-        """Say it point by point."""
+        """See `Protocol.describe`."""
         own = cls.Options.model_validate(options.model_dump())
         count = "as many as the backbone sees" if own.points is None else str(own.points)
         share, area = own.validation_fraction, own.validation_area

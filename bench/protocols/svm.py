@@ -26,7 +26,7 @@ from bench.protocols.trained_options import FormOptions, check_form
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Inverse penalties C tried, on features scaled to squared norm 1."""
 RECON_C, CROSSPOINT_C = 0.075, 0.1
-"""C of the papers, on features as they are (spec 7.3)."""
+"""C of the papers, on features as they are (docs/reference.md#linear-svm)."""
 
 
 class Svm(Protocol):
@@ -71,7 +71,7 @@ class Svm(Protocol):
 
     @classmethod
     def describe(cls, options: BaseModel) -> Description:
-        """Say it point by point."""
+        """See `Protocol.describe`."""
         own = cls.Options.model_validate(options.model_dump())
         if own.form == "published":
             return Description(
@@ -149,7 +149,8 @@ class Svm(Protocol):
 
 
 _PUBLISHED = (
-    "As in the papers (spec 7.3), on the feature '{own.feature}' as it is, not standardised, of clouds sampled by "
+    "As in the papers (docs/reference.md, Linear SVM), on the feature '{own.feature}' as it is, not standardised, of "
+    "clouds sampled by "
     "farthest points, frozen encoder in eval mode. recon, and every method whose paper has none: LinearSVC's objective "
     "(one class against the rest, squared hinge), C = 0.075; crosspoint: libsvm, one class against one other, C = 0.1, "
     "clouds as stored. ModelNet clouds are brought to the unit sphere for all others. Fitted on all training objects; "

@@ -36,7 +36,7 @@ class FormOptions(ProtocolOptions):
 
 
 class PublishedTraining(FormOptions):
-    """What can be changed about a release's training."""
+    """Options that change a release's training."""
 
     recipe: Recipe | None = None
     """Recipe; null takes the authors' by method and data set (published form)."""
@@ -99,7 +99,8 @@ PUBLISHED_DEVIATIONS = (
     "shows the best of seeds (ReCon's of 8), not the best of ReCon's checkpoints of epochs 250, 275 and 300."
 )
 PROBE_CARD = (
-    "As released (spec 7.2): {head} on the feature '{own.feature}' is trained on clouds together with the class token "
+    "As released (docs/reference.md, Linear and MLP probes): {head} on the feature '{own.feature}' is trained on "
+    "clouds together with the class token "
     "and its position; the rest is frozen, but stays in train mode: BatchNorm of the patch embedding uses and updates "
     "batch statistics and stochastic depth is on. recon: AdamW, learning rate 1e-4, 10 times that and weight decay "
     "0.05 for everything trained, drop path 0.2, rotation about y (ModelNet: scale and translate); every other method "

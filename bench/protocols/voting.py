@@ -1,4 +1,4 @@
-"""Voting: predictions averaged over random draws of points (spec 7.1)."""
+"""Voting: predictions averaged over random draws of points (docs/reference.md#voting)."""
 
 from __future__ import annotations
 

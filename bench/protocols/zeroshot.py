@@ -78,12 +78,12 @@ class Zeroshot(Protocol):
 
     @classmethod
     def skip(cls, facts: Facts, options: BaseModel) -> str | None:
-        """Say that nothing leads to texts, and why."""
+        """Return the reason why an encoder has no way to texts."""
         return super().skip(facts, options) or no_text(facts)
 
     @classmethod
     def describe(cls, options: BaseModel) -> Description:
-        """Say it point by point."""
+        """See `Protocol.describe`."""
         own = cls.Options.model_validate(options.model_dump())
         if own.form == "fair":
             return on_frozen_features(own.normalise, set_aside(own.validation_fraction), SETTING_CHOSEN)
@@ -151,7 +151,8 @@ _FAIR = (
     "--legacy, selection=test is the kind and ratio with the highest test accuracy. "
 )
 _PUBLISHED = (
-    "As released (spec 7.5): the feature is {kind}, none normalised; {ratio}. Points and patches: {patches}. "
+    "As released (docs/reference.md, Zero-shot): the feature is {kind}, none normalised; {ratio}. "
+    "Points and patches: {patches}. "
     "ScanObjectNN's clouds stay as stored, all others are brought to the unit sphere. Class names are raw, underscores "
     "kept. Nothing is chosen. The headline is the test split; accuracy_train_and_test is what the release prints and "
     "the paper stars: training and test objects together. selection=test is the kind and ratio with the highest test "

@@ -1,6 +1,6 @@
 """Zero-shot classification's arithmetic: prompts and their sum, the fused feature, cosines, and what validation tries.
 
-Source: sections 5.4 and 7.5 of the method specification (ReCon).
+Source: ReCon (arXiv 2302.02318); docs/reference.md#zero-shot.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def fixed_way(spaces: Collection[str], ratio: float = FIXED_RATIO) -> Way:
 
 
 def possible(way: Way, spaces: Collection[str]) -> bool:
-    """Whether the projections that a way needs are there."""
+    """Return whether an encoder has the projections of a way."""
     return {"image", "text"} <= set(spaces) if way.kind == "both" else way.kind in spaces
 
 

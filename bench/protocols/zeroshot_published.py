@@ -1,6 +1,6 @@
 """Per-data-set choices of ReCon's zero-shot evaluation; they look tuned on the evaluated data.
 
-Source: section 7.5 of the method specification.
+Source: docs/reference.md#zero-shot.
 """
 
 from __future__ import annotations
