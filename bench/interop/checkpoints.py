@@ -1,4 +1,4 @@
-"""Reading checkpoint files that somebody else wrote, without running anything they carry (section 8).
+"""Read checkpoint files of others without running them (docs/reference.md#checkpoint-files).
 
 A file is opened with ``weights_only`` loading: tensors, numbers, texts and plain containers. Whatever asks for more
 is refused with the name of what it asked for.
@@ -217,7 +217,7 @@ def _unwrapped(content: Mapping[Any, Any]) -> tuple[str, Mapping[Any, Any]]:
 
 
 def _refusal(path: Path, message: str, *, zipped: bool) -> str:
-    """Say in one line why torch did not read a pickle."""
+    """Explain in one line why torch refused a pickle."""
     if ".tar format" in message:
         return (
             f"{path}: is in torch's old .tar format, which cannot be read without running code; "
@@ -277,7 +277,7 @@ class _NumberType:
 
 
 def _tensors(value: object, nested: int = 1) -> bool:
-    """Whether a value is a dict with tensors, or one inside which a wrapper's key leads to such a dict."""
+    """Return whether a value is a dict with tensors, wrapped or not."""
     if not isinstance(value, Mapping):
         return False
     if any(isinstance(item, Tensor) for item in value.values()):

@@ -1,4 +1,4 @@
-"""From an encoder of ours to a file that the authors' code loads (section 8)."""
+"""Write encoders as the authors' code loads them (docs/reference.md#checkpoint-layouts)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a checkpoint of somebody else's training to an encoder of ours, with an account of every tensor."""
+"""Import checkpoints of others, with an account of every tensor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bench.spec import BackboneSpec
 FRESH_SEED = 0
 """Seed of tensors that a file does not have and that transfer starts anew (Point-MAE's class token)."""
 HEAD_WIDTH = 64
-"""Width of one attention head in every published size (section 5.3)."""
+"""Width of one attention head in every published size (docs/reference.md#recon-sizes)."""
 _PUBLISHED = BackboneSpec()
 
 
@@ -246,7 +246,7 @@ def _sizes(
                 f"{checkpoint.path}: backbone.{name} is {measured[name]} in its weights, not {value}; leave it out"
             )
     assumed: dict[str, JsonValue] = dict(_PUBLISHED.model_dump())
-    if release.kind == "segmentation":  # section 7.6
+    if release.kind == "segmentation":  # docs/reference.md#part-segmentation
         assumed |= {"points": 2048, "groups": 128}
     width = measured.get("width", _PUBLISHED.width)
     assumed["heads"] = width // HEAD_WIDTH

@@ -1,4 +1,4 @@
-"""Released names of ACT: the autoencoder, the student, the fine-tuned classifier (section 8 of the specification)."""
+"""Released names of ACT: autoencoder, student, classifier (docs/reference.md#checkpoint-names)."""
 
 from __future__ import annotations
 

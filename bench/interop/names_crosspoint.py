@@ -1,4 +1,4 @@
-"""Released names of CrossPoint (sections 4 and 8 of the method specification).
+"""Released names of CrossPoint (docs/reference.md#checkpoint-names).
 
 The release registers every BatchNorm twice, on its own (``bn1``) and inside the sequence that applies it
 (``conv1.1``): two released names for one of ours, the one that comes first in its files first.

@@ -1,4 +1,4 @@
-"""Released names of the transformers' segmentation networks (section 8 of the method specification)."""
+"""Released names of the transformers' segmentation networks (docs/reference.md#checkpoint-names)."""
 
 from __future__ import annotations
 

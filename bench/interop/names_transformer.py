@@ -1,4 +1,4 @@
-"""Released names of Point-MAE and ReCon (section 8 of the method specification).
+"""Released names of Point-MAE and ReCon (docs/reference.md#checkpoint-names).
 
 The encoder sits behind a prefix on both sides: ``MAE_encoder.`` and ``trunk.`` in pretraining, nothing and
 ``encoder.`` in a fine-tuned classifier. Everything below the prefix, and every head, has one name each.

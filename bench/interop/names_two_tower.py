@@ -1,4 +1,4 @@
-"""Released names of the two-tower baseline (section 8 of the method specification).
+"""Released names of the two-tower baseline (docs/reference.md#checkpoint-names).
 
 The masked tower is named as Point-MAE's encoder; the contrast tower sits behind ``Dis_encoder.`` in every file.
 """

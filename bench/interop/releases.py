@@ -1,4 +1,4 @@
-"""Which files the authors of each method gave out, how they are told apart, and what their training had read."""
+"""Released checkpoint files: their names, marks and the texts that training read."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Release:
         return found
 
     def fits(self, names: Iterable[str]) -> bool:
-        """Whether a file with these tensors is of this kind."""
+        """Return whether a file with these tensors is of this kind."""
         dotted = [f".{name}" for name in names]
 
         def occurs(part: str) -> bool:
@@ -189,7 +189,7 @@ SHAPENET_NAMES = (
     "watercraft", "washer",
 )
 # fmt: on
-"""Categories of ShapeNet-55, which ReCon's captions are made of (section 5.2)."""
+"""Categories of ShapeNet-55, which ReCon's captions are made of (docs/reference.md#recon-captions)."""
 
 _READ_CAPTIONS = frozenset({"recon", "two-tower"})
 
@@ -218,7 +218,7 @@ def known_names(names: Iterable[str]) -> int:
 
 
 def no_encoder(names: Iterable[str]) -> str | None:
-    """Say what a file is that holds no encoder of points; None where that is not known."""
+    """Describe a file that holds no point encoder; None if unknown."""
     firsts = {f"{name.partition('.')[0]}." for name in names}
     return next((what for part, what in NO_ENCODERS.items() if part in firsts), None)
 

@@ -125,7 +125,7 @@ def test_subsample_of_all_points_only_reorders_and_of_more_is_refused() -> None:
 
 
 def test_crosspoint_scale_is_isotropic_and_spans_half_to_double(clouds: torch.Tensor) -> None:
-    """Published augmentation (section 4); another range would be another method."""
+    """Published augmentation (docs/reference.md#crosspoint-augmentation); another range would be another method."""
     many = clouds.repeat(30, 1, 1)
     ratio = TRANSFORMS["scale_half_to_double"](many, stream()) / many
     assert torch.allclose(ratio, ratio[:, :1, :1].expand_as(ratio), rtol=1e-4)

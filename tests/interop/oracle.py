@@ -146,7 +146,10 @@ def draw_mask(groups: int, ratio: float, seed: int) -> Tensor:
 
 @torch.no_grad()
 def masked_pretraining(config: dict[str, Any], seed: int = 0) -> Arrays:
-    """Record Point-MAE, ReCon or the two towers on masked clouds (sections 2, 5.1, 5.2, 5.5)."""
+    """Record Point-MAE, ReCon or the two towers on masked clouds.
+
+    Source: docs/reference.md#point-mae, docs/reference.md#recon and docs/reference.md#two-tower.
+    """
     w, c = Weights(seed), config["transformer_config"]
     points, patches, centres = inputs(config, seed)
     mask = draw_mask(config["num_group"], c["mask_ratio"], seed)
@@ -211,7 +214,7 @@ def recon_stream(w: Weights, prefix: str, local: Tensor, position: Tensor, c: di
 
 @torch.no_grad()
 def student(config: dict[str, Any], seed: int = 0) -> Arrays:
-    """Record ACT's second stage (section 3.2)."""
+    """Record ACT's second stage (docs/reference.md#act-student)."""
     w, c, sizes = Weights(seed), config["transformer_config"], config["dvae_config"]
     points, patches, centres = inputs(config | sizes, seed)
     mask = draw_mask(sizes["num_group"], c["mask_ratio"], seed)
@@ -249,7 +252,7 @@ def student(config: dict[str, Any], seed: int = 0) -> Arrays:
 
 @torch.no_grad()
 def autoencoder(config: dict[str, Any], seed: int = 0) -> Arrays:
-    """Record ACT's first stage with soft codes, and the features that its second stage distils (section 3.1)."""
+    """Record ACT's first stage with soft codes, and the features it teaches (docs/reference.md#act-autoencoder)."""
     w, vit = Weights(seed), config["tiny_vit"]
     points, patches, centres = inputs(config, seed)
     batch, groups, size = patches.shape[:3]
@@ -331,7 +334,10 @@ def autoencoder(config: dict[str, Any], seed: int = 0) -> Arrays:
 
 @torch.no_grad()
 def part_labels(config: dict[str, Any], queries: bool, suffix: str = "", seed: int = 0) -> Arrays:
-    """Record a segmentation network (section 7.6): Point-MAE's, ACT's (suffix ``_cls``) or ReCon's."""
+    """Record the segmentation network of Point-MAE, ACT (suffix ``_cls``) or ReCon.
+
+    Source: docs/reference.md#part-segmentation.
+    """
     w = Weights(seed)
     points, patches, centres = inputs(config, seed)
     width, heads, fetch = config["trans_dim"], config["num_heads"], config["fetch_blocks"]
@@ -392,7 +398,7 @@ def raw_queries(w: Weights, names: tuple[str, ...], local: Tensor, position: Ten
 
 @torch.no_grad()
 def classification(config: dict[str, Any], kind: str, seed: int = 0) -> Arrays:
-    """Record a classifier with the three-layer head (sections 2, 3.2, 5.4): ``plain``, ``act`` or ``recon``."""
+    """Record a ``plain``, ``act`` or ``recon`` classifier (docs/reference.md#point-mae-classifier)."""
     w = Weights(seed)
     points, patches, centres = inputs(config, seed)
     width = config["embed_dim"] if kind == "act" else config["trans_dim"]

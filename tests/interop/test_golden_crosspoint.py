@@ -87,8 +87,8 @@ def test_every_name_goes_there_and_back() -> None:
         assert all(torch.equal(back.state[name], value) for name, value in state.items())
 
 
-def test_released_names_of_the_specification() -> None:
-    """A weight of an official checkpoint would land in the wrong place (section 8)."""
+def test_released_names_of_crosspoint() -> None:
+    """A weight of an official checkpoint would land in the wrong place (docs/reference.md#checkpoint-names)."""
     assert BACKBONE.to_ours("module.bn2.running_var") == BACKBONE.to_ours("conv2.1.running_var")
     assert BACKBONE.to_released("trunk.stages.1.norm.weight") == "bn2.weight"
     assert SEGMENTATION.to_ours("transform_net.bn3.weight") == "transform.pooled1.norm.weight"

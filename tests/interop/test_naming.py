@@ -45,8 +45,8 @@ def networks() -> list[tuple[Layout, torch.nn.Module]]:
         (CLASSIFY, "blocks.blocks.x.norm1.weight", None),
     ],
 )
-def test_names_of_the_specification(layout: Layout, released: str, ours: str | None) -> None:
-    """A weight of an official checkpoint would land in the wrong place (section 8)."""
+def test_released_names(layout: Layout, released: str, ours: str | None) -> None:
+    """A weight of an official checkpoint would land in the wrong place (docs/reference.md#checkpoint-names)."""
     assert layout.to_ours(released) == ours
     if ours is not None:
         assert layout.to_released(ours) == released.removeprefix("module.")

@@ -52,7 +52,7 @@ def batch(seed: int = 0, step: int = 0) -> Batch:
 
 
 def test_published_sizes() -> None:
-    """Our networks would not be the authors' (section 3.1 of the specification)."""
+    """Our networks would not be the authors' (docs/reference.md#act-autoencoder)."""
     with torch.device("meta"):
         options = ActDvae.complete(ActDvae.Options(), VIT_B)
         encoder = ActDvae.build_encoder(BackboneSpec(), options)

@@ -189,7 +189,7 @@ def test_images_are_jittered_flipped_and_normalised() -> None:
 
 
 def test_the_published_recipe() -> None:
-    """'published recipe' would be printed over other numbers (section 4)."""
+    """'published recipe' would be printed over other numbers (docs/reference.md#crosspoint-training)."""
     assert CrossPoint.point_views == 2
     for preset in ("tiny", "small", "base"):
         recipe = CrossPoint.recipe(preset)

@@ -51,7 +51,7 @@ def batch(size: int = 6, seed: int = 0) -> Batch:
     ],
 )
 def test_recon_has_the_published_sizes(preset: str, encoder: int, classifier: int, pretraining: int) -> None:
-    """The presets would not be the paper's models (specification 5.3)."""
+    """The presets would not be the paper's models (docs/reference.md#recon-sizes)."""
     with torch.device("meta"):
         model = ReCon.build(PRESETS[preset].backbone, ReCon.defaults(preset), Given(image=768, text=512))
         assert model.encoder().parameter_count == encoder
@@ -60,7 +60,7 @@ def test_recon_has_the_published_sizes(preset: str, encoder: int, classifier: in
 
 
 def test_point_mae_has_the_published_size() -> None:
-    """The same for Point-MAE (section 2); its class token is new at fine-tuning and not trained before."""
+    """The same for Point-MAE, whose class token is new at fine-tuning (docs/reference.md#point-mae-pretraining)."""
     with torch.device("meta"):
         model = PointMAE.build(PRESETS["base"].backbone, PointMAE.defaults("base"), Given())
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 29_006_432
@@ -269,7 +269,7 @@ def test_missing_targets_are_one_clear_line() -> None:
 
 @pytest.mark.parametrize("method", MASKED)
 def test_recipes_are_the_published_ones(method: type[Method]) -> None:
-    """'published recipe' would be printed over other numbers (sections 2 and 5.2)."""
+    """'published recipe' would be printed over other numbers (docs/reference.md#recon-pretraining)."""
     for preset in ("tiny", "small", "base"):
         recipe = method.recipe(preset)
         assert recipe is not None

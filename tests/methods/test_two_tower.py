@@ -56,7 +56,7 @@ def test_the_contrast_tower_sees_the_whole_cloud() -> None:
 
 
 def test_initialisation_of_the_contrast_tower() -> None:
-    """Tokens start at zero and positions at N(0, 1) (specification 5.5); with equal positions both would stay alike."""
+    """Both tokens would stay alike: they start at zero, positions at N(0, 1) (docs/reference.md#two-tower)."""
     torch.manual_seed(0)
     contrast = TwoTower.build(PRESETS["nano"].backbone, TwoTower.Options(), DIMS).trunk.towers()[1]
     places = torch.stack([contrast.get_parameter(f"{name}_pos") for name in ("image", "text")])
@@ -118,7 +118,7 @@ def test_parameter_counts_are_honest() -> None:
             for streams in ("all", "mdm", "cmc")
         }
         pretraining = TwoTower.build(base, TwoTower.Options(), Given(image=512, text=512))
-    tower = 21_825_024  # Point-MAE's encoder (specification 2)
+    tower = 21_825_024  # Point-MAE's encoder (docs/reference.md#point-mae-pretraining)
     assert counts == {"mdm": tower + 2 * 384, "cmc": tower + 4 * 384, "all": 2 * tower + 6 * 384}
     heads = 2 * (384 * 512 + 512)
     trainable = sum(p.numel() for p in pretraining.parameters() if p.requires_grad)

@@ -175,7 +175,7 @@ def test_published_form_stores_what_the_papers_print(make_task: MakeTask) -> Non
 
 
 def test_recipes_are_those_of_the_papers(tmp_path: Path) -> None:
-    """Spec 7.1 and 7.2; a wrong rate would make a method look bad under its own name."""
+    """A wrong rate would make a method look bad under its own name."""
     place = DataPlace(tmp_path, tmp_path)
     modelnet = ModelNetH5(place)
     scan = ScanObjectNNH5(place)

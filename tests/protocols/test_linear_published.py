@@ -59,7 +59,7 @@ def test_rerun_gives_identical_numbers_and_labels_are_read_once(protocol: type[P
 
 
 def test_class_token_and_batch_statistics_move_and_nothing_else(make_task: MakeTask) -> None:
-    """Spec 7.2: what the papers call linear probing trains more than a linear layer, and less than everything."""
+    """What the papers call linear probing trains more than a linear layer, and less than everything."""
     task = published(make_task())
     options = Linear.defaults("smoke", "published")
     assert isinstance(options, Linear.Options)
