@@ -1,6 +1,6 @@
 """The released networks once more, straight from their description: plain functions on a state dict of their names.
 
-Nothing of the package is used, so that a reading of the specification is compared with another reading of it, in
+Nothing of the package is used, so that a reading of docs/reference.md is compared with another reading of it, in
 configurations where sizes that the published ones share are different: heads, depths and widths of encoder and decoder,
 of patch embedding and transformer, of codes and features.
 """
