@@ -6,6 +6,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, TypeAdapter
+
+from bench.plan.request import parse_assignment
+from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
+from bench.spec import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = {".py", ".md", ".yaml", ".yml", ".json", ".toml", ".html", ".j2"}
@@ -87,6 +92,24 @@ def test_cited_headings_exist() -> None:
     assert broken == {}
     cited = {found["anchor"] for text in texts.values() for found in CITED.finditer(text)}
     assert {"recon-block", "recon-losses", "few-shot-folds"} <= cited, "the search for citations finds none"
+
+
+def test_options_of_the_reference_exist() -> None:
+    """An option that is said to restore a release would be refused, or restore nothing."""
+    options: dict[str, list[type[BaseModel]]] = {"recipe": [Recipe]}
+    for kind in (METHODS, PROTOCOLS):
+        options |= {name: [kind.load(name).Options] for name in kind.names()}
+    options["data"] = options["pretrain_data"] = [DATASETS.load(name).Options for name in DATASETS.names()]
+    options["teacher"] = [TEACHERS.load(name).Options for name in TEACHERS.names()]
+    text, _, _ = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8").partition("## Checkpoint layouts")
+    named = re.findall(rf"(?<=[`\s])({'|'.join(options)})\.(\w+)(?:=([\w.]+))?(?=[`\s])", text)
+    assert len(named) > 30, "the search for options finds too few"
+    for owner, name, value in named:
+        fields = [model.model_fields[name] for model in options[owner] if name in model.model_fields]
+        assert fields, f"{owner}.{name}"
+        if value:
+            given = parse_assignment(f"{owner}.{name}={value}")[1]
+            assert any(TypeAdapter(field.annotation).validate_python(given) is not None for field in fields)
 
 
 def test_no_source_is_out_of_reach() -> None:
