@@ -67,7 +67,7 @@ class Dimension:
         return int(value) if self.kind == "integer" else float(value)
 
     def describe(self) -> str:
-        """Say it in one line, e.g. ``finetune.recipe.lr: 1e-05 to 0.01, logarithmic``."""
+        """Return the dimension in one line, e.g. ``finetune.recipe.lr: 1e-05 to 0.01, logarithmic``."""
         if self.kind == "choice":
             return f"{self.path}: {', '.join(name for name, _ in self.choices)}"
         scale = {"log": ", logarithmic", "integer": ", whole numbers, logarithmic", "uniform": ""}[self.kind]
@@ -76,7 +76,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is searched for one protocol, whatever the method.
+    """Search space of one protocol, the same for every method.
 
     Attributes:
         dimensions: Downstream ones, then those of pretraining.

@@ -170,7 +170,8 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     whole = pickle.dumps([CLOUD] * 3, 4)
     assert "breaks off" in refusal(save(tmp_path / "cut.pkl", pickle.dumps([CLOUD.tobytes() * 2000], 4)[:-900]))
     assert "empty" in refusal(save(tmp_path / "empty.pkl", b""))
-    assert "not a pickle" in refusal(save(tmp_path / "html.pkl", b"<html>404</html>"))
+    assert "is a web page" in refusal(save(tmp_path / "html.pkl", b"<html>404</html>"))
+    assert "not a pickle" in refusal(save(tmp_path / "notes.pkl", b"notes on the download"))
     assert "cannot be read" in refusal(tmp_path / "gone.pkl")
     for cut in range(1, len(whole) - 1, 7):
         refusal(save(tmp_path / "any.pkl", whole[:cut]))
