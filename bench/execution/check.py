@@ -21,6 +21,7 @@ from bench.execution.provenance import commit
 from bench.execution.reporting import read_results
 from bench.paths import Workspace
 from bench.plan.request import RunRequest, read_request, validated
+from bench.plugins import load_plugin_file
 from bench.registry import PROTOCOLS
 from bench.spec import content_key
 from bench.stats.cells import Cell, group_cells
@@ -60,7 +61,20 @@ class Suite:
             raise SetupError(f"no suite at {path}: it holds the request whose numbers {baseline.name} records")
         request: RunRequest = validated(RunRequest, read_request(path), path.name)
         said = request.model_dump(mode="json", exclude_defaults=True)  # a new field with a default makes no new suite
+        if request.plugins:  # where they lie makes no new suite either
+            said["plugins"] = [Path(file).name for file in request.plugins]
         return cls(request, f"{path.name} {content_key(said)[:16]}")
+
+    def load_plugins(self, given: Sequence[Path]) -> tuple[Path, ...]:
+        """Load the suite's plugin files beside those given (and loaded already), and return all of them.
+
+        Raises:
+            UsageError: One is missing or fails to import.
+        """
+        own = [Path(file).resolve() for file in self.request.plugins]
+        for file in own:
+            load_plugin_file(file)
+        return tuple(dict.fromkeys([*own, *given]))
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ def check(
     Args:
         baseline: The numbers; the suite lies beside it.
         results: Folder to run in, which must be empty; None takes a temporary one.
-        plugins: Plugin files.
+        plugins: Plugin files, already loaded, beside those that the suite names.
         screen: Where to print.
         seeds: How many of the baseline's seeds to run; None runs `SEEDS` of them, or all where there are fewer.
 
@@ -101,7 +115,7 @@ def check(
     count = min(SEEDS, len(stored.seeds)) if seeds is None else seeds
     compared = stored.first(count).seeds
     request = suite.request.model_copy(update={"seeds": compared})
-    measured = measure(request, results, plugins, screen)
+    measured = measure(request, results, suite.load_plugins(plugins), screen)
     report = decide(stored, measured.cells, stored.machine == measured.machine, count)
     told = f"{count} of {len(stored.seeds)} seeds"
     screen.print(f"baseline: {stored.machine}; here: {measured.machine}; {told}", highlight=False, markup=False)
@@ -116,7 +130,7 @@ def update(baseline: Path, results: Path | None, plugins: tuple[Path, ...], scre
         SetupError: A run of the suite failed; the old baseline stays.
     """
     suite = Suite.beside(baseline)
-    measured = measure(suite.request, results, plugins, screen)
+    measured = measure(suite.request, results, suite.load_plugins(plugins), screen)
     if measured.outcome.failed or not measured.cells:
         raise SetupError(f"the suite did not finish, so {baseline} was not written")
     write_baseline(make_baseline(measured.cells, suite.name, measured.machine, commit()[0]), baseline)

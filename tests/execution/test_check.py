@@ -11,6 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
+from bench.errors import UsageError
+from bench.execution.check import Suite
 from bench.plan.request import RunRequest, read_request, validated
 from bench.spec import content_key
 from tests.conftest import ROOT, bench_command, bench_environment
@@ -104,17 +106,33 @@ def test_other_test_labels_and_options_are_broken_not_judged(
         assert "".join(reason.split()) in "".join(done.stdout.split())
 
 
-def test_cells_that_differ_in_pretraining_have_names_of_their_own(tmp_path: Path, toy_modelnet: Path) -> None:
-    """A suite that pretrains on two parts of a set could have no baseline: two cells had one name."""
+PLUGIN = """
+from bench.methods.point_mae import PointMAE
+
+
+class Mine(PointMAE):
+    \'\'\'A method of the user's own.\'\'\'
+
+    name = "mine"
+"""
+
+
+def test_a_suite_brings_its_plugins_and_tells_parts_of_the_data_apart(tmp_path: Path, toy_modelnet: Path) -> None:
+    """A suite of a plugin's method could not be checked; one with two parts of a set gave two cells one name."""
     path = tmp_path / "parts.json"
-    suite = SUITE.format(data=toy_modelnet).replace("seeds: 2", "seeds: 1")
-    path.with_suffix(".yaml").write_text(f"{suite}pretrain_fractions: [1, 0.5]\n")
+    suite = SUITE.format(data=toy_modelnet).replace("seeds: 2", "seeds: 1").replace("point-mae", "mine")
+    path.with_suffix(".yaml").write_text(f"{suite}pretrain_fractions: [1, 0.5]\nplugins: [mine.py]\n")
+    with pytest.raises(UsageError, match=r"plugin file '.*mine.py' does not exist"):
+        Suite.beside(path).load_plugins(())
+    (tmp_path / "mine.py").write_text(PLUGIN)
     made = check(path, "--update")
     assert made.returncode == 0, made.stdout + made.stderr
     names = [cell["cell"] for cell in json.loads(path.read_text())["cells"]]
     assert len(set(names)) == len(names) == 3
     assert all("| accuracy |" in name for name in names), "the headline metric alone: balanced classes repeat it"
     assert sum("pretrained on" in name for name in names) == 2
+    moved = shutil.copytree(tmp_path, tmp_path / "moved", ignore=shutil.ignore_patterns("moved"))
+    assert Suite.beside(moved / "parts.json").name == json.loads(path.read_text())["suite"]
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "no suite at"), ("methods: [nothing]\n", "no baseline at")])
