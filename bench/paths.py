@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
-import shutil
-import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import SetupError, UsageError
@@ -61,26 +58,6 @@ class Workspace:
     def work(self, key: str) -> Path:
         """Folder for the unfinished state of one job (checkpoints)."""
         return self.results / "work" / key
-
-    def for_looking(self) -> Workspace:
-        """Return a workspace for commands that read: nothing is written but the cache, and that only where it may be.
-
-        Where the cache is read-only, another takes its place until the process ends: it has links to all that is
-        cached here, and takes what is made now.
-        """
-        place = next(path for path in (self.cache, *self.cache.parents) if path.exists())
-        if os.access(place, os.W_OK | os.X_OK):
-            return self
-        lent = Path(tempfile.mkdtemp(prefix="bench-cache-"))
-        atexit.register(shutil.rmtree, lent, ignore_errors=True)
-        for folder, subfolders, files in os.walk(self.cache):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            here = lent / Path(folder).relative_to(self.cache)
-            here.mkdir(exist_ok=True)
-            for name in files:
-                if not name.startswith("."):  # locks and unfinished work
-                    (here / name).symlink_to(Path(folder) / name)
-        return replace(self, cache=lent)
 
     def prepare(self) -> None:
         """Create the folders and check that they can be written.

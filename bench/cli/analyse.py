@@ -164,7 +164,7 @@ def _analyst(
     from bench.execution.analysis_sources import Subjects
 
     load_plugins(plugin)
-    return Analyst(reading(results).for_looking(), Subjects(tuple(encoder or ()), tuple(method or ()), seed), out)
+    return Analyst(reading(results, data=True), Subjects(tuple(encoder or ()), tuple(method or ()), seed), out)
 
 
 def _objects(

@@ -53,19 +53,28 @@ def workspace(results: Path | None) -> Workspace:
 def looking(results: Path | None) -> Workspace:
     """Return the workspace of a command that looks at data: no results folder is needed, none is changed.
 
+    Nothing is written but the cache, and that only where it may be.
+
     Raises:
         SetupError: A file is in its way.
     """
+    from dataclasses import replace
+
     from bench.paths import Workspace
+    from bench.store.scratch import lent_cache
 
     place = Workspace.at(results)
     if not place.results.is_dir():
         _refuse_file(place.results)
-    return place.for_looking()
+    return replace(place, cache=lent_cache(place.cache))
 
 
-def reading(results: Path | None) -> Workspace:
+def reading(results: Path | None, *, data: bool = False) -> Workspace:
     """Return the workspace of a command that only reads: it must be there, and nothing is created in it.
+
+    Args:
+        results: The results folder; None for the default one.
+        data: Whether data sets are looked at too (see `looking`).
 
     Raises:
         UsageError: There is no such folder.
@@ -81,7 +90,7 @@ def reading(results: Path | None) -> Workspace:
             f"no results folder at {place.results}; give the right one with --results, or make it with: "
             "bench run --method recon --protocol fewshot"
         )
-    return place
+    return looking(results) if data else place
 
 
 def _refuse_file(results: Path) -> None:

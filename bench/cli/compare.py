@@ -71,7 +71,7 @@ def compare(
     from bench.store.store import Store
 
     load_plugins(plugin)
-    place = reading(results).for_looking()
+    place = reading(results, data=True)
     if out is not None and not out.absolute().parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}")
     if out is not None and out.is_dir():

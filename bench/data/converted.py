@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from bench.data.files import cannot_write, exclusive, in_words, write_atomic
 from bench.errors import DataError, SetupError
 from bench.spec import content_key
 from bench.store.cached import open_array, read_bytes, seal
+from bench.store.scratch import scratch_name
 
 CHUNK_BYTES = 32_000_000
 """Work that an interruption may lose."""
@@ -125,8 +125,7 @@ def convert(files: FileList, reader: Reader, cache: Path, progress: Progress = s
         if found is not None:
             return found
         # Without locks two processes must not write into one place; each then starts from nothing.
-        mine = "" if alone else f".{socket.gethostname()}.{os.getpid()}"
-        staging = folder.with_name(f".{folder.name}.staging{mine}")
+        staging = folder.with_name(f".{folder.name}.staging" if alone else f"{scratch_name()}-{folder.name}")
         try:
             with _Conversion(files, reader, staging, folder) as conversion:
                 conversion.run(progress)

@@ -27,7 +27,7 @@ from bench.data.files import exclusive, in_words
 from bench.data.labels import Held, check_part_gaps, class_numbers, part_numbers
 from bench.data.signature import foreign
 from bench.errors import DataError, SetupError
-from bench.store.cached import PART, begin_array, open_array, publishing
+from bench.store.cached import begin_array, open_array, publishing
 
 MAPPED_FROM_BYTES = 200_000_000
 """A split whose float32 coordinates are larger than this is converted once into memory maps."""
@@ -376,13 +376,10 @@ def _mapped(
     ready = open_array(path, dtype, shape)
     if ready is not None:
         return ready
-    with exclusive(path.with_suffix(".lock")) as alone:
+    with exclusive(path.with_suffix(".lock")):
         ready = open_array(path, dtype, shape)
         if ready is not None:
             return ready
-        if alone:
-            for left_over in path.parent.glob(f".{path.name}.*{PART}"):
-                left_over.unlink(missing_ok=True)
         _check_room(path.parent, heads, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
         # Written through the file, not through a writable map: a full disk is then an error, not a SIGBUS.
         with publishing(path) as stream:

@@ -51,7 +51,7 @@ def _store(workspace: Workspace, store_url: str | None, readonly: bool) -> Store
     if readonly:
         return Store.open_readonly(workspace.results, store_url) if workspace.results.is_dir() else None
     store = Store(workspace.results, store_url)
-    store.tidy()
+    store.tidy(workspace.cache)
     return store
 
 

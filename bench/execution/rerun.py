@@ -26,6 +26,7 @@ from bench.registry import DATASETS, REGISTRIES
 from bench.spec import DataSpec, PretrainSpec, RunSpec, content_key
 from bench.store.queries import run_rows
 from bench.store.records import Metric, RunRecord
+from bench.store.scratch import scratch_name
 from bench.store.store import Store
 
 _MADE_AGAIN = frozenset({"features", "clouds"})
@@ -127,7 +128,7 @@ def rerun(
     _check_machine(spec)
     places = {one.manifest: _locate(one, record, datasets, workspace) for one in _data_of(spec)}
     resolution = Resolution(runs=[spec], places=places)
-    with tempfile.TemporaryDirectory(prefix="bench-rerun-") as name:
+    with tempfile.TemporaryDirectory(dir=workspace.results, prefix=f"{scratch_name()}-") as name:
         apart = Workspace(Path(name) / "results", Path(name) / "cache")
         apart.prepare()
         _borrow_cache(workspace.cache, apart.cache)

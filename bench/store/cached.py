@@ -14,7 +14,6 @@ import math
 import os
 import stat
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -23,13 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import SetupError
+from bench.store.scratch import remove_abandoned, scratch_name
 
 _log = logging.getLogger(__name__)
 
 PART = ".part"
 """Ending of a file that is still written."""
-ABANDONED_SECONDS = 3600.0
-"""A file still written, but untouched for this long, belongs to a killed process."""
 SETTLED_NS = 2_000_000_000
 """A file changed less than this before it was read may change again within one tick of its clock, unnoticed."""
 _MARK = b"bench seal 1\n\0\0\0"
@@ -70,10 +68,10 @@ def publishing(path: Path, levels: int = 2) -> Iterator[BinaryIO]:
     Raises:
         SetupError: It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PART}")
+    temporary = path.with_name(f"{scratch_name()}-{path.name}{PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path.parent)
+        remove_abandoned(path.parent)
         with temporary.open("wb") as stream:
             sealing = _Sealing(stream, _place(path, levels))
             yield cast("BinaryIO", sealing)
@@ -215,11 +213,3 @@ def _begun(place: str) -> Any:
 
 def _place(path: Path, levels: int) -> str:
     return "/".join(path.parts[-levels:])
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Delete what killed processes left behind half-written."""
-    for part in folder.glob(f".*{PART}"):
-        with contextlib.suppress(OSError):  # another process may remove it first
-            if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
-                part.unlink()

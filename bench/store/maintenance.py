@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Collection
@@ -28,6 +29,12 @@ from bench.store.schema import VERSION, LeaseTable, MetricTable, RunTable
 from bench.store.scratch import remove_abandoned
 
 _log = logging.getLogger(__name__)
+
+AGAIN = "reruns"
+"""Room of the results folder for further attempts of finished runs."""
+WORK = "work"
+"""Room for the saved state of unfinished jobs, each under the beginnings of its key and of its code fingerprint."""
+_SAVED = re.compile("[0-9a-f]{16}-[0-9a-f]{16}")
 
 
 @dataclass
@@ -111,7 +118,7 @@ def rebuild(results: Path, url: str | None = None) -> RebuildReport:
 def rebuild_database(database: Database) -> RebuildReport:
     """Recreate the index of a database, opened or not (see `rebuild`)."""
     report = RebuildReport()
-    sweep(database.results)
+    sweep(database)
     try:
         condition, why = database.condition()
     except ForeignDatabaseError:
@@ -213,10 +220,42 @@ def fill(session: Session, database: Database, report: RebuildReport | None = No
     return report
 
 
-def sweep(results: Path) -> int:
-    """Remove what killed processes left in a results folder; return how much."""
-    rooms = [results, results / RUNS, results / FAILED, *folders.subfolders(results / ROOM)]
-    return sum(map(remove_abandoned, rooms))
+def sweep(database: Database, cache: Path | None = None) -> int:
+    """Remove what killed processes left in a results folder and its cache; return how much.
+
+    What a living process owns stays, and so does the saved state of unfinished jobs, which the next one takes up.
+
+    Args:
+        database: Index of the results folder.
+        cache: Its cache, where that may be elsewhere.
+    """
+    results = database.results
+    rooms = [results, results / RUNS, results / FAILED, results / AGAIN, *folders.subfolders(results / ROOM)]
+    removed = sum(map(remove_abandoned, rooms)) + remove_abandoned(cache or results / "cache", deep=True)
+    return removed + _remove_finished_work(database)
+
+
+def _remove_finished_work(database: Database) -> int:
+    """Delete the saved state of jobs whose result is stored: their process was killed before it could."""
+    saved = [place for place in folders.subfolders(database.results / WORK) if _SAVED.fullmatch(place.name)]
+    if not saved:
+        return 0
+    try:
+        held = {(one.key[:16], one.key.rpartition(":")[2][:16]) for one in leases.holders(database) if one.alive()}
+    except BenchError as error:  # a rebuild is about to mend it
+        _log.debug("saved states stay, leases cannot be read: %s", error)
+        return 0
+    stored: dict[str, list[Path]] = {}
+    for room in (RUNS, f"{ROOM}/encoder"):
+        for place in folders.subfolders(database.results / room):
+            stored.setdefault(place.name[:16], []).append(place)
+    removed = 0
+    for place in saved:
+        key, _, code = place.name.partition("-")
+        if (key, code) not in held and any((one / code).is_dir() for one in stored.get(key, ())):
+            shutil.rmtree(place, ignore_errors=True)
+            removed += 1
+    return removed
 
 
 def status(results: Path, url: str | None = None) -> StoreStatus:

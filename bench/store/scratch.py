@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 from bench.store.processes import host_name, process_alive, process_start
@@ -21,6 +22,9 @@ ABANDONED_SECONDS = 24 * 3600.0
 
 _NAME = re.compile(re.escape(INCOMING) + r"([0-9a-f]{8})-(\d+)-(\d+(?:\.\d+)?)-[0-9a-f]{8}")
 
+_OLDER = re.compile(r"\..+\.(part|partial)")
+"""Unfinished files and folders of a cache that name no process."""
+
 
 def scratch_name() -> str:
     """Return a new hidden name that tells machine, process and its start; more may be put behind it."""
@@ -28,15 +32,27 @@ def scratch_name() -> str:
     return f"{INCOMING}{_host()}-{os.getpid()}-{start:.2f}-{uuid.uuid4().hex[:8]}"
 
 
-def remove_abandoned(parent: Path) -> int:
+def remove_abandoned(parent: Path, *, deep: bool = False) -> int:
     """Delete what killed processes left directly below a folder; return how much.
 
     What a living process of this machine owns stays, however old it is.
+
+    Args:
+        parent: The folder; nothing happens where there is none.
+        deep: Look into the folders below too, as in a cache.
     """
+    try:
+        entries = list(os.scandir(parent))
+    except OSError:
+        return 0
     removed = 0
-    for path in _scratch(parent):
-        if _abandoned(path):
-            if path.is_dir() and not path.is_symlink():
+    for entry in entries:
+        path = Path(entry.path)
+        if not entry.name.startswith(INCOMING) and not (deep and _OLDER.fullmatch(entry.name)):
+            if deep and entry.is_dir(follow_symlinks=False):
+                removed += remove_abandoned(path, deep=True)
+        elif _abandoned(path):
+            if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
@@ -44,12 +60,27 @@ def remove_abandoned(parent: Path) -> int:
     return removed
 
 
-def _scratch(parent: Path) -> Iterator[Path]:
-    try:
-        entries = list(os.scandir(parent))
-    except OSError:
-        return
-    yield from (Path(entry.path) for entry in entries if entry.name.startswith(INCOMING))
+def lent_cache(cache: Path) -> Path:
+    """Return a cache that may be written: the given one, or else another in its place until the process ends.
+
+    The other has links to all that is cached here, and takes what is made now.
+    """
+    place = next(path for path in (cache, *cache.parents) if path.exists())
+    if os.access(place, os.W_OK | os.X_OK):
+        return cache
+    temporary = Path(tempfile.gettempdir())
+    remove_abandoned(temporary)
+    lent = temporary / scratch_name()
+    lent.mkdir(mode=0o700)
+    atexit.register(shutil.rmtree, lent, ignore_errors=True)
+    for folder, subfolders, files in os.walk(cache):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        here = lent / Path(folder).relative_to(cache)
+        here.mkdir(exist_ok=True)
+        for name in files:
+            if not name.startswith("."):  # locks and unfinished work
+                (here / name).symlink_to(Path(folder) / name)
+    return lent
 
 
 def _abandoned(path: Path) -> bool:

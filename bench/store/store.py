@@ -37,8 +37,6 @@ _NAMED = 20
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
-AGAIN = "reruns"
-"""Room of the results folder for further attempts of finished runs."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ class Store:
         """
         if self.readonly:
             raise SetupError(f"results folder '{self.results}' was opened for reading only")
-        destination = self.results / AGAIN / folders.path_part(record.key, "key") / _stamp()
+        destination = self.results / maintenance.AGAIN / folders.path_part(record.key, "key") / _stamp()
         self._place(record, destination)
         return destination
 
@@ -270,13 +268,16 @@ class Store:
             mended=view.disagreement(),
         )
 
-    def tidy(self) -> None:
+    def tidy(self, cache: Path | None = None) -> None:
         """Bring the index into line with the folders, and remove what killed processes left; called once a command.
+
+        Args:
+            cache: Cache of the results folder, where that may be elsewhere.
 
         Raises:
             SetupError: The store cannot be written.
         """
-        maintenance.sweep(self.results)
+        maintenance.sweep(self.database, cache)
         leases.remove_dead(self.database)
         view = self._mend(None)
         if said := view.disagreement():

@@ -19,6 +19,7 @@ from bench.data.h5io import Fields, load_arrays, read_head
 from bench.data.modelnet_h5 import ModelNetH5
 from bench.data.scanobjectnn_h5 import ScanObjectNNH5
 from bench.errors import DataError, SetupError
+from bench.store.scratch import scratch_name
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data folder is not beside the repository")
@@ -338,13 +339,15 @@ def test_large_splits_become_memory_maps_once(root: Path, tmp_path: Path, monkey
 
 def test_a_half_written_memory_map_is_made_again(root: Path, tmp_path: Path) -> None:
     head = read_head(root / "ply_data_train0.h5", Fields())
-    (tmp_path / ".train.points.npy.999.part").write_bytes(b"left over by a killed process")
+    left_over = tmp_path / scratch_name().replace(f"-{os.getpid()}-", "-999999999-")
+    left_over.write_bytes(b"of a killed process")
     load_arrays([head], Fields(), tmp_path, "train", mapped_from=0)
     path = tmp_path / "train.points.npy"
     path.write_bytes(path.read_bytes()[:-8])
     whole = load_arrays([head], Fields(), tmp_path, "train", mapped_from=0)
     assert np.array_equal(whole.points, clouds(12))
-    assert not list(tmp_path.glob("*.part"))
+    assert not left_over.exists()
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_cache_that_cannot_be_written_is_a_set_up_error(root: Path, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_folder_moved_to_another_key_counts_as_absent(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing_and_old_leftovers_go(tmp_path: Path) -> None:
-    old, fresh = tmp_path / ".a.part", tmp_path / ".b.part"
+    old, fresh = tmp_path / ".incoming-a.part", tmp_path / ".incoming-b.part"
     for path in (old, fresh):
         path.touch()
     os.utime(old, (1, 1))
@@ -144,7 +144,7 @@ def test_a_failed_write_leaves_nothing_and_old_leftovers_go(tmp_path: Path) -> N
 
     with pytest.raises(SetupError, match="cannot write"):
         fail()
-    assert [path.name for path in tmp_path.iterdir()] == [".b.part"]
+    assert [path.name for path in tmp_path.iterdir()] == [".incoming-b.part"]
     with publishing(tmp_path / "x") as stream:
         stream.write(b"whole")
     assert read_bytes(tmp_path / "x") == b"whole"

@@ -76,10 +76,12 @@ def test_killed_writers_leave_only_whole_runs(tmp_path: Path, start: Start) -> N
 def begin_and_die(results: Path) -> None:
     """Leave what a job has half done: a run folder, an encoder, a lease."""
     store = Store(results)
-    for room in ("runs", "failed", ".", "artifacts/encoder"):
+    for room in ("runs", "failed", ".", "artifacts/encoder", "reruns", "cache", "cache/converted", "cache/a/b"):
         (results / room).mkdir(parents=True, exist_ok=True)
         (results / room / scratch.scratch_name() / "deep").mkdir(parents=True)
+    (results / "cache" / "a" / f"{scratch.scratch_name()}-points.npy.part").write_bytes(b"half")
     store.lease("run", "k")
+    store.lease("encoder", f"{'d' * 64}:{'1' * 16}")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -95,13 +97,45 @@ def test_what_killed_jobs_left_is_swept_and_nothing_else(store: Store, start: St
         folder.mkdir()
     for folder in (mine, old):
         os.utime(folder, (hours_ago, hours_ago))
-    held = store.lease("run", "held")
-    assert len(leases.holders(store.database)) == 2
+    held = store.lease("run", f"{'c' * 64}:{'1' * 16}")
+    assert len(leases.holders(store.database)) == 3
+    cached = results / "cache" / "features"
+    cached.mkdir()
+    at_work, abandoned = cached / f"{scratch.scratch_name()}-a.npy.part", cached / ".b.npy.17.part"
+    for path in (at_work, abandoned):
+        path.touch()
+        os.utime(path, (hours_ago, hours_ago))
     Store(results).tidy()
-    assert sorted(results.rglob(".incoming-*")) == sorted([mine, fresh])
-    assert [one.key for one in leases.holders(store.database)] == ["held"]
+    assert sorted(results.rglob(".*")) == sorted([mine, fresh, at_work])
+    assert [one.key for one in leases.holders(store.database)] == [f"{'c' * 64}:{'1' * 16}"]
     assert held is not None
     assert held.still_mine()
+
+
+def test_the_saved_state_of_a_finished_job_is_swept_and_no_other(store: Store) -> None:
+    """A kill between storing a result and clearing up left a network and its moments for ever."""
+    results = store.results
+    stored = store.publish(make_record(1))
+    finished = f"{stored.key[:16]}-{stored.fingerprint[:16]}"
+    trained = results / "artifacts" / "encoder" / ("a" * 64) / ("2" * 16)
+    held = store.lease("encoder", f"{'c' * 64}:{'1' * 16}")
+    (results / "artifacts" / "encoder" / ("c" * 64) / ("1" * 16)).mkdir(parents=True)
+    trained.mkdir(parents=True)
+    kept = {
+        f"{stored.key[:16]}-{'9' * 16}",  # other code
+        f"{'b' * 16}-{stored.fingerprint[:16]}",  # another run
+        f"{'c' * 16}-{'1' * 16}",  # somebody is at it
+        "notes",
+    }
+    for name in (finished, f"{'a' * 16}-{'2' * 16}", *kept):
+        (results / "work" / name).mkdir(parents=True)
+        (results / "work" / name / "state.safetensors").touch()
+    Store(results).tidy()
+    assert {path.name for path in (results / "work").iterdir()} == kept
+    assert held is not None
+    held.release()
+    Store(results).tidy()
+    assert not (results / "work" / f"{'c' * 16}-{'1' * 16}").exists()
 
 
 def test_a_run_published_between_walk_and_rewrite_keeps_its_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
     """Otherwise every kill -9 costs disk space for ever; a file of a writer at work must stay."""
     folder = tmp_path / "features"
     folder.mkdir()
-    old, fresh = folder / ".old.part", folder / ".fresh.part"
+    old, fresh = folder / ".incoming-old.part", folder / ".incoming-fresh.part"
     old.write_bytes(b"x")
     fresh.write_bytes(b"x")
     os.utime(old, (0, 0))
