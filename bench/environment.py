@@ -1,4 +1,4 @@
-"""What a process inherits and what of it may change a number.
+"""Environment variables of a process that may change a number.
 
 Numbers belong to a spec, so the environment must not change them under the same key: variables that number crunching
 libraries read are taken out or set, for jobs and for the commands' own process. What stays is recorded with the run.

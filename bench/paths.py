@@ -1,4 +1,4 @@
-"""Where things lie: one results folder, with everything that can be made again under ``cache``."""
+"""Folders of results; what can be made again lies under ``cache``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from bench.errors import SetupError, UsageError
 
 
 def resident_bytes() -> int | None:
-    """Return how much of a data set may be read into memory (``BENCH_RESIDENT_GB``); None where nobody says.
+    """Return the bytes of data that memory may hold.
+
+    ``BENCH_RESIDENT_GB`` sets it; None if the variable is unset.
 
     Raises:
         UsageError: Not a number, or negative.
@@ -81,6 +83,6 @@ class Workspace:
 
 
 def _why(folder: Path, error: OSError) -> str:
-    """What is in the way of a folder, in words."""
+    """Return what is in the way of a folder, in words."""
     file = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
     return f"{file} is a file" if file is not None else error.strerror or str(error)

@@ -175,7 +175,7 @@ One on the CPU: small networks gain little from more, and jobs run side by side.
 
 
 class Numerics(Frozen):
-    """What the machine contributes to a number."""
+    """Settings of the machine that change a number."""
 
     precision: Precision
     compile: bool
@@ -255,7 +255,10 @@ class ProtocolSpec(Frozen):
 
 
 class MatchSpec(Frozen):
-    """What the size of an encoder was matched to, so that methods compare at equal cost."""
+    """Reference that an encoder's size was matched to.
+
+    Methods compare at equal cost by it.
+    """
 
     by: Literal["params", "flops"]
     target: int = Field(ge=1, le=LARGEST)
@@ -263,7 +266,7 @@ class MatchSpec(Frozen):
 
 
 class TunedSpec(Frozen):
-    """What a search on validation (``bench tune``) chose, and how much searching that took."""
+    """Result and effort of a search on validation (``bench tune``)."""
 
     study: str
     """Name of the search."""

@@ -1,4 +1,4 @@
-"""What every data set hands to the rest of the harness.
+"""The contract of a data set.
 
 A `Dataset` is a recipe bound to a place on disk; `load` gives a `CloudSet`, plain arrays that may be
 memory-mapped. Validation is never a split of the data set: `bench.data.splits` carves it from `train`.
@@ -143,7 +143,7 @@ class DatasetCard(BaseModel):
 
     @property
     def unstated(self) -> str:
-        """What stands for a size or a count that the card does not give."""
+        """Return the words for a size or count that is not given."""
         if self.how_to_get.startswith("embedded"):
             return "set by the options"
         return "that of your files" if self.how_to_get.startswith("your own") else "not known"
@@ -151,7 +151,7 @@ class DatasetCard(BaseModel):
 
 @dataclass
 class DataPlace:
-    """Where a data set may read and cache. Never part of a key."""
+    """Folders that a data set reads and caches in; never in a key."""
 
     cache: Path
     root: Path | None = None
@@ -235,7 +235,7 @@ class Dataset(ABC):
         return self.card.counts
 
     def remarks(self) -> tuple[str, ...]:
-        """What ``bench data check`` is to say of these files beyond counts, one line each."""
+        """Return further lines for ``bench data check``."""
         return ()
 
     def offers_images(self) -> bool:

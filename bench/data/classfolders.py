@@ -63,7 +63,7 @@ class ClassFolders(Dataset):
 
     @abstractmethod
     def _reader(self, root: Path) -> Reader:
-        """How one file becomes ``points`` and maybe ``normals``."""
+        """Return the conversion of one file into ``points`` and ``normals``."""
 
     @property
     def _root(self) -> Path:

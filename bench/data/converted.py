@@ -61,7 +61,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Reader:
-    """How a file becomes arrays.
+    """Conversion of a file into arrays.
 
     Attributes:
         name: Names the kind of files; part of the folder's name.

@@ -15,7 +15,7 @@ SHOWN = 50
 
 @dataclass
 class Faults:
-    """What was found wrong, one line each, each once.
+    """Faults that were found, one line each, each once.
 
     Attributes:
         lines: The first `SHOWN`.

@@ -1,4 +1,4 @@
-"""What tens of thousands of files hold, found out once: the many-file form of `bench.data.digest`."""
+"""Digests of data sets of many files, each file read once."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Fields:
 
 @dataclass(frozen=True)
 class Head:
-    """What is known of a file before its clouds are read.
+    """Shapes of a file's fields, before its clouds are read.
 
     Attributes:
         path: The file.
@@ -459,7 +459,7 @@ def read_heads(paths: Sequence[Path], fields: Fields) -> tuple[list[Head], DataE
 
 
 def look_further(heads: Sequence[Head], fields: Fields) -> None:
-    """Where faults are collected, look for those of clouds too, although something else stops their being loaded."""
+    """Look for faults of clouds that cannot be loaded anyway."""
     for head in heads:
         for name, there in ((fields.points, True), (fields.normals, head.normals), (fields.parts, head.parts)):
             if there and name is not None and first_look((head.path, name)):

@@ -1,4 +1,4 @@
-"""What the HDF5 data sets share: labels and class names checked across splits, manifest, loading."""
+"""Base of HDF5 data sets: labels, class names, manifest, loading."""
 
 from __future__ import annotations
 

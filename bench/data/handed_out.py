@@ -1,4 +1,4 @@
-"""What a data set hands out, checked before anything uses it, whoever wrote the reader."""
+"""Check what a data set hands out before anything uses it."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class _Registry(BaseModel):
 
 
 class DatasetRef(NamedTuple):
-    """What a ``NAME[:ROOT]`` stands for."""
+    """Data set that a ``NAME[:ROOT]`` stands for."""
 
     format: str
     """Name of the data set class."""

@@ -40,7 +40,10 @@ class _Element(NamedTuple):
 
 
 class _Values(NamedTuple):
-    """What an element holds: single values by name, float64 ``[rows]``, and the entries of its faces' list."""
+    """Values of an element.
+
+    Single values by name, float64 ``[rows]``, and the entries of its faces' list.
+    """
 
     columns: dict[str, npt.NDArray[np.float64]]
     corners: list[list[int]]

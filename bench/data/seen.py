@@ -1,4 +1,7 @@
-"""Which evaluated class names a text mentions: the column "saw evaluated class names" of every table."""
+"""Find evaluated class names in the texts of pretraining.
+
+The result is the column "saw evaluated class names" of every table.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ShapeNet's synset numbers are called, and the file that gives them ReCon's captions."""
+"""Names of ShapeNet's synsets, and ReCon's caption file."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _announced(path: Path, rows: list[_Row]) -> tuple[list[_Row], int | None]:
 
 
 def _separator(line: str) -> str | None:
-    """What stands between the fields of a line; None for blanks."""
+    """Return the separator of a line's fields; None for blanks."""
     return next((mark for mark in ";\t," if mark in line), None)
 
 

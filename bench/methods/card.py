@@ -1,4 +1,4 @@
-"""What a method declares about itself."""
+"""Metadata that a method declares about itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What methods share that reconstruct and regress frozen teachers' features: ReCon and its two baselines."""
+"""Options and recipes that ReCon shares with its two baselines."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class RenderClassify(Method):
     )
 
     class Options(Rendering):
-        """How clouds are shown to the teacher."""
+        """Options of the views that a teacher sees."""
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> PretrainModel:

@@ -1,4 +1,4 @@
-"""What one forward pass of an encoder costs."""
+"""Operations of one forward pass of an encoder."""
 
 from __future__ import annotations
 

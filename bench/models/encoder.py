@@ -28,7 +28,9 @@ class EncoderOutput:
 
 @dataclass(frozen=True)
 class BlockShape:
-    """What `Encoder.block_outputs` gives, known beforehand so that a network can be built on it.
+    """Shape of what `Encoder.block_outputs` returns.
+
+    A network can be built on it before anything runs.
 
     Attributes:
         depth: Number of blocks.

@@ -12,7 +12,7 @@ from bench.models.ops import Formula, Ties, farthest_point_sample, gather_points
 
 @dataclass(frozen=True)
 class Sampling:
-    """How centres and neighbours are chosen.
+    """Rules that choose centres and neighbours.
 
     Attributes:
         skip_origin: Never pick centres within 0.0316 of the origin (quirk of the released CUDA sampler).

@@ -1,4 +1,7 @@
-"""Which encoders reach a space that they share with texts, known before anything runs, and who judges beside them."""
+"""Decide before any job runs which encoders have heads into an image-text space.
+
+The teacher that owns the space is judged beside them.
+"""
 
 from __future__ import annotations
 

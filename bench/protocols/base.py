@@ -1,4 +1,4 @@
-"""What a protocol is: a way to judge an encoder on a data set.
+"""The contract of a protocol, which judges an encoder on data.
 
 Importing this module (and the module of every protocol) is cheap: numpy and torch come in when something is
 evaluated, so that listing, planning and ``--dry-run`` stay instant.
@@ -39,7 +39,7 @@ def unseen(stage: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a protocol may look at before anything runs, to say why it does not apply.
+    """Facts by which a protocol decides whether it applies.
 
     Attributes:
         method: Name of the method.
@@ -94,7 +94,7 @@ class AlignedHead:
 
 @dataclass(frozen=True)
 class Alignment:
-    """How an encoder's features reach a space shared with texts.
+    """Heads from an encoder's features into a teacher's space.
 
     Attributes:
         heads: By modality, ``image`` and ``text``; those that were trained.
@@ -107,7 +107,7 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is judged.
+    """The encoder or teacher that is judged.
 
     Attributes:
         method: Name of the method.
@@ -215,7 +215,9 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the objects of a split come from, so that caches hold every data set once, whatever part of it is used.
+    """Source of a split's objects in a whole data set.
+
+    Caches hold every data set once, whatever part of it is used.
 
     Attributes:
         manifest: Digest of that data set's content.
@@ -272,7 +274,7 @@ class Task:
 
 @dataclass
 class Evaluation:
-    """What a protocol found.
+    """Result of a protocol.
 
     Attributes:
         metrics: Numbers of the chosen candidate (headline) and of the others.

@@ -17,7 +17,7 @@ NOT_STATED = "not stated by the protocol"
 
 
 class ProtocolCard(BaseModel):
-    """What is done, for people and as data.
+    """Card of a protocol, for people and as data.
 
     Attributes:
         name: Protocol.

@@ -1,4 +1,7 @@
-"""What a protocol says of itself, point by point: values that runs are told apart by, and words for people."""
+"""Description of a protocol, point by point.
+
+Each point has values, which tell runs apart, and words for people.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class Stated(BaseModel):
 
 
 class SplitStated(Stated):
-    """What is trained on, chosen on and tested on.
+    """Parts of a data set for training, choices and test.
 
     Attributes:
         drawn: Whether anything hangs on the split seed, such as a part set aside for choices, or folds.
@@ -34,7 +37,7 @@ class SplitStated(Stated):
 
 
 class Description(BaseModel):
-    """What is done under certain options; a point that is None is not stated.
+    """Points of a protocol under given options; None is not stated.
 
     Attributes:
         points: How many points of a cloud are seen, and which.

@@ -32,7 +32,7 @@ Answer = Callable[[int, Index], npt.NDArray[np.floating]]
 
 @dataclass(frozen=True)
 class Tried:
-    """What the chosen candidate would have said otherwise, for the selection ledger.
+    """Test predictions of the settings that validation did not choose.
 
     Attributes:
         answers: (position of a test fold, positions in the test split) -> local labels ``[T, q]``, one row for each
@@ -58,7 +58,7 @@ class Judged:
         answers: Answers of every candidate whose test queries are to be scored.
         notes: Decisions.
         curves: Training curves of the chosen candidate.
-        tried: What it would have said otherwise; None where there is nothing to tell.
+        tried: Test predictions of the settings not chosen; None where there are none.
     """
 
     candidate: str
@@ -256,7 +256,7 @@ def _test_rows(
 
 
 def _ledger_rows(tried: Tried, asked: list[Episode], variant: str) -> list[Metric]:
-    """What the last epoch gives, and what choosing on the test split would."""
+    """Return rows of the last epoch and of choosing on test."""
     said = [tried.answers(i, episode.query) for i, episode in enumerate(asked)]
     rows: list[Metric] = []
     if tried.last is not None:

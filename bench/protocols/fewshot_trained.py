@@ -53,7 +53,7 @@ class TrainedFold:
 
 @dataclass(frozen=True)
 class How:
-    """How the folds' classifiers are trained on clouds.
+    """Training of the folds' classifiers on clouds.
 
     Attributes:
         recipe: Recipe.
@@ -167,7 +167,7 @@ def _at_best(module: nn.Module, result: FitResult, noted: dict[int, Index]) -> T
 
 
 def tried_epochs(trained: list[TrainedFold], queries: list[Index], complete: bool) -> Tried:
-    """What every noted epoch says about the queries."""
+    """Return the predictions of every noted epoch for the queries."""
     rows = [np.stack([fold.noted[epoch] for epoch in sorted(fold.noted)]) for fold in trained]
 
     def answers(position: int, query: Index) -> npt.NDArray[np.integer]:
@@ -211,7 +211,7 @@ def val_objects(folds: tuple[Fold, ...]) -> int:
 
 
 def fold_notes(trained: list[TrainedFold]) -> dict[str, Any]:
-    """What the record says about trained folds."""
+    """Return the notes of a record on trained folds."""
     return {"epochs_chosen": [t.epoch for t in trained]}
 
 

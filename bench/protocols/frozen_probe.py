@@ -43,7 +43,7 @@ class Head(ABC):
 
     @abstractmethod
     def note(self, setting: int) -> dict[str, JsonValue]:
-        """What the record says about the chosen setting."""
+        """Return the notes of a record on the chosen setting."""
 
     @abstractmethod
     def scores(self, train: Array, labels: Labels, classes: int, query: Array, settings: Sequence[int]) -> Array:

@@ -21,7 +21,7 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Answers:
-    """What one trained network says about the test split.
+    """Predictions of one trained network on the test split.
 
     Attributes:
         best: Epoch validation chose, from 1.
@@ -52,7 +52,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Voting:
-    """How voted numbers come about.
+    """Settings of voted numbers.
 
     Attributes:
         votes: Draws of points averaged for one prediction.

@@ -28,7 +28,7 @@ def recipe_words(recipe: Recipe) -> str:
 
 
 class FrozenOptions(ProtocolOptions):
-    """What every head on frozen features shares."""
+    """Options shared by all heads on frozen features."""
 
     feature: str = "transfer"
     """Feature of the encoder the head sees; fixed by the protocol, never tuned per method."""

@@ -119,7 +119,7 @@ class _Session:
         return points, self._parts[index].gather(1, picks), self._category[index]
 
     def work(self, architecture: str) -> Work:
-        """What is trained."""
+        """Return the training of part segmentation."""
         published = self.options.form == "published"
         return Work(
             protocol="partseg",

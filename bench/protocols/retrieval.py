@@ -13,7 +13,7 @@ SETTINGS = ("cloud-to-caption", "caption-to-cloud", "cloud-to-image")
 
 
 class Retrieval(Protocol):
-    """How well an object is found across modalities among all held-out ones."""
+    """Retrieval of held-out objects across modalities."""
 
     name: ClassVar[str] = "retrieval"
     revision: ClassVar[int] = 1

@@ -86,7 +86,7 @@ def first_right(queries: Array, gallery: Array, meaning: Index) -> tuple[Index, 
 
 
 def chance(meaning: Index, ks: Sequence[int]) -> tuple[dict[int, float], float]:
-    """What random order gives: recall at every k, and the median rank.
+    """Return recall at every k and median rank of random order.
 
     A query with m right objects among n has none among the first k with probability C(n - m, k) / C(n, k).
 

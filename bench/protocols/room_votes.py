@@ -91,7 +91,7 @@ def label_rooms(
 
 
 def _answers(segmenter: PartSegmenter, blocks: Points, classes: int, vote: Vote, numerics: Numerics) -> Tensor:
-    """What blocks ``[b, N, 3]`` add to their points: ``[b, N, C]``."""
+    """Return what blocks ``[b, N, 3]`` add to their points, ``[b, N, C]``."""
     answers = torch.empty(*blocks.shape[:2], classes)
 
     def take(start: int, stop: int, found: Tensor) -> None:

@@ -20,7 +20,7 @@ _DECIMALS = 9
 
 @dataclass(frozen=True)
 class Choice:
-    """What validation chose.
+    """Choice of validation.
 
     Attributes:
         candidate: Name of the best candidate; of several equally good ones the first.

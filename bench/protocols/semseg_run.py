@@ -104,7 +104,7 @@ class _Session:
         return points, torch.from_numpy(np.stack([labels for _, labels in drawn])).to(device), None
 
     def work(self, architecture: str) -> Work:
-        """What is trained."""
+        """Return the training of semantic segmentation."""
         options = self.options
         return Work(
             protocol="semseg",

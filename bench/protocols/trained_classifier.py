@@ -42,7 +42,7 @@ PILOT_SHARE = 5
 
 @dataclass(frozen=True)
 class Training:
-    """How a classifier is trained and judged.
+    """Settings by which a classifier is trained and judged.
 
     Attributes:
         protocol: Name of the protocol: it names stages, curves and seed streams.
@@ -228,7 +228,7 @@ class _Session:
         return Trained(folder / "trained.safetensors", *found, result.curves, notebook, build)
 
     def answers(self, trained: Trained) -> Answers:
-        """What the chosen, the last and (for the ledger) every epoch says about the test split."""
+        """Return test predictions of the chosen, last and every noted epoch."""
         best, last = trained.epochs
         numerics = self._numerics()
         logits = {epoch: predict(trained.at(epoch), self._test, numerics).numpy() for epoch in {best, last}}
@@ -377,7 +377,7 @@ def set_drop_path(encoder: nn.Module, rate: float) -> None:
 
 
 def _head_state(fit: LogisticFit, at: int) -> dict[str, Tensor]:
-    """What a ``standardised`` head holds that says what a probe says at one of its strengths."""
+    """Return the state of a ``standardised`` head that equals a probe."""
     root = fit.weights.shape[2] ** 0.5  # the probe divides standardised features by it
     return {
         "0.running_mean": fit.scaling.mean[0, 0],

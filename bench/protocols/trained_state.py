@@ -1,4 +1,4 @@
-"""What a training by epochs leaves behind: weights of the epochs that count, and notes on all of them."""
+"""Stored weights and notes of a training by epochs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from bench.training.finetuning import predict
 
 @dataclass(frozen=True)
 class Notebook:
-    """What a classifier said about the test split after every epoch, and its weights where votes will be asked for.
+    """Test predictions of a classifier after every epoch.
+
+    With them its weights, where votes will be asked for.
 
     Attributes:
         folder: Where the notes lie.

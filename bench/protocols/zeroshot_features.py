@@ -53,7 +53,9 @@ def projections(subject: Subject, task: Task, alignment: Alignment, *, normalise
 def seen_views(
     subject: Subject, task: Task, alignment: Alignment, *, normalise: bool
 ) -> tuple[Rendering, dict[Split, Array]]:
-    """What a teacher alone sees: features of the depth views of both splits, float32 ``[n, V, D]`` each, cached.
+    """Return cached features of depth views of both splits.
+
+    Each is float32 ``[n, V, D]``; a teacher alone is judged by them.
 
     The clouds are those an encoder would see: as many points, chosen alike.
 

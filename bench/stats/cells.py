@@ -343,7 +343,7 @@ def _unit(row: MetricRow) -> Unit:
 
 
 def whole_rows(rows: Iterable[MetricRow]) -> list[MetricRow]:
-    """Rows of finished runs, without numbers of which a part is none.
+    """Return rows of finished runs, without scores with a NaN in any fold.
 
     A mean over the folds that are left would be about other, easier folds than everyone else's.
     """

@@ -1,4 +1,4 @@
-"""What a teacher hands to a method: features of images and of sentences, in one joint space or two."""
+"""The contract of a teacher: features of images and sentences."""
 
 from __future__ import annotations
 

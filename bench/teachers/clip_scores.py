@@ -1,4 +1,4 @@
-"""How well images find their captions, and what chance would give."""
+"""Accuracy of image-to-caption retrieval, and of chance."""
 
 from __future__ import annotations
 

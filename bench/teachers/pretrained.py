@@ -1,4 +1,4 @@
-"""What teachers with weights from elsewhere have in common: identity, place of the weights, work in batches."""
+"""Base of teachers with pretrained weights: identity, files, batches."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PretrainedTeacher(Teacher):
 
     @cached_property
     def network(self) -> Any:
-        """What `build` made, once."""
+        """Return the network, built at the first use."""
         return self.build()
 
     def run_on(self, device: str) -> None:

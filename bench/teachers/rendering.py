@@ -1,4 +1,4 @@
-"""What a teacher of pictures makes of a cloud: features of its depth views, drawn and encoded a few at a time."""
+"""Features of depth views of clouds, drawn and encoded in batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CLOUDS = 64
 
 
 class Rendering(Frozen):
-    """How clouds are shown to a teacher, and how its answers for their views are put together."""
+    """Options of depth views and of the fusion of their scores."""
 
     views: int = Field(6, ge=1, le=1_000)
     """Viewpoints around the object (see `bench.data.depth.view_rotations`)."""

@@ -62,7 +62,7 @@ class TinyClip(Teacher):
     summary: ClassVar[str] = "small CLIP fitted on shapes (embedded, no download, about 40 s of one core)"
 
     class Options(Frozen):
-        """What determines the weights."""
+        """Options that determine the weights."""
 
         objects: int = Field(2000, ge=8, le=MOST)
         views: int = Field(1, ge=1, le=24)
@@ -109,7 +109,10 @@ class TinyClip(Teacher):
 
     @property
     def folder(self) -> Path:
-        """Where the fit lies, or will lie: weights, configuration, report and the captions it saw."""
+        """Return the folder of the fit.
+
+        It holds weights, configuration, report and the captions that the fit saw, once they are there.
+        """
         return self.cache / "teachers" / f"{self.name}-{self.identity()[:16]}"
 
     def source(self) -> Dataset:

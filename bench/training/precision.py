@@ -1,4 +1,4 @@
-"""What the machine contributes to a number, resolved: device, precision, compilation, op backend."""
+"""Resolve device, precision, compilation and op backend."""
 
 from __future__ import annotations
 

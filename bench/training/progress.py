@@ -1,4 +1,4 @@
-"""What a running stage tells whoever watches it."""
+"""Progress messages of a running stage."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ShapesRooms(RoomSet):
     )
 
     class Options(RoomSet.Options):
-        """What is generated; enters the key."""
+        """Options of the generated rooms; they enter the key."""
 
         rooms_per_area: int = Field(4, ge=1, le=100)
         points_per_room: int = Field(80_000, ge=256, le=5_000_000)

@@ -1,4 +1,7 @@
-"""What sets of rooms share: the 13 classes of S3DIS, whole areas held out, no objects to classify."""
+"""Base of data sets of rooms, with the 13 classes of S3DIS.
+
+Whole areas are held out, and there are no objects to classify.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,7 @@ class RoomSet(Dataset):
     """
 
     class Options(Frozen):
-        """Which area is the test split; enters the key."""
+        """Options of the split by areas; they enter the key."""
 
         test_area: int = Field(5, ge=1, le=AREAS, description="area held out for the test")
 

@@ -1,4 +1,4 @@
-"""How the six areas differ: size, height, colours, what stands in their rooms, and how noisily they were scanned."""
+"""Styles of the six areas: size, height, colours, furniture, scan noise."""
 
 from __future__ import annotations
 

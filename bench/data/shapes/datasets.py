@@ -34,7 +34,7 @@ def _card(summary: str, captions: bool = True) -> DatasetCard:
 
 
 class _Generated(Dataset):
-    """What all embedded sets share: a group of categories and a job per split."""
+    """Base of the embedded sets: categories, and a job per split."""
 
     group: ClassVar[Group] = "seen"
 
@@ -91,7 +91,7 @@ class Shapes(_Generated):
     card = _card("procedural everyday objects with captions, shaded views, normals and parts, for pretraining")
 
     class Options(Frozen):
-        """What is generated; enters the key."""
+        """Options of the generated objects; they enter the key."""
 
         objects: int = Field(4000, ge=1, le=1_000_000)
         points: int = Field(2048, ge=16, le=65_536)
@@ -122,7 +122,7 @@ class _Evaluation(_Generated):
     scanned: ClassVar[bool] = False
 
     class Options(Frozen):
-        """What is generated; enters the key."""
+        """Options of the generated objects; they enter the key."""
 
         train_per_class: int = Field(40, ge=1, le=100_000)
         test_per_class: int = Field(20, ge=1, le=100_000)
@@ -153,7 +153,7 @@ class _Novel(_Evaluation):
     group = "novel"
 
     class Options(_Evaluation.Options):
-        """What is generated; enters the key."""
+        """Options of the generated objects; they enter the key."""
 
         train_per_class: int = Field(60, ge=1, le=100_000)
         test_per_class: int = Field(40, ge=1, le=100_000)

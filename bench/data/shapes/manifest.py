@@ -1,4 +1,4 @@
-"""What the generated arrays depend on, as one digest."""
+"""Digest of everything that generated arrays depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a category program draws on: random parameters, named parts and the words for its caption."""
+"""Sketch of one object: random parameters, named parts, caption words."""
 
 from __future__ import annotations
 

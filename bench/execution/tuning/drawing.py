@@ -1,7 +1,6 @@
-"""Which values a trial tries: drawn from the seed and the trials before, and from nothing else.
+"""Draw the values of a trial from the seed and the earlier trials.
 
-A search that is stopped at any moment and gone on with draws what it would have drawn uninterrupted, because the
-sampler is seeded anew for every place in the search.
+A resumed search samples the same trials as an uninterrupted one, because the sampler is seeded anew for every trial.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which implementation of the point operations runs.
+"""Choose the implementation of the point operations.
 
 ``torch`` is the reference. ``pointnet2_ops`` is the CUDA sampler of the released models; it is chosen
 automatically on a GPU where it is installed. ``fpsample`` is a compiled CPU sampler; on clouds of any size measured

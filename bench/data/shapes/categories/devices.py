@@ -187,7 +187,7 @@ def camera(s: Sketch) -> None:
 
 
 def _clock_case(s: Sketch, kind: str, radius: float, deep: float) -> None:
-    """What surrounds the dial."""
+    """Add the case around the dial."""
     if kind == "alarm":
         s.add_mirrored("bell", dome(0.16, 0.12).turn("z", -35).move(radius * 0.55, radius * 0.9, 0))
         s.add("bell", sweep(arc(0.2, 0, 180, 8), 0.015).move(y=radius * 1.1))

@@ -205,7 +205,7 @@ def windmill(s: Sketch) -> None:
 
 
 def _award(s: Sketch, kind: str, y: float, radius: float, height: float) -> None:
-    """What stands on the stem of a trophy, from height `y`."""
+    """Add the top of a trophy, from height `y`."""
     if kind == "cup":
         s.add(
             "bowl",
