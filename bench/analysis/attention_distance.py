@@ -1,4 +1,6 @@
-"""How far attention reaches: the distance between patch centres, weighted by attention, per layer and head.
+"""Attention distance per layer and head.
+
+The mean distance between patch centres, weighted by attention.
 
 A patch's reach is the mean distance to what it attends to. A global query or a free token has no place; its reach is
 the mean distance between two patches drawn from its attention, so that for every kind of row uniform attention gives
@@ -28,7 +30,7 @@ PATCHES = "patches"
 
 @dataclass(frozen=True)
 class Reach:
-    """How far one head of one layer reaches.
+    """Attention distance of one head of one layer.
 
     Attributes:
         stream: Stack of blocks, see `LayerAttention`.

@@ -25,7 +25,7 @@ EVEN = 2.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to draw; layers and heads are counted from 1, as on screen.
+    """Tokens, layers and heads to draw; the last two count from 1.
 
     Attributes:
         tokens: Names of tokens or queries, or ``patch:K`` for patch K (counted from 0); empty for every token there is.

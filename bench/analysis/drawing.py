@@ -1,4 +1,7 @@
-"""How pictures of analyses look: colours that colour-blind readers tell apart, clouds with equal axes."""
+"""Style of pictures of analyses.
+
+Colours that colour-blind readers tell apart, and clouds with equal axes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What an analysis leaves behind: a picture, a table, a summary; the same files for the same inputs, byte for byte."""
+"""Files of an analysis: picture, table, summary.
+
+The same inputs give the same files, byte for byte.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ _MOST_LINES = 6
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the numbers of an analysis come from.
+    """Origin of the numbers of an analysis.
 
     Attributes:
         encoder: What the encoder is called in the picture, e.g. ``recon, seed 0``.

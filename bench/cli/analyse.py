@@ -74,7 +74,7 @@ def attention_distance(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """How far attention reaches, per layer and head, of patches and of global queries."""
+    """Measure how far attention reaches, per layer and head, of patches and of global queries."""
     objects = _objects(dataset, split, preset, assignments, count, None)
     _show(_analyst(encoder, method, seed, out, results, plugin).attention_distance(objects))
 

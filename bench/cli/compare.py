@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class AverageKind(StrEnum):
-    """How an ensemble joins its runs."""
+    """Ways to join the runs of an ensemble."""
 
     probabilities = "probabilities"
     logits = "logits"

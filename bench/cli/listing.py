@@ -25,7 +25,7 @@ VIT_BASE = TransformerShape(width=768, depth=12, heads=12, mlp_width=3072)
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """Kinds of things that can be listed."""
 
     methods = "methods"
     protocols = "protocols"

@@ -72,7 +72,7 @@ def runs(
 
 
 def _changes(store: Store, rows: Sequence[RunRow]) -> list[str]:
-    """What each run has that its preset would not give it; nothing where the run cannot be read."""
+    """Return each run's deviations from its preset; none if unreadable."""
     from bench.plan.deviations import DeviationReader
     from bench.store.folders import DamagedFolderError
 

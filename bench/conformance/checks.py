@@ -1,4 +1,4 @@
-"""What a check is: a named function that passes with a remark, fails with a reason, or is skipped with a reason."""
+"""Checks: named functions that pass, fail or are skipped with a reason."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Checks(Generic[K]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a check.
+    """Outcome of a check.
 
     Attributes:
         check: Its name.

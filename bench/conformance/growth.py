@@ -15,7 +15,7 @@ import torch
 
 @dataclass(frozen=True)
 class Usage:
-    """What is alive at a moment, of what was made while `watching`.
+    """Objects and memory alive that were made while `watching`.
 
     Attributes:
         tensors: Tensors that Python knows of.

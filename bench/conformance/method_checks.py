@@ -223,7 +223,7 @@ def no_captions(kit: MethodKit) -> str:
 
 @CONTRACT.add("draws", "losses")
 def draws(kit: MethodKit) -> str:
-    """What prepare() draws comes from the batch's generator, so that a resumed run draws the same."""
+    """Draws of prepare() come from the batch's generator, so that a resumed run repeats them."""
     model = kit.model()
     with _global_seeds(1), torch.no_grad():
         before = _global_state()

@@ -1,4 +1,4 @@
-"""What the checks of a method work with: inputs made up to suit it, networks, and single steps of training."""
+"""Inputs, networks and training steps for the checks of a method."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class MethodKit:
 
     @cached_property
     def uses(self) -> frozenset[str]:
-        """What pretraining reads besides points."""
+        """Return what pretraining reads besides points."""
         return self.method.uses(self.resolved)
 
     @property

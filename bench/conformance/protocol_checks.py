@@ -260,7 +260,7 @@ def same_seed(kit: ProtocolKit) -> str:
 
 @PROTOCOL_CHECKS.add("split seed", "same seed")
 def split_seed(kit: ProtocolKit) -> str:
-    """What describe() says of the split is what another split seed shows."""
+    """Another split seed shows what describe() says of the split."""
     form = kit.protocol.forms[0]
     first, other = (kit.evaluate(kit.task(f"split-{seed}", form, seed)) for seed in (0, 1))
     moved = first.split_digest != other.split_digest or first.metrics != other.metrics

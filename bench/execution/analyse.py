@@ -29,7 +29,7 @@ SHOWN = 4
 
 @dataclass(frozen=True)
 class Written:
-    """What came of an analysis.
+    """Result of an analysis.
 
     Attributes:
         files: Picture, table, summary.

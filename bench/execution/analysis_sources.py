@@ -1,4 +1,4 @@
-"""What analyses look at: stored encoders, their whole networks, and clouds as protocols show them."""
+"""Sources of analyses: stored encoders, networks and clouds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MOST_SHOWN = 12
 
 @dataclass(frozen=True)
 class Subjects:
-    """Which encoders are looked at.
+    """Encoders that are looked at.
 
     Attributes:
         encoders: Imported names or beginnings of keys.
@@ -53,7 +53,7 @@ class Subjects:
 
 @dataclass(frozen=True)
 class Objects:
-    """Which objects they are shown.
+    """Objects that they are shown.
 
     Attributes:
         dataset: ``NAME[:ROOT]``.
@@ -238,7 +238,10 @@ def _positions(clouds: CloudSet, objects: Objects, default: int, spread: bool) -
 
 
 def names_of(chosen: list[StoredEncoder]) -> list[str]:
-    """What encoders are called in a picture: imported name, or method, seed and part of the data; all different."""
+    """Return different names of encoders for a picture.
+
+    The imported name, or method, seed and part of the data.
+    """
     names = []
     for encoder in chosen:
         spec = encoder.spec
@@ -248,7 +251,10 @@ def names_of(chosen: list[StoredEncoder]) -> list[str]:
 
 
 def variants_of(chosen: list[StoredEncoder]) -> list[str]:
-    """What pretrainings are called whose seeds belong together: the part of the data, and a digest where needed."""
+    """Return names of pretrainings that differ in their seed alone.
+
+    By the part of the data, and a digest where needed.
+    """
     named: list[tuple[str, str]] = []
     digests: dict[tuple[str, str], set[str]] = {}
     for encoder in chosen:

@@ -79,7 +79,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the suite gave here."""
+    """Measurements of the suite on this machine."""
 
     cells: tuple[CellResult, ...]
     machine: str

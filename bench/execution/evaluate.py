@@ -43,7 +43,7 @@ CALIBRATION_CLOUDS = 512
 
 @dataclass
 class EncoderSource:
-    """Where the weights of a run's encoder come from.
+    """Source of the weights of a run's encoder.
 
     Attributes:
         spec: The encoder's specification.

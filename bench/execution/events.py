@@ -1,4 +1,4 @@
-"""What a worker process tells its parent: one JSON object a line."""
+"""Messages of a worker to its parent, one JSON object a line."""
 
 from __future__ import annotations
 

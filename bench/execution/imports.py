@@ -43,7 +43,7 @@ _LOCK_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What the user asks to import.
+    """Request of an import.
 
     Attributes:
         path: Checkpoint file.

@@ -24,7 +24,7 @@ from bench.signals import INTERRUPTED
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """How jobs are run; none of it is part of a key.
+    """Options of running jobs; none is part of a key.
 
     Attributes:
         workers: Jobs at a time; None for one per core (at most four), or one on a GPU.
@@ -39,7 +39,7 @@ class PoolOptions:
 
 @dataclass
 class Outcome:
-    """What came of a plan.
+    """Result of a plan.
 
     Attributes:
         done: Keys of runs stored now.

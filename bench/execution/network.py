@@ -1,4 +1,6 @@
-"""What pretraining leaves behind besides the encoder: decoder and heads, kept so that a network can be looked into.
+"""Store decoder and heads of a pretraining beside its encoder.
+
+They are kept so that a network can be looked into.
 
 The encoder's own file stays what it is; the rest lies beside it. A first stage is an encoder of its own with an
 artefact of its own, and is not stored twice.
@@ -105,6 +107,6 @@ def _misfit(name: str, spec: PretrainSpec, what: str) -> UsageError:
 
 
 def _places(module: nn.Module) -> set[int]:
-    """Where a module's tensors lie in memory."""
+    """Return the places of a module's tensors in memory."""
     state: dict[str, Tensor] = module.state_dict()
     return {value.data_ptr() for value in state.values()}

@@ -37,7 +37,7 @@ from bench.training.progress import ProgressEvent
 
 @dataclass(frozen=True)
 class PretrainJob:
-    """What pretraining needs besides its specification.
+    """Inputs of a pretraining besides its spec.
 
     Attributes:
         spec: The encoder's specification.
@@ -150,7 +150,7 @@ def load_encoder(folder: Path, method: type[Method], spec: PretrainSpec) -> Enco
 
 
 def _given(job: PretrainJob, data: PretrainData) -> Given:
-    """What the method's network is built around."""
+    """Return what the method's network is built around."""
     first_stage = transformer = None
     if job.first_stage is not None and job.spec.first_stage is not None:
         folder, method = job.first_stage

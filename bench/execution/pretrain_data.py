@@ -1,4 +1,4 @@
-"""What pretraining reads: clouds, teacher features from a cache or live, and every text that reaches the encoder."""
+"""Inputs of pretraining: clouds, teacher features, texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a method's pretraining step is here, exact and fast, and where its time goes.
+"""Measure a method's pretraining step, exact and fast, by stage.
 
 Every path runs in a process of its own and takes one step per round, so that whatever else the machine does falls on
 all of them alike.

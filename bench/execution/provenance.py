@@ -1,4 +1,4 @@
-"""Where a number came from: code, versions, machine, seeds."""
+"""Provenance of a number: code, versions, machine, seeds."""
 
 from __future__ import annotations
 

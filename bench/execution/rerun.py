@@ -44,7 +44,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Rerun:
-    """What came of doing a run again.
+    """Result of doing a run again.
 
     Attributes:
         first: The stored run.

@@ -23,7 +23,7 @@ Index = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TaskData:
-    """What a run's protocol is given.
+    """Data that a run's protocol is given.
 
     Attributes:
         train: Training split.

@@ -22,7 +22,7 @@ from bench.training.aligned import stored_widths
 
 @dataclass(frozen=True)
 class Reach:
-    """Where an encoder's heads lead.
+    """Spaces that an encoder's heads reach.
 
     Attributes:
         encoder: Its specification, with a teacher where imported weights were given one.

@@ -13,7 +13,7 @@ from bench.spec import PretrainSpec, ProtocolSpec, TeacherSpec
 
 @dataclass(frozen=True)
 class Applies:
-    """What of a protocol applies to an encoder.
+    """Parts of a protocol that apply to an encoder.
 
     Attributes:
         encoder: Its specification as the runs have it.

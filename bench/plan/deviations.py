@@ -1,4 +1,6 @@
-"""Where a spec departs from what its preset, method, protocol and data sets give by default.
+"""Find a spec's deviations from the defaults of its parts.
+
+The parts are its preset, method, protocol and data sets.
 
 Everything is told from the spec, so that runs stored by earlier code are told, too. What the defaults are is asked of
 the present code: a run made when a default was another one deviates from it now, and says so.

@@ -1,4 +1,4 @@
-"""How long a job will take: from what was measured here, else from a rough count of operations."""
+"""Estimate a job's time from stored runs or a count of operations."""
 
 from __future__ import annotations
 

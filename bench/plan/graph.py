@@ -36,7 +36,7 @@ class PlannedRun(Frozen):
 
 
 class Place(Frozen):
-    """Where a data set lies, by manifest."""
+    """Location of a data set, by manifest."""
 
     manifest: str
     label: str
@@ -72,7 +72,7 @@ class Job(Frozen):
 
 @dataclass
 class Plan:
-    """What a request comes down to.
+    """Jobs and stored results of a request.
 
     Attributes:
         jobs: Work to do, in an order that respects `Job.needs`.

@@ -36,7 +36,7 @@ class Located:
 
 @dataclass(frozen=True)
 class DataPair:
-    """What a protocol trains on and what it is tested on.
+    """Training and test data of a protocol.
 
     Attributes:
         test: Data set tested on.

@@ -1,4 +1,4 @@
-"""What the user asks for, before anything is resolved; reads and writes YAML."""
+"""A user's request before it is resolved, as YAML too."""
 
 from __future__ import annotations
 

@@ -395,7 +395,7 @@ class _Resolver:
 
     @cached_property
     def _device(self) -> Literal["cpu", "cuda"]:
-        """Where networks run."""
+        """Return the device of networks."""
         from bench.training.precision import resolve_device
 
         asked = {"device": self.request.device}

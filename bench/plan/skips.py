@@ -1,4 +1,4 @@
-"""What does not apply, in few lines: combinations that share a reason are said together."""
+"""Join skipped combinations that share a reason into one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a pretraining's images and captions come from."""
+"""Choose the source of a pretraining's images and captions."""
 
 from __future__ import annotations
 

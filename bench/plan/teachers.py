@@ -1,4 +1,4 @@
-"""Which teachers a pretraining asks, and what it asks them for."""
+"""Choose the teachers of a pretraining."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a pretraining wants of its teachers: features of images, of texts, a token transformer; and its recipe."""
+    """Needs of a pretraining: image and text features, a transformer.
+
+    And the recipe, whose crops and prompts the teachers see.
+    """
 
     images: bool
     texts: bool

@@ -1,4 +1,7 @@
-"""Which untrained network a method is compared with: methods that train the same one share it."""
+"""Choose the untrained network that a method is compared with.
+
+Methods that train the same network share it.
+"""
 
 from __future__ import annotations
 

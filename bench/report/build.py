@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuiltReport:
-    """What `build_report` made.
+    """Result of `build_report`.
 
     Attributes:
         model: What the report says.

@@ -76,7 +76,7 @@ def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
 
 
 def _owner(run: RunRecord) -> tuple[Key, dict[str, str]]:
-    """What the curves of a run belong to, and the encoder's specification without its seeds."""
+    """Return the cell of a run's curves and the encoder without seeds."""
     method = run.label.get("method", "?")
     encoder = {name: value for name, value in flatten(run.spec).items() if name.startswith("encoder.")}
     part, budget = float(encoder.get("encoder.fraction", "1")), encoder.get("encoder.budget", "steps")

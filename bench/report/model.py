@@ -1,4 +1,4 @@
-"""What a report says, before it is printed anywhere: sections of rows with their comparisons.
+"""Content of a report: sections of rows with their comparisons.
 
 `build_model` is a pure function of the stored rows and run records; terminal, HTML, Markdown and CSV are
 four renderings of its result.
@@ -73,7 +73,7 @@ class ReportRow:
 
     @property
     def opponents_name(self) -> str:
-        """What it is compared with, in a word."""
+        """Return the opponent's name."""
         return self.opponent or SCRATCH
 
 
@@ -93,7 +93,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """What is compared."""
+        """Return the name of the comparison."""
         return f"{self.comparison.first} − {self.comparison.second}"
 
 
@@ -131,7 +131,7 @@ class Section:
 
     @property
     def deviations(self) -> Deviations:
-        """What every row has, where it could, that the preset would not give it."""
+        """Return the deviations from the preset that all rows share."""
         return shared([(not row.cell.is_opponent, row.deviations) for row in self.rows])
 
     @property

@@ -65,7 +65,10 @@ def print_pairs(pairs: Sequence[ObjectPair], classes: int, console: Console) -> 
 
 
 def heading(pair: ObjectPair) -> str:
-    """What is compared where: ``recon (A) and act (B), linear all on shapes-scan, nano: 1040 objects``."""
+    """Return the heading of a comparison.
+
+    Such as ``recon (A) and act (B), linear all on shapes-scan, nano: 1040 objects``.
+    """
     letters = "AB"
     names = " and ".join(f"{side.name} ({letters[at]})" for at, side in enumerate(pair.sides))
     answers = pair.sides[0].runs[0]
@@ -76,7 +79,7 @@ def heading(pair: ObjectPair) -> str:
 
 
 def sentences(pair: ObjectPair, family: int) -> list[str]:
-    """What the comparison shows, in words.
+    """Return the sentences on a comparison.
 
     Args:
         pair: The comparison.
@@ -92,7 +95,7 @@ def sentences(pair: ObjectPair, family: int) -> list[str]:
 
 
 def _of_methods(pair: ObjectPair, family: int) -> str:
-    """What is said about the methods."""
+    """Return the sentences on the methods."""
     found = pair.methods
     if pair.lost:
         return f"the methods: {pair.lost}, no claim"

@@ -34,7 +34,10 @@ class _Read(BaseModel):
 
 
 class Filter(_Read):
-    """Which stored runs a section is about; every list is of names as `bench runs` shows them, empty for all."""
+    """Filter of the stored runs of a section.
+
+    Every list holds names as `bench runs` shows them; an empty one means all.
+    """
 
     preset: tuple[str, ...] = ()
     method: tuple[str, ...] = ()
@@ -185,7 +188,7 @@ def _part(
 
 
 def _doubts(parts: Iterable[_Part]) -> list[str]:
-    """What a reader must not take from the page, counted over all its tables."""
+    """Return the limits of the page's evidence, counted over its tables."""
     found: list[str] = []
     for part in parts:
         if part.section.runs is not None and not part.shown:

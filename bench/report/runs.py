@@ -1,4 +1,4 @@
-"""What a report says about runs rather than numbers: cost, provenance, failures.
+"""Cost, provenance and failures of runs in a report.
 
 Fields read from a run record, all optional:
 
@@ -29,7 +29,7 @@ NOT_RECORDED = "not recorded"
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the runs of a cell have in common besides their scores.
+    """Facts that the runs of a cell share besides their scores.
 
     Attributes:
         parameters: Parameters of the encoder, None if not recorded.
@@ -132,7 +132,7 @@ class RunLine:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the finished runs were made with; more than one entry means that they differ.
+    """Software and machines of finished runs; several entries mean a difference.
 
     Attributes:
         runs: Number of finished runs.

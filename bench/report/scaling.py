@@ -101,7 +101,10 @@ class Figure:
 
     @property
     def explained(self) -> str:
-        """What is kept equal, how many objects a part is, and what is drawn, in sentences."""
+        """Return the sentences that explain a figure.
+
+        They say what is kept equal, how many objects a part is, and what is drawn.
+        """
         how = [f"Pretrained on {self.how}."] if self.how else []
         summaries = [summary for line in self.lines for _, summary in line.points]
         drawn = [INTERVALS] if not self.smoke and any(summary.low is not None for summary in summaries) else []
@@ -137,7 +140,7 @@ def figures(model: ReportModel) -> tuple[Figure, ...]:
 
 
 def _changed(cells: Sequence[Cell], deviations: Mapping[int, Deviations]) -> str:
-    """What all cells of a figure changed of the preset; the part is what the figure is about."""
+    """Return deviations that a figure's cells share, without the part."""
     told = shared([(not cell.is_opponent, deviations[id(cell)]) for cell in cells])
     words = heading([one for one in told if one.field not in ("pretrain_fraction", "label_fraction")])
     return f" with {words}" if words else ""
@@ -242,7 +245,10 @@ def headings(figure: Figure) -> list[str]:
 
 
 def _opponents(figure: Figure) -> str:
-    """What its lines are compared with: ``scratch``, the one other name there is, or ``opponent`` of several."""
+    """Return the name of the figure's opponent.
+
+    It is ``scratch``, the one other name there is, or ``opponent`` for several.
+    """
     names = {line.opponent.method for line in figure.lines if line.opponent is not None}
     return names.pop() if len(names) == 1 else "opponent" if names else "scratch"
 

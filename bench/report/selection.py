@@ -64,7 +64,10 @@ def table(lines: Sequence[LedgerLine], deviations: Mapping[str, Deviations]) -> 
 
 
 def _apart(cells: Sequence[Cell]) -> list[tuple[str, str]]:
-    """What tells cells of one name apart: words on how they were judged, and on what they were pretrained."""
+    """Return words that tell cells of one name apart.
+
+    They say how the cells were judged, and on what they were pretrained.
+    """
     if len(cells) < 2:
         return [("", "")] * len(cells)
     several = len({cell.pretrain_data for cell in cells}) > 1  # e.g. a part of the data and all of it

@@ -46,7 +46,7 @@ def how_measured(section: Section) -> str:
 
 
 def numerics(row: ReportRow) -> str:
-    """What the machine contributed: ``cpu in bf16``; empty where it is not known."""
+    """Return device and precision, as ``cpu in bf16``; empty if unknown."""
     names = ("device", "precision")
     device, precision = (row.cell.spec.get(f"encoder.numerics.{name}", "") for name in names)
     return f"{device} in {precision}" if device and precision else ""
@@ -122,7 +122,7 @@ def columns(section: Section) -> dict[str, str]:
 
 
 def _opponent(section: Section) -> str:
-    """What the table's cells are compared with; scratch where there is nothing."""
+    """Return the opponent of the table's cells; scratch by default."""
     return " or ".join(dict.fromkeys(row.opponent for row in section.rows if row.opponent)) or SCRATCH
 
 
@@ -200,7 +200,10 @@ def _candidate(candidate: Candidate, n: int) -> str:
 
 
 def notes(section: Section) -> list[str]:
-    """What has to be said below a table: what was lost, what of the data was used, what the comparisons rest on."""
+    """Return the notes below a table.
+
+    They name lost runs, the part of the data used and the basis of comparisons.
+    """
     compared = [(f"{r.cell.label} {r.cell.setting}", r.versus) for r in section.rows if r.versus is not None]
     clipped = {f"{row.cell.setting}: {row.facts.clipped}." for row in section.rows if row.facts.clipped}
     clipped |= {f"{row.cell.setting}: queries: {row.facts.queries}." for row in section.rows if row.facts.queries}
@@ -233,7 +236,7 @@ def _warned(section: Section) -> list[str]:
 
 
 def pair_notes(section: Section) -> list[str]:
-    """What has to be said below the comparisons of pretrained methods, each note with its pairs."""
+    """Return the notes below comparisons of methods, each with its pairs."""
     older = words.older(f"{pair.name} {pair.setting}" for pair in section.pairs if pair.older_code)
     tested = [pair.comparison for pair in section.pairs if pair.comparison.p is not None]
     older += [_basis(tested, "comparisons of this list")] if tested else []

@@ -174,7 +174,7 @@ def _matrix(title: str, preset: str, changed: str, cells: dict[tuple[str, str], 
 
 
 def notes(found: Sequence[Matrix]) -> list[str]:
-    """What the sets of each pair have in common, one line a pair, and which scores are of older code."""
+    """Return one line on each pair of sets, and on scores of older code."""
     shared = {f"{' > '.join(pair)}: {text}." for matrix in found for pair, text in matrix.classes.items()}
     older = words.older(f"{BETWEEN.join(pair)}, {matrix.title}" for matrix in found for pair in matrix.older)
     return sorted(shared, key=natural) + older

@@ -111,7 +111,7 @@ class StudyGroup:
 
     @property
     def how(self) -> str:
-        """How trials are scored."""
+        """Return how trials are scored."""
         first = self.studies[0]
         settings = "" if first.settings in ((), ("all",)) else f", mean over {', '.join(first.settings)}"
         return f"Score: {first.metric.replace('_', ' ')} on validation in percent{settings}."
@@ -127,7 +127,7 @@ class StudyGroup:
 
     @property
     def warnings(self) -> list[str]:
-        """What makes methods of this group not comparable."""
+        """Return what makes methods of this group incomparable."""
         found = []
         budgets: dict[int, list[str]] = {}
         for study in self.studies:

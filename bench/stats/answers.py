@@ -1,4 +1,4 @@
-"""What a run said about every test object, and the numbers that follow from it.
+"""Predictions of a run for every test object, and their scores.
 
 A run stores its answers (`RunRecord.predictions`). With them every accuracy can be computed again, runs can be compared
 object by object and joined into ensembles, with nothing but NumPy.
@@ -30,7 +30,9 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Answers:
-    """What one run (or several joined) says to n questions: one per test object, and per fold where there are folds.
+    """Predictions of one run, or several joined, for n questions.
+
+    A question is a test object, in each fold where there are folds.
 
     Attributes:
         ids: Name of the object, ``[n]``.
@@ -62,7 +64,7 @@ class Answers:
 
     @property
     def score(self) -> npt.NDArray[np.bool_] | npt.NDArray[np.float64]:
-        """How good each answer is ``[n]``: right or wrong, or its IoU."""
+        """Return the score of each answer, ``[n]``: right or wrong, or its IoU."""
         return self.right if self.iou is None else self.iou
 
     @property

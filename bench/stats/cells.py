@@ -160,7 +160,7 @@ class Cell:
 
     @property
     def whole_pretrain_data(self) -> str:
-        """What the encoder was pretrained on, without the part of it."""
+        """Return the pretraining data, without the part of it used."""
         return self.pretrain_data.removesuffix(pretrained_suffix(self.fraction, self.budget))
 
     @property
@@ -306,7 +306,10 @@ def cell_digest(spec: Mapping[str, JsonValue]) -> str:
 
 
 def _told_by_labels(row: MetricRow, known: bool) -> dict[str, str]:
-    """What the labels of a row say of fields that every spec has, for runs whose spec is not known."""
+    """Return fields of a spec read from a row's labels.
+
+    For runs whose spec is not known.
+    """
     told = {
         "preset": row.preset,
         "setting": row.setting,
@@ -353,7 +356,7 @@ def whole_rows(rows: Iterable[MetricRow]) -> list[MetricRow]:
 
 
 def _measured(row: MetricRow) -> tuple[str, ...]:
-    """What a run measured once in every fold."""
+    """Return the scores that a run measured once per fold."""
     return row.run_key, row.fingerprint, row.name, row.split, row.selection, row.variant, str(row.votes)
 
 
@@ -401,7 +404,9 @@ def _encoding(spec: Mapping[str, str]) -> dict[str, str]:
 
 
 def _newest(rows: Sequence[MetricRow], legacy: Collection[str], single: bool) -> list[MetricRow]:
-    """Where a seed was run more than once, keep one run: the current code's, with ``--legacy``, else the newest.
+    """Keep one run of each seed.
+
+    The current code's, then one with ``--legacy``, then the newest.
 
     A single encoder (imported weights) has one seed, whatever its runs say: the lowest, the current code's first.
     """

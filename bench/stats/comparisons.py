@@ -45,7 +45,7 @@ class Lost:
 
     @property
     def counts(self) -> list[tuple[str, int]]:
-        """How many runs ended how."""
+        """Count runs by their ending."""
         return sorted(Counter(self.runs.values()).items())
 
 

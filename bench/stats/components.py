@@ -1,4 +1,6 @@
-"""Where the spread of a number comes from: the draw of folds, the pretraining seed, or the split seed.
+"""Split the spread of a number by its sources.
+
+These are the draw of folds, the pretraining seed and the split seed.
 
 Folds are draws of classes and objects from one encoder; seeds are pretrainings; split seeds draw validation, folds and
 part of the labels anew. A deviation over all values at once

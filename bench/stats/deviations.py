@@ -1,4 +1,4 @@
-"""What runs have that their preset would not give them: named wherever their numbers are shown."""
+"""Deviations of runs from their presets, named beside their numbers."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ Manifests of data are among them (a generated set's covers its generator's sourc
 
 @dataclass(frozen=True)
 class CellResult:
-    """What the suite measured for one cell.
+    """Measurement of one cell by the suite.
 
     Attributes:
         cell: Name of the cell (`bench.stats.cells.Cell.identity`).
@@ -80,7 +80,7 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Judged:
-    """What one run was judged on, as stored with it.
+    """Test data that one run was judged on, as stored with it.
 
     Attributes:
         content: Digests by part.

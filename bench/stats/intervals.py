@@ -42,7 +42,7 @@ Scores = Mapping[Unit, Folds]
 
 @dataclass(frozen=True)
 class MeanError:
-    """How far the mean of a table of runs varies, as a variance with its degrees of freedom.
+    """Variance of the mean of a table of runs, with degrees of freedom.
 
     Attributes:
         over: What varies between the runs.
@@ -131,7 +131,7 @@ def crossed_error(table: Sequence[Sequence[float]] | npt.NDArray[np.float64]) ->
 
 @dataclass(frozen=True)
 class Summary:
-    """What is reported about one cell.
+    """Reported statistics of one cell.
 
     Attributes:
         n: Pretraining seeds.

@@ -54,12 +54,18 @@ def percent(fraction: float) -> str:
 
 
 def pretrained_suffix(fraction: float, budget: str) -> str:
-    """What follows the name of pretraining data that a part was used of: `` (25 %)``; empty for all of it."""
+    """Return the suffix of pretraining data used in part.
+
+    Such as `` (25 %)``; empty for all of it.
+    """
     return f" ({percent(fraction)}{', same epochs' * (budget == 'epochs')})" if fraction < 1 else ""
 
 
 def labelled_suffix(fraction: float) -> str:
-    """What follows a setting with a part of the labels: ``, 10 % of labels``; empty for all of them."""
+    """Return the suffix of a setting with a part of the labels.
+
+    Such as ``, 10 % of labels``; empty for all of them.
+    """
     return f", {percent(fraction)} of labels" if fraction < 1 else ""
 
 

@@ -67,12 +67,15 @@ class ObjectPair:
 
     @property
     def main(self) -> Paired | None:
-        """What is said about these trained models: the ensembles where they were asked for, else all seeds."""
+        """Return the comparison of the trained models.
+
+        That of the ensembles where they were asked for, else of all seeds.
+        """
         return self.joined or self.pooled
 
     @property
     def measure(self) -> str:
-        """What is compared: accuracy, or the IoU of parts."""
+        """Return the measure: accuracy, or the IoU of parts."""
         return "accuracy" if self.sides[0].runs[0].iou is None else "instance IoU"
 
     def class_name(self, label: int) -> str:

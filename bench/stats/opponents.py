@@ -1,4 +1,4 @@
-"""Which cells are compared: those judged alike, each pretrained one with what no pretraining gives."""
+"""Find the opponent of each cell: no pretraining, judged alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What selection on the test split adds to a number: the rules side by side, paired by seed.
+"""Compare selection rules by seed: the gain from choosing on test.
 
 A cell's score is the one at the setting validation chose. Runs may also hold scores at the last epoch, at what the
 test split itself liked best (as much of the literature reports), with votes, and the maximum over repeated votes.
@@ -28,7 +28,7 @@ _MAXIMUM = re.compile(r"(?P<metric>.+)\[max of (?P<repeats>\d+) repeats\]")
 
 @dataclass(frozen=True, order=True)
 class Rule:
-    """How a score was selected.
+    """Rule by which a score was selected.
 
     Attributes:
         voted: Whether it is a vote.

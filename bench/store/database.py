@@ -42,7 +42,7 @@ Fill = Callable[[Session], None]
 
 
 class Condition(Enum):
-    """How a database stands."""
+    """State of a database."""
 
     absent = "does not exist"
     current = "is as it should be"

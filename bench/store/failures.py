@@ -1,4 +1,4 @@
-"""What the operating system and the database refuse, as one line the user can act on."""
+"""Turn refusals of system and database into one line each."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _METRIC = [one.name for one in MetricTable.__table__.columns if one.name not in 
 
 @dataclass(frozen=True)
 class IndexedRun:
-    """What the index holds of one run folder.
+    """Content of the index on one run folder.
 
     Attributes:
         folder: Relative to the results folder, POSIX.

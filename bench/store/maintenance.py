@@ -1,4 +1,4 @@
-"""What ``bench db`` does: recreate the index from the folders, bring it up to date, and say how it stands."""
+"""Rebuild, upgrade and check the index (``bench db``)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SAVED = re.compile("[0-9a-f]{16}-[0-9a-f]{16}")
 
 @dataclass
 class RebuildReport:
-    """What was found in the run folders, and what the index said otherwise.
+    """Runs found in folders, and rows of the index that differed.
 
     Attributes:
         indexed: Finished runs now in the index.
@@ -62,7 +62,7 @@ class RebuildReport:
 
 @dataclass(frozen=True)
 class StoreStatus:
-    """How a results folder and its index stand.
+    """State of a results folder and its index.
 
     Attributes:
         results: Results folder.

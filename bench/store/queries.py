@@ -1,4 +1,4 @@
-"""What reports read from the index, as frozen rows of plain values."""
+"""Read the index for reports, as frozen rows of plain values."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def failed_rows(
 
 
 def nothing_stored(store: Store) -> str:
-    """What to say of a results folder without runs."""
+    """Return the line on a results folder without runs."""
     return f"no runs stored in {store.results} yet; start with: bench run --method recon --protocol fewshot"
 
 

@@ -42,7 +42,10 @@ class Metric(BaseModel):
 
 
 class SeenNames(BaseModel):
-    """How many of the evaluated class names pretraining saw, through captions, teacher or supervision."""
+    """Count of evaluated class names that pretraining saw.
+
+    Through captions, the teacher or supervision.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -25,7 +25,7 @@ _TRIES = 5
 
 @dataclass
 class View:
-    """What the run folders of a results folder hold, and where the index says otherwise.
+    """Run folders of a results folder, and differences of the index.
 
     Attributes:
         runs: Every sound run, oldest first.

@@ -97,7 +97,7 @@ class MetricTable(Base):
 
 
 class LeaseTable(Base):
-    """Who works on what right now; at most one row per piece of work."""
+    """Table of leases; at most one row per piece of work."""
 
     __tablename__ = "leases"
 

@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredRun:
-    """Where a run lies.
+    """Location of a run.
 
     Attributes:
         key: Content key of the spec.

@@ -1,4 +1,7 @@
-"""How a user names stored runs: ``recon``, ``recon,form=published``, ``3fa2b41c``, ``recon+crosspoint``."""
+"""Read the groups of stored runs that a user names.
+
+Such as ``recon``, ``recon,form=published``, ``3fa2b41c``, ``recon+crosspoint``.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ class StoredCell:
 
     @property
     def where(self) -> str:
-        """What it was judged by, in words: ``linear all on shapes-scan, nano``."""
+        """Return protocol, data and preset, as ``linear all on shapes-scan, nano``."""
         row = self.row
         form = "" if row.form == "fair" else f" ({row.form} form)"
         split = f", split seed {row.split_seed}" if row.split_seed else ""

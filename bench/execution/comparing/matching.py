@@ -1,4 +1,7 @@
-"""Which stored cells of two groups belong together: judged by the same questions, with networks of one size."""
+"""Match stored cells of two groups.
+
+Both were judged by the same questions, with networks of one size.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Match:
 
     @property
     def where(self) -> str:
-        """What both were judged by, in words."""
+        """Return what both were judged by, in words."""
         words = list(dict.fromkeys(cell.where for cell in (*self.first, *self.second)))
         return " and ".join(words)
 
@@ -50,7 +53,7 @@ class NotComparableError(BenchError):
 
 @dataclass(frozen=True)
 class _Rule:
-    """What cells must agree in to be compared.
+    """Fields in which compared cells must agree.
 
     Attributes:
         broken: What is said of cells that do not.
@@ -174,7 +177,10 @@ def _asked_for(cells: Side, members: Sequence[Member], rule: _Rule) -> bool:
 
 
 def _judged(cell: StoredCell) -> Mapping[str, str]:
-    """How it was judged; the labels too, because no field below them tells one share of the labels from another."""
+    """Return how a cell was judged, share of the labels included.
+
+    No other field tells one share of the labels from another.
+    """
     return {**{name: str(getattr(cell.row, name)) for name in JOINED}, **judging(cell.spec)}
 
 

@@ -18,7 +18,7 @@ from bench.store.records import RunRecord
 
 @dataclass(frozen=True)
 class Compared:
-    """What a comparison found.
+    """Result of a comparison.
 
     Attributes:
         pairs: The comparisons, in the order of tables.

@@ -23,7 +23,7 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class Added:
-    """What a name now stands for.
+    """Data set that a name now stands for.
 
     Attributes:
         contents: Objects or rooms per split and classes, in words.

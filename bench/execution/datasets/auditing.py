@@ -1,4 +1,4 @@
-"""Which objects of two data sets are the same shape, or nearly."""
+"""Find objects of two data sets with equal or similar shape."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Pair(BaseModel):
 
 
 class AuditReport(BaseModel):
-    """What an audit found.
+    """Result of an audit.
 
     Attributes:
         a: First set.
@@ -83,7 +83,7 @@ class AuditReport(BaseModel):
         return sum(pair.kind == "exact" for pair in self.pairs)
 
     def summary(self) -> str:
-        """What was found, in one line."""
+        """Return the findings in one line."""
         near = len(self.pairs) - self.exact
         share = 100 * self.affected / self.of if self.of else 0.0
         across = sum(pair.a_split != pair.b_split for pair in self.pairs)

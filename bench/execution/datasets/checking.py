@@ -78,7 +78,7 @@ def _check(opened: Opened, faults: Faults) -> CheckReport:
 
 @contextmanager
 def _noting(faults: Faults) -> Iterator[None]:
-    """What cannot be read is a fault in the report."""
+    """Turn errors of reading into faults of the report."""
     try:
         yield
     except DataError as error:

@@ -44,7 +44,7 @@ _AMBIENT = 0.42
 
 @dataclass(frozen=True)
 class View:
-    """Where a picture is taken from, in degrees; azimuth 0 looks along -z, 90 along -x."""
+    """Viewpoint in degrees; azimuth 0 looks along -z, 90 along -x."""
 
     name: str
     azimuth: float

@@ -1,4 +1,4 @@
-"""What ``bench data check`` finds out, as plain data that can be written to JSON."""
+"""Findings of ``bench data check``, as data for JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Spread(_Fact):
 
 
 class Coordinates(_Fact):
-    """Where the points of a split lie.
+    """Extent of the points of a split.
 
     Attributes:
         low: Least coordinate per axis.

@@ -44,7 +44,7 @@ _ABOVE, _CORNER = View("from above", 0, 90), View("aslant", 30, 40)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be drawn.
+    """Request of pictures.
 
     Attributes:
         split: Split.

@@ -1,4 +1,7 @@
-"""Where the time of a training step goes, read from outside: the code that runs is the code that trains."""
+"""Time the stages of a training step from outside.
+
+The code that is timed is the code that trains.
+"""
 
 from __future__ import annotations
 

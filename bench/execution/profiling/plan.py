@@ -21,7 +21,7 @@ _QUICK_LENT = TransformerShape(width=64, depth=2, heads=2, mlp_width=128)
 
 
 class ProfileRequest(Frozen):
-    """What to measure.
+    """Request of a profile.
 
     Attributes:
         method: A method that is pretrained.

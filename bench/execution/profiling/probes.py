@@ -1,4 +1,6 @@
-"""How long heads on cached features take: the few-shot grid, the linear probe and the SVM, search of C included.
+"""Time heads on cached features.
+
+They are the few-shot grid, the linear probe and the SVM, search of C included.
 
 The protocols themselves are timed, on made-up features of the size asked for, which an encoder that costs nothing hands
 out once; what is measured is what a protocol does after that. scikit-learn can be asked for the same heads.
@@ -46,7 +48,7 @@ _OVERLAP = 1.6
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What to measure.
+    """Request of a measurement of heads.
 
     Attributes:
         objects: Training objects of the linear probe and the SVM.

@@ -1,4 +1,4 @@
-"""What a profile found: figures of each path, ratios between them, and whether they reach their targets."""
+"""Result of a profile: figures, ratios and targets of each path."""
 
 from __future__ import annotations
 

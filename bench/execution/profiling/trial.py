@@ -33,7 +33,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class PathSpec(Frozen):
-    """What one process of a profile measures.
+    """Path of a profile that one process measures.
 
     Attributes:
         name: The path's name in the table.

@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Found:
-    """What came of one search.
+    """Result of one search.
 
     Attributes:
         problem: The search.

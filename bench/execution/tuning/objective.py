@@ -1,4 +1,6 @@
-"""What a search maximises: the validation score of its runs, and nothing that a test object had a part in.
+"""Objective of a search: the validation score of its runs.
+
+No test object has a part in it.
 
 `ValidationScore` is the only thing a search is given of a run. It is made from rows of ``split == "val"`` alone, so
 that no test number can reach a choice.
@@ -16,7 +18,10 @@ from bench.errors import BenchError
 
 
 class Row(Protocol):
-    """What is read of a stored number (`bench.store.queries.MetricRow`, `bench.store.records.Metric`)."""
+    """Fields read of a stored number.
+
+    `bench.store.queries.MetricRow` and `bench.store.records.Metric` have them.
+    """
 
     @property
     def name(self) -> str: ...  # noqa: D102

@@ -1,4 +1,4 @@
-"""What is searched: one problem per method, all of them in the same space."""
+"""Search problems, one per method, all in the same space."""
 
 from __future__ import annotations
 
