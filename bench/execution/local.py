@@ -1,22 +1,22 @@
-"""The local pool: one subprocess per job, progress with an ETA, failures kept as data."""
+"""The local pool: one process per job, progress with an ETA, failures kept as data."""
 
 from __future__ import annotations
 
 import json
 import queue
-import subprocess
-import sys
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import bench
-from bench.environment import job_environment, typed_command, usable_cores
+from bench.environment import typed_command, usable_cores
 from bench.errors import BenchError
 from bench.execution.events import Event
 from bench.execution.failures import store_failure
+from bench.execution.forkserver import ForkServer, WorkerProcess
 from bench.paths import Workspace
 from bench.plan.graph import Job, Plan
 from bench.signals import INTERRUPTED
@@ -55,7 +55,8 @@ class Outcome:
 @dataclass
 class _Running:
     job: Job
-    process: subprocess.Popen[str]
+    process: WorkerProcess
+    pump: threading.Thread
     log: Path
     error: str = ""
     diverged: bool = False
@@ -82,6 +83,7 @@ class LocalPool:
         self._listener = listener
         self._messages: queue.Queue[tuple[str, Event | None]] = queue.Queue()
         self._running: dict[str, _Running] = {}
+        self._servers: dict[int, ForkServer] = {}
         self._outcome = Outcome()
         self._workers = 1
 
@@ -136,32 +138,23 @@ class LocalPool:
             "command": typed_command(),
         }
         threads = 1 if job.encoder is None else job.encoder.numerics.job_threads
-        environment = job_environment(threads, Path(bench.__file__).parent.parent)
+        server = self._servers.setdefault(threads, ForkServer(threads))
         # A nameless file: nothing is left behind when we or the worker are killed.
         with log.open("a", encoding="utf-8") as log_file, tempfile.TemporaryFile("w+", encoding="utf-8") as job_file:
             json.dump(payload, job_file)
             job_file.seek(0)
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "bench.execution.worker"],
-                stdout=subprocess.PIPE,
-                stderr=log_file,
-                stdin=job_file,
-                env=environment,
-                encoding="utf-8",
-                start_new_session=True,  # Ctrl-C reaches us alone; we pass it on once
-            )
-        self._running[job.id] = _Running(job, process, log)
+            process = server.start(job_file, log_file)
+        pump = threading.Thread(target=self._pump, args=(job.id, process), daemon=True)
+        self._running[job.id] = _Running(job, process, pump, log)
         self._listener(job, Event(kind="stage", stage="start"))
-        threading.Thread(target=self._pump, args=(job.id, process), daemon=True).start()
+        pump.start()
 
-    def _pump(self, identity: str, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
+    def _pump(self, identity: str, process: WorkerProcess) -> None:
+        for line in process.lines():
             try:
                 self._messages.put((identity, Event.model_validate_json(line)))
             except ValueError:
                 continue  # a killed worker can leave half a line
-        process.wait()
         self._messages.put((identity, None))
 
     def _receive(self, identity: str, event: Event) -> None:
@@ -179,6 +172,7 @@ class LocalPool:
     def _finish(self, identity: str, settled: set[str], broken: dict[str, _Broken]) -> None:
         running = self._running.pop(identity)
         code = running.process.returncode
+        assert code is not None, "it has told how it ended"
         self._listener(running.job, Event(kind="stage", stage="end"))
         if code == 0:
             settled.add(identity)
@@ -212,10 +206,11 @@ class LocalPool:
     def _stop_all(self) -> None:
         """Ask every worker to save its state and end; a second request to stop ends them at once."""
         for running in self._running.values():
-            running.process.terminate()  # not SIGINT, which is ignored where a shell started us in the background
+            running.process.send(signal.SIGTERM)  # not SIGINT, which is ignored where a shell started us in background
         for running in self._running.values():
-            try:
-                running.process.wait(timeout=60)
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                running.process.kill()
+            with suppress(KeyboardInterrupt):
+                running.pump.join(timeout=60)
+            running.process.send(signal.SIGKILL)
         self._running.clear()
+        for server in self._servers.values():
+            server.close()

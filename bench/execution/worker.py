@@ -1,6 +1,6 @@
-"""The process that does one job, which it reads from standard input: ``python -m bench.execution.worker < JOB.json``.
+"""The work of a process that does one job.
 
-Events go to standard output, everything else to standard error (the job's log).
+It reads the job from standard input. Events go to standard output, everything else to standard error (the job's log).
 """
 
 from __future__ import annotations
@@ -308,9 +308,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _follow_parent() -> None:
+def _follow(parent: int) -> None:
     """Stop as on Ctrl-C (with a checkpoint) when the parent is gone, so that no orphan goes on unseen."""
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -322,8 +321,12 @@ def _follow_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main() -> int:
-    """Do the job on standard input; return the exit code: 0 good, 1 something failed, 130 interrupted."""
+def main(parent: int) -> int:
+    """Do the job on standard input; return the exit code: 0 good, 1 something failed, 130 interrupted.
+
+    Args:
+        parent: Process that started this one; the job stops when it is gone.
+    """
     events = os.dup(1)
     os.dup2(2, 1)  # whatever libraries print belongs in the log
     channel = Channel(events)
@@ -331,7 +334,7 @@ def main() -> int:
     logging.basicConfig(format="%(message)s")  # into the log
     logging.getLogger("bench").addHandler(WarningsToParent(channel))
     payload = json.load(sys.stdin)
-    _follow_parent()
+    _follow(parent)
     print(f"--- {_now()} {payload['job']['title']}", file=sys.stderr)
     from bench.models.memory import keep_freed_memory
 
@@ -346,9 +349,3 @@ def main() -> int:
         traceback.print_exc()
         channel.send(Event(kind="failed", note=describe(error), diverged=has_diverged(error)))
         return 1
-
-
-if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    os._exit(code)  # no teardown: heartbeat threads and compiled kernels need none, and it can take seconds

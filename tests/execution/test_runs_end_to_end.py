@@ -175,6 +175,17 @@ def test_four_at_once_do_the_work_once(tmp_path: Path, toy_modelnet: Path) -> No
     assert not list(results.glob("quarantine/*"))
 
 
+def descendants(pid: int) -> list[int]:
+    """Processes that a process started, and those that they started."""
+    own = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*own, *(below for child in own for below in descendants(child))]
+
+
+def living(pids: list[int]) -> list[int]:
+    """Those of the processes that have not ended."""
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
 @pytest.mark.parametrize("victim", ["worker", "parent"])
 def test_kill_9_then_the_same_command_gives_the_same_numbers(
     victim: str, tmp_path: Path, finished: Path, toy_modelnet: Path, run_bench: Bench
@@ -188,23 +199,18 @@ def test_kill_9_then_the_same_command_gives_the_same_numbers(
         env=bench_environment(),
     )
     wait_for(lambda: len(list(results.glob("work/*/*.safetensors"))) >= 1)
-    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    os.kill(children[0] if victim == "worker" else process.pid, signal.SIGKILL)
+    started = descendants(process.pid)
+    os.kill(started[-1] if victim == "worker" else process.pid, signal.SIGKILL)
     code = process.wait(timeout=120)
     if victim == "worker":
         assert code == 1
         failed = [json.loads(file.read_text()) for file in results.glob("failed/*/*/record.json")]
         assert any("killed by signal 9" in record["error"] for record in failed)
     else:
-        wait_for(lambda: not Path(f"/proc/{children[0]}").exists())
+        wait_for(lambda: not living(started))
     resumed = run_bench(*command)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert metrics(results) == metrics(finished)
-
-
-def living(pids: list[int]) -> list[int]:
-    """Those of the processes that have not ended."""
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 @pytest.mark.parametrize("start", ["plain", "background under nohup"])
@@ -223,10 +229,11 @@ def test_a_stop_request_stops_cleanly_and_says_how_to_go_on(start: str, tmp_path
         preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored] and None,
     )
     wait_for(lambda: len(list(results.glob("work/*/*.safetensors"))) >= 1)
-    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    children = descendants(process.pid)
+    assert len(children) == 2, "a server and the worker it forked"
     for number in ignored:
-        process.send_signal(number)
-        os.kill(children[0], number)
+        for pid in (process.pid, *children):
+            os.kill(pid, number)
     time.sleep(0.5 if ignored else 0)
     assert process.poll() is None
     assert living(children) == children

@@ -1,0 +1,213 @@
+"""Worker processes that are forked from one that has loaded torch already.
+
+Loading torch takes seconds of processor time, a job at the smallest size less. A server process loads it once, in the
+environment of jobs, and forks a worker for every job: each job still has a process of its own. The server loads no
+CUDA context, so that workers can use a GPU, and starts no thread. It ends when the process that started it ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import bench
+from bench.environment import job_environment
+from bench.errors import SetupError
+from bench.signals import stop_signals
+
+_ENDED = "ended "
+"""Begins the last line on a worker's channel, which the server writes: its exit code, negative for a signal."""
+
+_LOADED = (
+    "bench.execution.evaluate",
+    "bench.execution.pretrain",
+    "bench.execution.worker",
+    "h5py",
+    "sqlalchemy.dialects.sqlite",
+    "torch._dynamo",  # the first step of any optimiser loads it
+)
+"""Modules that most jobs need; none of them looks for a GPU while it is loaded."""
+
+
+class WorkerProcess:
+    """A running worker.
+
+    Attributes:
+        pid: Process.
+        returncode: Exit code once `lines` has ended, negative for a signal.
+    """
+
+    def __init__(self, pid: int, channel: IO[str]) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._channel = channel
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the worker tells, a line at a time, until it has ended."""
+        code = 1  # the server was killed, and its workers stop with it
+        with self._channel:
+            for line in self._channel:
+                if line.startswith(_ENDED):
+                    code = int(line.removeprefix(_ENDED))
+                    break  # what it started itself may live on with the channel open
+                yield line
+        self.returncode = code
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+class ForkServer:
+    """Starts workers with one number of threads per operator."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._server: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def start(self, job: IO[str], log: IO[str]) -> WorkerProcess:
+        """Start a worker.
+
+        Args:
+            job: File that holds the job, at its beginning; becomes standard input.
+            log: File that takes all that is printed.
+
+        Raises:
+            SetupError: The server cannot start, or ended; why is in the log.
+        """
+        if self._socket is None:
+            self._socket = self._launch(log)
+        reader, writer = os.pipe()
+        try:
+            socket.send_fds(self._socket, [b"\0"], [job.fileno(), log.fileno(), writer])
+            told = self._socket.recv(32)
+        except OSError:
+            told = b""
+        finally:
+            os.close(writer)
+        channel = os.fdopen(reader, encoding="utf-8")
+        if not told:
+            channel.close()
+            self.close()
+            raise SetupError(f"no worker process could be started; {log.name} says why")
+        return WorkerProcess(int(told), channel)
+
+    def _launch(self, log: IO[str]) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._server = subprocess.Popen(
+                [sys.executable, "-P", "-m", "bench.execution.forkserver", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                env=job_environment(self._threads, Path(bench.__file__).parent.parent),
+                start_new_session=True,  # Ctrl-C reaches us alone; we pass it on once
+            )
+        return ours
+
+    def close(self) -> None:
+        """End the server; workers that still run stop as on Ctrl-C."""
+        if self._socket is not None:
+            self._socket.close()
+        if self._server is not None:
+            self._server.wait()
+        self._socket = self._server = None
+
+
+def serve(control: socket.socket) -> None:
+    """Fork a worker for every request until the other end is closed."""
+    # Scheduled to be stopped, we go on until our parent is: it stops the workers, and we tell it how they ended.
+    handlers = {number: signal.signal(number, _ignore) for number in stop_signals()}
+    handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _ignore)
+    ends, end = os.pipe()
+    os.set_blocking(ends, False)
+    os.set_blocking(end, False)
+    signal.set_wakeup_fd(end, warn_on_full_buffer=False)
+    channels: dict[int, int] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
+        selector.register(ends, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if ends in ready:
+                os.read(ends, 4096)
+                _reap(channels)
+            if control in ready:
+                message, files, _, _ = socket.recv_fds(control, 1, 3)
+                if not message:
+                    return
+                job, log, channel = files
+                pid = os.fork()
+                if pid == 0:
+                    signal.set_wakeup_fd(-1)
+                    for number, handler in handlers.items():
+                        signal.signal(number, handler)
+                    control.close()
+                    for descriptor in (ends, end, *channels.values()):
+                        os.close(descriptor)
+                    _work(job, log, channel)
+                os.close(job)
+                os.close(log)
+                channels[pid] = channel
+                control.sendall(str(pid).encode())
+
+
+def _work(job: int, log: int, channel: int) -> None:
+    """Become a worker; never return."""
+    parent = os.getppid()
+    code = 1
+    try:
+        os.setsid()
+        for descriptor, place in ((job, 0), (channel, 1), (log, 2)):
+            os.dup2(descriptor, place)
+            os.close(descriptor)
+        from bench.execution.worker import main
+
+        code = main(parent)
+    finally:
+        sys.stderr.flush()
+        os._exit(code)  # no teardown: heartbeat threads and compiled kernels need none, and it can take seconds
+
+
+def _reap(channels: dict[int, int]) -> None:
+    """Tell how workers have ended."""
+    while channels:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        channel = channels.pop(pid)
+        with suppress(OSError):  # nobody listens any more
+            os.write(channel, f"\n{_ENDED}{os.waitstatus_to_exitcode(status)}\n".encode())
+        os.close(channel)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Do nothing; unlike SIG_IGN, a worker does not inherit it."""
+
+
+def main() -> None:
+    """Load what workers need, then serve on the socket whose descriptor is the only argument."""
+    for name in _LOADED:
+        importlib.import_module(name)
+
+    gc.freeze()  # pages that no collection touches stay shared
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        serve(control)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Workers forked from one process that has loaded torch: as separate as processes started one by one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from bench.errors import SetupError
+from bench.execution.forkserver import ForkServer
+from tests.conftest import bench_environment
+
+LOOKS_FOR_A_GPU = """
+import importlib, threading, torch
+asked = []
+torch._C._cuda_getDeviceCount = lambda *more: asked.append(1) or 0
+torch._C._cuda_init = lambda *more: asked.append(1)
+from bench.execution.forkserver import _LOADED
+for name in _LOADED:
+    importlib.import_module(name)
+print(len(asked), torch.cuda.is_initialized(), threading.active_count())
+"""
+
+
+def test_loading_asks_for_no_gpu_and_starts_no_thread() -> None:
+    """A process that looked at the GPU cannot fork workers that use it; threads can leave them a held lock."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOOKS_FOR_A_GPU], capture_output=True, text=True, env=bench_environment(), check=True
+    )
+    assert done.stdout.split() == ["0", "False", "1"]
+
+
+def test_a_server_that_cannot_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it a broken installation would look like a hang, or like a fault of the run."""
+    broken = tmp_path / "h5py.py"
+    broken.write_text("raise ImportError('this library is broken')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    log = tmp_path / "job.log"
+    server = ForkServer(1)
+    with (
+        tempfile.TemporaryFile("w+") as job,
+        log.open("a") as file,
+        pytest.raises(SetupError, match=r"job\.log says why"),
+    ):
+        server.start(job, file)
+    assert "this library is broken" in log.read_text()
