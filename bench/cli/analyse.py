@@ -13,8 +13,8 @@ from bench.cli.common import PluginOption, ResultsOption, console, load_plugins,
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bench.execution.analyse import Analyst, Written
-    from bench.execution.analysis_sources import Objects
+    from bench.analysis.analyse import Analyst, Written
+    from bench.analysis.sources import Objects
 
 app = typer.Typer(
     help="Look into stored encoders: a picture, the numbers behind it, and where they come from.", no_args_is_help=True
@@ -160,8 +160,8 @@ def _analyst(
     results: Path | None,
     plugin: list[Path] | None,
 ) -> Analyst:
-    from bench.execution.analyse import Analyst
-    from bench.execution.analysis_sources import Subjects
+    from bench.analysis.analyse import Analyst
+    from bench.analysis.sources import Subjects
 
     load_plugins(plugin)
     return Analyst(reading(results, data=True), Subjects(tuple(encoder or ()), tuple(method or ()), seed), out)
@@ -175,7 +175,7 @@ def _objects(
     count: int | None,
     named: str | None,
 ) -> Objects:
-    from bench.execution.analysis_sources import Objects
+    from bench.analysis.sources import Objects
     from bench.plan.request import DEFAULT_DATASET, parse_assignment
 
     return Objects(

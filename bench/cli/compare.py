@@ -21,7 +21,7 @@ from bench.cli.common import (
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bench.execution.comparing.pairs import Compared
+    from bench.comparing.pairs import Compared
 
 
 class AverageKind(StrEnum):
@@ -66,8 +66,8 @@ def compare(
     refused, unless both name such a field. Every stored accuracy is computed
     again from the stored answers; the exit code is 1 where one does not follow.
     """
-    from bench.execution.comparing.groups import Shelf
-    from bench.execution.comparing.pairs import Comparer
+    from bench.comparing.groups import Shelf
+    from bench.comparing.pairs import Comparer
     from bench.store.store import Store
 
     load_plugins(plugin)

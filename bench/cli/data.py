@@ -61,7 +61,7 @@ def add(
     load_plugins(plugin)
     place = workspace(results)
 
-    from bench.execution.datasets.adding import add_named
+    from bench.inspection.adding import add_named
 
     added = add_named(name, format_, root, assignments or (), place, force)
     screen = console()
@@ -119,10 +119,10 @@ def check(
     place = looking(results)
 
     from bench.data.files import write_atomic
-    from bench.execution.datasets.check_tables import print_report
-    from bench.execution.datasets.checking import check_dataset
-    from bench.execution.datasets.file_manifest import write_manifest
-    from bench.execution.datasets.opening import open_named
+    from bench.inspection.check_tables import print_report
+    from bench.inspection.checking import check_dataset
+    from bench.inspection.file_manifest import write_manifest
+    from bench.inspection.opening import open_named
 
     opened = open_named(name, place, root, assignments or ())
     report = check_dataset(opened)
@@ -157,8 +157,8 @@ def show(
     load_plugins(plugin)
     place = looking(results)
 
-    from bench.execution.datasets.opening import open_named
-    from bench.execution.datasets.showing import Wanted, show
+    from bench.inspection.opening import open_named
+    from bench.inspection.showing import Wanted, show
 
     wanted = Wanted(split.value, index, class_name, count, up.value)
     path, line = show(open_named(name, place, root, assignments or ()), wanted, out)
@@ -192,9 +192,9 @@ def audit(
 
     from bench.data.duplicates import NEIGHBOURS, THRESHOLD
     from bench.data.told import told
-    from bench.execution.datasets.audit_output import print_audit, write_audit
-    from bench.execution.datasets.auditing import audit
-    from bench.execution.datasets.opening import open_named
+    from bench.inspection.audit_output import print_audit, write_audit
+    from bench.inspection.auditing import audit
+    from bench.inspection.opening import open_named
 
     found = audit(
         open_named(a, place, None, a_set or ()),

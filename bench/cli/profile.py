@@ -16,7 +16,7 @@ from bench.errors import SetupError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.execution.profiling.result import PathResult, Profile
+    from bench.profiling.result import PathResult, Profile
 
 
 def profile(
@@ -53,8 +53,8 @@ def profile(
     if probes:
         _profile_probes(objects, width, threads, oracle, json_file)
         return
-    from bench.execution.profile import profile as measure
-    from bench.execution.profiling.plan import ProfileRequest
+    from bench.profiling.plan import ProfileRequest
+    from bench.profiling.profile import profile as measure
 
     plugins = load_plugins(plugin)
     request = ProfileRequest(
@@ -85,7 +85,7 @@ def _profile_probes(objects: int, width: int, threads: int | None, oracle: bool,
 
     from rich.table import Table
 
-    from bench.execution.profiling.probes import ProbeRequest, profile_probes
+    from bench.profiling.probes import ProbeRequest, profile_probes
 
     screen = console()
     with _Bar(screen) as bar:
@@ -142,7 +142,7 @@ class _Bar:
 def _print(found: Profile, screen: Console) -> None:
     from rich.table import Table
 
-    from bench.execution.profiling.clock import STAGES
+    from bench.profiling.clock import STAGES
 
     peak = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {precision}" for precision, rate in found.peak.items())
     for line in (

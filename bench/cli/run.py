@@ -176,11 +176,11 @@ def execute(request: RunRequest, place: Workspace, options: Any, *, reuse: Any =
         The exit code: 0 all good, 1 something failed, 130 interrupted.
     """
     from bench.execution.local import LocalPool
-    from bench.execution.planning import make_plan
-    from bench.execution.progress import ProgressView
-    from bench.execution.reporting import print_results
+    from bench.plan.planning import make_plan
     from bench.plan.skips import skip_lines
+    from bench.progress import ProgressView
     from bench.registry import METHODS
+    from bench.reporting import print_results
 
     screen = console()
     plan = make_plan(request, place, options.store_url, reuse, readonly=dry_run)
@@ -255,9 +255,9 @@ def rerun(
     from rich.table import Table
 
     from bench.execution.local import PoolOptions
-    from bench.execution.progress import ProgressView
-    from bench.execution.rerun import load_plugins_of, stored_run
-    from bench.execution.rerun import rerun as run_again
+    from bench.progress import ProgressView
+    from bench.rerun import load_plugins_of, stored_run
+    from bench.rerun import rerun as run_again
 
     screen, place = console(), workspace(results)
     load_plugins(None)
@@ -308,7 +308,7 @@ def report(
     store_url: StoreOption = None,
 ) -> None:
     """Print tables of everything stored and write one self-contained HTML page, CSV and Markdown."""
-    from bench.execution.reporting import write_page, write_report
+    from bench.reporting import write_page, write_report
 
     screen, place = console(), reading(results)
     if verify:

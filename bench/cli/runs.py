@@ -129,7 +129,7 @@ def why(
     store_url: StoreOption = None,
 ) -> None:
     """Say which field or module made two runs differ."""
-    from bench.execution.differences import explain
+    from bench.comparing.differences import explain
 
     for line in explain(reading(results), store_url, first, second, verify=verify):
         console().print(line, highlight=False, markup=False)

@@ -28,7 +28,7 @@ def fit(
     plugin: PluginOption = None,
 ) -> None:
     """Fit the embedded teacher (once; later calls show its report), or download the weights of another."""
-    from bench.execution.teachers import fit_teacher
+    from bench.inspection.teachers import fit_teacher
 
     load_plugins(plugin)
     _print(fit_teacher(name, assignments or [], workspace(results), console()))
@@ -42,7 +42,7 @@ def show(
     plugin: PluginOption = None,
 ) -> None:
     """Say what a teacher is, where its weights come from, and whether it is ready or what to do."""
-    from bench.execution.teachers import describe_teacher
+    from bench.inspection.teachers import describe_teacher
 
     load_plugins(plugin)
     _print(describe_teacher(name, assignments or [], looking(results)))

@@ -22,8 +22,8 @@ from bench.errors import Interrupted
 from bench.signals import INTERRUPTED
 
 if TYPE_CHECKING:
-    from bench.execution.tuning.engine import Found
     from bench.plan.request import RunRequest
+    from bench.tuning.engine import Found
 
 
 def tune(
@@ -116,9 +116,9 @@ def _tune(
     Returns:
         The exit code: 0 every search has its trials or the time is up, 1 one cannot go on, 130 interrupted.
     """
-    from bench.execution.progress import ProgressView
-    from bench.execution.tuning.engine import Searcher
-    from bench.execution.tuning.problems import make_problems
+    from bench.progress import ProgressView
+    from bench.tuning.engine import Searcher
+    from bench.tuning.problems import make_problems
 
     screen = console()
 
@@ -153,9 +153,9 @@ def _tune(
 
 def _print(found: list[Found], place: Any) -> None:
     """Print the table of the searches, and how to go on from here."""
-    from bench.execution.tuning.engine import as_text
-    from bench.execution.tuning.studies import read_studies
     from bench.report.tuning import print_tuning
+    from bench.tuning.engine import as_text
+    from bench.tuning.studies import read_studies
 
     screen = console()
     names = {one.problem.name for one in found}

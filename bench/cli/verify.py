@@ -48,7 +48,7 @@ def check(
     plugin: PluginOption = None,
 ) -> None:
     """Run the baseline's suite into an empty folder and compare: 0 pass, 1 fail, 3 undecided, 4 broken."""
-    from bench.execution import check as gate
+    from bench.gate import check as gate
 
     note_environment(console())
     plugins = load_plugins(plugin)

@@ -20,7 +20,7 @@ from bench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from bench.execution.imports import Imported
+    from bench.interop.encoders import Imported
 
 
 class LayoutName(StrEnum):
@@ -48,7 +48,7 @@ def import_(
     plugin: PluginOption = None,
 ) -> None:
     """Read an official checkpoint, without running any code in it, and keep its encoder for every protocol."""
-    from bench.execution.imports import ImportRequest, import_checkpoint
+    from bench.interop.encoders import ImportRequest, import_checkpoint
 
     load_plugins(plugin)
     request = ImportRequest(checkpoint, method, name, tuple(assignments or ()), saw_class_names)
@@ -67,7 +67,7 @@ def export(
     plugin: PluginOption = None,
 ) -> None:
     """Write an encoder in its authors' layout, so that their code loads it."""
-    from bench.execution.imports import export_encoder
+    from bench.interop.encoders import export_encoder
 
     load_plugins(plugin)
     path = export_encoder(encoder, out, layout.value, reading(results), force=force)

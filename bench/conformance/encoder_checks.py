@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.conformance.checks import Checks, fail, listed
 from bench.conformance.method_kit import CLASSES, MethodKit
 from bench.conformance.method_training import TRAINING
-from bench.execution.pretrain import load_encoder
+from bench.methods.weights import load_encoder
 from bench.models.classifier import Classifier
 from bench.models.encoder import Encoder, EncoderOutput
 from bench.spec import Numerics, PretrainSpec

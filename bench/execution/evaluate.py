@@ -23,10 +23,10 @@ from bench.data.base import NO_OBJECTS, CloudSet, Dataset
 from bench.data.contents import split_contents
 from bench.data.seen import UNKNOWN_TEXTS, class_names_seen
 from bench.errors import BenchError
-from bench.execution.pretrain import load_encoder
 from bench.execution.task_data import task_data
 from bench.methods.base import Method
 from bench.methods.scratch import scratch_candidates
+from bench.methods.weights import load_encoder
 from bench.models.calibration import batch_norms, calibrate_batch_norm
 from bench.models.cost import forward_flops
 from bench.models.encoder import Encoder

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.environment import quoted
-from bench.execution.provenance import commit
 from bench.paths import Workspace
 from bench.plan.graph import PlannedRun
+from bench.provenance import commit
 from bench.store.records import RunRecord
 from bench.store.store import Store
 

@@ -16,16 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from bench.data.base import CloudSet, Dataset
 from bench.data.splits import nested_subset, object_groups
 from bench.errors import BenchError
 from bench.execution.held_out import measured_data
-from bench.execution.network import save_rest
 from bench.execution.pretrain_data import Gathering, StageProgress
 from bench.methods.base import Given, Method
-from bench.models.encoder import Encoder
+from bench.methods.weights import load_encoder, save_rest
 from bench.seeds import derive
 from bench.spec import PretrainSpec
 from bench.teachers.base import Teacher
@@ -140,13 +139,6 @@ def _kept(spec: PretrainSpec, clouds: CloudSet) -> npt.NDArray[np.int64] | None:
     if spec.fraction == 1:
         return None
     return nested_subset(clouds.labels, spec.fraction, spec.seed, "pretrain", object_groups(clouds.ids))
-
-
-def load_encoder(folder: Path, method: type[Method], spec: PretrainSpec) -> Encoder:
-    """Rebuild an encoder from its folder, on the CPU."""
-    encoder = method.build_encoder(spec.backbone, method.Options.model_validate(spec.options))
-    encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
-    return encoder
 
 
 def _given(job: PretrainJob, data: PretrainData) -> Given:

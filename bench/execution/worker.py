@@ -24,18 +24,18 @@ from bench.data.base import DataPlace, Dataset
 from bench.errors import BenchError, DataError, DivergedError, Interrupted
 from bench.execution.events import Channel, Event, WarningsToParent
 from bench.execution.failures import store_failure
-from bench.execution.once import once
-from bench.execution.provenance import provenance
 from bench.paths import Workspace
 from bench.plan.encoders import encoder_key
 from bench.plan.graph import Job, PlannedRun, encoder_fingerprint
 from bench.plan.resolve import open_teacher
 from bench.plugins import load_entry_points, load_plugin_file
 from bench.protocols.cards import card_hash
+from bench.provenance import provenance
 from bench.registry import DATASETS, METHODS, PROTOCOLS
 from bench.seeds import derive
 from bench.signals import INTERRUPTED, like_ctrl_c
 from bench.spec import DataSpec, PretrainSpec, RunSpec, TeacherSpec
+from bench.store.once import once
 from bench.store.scratch import scratch_name
 from bench.store.store import Store
 from bench.teachers.base import Teacher

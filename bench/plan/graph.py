@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pydantic import ValidationError
+
 from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
 from bench.plan.encoders import StoredEncoder, encoder_key
@@ -16,6 +18,7 @@ from bench.plan.untrained import architecture_name
 from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
 from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
 from bench.stats.naming import labelled_suffix, percent, pretrained_suffix
+from bench.store.records import RunRecord
 
 JobKind = Literal["teacher", "encoder", "evaluate"]
 Reuse = Literal["exact", "same-spec"]
@@ -117,6 +120,14 @@ def run_fingerprint(spec: RunSpec) -> Fingerprint:
     if spec.encoder.method != "scratch":
         roots.append(PRETRAIN_MODULE)
     return fingerprint([*roots, *_encoder_roots(spec.encoder)])
+
+
+def current_fingerprint(record: RunRecord) -> str | None:
+    """Return the digest of the code that would make this run now; None where a plugin it needs is not loaded."""
+    try:
+        return run_fingerprint(RunSpec.model_validate(record.spec)).digest
+    except (UsageError, ValidationError, ModuleNotFoundError):
+        return None
 
 
 def _encoder_roots(spec: PretrainSpec) -> list[str]:

@@ -92,7 +92,7 @@ def fit(
 
 
 class Loop:
-    """One call of `fit`, or a series of single steps (see `bench.execution.profiling`).
+    """One call of `fit`, or a series of single steps (see `bench.profiling`).
 
     Attributes:
         compute: The objective's, compiled where the numerics say so.

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from bench.analysis.reconstructions import draw, reconstruct
 from bench.errors import UsageError
-from bench.execution.network import FILE, load_network, save_rest
 from bench.methods.act import ACT
 from bench.methods.act_dvae import ActDvae
 from bench.methods.base import Batch, Given, Method, PretrainModel
@@ -21,6 +20,7 @@ from bench.methods.multitask import Multitask
 from bench.methods.point_mae import PointMAE
 from bench.methods.recon import ReCon
 from bench.methods.two_tower import TwoTower
+from bench.methods.weights import FILE, load_network, save_rest
 from bench.models.encoder import Encoder
 from bench.models.token_transformer import TokenTransformer
 from bench.plan.presets import preset

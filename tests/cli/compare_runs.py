@@ -12,9 +12,9 @@ from typing import Any
 import h5py
 
 from bench.execution.events import Channel
-from bench.execution.planning import make_plan
 from bench.execution.worker import Worker
 from bench.paths import Workspace
+from bench.plan.planning import make_plan
 from bench.plan.request import RunRequest
 from bench.protocols.threads import torch_threads
 from bench.spec import content_key

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from compare_runs import Compare, reset, rows, shelf
 
-from bench.execution.comparing.groups import Shelf, parse_group
+from bench.comparing.groups import Shelf, parse_group
 from bench.store.queries import RunRow
 from bench.store.records import RunRecord
 from bench.store.store import Store

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bench.cli.main import main
-from bench.execution.datasets.drawing import ASLANT, VIEWS, View, by_number, draw_cloud, estimated_normals, plain
-from bench.execution.datasets.showing import Wanted, chosen
+from bench.inspection.drawing import ASLANT, VIEWS, View, by_number, draw_cloud, estimated_normals, plain
+from bench.inspection.showing import Wanted, chosen
 from tests.conftest import write_modelnet
 
 

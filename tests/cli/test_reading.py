@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from compare_runs import Compare, rows
 
-from bench.execution.tuning.studies import open_storage
 from bench.plan.encoders import stored_encoders
+from bench.tuning.studies import open_storage
 
 
 @pytest.fixture(scope="module")

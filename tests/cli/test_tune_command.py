@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.execution.tuning import studies
-from bench.execution.tuning.problems import make_problems
 from bench.paths import Workspace
 from bench.plan.request import RunRequest
 from bench.spec import RunSpec, canonical_json
 from bench.store.queries import metric_rows, run_rows
 from bench.store.store import Store
+from bench.tuning import studies
+from bench.tuning.problems import make_problems
 from tests.conftest import bench_command, bench_environment
 
 Call = Callable[..., tuple[int, str, str]]

@@ -27,10 +27,10 @@ from bench.data.shapenet import ShapeNet55
 from bench.data.single_h5 import SingleH5
 from bench.data.texttable import read_table
 from bench.errors import DataError, SetupError, UsageError
-from bench.execution.datasets.adding import add_named
-from bench.execution.datasets.checking import check_dataset
-from bench.execution.datasets.measuring import files_below
-from bench.execution.datasets.opening import Opened, open_named
+from bench.inspection.adding import add_named
+from bench.inspection.checking import check_dataset
+from bench.inspection.measuring import files_below
+from bench.inspection.opening import Opened, open_named
 from bench.paths import Workspace
 from bench.registry import DATASETS
 

@@ -21,7 +21,7 @@ from bench.data.shapenetpart import _entries
 from bench.data.signature import foreign
 from bench.data.unpickle import load_pickle
 from bench.errors import BenchError, DataError
-from bench.execution.imports import _texts
+from bench.interop.encoders import _texts
 
 
 def archive() -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from bench.execution.check import Suite
+from bench.gate.check import Suite
 from bench.plan.request import RunRequest, read_request, validated
 from bench.spec import content_key
 from tests.conftest import ROOT, bench_command, bench_environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.errors import UsageError
-from bench.execution.profiling.probes import ProbeRequest, profile_probes
+from bench.profiling.probes import ProbeRequest, profile_probes
 
 
 def test_heads_are_timed_and_agree_with_scikit_learn() -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.execution.profiling.clock import StageClock
-from bench.execution.profiling.plan import ProfilePlan, ProfileRequest
-from bench.execution.profiling.result import COMPILED, EXACT, FAST, TEACHER, PathName, PathResult, fastest, ratios
-from bench.execution.profiling.trial import PathSpec, Trial
 from bench.models.ops import set_backend
+from bench.profiling.clock import StageClock
+from bench.profiling.plan import ProfilePlan, ProfileRequest
+from bench.profiling.result import COMPILED, EXACT, FAST, TEACHER, PathName, PathResult, fastest, ratios
+from bench.profiling.trial import PathSpec, Trial
 from bench.training.precision import autocast
 
 SIZES = (
@@ -140,7 +140,7 @@ def test_a_stage_inside_another_is_taken_out_of_it() -> None:
 def test_watching_does_not_change_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """The profile would describe another computation than the one that trains."""
     watched = trial(EXACT)
-    monkeypatch.setattr("bench.execution.profiling.trial.watch", lambda loop, clock: None)
+    monkeypatch.setattr("bench.profiling.trial.watch", lambda loop, clock: None)
     plain = trial(EXACT)
     for t in (watched, plain):
         t.step()

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from bench.execution.events import Channel
-from bench.execution.planning import make_plan
 from bench.execution.worker import Worker
 from bench.paths import Workspace
+from bench.plan.planning import make_plan
 from bench.plan.request import RunRequest
 from bench.store.queries import metric_rows
 from bench.store.store import Store

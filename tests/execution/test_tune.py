@@ -13,9 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError, SetupError, UsageError
-from bench.execution.tuning import studies
-from bench.execution.tuning.drawing import STARTUP_TRIALS, open_trial
-from bench.execution.tuning.objective import ValidationScore, objective, validation_score
 from bench.plan.request import RunRequest, read_request, validated, write_request
 from bench.plan.search import Dimension, search_space, validated_what
 from bench.registry import PROTOCOLS
@@ -23,6 +20,9 @@ from bench.report.tuning import StudyFacts, TrialFacts, groups, history_plot, im
 from bench.spec import TunedSpec
 from bench.stats.cells import judging
 from bench.store.records import Metric
+from bench.tuning import studies
+from bench.tuning.drawing import STARTUP_TRIALS, open_trial
+from bench.tuning.objective import ValidationScore, objective, validation_score
 from tests.conftest import ROOT, bench_environment
 
 SPACE = search_space("finetune", {"form": "fair", "recipe": {"lr": 5e-4, "weight_decay": 0.05}}, "downstream")
@@ -170,8 +170,8 @@ def test_interruptions_change_nothing_of_what_is_drawn(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bench.execution.tuning import studies
-from bench.execution.tuning.drawing import open_trial
+from bench.tuning import studies
+from bench.tuning.drawing import open_trial
 from tests.execution.test_tune import SPACE
 storage = studies.open_storage(Path(sys.argv[1]))
 study = studies.create(storage, "toy", {}, {}, whole=False)

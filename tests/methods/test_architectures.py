@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench.execution.planning import make_plan
 from bench.paths import Workspace
+from bench.plan.planning import make_plan
 from bench.plan.request import RunRequest
 from bench.plan.untrained import network_of
 from bench.registry import METHODS

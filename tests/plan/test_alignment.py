@@ -10,14 +10,14 @@ import torch
 
 from bench.errors import UsageError
 from bench.execution.events import Channel
-from bench.execution.imports import ImportRequest, import_checkpoint
-from bench.execution.planning import make_plan
 from bench.execution.worker import Worker
+from bench.interop.encoders import ImportRequest, import_checkpoint
 from bench.interop.names_transformer import PRETRAIN
 from bench.interop.naming import release_state
 from bench.methods.base import Given
 from bench.methods.recon import ReCon
 from bench.paths import Workspace
+from bench.plan.planning import make_plan
 from bench.plan.request import RunRequest
 from bench.plan.resolve import Resolution, resolve
 from bench.registry import METHODS, PROTOCOLS

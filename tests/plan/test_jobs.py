@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.execution.planning import make_plan
 from bench.paths import Workspace
 from bench.plan.estimate import Estimator
 from bench.plan.graph import Job, Stored, build_plan
+from bench.plan.planning import make_plan
 from bench.plan.request import RunRequest
 from bench.plan.resolve import resolve
 from bench.spec import content_key

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.execution.check import cell_names
-from bench.execution.planning import make_plan
-from bench.execution.tuning.problems import make_problems
+from bench.gate.check import cell_names
 from bench.paths import Workspace
 from bench.plan.graph import Plan
+from bench.plan.planning import make_plan
 from bench.plan.request import RunRequest, validated
 from bench.registry import PROTOCOLS
 from bench.spec import RunSpec, content_key
 from bench.stats.cells import group_cells
 from bench.store.queries import MetricRow
+from bench.tuning.problems import make_problems
 
 
 def planned(folder: Path, **fields: Any) -> Plan:

@@ -1,0 +1,221 @@
+"""The accuracy-regression check: a small fixed suite, run from nothing, against a stored baseline."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench.errors import SetupError
+from bench.execution.local import LocalPool, Outcome, PoolOptions
+from bench.paths import Workspace
+from bench.plan.planning import make_plan
+from bench.plan.request import RunRequest, read_request, validated
+from bench.plugins import load_plugin_file
+from bench.progress import ProgressView
+from bench.provenance import commit
+from bench.registry import PROTOCOLS
+from bench.reporting import read_results
+from bench.spec import content_key
+from bench.stats.cells import Cell, group_cells
+from bench.stats.gate import (
+    CellResult,
+    GateReport,
+    Judged,
+    cell_results,
+    decide,
+    make_baseline,
+    read_baseline,
+    write_baseline,
+)
+
+SEEDS = 3
+"""Seeds of the baseline that are run unless asked otherwise."""
+_COLOURS: Mapping[str, str] = {"pass": "green", "fail": "red", "undecided": "yellow", "broken": "red"}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A fixed request, and its name in baselines."""
+
+    request: RunRequest
+    name: str
+
+    @classmethod
+    def beside(cls, baseline: Path) -> Suite:
+        """Read the suite of a baseline: the YAML file of the same name.
+
+        Raises:
+            SetupError: There is none.
+            UsageError: It is no valid request.
+        """
+        path = baseline.with_suffix(".yaml")
+        if not path.is_file():
+            raise SetupError(f"no suite at {path}: it holds the request whose numbers {baseline.name} records")
+        request: RunRequest = validated(RunRequest, read_request(path), path.name)
+        said = request.model_dump(mode="json", exclude_defaults=True)  # a new field with a default makes no new suite
+        if request.plugins:  # where they lie makes no new suite either
+            said["plugins"] = [Path(file).name for file in request.plugins]
+        return cls(request, f"{path.name} {content_key(said)[:16]}")
+
+    def load_plugins(self, given: Sequence[Path]) -> tuple[Path, ...]:
+        """Load the suite's plugin files beside those given (and loaded already), and return all of them.
+
+        Raises:
+            UsageError: One is missing or fails to import.
+        """
+        own = [Path(file).resolve() for file in self.request.plugins]
+        for file in own:
+            load_plugin_file(file)
+        return tuple(dict.fromkeys([*own, *given]))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measurements of the suite on this machine."""
+
+    cells: tuple[CellResult, ...]
+    machine: str
+    outcome: Outcome
+
+
+def check(
+    baseline: Path, results: Path | None, plugins: tuple[Path, ...], screen: Console, seeds: int | None = None
+) -> int:
+    """Run a baseline's suite into an empty folder and compare.
+
+    Args:
+        baseline: The numbers; the suite lies beside it.
+        results: Folder to run in, which must be empty; None takes a temporary one.
+        plugins: Plugin files, already loaded, beside those that the suite names.
+        screen: Where to print.
+        seeds: How many of the baseline's seeds to run; None runs `SEEDS` of them, or all where there are fewer.
+
+    Returns:
+        Exit code: 0 pass, 1 fail, 3 undecided, 4 broken.
+
+    Raises:
+        SetupError: Baseline or suite cannot be read or do not belong together, or the folder is not empty.
+        UsageError: The baseline has fewer seeds.
+    """
+    suite = Suite.beside(baseline)
+    stored = read_baseline(baseline)
+    if stored.suite != suite.name:
+        raise SetupError(
+            f"{baseline} records suite '{stored.suite}', the suite beside it is '{suite.name}': "
+            "make a new baseline with bench check --update"
+        )
+    count = min(SEEDS, len(stored.seeds)) if seeds is None else seeds
+    compared = stored.first(count).seeds
+    request = suite.request.model_copy(update={"seeds": compared})
+    measured = measure(request, results, suite.load_plugins(plugins), screen)
+    report = decide(stored, measured.cells, stored.machine == measured.machine, count)
+    told = f"{count} of {len(stored.seeds)} seeds"
+    screen.print(f"baseline: {stored.machine}; here: {measured.machine}; {told}", highlight=False, markup=False)
+    _print(report, screen)
+    return report.exit_code
+
+
+def update(baseline: Path, results: Path | None, plugins: tuple[Path, ...], screen: Console) -> int:
+    """Run the suite and write its numbers as the baseline.
+
+    Raises:
+        SetupError: A run of the suite failed; the old baseline stays.
+    """
+    suite = Suite.beside(baseline)
+    measured = measure(suite.request, results, suite.load_plugins(plugins), screen)
+    if measured.outcome.failed or not measured.cells:
+        raise SetupError(f"the suite did not finish, so {baseline} was not written")
+    write_baseline(make_baseline(measured.cells, suite.name, measured.machine, commit()[0]), baseline)
+    screen.print(f"wrote {baseline} with {len(measured.cells)} cells", highlight=False, markup=False)
+    return 0
+
+
+def measure(request: RunRequest, results: Path | None, plugins: tuple[Path, ...], screen: Console) -> Measured:
+    """Run a suite's request from nothing."""
+    if results is None:
+        with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
+            return measure(request, Path(folder), plugins, screen)
+    if results.exists() and not results.is_dir():
+        raise SetupError(f"--results {results} is a file; give a folder that is empty or does not exist yet")
+    if results.exists() and any(results.iterdir()):
+        raise SetupError(f"--results {results} is not empty; the check must compute everything itself")
+    workspace = Workspace(results.absolute(), results.absolute() / "cache")
+    workspace.prepare()
+    plan = make_plan(request, workspace, None)
+    with ProgressView(screen) as view:
+        outcome = LocalPool(workspace, PoolOptions(plugins=plugins), view).run(plan)
+    for title, error, _ in outcome.failed:
+        screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}", highlight=False)
+    if outcome.interrupted:
+        raise SetupError("the check was interrupted; nothing was compared")
+    rows, records = read_results(workspace, None, screen)
+    finished = [record for record in records if record.status == "done"]
+    judged = {record.key: _judged(record.provenance) for record in finished}
+    machines = sorted({str(record.provenance["machine"]) for record in finished})
+    cells = [c for c in group_cells(rows, {r.key: r.spec for r in finished}) if c.metric == _headline(c.protocol)]
+    return Measured(tuple(cell_results(cells, cell_names(cells), judged)), "; ".join(machines), outcome)
+
+
+def _judged(provenance: Mapping[str, JsonValue]) -> Judged:
+    contents = provenance["contents"]
+    assert isinstance(contents, dict)
+    return Judged({part: str(digest) for part, digest in contents.items()}, str(provenance["split_digest"]))
+
+
+def _headline(protocol: str) -> str:
+    """Name of a protocol's headline metric; of balanced classes, the others repeat it."""
+    return PROTOCOLS.load(protocol).metric
+
+
+def cell_names(cells: Sequence[Cell]) -> list[str]:
+    """Name the cells of a suite.
+
+    Pretraining data is added only where two cells would share a name, so that baselines stay valid.
+
+    Raises:
+        SetupError: Two cells cannot be told apart by that either.
+    """
+    data: dict[str, set[str]] = {}
+    for cell in cells:
+        data.setdefault(cell.identity, set()).add(cell.pretrain_data)
+    names = [
+        f"{cell.identity} | pretrained on {cell.pretrain_data}" if len(data[cell.identity]) > 1 else cell.identity
+        for cell in cells
+    ]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise SetupError(
+            f"the suite has two cells named '{twice[0]}': make two suites, each with a baseline of its own"
+        )
+    return names
+
+
+def _print(report: GateReport, screen: Console) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("cell", "verdict", "baseline", "now", "margin", "why"):
+        table.add_column(
+            column, overflow="fold", justify="right" if column in ("baseline", "now", "margin") else "left"
+        )
+    for line in report.lines:
+        colour = _COLOURS[line.verdict]
+        table.add_row(
+            escape(line.cell if line.quantity == "accuracy" else "  its gain over scratch"),
+            f"[{colour}]{line.verdict}[/{colour}]",
+            f"{line.base:.1f}",
+            "" if line.now is None else f"{line.now:.1f}",
+            f"{line.margin:.1f}",
+            escape(line.reason),
+        )
+    screen.print(table)
+    for note in report.notes:
+        screen.print(f"note: {note}", highlight=False, markup=False)
+    colour = _COLOURS[report.verdict]
+    screen.print(f"accuracy check: [bold {colour}]{report.verdict}[/bold {colour}] (points)", highlight=False)

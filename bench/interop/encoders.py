@@ -1,0 +1,277 @@
+"""Encoders into the results folder and out of it: official checkpoints, and files for the authors' code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import JsonValue
+from safetensors.torch import load_file, save_file
+
+from bench.data.arrays import read_text
+from bench.environment import quoted, typed_command
+from bench.errors import DataError, UsageError
+from bench.interop.checkpoints import Checkpoint, read_checkpoint
+from bench.interop.exporting import FileLayout, export_release, released_content
+from bench.interop.importing import FRESH_SEED, ReadEncoder, choose_release, read_encoder
+from bench.interop.releases import texts_read
+from bench.paths import Workspace
+from bench.plan.encoders import ANY_MACHINE, encoder_key, find_encoder, stored_encoders
+from bench.plan.graph import IMPORTED
+from bench.plan.request import parse_assignment
+from bench.plan.resolve import Overrides
+from bench.provenance import versions
+from bench.registry import METHODS
+from bench.spec import PretrainSpec, content_key
+from bench.store.artifacts import ROOM, ArtifactStore
+from bench.store.failures import file_failure
+from bench.store.filelock import file_lock
+from bench.store.scratch import remove_abandoned, scratch_name
+from bench.training.aligned import save_heads
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LOCK_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """Request of an import.
+
+    Attributes:
+        path: Checkpoint file.
+        method: What it is; None to recognise it.
+        name: What to call it; None for the file's own name.
+        assignments: ``backbone.FIELD=VALUE`` and ``METHOD.FIELD=VALUE`` texts.
+        saw_class_names: ``none``, ``unknown``, a file with one name per line, or None for what is known of the release.
+    """
+
+    path: Path
+    method: str | None = None
+    name: str | None = None
+    assignments: tuple[str, ...] = ()
+    saw_class_names: str | None = None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An encoder in the results folder.
+
+    Attributes:
+        name: Its name.
+        key: Its key.
+        folder: Its artefact.
+        checkpoint: The file.
+        encoder: What was read from it.
+        texts: Texts its training had read; None where unknown.
+        texts_source: Where that is known from.
+        was_there: Whether it had been imported before.
+    """
+
+    name: str
+    key: str
+    folder: Path
+    checkpoint: Checkpoint
+    encoder: ReadEncoder
+    texts: tuple[str, ...] | None
+    texts_source: str
+    was_there: bool
+
+
+def import_checkpoint(request: ImportRequest, workspace: Workspace) -> Imported:
+    """Read a checkpoint and keep its encoder in the results folder.
+
+    Raises:
+        DataError: The file is damaged, wants to run code, or is not complete.
+        UsageError: The wrong method, a bad option, or a name that is taken.
+        SetupError: The results folder cannot be written.
+    """
+    assigned = dict(map(parse_assignment, request.assignments))
+    if request.name is not None:
+        _check_name(request.name)
+    checkpoint = read_checkpoint(request.path)
+    release = choose_release(checkpoint, request.method)
+    overrides = Overrides(assigned, frozenset({"backbone", "method", *METHODS.names()}))
+    backbone = overrides.merge({}, "backbone")
+    encoder = read_encoder(checkpoint, release, backbone, overrides.merge({}, "method", release.method))
+    overrides.check_all_taken()
+    texts, source = _texts(request.saw_class_names, checkpoint, encoder)
+    spec = PretrainSpec(
+        method=encoder.method,
+        options=encoder.options,
+        backbone=encoder.backbone,
+        recipe=None,
+        data=None,
+        imported=checkpoint.sha256,
+        texts=content_key(None if texts is None else list(texts)),
+        numerics=ANY_MACHINE,
+        seed=0,
+    )
+    name = request.name or re.sub(r"[^A-Za-z0-9._-]+", "-", request.path.stem).strip("-._")[:64] or "imported"
+    key = encoder_key(spec)
+    with file_lock(workspace.results / ".encoders.lock", exclusive=True, timeout=_LOCK_SECONDS):
+        there = _already(workspace.results, key, name, request.name is not None)
+        if there is not None:
+            name, folder = there
+        else:
+            facts = _provenance(name, checkpoint, encoder, source)
+            folder = _publish(ArtifactStore(workspace.results), key, encoder, spec, texts, facts)
+    return Imported(name, key, folder, checkpoint, encoder, texts, source, there is not None)
+
+
+def export_encoder(text: str, path: Path, layout: FileLayout, workspace: Workspace, *, force: bool = False) -> Path:
+    """Write an encoder of the results folder as its authors would have.
+
+    Args:
+        text: Name or beginning of the key.
+        path: File to write.
+        layout: Kind of file.
+        workspace: Results folder.
+        force: Replace an existing file.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: No such encoder, no such layout, or the file exists.
+        SetupError: The file cannot be written; what stood there before still does.
+    """
+    found = find_encoder(workspace.results, text)
+    release = export_release(found.spec.method, layout)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give a file such as {path / f'{found.shown}.pth'}")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already; add --force to replace it, or choose another file")
+    state = load_file(found.folder / "encoder.safetensors")
+    texts = json.loads((found.folder / "texts.json").read_text(encoding="utf-8"))
+    content = released_content(state, release, found.spec, texts)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise file_failure("write", path, error if isinstance(error, OSError) else OSError(str(error))) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _check_name(name: str) -> None:
+    if NAME.fullmatch(name) is None:
+        raise UsageError(
+            f"'{name}' cannot name an encoder: expected up to 64 letters, digits, '-', '_' or '.', "
+            "beginning with a letter or digit"
+        )
+
+
+def _already(results: Path, key: str, name: str, named: bool) -> tuple[str, Path] | None:
+    """Return name and folder of an import that is there already.
+
+    Raises:
+        UsageError: It is there under another name, or the name belongs to other weights.
+    """
+    known = stored_encoders(results)
+    same = next((encoder for encoder in known if encoder.key == key), None)
+    if same is not None:
+        if named and same.name != name:
+            raise UsageError(
+                f"these weights are imported already, as '{same.name}'; use that name, or delete {same.folder} first"
+            )
+        return same.name, same.folder
+    taken = next((encoder for encoder in known if encoder.name == name), None)
+    if taken is not None:
+        raise UsageError(
+            f"the name '{name}' belongs to another encoder ({taken.key[:12]}); choose another with --name NAME"
+        )
+    return None
+
+
+def _texts(asked: str | None, checkpoint: Checkpoint, encoder: ReadEncoder) -> tuple[tuple[str, ...] | None, str]:
+    """Decide which texts the training is said to have read, and say where that is known from."""
+    if asked == "none":
+        return (), "given: none"
+    if asked == "unknown":
+        return None, "given: unknown"
+    if asked is not None:
+        try:
+            lines = read_text(Path(asked)).splitlines()
+        except DataError as error:
+            raise UsageError(
+                f"--saw-class-names: expected none, unknown, or a text file with one name per line; {error}"
+            ) from None
+        return tuple(dict.fromkeys(line.strip() for line in lines if line.strip())), f"given: {Path(asked).name}"
+    written = checkpoint.ours.get("texts")
+    if isinstance(written, list):
+        return tuple(map(str, written)), "written by bench beside the weights"
+    return texts_read(encoder.method, encoder.release.kind), f"what is known of {encoder.method}'s release"
+
+
+def _provenance(name: str, checkpoint: Checkpoint, encoder: ReadEncoder, texts_source: str) -> dict[str, JsonValue]:
+    facts: dict[str, Any] = {
+        "name": name,
+        "trained_on": "elsewhere (imported)",
+        "source": {
+            "file": checkpoint.path.name,
+            "bytes": checkpoint.size,
+            "sha256": checkpoint.sha256,
+            "wrapper": checkpoint.wrapper,
+            "facts": checkpoint.facts,
+            "left_out": list(checkpoint.left_out),
+        },
+        "kind": encoder.release.kind,
+        "used_tensors": encoder.used,
+        "ignored": [asdict(part) for part in encoder.ignored],
+        "fresh": {"tensors": list(encoder.fresh), "seed": FRESH_SEED},
+        "measured": encoder.measured,
+        "stated": encoder.stated,
+        "assumed": encoder.assumed,
+        "texts": texts_source,
+        "imported_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "argv": typed_command(),
+        "command": quoted(typed_command()),
+    }
+    return facts
+
+
+def _publish(
+    store: ArtifactStore,
+    key: str,
+    encoder: ReadEncoder,
+    spec: PretrainSpec,
+    texts: tuple[str, ...] | None,
+    facts: dict[str, JsonValue],
+) -> Path:
+    """Fill a hidden folder and move it to its place in one step."""
+    room = store.results / ROOM / "encoder"
+    staged = room / scratch_name()
+    try:
+        remove_abandoned(room)
+        staged.mkdir(parents=True)
+        save_file(encoder.state, staged / "encoder.safetensors")
+        save_heads(encoder.heads, staged)
+        for file in staged.glob("*.safetensors"):
+            os.chmod(file, 0o644)  # noqa: PTH101
+        parameters = float(encoder.build().parameter_count)
+        files: dict[str, Any] = {
+            "curves": {},
+            "cost": {"parameters_encoder": parameters},
+            "texts": None if texts is None else sorted(texts),
+            "spec": spec.model_dump(mode="json"),
+            "provenance": facts,
+        }
+        for name, value in files.items():
+            (staged / f"{name}.json").write_text(json.dumps(value, sort_keys=True), encoding="utf-8")
+        return store.publish_folder("encoder", key, IMPORTED.digest, staged)
+    except OSError as error:
+        raise file_failure("write", room, error) from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)

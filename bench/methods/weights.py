@@ -1,0 +1,117 @@
+"""Weights of a pretraining on the disk: the encoder, and beside it the decoder and heads.
+
+The latter are kept so that a network can be looked into. A first stage is an encoder of its own with an artefact of its
+own, and is not stored twice.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bench.errors import UsageError
+from bench.methods.base import Given, Method, PretrainModel
+from bench.models.encoder import Encoder
+from bench.models.token_transformer import TokenTransformer
+from bench.spec import PretrainSpec, TransformerShape
+
+FILE = "pretraining.safetensors"
+_GIVEN = "given"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A pretraining network with the weights it ended with.
+
+    Attributes:
+        model: The network, on the CPU, in evaluation mode.
+        given: What it was built around: widths of the targets that its losses ask for.
+    """
+
+    model: PretrainModel
+    given: Given
+
+
+def load_encoder(folder: Path, method: type[Method], spec: PretrainSpec) -> Encoder:
+    """Rebuild an encoder from its folder, on the CPU."""
+    encoder = method.build_encoder(spec.backbone, method.Options.model_validate(spec.options))
+    encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
+    return encoder
+
+
+def save_rest(model: PretrainModel, given: Given, folder: Path) -> None:
+    """Write all of a network's state that is neither its encoder's nor its first stage's."""
+    kept_elsewhere = _places(model.encoder()) | (_places(given.first_stage) if given.first_stage is not None else set())
+    rest = {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in model.state_dict().items()
+        if value.data_ptr() not in kept_elsewhere
+    }
+    widths = {"image": given.image, "text": given.text, "pixels": given.pixels}
+    save_file(rest, folder / FILE, metadata={_GIVEN: json.dumps(widths, sort_keys=True)})
+
+
+def load_network(
+    folder: Path, method: type[Method], spec: PretrainSpec, first_stage: Encoder | None, name: str
+) -> Network:
+    """Rebuild a pretraining network.
+
+    Args:
+        folder: The encoder's artefact.
+        method: Its class.
+        spec: Its specification.
+        first_stage: The trained first stage, for a method that has one.
+        name: What to call the encoder in messages.
+
+    Raises:
+        UsageError: The artefact holds the encoder alone, or weights that the present code has no place for.
+    """
+    if not (folder / FILE).is_file():
+        why = (
+            "was imported without its decoder and heads"
+            if spec.imported is not None
+            else "was stored without its decoder and heads, by an earlier bench"
+        )
+        raise UsageError(
+            f"encoder {name} {why}, so there is no pretraining network to look into; train one: "
+            f"bench run --method {spec.method}"
+        )
+    with safe_open(folder / FILE, framework="pt") as file:
+        widths = json.loads(file.metadata()[_GIVEN])
+    options = method.Options.model_validate(spec.options)
+    shape = getattr(options, "transformer", None)
+    transformer = TokenTransformer(shape) if isinstance(shape, TransformerShape) else None
+    given = Given(**widths, transformer=transformer, first_stage=first_stage)
+    with torch.random.fork_rng(devices=[]):  # the initialisation is thrown away
+        model = method.build(spec.backbone, options, given)
+    state = load_file(folder / FILE)
+    try:
+        model.encoder().load_state_dict(load_file(folder / "encoder.safetensors"))
+        found = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise _misfit(name, spec, str(error).splitlines()[-1].strip()) from error
+    known = _places(model.encoder()) | (_places(first_stage) if first_stage is not None else set())
+    own = model.state_dict()
+    missing = [key for key in found.missing_keys if own[key].data_ptr() not in known]
+    if missing or found.unexpected_keys:
+        raise _misfit(name, spec, f"{(missing or found.unexpected_keys)[0]} is in one of the two only")
+    return Network(model.eval(), given)
+
+
+def _misfit(name: str, spec: PretrainSpec, what: str) -> UsageError:
+    return UsageError(
+        f"encoder {name} does not fit the present code ({what}): it was trained by other code; train it again with "
+        f"bench run --method {spec.method}"
+    )
+
+
+def _places(module: nn.Module) -> set[int]:
+    """Return the places of a module's tensors in memory."""
+    state: dict[str, Tensor] = module.state_dict()
+    return {value.data_ptr() for value in state.values()}

@@ -1,0 +1,72 @@
+"""Draw the values of a trial from the seed and the earlier trials.
+
+A resumed search samples the same trials as an uninterrupted one, because the sampler is seeded anew for every trial.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from bench.plan.search import Dimension, SearchSpace
+from bench.seeds import derive
+from bench.tuning import studies
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.storages import RDBStorage
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+STARTUP_TRIALS = 10
+"""Trials drawn at random before the sampler models what is good (Optuna's default)."""
+
+
+def open_trial(storage: RDBStorage, study: Study, space: SearchSpace, seed: int) -> FrozenTrial:
+    """Return the trial that was begun and not finished, or draw one.
+
+    To be called by the one process that works on the search: a trial that is said to be running then belongs to a
+    process that is gone.
+
+    Args:
+        storage: The file the search lies in.
+        study: The search.
+        space: What is drawn.
+        seed: Seed of the search.
+    """
+    wanted = {dimension.path for dimension in space.dimensions}
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.name == "RUNNING" and trial.params.keys() >= wanted:
+            return trial
+        if trial.state.name == "RUNNING":  # died while its values were drawn; the next draw gives the same ones
+            studies.note(storage, study, trial, {studies.LOST: True})
+            study.tell(trial.number, state=studies.state("FAIL"))
+    study.sampler = _sampler(seed, len(studies.counted(study.get_trials(deepcopy=False))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        number = study.ask({d.path: _distribution(d) for d in space.dimensions}).number
+    return next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
+
+
+def _sampler(seed: int, place: int) -> BaseSampler:
+    """Sampler of the trial at a place. Methods share the stream: their random trials are the same points."""
+    import optuna
+
+    return optuna.samplers.TPESampler(
+        n_startup_trials=STARTUP_TRIALS,
+        multivariate=False,
+        constant_liar=False,
+        seed=derive(seed, "search", place) % 2**32,
+    )
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    choices: list[Any] = [name for name, _ in dimension.choices]
+    if dimension.kind == "choice":
+        return CategoricalDistribution(choices)
+    if dimension.kind == "integer":
+        return IntDistribution(int(dimension.low), int(dimension.high), log=True)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.kind == "log")
