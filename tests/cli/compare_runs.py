@@ -38,11 +38,17 @@ def make_runs(folder: Path) -> Path:
         methods=("point-mae",), protocols=("linear", "svm", "fewshot"), datasets=(data,), pretrain_data=data,
         preset="smoke", seeds=(0, 1), compile="off", overrides={"fewshot.head": "linear"},
     )  # fmt: skip
+    perform(place, request)
+    return place.results
+
+
+def perform(place: Workspace, request: RunRequest, *plugins: Path) -> None:
+    """Do what a request asks for, as jobs do it, in this process."""
     payload: dict[str, object] = {
         "results": str(place.results),
         "cache": str(place.cache),
         "store_url": None,
-        "plugins": [],
+        "plugins": [str(plugin) for plugin in plugins],
         "command": [],
     }
     plan = make_plan(request, place, None)
@@ -51,7 +57,6 @@ def make_runs(folder: Path) -> Path:
         for job in sorted(plan.jobs, key=lambda job: len(job.needs)):
             assert Worker({**payload, "job": job.model_dump(mode="json")}, Channel(nowhere)).perform(), job.title
     os.close(nowhere)
-    return place.results
 
 
 def rows(results: Path, **labels: object) -> list[RunRow]:
