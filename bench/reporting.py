@@ -80,7 +80,7 @@ def write_page(workspace: Workspace, store_url: str | None, page: Path, screen: 
     described = read_page(page)
     rows, records = read_results(workspace, store_url, screen)
     out = page.with_suffix(".md")
-    write_text(out, render_page(described, page.name, rows, records, deviations_by_key(records)))
+    write_text(out, render_page(described, str(page), rows, records, deviations_by_key(records)))
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -215,6 +216,7 @@ class _Resolver:
         known = frozenset(protocol.Options.model_fields)
         options = validated(protocol.Options, self.overrides.merge(defaults, "protocol", name, known=known), name)
         refuse_other_form(name, options, self.request.form)
+        self._refuse_idle(name, protocol.idle(options))
         offered = protocol.settings(options)
         self.offered.extend(offered)
         wanted = tuple(s for s in offered if s in self.request.settings)
@@ -226,6 +228,15 @@ class _Resolver:
             options=options.model_dump(mode="json"),
         )
         return spec, wanted or offered
+
+    def _refuse_idle(self, name: str, idle: Mapping[str, str]) -> None:
+        """Refuse assignments to options of a protocol that do nothing, but would make other keys."""
+        groups = (name, "protocol") if len(self.protocols) == 1 else (name,)
+        for path in self.request.overrides:
+            group, _, field = path.partition(".")
+            why = next((why for one, why in idle.items() if f"{field}.".startswith(f"{one}.")), None)
+            if group in groups and why is not None:
+                raise UsageError(f"--set {path}: does nothing {why}")
 
     def _encoders(self) -> list[PretrainSpec]:
         pretrained = [name for name in self.methods if name != "scratch" and METHODS.load(name).has_encoder]
@@ -333,6 +344,11 @@ class _Resolver:
         uses = method.uses(chosen)
         shipped = shipped_recipe(name, self.preset.name, data.spec.name)
         recipe: Recipe = validated(Recipe, self.overrides.merge(shipped.model_dump(), recipe_group), recipe_group)
+        if recipe.head_lr_scale != 1:
+            raise UsageError(
+                f"{recipe_group}.head_lr_scale = {recipe.head_lr_scale:g}: does nothing in pretraining; set "
+                f"{recipe_group}.lr"
+            )
         images, captions = supervision(name, data, uses, self.request.captions, self._note)
         asked = Asked("images" in uses and images != "none", captions != "none", "transformer" in uses, recipe)
         teachers = choose_teachers(self.request, self.preset, self.overrides, self.workspace.cache, asked)

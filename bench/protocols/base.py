@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, JsonValue, model_validator
 
 from bench.errors import UsageError
 from bench.protocols.description import Description
-from bench.spec import Frozen, Numerics
+from bench.spec import Frozen, Numerics, Recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -294,7 +294,15 @@ class Evaluation:
 
 
 class ProtocolOptions(Frozen):
-    """Base of every protocol's options: immutable, refuses unknown fields."""
+    """Base of every protocol's options: immutable, refuses unknown fields, and what only pretraining does."""
+
+    @model_validator(mode="after")
+    def _recipes_have_no_teacher(self) -> ProtocolOptions:
+        for name in type(self).model_fields:
+            recipe = getattr(self, name)
+            if isinstance(recipe, Recipe) and (recipe.teacher_crops or recipe.teacher_prompts):
+                raise ValueError(f"{name}: teacher_crops and teacher_prompts belong to the recipe of a pretraining")
+        return self
 
 
 class Protocol(ABC):
@@ -360,6 +368,16 @@ class Protocol(ABC):
         Validation then chooses between the candidates, of pretrained encoders as of `scratch`.
         """
         return False
+
+    @classmethod
+    def idle(cls, options: BaseModel) -> Mapping[str, str]:
+        """Return options that do nothing beside the values of the others, and why.
+
+        Returns:
+            By dotted path, e.g. ``recipe.head_lr_scale``, the end of a sentence that begins with "does nothing". A
+            request that sets one is refused.
+        """
+        return {}
 
     @classmethod
     def describe(cls, options: BaseModel) -> Description:

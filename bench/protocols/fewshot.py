@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -25,7 +26,7 @@ from bench.protocols.description import (
     split_stated,
 )
 from bench.protocols.fewshot_published import EPOCHS
-from bench.protocols.options import CANDIDATES, FrozenOptions, recipe_words
+from bench.protocols.options import CANDIDATES, FrozenOptions, idle_on_features, recipe_words
 from bench.protocols.trained_options import PublishedTraining, check_form
 from bench.spec import Recipe
 
@@ -118,6 +119,20 @@ class FewShot(Protocol):
     def calibrates(cls, options: BaseModel, form: Form) -> bool:
         """See `Protocol.calibrates`: in the fair form, on frozen features; no release does it."""
         return form == "fair" and cls._own(options).head != "full"
+
+    @classmethod
+    def idle(cls, options: BaseModel) -> Mapping[str, str]:
+        """See `Protocol.idle`: every head has its own training."""
+        own = cls._own(options)
+        if own.form == "published":
+            return {}  # where they belong to the fair form
+        needed = {"strengths": ("linear", "svm"), "mlp_recipe": ("mlp",), "full_recipe": ("full",)}
+        found = {
+            field: f"with head={own.head}; it needs head={' or '.join(heads)}"
+            for field, heads in needed.items()
+            if own.head not in heads
+        }
+        return {**found, **idle_on_features("mlp_recipe")}
 
     @classmethod
     def describe(cls, options: BaseModel) -> Description:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import BaseModel, Field, model_validator
@@ -14,7 +15,7 @@ from bench.protocols.description import (
     published_probe,
     set_aside,
 )
-from bench.protocols.options import CANDIDATES, recipe_words
+from bench.protocols.options import CANDIDATES, idle_on_features, recipe_words
 from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form, probe_preset
 from bench.spec import Recipe
 
@@ -73,6 +74,11 @@ class Mlp(Protocol):
     def calibrates(cls, options: BaseModel, form: Form) -> bool:
         """See `Protocol.calibrates`: in the fair form; no release does it."""
         return form == "fair"
+
+    @classmethod
+    def idle(cls, options: BaseModel) -> Mapping[str, str]:
+        """See `Protocol.idle`."""
+        return idle_on_features("recipe") if getattr(options, "form", "fair") == "fair" else {}
 
     @classmethod
     def describe(cls, options: BaseModel) -> Description:

@@ -17,6 +17,18 @@ CANDIDATES = (
 """What validation chooses between, for a card."""
 
 
+def idle_on_features(recipe: str) -> dict[str, str]:
+    """Return what does nothing in a recipe on frozen features; see `bench.protocols.base.Protocol.idle`.
+
+    Args:
+        recipe: Option that holds the recipe.
+    """
+    return {
+        f"{recipe}.augmentation": "on frozen features, which are computed once",
+        f"{recipe}.head_lr_scale": "on frozen features, where the head alone is trained; set lr",
+    }
+
+
 def recipe_words(recipe: Recipe) -> str:
     """State how a head, or a head and its encoder, are trained, for a card."""
     scale = f", times {recipe.head_lr_scale:g} in the head's linear layers" if recipe.head_lr_scale != 1 else ""

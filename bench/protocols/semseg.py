@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, Field
@@ -69,6 +70,13 @@ class SemanticSegmentation(Protocol):
     def trains_encoder(cls, options: BaseModel) -> bool:
         """See `Protocol.trains_encoder`: all of it."""
         return True
+
+    @classmethod
+    def idle(cls, options: BaseModel) -> Mapping[str, str]:
+        """See `Protocol.idle`."""
+        carved = getattr(options, "validation_area", None) is None
+        found = {"head.category": "in rooms, which have no category"}
+        return found if carved else {**found, "validation_fraction": "beside validation_area, a whole area"}
 
     @classmethod
     def describe(cls, options: BaseModel) -> Description:

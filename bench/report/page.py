@@ -152,7 +152,7 @@ def render_page(
 
     Args:
         page: What it shows.
-        name: Name of the file that describes it.
+        name: Path of the file that describes it, as typed.
         rows: Metric rows of the results folder.
         records: Records of its runs, of failed ones too.
         deviations: By run key, what a run has that its preset would not give it.

@@ -104,3 +104,17 @@ def test_writing_where_nothing_may_be_written_is_one_line(
     assert len(error.splitlines()) == 1
     assert str(frozen) in error
     assert "read-only" in error.lower() or "Permission denied" in error
+
+
+def test_a_page_says_the_command_that_writes_it(
+    call: Compare, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command in its first line named a file that is not in the folder it is typed in."""
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "page.yaml"
+    page.write_text("title: Toys\ntext: Mine.\nsections: [{title: All, runs: {}}]\n")
+    monkeypatch.chdir(tmp_path)
+    for typed in ("docs/page.yaml", str(page)):
+        code, _, error = call("report", "--page", typed, "--results", results)
+        assert code == 0, error
+        assert page.with_suffix(".md").read_text().startswith(f"<!-- Written by `bench report --page {typed}` from")

@@ -11,13 +11,15 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from bench.data.splits import cross_validation
 from bench.errors import UsageError
 from bench.protocols import hinge
+from bench.protocols.base import Candidate, Subject
 from bench.protocols.features import frozen_features
 from bench.protocols.frozen_probe import Head
 from bench.protocols.hinge import fit_hinge
 from bench.protocols.probe_heads import HingeHead, PairwiseHead
+from bench.protocols.selection import UNSOLVED
 from bench.protocols.svm import CROSSPOINT_C, RECON_C, Svm
 
-from .conftest import MakeTask, subject, values
+from .conftest import MakeTask, MomentEncoder, cloud_set, subject, values
 
 
 def problem(seed: int, n: int, width: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -133,3 +135,14 @@ def test_wrong_settings_are_one_line(make_task: MakeTask) -> None:
         Svm.Options(published_c=0.1)
     with pytest.raises(ValidationError, match="strengths belongs to the fair form"):
         Svm.Options(form="published", strengths=(3.0,))
+
+
+@pytest.mark.parametrize(("strength", "warned"), [(1e5, True), (100.0, False)])
+def test_a_head_that_was_not_solved_is_warned_of(make_task: MakeTask, strength: float, warned: bool) -> None:
+    """A solver that stops at its bound of iterations reports the accuracy of a head that nobody asked for."""
+    candidate = Candidate("", lambda: MomentEncoder(width=24), "key")
+    options = Svm.defaults("smoke").model_copy(update={"strengths": (strength,)})
+    found = Svm.evaluate(
+        Subject("toy", "toy", {"": candidate}), make_task(cloud_set(10, 1), cloud_set(5, 2)), "all", options
+    )
+    assert found.notes.get("warnings") == ([UNSOLVED] if warned else None)

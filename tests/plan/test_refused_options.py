@@ -1,4 +1,4 @@
-"""Numbers of absurd size are refused before anything is planned."""
+"""Numbers of absurd size, and options that do nothing, are refused before anything is planned."""
 
 from __future__ import annotations
 
@@ -82,4 +82,26 @@ def test_what_no_machine_holds_is_one_line_that_names_the_field(
     with pytest.raises(UsageError) as refused:
         resolve(request, Workspace.at(tmp_path / "results"))
     assert re.search(words, str(refused.value)), refused.value
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "assignments", "words"),
+    [
+        ("fewshot", {"fewshot.mlp_recipe.lr": 0.1}, "does nothing with head=full; it needs head=mlp"),
+        ("fewshot", {"protocol.strengths": [1.0]}, "does nothing with head=full; it needs head=linear or svm"),
+        ("fewshot", {"fewshot.head": "linear", "fewshot.full_recipe.epochs": 9}, "it needs head=full"),
+        ("mlp", {"mlp.recipe.head_lr_scale": 10}, "on frozen features, where the head alone is trained; set lr"),
+        ("mlp", {"mlp.recipe.augmentation": ["jitter"]}, "on frozen features, which are computed once"),
+        ("mlp", {"mlp.recipe.teacher_crops": 4}, "recipe: teacher_crops and teacher_prompts belong to the recipe of"),
+        ("linear", {"recipe.head_lr_scale": 10}, "recipe.head_lr_scale = 10: does nothing in pretraining"),
+    ],
+    ids=str,
+)
+def test_what_does_nothing_is_refused(tmp_path: Path, protocol: str, assignments: dict[str, Any], words: str) -> None:
+    """It made keys of its own, and a table named a difference where there was none."""
+    request = RunRequest(methods=("point-mae",), protocols=(protocol,), preset="smoke", overrides=assignments)
+    with pytest.raises(UsageError) as refused:
+        resolve(request, Workspace.at(tmp_path / "results"))
+    assert words in str(refused.value)
     assert "\n" not in str(refused.value)
