@@ -11,7 +11,7 @@ from bench.paths import Workspace
 from bench.plan.deviations import DeviationReader
 from bench.plan.graph import current_fingerprint
 from bench.report.build import build_report, write_text
-from bench.report.model import build_model
+from bench.report.model import ReportModel, build_model
 from bench.report.page import read_page, render_page
 from bench.report.summary import summarise_report
 from bench.report.terminal import print_report
@@ -23,7 +23,7 @@ from bench.tuning.studies import read_studies
 
 
 def read_results(
-    workspace: Workspace, store_url: str | None, screen: Console, keys: Collection[str] | None = None
+    workspace: Workspace, store_url: str | None, keys: Collection[str] | None = None
 ) -> tuple[list[MetricRow], list[RunRecord]]:
     """Read metric rows and records, of all runs or of those with the given keys.
 
@@ -46,21 +46,32 @@ def print_results(
     workspace: Workspace, store_url: str | None, screen: Console, keys: Collection[str] | None = None
 ) -> None:
     """Print the tables of stored runs."""
-    rows, records = read_results(workspace, store_url, screen, keys)
-    model = build_model(rows, records, deviations_by_key(records))
+    model = read_model(workspace, store_url, keys)
     print_report(model, tuple(summarise_report(model)), screen)
 
 
+def read_model(workspace: Workspace, store_url: str | None, keys: Collection[str] | None = None) -> ReportModel:
+    """Return what a report says of all runs, or of those with the given keys (see `read_results`)."""
+    rows, records = read_results(workspace, store_url, keys)
+    return build_model(rows, records, deviations_by_key(records))
+
+
 def write_report(
-    workspace: Workspace, store_url: str | None, out: Path, screen: Console, *, selection: bool = False
+    workspace: Workspace,
+    store_url: str | None,
+    out: Path,
+    screen: Console | None = None,
+    *,
+    selection: bool = False,
+    keys: Collection[str] | None = None,
 ) -> Path:
-    """Print the tables of everything stored, or how selection changes them, and write the report's files.
+    """Write the report's files; with a screen, print the tables, or how selection changes them.
 
     Returns:
         Path of the HTML page.
     """
-    rows, records = read_results(workspace, store_url, screen)
-    studies = read_studies(workspace.results)
+    rows, records = read_results(workspace, store_url, keys)
+    studies = read_studies(workspace.results) if keys is None else ()
     deviations = deviations_by_key(records)
     return build_report(
         rows, records, out, console=screen, selection=selection, studies=studies, deviations=deviations
@@ -78,7 +89,7 @@ def write_page(workspace: Workspace, store_url: str | None, page: Path, screen: 
         SetupError: The page cannot be written.
     """
     described = read_page(page)
-    rows, records = read_results(workspace, store_url, screen)
+    rows, records = read_results(workspace, store_url)
     out = page.with_suffix(".md")
     write_text(out, render_page(described, str(page), rows, records, deviations_by_key(records)))
     return out

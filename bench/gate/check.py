@@ -156,7 +156,7 @@ def measure(request: RunRequest, results: Path | None, plugins: tuple[Path, ...]
         screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}", highlight=False)
     if outcome.interrupted:
         raise SetupError("the check was interrupted; nothing was compared")
-    rows, records = read_results(workspace, None, screen)
+    rows, records = read_results(workspace, None)
     finished = [record for record in records if record.status == "done"]
     judged = {record.key: _judged(record.provenance) for record in finished}
     machines = sorted({str(record.provenance["machine"]) for record in finished})

@@ -84,12 +84,16 @@ CSV_COLUMNS = (
 that is shown whether it holds at `p_holm`, too, and is empty where none is shown."""
 
 
-def to_csv(model: ReportModel) -> str:
-    """One line per cell, fractions at full precision; empty where there is nothing to say."""
+def cell_records(model: ReportModel) -> list[dict[str, object]]:
+    """Return the values of `CSV_COLUMNS` of every cell; what does not apply is absent or None."""
     cards = {line.name: _card(line) for line in model.methods}
     lines = [(section, row) for section in model.sections for row in section.rows]
-    records = [_record(section, row) | cards.get(row.cell.method, {}) for section, row in lines]
-    return csv_text(CSV_COLUMNS, ([record.get(name) for name in CSV_COLUMNS] for record in records))
+    return [_record(section, row) | cards.get(row.cell.method, {}) for section, row in lines]
+
+
+def to_csv(model: ReportModel) -> str:
+    """One line per cell, fractions at full precision; empty where there is nothing to say."""
+    return csv_text(CSV_COLUMNS, ([record.get(name) for name in CSV_COLUMNS] for record in cell_records(model)))
 
 
 def _card(line: methods.MethodLine) -> dict[str, object]:

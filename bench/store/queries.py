@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from bench.errors import UsageError, unknown_name
 from bench.store import jsontext
 from bench.store.index import IndexedRun, Status
 from bench.store.store import Store, StoredRun
@@ -126,6 +127,22 @@ class RunRow:
     split_seed: int = 0
 
 
+_Row = TypeVar("_Row", MetricRow, RunRow)
+LABELS = (
+    "method",
+    "architecture",
+    "protocol",
+    "form",
+    "setting",
+    "dataset",
+    "pretrain_data",
+    "preset",
+    "seed",
+    "split_seed",
+)
+"""Labels of a run, in the order of tables."""
+
+
 def metric_rows(
     store: Store,
     *,
@@ -195,6 +212,30 @@ def failed_rows(
         newest = {run.key: run for run in runs if run.key not in done}
         runs = [run for run in runs if newest.get(run.key) is run]
     return [_run_row(store, run, {}) for run in runs]
+
+
+def narrow(rows: Sequence[_Row], wanted: Mapping[str, Collection[str]]) -> list[_Row]:
+    """Keep the rows that have, of every label, one of the values asked for.
+
+    Args:
+        rows: Rows.
+        wanted: Accepted values as texts, by label (an attribute of the rows).
+
+    Raises:
+        UsageError: There is no such label, no row has one of the values, or none has them together.
+    """
+    for label, values in wanted.items():
+        if label not in LABELS:
+            raise unknown_name("label of a run", label, LABELS)
+        known = {str(getattr(row, label)) for row in rows}
+        for value in values if rows else ():
+            if value not in known:
+                raise unknown_name(f"{label} of a stored run", value, known)
+    kept = [row for row in rows if all(str(getattr(row, label)) in values for label, values in wanted.items())]
+    if rows and not kept:
+        words = ", ".join(f"{label} {' or '.join(values)}" for label, values in wanted.items())
+        raise UsageError(f"no stored run has {words} together")
+    return kept
 
 
 def nothing_stored(store: Store) -> str:
