@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
-from bench.errors import Interrupted, SetupError, UsageError, unknown_name
+from bench.errors import Interrupted, UsageError, unknown_name
 from bench.paths import Workspace
 from bench.plan.graph import Plan, Reuse
 from bench.plan.request import RunRequest, refuse_infinite, validated, write_request
+from bench.registry import METHODS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,7 +168,7 @@ class Study:
         return cls(request, _workspace(results), store_url, load_plugins(*files))
 
     def plan(self, reuse: Reuse = "exact") -> StudyPlan:
-        """Say what would run and what is stored already; nothing is stored but data that had to be made.
+        """Say what would run and what is stored already; nothing is changed but the cache of data.
 
         Args:
             reuse: Which stored results count: ``exact`` (made by the present code) or ``same-spec``.
@@ -177,7 +178,8 @@ class Study:
         """
         from bench.plan.planning import make_plan
 
-        return StudyPlan(make_plan(self.request, self.workspace, self.store_url, reuse, readonly=True), self.workspace)
+        place = _looking(self.workspace)
+        return StudyPlan(make_plan(self.request, place, self.store_url, reuse, readonly=True), place)
 
     def run(self, *, jobs: int | None = None, reuse: Reuse = "exact", progress: bool = True) -> Results:
         """Pretrain and evaluate what is not stored yet; every job has a process of its own.
@@ -284,7 +286,8 @@ class StudyPlan:
         """Combinations that do not apply, with the reason, one line each."""
         from bench.plan.skips import skip_lines
 
-        return skip_lines(self.plan.skipped, {run.spec.encoder.method for run in self.plan.runs})
+        names = {run.spec.encoder.method for run in self.plan.runs}
+        return skip_lines(self.plan.skipped, {name for name in names if METHODS.load(name).has_encoder})
 
     @cached_property
     def _seconds(self) -> dict[str, float]:
@@ -365,8 +368,6 @@ class Results:
         Raises:
             UsageError: No run has such a label.
         """
-        from dataclasses import asdict
-
         import pandas as pd
 
         from bench.store.queries import narrow
@@ -604,8 +605,7 @@ def load(results: PathLike | None = None, *, store_url: str | None = None) -> Re
     """
     place = _workspace(results)
     if not place.results.is_dir():
-        if file := next((path for path in (place.results, *place.results.parents) if path.is_file()), None):
-            raise SetupError(f"{file} is a file; give the path of a results folder")
+        place.refuse_file()
         raise UsageError(f"no results folder at {place.results}; bench.study(...).run() makes one")
     load_plugins()
     return Results(place, store_url)
@@ -645,8 +645,7 @@ def dataset(name: str, *, results: PathLike | None = None, preset: str = "nano",
     from bench.plan.presets import preset as find_preset
 
     load_plugins()
-    place = _workspace(results)
-    place.prepare()
+    place = _looking(_workspace(results))
     overrides = Overrides({f"data.{key}": value for key, value in options.items()}, frozenset({"data"}))
     located = locate(name, "data", find_preset(preset), overrides, place)
     overrides.check_all_taken()
@@ -690,6 +689,14 @@ def load_plugins(*files: PathLike) -> tuple[Path, ...]:
 
 def _workspace(results: PathLike | None) -> Workspace:
     return Workspace.at(None if results is None else Path(results))
+
+
+def _looking(place: Workspace) -> Workspace:
+    """Return a workspace in which nothing is written but the cache, and that only where it may be."""
+    from bench.store.scratch import lent_cache
+
+    place.refuse_file()
+    return replace(place, cache=lent_cache(place.cache))
 
 
 def _listed(names: Names | None) -> tuple[str, ...] | None:

@@ -61,6 +61,15 @@ class Workspace:
         """Folder for the unfinished state of one job (checkpoints)."""
         return self.results / "work" / key
 
+    def refuse_file(self) -> None:
+        """Refuse a place where no folder can be.
+
+        Raises:
+            SetupError: A file is in its way.
+        """
+        if file := next((path for path in (self.results, *self.results.parents) if path.is_file()), None):
+            raise SetupError(f"{file} is a file; choose another place with --results DIR")
+
     def prepare(self) -> None:
         """Create the folders and check that they can be written.
 

@@ -45,7 +45,7 @@ def results(study: bench.Study) -> bench.Results:
     assert "4 runs: 0 stored already, 4 to do in 6 jobs" in str(plan)
     assert len(plan.jobs) == 6
     assert not plan.runs["stored"].any()
-    assert {path.name for path in study.workspace.results.iterdir()} == {"cache"}, "a plan stores nothing but data"
+    assert not study.workspace.results.exists(), "a plan creates nothing"
     return study.run(progress=False)
 
 

@@ -64,8 +64,7 @@ def looking(results: Path | None) -> Workspace:
     from bench.store.scratch import lent_cache
 
     place = Workspace.at(results)
-    if not place.results.is_dir():
-        _refuse_file(place.results)
+    place.refuse_file()
     return replace(place, cache=lent_cache(place.cache))
 
 
@@ -85,19 +84,12 @@ def reading(results: Path | None, *, data: bool = False) -> Workspace:
 
     place = Workspace.at(results)
     if not place.results.is_dir():
-        _refuse_file(place.results)
+        place.refuse_file()
         raise UsageError(
             f"no results folder at {place.results}; give the right one with --results, or make it with: "
             "bench run --method recon --protocol fewshot"
         )
     return looking(results) if data else place
-
-
-def _refuse_file(results: Path) -> None:
-    from bench.errors import SetupError
-
-    if file := next((path for path in (results, *results.parents) if path.is_file()), None):
-        raise SetupError(f"{file} is a file; choose another place with --results DIR")
 
 
 def load_plugins(files: Sequence[Path] | None) -> tuple[Path, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.markup import escape
@@ -16,7 +16,6 @@ from bench.cli.common import (
     ThreadsOption,
     console,
     load_plugins,
-    looking,
     note_environment,
     reading,
     workspace,
@@ -25,9 +24,10 @@ from bench.errors import UsageError
 from bench.signals import INTERRUPTED
 
 if TYPE_CHECKING:
+    from bench.api import Study
     from bench.execution.local import Outcome
     from bench.paths import Workspace
-    from bench.plan.graph import Plan
+    from bench.plan.graph import Plan, Reuse
     from bench.plan.request import RunRequest
 
 
@@ -104,7 +104,8 @@ def run(
     store_url: StoreOption = None,
 ) -> None:
     """Pretrain and evaluate, reusing whatever is stored; run it again to continue after any interruption."""
-    from bench.plan.request import write_request
+    from bench.api import Study
+    from bench.paths import Workspace
 
     given = {
         "methods": method,
@@ -138,20 +139,17 @@ def run(
     request = _request(config, {name: value for name, value in given.items() if value is not None}, assignments or [])
     files = dict.fromkeys([*map(Path, request.plugins), *(path.resolve() for path in plugin or ())])
     plugins = load_plugins(list(files))
+    if reuse not in ("exact", "same-spec"):
+        raise UsageError(f"--reuse '{reuse}': expected exact or same-spec")
+    study = Study(request, Workspace.at(results), store_url, plugins)
     if save_config is not None:
-        write_request(request.model_copy(update={"plugins": tuple(map(str, plugins))}), save_config)
+        study.save(save_config)
         rest = {"--results": results, "--jobs": jobs, "--reuse": None if reuse == "exact" else reuse}
         told = [part for name, value in rest.items() if value is not None for part in (name, str(value))]
         line = shlex.join(["bench", "run", "--config", str(save_config), *told])
         console().print(f"wrote {save_config}; run it with: {line}", markup=False, highlight=False, soft_wrap=True)
         return
-    if reuse not in ("exact", "same-spec"):
-        raise UsageError(f"--reuse '{reuse}': expected exact or same-spec")
-    place = looking(results) if dry_run else workspace(results)
-    from bench.execution.local import PoolOptions
-
-    options = PoolOptions(workers=jobs, store_url=store_url, plugins=plugins)
-    raise typer.Exit(execute(request, place, options, reuse=reuse, dry_run=dry_run))
+    raise typer.Exit(execute(study, jobs, cast("Reuse", reuse), dry_run=dry_run))
 
 
 def _request(config: Path | None, given: dict[str, Any], assignments: list[str]) -> RunRequest:
@@ -169,39 +167,33 @@ def _request(config: Path | None, given: dict[str, Any], assignments: list[str])
     return request
 
 
-def execute(request: RunRequest, place: Workspace, options: Any, *, reuse: Any = "exact", dry_run: bool = False) -> int:
-    """Plan a request, run what is missing, and say what came of it.
+def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = False) -> int:
+    """Plan a study, run what is missing, and say what came of it.
 
     Returns:
         The exit code: 0 all good, 1 something failed, 130 interrupted.
     """
-    from bench.execution.local import LocalPool
-    from bench.plan.planning import make_plan
-    from bench.plan.skips import skip_lines
+    from bench.api import StudyPlan
     from bench.progress import ProgressView
-    from bench.registry import METHODS
     from bench.reporting import print_results
 
-    screen = console()
-    plan = make_plan(request, place, options.store_url, reuse, readonly=dry_run)
+    screen, place = console(), study.workspace
+    planned = study.plan(reuse) if dry_run else StudyPlan(study.prepare(reuse), place)
     note_environment(screen)
-    for note in plan.notes:
+    for note in planned.plan.notes:
         screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
-    asked = {name for name in (run.spec.encoder.method for run in plan.runs) if METHODS.load(name).has_encoder}
-    for line in skip_lines(plan.skipped, asked):
+    for line in planned.skipped:
         screen.print(f"[yellow]skipped[/yellow] {escape(line)}", highlight=False)
     if dry_run:
-        _print_plan(plan, place)
+        _print_plan(planned.plan, place)
         return 0
-    _print_summary(plan)
-    keys = {run.key for run in plan.runs}
-    if not plan.jobs:
-        print_results(place, options.store_url, screen, keys)
-        return 0
-    with ProgressView(screen) as view:
-        outcome = LocalPool(place, options, view).run(plan)
-    print_results(place, options.store_url, screen, keys)
-    return _conclude(outcome)
+    _print_summary(planned.plan)
+    outcome = None
+    if planned.plan.jobs:
+        with ProgressView(screen) as view:
+            outcome = study.execute(planned.plan, view, jobs=jobs)
+    print_results(place, study.store_url, screen, {run.key for run in planned.plan.runs})
+    return 0 if outcome is None else _conclude(outcome)
 
 
 def _print_summary(plan: Plan) -> None:
