@@ -255,7 +255,7 @@ class Study:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What a study would do.
+    """Jobs and runs of a study that has not run yet.
 
     Attributes:
         plan: Jobs and runs.
