@@ -20,6 +20,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 PACKAGE = "bench"
+IN_THE_KEY = frozenset({"bench.recipes.pretraining"})
+"""Modules that only say what a specification holds by the time it is run; the key tells their changes already."""
 _INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 PLACE_MARK = "__at_"
 """Separates a plugin file's name from a digest of its place in its module name; the place does not count."""
@@ -47,7 +49,7 @@ def fingerprint(roots: Iterable[str]) -> Fingerprint:
     waiting = list(roots)
     while waiting:
         name = waiting.pop()
-        if name in modules:
+        if name in modules or name in IN_THE_KEY:
             continue
         modules[name], imported = _read(name)
         waiting.extend(imported)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from rich.markup import escape
 
 from bench.cli.common import PluginOption, console, load_plugins
+from bench.errors import UsageError
 from bench.registry import METHODS, REGISTRIES
 from bench.spec import BackboneSpec, TransformerShape
 
@@ -32,20 +33,38 @@ class Kind(StrEnum):
     datasets = "datasets"
     teachers = "teachers"
     presets = "presets"
+    recipes = "recipes"
 
 
 def show(
-    kind: Annotated[Kind | None, typer.Argument(help="What to list; everything when left out.")] = None,
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; all but recipes when left out.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Metadata of each entry too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print recipes as JSON.")] = False,
     plugin: PluginOption = None,
 ) -> None:
-    """List methods, protocols, data sets, teachers or presets."""
+    """List methods, protocols, data sets, teachers, presets or recipes."""
+    if as_json and kind is not Kind.recipes:
+        raise UsageError("--json is for recipes: bench list recipes --json")
+    if kind is Kind.recipes:
+        _recipes(as_json)
+        return
     load_plugins(plugin)
-    for name in [kind.value] if kind else [k.value for k in Kind]:
+    for name in [kind.value] if kind else [k.value for k in Kind if k is not Kind.recipes]:
         if name == "presets":
             _presets()
         else:
             _entries(name, verbose)
+
+
+def _recipes(as_json: bool) -> None:
+    import json
+
+    from bench.cli.recipes import print_recipes, recipes_as_json
+
+    if as_json:
+        print(json.dumps(recipes_as_json(), indent=1))
+    else:
+        print_recipes()
 
 
 def _entries(kind: str, verbose: bool) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel
 from bench.models.act_student import FeatureDecoder, StudentEncoder, shallow_block
 from bench.models.distillation import DistillationLoss, distillation
 from bench.models.dvae import DvaeEncoder
@@ -20,6 +20,7 @@ from bench.models.masked import DecoderHeads, Tokenize, embed_visible, heads_of_
 from bench.models.masking import MaskKind
 from bench.models.noise import gumbel
 from bench.models.ops import gather_points
+from bench.recipes.pretraining import pretraining_recipes
 from bench.spec import DEEPEST, WIDEST, BackboneSpec, Recipe
 
 
@@ -167,13 +168,7 @@ class ACT(Method):
         reference: bool = False
         """Cut patches as the released sampler does (origin skip, tie rule)."""
 
-    recipes: ClassVar[Mapping[str, Recipe]] = {
-        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("scale_translate",)),
-        "nano": Recipe(
-            epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("scale_translate",), clip_norm=10.0
-        ),
-        **published(Recipe(epochs=300, batch_size=128, lr=1e-3, warmup_epochs=10, augmentation=("scale_translate",))),
-    }
+    recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("act")
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> ACTModel:

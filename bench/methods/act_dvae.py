@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel
 from bench.models.dvae import DvaeDesign, DvaeEncoder, divergence_from_uniform, half_cosine
 from bench.models.encoder import Encoder
 from bench.models.folding import FoldingDecoder
@@ -20,6 +20,7 @@ from bench.models.grouping import RELEASED_POINT_MAE, Sampling, cut_patches
 from bench.models.losses import ReconstructionLoss, masked_reconstruction
 from bench.models.noise import gumbel
 from bench.models.token_transformer import TokenTransformer
+from bench.recipes.pretraining import pretraining_recipes
 from bench.spec import WIDEST, BackboneSpec, Recipe, TransformerShape
 
 
@@ -141,11 +142,7 @@ class ActDvae(Method):
         reference: bool = False
         """Restore the release's quirks: sampler, and no gradient through a frozen transformer without prompts."""
 
-    recipes: ClassVar[Mapping[str, Recipe]] = {
-        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, weight_decay=5e-4, warmup_epochs=0),
-        "nano": Recipe(epochs=7, batch_size=64, lr=1e-2, weight_decay=5e-4, warmup_epochs=1, clip_norm=10.0),
-        **published(Recipe(epochs=300, batch_size=64, lr=5e-4, weight_decay=5e-4, warmup_epochs=10)),
-    }
+    recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("act-dvae")
 
     @classmethod
     def defaults(cls, preset: str) -> BaseModel:

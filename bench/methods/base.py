@@ -16,6 +16,7 @@ from bench.methods.card import Deviation as Deviation
 from bench.methods.card import MethodCard as MethodCard
 from bench.models.batch import Batch as Batch
 from bench.models.encoder import Encoder
+from bench.recipes.row import published as published
 from bench.spec import BackboneSpec, Frozen, Recipe, TransformerShape
 
 
@@ -65,21 +66,6 @@ class PretrainModel(nn.Module, ABC):
     @abstractmethod
     def encoder(self) -> Encoder:
         """The part that is transferred, sharing parameters with this model."""
-
-
-def published(recipe: Recipe) -> dict[str, Recipe]:
-    """Return the authors' recipe under every preset of the authors' sizes.
-
-    All of them bring the points that a step drew into the unit sphere first (docs/data-formats.md#shapenet-55).
-    """
-    return dict.fromkeys(("tiny", "small", "base"), in_unit_sphere(recipe))
-
-
-def in_unit_sphere(recipe: Recipe) -> Recipe:
-    """Return a recipe whose first augmentation is the unit sphere."""
-    if "unit_sphere" in recipe.augmentation:
-        return recipe
-    return recipe.model_copy(update={"augmentation": ("unit_sphere", *recipe.augmentation)})
 
 
 class Method(ABC):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, JsonValue
 from torch import Tensor
 
 from bench.errors import BenchError, UsageError
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel
 from bench.models.contrast import nt_xent, projection_head
 from bench.models.dgcnn import DGCNN
 from bench.models.encoder import Encoder, EncoderOutput
@@ -18,10 +18,8 @@ from bench.models.grouping import Patches, Sampling, cut_patches
 from bench.models.image_branch import ImageBranch, augment_images
 from bench.models.pointnet import PointNet
 from bench.models.standard import StandardEncoder
+from bench.recipes.pretraining import pretraining_recipes
 from bench.spec import WIDEST, BackboneSpec, Recipe
-
-AUGMENTATION = ("unit_sphere", "scale_half_to_double", "rotate_y", "translate_by_extent", "jitter", "drop_to_first")
-"""The published recipe for both views, in its order."""
 
 Channels = Annotated[int, Field(ge=1, le=4_096)]
 
@@ -148,15 +146,7 @@ class CrossPoint(Method):
         image_size: int = Field(224, ge=8, le=1_024)
         """Height and width of the images it sees, in pixels."""
 
-    recipes: ClassVar[Mapping[str, Recipe]] = {
-        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=AUGMENTATION),
-        "nano": Recipe(epochs=10, batch_size=64, lr=1e-3, warmup_epochs=1, augmentation=AUGMENTATION, clip_norm=10.0),
-        **published(
-            Recipe(epochs=100, batch_size=20, lr=1e-3, weight_decay=1e-6, warmup_epochs=0, min_lr=0.0).model_copy(
-                update={"optimiser": "adam", "augmentation": AUGMENTATION}
-            )
-        ),
-    }
+    recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("crosspoint")
 
     @classmethod
     def defaults(cls, preset: str) -> BaseModel:

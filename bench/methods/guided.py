@@ -1,18 +1,14 @@
-"""Options and recipes that ReCon shares with its two baselines."""
+"""Options that ReCon shares with its two baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from pydantic import BaseModel, Field
 
-from bench.methods.base import Method, published
+from bench.methods.base import Method
 from bench.models.guidance import Modalities, spaces_read, teachers_read
 from bench.models.losses import CrossModalLoss, ReconstructionLoss
 from bench.models.masked import DecoderHeads, Tokenize
 from bench.models.masking import MaskKind
-from bench.spec import Recipe
 
 
 class Guided(Method):
@@ -39,12 +35,6 @@ class Guided(Method):
         tokenize: Tokenize = "visible"
         """``visible`` embeds visible patches only where patches are hidden; ``all`` hidden ones too, as in ReCon's
         release."""
-
-    recipes: ClassVar[Mapping[str, Recipe]] = {
-        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("rotate_y",)),
-        "nano": Recipe(epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("rotate_y",), clip_norm=10.0),
-        **published(Recipe(epochs=300, batch_size=128, lr=5e-4, warmup_epochs=10, augmentation=("rotate_y",))),
-    }
 
     @classmethod
     def defaults(cls, preset: str) -> BaseModel:

@@ -6,6 +6,7 @@ Our reading of a baseline that Qi et al. (ReCon, ICML 2023, appendix C) describe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from pydantic import BaseModel
@@ -25,7 +26,8 @@ from bench.models.guidance import (
 from bench.models.losses import masked_reconstruction
 from bench.models.masked import embed_visible, heads_of_decoder, prepare_masked
 from bench.models.standard import JointEncoder
-from bench.spec import BackboneSpec
+from bench.recipes.pretraining import pretraining_recipes
+from bench.spec import BackboneSpec, Recipe
 
 TOKENS = ("cls", "image", "text")
 
@@ -105,6 +107,8 @@ class Multitask(Guided):
             "text is the data set's caption, not the class name (--captions class-names restores it)",
         ),
     )
+
+    recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("multitask")
 
     class Options(Guided.Options):
         """Options of the multi-task baseline."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, JsonValue
 from torch import Tensor
 
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
@@ -16,6 +16,7 @@ from bench.models.losses import ReconstructionLoss, masked_reconstruction
 from bench.models.masked import DecoderHeads, Tokenize, embed_visible, heads_of_decoder, prepare_masked
 from bench.models.masking import MaskKind
 from bench.models.standard import StandardEncoder
+from bench.recipes.pretraining import pretraining_recipes
 from bench.spec import BackboneSpec, Recipe
 
 
@@ -96,13 +97,7 @@ class PointMAE(Method):
         reference: bool = False
         """Cut patches as the released sampler does (origin skip, tie rule)."""
 
-    recipes: ClassVar[Mapping[str, Recipe]] = {
-        "smoke": Recipe(epochs=1, batch_size=16, lr=1e-3, warmup_epochs=0, augmentation=("scale_translate",)),
-        "nano": Recipe(
-            epochs=10, batch_size=64, lr=2e-3, warmup_epochs=2, augmentation=("scale_translate",), clip_norm=10.0
-        ),
-        **published(Recipe(epochs=300, batch_size=128, lr=1e-3, warmup_epochs=10, augmentation=("scale_translate",))),
-    }
+    recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("point-mae")
 
     @classmethod
     def defaults(cls, preset: str) -> BaseModel:

@@ -25,7 +25,8 @@ from bench.models.losses import masked_reconstruction, self_contrast
 from bench.models.masked import embed_visible, heads_of_decoder, prepare_masked
 from bench.models.standard import StandardEncoder
 from bench.models.two_stream import TwoStreamEncoder
-from bench.spec import BackboneSpec
+from bench.recipes.pretraining import pretraining_recipes
+from bench.spec import BackboneSpec, Recipe
 
 
 class ReConModel(PretrainModel):
@@ -116,6 +117,8 @@ class ReCon(Guided):
             "preset nano lets the cross-modal gradient into the local stream (stop_gradient=true restores it)",
         ),
     )
+
+    recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("recon")
 
     class Options(Guided.Options):
         """Options of ReCon."""

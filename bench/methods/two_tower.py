@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from pydantic import BaseModel
@@ -24,7 +25,8 @@ from bench.models.losses import masked_reconstruction
 from bench.models.masked import embed_visible, heads_of_decoder, prepare_masked
 from bench.models.standard import StandardEncoder
 from bench.models.two_tower import ContrastTower, Streams, TwoTowerEncoder
-from bench.spec import BackboneSpec
+from bench.recipes.pretraining import pretraining_recipes
+from bench.spec import BackboneSpec, Recipe
 
 
 class TwoTowerModel(PretrainModel):
@@ -114,6 +116,8 @@ class TwoTower(Guided):
             "the released code calls a method its teachers lack and cannot run; teachers' plain features are meant",
         ),
     )
+
+    recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("two-tower")
 
     class Options(Guided.Options):
         """Options of the two towers."""

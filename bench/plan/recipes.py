@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.errors import UsageError
-from bench.methods.base import in_unit_sphere
+from bench.recipes.row import in_unit_sphere
 from bench.registry import DATASETS, METHODS
 from bench.spec import Recipe
 

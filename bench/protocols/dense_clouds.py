@@ -17,7 +17,7 @@ from bench.data.transforms import Transform
 from bench.models.ops.gather import gather_points
 from bench.protocols.base import Task
 from bench.protocols.features import farthest_points, prepared_clouds
-from bench.protocols.published_recipes import MANY
+from bench.recipes.downstream import MANY
 
 _OVERSAMPLING = 1200 / 1024
 

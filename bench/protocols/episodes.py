@@ -17,6 +17,7 @@ from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.features import clipped_points, frozen_features
 from bench.protocols.probe_heads import PairwiseHead
 from bench.protocols.selection import first_best
+from bench.recipes.downstream import released_strength
 from bench.seeds import numpy_stream
 from bench.store.records import Metric
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Index = npt.NDArray[np.int64]
 FEATURE = "svm"
 """Pooled backbone feature that CrossPoint puts its machines on."""
-STRENGTH = 1.0
+STRENGTH = released_strength("fewshot", "crosspoint")
 _HALF = 0.5
 
 

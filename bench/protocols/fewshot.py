@@ -25,9 +25,9 @@ from bench.protocols.description import (
     set_aside,
     split_stated,
 )
-from bench.protocols.fewshot_published import EPOCHS
 from bench.protocols.options import CANDIDATES, FrozenOptions, idle_on_features, recipe_words
 from bench.protocols.trained_options import PublishedTraining, check_form
+from bench.recipes.downstream import fair_recipe, released_epochs
 from bench.spec import Recipe
 
 if TYPE_CHECKING:
@@ -35,19 +35,6 @@ if TYPE_CHECKING:
     from bench.protocols.folds import Folds
 
 SETTINGS = ("5w10s", "5w20s", "10w10s", "10w20s")
-
-FULL_RECIPE = Recipe(
-    epochs=150,
-    batch_size=32,
-    lr=5e-4,
-    weight_decay=0.05,
-    warmup_epochs=10,
-    clip_norm=10.0,
-    augmentation=("scale_translate",),
-)
-"""Published fine-tuning recipe (docs/reference.md#few-shot), one augmentation for every method."""
-MLP_RECIPE = FULL_RECIPE.model_copy(update={"lr": 1e-3, "augmentation": ()})
-"""Published probe recipe; on cached features nothing is augmented."""
 
 
 class FewShot(Protocol):
@@ -75,8 +62,9 @@ class FewShot(Protocol):
         folds: int = Field(10, ge=1, le=1_000)
         queries: int = Field(20, ge=1, le=1_000)
         """Queries per class, from the test split; classes with fewer give all they have."""
-        full_recipe: Recipe = FULL_RECIPE
-        mlp_recipe: Recipe = MLP_RECIPE
+        full_recipe: Recipe = fair_recipe("fewshot", stage="full")
+        mlp_recipe: Recipe = fair_recipe("fewshot", stage="mlp")
+        """On cached features, so that there is nothing to augment."""
 
         @model_validator(mode="after")
         def _forms_have_their_heads(self) -> FewShot.Options:
@@ -94,18 +82,17 @@ class FewShot(Protocol):
         """Options of a preset: ``nano`` probes cached features, ``smoke`` only walks the path, others fine-tune."""
         if form == "published":
             few: dict[str, Any] = {"ways_shots": ("5w2s",), "folds": 2, "queries": 4} if preset == "smoke" else {}
-            return cls.Options(form="published", published_epochs=EPOCHS.get(preset), **few)
+            return cls.Options(form="published", published_epochs=released_epochs("fewshot", preset), **few)
         if preset == "nano":
             return cls.Options(head="linear")
         if preset == "smoke":
-            short = FULL_RECIPE.model_copy(update={"epochs": 2, "warmup_epochs": 1})
             return cls.Options(
                 ways_shots=("5w2s",),
                 folds=2,
                 queries=4,
                 strengths=(1.0, 100.0),
-                full_recipe=short,
-                mlp_recipe=short.model_copy(update={"augmentation": ()}),
+                full_recipe=fair_recipe("fewshot", preset, "full"),
+                mlp_recipe=fair_recipe("fewshot", preset, "mlp"),
             )
         return cls.Options()
 

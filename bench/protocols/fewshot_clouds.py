@@ -17,7 +17,6 @@ from bench.models.classifier import Classifier
 from bench.protocols.base import Candidate, Subject, Task
 from bench.protocols.dense_clouds import DenseClouds, dense_clouds
 from bench.protocols.features import prepared_clouds
-from bench.protocols.fewshot_published import OUTPUTS, fewshot_recipe
 from bench.protocols.fewshot_run import Judged
 from bench.protocols.fewshot_trained import (
     How,
@@ -36,6 +35,8 @@ from bench.protocols.folds import Fold, Folds
 from bench.protocols.selection import first_best
 from bench.protocols.trained_classifier import set_drop_path
 from bench.protocols.trained_state import Notebook
+from bench.recipes.downstream import released_training
+from bench.recipes.row import shortened
 from bench.spec import Recipe, content_key
 from bench.store.records import Metric
 from bench.training.checkpoint import deserialise, serialise, write_atomically
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from bench.protocols.fewshot import FewShot
 
 Index = npt.NDArray[np.int64]
+OUTPUTS = 40
+"""The released few-shot head keeps ModelNet40's outputs; a fold's labels are the first of them."""
 
 
 def judge_full(subject: Subject, task: Task, options: FewShot.Options, folds: Folds) -> Judged:
@@ -59,9 +62,9 @@ def judge_full(subject: Subject, task: Task, options: FewShot.Options, folds: Fo
 def judge_released(subject: Subject, task: Task, options: FewShot.Options, folds: Folds) -> Judged:
     """Train as the method's authors do; the epoch is still chosen on validation, see `judge_clouds`."""
     assert options.head != "svm"  # the options say so
-    published = fewshot_recipe(subject.method, options.head, options.published_epochs)
+    published = released_training("fewshot", subject.method, stage="full" if options.head == "full" else "probe")
     how = How(
-        recipe=options.recipe or published.recipe,
+        recipe=options.recipe or shortened(published.recipe, options.published_epochs),
         normalise=published.normalise,
         head="linear" if options.head == "linear" else "mlp",
         probe=options.head != "full",
@@ -70,7 +73,7 @@ def judge_released(subject: Subject, task: Task, options: FewShot.Options, folds
         ledger=True,
     )
     judged = judge_clouds(subject, task, options, folds, how)
-    judged.notes["published_recipe"] = "own" if options.recipe is not None else published.source
+    judged.notes["published_recipe"] = "own" if options.recipe is not None else published.title
     judged.notes["recipe"] = how.recipe.model_dump(mode="json")
     return judged
 

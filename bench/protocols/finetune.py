@@ -19,27 +19,15 @@ from bench.protocols.description import (
     voted,
 )
 from bench.protocols.options import CANDIDATES, STRENGTHS, recipe_words
-from bench.protocols.published_recipes import VOTE_REPEATS, VOTES
 from bench.protocols.trained_options import (
     PUBLISHED_DEVIATIONS,
     PUBLISHED_INPUT,
     PUBLISHED_SELECTION,
     PublishedTraining,
     check_form,
-    probe_preset,
 )
+from bench.recipes.downstream import VOTE_REPEATS, VOTES, fair_recipe, released_epochs
 from bench.spec import Recipe
-
-FAIR_RECIPE = Recipe(
-    epochs=300,
-    batch_size=32,
-    lr=5e-4,
-    weight_decay=0.05,
-    warmup_epochs=10,
-    clip_norm=10.0,
-    augmentation=("rotate_y", "scale_translate"),
-)
-"""One recipe for every method and data set."""
 
 
 class Finetune(Protocol):
@@ -69,7 +57,7 @@ class Finetune(Protocol):
         """Inverse penalties of that probe that validation chooses from."""
         validation_fraction: float = Field(0.2, gt=0, lt=1)
         """Part of every training class set aside for choices."""
-        recipe: Recipe | None = FAIR_RECIPE
+        recipe: Recipe | None = fair_recipe("finetune")
         """Recipe; null takes the authors' by method and data set (published form)."""
         votes: int = Field(0, ge=0, le=1_000)
         """Random draws of points averaged for the voted rows; 0 for none. The headline never votes."""
@@ -99,15 +87,11 @@ class Finetune(Protocol):
             return cls.Options(
                 form="published",
                 recipe=None,
-                published_epochs=probe_preset(preset),
+                published_epochs=released_epochs("finetune", preset),
                 votes=2 if preset == "smoke" else VOTES,
                 vote_repeats=repeats,
             )
-        short: dict[str, dict[str, float]] = {
-            "smoke": {"epochs": 2, "warmup_epochs": 1},
-            "nano": {"epochs": 6, "warmup_epochs": 1, "lr": 2e-4},
-        }
-        return cls.Options(recipe=FAIR_RECIPE.model_copy(update=short.get(preset, {})))
+        return cls.Options(recipe=fair_recipe("finetune", preset))
 
     @classmethod
     def calibrates(cls, options: BaseModel, form: Form) -> bool:
@@ -175,14 +159,18 @@ class Finetune(Protocol):
         """
         from bench.errors import unknown_name
         from bench.protocols.ledger import Voting
-        from bench.protocols.published_recipes import finetune_recipe, shortened
+        from bench.protocols.published_data import data_rows
         from bench.protocols.trained_classifier import Training, judge_trained
+        from bench.recipes.downstream import released_training
+        from bench.recipes.row import shortened
 
         own = cls.Options.model_validate(options.model_dump())
         if setting not in cls.settings(own):
             raise unknown_name("setting of finetune", setting, cls.settings(own))
         check_form(cls.name, own, task)
-        published = finetune_recipe(subject.method, task.dataset) if own.form == "published" else None
+        published = None
+        if own.form == "published":
+            published = released_training(cls.name, subject.method, data_rows(task.dataset))
         recipe = own.recipe
         if recipe is None:
             assert published is not None  # the options say so
@@ -203,7 +191,7 @@ class Finetune(Protocol):
         )
         result = judge_trained(subject, task, training)
         if published is not None:
-            result.notes["published_recipe"] = "own" if own.recipe is not None else published.source
+            result.notes["published_recipe"] = "own" if own.recipe is not None else published.title
         return result
 
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
 from bench.protocols.description import SETTING_CHOSEN, Description, on_frozen_features, published_probe, set_aside
 from bench.protocols.options import CANDIDATES, FrozenOptions
-from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form, probe_preset
+from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form
+from bench.recipes.downstream import released_epochs
 
 
 class Linear(Protocol):
@@ -35,7 +36,7 @@ class Linear(Protocol):
     def defaults(cls, preset: str, form: Form = "fair") -> Options:
         """Options of a preset: ``smoke`` tries two strengths; published training is shortened for small presets."""
         if form == "published":
-            return cls.Options(form="published", published_epochs=probe_preset(preset))
+            return cls.Options(form="published", published_epochs=released_epochs("linear", preset))
         return cls.Options(strengths=(1.0, 100.0)) if preset == "smoke" else cls.Options()
 
     @classmethod

@@ -16,11 +16,9 @@ from bench.protocols.description import (
     set_aside,
 )
 from bench.protocols.options import CANDIDATES, idle_on_features, recipe_words
-from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form, probe_preset
+from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form
+from bench.recipes.downstream import fair_recipe, released_epochs
 from bench.spec import Recipe
-
-FAIR_RECIPE = Recipe(epochs=100, batch_size=128, lr=1e-3, weight_decay=0.05, warmup_epochs=5, clip_norm=10.0)
-"""One recipe for every method; cached features leave nothing to augment."""
 
 
 class Mlp(Protocol):
@@ -42,7 +40,7 @@ class Mlp(Protocol):
         """Centre each cloud and scale it into the unit sphere."""
         validation_fraction: float = Field(0.2, gt=0, lt=1)
         """Part of every training class set aside for choices."""
-        recipe: Recipe | None = FAIR_RECIPE
+        recipe: Recipe | None = fair_recipe("mlp")
         """Recipe of the head; null takes the authors' by method and data set (published form)."""
 
         @model_validator(mode="after")
@@ -60,10 +58,8 @@ class Mlp(Protocol):
     def defaults(cls, preset: str, form: Form = "fair") -> Options:
         """Options of a preset: ``smoke`` only walks the path; published training is shortened for small presets."""
         if form == "published":
-            return cls.Options(form="published", recipe=None, published_epochs=probe_preset(preset))
-        if preset == "smoke":
-            return cls.Options(recipe=FAIR_RECIPE.model_copy(update={"epochs": 2, "warmup_epochs": 1}))
-        return cls.Options()
+            return cls.Options(form="published", recipe=None, published_epochs=released_epochs("mlp", preset))
+        return cls.Options(recipe=fair_recipe("mlp", preset))
 
     @classmethod
     def trains_encoder(cls, options: BaseModel) -> bool:

@@ -9,13 +9,12 @@ from pydantic import BaseModel, Field
 from bench.protocols.base import Evaluation, Facts, Form, Protocol, Subject, Task
 from bench.protocols.description import EPOCH_CHOSEN, NO_VOTES, Description, augmented, normalised, set_aside, stated
 from bench.protocols.segmentation_options import (
-    AUGMENTATION,
     PILOT_WORDS,
     SegmentationOptions,
-    part_recipe,
     sizes,
     training_words,
 )
+from bench.recipes.downstream import PARTS_AUGMENTATION, fair_recipe, released_epochs
 from bench.spec import MOST
 
 
@@ -47,14 +46,11 @@ class PartSegmentation(Protocol):
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> Options:
         """Options of a preset: released sizes and epochs, but few objects and epochs for ``smoke`` and ``nano``."""
-        short, limit = {"smoke": 2, "nano": 8}.get(preset), {"smoke": 4, "nano": 12}.get(preset)
+        limit = {"smoke": 4, "nano": 12}.get(preset)
         common = {**sizes(preset), "form": form, "objects_per_category": limit}
         if form == "published":
-            return cls.Options.model_validate({**common, "published_epochs": short})
-        recipe = part_recipe("")
-        if short is not None:
-            recipe = recipe.model_copy(update={"epochs": short, "warmup_epochs": 1, "lr": 2e-3})
-        return cls.Options.model_validate({**common, "recipe": recipe})
+            return cls.Options.model_validate({**common, "published_epochs": released_epochs("partseg", preset)})
+        return cls.Options.model_validate({**common, "recipe": fair_recipe("partseg", preset)})
 
     @classmethod
     def skip(cls, facts: Facts, options: BaseModel) -> str | None:
@@ -79,7 +75,7 @@ class PartSegmentation(Protocol):
                 training="drawn from farthest" if own.form == "fair" else "drawn with replacement",
             ),
             normalisation=normalised(own.normalise),
-            augmentation=augmented(AUGMENTATION if own.recipe is None else own.recipe.augmentation),
+            augmentation=augmented(PARTS_AUGMENTATION if own.recipe is None else own.recipe.augmentation),
             split=set_aside(own.validation_fraction, "training category"),
             votes=NO_VOTES,
             selection=EPOCH_CHOSEN,

@@ -15,7 +15,7 @@ from bench.models.segmentation import PartSegmenter
 from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.part_clouds import FixedClouds, Index, Parts, PartTable, fixed_clouds, limit_objects, part_table
 from bench.protocols.segmentation_metrics import VOID, PartScores, part_scores
-from bench.protocols.segmentation_options import part_recipe, recipe_of
+from bench.protocols.segmentation_options import recipe_of
 from bench.protocols.segmentation_training import (
     Batch,
     Trained,
@@ -25,6 +25,7 @@ from bench.protocols.segmentation_training import (
     metric_rows,
     train,
 )
+from bench.recipes.downstream import released_segmentation
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -125,7 +126,7 @@ class _Session:
             protocol="partseg",
             task=self.task,
             options=self.options,
-            recipe=recipe_of(self.options, part_recipe(architecture if published else "")),
+            recipe=recipe_of(self.options, released_segmentation("partseg", architecture if published else "")),
             outputs=len(self.table),
             categories=len(self.table.allowed),
             draw=self.draw,

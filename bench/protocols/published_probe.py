@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from bench.models.heads import HeadKind
 from bench.protocols.base import Evaluation, Subject, Task
-from bench.protocols.published_recipes import probe_recipe, shortened
+from bench.protocols.published_data import data_rows
 from bench.protocols.trained_classifier import Training, judge_trained
 from bench.protocols.trained_options import PublishedTraining
+from bench.recipes.downstream import released_training
+from bench.recipes.row import shortened
 
 
 def judge_published(
@@ -26,7 +28,7 @@ def judge_published(
     Raises:
         UsageError, DataError, BenchError, SetupError, Interrupted: See `judge_trained`.
     """
-    published = probe_recipe(subject.method, task.dataset, task.points)
+    published = released_training(protocol, subject.method, data_rows(task.dataset), points=task.points)
     training = Training(
         protocol=protocol,
         head=head,
@@ -39,5 +41,5 @@ def judge_published(
         ledger=True,
     )
     result = judge_trained(subject, task, training)
-    result.notes["published_recipe"] = "own" if options.recipe is not None else published.source
+    result.notes["published_recipe"] = "own" if options.recipe is not None else published.title
     return result

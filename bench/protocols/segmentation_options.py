@@ -6,25 +6,14 @@ from pydantic import Field
 
 from bench.protocols.base import Form, ProtocolOptions
 from bench.protocols.options import recipe_words
-from bench.protocols.published_recipes import shortened
 from bench.protocols.trained_options import PublishedTraining
+from bench.recipes.row import shortened
 from bench.spec import MOST_POINTS, WIDEST, Recipe
 
-AUGMENTATION = ("isotropic_scale", "shift_tenth")
 PILOT_SHARE = 8
 """Of several candidates each is first trained for an eighth of the epochs; the best on validation starts afresh."""
 SMALL_PRESETS = ("smoke", "nano")
 """Presets whose backbone is no published one: they keep its points and patches, and take narrow heads."""
-
-_RELEASED = Recipe(
-    epochs=300,
-    batch_size=16,
-    lr=2e-4,
-    weight_decay=0.05,
-    warmup_epochs=10,
-    clip_norm=10.0,
-    augmentation=AUGMENTATION,
-)
 
 
 class HeadSizes(ProtocolOptions):
@@ -56,25 +45,9 @@ class SegmentationOptions(PublishedTraining):
     """Step twice with the same gradients, first unclipped, as the released loops do."""
 
 
-def part_recipe(method: str) -> Recipe:
-    """Return the released recipe of part segmentation.
-
-    A method without one takes Point-MAE's and ACT's (docs/reference.md#part-segmentation).
-    """
-    if method == "recon":
-        return _RELEASED.model_copy(update={"lr": 1e-4, "head_lr_scale": 10.0})
-    return _RELEASED
-
-
-def scene_recipe() -> Recipe:
-    """Return the released recipe of semantic segmentation, ACT's (docs/reference.md#semantic-segmentation)."""
-    return _RELEASED.model_copy(update={"epochs": 60, "batch_size": 32})
-
-
 def recipe_of(options: PublishedTraining, released: Recipe) -> Recipe:
-    """The recipe that is run: the one given, else the released one on its schedule, shortened where that is asked."""
-    late = released.model_copy(update={"reference_schedule": "late"})
-    return options.recipe or shortened(late, options.published_epochs)
+    """The recipe that is run: the one given, else the released one, shortened where that is asked."""
+    return options.recipe or shortened(released, options.published_epochs)
 
 
 def pilot_recipe(recipe: Recipe) -> Recipe:

@@ -10,13 +10,12 @@ from pydantic import BaseModel, Field
 from bench.protocols.base import Evaluation, Facts, Form, Protocol, Subject, Task
 from bench.protocols.description import EPOCH_CHOSEN, SPLIT_SEED, Description, augmented, split_stated, stated
 from bench.protocols.segmentation_options import (
-    AUGMENTATION,
     PILOT_WORDS,
     SegmentationOptions,
-    scene_recipe,
     sizes,
     training_words,
 )
+from bench.recipes.downstream import PARTS_AUGMENTATION, fair_recipe, released_epochs
 from bench.spec import MOST
 
 
@@ -52,14 +51,13 @@ class SemanticSegmentation(Protocol):
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> Options:
         """Options of a preset: released sizes and epochs, but few blocks and epochs for ``smoke`` and ``nano``."""
-        short, blocks = {"smoke": 1, "nano": 6}.get(preset), {"smoke": 32, "nano": 480}.get(preset)
+        blocks = {"smoke": 32, "nano": 480}.get(preset)
         common = {**sizes(preset), "form": form, "blocks_per_epoch": blocks}
         if form == "published":
-            return cls.Options.model_validate({**common, "published_epochs": short, "votes": 3, "vote": "label"})
-        recipe = scene_recipe()
-        if short is not None:
-            recipe = recipe.model_copy(update={"epochs": short, "batch_size": 16, "warmup_epochs": 1, "lr": 2e-3})
-        return cls.Options.model_validate({**common, "recipe": recipe})
+            return cls.Options.model_validate(
+                {**common, "published_epochs": released_epochs("semseg", preset), "votes": 3, "vote": "label"}
+            )
+        return cls.Options.model_validate({**common, "recipe": fair_recipe("semseg", preset)})
 
     @classmethod
     def skip(cls, facts: Facts, options: BaseModel) -> str | None:
@@ -90,7 +88,7 @@ class SemanticSegmentation(Protocol):
                 f"blocks of 1 m x 1 m, {count} points each, coordinates only", number=own.points, block_metres=1.0
             ),
             normalisation=stated("x and y minus the middle of the block, z as stored", scale="block"),
-            augmentation=augmented(AUGMENTATION if own.recipe is None else own.recipe.augmentation),
+            augmentation=augmented(PARTS_AUGMENTATION if own.recipe is None else own.recipe.augmentation),
             split=split_stated(
                 f"one area for test, {part} for validation, {SPLIT_SEED}",
                 drawn=True,

@@ -18,7 +18,7 @@ from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.room_blocks import BlockSampler, Index, Points, RoomSplit, split_rooms, tile_blocks
 from bench.protocols.room_votes import label_rooms
 from bench.protocols.segmentation_metrics import Counts, SceneScores, confusion, scene_scores
-from bench.protocols.segmentation_options import recipe_of, scene_recipe
+from bench.protocols.segmentation_options import recipe_of
 from bench.protocols.segmentation_training import (
     Batch,
     Trained,
@@ -28,6 +28,7 @@ from bench.protocols.segmentation_training import (
     metric_rows,
     train,
 )
+from bench.recipes.downstream import released_segmentation
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -110,7 +111,7 @@ class _Session:
             protocol="semseg",
             task=self.task,
             options=options,
-            recipe=recipe_of(options, scene_recipe()),
+            recipe=recipe_of(options, released_segmentation("semseg", "")),
             outputs=len(self.classes),
             categories=0,
             draw=self.draw,

@@ -25,8 +25,6 @@ from bench.protocols.trained_options import FormOptions, check_form
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Inverse penalties C tried, on features scaled to squared norm 1."""
-RECON_C, CROSSPOINT_C = 0.075, 0.1
-"""C of the papers, on features as they are (docs/reference.md#linear-svm)."""
 
 
 class Svm(Protocol):
@@ -131,7 +129,8 @@ class Svm(Protocol):
         from bench.errors import unknown_name
         from bench.protocols.frozen_probe import carved, crossed, judge_probe
         from bench.protocols.probe_heads import HingeHead, PairwiseHead
-        from bench.protocols.published_recipes import data_kind
+        from bench.protocols.published_data import data_kind
+        from bench.recipes.downstream import released_strength
 
         own = cls.Options.model_validate(options.model_dump())
         if setting not in cls.settings(own):
@@ -143,7 +142,7 @@ class Svm(Protocol):
         # CrossPoint never normalises; the transformers' ModelNet loader does.
         crosspoint = subject.method == "crosspoint"
         normalise = data_kind(task.dataset) == "modelnet" and not crosspoint
-        strength = own.published_c or (CROSSPOINT_C if crosspoint else RECON_C)
+        strength = own.published_c or released_strength(cls.name, subject.method)
         fixed = PairwiseHead((strength,)) if crosspoint else HingeHead((strength,), standardise=False)
         return judge_probe(subject, task, fixed, own.feature, normalise, carved(task, own.validation_fraction))
 

@@ -21,10 +21,10 @@ from bench.protocols.dense_clouds import DenseClouds, dense_clouds, dense_points
 from bench.protocols.features import clipped_points, frozen_features, prepared_clouds
 from bench.protocols.ledger import Answers, Labels, Scores, Voting, ledger_rows, test_curve
 from bench.protocols.logistic import LogisticFit, fit_logistic
-from bench.protocols.published_recipes import shortened
 from bench.protocols.selection import first_best
 from bench.protocols.trained_state import Notebook, Trained, read_training, store_training
 from bench.protocols.voting import Voter
+from bench.recipes.row import shortened
 from bench.seeds import derive
 from bench.spec import Numerics, Recipe, content_key
 from bench.store.records import Metric

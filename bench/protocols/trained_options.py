@@ -72,15 +72,6 @@ def refuse_other_form(protocol: str, options: BaseModel, form: Form) -> None:
         )
 
 
-PUBLISHED_EPOCHS: dict[str, int] = {"smoke": 2, "nano": 8}
-"""Presets that shorten the published 300 epochs."""
-
-
-def probe_preset(preset: str) -> int | None:
-    """Epochs a preset shortens the authors' recipe to; None for the published number."""
-    return PUBLISHED_EPOCHS.get(preset)
-
-
 PUBLISHED_SELECTION = (
     "{own.validation_fraction:.0%} of every training class is set aside (stratified, fixed by the split seed); the "
     "headline is the epoch with the highest accuracy there, selection=last the last epoch, selection=test the epoch "

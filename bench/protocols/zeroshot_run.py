@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bench.data.splits import carve_validation, object_groups, split_digest
 from bench.protocols.base import Alignment, Evaluation, Subject, Task
 from bench.protocols.features import Split, clipped_points
+from bench.protocols.published_data import zero_shot_case
 from bench.protocols.selection import first_best, mean_class_accuracy
 from bench.protocols.zeroshot_arithmetic import (
     FIXED_RATIO,
@@ -25,7 +26,6 @@ from bench.protocols.zeroshot_arithmetic import (
     ways,
 )
 from bench.protocols.zeroshot_features import Projections, open_alignment, projections, regrouped, seen_views
-from bench.protocols.zeroshot_published import published_case
 from bench.protocols.zeroshot_views import search_weights, view_cosines
 from bench.store.records import Metric
 
@@ -61,7 +61,7 @@ def judge(subject: Subject, task: Task, options: Zeroshot.Options) -> Evaluation
     published = options.form == "published"
     normalise, ratio = options.normalise, options.ratio
     if published:
-        case = published_case(task.dataset)
+        case = zero_shot_case(task.dataset)
         normalise, ratio = case.normalise, options.ratio or case.ratio
         if options.patches == "published":
             subject = regrouped(subject, case.groups, case.group_size)

@@ -11,7 +11,7 @@ from torch import nn
 from bench.data.transforms import compose
 from bench.errors import BenchError, UsageError
 from bench.methods.base import Batch, Given
-from bench.methods.crosspoint import AUGMENTATION, CrossPoint, CrossPointModel
+from bench.methods.crosspoint import CrossPoint, CrossPointModel
 from bench.methods.scratch import scratch_candidates
 from bench.models.calibration import calibrate_batch_norm
 from bench.models.contrast import nt_xent
@@ -41,7 +41,7 @@ def build(given: Given | None = None, **changed: object) -> CrossPointModel:
 def batch(size: int = 6, seed: int = 0, channels: int = 1) -> Batch:
     g = torch.Generator().manual_seed(seed)
     points = torch.rand(size, 96, 3, generator=g) - 0.5
-    augment = compose(AUGMENTATION)
+    augment = compose(CrossPoint.recipes["base"].augmentation)
     return Batch(
         augment(points, g),
         other_points=(augment(points, g),),
@@ -196,7 +196,14 @@ def test_the_published_recipe() -> None:
         assert recipe is not None
         assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (100, 20, 1e-3, 1e-6)
         assert (recipe.optimiser, recipe.warmup_epochs, recipe.min_lr) == ("adam", 0, 0.0)
-        assert recipe.augmentation == AUGMENTATION
+        assert recipe.augmentation == (
+            "unit_sphere",
+            "scale_half_to_double",
+            "rotate_y",
+            "translate_by_extent",
+            "jitter",
+            "drop_to_first",
+        )
         published = CrossPoint.Options.model_validate(CrossPoint.defaults(preset).model_dump())
         assert (published.neighbours, published.embedding, published.temperature) == (15, 1024, 0.1)
         assert (published.image_network, published.image_size, published.image_channels) == ("resnet50", 224, None)

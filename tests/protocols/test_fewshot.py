@@ -11,7 +11,8 @@ import pytest
 
 from bench.errors import UsageError
 from bench.protocols.base import Evaluation
-from bench.protocols.fewshot import FULL_RECIPE, MLP_RECIPE, FewShot
+from bench.protocols.fewshot import FewShot
+from bench.recipes.downstream import fair_recipe
 
 from .conftest import MakeTask, cloud_set, subject, values
 
@@ -25,8 +26,8 @@ def options(head: Head = "linear", **others: object) -> FewShot.Options:
         {
             "head": head,
             "folds": 3,
-            "full_recipe": FULL_RECIPE.model_copy(update=SHORT).model_dump(),
-            "mlp_recipe": MLP_RECIPE.model_copy(update=SHORT).model_dump(),
+            "full_recipe": fair_recipe("fewshot", stage="full").model_copy(update=SHORT).model_dump(),
+            "mlp_recipe": fair_recipe("fewshot", stage="mlp").model_copy(update=SHORT).model_dump(),
             **others,
         }
     )

@@ -18,14 +18,15 @@ from bench.data.fewshot_set import FewShotPickles
 from bench.errors import DataError, UsageError
 from bench.protocols.base import Evaluation, HeldOut, Task
 from bench.protocols.episodes import draw_episodes, fitted
-from bench.protocols.fewshot import FULL_RECIPE, FewShot
-from bench.protocols.fewshot_published import fewshot_recipe
+from bench.protocols.fewshot import FewShot
 from bench.protocols.folds import draw_folds
+from bench.recipes.downstream import fair_recipe, released_training
+from bench.recipes.row import shortened
 
 from .conftest import MakeTask, cloud_set, subject, values
 
 WAY, SHOT, FOLDS = 3, 4, 3
-QUICK = FULL_RECIPE.model_copy(update={"epochs": 30, "warmup_epochs": 1, "lr": 1e-2})
+QUICK = fair_recipe("fewshot", stage="full").model_copy(update={"epochs": 30, "warmup_epochs": 1, "lr": 1e-2})
 
 
 def released(**others: Any) -> FewShot.Options:
@@ -86,13 +87,13 @@ def test_released_training_keeps_the_headline_honest(make_task: MakeTask, head: 
 
 def test_recipes_are_those_of_the_releases() -> None:
     """A reader who asks for the published form gets the authors' learning rate and augmentation."""
-    recon, act = (fewshot_recipe(name, "full", None) for name in ("recon", "act"))
+    recon, act = (released_training("fewshot", name, stage="full") for name in ("recon", "act"))
     assert (recon.recipe.lr, recon.recipe.head_lr_scale, recon.recipe.augmentation) == (5e-4, 10.0, ("rotate_y",))
     assert (act.recipe.lr, act.recipe.head_lr_scale, act.recipe.augmentation) == (5e-4, 1.0, ("rotate_y",))
-    assert fewshot_recipe("point-mae", "full", None).recipe.augmentation == ("scale_translate",)
-    assert fewshot_recipe("recon", "linear", None).recipe.lr == 1e-3
+    assert released_training("fewshot", "point-mae", stage="full").recipe.augmentation == ("scale_translate",)
+    assert released_training("fewshot", "recon", stage="probe").recipe.lr == 1e-3
     assert (act.recipe.epochs, act.recipe.reference_schedule, act.drop_path) == (150, True, 0.1)
-    assert fewshot_recipe("act", "full", 30).recipe.warmup_epochs == 2
+    assert shortened(act.recipe, 30).warmup_epochs == 2
 
 
 def test_an_interrupted_released_training_remembers_every_epoch(make_task: MakeTask, tmp_path: Path) -> None:

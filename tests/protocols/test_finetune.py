@@ -23,17 +23,19 @@ from bench.models.grouping import Sampling
 from bench.models.standard import StandardEncoder
 from bench.protocols.base import Form, Task
 from bench.protocols.dense_clouds import dense_points
-from bench.protocols.finetune import FAIR_RECIPE, Finetune
+from bench.protocols.finetune import Finetune
 from bench.protocols.linear import Linear
-from bench.protocols.published_recipes import finetune_recipe, probe_recipe, shortened
+from bench.protocols.published_data import data_rows
 from bench.protocols.trained_classifier import set_drop_path
+from bench.recipes.downstream import fair_recipe, released_training
+from bench.recipes.row import shortened
 from bench.spec import BackboneSpec
 
 from .conftest import MakeTask, cloud_set, subject, values
 
 SHORT = Finetune.Options(
     strengths=(1.0, 100.0),
-    recipe=FAIR_RECIPE.model_copy(update={"epochs": 4, "warmup_epochs": 1, "lr": 5e-3, "augmentation": ()}),
+    recipe=fair_recipe("finetune").model_copy(update={"epochs": 4, "warmup_epochs": 1, "lr": 5e-3, "augmentation": ()}),
 )
 PUBLISHED = Finetune.defaults("smoke", "published")
 
@@ -180,22 +182,22 @@ def test_recipes_are_those_of_the_papers(tmp_path: Path) -> None:
     modelnet = ModelNetH5(place)
     scan = ScanObjectNNH5(place)
     hardest = ScanObjectNNH5(place, ScanObjectNNH5.Options(variant="pb_t50_rs"))
-    recon = finetune_recipe("recon", modelnet)
+    recon = released_training("finetune", "recon", data_rows(modelnet))
     assert (recon.recipe.lr, recon.recipe.head_lr_scale, recon.drop_path) == (1e-5, 10.0, 0.2)
     assert (recon.recipe.augmentation, recon.vote_augmentation) == (("scale_translate",), ("scale_axes",))
     assert recon.normalise
-    assert finetune_recipe("recon", scan).recipe.lr == 2e-5
-    assert finetune_recipe("recon", scan).vote_augmentation == ()
-    assert finetune_recipe("recon", hardest).vote_augmentation == ("rotate_y",)
-    assert not finetune_recipe("recon", scan).normalise
+    assert released_training("finetune", "recon", data_rows(scan)).recipe.lr == 2e-5
+    assert released_training("finetune", "recon", data_rows(scan)).vote_augmentation == ()
+    assert released_training("finetune", "recon", data_rows(hardest)).vote_augmentation == ("rotate_y",)
+    assert not released_training("finetune", "recon", data_rows(scan)).normalise
     for method in ("point-mae", "act", "scratch", "crosspoint", "my-method"):
-        other = finetune_recipe(method, modelnet)
+        other = released_training("finetune", method, data_rows(modelnet))
         assert (other.recipe.lr, other.recipe.head_lr_scale, other.drop_path) == (5e-4, 1.0, 0.1)
         assert other.recipe.augmentation == (("rotate_y",) if method == "act" else ("scale_translate",))
-        assert probe_recipe(method, modelnet, 1024).recipe.lr == 1e-3
-    probe = probe_recipe("recon", scan, 2048).recipe
+        assert released_training("mlp", method, data_rows(modelnet), points=1024).recipe.lr == 1e-3
+    probe = released_training("mlp", "recon", data_rows(scan), points=2048).recipe
     assert (probe.lr, probe.head_lr_scale) == (1e-4, 10.0)
-    assert probe_recipe("recon", modelnet, 8192).recipe.lr == 5e-5
+    assert released_training("mlp", "recon", data_rows(modelnet), points=8192).recipe.lr == 5e-5
     assert [dense_points(n) for n in (1024, 2048, 8192)] == [1200, 2400, 8192]
     short = shortened(recon.recipe, 30)
     assert (short.epochs, short.warmup_epochs, short.lr) == (30, 1, 1e-5)

@@ -79,9 +79,12 @@ def test_class_token_and_batch_statistics_move_and_nothing_else(make_task: MakeT
 
 
 def _recipe(options: Linear.Options):  # type: ignore[no-untyped-def]
-    from bench.protocols.published_recipes import probe_recipe, shortened
+    from bench.recipes.downstream import released_training
+    from bench.recipes.row import shortened
 
-    return shortened(probe_recipe("recon", None, 1024).recipe, options.published_epochs)
+    return shortened(
+        released_training("linear", "recon", ("scanobjectnn",), points=1024).recipe, options.published_epochs
+    )
 
 
 def test_forms_do_not_mix(make_task: MakeTask) -> None:

@@ -7,11 +7,12 @@ import pytest
 from pydantic import ValidationError
 
 from bench.errors import UsageError
-from bench.protocols.mlp import FAIR_RECIPE, Mlp
+from bench.protocols.mlp import Mlp
+from bench.recipes.downstream import fair_recipe
 
 from .conftest import MakeTask, cloud_set, subject, values
 
-SHORT = Mlp.Options(recipe=FAIR_RECIPE.model_copy(update={"epochs": 12, "batch_size": 32, "warmup_epochs": 1}))
+SHORT = Mlp.Options(recipe=fair_recipe("mlp").model_copy(update={"epochs": 12, "batch_size": 32, "warmup_epochs": 1}))
 
 
 def test_it_learns_and_chooses_epoch_and_candidate_on_validation(make_task: MakeTask) -> None:

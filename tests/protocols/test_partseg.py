@@ -215,9 +215,12 @@ def test_published_recipes_and_sizes_are_the_released_ones() -> None:
     chosen = PartSegmentation.defaults("base", "published")
     assert (chosen.points, chosen.groups, chosen.group_size, chosen.recipe) == (2048, 128, 32, None)
     assert chosen.head == HeadSizes(hidden=None, propagated=1024, category=64, mixed=512, narrow=256)
-    from bench.protocols.segmentation_options import part_recipe, recipe_of, scene_recipe
+    from bench.protocols.segmentation_options import recipe_of
+    from bench.recipes.downstream import released_segmentation
 
-    mae, recon, scene = part_recipe("point-mae"), part_recipe("recon"), scene_recipe()
+    mae, recon = (released_segmentation("partseg", method) for method in ("point-mae", "recon"))
+    scene = released_segmentation("semseg", "act")
+    assert mae.reference_schedule == recon.reference_schedule == scene.reference_schedule == "late"
     assert (mae.lr, mae.epochs, mae.batch_size, mae.head_lr_scale, mae.clip_norm) == (2e-4, 300, 16, 1.0, 10.0)
     assert (recon.lr, recon.head_lr_scale) == (1e-4, 10.0)
     assert (scene.lr, scene.epochs, scene.batch_size, scene.warmup_epochs) == (2e-4, 60, 32, 10)

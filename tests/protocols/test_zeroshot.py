@@ -30,8 +30,8 @@ from bench.protocols.zeroshot_arithmetic import (
     unit,
     ways,
 )
-from bench.protocols.zeroshot_published import OTHERS
 from bench.protocols.zeroshot_views import search_weights, view_cosines
+from bench.recipes.downstream import zero_shot_choices
 from bench.teachers.captions import PREFIXES, SUFFIXES
 from tests.protocols.conftest import MakeTask, cloud_set, subject, values
 from tests.protocols.toy_teacher import WIDTH, ToyTeacher, word_feature
@@ -186,7 +186,7 @@ def test_the_published_form_tunes_nothing_and_keeps_raw_names(task: Task) -> Non
     options = Zeroshot.defaults("nano", "published")
     found = Zeroshot.evaluate(subject(), replace(task, form="published"), "all", options)
     assert not [m for m in found.metrics if m.split == "val"]
-    assert found.notes["feature"] == f"both, ratio={OTHERS.ratio:g}"
+    assert found.notes["feature"] == "both, ratio=0.25"
     alignment = task.alignment() if task.alignment else None
     assert alignment is not None
     classes = class_embeddings(alignment.teacher, NAMES, task.cache, raw=True)
@@ -195,7 +195,7 @@ def test_the_published_form_tunes_nothing_and_keeps_raw_names(task: Task) -> Non
         features = frozen_features(subject().candidates[""], task, head.feature, normalise=True)
         both = np.concatenate([features["train"], features["test"]])
         projected[space] = both @ head.weight.T + head.bias
-    right = cosines(Way("both", OTHERS.ratio).fuse(projected), classes).argmax(1) == np.concatenate(
+    right = cosines(Way("both", zero_shot_choices("").ratio).fuse(projected), classes).argmax(1) == np.concatenate(
         [task.train.labels, found.predictions["labels"]]
     )
     starred = [m for m in found.metrics if m.name == "accuracy_train_and_test"]

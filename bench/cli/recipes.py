@@ -1,0 +1,93 @@
+"""``bench list recipes``: every published and nano recipe, each with its source."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from pydantic import JsonValue
+
+from bench.cli.common import console
+from bench.recipes.row import Row
+from bench.recipes.table import RECIPES
+from bench.spec import Recipe
+
+_ALWAYS = {"epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "optimiser", "augmentation", "clip_norm"}
+
+
+def print_recipes() -> None:
+    """Print the table, one block per unit."""
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console()
+    for units, rows in groupby(RECIPES, key=lambda row: row.units):
+        screen.print(Text(", ".join(units), style="bold"))
+        table = Table.grid(padding=(0, 2, 0, 2))
+        table.add_column(max_width=24, overflow="fold")
+        table.add_column(overflow="fold")
+        for row in rows:
+            table.add_row(Text(_when(row), style="dim"), Text(_words(row)))
+            table.add_row("", Text(row.source, style="dim"))
+        screen.print(table)
+        screen.print()
+
+
+def recipes_as_json() -> list[JsonValue]:
+    """Return the rows as data, all fields of a recipe included."""
+    return [_as_json(row) for row in RECIPES]
+
+
+def _as_json(row: Row) -> dict[str, JsonValue]:
+    recipe = None if row.recipe is None else row.recipe.model_dump(mode="json")
+    return {
+        "units": list(row.units),
+        "form": row.form,
+        "presets": list(row.presets),
+        "stage": row.stage,
+        "method": row.method,
+        "others": row.others,
+        "data": row.data,
+        "recipe": recipe,
+        "shortened": dict(row.shortened),
+        "figures": row.figures,
+        "source": row.source,
+    }
+
+
+def _when(row: Row) -> str:
+    """Form, method, data, stage and presets of a row."""
+    owner = f"{row.method} and methods without one" if row.others else row.method
+    presets = "all presets" if len(row.presets) == 5 else ", ".join(row.presets)
+    form = "" if row.form == "pretraining" else row.form
+    return "; ".join(filter(None, (form, row.stage, owner, row.data, presets)))
+
+
+def _words(row: Row) -> str:
+    """Hyperparameters and further figures of a row."""
+    words = [] if row.recipe is None else _recipe(row.recipe)
+    words += [
+        f"{name.replace('_', ' ')} {_value(value)}" for name, value in row.figures.items() if value not in (0, [])
+    ]
+    words += [f"{preset}: {epochs} epochs" for preset, epochs in row.shortened.items()]
+    return ", ".join(words)
+
+
+def _recipe(recipe: Recipe) -> list[str]:
+    names = {"adamw": "AdamW", "adam": "Adam"}
+    words = [
+        f"{recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'}",
+        f"batch {recipe.batch_size}",
+        f"{names[recipe.optimiser]} at {recipe.lr:g}",
+        f"weight decay {recipe.weight_decay:g}",
+        f"warm-up {recipe.warmup_epochs}",
+        "not clipped" if recipe.clip_norm is None else f"clip {recipe.clip_norm:g}",
+        " + ".join(recipe.augmentation) or "no augmentation",
+    ]
+    changed = {n: v for n, v in recipe.model_dump(exclude_defaults=True).items() if n not in _ALWAYS}
+    return words + [f"{name} {_value(value)}" for name, value in changed.items()]
+
+
+def _value(value: JsonValue) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " + ".join(map(str, value)) if isinstance(value, list) else f"{value}"

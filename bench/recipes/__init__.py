@@ -1,0 +1,1 @@
+"""Every published and nano recipe in one table, each with its source."""

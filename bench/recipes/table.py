@@ -1,0 +1,9 @@
+"""All recipes, methods first."""
+
+from __future__ import annotations
+
+from bench.recipes.downstream import DOWNSTREAM
+from bench.recipes.pretraining import PRETRAINING
+from bench.recipes.row import Row
+
+RECIPES: tuple[Row, ...] = (*PRETRAINING, *DOWNSTREAM)
