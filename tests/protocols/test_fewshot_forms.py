@@ -17,9 +17,9 @@ from bench.data.base import DataPlace
 from bench.data.fewshot_set import FewShotPickles
 from bench.errors import DataError, UsageError
 from bench.protocols.base import Evaluation, HeldOut, Task
-from bench.protocols.episodes import draw_episodes, fitted
 from bench.protocols.fewshot import FewShot
-from bench.protocols.folds import draw_folds
+from bench.protocols.fewshot.episodes import draw_episodes, fitted
+from bench.protocols.fewshot.folds import draw_folds
 from bench.recipes.downstream import fair_recipe, released_training
 from bench.recipes.row import shortened
 

@@ -14,7 +14,7 @@ from bench.data.base import CloudSet
 from bench.errors import BenchError, DataError, UsageError
 from bench.protocols.base import HeldOut, Task
 from bench.protocols.fewshot import FewShot
-from bench.protocols.folds import draw_folds
+from bench.protocols.fewshot.folds import draw_folds
 
 from .conftest import NUMERICS, MakeTask, cloud_set
 

@@ -33,7 +33,7 @@ def test_it_learns_and_chooses_epoch_and_candidate_on_validation(make_task: Make
 
 def test_the_scale_of_features_does_not_matter(make_task: MakeTask) -> None:
     """Else encoders with large outputs would be trained at another effective rate than those with small ones."""
-    from bench.protocols.mlp_run import _standardised
+    from bench.protocols.mlp.training import _standardised
 
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(40, 5)), np.full((40, 1), 3.0)], 1).astype(np.float32)

@@ -21,8 +21,8 @@ from bench.models.segmentation import PartSegmenter
 from bench.models.standard import StandardEncoder
 from bench.models.two_stream import TwoStreamEncoder
 from bench.protocols.base import Candidate, Evaluation, Facts, HeldOut, Subject, Task
-from bench.protocols.part_clouds import PartTable, limit_objects
 from bench.protocols.partseg import PartSegmentation
+from bench.protocols.partseg.clouds import PartTable, limit_objects
 from bench.protocols.segmentation_metrics import VOID, part_scores
 from bench.protocols.segmentation_options import HeadSizes
 from bench.protocols.segmentation_training import SegmentationObjective, in_head_group, point_loss

@@ -21,7 +21,10 @@ from bench.models.segmentation import PartSegmenter
 from bench.models.standard import StandardEncoder
 from bench.protocols.base import Candidate, Evaluation, Facts, HeldOut, Subject, Task
 from bench.protocols.linear import Linear
-from bench.protocols.room_blocks import (
+from bench.protocols.segmentation_metrics import scene_scores
+from bench.protocols.segmentation_options import HeadSizes
+from bench.protocols.semseg import SemanticSegmentation
+from bench.protocols.semseg.blocks import (
     BLOCK,
     BlockSampler,
     RoomGrid,
@@ -31,11 +34,8 @@ from bench.protocols.room_blocks import (
     window_batches,
     windows,
 )
-from bench.protocols.room_votes import label_rooms
-from bench.protocols.segmentation_metrics import scene_scores
-from bench.protocols.segmentation_options import HeadSizes
-from bench.protocols.semseg import SemanticSegmentation
-from bench.protocols.semseg_run import class_weights
+from bench.protocols.semseg.judging import class_weights
+from bench.protocols.semseg.votes import label_rooms
 from bench.spec import BackboneSpec, Recipe
 
 from .conftest import NUMERICS, values

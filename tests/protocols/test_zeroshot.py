@@ -21,7 +21,8 @@ from bench.interop.importing import choose_release, read_encoder
 from bench.protocols.base import AlignedHead, Alignment, Facts, HeldOut, Subject, Task
 from bench.protocols.features import frozen_features, prepared_clouds
 from bench.protocols.zeroshot import RATIOS, Zeroshot
-from bench.protocols.zeroshot_arithmetic import (
+from bench.protocols.zeroshot.views import search_weights, view_cosines
+from bench.protocols.zeroshot.ways import (
     Way,
     class_embeddings,
     class_sentences,
@@ -30,7 +31,6 @@ from bench.protocols.zeroshot_arithmetic import (
     unit,
     ways,
 )
-from bench.protocols.zeroshot_views import search_weights, view_cosines
 from bench.recipes.downstream import zero_shot_choices
 from bench.teachers.captions import PREFIXES, SUFFIXES
 from tests.protocols.conftest import MakeTask, cloud_set, subject, values

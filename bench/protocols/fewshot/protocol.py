@@ -31,8 +31,8 @@ from bench.recipes.downstream import fair_recipe, released_epochs
 from bench.spec import Recipe
 
 if TYPE_CHECKING:
-    from bench.protocols.fewshot_run import Judged
-    from bench.protocols.folds import Folds
+    from bench.protocols.fewshot.folds import Folds
+    from bench.protocols.fewshot.frozen import Judged
 
 SETTINGS = ("5w10s", "5w20s", "10w10s", "10w20s")
 
@@ -200,13 +200,13 @@ class FewShot(Protocol):
             BenchError: The encoder's features are not finite, or fine-tuning diverged.
             Interrupted: Fine-tuning was asked to stop; its state is saved.
         """
-        from bench.protocols.fewshot_run import finish
-        from bench.protocols.folds import draw_folds
+        from bench.protocols.fewshot.folds import draw_folds
+        from bench.protocols.fewshot.frozen import finish
 
         own = cls._own(options)
         check_form(cls.name, own, task)
         if own.episodes == "crosspoint":
-            from bench.protocols.episodes import judge_episodes
+            from bench.protocols.fewshot.episodes import judge_episodes
 
             return judge_episodes(subject, task, setting, own)
         folds = draw_folds(task, setting, own)
@@ -216,19 +216,19 @@ class FewShot(Protocol):
     def _judge(cls, subject: Subject, task: Task, options: Options, folds: Folds) -> Judged:
         """Fit the heads and make every choice, without a look at a test label."""
         if options.form == "published":
-            from bench.protocols.fewshot_clouds import judge_released
+            from bench.protocols.fewshot.clouds import judge_released
 
             return judge_released(subject, task, options, folds)
         if options.head in ("linear", "svm"):
-            from bench.protocols.fewshot_run import HingeHeads, LogisticHeads, judge_frozen
+            from bench.protocols.fewshot.frozen import HingeHeads, LogisticHeads, judge_frozen
 
             fit = LogisticHeads.on if options.head == "linear" else HingeHeads.on
             return judge_frozen(subject, task, options, folds, fit)
         if options.head == "mlp":
-            from bench.protocols.fewshot_trained import judge_mlp
+            from bench.protocols.fewshot.training import judge_mlp
 
             return judge_mlp(subject, task, options, folds)
-        from bench.protocols.fewshot_clouds import judge_full
+        from bench.protocols.fewshot.clouds import judge_full
 
         return judge_full(subject, task, options, folds)
 

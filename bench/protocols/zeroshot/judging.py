@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.splits import carve_validation, object_groups, split_digest
+from bench.protocols.aligned import Array, Projections, open_alignment, projections, regrouped, seen_views
 from bench.protocols.base import Alignment, Evaluation, Subject, Task
 from bench.protocols.features import Split, clipped_points
 from bench.protocols.published_data import zero_shot_case
 from bench.protocols.selection import first_best, mean_class_accuracy
-from bench.protocols.zeroshot_arithmetic import (
+from bench.protocols.zeroshot.views import search_weights, view_cosines
+from bench.protocols.zeroshot.ways import (
     FIXED_RATIO,
-    Array,
     Way,
     class_embeddings,
     cosines,
@@ -25,14 +26,12 @@ from bench.protocols.zeroshot_arithmetic import (
     top_k_accuracy,
     ways,
 )
-from bench.protocols.zeroshot_features import Projections, open_alignment, projections, regrouped, seen_views
-from bench.protocols.zeroshot_views import search_weights, view_cosines
 from bench.store.records import Metric
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from bench.protocols.zeroshot import Zeroshot
+    from bench.protocols.zeroshot.protocol import Zeroshot
 
 Index = npt.NDArray[np.int64]
 UNIFORM, WEIGHTED = "views alike", "views weighted"

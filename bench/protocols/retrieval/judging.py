@@ -14,11 +14,9 @@ from scipy.special import gammaln
 from bench.data.depth import with_views
 from bench.data.splits import split_digest
 from bench.errors import UsageError
+from bench.protocols.aligned import Array, mean_view, open_alignment, projections, seen_views, unit
 from bench.protocols.base import Alignment, Evaluation, Subject, Task
 from bench.protocols.features import clipped_points
-from bench.protocols.zeroshot_arithmetic import Array, unit
-from bench.protocols.zeroshot_features import open_alignment, projections, seen_views
-from bench.protocols.zeroshot_views import mean_view
 from bench.store.records import Metric
 from bench.teachers.features import image_features, text_features
 

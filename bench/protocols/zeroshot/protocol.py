@@ -126,7 +126,7 @@ class Zeroshot(Protocol):
             BenchError: There are no heads or no teacher, or features are not finite.
         """
         from bench.errors import unknown_name
-        from bench.protocols.zeroshot_run import judge
+        from bench.protocols.zeroshot.judging import judge
 
         own = cls.Options.model_validate(options.model_dump())
         if setting not in cls.settings(own):

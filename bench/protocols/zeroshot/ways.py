@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.errors import UsageError
+from bench.protocols.aligned import Array, unit
 from bench.teachers.base import Teacher
 from bench.teachers.captions import PREFIXES, SUFFIXES, TEMPLATES
 from bench.teachers.features import text_features
 
-Array = npt.NDArray[np.float32]
 Kind = Literal["image", "text", "both"]
 FIXED_RATIO = 0.25
 """ReCon's default weight of the text projection."""
@@ -80,13 +80,6 @@ def class_embeddings(teacher: Teacher, names: Sequence[str], cache: Path, *, raw
     features = text_features(teacher, sentences, cache)
     summed: Array = features.reshape(len(names), TEMPLATES, -1).sum(axis=1, dtype=np.float32)
     return summed
-
-
-def unit(features: Array) -> Array:
-    """Divide by the length along the last axis; a zero stays zero."""
-    lengths = np.linalg.norm(features, axis=-1, keepdims=True)
-    scaled: Array = features / np.maximum(lengths, np.float32(1e-12))
-    return scaled
 
 
 def cosines(features: Array, classes: Array) -> Array:

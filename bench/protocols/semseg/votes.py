@@ -13,8 +13,8 @@ from torch import Tensor
 
 from bench.data.base import Room
 from bench.models.segmentation import PartSegmenter
-from bench.protocols.room_blocks import Index, Points, RoomGrid, window_batches, windows
 from bench.protocols.segmentation_training import log_probabilities
+from bench.protocols.semseg.blocks import Index, Points, RoomGrid, window_batches, windows
 from bench.seeds import numpy_stream
 from bench.spec import Numerics
 

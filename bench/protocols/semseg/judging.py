@@ -15,8 +15,6 @@ from bench.data.base import Dataset, Room
 from bench.data.splits import split_digest
 from bench.models.segmentation import PartSegmenter
 from bench.protocols.base import Evaluation, Subject, Task
-from bench.protocols.room_blocks import BlockSampler, Index, Points, RoomSplit, split_rooms, tile_blocks
-from bench.protocols.room_votes import label_rooms
 from bench.protocols.segmentation_metrics import Counts, SceneScores, confusion, scene_scores
 from bench.protocols.segmentation_options import recipe_of
 from bench.protocols.segmentation_training import (
@@ -28,12 +26,14 @@ from bench.protocols.segmentation_training import (
     metric_rows,
     train,
 )
+from bench.protocols.semseg.blocks import BlockSampler, Index, Points, RoomSplit, split_rooms, tile_blocks
+from bench.protocols.semseg.votes import label_rooms
 from bench.recipes.downstream import released_segmentation
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from bench.protocols.semseg import SemanticSegmentation
+    from bench.protocols.semseg.protocol import SemanticSegmentation
     from bench.store.records import Metric
 
 Labels = npt.NDArray[np.uint8]

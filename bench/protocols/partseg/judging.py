@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.data.splits import carve_validation, object_groups, split_digest
 from bench.models.segmentation import PartSegmenter
 from bench.protocols.base import Evaluation, Subject, Task
-from bench.protocols.part_clouds import FixedClouds, Index, Parts, PartTable, fixed_clouds, limit_objects, part_table
+from bench.protocols.partseg.clouds import FixedClouds, Index, Parts, PartTable, fixed_clouds, limit_objects, part_table
 from bench.protocols.segmentation_metrics import VOID, PartScores, part_scores
 from bench.protocols.segmentation_options import recipe_of
 from bench.protocols.segmentation_training import (
@@ -30,7 +30,7 @@ from bench.recipes.downstream import released_segmentation
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from bench.protocols.partseg import PartSegmentation
+    from bench.protocols.partseg.protocol import PartSegmentation
     from bench.store.records import Metric
 
 OVERSAMPLING = 1.2

@@ -28,7 +28,7 @@ from bench.protocols.base import Task
 from bench.seeds import numpy_stream
 
 if TYPE_CHECKING:
-    from bench.protocols.fewshot import FewShot
+    from bench.protocols.fewshot.protocol import FewShot
 
 Index = npt.NDArray[np.int64]
 

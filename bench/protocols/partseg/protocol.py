@@ -130,7 +130,7 @@ class PartSegmentation(Protocol):
             Interrupted: Asked to stop; the state is saved.
         """
         from bench.errors import UsageError, unknown_name
-        from bench.protocols.partseg_run import judge_parts
+        from bench.protocols.partseg.judging import judge_parts
         from bench.protocols.trained_options import check_form
 
         own = cls.Options.model_validate(options.model_dump())

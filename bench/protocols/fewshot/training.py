@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from bench.models.heads import HeadKind, classification_head
 from bench.protocols.base import Subject, Task
 from bench.protocols.features import frozen_features
-from bench.protocols.fewshot_run import Answer, Judged, Tried
-from bench.protocols.folds import Fold, Folds
+from bench.protocols.fewshot.folds import Fold, Folds
+from bench.protocols.fewshot.frozen import Answer, Judged, Tried
 from bench.protocols.selection import first_best
 from bench.protocols.threads import torch_threads
 from bench.seeds import derive
@@ -26,7 +26,7 @@ from bench.training.finetuning import finetune, predict
 from bench.training.schedule import epochs_run
 
 if TYPE_CHECKING:
-    from bench.protocols.fewshot import FewShot
+    from bench.protocols.fewshot.protocol import FewShot
 
 Index = npt.NDArray[np.int64]
 Module = TypeVar("Module", bound=nn.Module)

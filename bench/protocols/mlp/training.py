@@ -23,7 +23,7 @@ from bench.training.finetuning import finetune, predict
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from bench.protocols.mlp import Mlp
+    from bench.protocols.mlp.protocol import Mlp
 
 Array = npt.NDArray[np.float32]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from bench.protocols.features import Array
-    from bench.protocols.fewshot import FewShot
+    from bench.protocols.fewshot.protocol import FewShot
 
 Index = npt.NDArray[np.int64]
 FEATURE = "svm"

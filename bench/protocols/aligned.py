@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import JsonValue
 
 from bench.errors import BenchError
 from bench.models.encoder import Encoder
 from bench.protocols.base import Alignment, Candidate, Subject, Task
 from bench.protocols.features import Split, frozen_features, prepared_clouds
-from bench.protocols.zeroshot_arithmetic import Array
 from bench.spec import BackboneSpec, content_key
 from bench.teachers.rendering import Rendering, depth_features
 
+Array = npt.NDArray[np.float32]
 Projections = dict[str, dict[Split, Array]]
 """By space (``image``, ``text``) and split, float32 ``[n, D]``."""
 
@@ -91,3 +93,26 @@ def regrouped(subject: Subject, groups: int, group_size: int) -> Subject:
         for name, candidate in subject.candidates.items()
     }
     return replace(subject, candidates=changed)
+
+
+def unit(features: Array) -> Array:
+    """Divide by the length along the last axis; a zero stays zero."""
+    lengths = np.linalg.norm(features, axis=-1, keepdims=True)
+    scaled: Array = features / np.maximum(lengths, np.float32(1e-12))
+    return scaled
+
+
+def mean_view(views: Array, weights: npt.NDArray[np.float32] | None = None) -> Array:
+    """Weighted mean of unit features of views.
+
+    Args:
+        views: ``[n, V, D]``.
+        weights: ``[V]``, adding up to 1; None: all alike.
+
+    Returns:
+        ``[n, D]``; its product with a unit vector is the weighted mean of the views' cosines with it.
+    """
+    count = views.shape[1]
+    shares = np.full(count, 1 / count, np.float32) if weights is None else weights
+    mean: Array = np.einsum("v,nvd->nd", shares, unit(views))
+    return mean

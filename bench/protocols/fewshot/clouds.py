@@ -17,8 +17,9 @@ from bench.models.classifier import Classifier
 from bench.protocols.base import Candidate, Subject, Task
 from bench.protocols.dense_clouds import DenseClouds, dense_clouds
 from bench.protocols.features import prepared_clouds
-from bench.protocols.fewshot_run import Judged
-from bench.protocols.fewshot_trained import (
+from bench.protocols.fewshot.folds import Fold, Folds
+from bench.protocols.fewshot.frozen import Judged
+from bench.protocols.fewshot.training import (
     How,
     TrainedFold,
     eager,
@@ -31,7 +32,6 @@ from bench.protocols.fewshot_trained import (
     tried_epochs,
     val_objects,
 )
-from bench.protocols.folds import Fold, Folds
 from bench.protocols.selection import first_best
 from bench.protocols.trained_classifier import set_drop_path
 from bench.protocols.trained_state import Notebook
@@ -46,7 +46,7 @@ from bench.training.progress import ProgressEvent
 from bench.training.schedule import epochs_run
 
 if TYPE_CHECKING:
-    from bench.protocols.fewshot import FewShot
+    from bench.protocols.fewshot.protocol import FewShot
 
 Index = npt.NDArray[np.int64]
 OUTPUTS = 40

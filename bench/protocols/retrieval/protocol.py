@@ -94,7 +94,7 @@ class Retrieval(Protocol):
             BenchError: There are no heads or no teacher, or features are not finite.
         """
         from bench.errors import unknown_name
-        from bench.protocols.retrieval_run import judge
+        from bench.protocols.retrieval.judging import judge
 
         own = cls.Options.model_validate(options.model_dump())
         if setting not in SETTINGS:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bench.data.splits import Episode
 from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.features import clipped_points, frozen_features
-from bench.protocols.folds import Fold, Folds
+from bench.protocols.fewshot.folds import Fold, Folds
 from bench.protocols.hinge import HingeFit, fit_hinge
 from bench.protocols.logistic import LogisticFit, fit_logistic
 from bench.protocols.selection import UNSOLVED, choose, strength_rows
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from bench.protocols.features import Array
-    from bench.protocols.fewshot import FewShot
+    from bench.protocols.fewshot.protocol import FewShot
 
 Index = npt.NDArray[np.int64]
 Rule = Literal["val", "last", "test"]

@@ -5,28 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bench.protocols.zeroshot_arithmetic import Array, unit
+from bench.protocols.aligned import Array, mean_view, unit
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Weights of a view that the search tries."""
 ROUNDS = 2
 """How often the search goes through the views."""
-
-
-def mean_view(views: Array, weights: npt.NDArray[np.float32] | None = None) -> Array:
-    """Weighted mean of unit features of views.
-
-    Args:
-        views: ``[n, V, D]``.
-        weights: ``[V]``, adding up to 1; None: all alike.
-
-    Returns:
-        ``[n, D]``; its product with a unit vector is the weighted mean of the views' cosines with it.
-    """
-    count = views.shape[1]
-    shares = np.full(count, 1 / count, np.float32) if weights is None else weights
-    mean: Array = np.einsum("v,nvd->nd", shares, unit(views))
-    return mean
 
 
 def view_cosines(views: Array, classes: Array, weights: npt.NDArray[np.float32] | None = None) -> Array:

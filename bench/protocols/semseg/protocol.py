@@ -146,7 +146,7 @@ class SemanticSegmentation(Protocol):
             Interrupted: Asked to stop; the state is saved.
         """
         from bench.errors import UsageError, unknown_name
-        from bench.protocols.semseg_run import judge_rooms
+        from bench.protocols.semseg.judging import judge_rooms
         from bench.protocols.trained_options import check_form
 
         own = cls.Options.model_validate(options.model_dump())

@@ -121,6 +121,6 @@ class Mlp(Protocol):
             from bench.protocols.published_probe import judge_published
 
             return judge_published(cls.name, "mlp", subject, task, own, own.feature, own.validation_fraction)
-        from bench.protocols.mlp_run import judge_mlp_probe
+        from bench.protocols.mlp.training import judge_mlp_probe
 
         return judge_mlp_probe(subject, task, own)

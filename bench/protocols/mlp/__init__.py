@@ -1,0 +1,3 @@
+"""MLP-3 probe on frozen features."""
+
+from bench.protocols.mlp.protocol import Mlp as Mlp

@@ -1,0 +1,3 @@
+"""Part segmentation of objects."""
+
+from bench.protocols.partseg.protocol import PartSegmentation as PartSegmentation

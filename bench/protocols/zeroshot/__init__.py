@@ -1,0 +1,3 @@
+"""Zero-shot classification by class names."""
+
+from bench.protocols.zeroshot.protocol import Zeroshot as Zeroshot
