@@ -16,8 +16,8 @@ from bench.data.base import CloudSet
 from bench.errors import UsageError
 from bench.protocols.base import AlignedHead, Alignment, Facts, Subject, Task
 from bench.protocols.features import frozen_features
-from bench.protocols.retrieval import SETTINGS, Retrieval
 from bench.protocols.retrieval.judging import chance, first_right
+from bench.protocols.retrieval.protocol import SETTINGS, Retrieval
 from bench.teachers.clip_scores import retrieval as clip_retrieval
 from tests.protocols.conftest import MakeTask, cloud_set, subject, values
 from tests.protocols.toy_teacher import WIDTH, ToyTeacher

@@ -17,7 +17,7 @@ from bench.protocols.frozen_probe import Head
 from bench.protocols.hinge import fit_hinge
 from bench.protocols.probe_heads import HingeHead, PairwiseHead
 from bench.protocols.selection import UNSOLVED
-from bench.protocols.svm import CROSSPOINT_C, RECON_C, Svm
+from bench.protocols.svm import Svm
 
 from .conftest import MakeTask, MomentEncoder, cloud_set, subject, values
 
@@ -50,9 +50,9 @@ def test_finds_what_scikit_learn_finds(n: int, width: int) -> None:
 
 def test_published_objective_is_linear_svc_on_features_as_they_are() -> None:
     x, y, q, truth = problem(2, 200, 12, 4)
-    scores = fit_hinge(x, y, 4, (RECON_C,), standardise=False).scores(q)[0]
+    scores = fit_hinge(x, y, 4, (0.075,), standardise=False).scores(q)[0]
     with threadpool_limits(1):
-        expected = LinearSVC(C=RECON_C, tol=1e-8, max_iter=100_000).fit(x, y).decision_function(q)
+        expected = LinearSVC(C=0.075, tol=1e-8, max_iter=100_000).fit(x, y).decision_function(q)
     np.testing.assert_allclose(scores, expected, atol=0.01 * np.abs(expected).max())
     assert (scores.argmax(1) == truth).mean() > 0.5
 
@@ -64,8 +64,8 @@ def test_crosspoints_machine_is_libsvm(classes: int) -> None:
     Ties between duels are broken as libsvm does: by margins, accuracies were up to a point above the release's.
     """
     x, y, q, _ = problem(3, 120, 10, classes)
-    scores = PairwiseHead((CROSSPOINT_C,)).scores(x, y, classes + 1, q, (0,))[0]
-    machine = SVC(kernel="linear", C=CROSSPOINT_C).fit(x, y)
+    scores = PairwiseHead((0.1,)).scores(x, y, classes + 1, q, (0,))[0]
+    machine = SVC(kernel="linear", C=0.1).fit(x, y)
     np.testing.assert_array_equal(scores.argmax(1), machine.predict(q))
     if classes > 2:
         assert (machine.decision_function(q).argmax(1) != machine.predict(q)).any(), "no tie, nothing tested"
@@ -120,10 +120,10 @@ def test_published_form_fixes_c_and_the_papers_scaling(make_task: MakeTask) -> N
     task, one = make_task(), subject()
     task.form = "published"
     result = Svm.evaluate(one, task, "all", Svm.defaults("base", "published"))
-    assert result.notes["strength"] == RECON_C
+    assert result.notes["strength"] == 0.075
     features = frozen_features(one.candidates[""], task, "svm", normalise=False)
     with threadpool_limits(1):
-        machine = LinearSVC(C=RECON_C, tol=1e-8, max_iter=100_000).fit(features["train"], task.train.labels)
+        machine = LinearSVC(C=0.075, tol=1e-8, max_iter=100_000).fit(features["train"], task.train.labels)
     expected = float((machine.predict(features["test"]) == task.test.reveal()).mean())
     assert values(result.metrics, name="accuracy", split="test") == pytest.approx([expected, expected], abs=0.03)
 
