@@ -1,8 +1,8 @@
 """Names from outside: what installed packages declare, and classes of a file.
 
 Third parties register through the entry-point group ``bench.plugins`` (entry name ``KIND.NAME``, e.g.
-``methods.my-method``) or with ``--plugin path.py`` (every method, protocol, data set or teacher class defined in that
-file).
+``methods.my-method``) or with ``--plugin path.py`` (every class of a method, protocol, data set, teacher or part of
+the backbone that is defined in that file).
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ _BASES = {
     "protocols": "bench.protocols.base:Protocol",
     "datasets": "bench.data.base:Dataset",
     "teachers": "bench.teachers.base:Teacher",
+    "blocks": "bench.models.parts:Block",
+    "norms": "bench.models.parts:Norm",
+    "tokenizers": "bench.models.parts:Tokenizer",
 }
 
 
@@ -77,7 +80,8 @@ def load_plugin_file(path: Path) -> tuple[Entry, ...]:
             raise UsageError(f"plugin file '{path}' fails to import: {_in_one_line(error)}") from error
     found = tuple(_plugin_entries(module_name, path))
     if not found:
-        raise UsageError(f"plugin file '{path}' defines no Method, Protocol, Dataset or Teacher subclass with a name")
+        *others, last = (target.partition(":")[2] for target in _BASES.values())
+        raise UsageError(f"plugin file '{path}' defines no {', '.join(others)} or {last} subclass with a name")
     for entry in found:
         REGISTRIES[entry.kind].add(entry)
     return found

@@ -1,4 +1,4 @@
-"""One typed registry for methods, protocols, data sets and teachers.
+"""One typed registry for methods, protocols, data sets, teachers and parts of the backbone.
 
 Targets are ``module:attribute`` strings imported on first use, so listing names costs nothing. Third parties add
 theirs through `bench.plugins`.
@@ -17,6 +17,7 @@ from bench.errors import UsageError, unknown_name
 if TYPE_CHECKING:
     from bench.data.base import Dataset
     from bench.methods.base import Method
+    from bench.models.parts import Block, Norm, Tokenizer
     from bench.protocols.base import Protocol
     from bench.teachers.base import Teacher
 
@@ -367,9 +368,70 @@ TEACHERS: Registry[Teacher] = Registry(
     ),
 )
 
-REGISTRIES: dict[str, Registry[Method] | Registry[Protocol] | Registry[Dataset] | Registry[Teacher]] = {
+BLOCKS: Registry[Block] = Registry(
+    "blocks",
+    _entries(
+        "blocks",
+        {
+            "attention": (
+                "bench.models.blocks:AttentionBlock",
+                "pre-norm transformer block: self-attention, then a two-layer perceptron",
+                "nothing",
+            ),
+        },
+        ("torch",),
+    ),
+)
+
+NORMS: Registry[Norm] = Registry(
+    "norms",
+    _entries(
+        "norms",
+        {
+            "layer": ("bench.models.norms:LayerNorm", "LayerNorm, as published", "nothing"),
+            "rms": ("bench.models.norms:RMSNorm", "root mean square alone, no shift (RMSNorm)", "nothing"),
+        },
+        ("torch",),
+    ),
+)
+
+TOKENIZERS: Registry[Tokenizer] = Registry(
+    "tokenizers",
+    _entries(
+        "tokenizers",
+        {
+            "pointnet": (
+                "bench.models.tokenizer:PatchTokenizer",
+                "two-stage mini-PointNet over the points of a patch, as published",
+                "nothing",
+            ),
+        },
+        ("torch",),
+    ),
+)
+
+BACKBONE_PARTS: dict[str, Registry[Block] | Registry[Norm] | Registry[Tokenizer]] = {
+    "block": BLOCKS,
+    "norm": NORMS,
+    "tokenizer": TOKENIZERS,
+}
+"""Parts of the backbone, by the field of `bench.spec.BackboneSpec` that names one."""
+
+REGISTRIES: dict[
+    str,
+    Registry[Method]
+    | Registry[Protocol]
+    | Registry[Dataset]
+    | Registry[Teacher]
+    | Registry[Block]
+    | Registry[Norm]
+    | Registry[Tokenizer],
+] = {
     "methods": METHODS,
     "protocols": PROTOCOLS,
     "datasets": DATASETS,
     "teachers": TEACHERS,
+    "blocks": BLOCKS,
+    "norms": NORMS,
+    "tokenizers": TOKENIZERS,
 }

@@ -84,7 +84,7 @@ class Frozen(BaseModel):
 
 
 class BackboneSpec(Frozen):
-    """Size of the shared backbone (tokenizer and transformer).
+    """Size and parts of the shared backbone (tokenizer and transformer).
 
     `tokenizer_width` is the first convolution of the patch embedding; the others are 2 and 4 times as wide
     (128 gives the published 128-256-512-512).
@@ -98,6 +98,18 @@ class BackboneSpec(Frozen):
     heads: int = Field(6, ge=1, le=WIDEST)
     tokenizer_width: int = Field(128, ge=1, le=WIDEST)
     drop_path: float = Field(0.1, ge=0, lt=1)
+    block: str = Field("attention", exclude_if=_is_default("attention"))
+    """Block that encoder and decoder are stacks of, of ``bench list blocks``."""
+    block_options: Options = Field({}, exclude_if=_is_default({}))
+    """The block's own options, all of them once resolved."""
+    norm: str = Field("layer", exclude_if=_is_default("layer"))
+    """Norm layer in the blocks and behind them, of ``bench list norms``."""
+    norm_options: Options = Field({}, exclude_if=_is_default({}))
+    """The norm layer's own options, all of them once resolved."""
+    tokenizer: str = Field("pointnet", exclude_if=_is_default("pointnet"))
+    """Embedding of patches, of ``bench list tokenizers``."""
+    tokenizer_options: Options = Field({}, exclude_if=_is_default({}))
+    """The tokenizer's own options, all of them once resolved."""
 
 
 AUGMENTATIONS = (

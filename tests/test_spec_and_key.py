@@ -33,7 +33,14 @@ DATA = DataSpec(name="shapes", options={"objects": 10}, manifest="ab" * 32)
 STAGE = PretrainSpec(
     method="recon",
     options={"mask_ratio": 0.6},
-    backbone=BackboneSpec(),
+    backbone=BackboneSpec(
+        block="other",
+        block_options={"kernel": 3},
+        norm="rms",
+        norm_options={"eps": 1e-6},
+        tokenizer="plain",
+        tokenizer_options={"layers": 2},
+    ),
     recipe=Recipe(augmentation=("rotate_y",), clip_norm=10.0),
     data=DATA,
     fraction=0.5,
@@ -119,10 +126,14 @@ def test_key_ignores_order_and_survives_json(value: dict[str, Any]) -> None:
 
 def test_later_fields_leave_earlier_keys_alone() -> None:
     """Results stored before a field existed are found again where it is at its default."""
-    whole = ENCODER.model_copy(update={"fraction": 1.0, "budget": "steps", "first_stage": None})
+    whole = ENCODER.model_copy(
+        update={"fraction": 1.0, "budget": "steps", "first_stage": None, "backbone": BackboneSpec()}
+    )
     plain = RUN.model_copy(update={"encoder": whole, "train_data": None, "label_fraction": 1.0, "matched": None})
     later = {"fraction", "budget", "train_data", "label_fraction", "matched"}
     assert not later & {*json.loads(canonical_json(plain)), *json.loads(canonical_json(whole))}
+    parts = {name for part in ("block", "norm", "tokenizer") for name in (part, f"{part}_options")}
+    assert not parts & json.loads(canonical_json(whole))["backbone"].keys()
     assert RunSpec.model_validate_json(canonical_json(plain)) == plain
 
 

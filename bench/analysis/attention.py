@@ -17,6 +17,7 @@ from bench.errors import BenchError, UsageError
 from bench.models.blocks import CrossAttention, SelfAttention
 from bench.models.encoder import Encoder
 from bench.models.token_transformer import TokenAttention
+from bench.spec import BackboneSpec
 
 LAYERS = (SelfAttention, CrossAttention, TokenAttention)
 _TOLERANCE = 1e-3
@@ -155,9 +156,11 @@ def attention_of(encoder: Encoder, points: Tensor) -> Attention:
         BenchError: See `recording`.
     """
     if not any(isinstance(module, LAYERS) for module in encoder.modules()):
+        backbone = getattr(encoder, "backbone", None)
+        blocks = f" of {backbone.block} blocks" if isinstance(backbone, BackboneSpec) else ""
         raise UsageError(
-            f"{type(encoder).__name__} has no attention to show: choose an encoder with transformer blocks, "
-            "such as those of recon or point-mae"
+            f"{type(encoder).__name__}{blocks} has no attention to show: choose an encoder with transformer blocks, "
+            "such as those of recon or point-mae with backbone.block = attention"
         )
     with recording(encoder) as found:
         output = encoder(points)

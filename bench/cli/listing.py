@@ -32,8 +32,16 @@ class Kind(StrEnum):
     protocols = "protocols"
     datasets = "datasets"
     teachers = "teachers"
+    backbones = "backbones"
+    blocks = "blocks"
+    norms = "norms"
+    tokenizers = "tokenizers"
     presets = "presets"
     recipes = "recipes"
+
+
+PARTS = ("blocks", "norms", "tokenizers")
+"""Kinds that ``backbones`` stands for."""
 
 
 def show(
@@ -42,14 +50,15 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print recipes as JSON.")] = False,
     plugin: PluginOption = None,
 ) -> None:
-    """List methods, protocols, data sets, teachers, presets or recipes."""
+    """List methods, protocols, data sets, teachers, parts of the backbone, presets or recipes."""
     if as_json and kind is not Kind.recipes:
         raise UsageError("--json is for recipes: bench list recipes --json")
     if kind is Kind.recipes:
         _recipes(as_json)
         return
     load_plugins(plugin)
-    for name in [kind.value] if kind else [k.value for k in Kind if k is not Kind.recipes]:
+    every = [k.value for k in Kind if k not in (Kind.backbones, Kind.recipes)]
+    for name in PARTS if kind is Kind.backbones else [kind.value] if kind else every:
         if name == "presets":
             _presets()
         else:
@@ -85,6 +94,10 @@ def _entries(kind: str, verbose: bool) -> None:
             "[green]usable[/green]" if reason is None else f"[yellow]no: {escape(reason)}[/yellow]",
         )
     console().print(table)
+    if kind in PARTS:
+        field = kind.removesuffix("s")
+        used = f"used with --set backbone.{field}=NAME, its options with --set backbone.{field}_options.OPTION=VALUE"
+        console().print(f"[dim]{used}[/dim]", highlight=False)
     console().print()
     if verbose:
         _metadata(kind)

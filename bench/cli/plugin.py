@@ -18,7 +18,7 @@ _MARKS = {"pass": "[green]pass[/green]", "fail": "[bold red]FAIL[/bold red]", "s
 
 
 def check_plugin(
-    file: Annotated[Path, typer.Argument(help="Python file with a method, protocol, data set or teacher.")],
+    file: Annotated[Path, typer.Argument(help="Python file of a plugin.")],
     method: Annotated[
         list[str] | None, typer.Option("--method", "-m", help="Only this plugin of the file; repeatable.")
     ] = None,

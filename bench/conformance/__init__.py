@@ -1,4 +1,4 @@
-"""Conformance kit: does a method, protocol, data set or teacher keep its contract?
+"""Conformance kit: does a method, protocol, data set, teacher or part of the backbone keep its contract?
 
 ``bench check-plugin my_method.py`` runs it on a file. In an author's own tests:
 

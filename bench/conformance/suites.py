@@ -13,6 +13,7 @@ from bench.conformance.dataset_checks import DATASET_CHECKS, DatasetKit
 from bench.conformance.declarations import plugin_file
 from bench.conformance.encoder_checks import METHOD_CHECKS
 from bench.conformance.method_kit import NANO, MethodKit
+from bench.conformance.part_checks import PART_CHECKS, Part, PartKit
 from bench.conformance.protocol_checks import PROTOCOL_CHECKS, ProtocolKit
 from bench.conformance.teacher_checks import TEACHER_CHECKS, TeacherKit
 from bench.data.base import Dataset
@@ -20,7 +21,7 @@ from bench.errors import unknown_name
 from bench.methods.base import Method
 from bench.plugins import load_plugin_file
 from bench.protocols.base import Protocol
-from bench.registry import REGISTRIES
+from bench.registry import BACKBONE_PARTS, REGISTRIES
 from bench.spec import BackboneSpec
 from bench.teachers.base import Teacher
 
@@ -71,6 +72,17 @@ def teacher_suite(teacher: type[Teacher], *, left_out: Mapping[str, str] | None 
     )
 
 
+def part_suite(part: type[Part], field: str, *, left_out: Mapping[str, str] | None = None) -> Suite[PartKit]:
+    """Return the checks of a part of the backbone.
+
+    Args:
+        part: Its class.
+        field: Field of `BackboneSpec` that names it: ``block``, ``norm`` or ``tokenizer``.
+        left_out: Checks not to be made, with the reason.
+    """
+    return Suite(_subject(field, part), PartKit(part, field), PART_CHECKS, plugin_file(part), left_out or {})
+
+
 def _subject(kind: str, plugin: type[Any]) -> str:
     return f"{kind} {getattr(plugin, 'name', plugin.__name__)}"
 
@@ -94,6 +106,7 @@ def file_suites(
     for name in names:
         if name not in known:
             raise unknown_name(f"plugin of {path.name}", name, known)
+    fields = {registry.kind: field for field, registry in BACKBONE_PARTS.items()}
     suites: list[Suite[Any]] = []
     for entry in entries:
         if names and entry.name not in names:
@@ -105,6 +118,8 @@ def file_suites(
             suites.append(dataset_suite(loaded, root=root))
         elif entry.kind == "protocols":
             suites.append(protocol_suite(loaded))
+        elif entry.kind in fields:
+            suites.append(part_suite(loaded, fields[entry.kind]))
         else:
             suites.append(teacher_suite(loaded))
     return suites

@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from bench.interop.checkpoints import OURS
 from bench.interop.naming import release_state
 from bench.interop.releases import RELEASES, Release
-from bench.spec import PretrainSpec
+from bench.spec import BackboneSpec, PretrainSpec
 
 FileLayout = Literal["pretrain", "finetune"]
 _KINDS = {"pretrain": "pretraining", "finetune": "fine-tuning"}
@@ -50,8 +50,15 @@ def released_content(
         texts: Sentences that its training had read; None where unknown.
 
     Raises:
-        UsageError: The encoder has tensors that the release has no name for (an option of ours changed it).
+        UsageError: The encoder has tensors that the release has no name for (an option of ours changed it), or another
+            part of the backbone than the release's.
     """
+    for part in ("block", "norm", "tokenizer"):  # their tensors may well have names that the release knows
+        if (chosen := getattr(spec.backbone, part)) != getattr(BackboneSpec(), part):
+            raise UsageError(
+                f"the release of {release.method} has no {part} '{chosen}', which this encoder was built with; "
+                "share its encoder.safetensors instead"
+            )
     named = release_state({release.inside + name: value for name, value in state.items()}, release.names())
     back = {release.names().to_ours(name) for name in named}
     lost = [name for name in state if release.inside + name not in back]

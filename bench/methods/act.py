@@ -16,7 +16,7 @@ from bench.models.distillation import DistillationLoss, distillation
 from bench.models.dvae import DvaeEncoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
-from bench.models.masked import DecoderHeads, Tokenize, embed_visible, heads_of_decoder, prepare_masked
+from bench.models.masked import DecoderHeads, Tokenize, embed_visible, prepare_masked
 from bench.models.masking import MaskKind
 from bench.models.noise import gumbel
 from bench.models.ops import gather_points
@@ -44,11 +44,10 @@ class ACTModel(PretrainModel):
         self.trunk = _encoder(backbone, options)
         self.trunk.init_released()
         self.decoder = FeatureDecoder(
-            backbone.width,
+            backbone,
             options.decoder_depth,
-            heads_of_decoder(backbone, options.decoder_heads),
+            options.decoder_heads,
             target_width,
-            backbone.drop_path,
             cls_pass=options.cls_loss,
         )
         self.teacher = None if teacher is None else teacher.requires_grad_(False)
@@ -169,6 +168,13 @@ class ACT(Method):
         """Cut patches as the released sampler does (origin skip, tie rule)."""
 
     recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("act")
+
+    @classmethod
+    def parts_used(cls, backbone: BackboneSpec, options: BaseModel) -> frozenset[str]:
+        """Return all parts; with a `patch_width` of its own the patch embedding is the published one."""
+        own = cls.Options.model_validate(options.model_dump()).patch_width
+        plain = own is None or own == backbone.width
+        return super().parts_used(backbone, options) - (frozenset() if plain else {"tokenizer"})
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> ACTModel:

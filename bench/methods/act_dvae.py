@@ -161,6 +161,11 @@ class ActDvae(Method):
         return frozenset({"transformer"})
 
     @classmethod
+    def parts_used(cls, backbone: BackboneSpec, options: BaseModel) -> frozenset[str]:
+        """Return the tokenizer: the blocks are the teacher's."""
+        return frozenset({"tokenizer"})
+
+    @classmethod
     def complete(cls, options: BaseModel, teacher: TransformerShape | None) -> BaseModel:
         """Write the architecture of the teacher's token transformer into the options."""
         return cls.Options.model_validate(options.model_dump() | {"transformer": teacher})

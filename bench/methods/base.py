@@ -123,6 +123,14 @@ class Method(ABC):
         return math.lcm(backbone.heads, getattr(options, "decoder_heads", None) or 1)
 
     @classmethod
+    def parts_used(cls, backbone: BackboneSpec, options: BaseModel) -> frozenset[str]:
+        """Return the parts of the backbone that the network is built of, by the field of `BackboneSpec`.
+
+        A method whose network is not the shared backbone, or a piece of it, names those it takes.
+        """
+        return frozenset({"block", "norm", "tokenizer"})
+
+    @classmethod
     def complete(cls, options: BaseModel, teacher: TransformerShape | None) -> BaseModel:
         """Fill in what hangs on the teacher's token transformer, so that the options alone rebuild the encoder.
 

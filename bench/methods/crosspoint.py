@@ -164,6 +164,11 @@ class CrossPoint(Method):
         return frozenset() if _options(options).terms == "imid" else frozenset({"pixels"})
 
     @classmethod
+    def parts_used(cls, backbone: BackboneSpec, options: BaseModel) -> frozenset[str]:
+        """Return all parts of the transformer; a published backbone has none of them."""
+        return super().parts_used(backbone, options) if _options(options).backbone == "transformer" else frozenset()
+
+    @classmethod
     def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> CrossPointModel:
         """Build the pretraining network."""
         return CrossPointModel(backbone, _options(options), given)

@@ -24,7 +24,7 @@ from bench.models.guidance import (
     targets,
 )
 from bench.models.losses import masked_reconstruction
-from bench.models.masked import embed_visible, heads_of_decoder, prepare_masked
+from bench.models.masked import embed_visible, prepare_masked
 from bench.models.standard import JointEncoder
 from bench.recipes.pretraining import pretraining_recipes
 from bench.spec import BackboneSpec, Recipe
@@ -43,8 +43,7 @@ class MultitaskModel(PretrainModel):
         self.options = options
         self.trunk = _encoder(backbone, options)
         self.trunk.init_released()
-        heads = heads_of_decoder(backbone, options.decoder_heads)
-        self.decoder = MaskedDecoder(width, options.decoder_depth, heads, backbone.group_size, backbone.drop_path)
+        self.decoder = MaskedDecoder(backbone, options.decoder_depth, options.decoder_heads)
         self.image_head, self.text_head, _ = projection_heads(
             width, given.image, given.text, options.modalities, reference=options.reference
         )

@@ -13,7 +13,7 @@ from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
 from bench.models.losses import ReconstructionLoss, masked_reconstruction
-from bench.models.masked import DecoderHeads, Tokenize, embed_visible, heads_of_decoder, prepare_masked
+from bench.models.masked import DecoderHeads, Tokenize, embed_visible, prepare_masked
 from bench.models.masking import MaskKind
 from bench.models.standard import StandardEncoder
 from bench.recipes.pretraining import pretraining_recipes
@@ -33,10 +33,7 @@ class PointMAEModel(PretrainModel):
         # The class token joins at transfer, fresh, as in the release; pretraining neither uses nor trains it.
         self.trunk.cls_token.requires_grad_(False)
         self.trunk.cls_pos.requires_grad_(False)
-        heads = heads_of_decoder(backbone, options.decoder_heads)
-        self.decoder = MaskedDecoder(
-            backbone.width, options.decoder_depth, heads, backbone.group_size, backbone.drop_path
-        )
+        self.decoder = MaskedDecoder(backbone, options.decoder_depth, options.decoder_heads)
 
     def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Cut patches and draw masks (or take `mask`, bool ``[B, G]``)."""

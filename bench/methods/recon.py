@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from bench.methods.base import Batch, Given, MethodCard, PretrainModel
 from bench.methods.guided import Guided
-from bench.models.blocks import Residual
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
@@ -22,7 +21,8 @@ from bench.models.guidance import (
     targets,
 )
 from bench.models.losses import masked_reconstruction, self_contrast
-from bench.models.masked import embed_visible, heads_of_decoder, prepare_masked
+from bench.models.masked import embed_visible, prepare_masked
+from bench.models.parts import Residual
 from bench.models.standard import StandardEncoder
 from bench.models.two_stream import TwoStreamEncoder
 from bench.recipes.pretraining import pretraining_recipes
@@ -40,8 +40,7 @@ class ReConModel(PretrainModel):
         self.options = options
         self.trunk = _encoder(backbone, options)
         self.trunk.init_released()
-        heads = heads_of_decoder(backbone, options.decoder_heads)
-        self.decoder = MaskedDecoder(width, options.decoder_depth, heads, backbone.group_size, backbone.drop_path)
+        self.decoder = MaskedDecoder(backbone, options.decoder_depth, options.decoder_heads)
         self.image_head, self.text_head, self.contrast_head = projection_heads(
             width, given.image, given.text, options.modalities, reference=options.reference, contrast=options.smc
         )

@@ -22,7 +22,7 @@ from bench.models.guidance import (
     targets,
 )
 from bench.models.losses import masked_reconstruction
-from bench.models.masked import embed_visible, heads_of_decoder, prepare_masked
+from bench.models.masked import embed_visible, prepare_masked
 from bench.models.standard import StandardEncoder
 from bench.models.two_tower import ContrastTower, Streams, TwoTowerEncoder
 from bench.recipes.pretraining import pretraining_recipes
@@ -44,8 +44,7 @@ class TwoTowerModel(PretrainModel):
         # The class token joins at transfer, fresh, as in Point-MAE; pretraining neither uses nor trains it.
         masked.cls_token.requires_grad_(False)
         masked.cls_pos.requires_grad_(False)
-        heads = heads_of_decoder(backbone, options.decoder_heads)
-        self.decoder = MaskedDecoder(width, options.decoder_depth, heads, backbone.group_size, backbone.drop_path)
+        self.decoder = MaskedDecoder(backbone, options.decoder_depth, options.decoder_heads)
         self.image_head, self.text_head, _ = projection_heads(
             width, given.image, given.text, options.modalities, reference=options.reference
         )

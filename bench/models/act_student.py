@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import UsageError
-from bench.models.blocks import Block, depth_rates
+from bench.models.backbone import build_blocks, build_norm
 from bench.models.grouping import Sampling
 from bench.models.init import free_token, xavier_uniform_decoder
+from bench.models.masked import heads_of_decoder
 from bench.models.standard import StandardEncoder
 from bench.models.tokenizer import PatchTokenizer, PositionMLP
 from bench.spec import BackboneSpec
@@ -37,12 +38,20 @@ class StudentEncoder(StandardEncoder):
         """Build the layers.
 
         Args:
-            backbone: Sizes.
+            backbone: Sizes and parts.
             sampling: How patches are cut.
             patch_width: Width of the patch embedding where it is not the backbone's.
+
+        Raises:
+            UsageError: The patch embedding has another width and is not the published one.
         """
         super().__init__(backbone, sampling)
-        if patch_width not in (None, backbone.width):
+        if patch_width is not None and patch_width != backbone.width:
+            if backbone.tokenizer != PatchTokenizer.name:
+                raise UsageError(
+                    f"act.patch_width = {patch_width} needs backbone.tokenizer = {PatchTokenizer.name}, not "
+                    f"{backbone.tokenizer}: leave one of them out"
+                )
             self.tokenizer = ReducedTokenizer(patch_width, backbone.width, backbone.tokenizer_width)
 
     def encode_visible(self, tokens: Tensor, centres: Tensor, tap: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,7 +71,7 @@ class StudentEncoder(StandardEncoder):
         position = torch.cat([self.cls_pos.expand(batch, -1, -1), self.position(centres)], dim=1)
         tapped = x
         for number, block in enumerate(self.blocks):
-            x = block(x + position)
+            x = block(x + position, centres)
             if tap is None or number == tap:
                 tapped = x
         x = self.norm(x)
@@ -70,7 +79,7 @@ class StudentEncoder(StandardEncoder):
 
 
 class FeatureDecoder(nn.Module):
-    """Standard blocks over visible tokens and mask tokens, then one linear layer to the teacher's width.
+    """The backbone's blocks over visible tokens and mask tokens, then one linear layer to the teacher's width.
 
     The optional second pass (``cls_loss``) puts the encoder's class token, with a position of its own, in front of
     patch tokens of a shallow block, so that the class token has to carry what those lack.
@@ -79,24 +88,27 @@ class FeatureDecoder(nn.Module):
     """
 
     def __init__(
-        self, width: int, depth: int, heads: int, target_width: int, drop_path: float = 0.0, *, cls_pass: bool = False
+        self, backbone: BackboneSpec, depth: int, heads: int | None, target_width: int, *, cls_pass: bool = False
     ) -> None:
         """Build with the published initialisation (docs/reference.md#initialisation).
 
         Args:
-            width: Token width C.
+            backbone: Sizes and parts of the encoder; the drop rate is spread over the decoder's own depth.
             depth: Number of blocks.
-            heads: Attention heads.
+            heads: Attention heads; None for the encoder's.
             target_width: Width of the teacher's features.
-            drop_path: Largest drop rate; spread over the decoder's own depth.
             cls_pass: Give the class token a position here.
+
+        Raises:
+            UsageError: The width is not a multiple of the heads.
         """
         super().__init__()
+        width = backbone.width
         self.position = PositionMLP(width)
         self.mask_token = free_token(width)
         self.cls_pos = free_token(width) if cls_pass else None
-        self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in depth_rates(drop_path, depth))
-        self.norm = nn.LayerNorm(width)
+        self.blocks = build_blocks(backbone, depth=depth, heads=heads_of_decoder(backbone, heads))
+        self.norm = build_norm(backbone)
         self.head = nn.Linear(width, target_width)
         xavier_uniform_decoder(self.blocks)
 
@@ -115,13 +127,14 @@ class FeatureDecoder(nn.Module):
             ``[B, M, target_width]``.
         """
         batch, masked, _ = masked_centres.shape
-        position = self.position(torch.cat([visible_centres, masked_centres], dim=1))
+        centres = torch.cat([visible_centres, masked_centres], dim=1)
+        position = self.position(centres)
         x = torch.cat([visible, self.mask_token.expand(batch, masked, -1).to(visible.dtype)], dim=1)
         if cls is not None and self.cls_pos is not None:
             x = torch.cat([cls[:, None], x], dim=1)
             position = torch.cat([self.cls_pos.expand(batch, -1, -1).to(position.dtype), position], dim=1)
         for block in self.blocks:
-            x = block(x + position)
+            x = block(x + position, centres)
         features: Tensor = self.head(self.norm(x[:, -masked:]))
         return features
 

@@ -1,17 +1,16 @@
-"""Transformer blocks: the standard one and ReCon's two streams."""
+"""The standard transformer block, and ReCon's two streams around any block."""
 
 from __future__ import annotations
 
-from typing import Literal
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.models.attention import attend
-
-Residual = Literal["normalised", "prenorm"]
-"""What a sub-layer's output is added to: the normalised input (ReCon's encoder) or the input itself (ordinary)."""
+from bench.models.parts import Block, BlockSite
+from bench.spec import Frozen
 
 
 class StochasticDepth(nn.Module):
@@ -96,23 +95,25 @@ class MLP(nn.Module):
         return out
 
 
-class Block(nn.Module):
-    """Pre-norm transformer block.
+class AttentionBlock(Block):
+    """Pre-norm transformer block: self-attention, then a two-layer perceptron.
 
     Source: docs/reference.md#transformer-block.
     """
 
-    def __init__(self, width: int, heads: int, drop: float = 0.0, residual: Residual = "prenorm") -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attention = SelfAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = MLP(width)
-        self.drop = StochasticDepth(drop)
-        self.residual = residual
+    name = "attention"
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform tokens ``[B, T, C]``; the caller has added positions."""
+    def __init__(self, site: BlockSite, options: Frozen | None = None) -> None:
+        super().__init__(site, options or self.Options())
+        self.norm1 = site.norm(site.width)
+        self.attention = SelfAttention(site.width, site.heads)
+        self.norm2 = site.norm(site.width)
+        self.mlp = MLP(site.width)
+        self.drop = StochasticDepth(site.drop)
+        self.residual = site.residual
+
+    def forward(self, x: Tensor, centres: Tensor | None = None) -> Tensor:
+        """Transform tokens ``[B, T, C]``; where they lie in space is told by their positions alone."""
         normal = self.norm1(x)
         x = (x if self.residual == "prenorm" else normal) + self.drop(self.attention(normal))
         normal = self.norm2(x)
@@ -120,46 +121,90 @@ class Block(nn.Module):
         return x
 
 
-class ReconBlock(nn.Module):
-    """ReCon's block: a local stream, and global queries that read it without being read.
+class GlobalStream(nn.Module, ABC):
+    """Global queries that read a local stream of patches without being read; a subclass brings that stream.
 
-    As published, the residual starts from the *normalised* value at both sub-layers of both streams; ``prenorm``
-    adds to the input instead, as `Block` does. Global queries attend to the normalised local tokens as they are
-    before their self-attention.
+    As published, the residual starts from the *normalised* value at both sub-layers; ``prenorm`` adds to the input
+    instead. Queries attend to the normalised local tokens as they are before the local sub-layers.
 
     Source: ReCon (arXiv 2302.02318), equations 8 and 9; docs/reference.md#recon-block.
     """
 
-    def __init__(self, width: int, heads: int, drop: float = 0.0, residual: Residual = "normalised") -> None:
-        super().__init__()
-        self.residual = residual
-        self.norm1 = nn.LayerNorm(width)
-        self.attention = SelfAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = MLP(width)
-        self.global_norm1 = nn.LayerNorm(width)
-        self.global_attention = CrossAttention(width, heads)
-        self.global_norm2 = nn.LayerNorm(width)
-        self.global_mlp = MLP(width)
-        self.drop = StochasticDepth(drop)
+    def build_queries(self, site: BlockSite) -> None:
+        """Build the layers of the queries, after those of the local stream."""
+        self.residual = site.residual
+        self.global_norm1 = site.norm(site.width)
+        self.global_attention = CrossAttention(site.width, site.heads)
+        self.global_norm2 = site.norm(site.width)
+        self.global_mlp = MLP(site.width)
+        self.drop = StochasticDepth(site.drop)
 
-    def forward(self, queries: Tensor, local: Tensor, stop_gradient: bool) -> tuple[Tensor, Tensor]:
+    def read(self, queries: Tensor, normal: Tensor, stop_gradient: bool) -> Tensor:
+        """Let queries ``[B, Q, C]`` attend to normalised local tokens ``[B, T, C]``."""
+        own = self.global_norm1(queries)
+        context = normal.detach() if stop_gradient else normal
+        return (own if self.residual == "normalised" else queries) + self.drop(self.global_attention(own, context))
+
+    def transform(self, queries: Tensor) -> Tensor:
+        """Transform what queries ``[B, Q, C]`` have read."""
+        own = self.global_norm2(queries)
+        return (own if self.residual == "normalised" else queries) + self.drop(self.global_mlp(own))
+
+    @abstractmethod
+    def forward(self, queries: Tensor, local: Tensor, centres: Tensor, stop_gradient: bool) -> tuple[Tensor, Tensor]:
         """Transform both streams.
 
         Args:
             queries: Global tokens ``[B, Q, C]``, positions added.
             local: Patch tokens ``[B, T, C]``, positions added.
+            centres: Patch centres ``[B, T, 3]``.
             stop_gradient: Keep the gradient of the global stream out of the local one.
 
         Returns:
             The new queries and local tokens.
         """
+
+
+class ReconBlock(GlobalStream):
+    """ReCon's published block, whose streams share the norm in front of the local self-attention."""
+
+    def __init__(self, site: BlockSite) -> None:
+        super().__init__()
+        self.norm1 = site.norm(site.width)
+        self.attention = SelfAttention(site.width, site.heads)
+        self.norm2 = site.norm(site.width)
+        self.mlp = MLP(site.width)
+        self.build_queries(site)
+
+    def forward(
+        self, queries: Tensor, local: Tensor, centres: Tensor | None, stop_gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        """See `GlobalStream.forward`; where patches lie is told by their positions alone."""
         normalised = self.residual == "normalised"
-        query_normal, normal = self.global_norm1(queries), self.norm1(local)
-        context = normal.detach() if stop_gradient else normal
-        queries = (query_normal if normalised else queries) + self.drop(self.global_attention(query_normal, context))
+        normal = self.norm1(local)
+        queries = self.read(queries, normal, stop_gradient)
         local = (normal if normalised else local) + self.drop(self.attention(normal))
-        query_normal, normal = self.global_norm2(queries), self.norm2(local)
-        queries = (query_normal if normalised else queries) + self.drop(self.global_mlp(query_normal))
+        normal = self.norm2(local)
+        queries = self.transform(queries)
         local = (normal if normalised else local) + self.drop(self.mlp(normal))
         return queries, local
+
+
+class TwoStreamBlock(GlobalStream):
+    """Any block, with global queries that read its input through a norm layer of their own."""
+
+    def __init__(self, site: BlockSite, local: Block) -> None:
+        super().__init__()
+        self.local = local
+        self.context_norm = site.norm(site.width)
+        self.build_queries(site)
+
+    def forward(self, queries: Tensor, local: Tensor, centres: Tensor, stop_gradient: bool) -> tuple[Tensor, Tensor]:
+        """See `GlobalStream.forward`."""
+        queries = self.transform(self.read(queries, self.context_norm(local), stop_gradient))
+        return queries, self.local(local, centres)
+
+
+def two_stream(block: type[Block], site: BlockSite, options: Frozen) -> GlobalStream:
+    """Build a block with global queries beside it: the published one for attention, a wrapped one for any other."""
+    return ReconBlock(site) if block is AttentionBlock else TwoStreamBlock(site, block(site, options))

@@ -5,33 +5,37 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.models.blocks import Block, depth_rates
+from bench.models.backbone import build_blocks, build_norm
 from bench.models.init import free_token, xavier_uniform_decoder
+from bench.models.masked import heads_of_decoder
 from bench.models.tokenizer import PositionMLP
+from bench.spec import BackboneSpec
 
 
 class MaskedDecoder(nn.Module):
-    """Standard blocks over visible tokens and mask tokens, then one linear layer to K points per hidden patch.
+    """The backbone's blocks over visible tokens and mask tokens, then one linear layer to K points per hidden patch.
 
     Source: Point-MAE (arXiv 2203.06604); docs/reference.md#masked-decoder.
     """
 
-    def __init__(self, width: int, depth: int, heads: int, group_size: int, drop_path: float = 0.0) -> None:
+    def __init__(self, backbone: BackboneSpec, depth: int, heads: int | None = None) -> None:
         """Build with the published initialisation (docs/reference.md#initialisation).
 
         Args:
-            width: Token width C.
+            backbone: Sizes and parts of the encoder; the drop rate is spread over the decoder's own depth.
             depth: Number of blocks.
-            heads: Attention heads.
-            group_size: Points per patch K.
-            drop_path: Largest drop rate; spread over the decoder's own depth.
+            heads: Attention heads; None for the encoder's.
+
+        Raises:
+            UsageError: The width is not a multiple of the heads.
         """
         super().__init__()
+        width = backbone.width
         self.position = PositionMLP(width)
         self.mask_token = free_token(width)
-        self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in depth_rates(drop_path, depth))
-        self.norm = nn.LayerNorm(width)
-        self.points = nn.Linear(width, 3 * group_size)
+        self.blocks = build_blocks(backbone, depth=depth, heads=heads_of_decoder(backbone, heads))
+        self.norm = build_norm(backbone)
+        self.points = nn.Linear(width, 3 * backbone.group_size)
         xavier_uniform_decoder(self.blocks)
 
     def forward(self, visible: Tensor, visible_centres: Tensor, masked_centres: Tensor) -> Tensor:
@@ -46,9 +50,10 @@ class MaskedDecoder(nn.Module):
             Centred points ``[B * M, K, 3]``.
         """
         batch, masked, _ = masked_centres.shape
-        position = self.position(torch.cat([visible_centres, masked_centres], dim=1))
+        centres = torch.cat([visible_centres, masked_centres], dim=1)
+        position = self.position(centres)
         x = torch.cat([visible, self.mask_token.expand(batch, masked, -1).to(visible.dtype)], dim=1)
         for block in self.blocks:
-            x = block(x + position)
+            x = block(x + position, centres)
         predicted: Tensor = self.points(self.norm(x[:, -masked:]))
         return predicted.reshape(batch * masked, -1, 3)

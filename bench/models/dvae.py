@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.models.backbone import build_tokenizer
 from bench.models.encoder import Encoder, EncoderOutput
 from bench.models.graph_smoothing import GraphSmoothing, centre_graph
 from bench.models.grouping import Sampling, cut_patches
@@ -20,7 +21,7 @@ from bench.models.init import STD
 from bench.models.masked import check_backbone
 from bench.models.noise import uniform
 from bench.models.token_transformer import TokenTransformer
-from bench.models.tokenizer import PatchTokenizer, PositionMLP
+from bench.models.tokenizer import PositionMLP
 from bench.spec import BackboneSpec, TransformerShape
 
 
@@ -180,7 +181,7 @@ class DvaeEncoder(Encoder):
         self.backbone = backbone
         self.sampling = sampling
         self.design = design
-        self.tokenizer = PatchTokenizer(backbone.width, backbone.tokenizer_width)
+        self.tokenizer = build_tokenizer(backbone)
         self.to_codes = GraphSmoothing(backbone.width, design.codes, design.graph_width)
         self.codebook = nn.Parameter(torch.randn(design.codes, design.code_width))
         self.prompted = PromptedTransformer(design.code_width, design)

@@ -12,7 +12,6 @@ from bench.errors import UsageError
 from bench.models.grouping import Sampling, cut_patches
 from bench.models.masking import MaskKind, draw_mask, mask_index
 from bench.models.ops import gather_points
-from bench.models.tokenizer import PatchTokenizer
 from bench.spec import WIDEST, BackboneSpec
 
 Tokenize = Literal["visible", "all"]
@@ -106,7 +105,7 @@ def prepare_masked(
     return prepared | {"visible_patches": gather_points(patches.points, index.visible)}
 
 
-def embed_visible(tokenizer: PatchTokenizer | nn.Module, prepared: dict[str, Tensor]) -> Tensor:
+def embed_visible(tokenizer: nn.Module, prepared: dict[str, Tensor]) -> Tensor:
     """Embed the visible patches into tokens ``[B, V, C]``.
 
     Prepared with ``all``, hidden patches are embedded too, so that they enter BatchNorm's statistics as in the

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bench.models.blocks import Block, Residual, depth_rates
+from bench.models.backbone import build_blocks, build_norm, build_tokenizer
 from bench.models.encoder import BlockOutputs, BlockShape, Encoder, EncoderOutput
 from bench.models.grouping import Patches, Sampling, cut_patches
 from bench.models.init import free_token, truncated_normal_trunk
 from bench.models.masked import check_backbone
-from bench.models.tokenizer import PatchTokenizer, PositionMLP
+from bench.models.parts import Residual
+from bench.models.tokenizer import PositionMLP
 from bench.spec import BackboneSpec
 
 GUIDED = ("image", "text")
@@ -42,7 +43,7 @@ class StandardEncoder(Encoder):
         """Build the layers.
 
         Args:
-            backbone: Sizes.
+            backbone: Sizes and parts.
             sampling: How patches are cut.
             tokens: Names of the free tokens, in order; each has a parameter ``NAME_token`` and a ``NAME_pos``.
             residual: What a sub-layer's output is added to.
@@ -53,11 +54,10 @@ class StandardEncoder(Encoder):
         self.backbone = backbone
         self.sampling = sampling
         self.token_names = tuple(tokens)
-        self.tokenizer = PatchTokenizer(width, backbone.tokenizer_width)
+        self.tokenizer = build_tokenizer(backbone)
         self.position = PositionMLP(width)
-        rates = depth_rates(backbone.drop_path, backbone.depth)
-        self.blocks = nn.ModuleList(Block(width, backbone.heads, rate, residual) for rate in rates)
-        self.norm = nn.LayerNorm(width)
+        self.blocks = build_blocks(backbone, residual=residual)
+        self.norm = build_norm(backbone)
         for name in self.token_names:
             self.register_parameter(f"{name}_token", free_token(width))
             self.register_parameter(f"{name}_pos", free_token(width))
@@ -71,7 +71,7 @@ class StandardEncoder(Encoder):
         """Run patch tokens ``[B, P, C]`` at ``[B, P, 3]`` through the blocks alone, without the free tokens."""
         position = self.position(centres)
         for block in self.blocks:
-            tokens = block(tokens + position)
+            tokens = block(tokens + position, centres)
         out: Tensor = self.norm(tokens)
         return out
 
@@ -98,7 +98,7 @@ class StandardEncoder(Encoder):
         """
         x, position = self.sequence(tokens, centres)
         for block in self.blocks:
-            x = block(x + position)
+            x = block(x + position, centres)
         x = self.norm(x)
         count = len(self.token_names)
         return x[:, :count], x[:, count:]
@@ -128,7 +128,7 @@ class StandardEncoder(Encoder):
         levels: list[Tensor] = []
         # Blocks behind the last one asked for would be run for nothing.
         for number, block in enumerate(self.blocks[: blocks[-1] + 1]):
-            tokens = block(tokens + position)
+            tokens = block(tokens + position, patches.centres)
             if number in blocks:
                 levels.append(self.norm(tokens))
         return BlockOutputs(levels, patches.centres)
@@ -185,7 +185,7 @@ class JointEncoder(StandardEncoder):
         x, position = self.sequence(self.tokenizer(patches.points), patches.centres)
         levels: list[Tensor] = []
         for number, block in enumerate(self.blocks):
-            x = block(x + position)
+            x = block(x + position, patches.centres)
             if number in blocks:
                 levels.append(self.norm(x[:, count:]))
         return BlockOutputs(levels, patches.centres, x[:, :count].amax(1))

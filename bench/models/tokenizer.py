@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.models.parts import Tokenizer
 from bench.models.pooling import patch_max
+from bench.spec import Frozen
 
 
-class PatchTokenizer(nn.Module):
-    """Embed each patch into one token with a two-stage mini-PointNet.
+class PatchTokenizer(Tokenizer):
+    """Embedding of each patch by a two-stage mini-PointNet.
 
     The published 1x1 convolutions are linear layers over ``[patches * K, channels]``. The second stage sees every
     point's feature next to the patch maximum; since that layer is linear, the half that reads the maximum is
@@ -18,14 +20,17 @@ class PatchTokenizer(nn.Module):
     Source: Point-MAE (arXiv 2203.06604); docs/reference.md#patch-embedding.
     """
 
-    def __init__(self, width: int, tokenizer_width: int = 128) -> None:
+    name = "pointnet"
+
+    def __init__(self, width: int, tokenizer_width: int = 128, options: Frozen | None = None) -> None:
         """Build the layers.
 
         Args:
             width: Width C of a token.
             tokenizer_width: Width w of the first layer; the others are 2w and 4w wide (128: published).
+            options: It has none.
         """
-        super().__init__()
+        super().__init__(width, tokenizer_width, options or self.Options())
         narrow, middle, wide = tokenizer_width, 2 * tokenizer_width, 4 * tokenizer_width
         self.local1 = nn.Linear(3, narrow)
         self.norm1 = nn.BatchNorm1d(narrow)

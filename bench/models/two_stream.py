@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.models.blocks import ReconBlock, Residual, depth_rates
+from bench.models.backbone import build_blocks, build_norm, build_tokenizer
 from bench.models.encoder import BlockOutputs, BlockShape, Encoder, EncoderOutput
 from bench.models.grouping import Sampling, cut_patches
 from bench.models.init import free_token, truncated_normal_trunk
 from bench.models.masked import check_backbone
-from bench.models.tokenizer import PatchTokenizer, PositionMLP
+from bench.models.parts import Residual
+from bench.models.tokenizer import PositionMLP
 from bench.spec import BackboneSpec
 
 QUERIES = ("cls", "image", "text")
@@ -28,20 +29,19 @@ class TwoStreamEncoder(Encoder):
         """Build the layers.
 
         Args:
-            backbone: Sizes.
+            backbone: Sizes and parts.
             sampling: How patches are cut.
-            residual: What both streams' sub-layers add to.
+            residual: What both streams' sub-layers add to; a block with residuals of its own leaves it to the queries.
         """
         super().__init__()
         check_backbone(backbone)
         width = backbone.width
         self.backbone = backbone
         self.sampling = sampling
-        self.tokenizer = PatchTokenizer(width, backbone.tokenizer_width)
+        self.tokenizer = build_tokenizer(backbone)
         self.position = PositionMLP(width)
-        rates = depth_rates(backbone.drop_path, backbone.depth)
-        self.blocks = nn.ModuleList(ReconBlock(width, backbone.heads, rate, residual) for rate in rates)
-        self.norm = nn.LayerNorm(width)
+        self.blocks = build_blocks(backbone, residual=residual, queries=True)
+        self.norm = build_norm(backbone)
         self.cls_token, self.cls_pos = free_token(width), free_token(width)
         self.image_token, self.image_pos = free_token(width), free_token(width)
         self.text_token, self.text_pos = free_token(width), free_token(width)
@@ -71,7 +71,7 @@ class TwoStreamEncoder(Encoder):
         position = self.position(centres)
         queries, query_position = self._queries(len(tokens))
         for block in self.blocks:
-            queries, tokens = block(queries + query_position, tokens + position, stop_gradient)
+            queries, tokens = block(queries + query_position, tokens + position, centres, stop_gradient)
         return self.norm(queries), self.norm(tokens)
 
     def forward(self, points: Tensor) -> EncoderOutput:
@@ -97,7 +97,7 @@ class TwoStreamEncoder(Encoder):
         queries, query_position = self._queries(len(tokens))
         levels: list[Tensor] = []
         for number, block in enumerate(self.blocks):
-            queries, tokens = block(queries + query_position, tokens + position, False)
+            queries, tokens = block(queries + query_position, tokens + position, patches.centres, False)
             if number in blocks:
                 levels.append(self.norm(tokens))
         return BlockOutputs(levels, patches.centres, queries.amax(1))

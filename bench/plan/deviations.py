@@ -20,8 +20,18 @@ from bench.plan.recipes import shipped_recipe
 from bench.plan.request import RunRequest
 from bench.plan.scaling import part_of
 from bench.plan.untrained import network_of
-from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
-from bench.spec import DataSpec, Numerics, Options, PretrainSpec, Recipe, RunSpec, TeacherSpec, TransformerShape
+from bench.registry import BACKBONE_PARTS, DATASETS, METHODS, PROTOCOLS, TEACHERS
+from bench.spec import (
+    BackboneSpec,
+    DataSpec,
+    Numerics,
+    Options,
+    PretrainSpec,
+    Recipe,
+    RunSpec,
+    TeacherSpec,
+    TransformerShape,
+)
 from bench.stats.cells import flatten
 from bench.stats.deviations import Deviation, Deviations
 
@@ -71,7 +81,7 @@ def deviations(run: RunSpec) -> Deviations:
 
 def _encoder(spec: PretrainSpec, size: Preset, form: str, matched: bool, stage: str = "") -> Iterable[Deviation]:
     if not matched and not stage:
-        yield from _differing("backbone", spec.backbone.model_dump(mode="json"), size.backbone.model_dump(mode="json"))
+        yield from _differing("backbone", _fields(spec.backbone), _backbone(spec.backbone, size))
     yield from _differing(f"{stage}method", spec.options, _method_options(spec, size, form))
     if spec.recipe is not None and spec.data is not None:
         yield from _differing(f"{stage}recipe", spec.recipe.model_dump(mode="json"), _recipe(spec, spec.recipe, size))
@@ -88,6 +98,18 @@ def _encoder(spec: PretrainSpec, size: Preset, form: str, matched: bool, stage: 
                 yield Deviation(name, str(getattr(spec, name)).lower(), str(_DEFAULTS[name]).lower())
     if spec.first_stage is not None:
         yield from _encoder(spec.first_stage, size, form, matched, "first_stage.")
+
+
+def _fields(backbone: BackboneSpec) -> Options:
+    """All fields of a backbone; its JSON leaves parts out that are the published ones."""
+    return {name: getattr(backbone, name) for name in BackboneSpec.model_fields}
+
+
+def _backbone(own: BackboneSpec, size: Preset) -> Options:
+    """Backbone of a preset, with the default options of the parts that a run chose."""
+    chosen = {part: registry.load(getattr(own, part)) for part, registry in BACKBONE_PARTS.items()}
+    options = {f"{part}_options": loaded.Options().model_dump(mode="json") for part, loaded in chosen.items()}
+    return _fields(size.backbone) | options
 
 
 def _method_options(spec: PretrainSpec, size: Preset, form: str) -> Options:

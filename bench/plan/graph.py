@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
+from bench.plan.backbones import parts_of
 from bench.plan.encoders import StoredEncoder, encoder_key
 from bench.plan.presets import preset
 from bench.plan.resolve import Resolution, Skipped
@@ -131,7 +132,7 @@ def current_fingerprint(record: RunRecord) -> str | None:
 
 
 def _encoder_roots(spec: PretrainSpec) -> list[str]:
-    roots = [METHODS.entry(spec.method).module]
+    roots = [METHODS.entry(spec.method).module, *(part.module for part in parts_of(spec.backbone))]
     if spec.method == "scratch":
         roots.append(METHODS.entry(str(spec.options["architecture"])).module)
     if spec.data is not None:

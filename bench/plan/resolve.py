@@ -11,6 +11,7 @@ from bench.errors import UsageError, unknown_name
 from bench.paths import Workspace
 from bench.plan.alignment import Aligning, teacher_alone
 from bench.plan.applies import applies
+from bench.plan.backbones import read_backbone, refuse_unused, taken_by
 from bench.plan.encoders import StoredEncoder, as_evaluated, find_encoder
 from bench.plan.located import DataPair, Located, locate
 from bench.plan.located import open_dataset as open_dataset
@@ -200,7 +201,7 @@ class _Resolver:
 
     def _alone(self, name: str, backbone: BackboneSpec, teacher: TeacherSpec, seed: int) -> PretrainSpec:
         """Specify a method that is its teacher alone."""
-        numerics = self._numerics(0, versions(name, teachers=Teachers(teacher, None, False)))
+        numerics = self._numerics(0, versions(name, teachers=Teachers(teacher, None, False), backbone=backbone))
         return teacher_alone(name, self._method_options(name), backbone, teacher, numerics, seed)
 
     def _locate(self, reference: str, group: str) -> Located:
@@ -263,7 +264,7 @@ class _Resolver:
         for name in self.request.encoders:
             found = find_encoder(self.workspace.results, name)
             self.result.stored.append(found)
-            here = self._numerics(0, versions(found.spec.method))
+            here = self._numerics(0, versions(found.spec.method, backbone=found.spec.backbone))
             spec, seed, seeds = as_evaluated(found, self.request, here, self._note)
             runs.append((spec, seed))
             if self.request.baseline:
@@ -305,18 +306,7 @@ class _Resolver:
         return sized.get(method, self._plain_backbone())
 
     def _plain_backbone(self) -> BackboneSpec:
-        values = self.overrides.merge(self.preset.backbone.model_dump(), "backbone")
-        backbone: BackboneSpec = validated(BackboneSpec, values, "backbone")
-        if backbone.width % backbone.heads:
-            raise UsageError(
-                f"backbone.width = {backbone.width} is not a multiple of backbone.heads = {backbone.heads}"
-            )
-        if backbone.groups > backbone.points or backbone.group_size > backbone.points:
-            raise UsageError(
-                f"backbone.groups = {backbone.groups} and backbone.group_size = {backbone.group_size} "
-                f"must not exceed backbone.points = {backbone.points}"
-            )
-        return backbone
+        return read_backbone(self.overrides.merge(self.preset.backbone.model_dump(), "backbone"))
 
     def _pretrained(self, name: str, data: Located) -> list[PretrainSpec]:
         parts = self.request.pretrain_fractions
@@ -338,6 +328,9 @@ class _Resolver:
         method = METHODS.load(name)
         options = self._method_options(name)
         chosen, backbone = method.Options.model_validate(options), self._backbone(whole or name)
+        if whole:
+            backbone = taken_by(name, chosen, backbone)[0]
+        refuse_unused(name, chosen, backbone)
         step = method.width_step(backbone, chosen)
         if backbone.width % step:
             raise UsageError(f"backbone.width = {backbone.width} is not a multiple of {step}, as {name} needs")
@@ -381,7 +374,7 @@ class _Resolver:
             live_teacher=teachers.live,
             held_out=self.request.held_out_losses and not whole,
             first_stage=first,
-            numerics=self._numerics(samples, versions(name, data.spec.name, teachers)),
+            numerics=self._numerics(samples, versions(name, data.spec.name, teachers, backbone=backbone)),
             seed=seed,
         )
 
@@ -393,6 +386,7 @@ class _Resolver:
         self, architecture: str, architecture_options: Options, backbone: BackboneSpec, seeds: tuple[int, ...]
     ) -> list[PretrainSpec]:
         refuse_too_large(backbone, self._device)
+        refuse_unused(architecture, METHODS.load(architecture).Options.model_validate(architecture_options), backbone)
         name, kept = network_of(architecture, architecture_options, self.request.form)
         values = {"architecture": name, "architecture_options": kept}
         options = validated(METHODS.load("scratch").Options, values, "scratch")
@@ -403,7 +397,7 @@ class _Resolver:
                 backbone=backbone,
                 recipe=None,
                 data=None,
-                numerics=self._numerics(0, versions(name)),
+                numerics=self._numerics(0, versions(name, backbone=backbone)),
                 seed=seed,
             )
             for seed in seeds

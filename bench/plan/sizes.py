@@ -26,7 +26,9 @@ def refuse_too_large(backbone: BackboneSpec, device: str, recipe: Recipe | None 
     """
     memory = _memory(device)
     first = backbone.tokenizer_width
-    weights = 12 * backbone.depth * backbone.width**2 + 18 * first**2 + 4 * first * backbone.width
+    blocks = 12 * backbone.depth * backbone.width**2 if backbone.block == "attention" else 0  # others: not known
+    tokenizer = 18 * first**2 + 4 * first * backbone.width if backbone.tokenizer == "pointnet" else 0
+    weights = blocks + tokenizer
     needed = weights * _NUMBER * (1 if recipe is None else _TRAINED)
     if needed > memory:
         raise UsageError(

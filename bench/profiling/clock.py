@@ -14,7 +14,7 @@ from torch import nn
 
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
-from bench.models.tokenizer import PatchTokenizer
+from bench.models.parts import Tokenizer
 from bench.training.loop import Loop
 
 STAGES = (
@@ -147,7 +147,7 @@ def _stage(name: str, part: nn.Module) -> str | None:
         return "teacher"
     if isinstance(part, MaskedDecoder) or "decoder" in name:
         return "decode"
-    for kind, stage in ((PatchTokenizer, "tokenize"), (Encoder, "encode")):
+    for kind, stage in ((Tokenizer, "tokenize"), (Encoder, "encode")):
         if isinstance(part, kind):
             return stage
     return "other"
@@ -167,5 +167,5 @@ def _watch_part(part: nn.Module, stage: str, clock: StageClock) -> None:
         if name.startswith("encode"):
             setattr(part, name, clock.around(stage, getattr(part, name)))
     for child in part.children():
-        tokenizes = stage == "encode" and isinstance(child, PatchTokenizer)
+        tokenizes = stage == "encode" and isinstance(child, Tokenizer)
         _watch_part(child, "tokenize" if tokenizes else stage, clock)

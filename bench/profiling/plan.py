@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.environment import usable_cores
 from bench.errors import UsageError
+from bench.plan.backbones import read_backbone
 from bench.plan.presets import Preset, preset
 from bench.plan.request import parse_assignment, validated
 from bench.plan.resolve import Overrides
@@ -88,8 +89,7 @@ class ProfilePlan:
         assignments = dict(parse_assignment(text) for text in self.request.overrides)
         name = self.request.method
         overrides = Overrides(assignments, frozenset({"backbone", "recipe", "method", name}))
-        values = overrides.merge(self.preset.backbone.model_dump(), "backbone")
-        self.backbone: BackboneSpec = validated(BackboneSpec, values, "backbone")
+        self.backbone: BackboneSpec = read_backbone(overrides.merge(self.preset.backbone.model_dump(), "backbone"))
         self.recipe: Recipe = validated(Recipe, overrides.merge(recipe.model_dump(), "recipe"), "recipe")
         shipped = self.method.defaults(self.request.preset).model_dump(mode="json")
         chosen = validated(self.method.Options, overrides.merge(shipped, "method", name), name)

@@ -367,10 +367,12 @@ class _Session:
 
 def set_drop_path(encoder: nn.Module, rate: float) -> None:
     """Give every stack of blocks stochastic depth that rises linearly from 0 to `rate`."""
+    inside: set[nn.Module] = set()  # a block may hold a list of its own, which is no stack
     for stack in encoder.modules():
-        if not isinstance(stack, nn.ModuleList):
+        if not isinstance(stack, nn.ModuleList) or stack in inside:
             continue
         for block, own in zip(stack, depth_rates(rate, len(stack)), strict=True):
+            inside.update(block.modules())
             for module in block.modules():
                 if isinstance(module, StochasticDepth):
                     module.rate = own

@@ -16,7 +16,7 @@ from bench.interop.names_two_tower import CLASSIFY, PRETRAIN
 from bench.interop.naming import release_state
 from bench.methods.base import Batch, Given
 from bench.methods.two_tower import TwoTower
-from bench.models.blocks import Block
+from bench.models.blocks import AttentionBlock
 from bench.models.classifier import Classifier
 from bench.spec import BackboneSpec
 from tests.interop.test_golden import GOLDEN, changed, nudge
@@ -79,7 +79,7 @@ def test_other_pretraining_sizes(tmp_path: Path) -> None:
     options = TwoTower.Options(mask_ratio=0.5, decoder_depth=1, tokenize="all", loss="cdl1", reference=True)
     model = TwoTower.build(OTHER, options, Given(image=6)).eval()
     for block in model.decoder.blocks:
-        assert isinstance(block, Block)
+        assert isinstance(block, AttentionBlock)
         block.attention.heads = 2
     points, image, mask = torch.rand(3, 90, 3) + 0.1, torch.randn(3, 6), torch.rand(3, 10).argsort(1) < 5
     with torch.no_grad():

@@ -15,10 +15,11 @@ from bench.methods.point_mae import PointMAE
 from bench.methods.recon import ReCon
 from bench.methods.scratch import Scratch, scratch_candidates
 from bench.methods.two_tower import TwoTower
-from bench.models.blocks import Block, ReconBlock
+from bench.models.blocks import AttentionBlock, ReconBlock
 from bench.models.calibration import calibrate_batch_norm
 from bench.models.classifier import Classifier
 from bench.models.losses import cross_modal
+from bench.models.parts import BlockSite
 from bench.models.standard import StandardEncoder
 from bench.models.two_stream import TwoStreamEncoder
 from bench.plan.presets import PRESETS
@@ -219,13 +220,14 @@ def test_residuals_of_both_streams_follow_the_option() -> None:
         ("prenorm", x, g),
         ("normalised", *(F.layer_norm(F.layer_norm(v, (12,)), (12,)) for v in (x, g))),
     ):
-        block, plain = ReconBlock(12, 3, residual=residual), Block(12, 3, residual=residual)  # type: ignore[arg-type]
+        site = BlockSite(12, 3, residual=residual)  # type: ignore[arg-type]
+        block, plain = ReconBlock(site), AttentionBlock(site)
         for layer in [*block.modules(), *plain.modules()]:
             if isinstance(layer, nn.Linear):  # sub-layers say nothing: what remains is the residual
                 nn.init.zeros_(layer.weight)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        queries, local = block(g, x, True)
+        queries, local = block(g, x, None, True)
         torch.testing.assert_close((queries, local, plain(x)), (of_g, of_x, of_x))
     model = ReCon.build_encoder(SMALL, ReCon.Options(residual="prenorm"))
     assert isinstance(model, TwoStreamEncoder)
@@ -240,7 +242,7 @@ def test_without_global_queries_the_patches_carry_everything() -> None:
     model = ReCon.build(SMALL, options, DIMS).eval()
     encoder = model.encoder()
     assert isinstance(encoder, StandardEncoder)
-    assert {block.residual for block in encoder.blocks if isinstance(block, Block)} == {"normalised"}
+    assert {block.residual for block in encoder.blocks if isinstance(block, AttentionBlock)} == {"normalised"}
     names = [name for name, _ in encoder.named_parameters()]
     assert not any("global" in name or name.endswith(("_token", "_pos")) for name in names)
     prepared = model.prepare(batch())

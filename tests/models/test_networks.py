@@ -11,13 +11,14 @@ from torch import nn
 
 from bench.errors import UsageError
 from bench.models.attention import attend
-from bench.models.blocks import Block, ReconBlock, StochasticDepth, depth_rates
+from bench.models.blocks import AttentionBlock, ReconBlock, StochasticDepth, depth_rates
 from bench.models.classifier import Classifier
 from bench.models.grouping import Sampling, cut_patches
 from bench.models.init import released_projection, truncated_normal_trunk
 from bench.models.losses import cross_modal, masked_reconstruction, self_contrast
 from bench.models.masking import block_mask, draw_mask, mask_index, masked_count
 from bench.models.memory import keep_freed_memory
+from bench.models.parts import BlockSite
 from bench.models.pooling import patch_max
 from bench.models.roles import decays, in_head_group
 from bench.models.standard import StandardEncoder
@@ -64,24 +65,25 @@ def test_attention_in_half_precision_agrees_with_full() -> None:
 def test_recon_queries_read_the_patches_without_being_read() -> None:
     """The contrastive task would leak into the local stream, which is ReCon's whole point to prevent."""
     torch.manual_seed(0)
-    block = ReconBlock(12, 3)
+    block = ReconBlock(BlockSite(12, 3, residual="normalised"))
     local, one, other = torch.randn(2, 5, 12, requires_grad=True), torch.randn(2, 3, 12), torch.randn(2, 3, 12)
-    assert torch.equal(block(one, local, True)[1], block(other, local, True)[1])
-    queries = block(one, local, True)[0]
+    assert torch.equal(block(one, local, None, True)[1], block(other, local, None, True)[1])
+    queries = block(one, local, None, True)[0]
     assert torch.autograd.grad(queries.sum(), local, allow_unused=True)[0] is None
-    queries = block(one, local, False)[0]
+    queries = block(one, local, None, False)[0]
     assert torch.autograd.grad(queries.square().sum(), local)[0].abs().sum() > 0
 
 
 def test_recon_residuals_start_from_normalised_values() -> None:
     """With silent sub-layers the released block returns a normalised value, an ordinary one its input."""
     x, g = torch.randn(2, 4, 12) * 5, torch.randn(2, 3, 12)
-    block, plain = ReconBlock(12, 3), Block(12, 3)
+    block = ReconBlock(BlockSite(12, 3, residual="normalised"))
+    plain = AttentionBlock(BlockSite(12, 3))
     for layer in (block.attention.proj, block.mlp.fc2, plain.attention.proj, plain.mlp.fc2):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     normalised = F.layer_norm(F.layer_norm(x, (12,)), (12,))
-    torch.testing.assert_close(block(g, x, True)[1], normalised)
+    torch.testing.assert_close(block(g, x, None, True)[1], normalised)
     torch.testing.assert_close(plain(x), x)
 
 

@@ -1,0 +1,77 @@
+"""The backbone of a request: sizes that fit together, parts by name and their options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from bench.errors import UsageError
+from bench.plan.request import validated
+from bench.registry import BACKBONE_PARTS, METHODS, Entry
+from bench.spec import BackboneSpec, Options
+
+
+def read_backbone(values: dict[str, Any]) -> BackboneSpec:
+    """Validate a backbone and complete the options of its parts.
+
+    Args:
+        values: Fields as the preset and the user gave them.
+
+    Raises:
+        UsageError: A part, one of its options or a size is unknown or does not fit.
+    """
+    backbone: BackboneSpec = validated(BackboneSpec, values, "backbone")
+    if backbone.width % backbone.heads:
+        raise UsageError(f"backbone.width = {backbone.width} is not a multiple of backbone.heads = {backbone.heads}")
+    if backbone.groups > backbone.points or backbone.group_size > backbone.points:
+        raise UsageError(
+            f"backbone.groups = {backbone.groups} and backbone.group_size = {backbone.group_size} "
+            f"must not exceed backbone.points = {backbone.points}"
+        )
+    completed: dict[str, Options] = {}
+    for part, registry in BACKBONE_PARTS.items():
+        loaded, given = registry.load(getattr(backbone, part)), getattr(backbone, f"{part}_options")
+        options = validated(loaded.Options, given, f"backbone.{part}_options")
+        completed[f"{part}_options"] = options.model_dump(mode="json")
+    return backbone.model_copy(update=completed)
+
+
+def taken_by(method: str, options: BaseModel, backbone: BackboneSpec) -> tuple[BackboneSpec, list[str]]:
+    """Return the backbone as a method's network has it, and the parts that it does without.
+
+    Args:
+        method: Name of the method.
+        options: Its options.
+        backbone: Backbone of the request.
+
+    Returns:
+        The backbone with the parts that are not built at their default, so that no key depends on them; their fields.
+    """
+    used = METHODS.load(method).parts_used(backbone, options)
+    plain = BackboneSpec()
+    names = [part for part in BACKBONE_PARTS if part not in used and getattr(backbone, part) != getattr(plain, part)]
+    fields = [field for part in names for field in (part, f"{part}_options")]
+    return backbone.model_copy(update={field: getattr(plain, field) for field in fields}), names
+
+
+def refuse_unused(method: str, options: BaseModel, backbone: BackboneSpec) -> None:
+    """Refuse a part that a method's network does not have.
+
+    Raises:
+        UsageError: The part was chosen for nothing.
+    """
+    for part in taken_by(method, options, backbone)[1]:
+        raise UsageError(
+            f"backbone.{part} = {getattr(backbone, part)}: the network of {method} with these options has no {part} of "
+            f"the shared backbone; leave {method} or backbone.{part} out"
+        )
+
+
+def parts_of(backbone: BackboneSpec) -> list[Entry]:
+    """Return what the registries hold of a backbone's block, norm layer and tokenizer.
+
+    Raises:
+        UsageError: One of them is not known here (a plugin is missing).
+    """
+    return [registry.entry(getattr(backbone, part)) for part, registry in BACKBONE_PARTS.items()]
