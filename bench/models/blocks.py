@@ -143,12 +143,14 @@ class GlobalStream(nn.Module, ABC):
         """Let queries ``[B, Q, C]`` attend to normalised local tokens ``[B, T, C]``."""
         own = self.global_norm1(queries)
         context = normal.detach() if stop_gradient else normal
-        return (own if self.residual == "normalised" else queries) + self.drop(self.global_attention(own, context))
+        queries = (own if self.residual == "normalised" else queries) + self.drop(self.global_attention(own, context))
+        return queries
 
     def transform(self, queries: Tensor) -> Tensor:
         """Transform what queries ``[B, Q, C]`` have read."""
         own = self.global_norm2(queries)
-        return (own if self.residual == "normalised" else queries) + self.drop(self.global_mlp(own))
+        queries = (own if self.residual == "normalised" else queries) + self.drop(self.global_mlp(own))
+        return queries
 
     @abstractmethod
     def forward(self, queries: Tensor, local: Tensor, centres: Tensor, stop_gradient: bool) -> tuple[Tensor, Tensor]:
@@ -201,7 +203,8 @@ class TwoStreamBlock(GlobalStream):
 
     def forward(self, queries: Tensor, local: Tensor, centres: Tensor, stop_gradient: bool) -> tuple[Tensor, Tensor]:
         """See `GlobalStream.forward`."""
-        queries = self.transform(self.read(queries, self.context_norm(local), stop_gradient))
+        context = self.context_norm(local.detach() if stop_gradient else local)  # the norm itself is to learn
+        queries = self.transform(self.read(queries, context, stop_gradient=False))
         return queries, self.local(local, centres)
 
 

