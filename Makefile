@@ -5,16 +5,20 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,\
 	$(if $(shell $(name) -c 'import sys, venv; print(sys.version_info >= (3, 11))' 2>/dev/null | grep True),$(name))))
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS := .venv/.docs
 RESULTS ?= results
 
-.PHONY: help setup demo demo-full test lint check clean
+.PHONY: help setup demo demo-full test coverage lint check docs wheel clean
 
 help:
 	@echo "make demo       pretrain, evaluate few-shot, report: three minutes on two CPU cores"
 	@echo "make test       the whole test suite"
 	@echo "make demo-full  the same at the size where pretraining pays, with scratch and point-mae"
+	@echo "make coverage   the whole test suite, and which lines it runs (htmlcov/index.html)"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make check      the accuracy-regression check"
+	@echo "make docs       the documentation as a web site in site/; a broken link is an error"
+	@echo "make wheel      build a wheel in dist/, install it into a fresh environment and try it"
 	@echo "make setup      what they all do first"
 
 setup: $(READY)
@@ -37,6 +41,9 @@ demo-full: setup
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
+coverage: setup
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,5 +53,16 @@ lint: setup
 check: setup
 	$(BIN)/bench check --baseline baselines/ci.json --seeds 2
 
+$(DOCS): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+wheel: setup
+	$(BIN)/python .ci/try_wheel.py dist
+
 clean:
-	rm -rf results reports build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find results reports -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	rm -rf build dist site htmlcov .coverage* *.egg-info .mypy_cache .ruff_cache .pytest_cache
