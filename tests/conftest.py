@@ -1,12 +1,14 @@
-"""Fixtures that several rooms share."""
+"""Fixtures that several packages share."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -55,6 +57,17 @@ def write_modelnet(root: Path, train: int = 10, test: int = 6, points: int = 160
 def toy_modelnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 60 train and 36 test clouds of 6 classes."""
     return write_modelnet(tmp_path_factory.mktemp("toy") / "toyset")
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """Let the system refuse to write more of a file, half-way, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 Bench = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bench.analysis.attention import LayerAttention, attention_of
-from bench.analysis.drawing import COLOURS, GREY, MARKERS, hide_rest, new_figure, panel_size
+from bench.analysis.figures import COLOURS, GREY, MARKERS, hide_rest, new_figure, panel_size
 from bench.models.encoder import Encoder
 
 if TYPE_CHECKING:

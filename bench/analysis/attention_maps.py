@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.analysis.attention import Attention, LayerAttention, attention_of
-from bench.analysis.drawing import HEAT, bare, cloud_grid, label_row, new_figure, scatter, shortened
+from bench.analysis.figures import HEAT, bare, cloud_grid, label_row, new_figure, scatter, shortened
 from bench.errors import UsageError, unknown_name
 from bench.models.encoder import Encoder
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bench.analysis.drawing import hide_rest, look, new_figure, panel_size, shortened
+from bench.analysis.figures import hide_rest, look, new_figure, panel_size, shortened
 from bench.errors import UsageError
 
 if TYPE_CHECKING:

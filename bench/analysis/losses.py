@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from bench.analysis.drawing import COLOURS, GREY, MARKERS, hide_rest, new_figure, panel_size
+from bench.analysis.figures import COLOURS, GREY, MARKERS, hide_rest, new_figure, panel_size
 from bench.analysis.output import Row
 from bench.errors import UsageError
 

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from bench.analysis.drawing import STYLE
-from bench.errors import SetupError
+from bench.analysis.figures import STYLE
+from bench.store.publish import write_whole
 from bench.texts import csv_text
 
 if TYPE_CHECKING:
@@ -100,14 +97,8 @@ def write(artefact: Artefact, out: Path) -> tuple[Path, Path, Path]:
         "json": (json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
     }
     files = tuple(out / f"{artefact.kind}.{ending}" for ending in contents)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for file, content in zip(files, contents.values(), strict=True):
-            _put(file, content)
-    except OSError as error:
-        raise SetupError(
-            f"cannot write to {out}: {error.strerror or error}; free the space or choose another place with --out DIR"
-        ) from error
+    for file, content in zip(files, contents.values(), strict=True):
+        write_whole(file, content, mend="choose another place with --out DIR")
     return files[0], files[1], files[2]
 
 
@@ -134,13 +125,3 @@ def _table(rows: Sequence[Row]) -> str:
     columns = list(rows[0])
     cells = [[row[name] for name in columns] for row in rows]
     return csv_text(columns, [[f"{v:.6g}" if isinstance(v, float) else v for v in line] for line in cells])
-
-
-def _put(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f".{file.name}-{uuid.uuid4().hex}.part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, file)  # noqa: PTH105 (over an existing file, on every system)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

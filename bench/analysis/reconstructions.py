@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.analysis.drawing import COLOURS, FAINT, bare, cloud_grid, label_row, new_figure, scatter, shortened
+from bench.analysis.figures import COLOURS, FAINT, bare, cloud_grid, label_row, new_figure, scatter, shortened
 from bench.errors import UsageError
 from bench.methods.base import Batch, Given, PretrainModel
 from bench.models.decoder import MaskedDecoder

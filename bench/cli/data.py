@@ -118,18 +118,18 @@ def check(
     load_plugins(plugin)
     place = looking(results)
 
-    from bench.data.files import write_atomic
     from bench.inspection.check_tables import print_report
     from bench.inspection.checking import check_dataset
     from bench.inspection.file_manifest import write_manifest
     from bench.inspection.opening import open_named
+    from bench.store.publish import write_whole
 
     opened = open_named(name, place, root, assignments or ())
     report = check_dataset(opened)
     screen = console()
     print_report(report, screen)
     if json is not None:
-        write_atomic(json, report.model_dump_json(indent=2) + "\n")
+        write_whole(json, report.model_dump_json(indent=2) + "\n")
         screen.print(f"wrote {json}", highlight=False, markup=False)
     if manifest is not None:
         lines, digest = write_manifest(opened, manifest)

@@ -31,10 +31,11 @@ from pydantic import JsonValue
 from bench.data.base import Progress, silent
 from bench.data.faults import passed_over
 from bench.data.filelists import THREADS, FileList, file_stamp
-from bench.data.files import cannot_write, exclusive, in_words, write_atomic
+from bench.data.files import cannot_write, exclusive, in_words
 from bench.errors import DataError, SetupError
 from bench.spec import content_key
 from bench.store.cached import open_array, read_bytes, seal
+from bench.store.publish import write_whole
 from bench.store.scratch import scratch_name
 
 CHUNK_BYTES = 32_000_000
@@ -311,7 +312,7 @@ class _Conversion:
             stream.flush()
             os.fsync(stream.fileno())
         journal = self._journal()
-        write_atomic(self.staging / "journal.json", json.dumps({**journal, "check": content_key(journal)}))
+        write_whole(self.staging / "journal.json", json.dumps({**journal, "check": content_key(journal)}))
 
     def _journal(self) -> dict[str, JsonValue]:
         return {

@@ -15,10 +15,10 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from bench.data.files import write_atomic
 from bench.errors import DataError, SetupError
 from bench.spec import content_key
 from bench.store.cached import SETTLED_NS
+from bench.store.publish import write_whole
 
 Stamp = tuple[int, int, int, int, int]
 """Size, modification time, change time (both in ns), inode and device of a file."""
@@ -95,7 +95,7 @@ def note_down(note: Path, content: JsonValue) -> None:
     fresh = _read_here.get()
     if fresh is not None:
         fresh[note] = content
-    write_atomic(note, json.dumps({"check": _check(content), "noted": content}))
+    write_whole(note, json.dumps({"check": _check(content), "noted": content}))
 
 
 def recalled(note: Path) -> JsonValue:

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from bench.data.files import exclusive, write_atomic
+from bench.data.files import exclusive
 from bench.errors import DataError, SetupError, UsageError, unknown_name
+from bench.store.publish import write_whole
 
 FILE_NAME = "datasets.yaml"
 VERSION = 1
@@ -82,7 +83,7 @@ def _write(results: Path, datasets: dict[str, LocalDataset]) -> None:
     import yaml
 
     plain = _Registry(datasets=dict(sorted(datasets.items()))).model_dump(mode="json")
-    write_atomic(results / FILE_NAME, _HEAD + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+    write_whole(results / FILE_NAME, _HEAD + yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 def check_name(name: str, known_formats: Collection[str]) -> None:

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.data.duplicates import turned
-from bench.data.files import write_atomic
 from bench.inspection.auditing import Audit, AuditReport, Pair, Side
-from bench.inspection.drawing import ASLANT, FAINT, STYLE, draw_cloud, plain, save
+from bench.inspection.pictures import ASLANT, FAINT, STYLE, draw_cloud, plain, save
+from bench.store.publish import write_whole
 from bench.texts import csv_text
 
 LISTED = 10
@@ -72,8 +72,8 @@ def write_audit(found: Audit, folder: Path, pictured: int) -> list[Path]:
     columns = list(Pair.model_fields)
     rows = [[getattr(pair, name) for name in columns] for pair in found.report.pairs]
     files = [folder / "pairs.csv", folder / "audit.json"]
-    write_atomic(files[0], csv_text(columns, rows))
-    write_atomic(files[1], found.report.model_dump_json(indent=2) + "\n")
+    write_whole(files[0], csv_text(columns, rows))
+    write_whole(files[1], found.report.model_dump_json(indent=2) + "\n")
     if found.report.pairs and pictured > 0:
         files.append(folder / "pairs.png")
         draw_pairs(found, files[2], pictured)

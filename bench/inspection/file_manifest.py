@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from bench.data.digest import file_digest
 from bench.data.filelists import list_files
-from bench.data.files import write_atomic
 from bench.data.h5set import SPLITS
 from bench.inspection.measuring import files_below
 from bench.inspection.opening import Opened
+from bench.store.publish import write_whole
 from bench.texts import csv_text
 
 
@@ -36,7 +36,7 @@ def write_manifest(opened: Opened, path: Path) -> tuple[int, str]:
     """
     rows = _arrays(opened) if opened.root is None else _files(opened, opened.root)
     content = csv_text(("path", "size", "sha256"), rows)
-    write_atomic(path, content)
+    write_whole(path, content)
     return len(rows), hashlib.sha256(content.encode()).hexdigest()
 
 

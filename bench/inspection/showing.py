@@ -15,7 +15,8 @@ import numpy.typing as npt
 from bench.data.base import CloudSet, Room, SplitName
 from bench.data.duplicates import thinned
 from bench.errors import UsageError, unknown_name
-from bench.inspection.drawing import (
+from bench.inspection.opening import Opened
+from bench.inspection.pictures import (
     ASLANT,
     FAINT,
     PALETTE,
@@ -29,7 +30,6 @@ from bench.inspection.drawing import (
     plain,
     save,
 )
-from bench.inspection.opening import Opened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

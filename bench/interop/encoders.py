@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import uuid
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,9 +30,10 @@ from bench.plan.resolve import Overrides
 from bench.provenance import versions
 from bench.registry import METHODS
 from bench.spec import PretrainSpec, content_key
-from bench.store.artifacts import ROOM, ArtifactStore
+from bench.store.artifacts import ARTIFACTS, ArtifactStore
 from bench.store.failures import file_failure
 from bench.store.filelock import file_lock
+from bench.store.publish import whole_file
 from bench.store.scratch import remove_abandoned, scratch_name
 from bench.training.aligned import save_heads
 
@@ -152,15 +152,11 @@ def export_encoder(text: str, path: Path, layout: FileLayout, workspace: Workspa
     state = load_file(found.folder / "encoder.safetensors")
     texts = json.loads((found.folder / "texts.json").read_text(encoding="utf-8"))
     content = released_content(state, release, found.spec, texts)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise file_failure("write", path, error if isinstance(error, OSError) else OSError(str(error))) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        with whole_file(path) as stream:
+            torch.save(content, stream)
+    except RuntimeError as error:  # so torch reports a full disk
+        raise file_failure("write", path, OSError(str(error))) from error
     return path
 
 
@@ -251,10 +247,10 @@ def _publish(
     facts: dict[str, JsonValue],
 ) -> Path:
     """Fill a hidden folder and move it to its place in one step."""
-    room = store.results / ROOM / "encoder"
-    staged = room / scratch_name()
+    folder = store.results / ARTIFACTS / "encoder"
+    staged = folder / scratch_name()
     try:
-        remove_abandoned(room)
+        remove_abandoned(folder)
         staged.mkdir(parents=True)
         save_file(encoder.state, staged / "encoder.safetensors")
         save_heads(encoder.heads, staged)
@@ -272,6 +268,6 @@ def _publish(
             (staged / f"{name}.json").write_text(json.dumps(value, sort_keys=True), encoding="utf-8")
         return store.publish_folder("encoder", key, IMPORTED.digest, staged)
     except OSError as error:
-        raise file_failure("write", room, error) from error
+        raise file_failure("write", folder, error) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)

@@ -27,7 +27,7 @@ from bench.protocols.threads import for_batches
 from bench.seeds import derive
 from bench.spec import Numerics, Recipe, content_key
 from bench.store.records import Metric
-from bench.training.checkpoint import deserialise, serialise, write_atomically
+from bench.training.checkpoint import deserialise, serialise, write_checkpoint
 from bench.training.contract import Curves, Objective, TrainingPlace
 from bench.training.loop import fit
 from bench.training.precision import autocast
@@ -293,7 +293,7 @@ def train(candidate: Candidate, work: Work, recipe: Recipe, *, final: bool) -> T
         "validation": (result.best.metrics, last),
         "curves": result.curves,
     }
-    write_atomically(folder / "trained.safetensors", serialise(tensors, header))
+    write_checkpoint(folder / "trained.safetensors", serialise(tensors, header))
     rmtree(folder / "unfinished", ignore_errors=True)
     return _trained(folder, header, load)
 
@@ -302,7 +302,7 @@ def _write_note(folder: Path, epoch: int, segmenter: PartSegmenter, work: Work) 
     assert work.note is not None
     kept = segmenter.state_dict() if work.note_weights else {}
     tensors = {**work.note(segmenter), **{f"weights/{name}": tensor for name, tensor in kept.items()}}
-    write_atomically(note_file(folder, epoch), serialise(tensors, {"epoch": epoch}))
+    write_checkpoint(note_file(folder, epoch), serialise(tensors, {"epoch": epoch}))
 
 
 def _finished(folder: Path, identity: str, load: Callable[[], PartSegmenter]) -> Trained | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.errors import SetupError
 from bench.protocols.ledger import Labels
 from bench.spec import Numerics
-from bench.training.checkpoint import deserialise, serialise, write_atomically
+from bench.training.checkpoint import deserialise, serialise, write_checkpoint
 from bench.training.contract import Curves, FitResult
 from bench.training.finetuning import predict
 
@@ -41,7 +41,7 @@ class Notebook:
         predicted = predict(classifier, self.clouds, numerics).argmax(1).to(torch.int32)
         state = classifier.state_dict() if self.weights else {}
         tensors = {"predicted": predicted, **{f"weights/{name}": t for name, t in state.items()}}
-        write_atomically(self._file(epoch), serialise(tensors, {"epoch": epoch}))
+        write_checkpoint(self._file(epoch), serialise(tensors, {"epoch": epoch}))
 
     def predicted(self, epoch: int) -> Labels:
         """Class ``[m]`` at an epoch."""
@@ -117,7 +117,7 @@ def store_training(
     states = {"best": result.best.state, "last": classifier.state_dict()}
     tensors = {f"{part}/{name}": t for part, state in states.items() for name, t in state.items()}
     header = {"identity": identity, "epochs": epochs, "accuracy": accuracy, "curves": result.curves}
-    write_atomically(file, serialise(tensors, header))
+    write_checkpoint(file, serialise(tensors, header))
     return epochs, accuracy
 
 

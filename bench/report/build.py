@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import SetupError
 from bench.report.html import to_html
 from bench.report.model import ReportModel, build_model
 from bench.report.summary import Sentence, summarise_report
 from bench.report.text import to_csv, to_markdown
+from bench.store.publish import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,16 +85,9 @@ def build_report(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write beside and rename, so that a reader never sees half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the folder itself may be what is missing
-            beside.unlink()
-        raise SetupError(
-            f"cannot write the report file {path}: {error.strerror or error}; free the disk or choose a writable "
-            "folder with --out"
-        ) from error
+    """Write a file of the report, whole or not at all.
+
+    Raises:
+        SetupError: It cannot be written.
+    """
+    write_whole(path, text, "the report file", "choose a writable folder with --out")

@@ -35,6 +35,7 @@ from bench.errors import SetupError, UsageError
 from bench.stats.cells import Cell
 from bench.stats.intervals import seed_means
 from bench.stats.opponents import opponent
+from bench.store.publish import write_whole
 
 GateVerdict = Literal["pass", "fail", "undecided", "broken"]
 EXIT_CODES: Mapping[GateVerdict, int] = {"pass": 0, "fail": 1, "undecided": 3, "broken": 4}
@@ -435,13 +436,7 @@ def make_baseline(results: Iterable[CellResult], suite: str, machine: str, commi
 def write_baseline(baseline: Baseline, path: Path) -> None:
     """Write a baseline as indented JSON, one value a line, so that a diff shows what moved."""
     text = json.dumps(baseline.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise SetupError(f"cannot write the baseline {path}: {error.strerror}; give a writable path") from error
+    write_whole(path, text, "the baseline", "give a writable path")
 
 
 def read_baseline(path: Path) -> Baseline:

@@ -18,7 +18,7 @@ from bench.store.scratch import remove_abandoned, scratch_name
 
 _log = logging.getLogger(__name__)
 
-ROOM = "artifacts"
+ARTIFACTS = "artifacts"
 
 
 class ArtifactStore:
@@ -38,7 +38,7 @@ class ArtifactStore:
     def folder(self, kind: str, key: str, fingerprint: str) -> Path:
         """Return where an artefact lies or would lie."""
         parts = folders.path_part(kind, "kind"), folders.path_part(key, "key")
-        return self.results.joinpath(ROOM, *parts, folders.path_part(fingerprint, "fingerprint")[: folders.SHORT])
+        return self.results.joinpath(ARTIFACTS, *parts, folders.path_part(fingerprint, "fingerprint")[: folders.SHORT])
 
     def publish_folder(self, kind: str, key: str, fingerprint: str, source_dir: Path) -> Path:
         """Seal a folder and move it to its place; `source_dir` is gone afterwards.
@@ -68,7 +68,7 @@ class ArtifactStore:
                 folders.seal(source_dir, kind, key, fingerprint)
                 folders.place(source_dir, destination, self._set_aside)
             else:
-                staged = self.results / ROOM / kind / scratch_name()
+                staged = self.results / ARTIFACTS / kind / scratch_name()
                 shutil.copytree(source_dir, staged, symlinks=True)
                 folders.seal(staged, kind, key, fingerprint)
                 folders.place(staged, destination, self._set_aside)
@@ -119,9 +119,9 @@ class ArtifactStore:
         Raises:
             SetupError: A damaged one cannot be moved.
         """
-        room = self.results / ROOM / folders.path_part(kind, "kind")
+        parent = self.results / ARTIFACTS / folders.path_part(kind, "kind")
         sound = []
-        for folder in (folder for key in folders.subfolders(room) for folder in folders.subfolders(key)):
+        for folder in (folder for key in folders.subfolders(parent) for folder in folders.subfolders(key)):
             try:
                 if self._sound(folder, digests=digests) is not None:
                     sound.append(folder)
@@ -139,7 +139,7 @@ class ArtifactStore:
         Opened for reading, nothing is moved: the damaged ones are named by a warning each.
         """
         before = len(self.set_aside)
-        for kind in folders.subfolders(self.results / ROOM):
+        for kind in folders.subfolders(self.results / ARTIFACTS):
             if not self.readonly:
                 remove_abandoned(kind)
             for key in folders.subfolders(kind):

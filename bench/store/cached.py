@@ -21,8 +21,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import SetupError
-from bench.store.scratch import remove_abandoned, scratch_name
+from bench.store.publish import whole_file
+from bench.store.scratch import remove_abandoned
 
 _log = logging.getLogger(__name__)
 
@@ -51,10 +51,8 @@ class _Sealing:
         return self._stream.write(data)
 
     def seal(self) -> None:
-        """Append the seal and wait until all is on disk."""
+        """Append the seal."""
         self._stream.write(_MARK + self._sha.digest())
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
 
 
 @contextlib.contextmanager
@@ -68,23 +66,11 @@ def publishing(path: Path, levels: int = 2) -> Iterator[BinaryIO]:
     Raises:
         SetupError: It cannot be written.
     """
-    temporary = path.with_name(f"{scratch_name()}-{path.name}{PART}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(path.parent)
-        with temporary.open("wb") as stream:
-            sealing = _Sealing(stream, _place(path, levels))
-            yield cast("BinaryIO", sealing)
-            sealing.seal()
-        temporary.replace(path)
-    except OSError as error:
-        raise SetupError(
-            f"cannot write {path}: {error.strerror or error}; "
-            "free space there, make it writable, or choose another folder"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    remove_abandoned(path.parent)
+    with whole_file(path, suffix=PART) as stream:
+        sealing = _Sealing(stream, _place(path, levels))
+        yield cast("BinaryIO", sealing)
+        sealing.seal()
 
 
 def write_array(path: Path, array: npt.NDArray[Any], levels: int = 2) -> None:

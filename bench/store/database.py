@@ -23,7 +23,7 @@ from bench.errors import SetupError, UsageError
 from bench.store.failures import DamagedDatabaseError, database_failure, file_failure
 from bench.store.filelock import file_lock
 from bench.store.files import NoRegularFileError, file_head
-from bench.store.folders import sync_directory
+from bench.store.publish import sync_folder
 from bench.store.schema import VERSION, Base
 from bench.store.scratch import scratch_name
 
@@ -200,7 +200,7 @@ class Database:
                 # The log of an earlier file would be replayed into the new one.
                 leftover.unlink(missing_ok=True)
             draft.rename(self.path)
-            sync_directory(self.path.parent)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise file_failure("create", self.path, error) from error
         finally:

@@ -14,13 +14,16 @@ from bench.errors import SetupError
 
 
 @contextmanager
-def file_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[None]:
+def file_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[bool]:
     """Hold a lock on `path` (created when absent) inside the block.
 
     Args:
         path: Lock file; stays behind, empty.
         exclusive: Alone, or together with other shared holders.
-        timeout: Seconds to wait for it.
+        timeout: Seconds to wait for it; infinity for as long as it takes.
+
+    Yields:
+        Whether the lock is held; False on a file system without locks.
 
     Raises:
         SetupError: Others held it for longer than `timeout`.
@@ -28,9 +31,9 @@ def file_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _wait(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, path, timeout)
+        locked = _wait(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, path, timeout)
         try:
-            yield
+            yield locked
         finally:
             # Explicitly, not just by closing: a child forked meanwhile shares the lock through its copy.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -38,7 +41,7 @@ def file_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _wait(descriptor: int, mode: int, path: Path, timeout: float) -> None:
+def _wait(descriptor: int, mode: int, path: Path, timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     pause = 0.002
     while True:
@@ -46,11 +49,11 @@ def _wait(descriptor: int, mode: int, path: Path, timeout: float) -> None:
             fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
-                return  # A file system without locks: SQLite's own locking is all there is.
+                return False  # SQLite's own locking, and whole files, are all there is then
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
         else:
-            return
+            return True
         if time.monotonic() > deadline:
             raise SetupError(
                 f"'{path}' is locked by another bench process for more than {timeout:.0f} s; "

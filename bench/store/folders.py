@@ -23,6 +23,7 @@ from bench.errors import SetupError
 from bench.store import jsontext
 from bench.store.failures import file_failure
 from bench.store.files import NoRegularFileError, file_digest, file_size, read_file, shown
+from bench.store.publish import sync_folder
 from bench.store.scratch import scratch_name
 
 MANIFEST = "MANIFEST.json"
@@ -152,7 +153,7 @@ def seal(folder: Path, kind: str, key: str, fingerprint: str) -> Manifest:
     (folder / MANIFEST).write_bytes(content)
     _flush(folder / MANIFEST)
     for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
-        sync_directory(path)
+        sync_folder(path)
     return Manifest(kind, key, fingerprint, created, entries, hashlib.sha256(content).hexdigest())
 
 
@@ -185,9 +186,9 @@ def place(staged: Path, destination: Path, set_aside: Callable[[DamagedFolderErr
                 continue
             shutil.rmtree(staged, ignore_errors=True)
             return False
-        sync_directory(destination.parent)
+        sync_folder(destination.parent)
         if made:
-            sync_directory(destination.parent.parent)
+            sync_folder(destination.parent.parent)
         return True
 
 
@@ -346,19 +347,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # A link that leads to itself.
         return False
-
-
-def sync_directory(folder: Path) -> None:
-    """Flush a directory's entries, so that a rename survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync directories; the rename is still atomic there.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from bench.errors import BenchError, SetupError
 from bench.store import folders, index, leases, scan
-from bench.store.artifacts import ROOM, ArtifactStore
+from bench.store.artifacts import ARTIFACTS, ArtifactStore
 from bench.store.database import Condition, Database, ForeignDatabaseError
 from bench.store.failures import DamagedDatabaseError, file_failure
 from bench.store.files import shown
@@ -31,7 +31,7 @@ from bench.store.scratch import remove_abandoned
 _log = logging.getLogger(__name__)
 
 AGAIN = "reruns"
-"""Room of the results folder for further attempts of finished runs."""
+"""Part of the results folder for further attempts of finished runs."""
 WORK = "work"
 """Room for the saved state of unfinished jobs, each under the beginnings of its key and of its code fingerprint."""
 _SAVED = re.compile("[0-9a-f]{16}-[0-9a-f]{16}")
@@ -230,8 +230,8 @@ def sweep(database: Database, cache: Path | None = None) -> int:
         cache: Its cache, where that may be elsewhere.
     """
     results = database.results
-    rooms = [results, results / RUNS, results / FAILED, results / AGAIN, *folders.subfolders(results / ROOM)]
-    removed = sum(map(remove_abandoned, rooms)) + remove_abandoned(cache or results / "cache", deep=True)
+    parents = [results, results / RUNS, results / FAILED, results / AGAIN, *folders.subfolders(results / ARTIFACTS)]
+    removed = sum(map(remove_abandoned, parents)) + remove_abandoned(cache or results / "cache", deep=True)
     return removed + _remove_finished_work(database)
 
 
@@ -246,8 +246,8 @@ def _remove_finished_work(database: Database) -> int:
         _log.debug("saved states stay, leases cannot be read: %s", error)
         return 0
     stored: dict[str, list[Path]] = {}
-    for room in (RUNS, f"{ROOM}/encoder"):
-        for place in folders.subfolders(database.results / room):
+    for parent in (RUNS, f"{ARTIFACTS}/encoder"):
+        for place in folders.subfolders(database.results / parent):
             stored.setdefault(place.name[:16], []).append(place)
     removed = 0
     for place in saved:
@@ -289,7 +289,7 @@ def status(results: Path, url: str | None = None) -> StoreStatus:
         metrics=counts[2],
         folders=sum(1 for _ in scan.run_folders(results)),
         quarantined=_set_aside_count(results),
-        artifacts={kind.name: len(list(kind.glob("[!.]*/[!.]*"))) for kind in folders.subfolders(results / ROOM)},
+        artifacts={kind.name: len(list(kind.glob("[!.]*/[!.]*"))) for kind in folders.subfolders(results / ARTIFACTS)},
         leases=held,
         sizes=_sizes(database),
     )
@@ -388,6 +388,6 @@ def _set_aside_count(results: Path) -> int:
 def _sizes(database: Database) -> dict[str, int]:
     files = [] if database.path is None else [database.path, *database.companions()]
     sizes = {"database": sum(path.stat().st_size for path in files if path.exists())}
-    for room in (RUNS, FAILED, ROOM, folders.QUARANTINE):
-        sizes[room] = sum(path.stat().st_size for path in (database.results / room).rglob("*") if path.is_file())
+    for parent in (RUNS, FAILED, ARTIFACTS, folders.QUARANTINE):
+        sizes[parent] = sum(path.stat().st_size for path in (database.results / parent).rglob("*") if path.is_file())
     return sizes

@@ -160,8 +160,8 @@ def read_run(results: Path, folder: Path, *, series: bool) -> tuple[IndexedRun, 
 
 def run_folders(results: Path, keys: Collection[str] | None = None) -> Iterator[Path]:
     """Yield every run folder, finished ones first, or those of some keys."""
-    for room in (RUNS, FAILED):
-        for key in folders.subfolders(results / room, keys):
+    for parent in (RUNS, FAILED):
+        for key in folders.subfolders(results / parent, keys):
             try:
                 yield from folders.subfolders(key)
             except SetupError:
@@ -185,6 +185,6 @@ def _key(name: str, keys: Collection[str] | None) -> bool:
 
 
 def _some(names: list[str]) -> str:
-    """Name the first few, by room and the beginning of the key."""
+    """Name the first few, by kind and the beginning of the key."""
     parts = [shown("/".join(part[:12] for part in name.split("/")[:2])) for name in names[:_NAMED]]
     return ", ".join(parts) + (", ..." if len(names) > _NAMED else "")

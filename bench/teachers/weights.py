@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from bench.data.digest import file_digest
-from bench.data.files import write_atomic
 from bench.errors import SetupError, UsageError
 from bench.models.state_files import archive_damage, refuse_torchscript, twice, without_wrappers
 from bench.spec import content_key
+from bench.store.publish import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +83,7 @@ def local_weights(reference: str, cache: Path, option: str) -> Weights:
                 f"run again with --set {option}={found}"
             )
     else:
-        write_atomic(_note(DIGEST + digest, cache), f"{found}\n")
+        write_whole(_note(DIGEST + digest, cache), f"{found}\n")
     return Weights(found, digest, f"{'folder' if found.is_dir() else 'file'} {found}")
 
 

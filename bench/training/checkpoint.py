@@ -6,12 +6,9 @@ bytes, so a checkpoint is either whole or not used: there is no moment at which 
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,8 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
-from bench.errors import SetupError
+from bench.store.publish import write_whole
+from bench.store.scratch import remove_abandoned
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +42,7 @@ class Checkpoint:
     header: dict[str, Any]
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_checkpoint(path: Path, data: bytes) -> None:
     """Write a file so that a reader finds the old content, or the new, never a part.
 
     Args:
@@ -54,43 +52,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         SetupError: The folder is read-only or the disk is full; nothing is left behind.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise _cannot_write(path, error) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; file systems that cannot sync a folder do without."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        log.debug("%s: folder cannot be synced", folder)
-    finally:
-        os.close(handle)
-
-
-def _cannot_write(path: Path, error: OSError) -> SetupError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    mend = "free some space there" if full else "make the folder writable"
-    reason = error.strerror or str(error)
-    return SetupError(
-        f"{path.parent}: cannot write the checkpoint {path.name} ({reason}): {mend} or choose another results "
-        "folder, then run the same command again; it goes on from the last checkpoint"
-    )
+    mend = "make the folder writable or choose another results folder, then run the same command again"
+    write_whole(path, data, "the checkpoint", f"{mend}; it goes on from the last checkpoint")
 
 
 def serialise(tensors: dict[str, Tensor], header: dict[str, Any]) -> bytes:
@@ -161,7 +124,7 @@ class CheckpointFolder:
         data = serialise(tensors, {**header, "format": FORMAT, "identity": self.identity, "step": step})
         digest = hashlib.sha256(data).hexdigest()[:_DIGEST_LENGTH]
         path = self.folder / f"step-{step:010d}-{digest}.safetensors"
-        write_atomically(path, data)
+        write_checkpoint(path, data)
         for _, old in self._files()[self.keep :]:
             old.unlink(missing_ok=True)
         return path
@@ -172,8 +135,7 @@ class CheckpointFolder:
         A file that is damaged or belongs to something else is set aside with the suffix ``.aside`` and reported
         in the log (left in place it would count as the newest); left-overs of a killed write are removed.
         """
-        for leftover in self.folder.glob("*.tmp"):
-            leftover.unlink(missing_ok=True)
+        remove_abandoned(self.folder)
         for step, path in self._files():
             try:
                 return self._read(step, path)

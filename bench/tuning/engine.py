@@ -26,9 +26,9 @@ from bench.store.once import once
 from bench.store.queries import failed_rows, metric_rows
 from bench.store.store import Store
 from bench.tuning import studies
-from bench.tuning.drawing import open_trial
 from bench.tuning.objective import objective, validation_score
 from bench.tuning.problems import Problem
+from bench.tuning.sampling import open_trial
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

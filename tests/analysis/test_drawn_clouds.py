@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bench.analysis.drawing import bare, cloud_grid, new_figure, scatter
+from bench.analysis.figures import bare, cloud_grid, new_figure, scatter
 
 CORNERS = np.array(list(itertools.product([-1, 1], repeat=3)), dtype=np.float32)
 DIAGONAL = np.array([[-1, -1, 1], [1, 1, -1]], dtype=np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.analysis import embedding, losses
-from bench.analysis.drawing import look, new_figure
+from bench.analysis.figures import look, new_figure
 from bench.analysis.output import Artefact, Origin, write
 from bench.errors import SetupError, UsageError
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bench.cli.main import main
-from bench.inspection.drawing import ASLANT, VIEWS, View, by_number, draw_cloud, estimated_normals, plain
+from bench.inspection.pictures import ASLANT, VIEWS, View, by_number, draw_cloud, estimated_normals, plain
 from bench.inspection.showing import Wanted, chosen
 from tests.conftest import write_modelnet
 

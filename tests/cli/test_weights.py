@@ -230,23 +230,23 @@ def test_a_killed_import_leaves_nothing_half_written(tmp_path: Path) -> None:
     torch.manual_seed(0)
     official = write_recon(tmp_path / "recon.pth", BackboneSpec(width=192, heads=3, depth=6))
     results = tmp_path / "results"
-    room = results / "artifacts" / "encoder"
+    parent = results / "artifacts" / "encoder"
     command = bench_command("import", official, "--results", results)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=bench_environment()) as process:
         deadline = time.monotonic() + 120
-        while not (room.is_dir() and any(room.iterdir())):  # the moment it starts to write
+        while not (parent.is_dir() and any(parent.iterdir())):  # the moment it starts to write
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
-    visible = [path for path in room.glob("*/*") if not path.parent.name.startswith(".")]
+    visible = [path for path in parent.glob("*/*") if not path.parent.name.startswith(".")]
     assert all((path / "MANIFEST.json").is_file() for path in visible)
     done = subprocess.run(command, capture_output=True, text=True, env=bench_environment(), check=False)
     assert done.returncode == 0, done.stderr
     assert "imported a" in done.stdout
-    assert (encoder_folder_named(room) / "encoder.safetensors").is_file()
+    assert (encoder_folder_named(parent) / "encoder.safetensors").is_file()
 
 
-def encoder_folder_named(room: Path) -> Path:
-    (folder,) = (path for path in room.glob("*/*") if not path.parent.name.startswith("."))
+def encoder_folder_named(parent: Path) -> Path:
+    (folder,) = (path for path in parent.glob("*/*") if not path.parent.name.startswith("."))
     return folder

@@ -16,8 +16,9 @@ import pytest
 from bench.data import digest
 from bench.data.digest import file_digest, manifest_digest, read_again
 from bench.data.filelists import list_files
-from bench.data.files import exclusive, write_atomic
+from bench.data.files import exclusive
 from bench.errors import DataError, SetupError
+from bench.store.publish import write_whole
 
 
 @pytest.fixture
@@ -122,14 +123,14 @@ def test_manifest_depends_on_every_part_and_on_order() -> None:
 
 def test_atomic_write_replaces_leaves_no_rest_and_keeps_usual_rights(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.yaml"
-    write_atomic(path, "one")
-    write_atomic(path, "two")
+    write_whole(path, "one")
+    write_whole(path, "two")
     assert path.read_text(encoding="utf-8") == "two"
     assert [p.name for p in path.parent.iterdir()] == ["file.yaml"]
     (tmp_path / "plain").touch()
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
     with pytest.raises(SetupError, match="cannot write"):
-        write_atomic(path / "below a file", "x")
+        write_whole(path / "below a file", "x")
 
 
 def test_the_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:

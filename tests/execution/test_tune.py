@@ -21,8 +21,8 @@ from bench.spec import TunedSpec
 from bench.stats.cells import judging
 from bench.store.records import Metric
 from bench.tuning import studies
-from bench.tuning.drawing import STARTUP_TRIALS, open_trial
 from bench.tuning.objective import ValidationScore, objective, validation_score
+from bench.tuning.sampling import STARTUP_TRIALS, open_trial
 from tests.conftest import ROOT, bench_environment
 
 SPACE = search_space("finetune", {"form": "fair", "recipe": {"lr": 5e-4, "weight_decay": 0.05}}, "downstream")
@@ -171,7 +171,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from bench.tuning import studies
-from bench.tuning.drawing import open_trial
+from bench.tuning.sampling import open_trial
 from tests.execution.test_tune import SPACE
 storage = studies.open_storage(Path(sys.argv[1]))
 study = studies.create(storage, "toy", {}, {}, whole=False)

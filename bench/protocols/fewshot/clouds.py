@@ -39,7 +39,7 @@ from bench.recipes.downstream import released_training
 from bench.recipes.row import shortened
 from bench.spec import Recipe, content_key
 from bench.store.records import Metric
-from bench.training.checkpoint import deserialise, serialise, write_atomically
+from bench.training.checkpoint import deserialise, serialise, write_checkpoint
 from bench.training.contract import TrainingPlace
 from bench.training.finetuning import finetune
 from bench.training.progress import ProgressEvent
@@ -191,7 +191,7 @@ class _Full:
         noted = {epoch: notebook.predicted(epoch) for epoch in epochs}
         header = {"identity": identity, "epoch": best.epoch, "accuracy": best.accuracy, "curves": result.curves}
         header["noted"] = {str(epoch): labels.tolist() for epoch, labels in noted.items()}
-        write_atomically(folder / "fold.safetensors", serialise(best.state, header))
+        write_checkpoint(folder / "fold.safetensors", serialise(best.state, header))
         rmtree(folder / "unfinished", ignore_errors=True)
         rmtree(folder / "epochs", ignore_errors=True)
         file = folder / "fold.safetensors"

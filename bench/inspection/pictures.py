@@ -169,8 +169,8 @@ def save(figure: Figure, path: Path) -> None:
     """
     import io
 
-    from bench.data.files import write_atomic
+    from bench.store.publish import write_whole
 
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=160, format="png", metadata={"Software": None})
-    write_atomic(path, drawn.getvalue())
+    write_whole(path, drawn.getvalue())
