@@ -86,16 +86,20 @@ def unused_note() -> str | None:
     )
 
 
-def job_environment(threads: int, package_root: Path, **extra: str) -> dict[str, str]:
-    """Environment of a process that does a job.
-
-    It imports from where this process does, so that it finds what a plugin imports (from the user's ``PYTHONPATH``,
-    from beside the plugin's file), `bench` itself first. Text in pipes is UTF-8 whatever the locale.
-    """
+def job_environment(threads: int, **extra: str) -> dict[str, str]:
+    """Environment of a process that does a job; text in pipes is UTF-8 whatever the locale."""
     environment = dict(os.environ)
     settle(environment, threads)
-    path = dict.fromkeys([str(package_root), *map(os.path.abspath, sys.path)])
-    return environment | {"PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | extra
+    path = os.pathsep.join(job_path())
+    return environment | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | extra
+
+
+def job_path() -> list[str]:
+    """Return where a process that does a job imports from: where this process does, `bench` itself first.
+
+    So it finds what a plugin imports from the user's ``PYTHONPATH`` and from beside the plugin's file.
+    """
+    return list(dict.fromkeys([str(Path(__file__).parent.parent), *map(os.path.abspath, sys.path)]))
 
 
 def recorded() -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 Loading torch takes seconds of processor time, a job at the smallest size less. A server process loads it once, in the
 environment of jobs, and forks a worker for every job: each job still has a process of its own. The server loads no
-CUDA context, so that workers can use a GPU, and starts no thread. It ends when the process that started it ends.
+CUDA context, so that workers can use a GPU, and starts no thread. It serves every plan that its process runs, trial
+after trial of a search or cell after cell of a notebook, and ends when that process ends.
 """
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
@@ -15,12 +17,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-import bench
 from bench.environment import job_environment
 from bench.errors import SetupError
 from bench.signals import stop_signals
@@ -71,10 +72,10 @@ class WorkerProcess:
 
 
 class ForkServer:
-    """Starts workers with one number of threads per operator."""
+    """Starts workers in one environment."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
         self._server: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
@@ -88,6 +89,8 @@ class ForkServer:
         Raises:
             SetupError: The server cannot start, or ended; why is in the log.
         """
+        if self._server is not None and self._server.poll() is not None:
+            self.close()  # killed since the last job
         if self._socket is None:
             self._socket = self._launch(log)
         reader, writer = os.pipe()
@@ -114,7 +117,7 @@ class ForkServer:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 pass_fds=[theirs.fileno()],
-                env=job_environment(self._threads, Path(bench.__file__).parent.parent),
+                env=self._environment,
                 start_new_session=True,  # Ctrl-C reaches us alone; we pass it on once
             )
         return ours
@@ -126,6 +129,25 @@ class ForkServer:
         if self._server is not None:
             self._server.wait()
         self._socket = self._server = None
+
+
+_servers: dict[int, tuple[object, ForkServer]] = {}
+
+
+def server_for(threads: int) -> ForkServer:
+    """Return this process's server for jobs of so many threads; a new one where jobs would inherit something else."""
+    environment = job_environment(threads)
+    inherited = {**environment, "PYTHONPATH": "", "PWD": str(Path.cwd())}  # each job brings the path it imports from
+    if threads in _servers and _servers[threads][0] != inherited:
+        _servers.pop(threads)[1].close()
+    return _servers.setdefault(threads, (inherited, ForkServer(environment)))[1]
+
+
+@atexit.register
+def close_servers() -> None:
+    """End this process's servers; workers that still run stop as on Ctrl-C."""
+    while _servers:
+        _servers.popitem()[1][1].close()
 
 
 def serve(control: socket.socket) -> None:

@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.environment import typed_command, usable_cores
+from bench.environment import job_path, typed_command, usable_cores
 from bench.errors import BenchError
 from bench.execution.events import Event
 from bench.execution.failures import store_failure
-from bench.execution.forkserver import ForkServer, WorkerProcess
+from bench.execution.forkserver import WorkerProcess, close_servers, server_for
 from bench.paths import Workspace
 from bench.plan.graph import Job, Plan
 from bench.signals import INTERRUPTED
@@ -83,7 +83,6 @@ class LocalPool:
         self._listener = listener
         self._messages: queue.Queue[tuple[str, Event | None]] = queue.Queue()
         self._running: dict[str, _Running] = {}
-        self._servers: dict[int, ForkServer] = {}
         self._outcome = Outcome()
         self._workers = 1
 
@@ -136,14 +135,14 @@ class LocalPool:
             "store_url": self._options.store_url,
             "plugins": [str(path) for path in self._options.plugins],
             "command": typed_command(),
+            "path": job_path(),
         }
         threads = 1 if job.encoder is None else job.encoder.numerics.job_threads
-        server = self._servers.setdefault(threads, ForkServer(threads))
         # A nameless file: nothing is left behind when we or the worker are killed.
         with log.open("a", encoding="utf-8") as log_file, tempfile.TemporaryFile("w+", encoding="utf-8") as job_file:
             json.dump(payload, job_file)
             job_file.seek(0)
-            process = server.start(job_file, log_file)
+            process = server_for(threads).start(job_file, log_file)
         pump = threading.Thread(target=self._pump, args=(job.id, process), daemon=True)
         self._running[job.id] = _Running(job, process, pump, log)
         self._listener(job, Event(kind="stage", stage="start"))
@@ -211,6 +210,6 @@ class LocalPool:
             with suppress(KeyboardInterrupt):
                 running.pump.join(timeout=60)
             running.process.send(signal.SIGKILL)
+        if self._outcome.interrupted:  # not only at exit, which a second request to stop could cut short
+            close_servers()
         self._running.clear()
-        for server in self._servers.values():
-            server.close()

@@ -334,6 +334,8 @@ def main(parent: int) -> int:
     logging.basicConfig(format="%(message)s")  # into the log
     logging.getLogger("bench").addHandler(WarningsToParent(channel))
     payload = json.load(sys.stdin)
+    sys.path[:] = payload["path"]
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     _follow(parent)
     print(f"--- {_now()} {payload['job']['title']}", file=sys.stderr)
     from bench.models.memory import keep_freed_memory

@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import bench
 from bench.environment import job_environment
 from bench.errors import BenchError, SetupError, UsageError
 from bench.profiling.plan import ProfilePlan
@@ -76,7 +75,7 @@ def path_processes(plan: ProfilePlan) -> Iterator[list[PathProcess]]:
     """Start a process per path and wait until all are built; all are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-profile-") as name, ExitStack() as stack:
         folder = Path(name)
-        environment = job_environment(plan.threads, Path(bench.__file__).parent.parent)
+        environment = job_environment(plan.threads)
         # Kernels compiled into a fresh folder make the warm-up that of a first run; a folder of the user's stays.
         environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
         children: list[PathProcess] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.environment import job_environment
 from bench.errors import SetupError
 from bench.execution.forkserver import ForkServer
 from tests.conftest import bench_environment
@@ -35,11 +36,11 @@ def test_loading_asks_for_no_gpu_and_starts_no_thread() -> None:
 
 def test_a_server_that_cannot_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it a broken installation would look like a hang, or like a fault of the run."""
-    broken = tmp_path / "h5py.py"
+    broken = tmp_path / "torch.py"
     broken.write_text("raise ImportError('this library is broken')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     log = tmp_path / "job.log"
-    server = ForkServer(1)
+    server = ForkServer(job_environment(1))
     with (
         tempfile.TemporaryFile("w+") as job,
         log.open("a") as file,
