@@ -104,9 +104,6 @@ def run(
     store_url: StoreOption = None,
 ) -> None:
     """Pretrain and evaluate, reusing whatever is stored; run it again to continue after any interruption."""
-    from bench.api import Study
-    from bench.paths import Workspace
-
     given = {
         "methods": method,
         "encoders": encoder,
@@ -141,6 +138,10 @@ def run(
     plugins = load_plugins(list(files))
     if reuse not in ("exact", "same-spec"):
         raise UsageError(f"--reuse '{reuse}': expected exact or same-spec")
+    request.check_names()
+    from bench.api import Study
+    from bench.paths import Workspace
+
     study = Study(request, Workspace.at(results), store_url, plugins)
     if save_config is not None:
         study.save(save_config)
@@ -300,9 +301,9 @@ def report(
     store_url: StoreOption = None,
 ) -> None:
     """Print tables of everything stored and write one self-contained HTML page, CSV and Markdown."""
+    screen, place = console(), reading(results)
     from bench.reporting import write_page, write_report
 
-    screen, place = console(), reading(results)
     if verify:
         from bench.store.artifacts import ArtifactStore
 

@@ -72,7 +72,6 @@ def tune(
 
     A trial whose run fails counts as a trial (0 as exit code, and said in the table); 1 where a search cannot go on.
     """
-    from bench.execution.local import PoolOptions
     from bench.plan.search import validated_what
 
     plugins = load_plugins(plugin)
@@ -95,6 +94,9 @@ def tune(
         "plugins": [str(path) for path in plugins] or None,
     }
     request = _request({name: value for name, value in given.items() if value is not None}, assignments or [])
+    request.check_names()
+    from bench.execution.local import PoolOptions
+
     both = "all" in method if baseline is None else baseline
     options = PoolOptions(workers=jobs, store_url=store_url, plugins=plugins)
     raise typer.Exit(_tune(request, searched, workspace(results), options, trials, timeout, both))

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 from rich.console import Console
@@ -14,15 +15,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.errors import SetupError
-from bench.execution.local import LocalPool, Outcome, PoolOptions
 from bench.paths import Workspace
-from bench.plan.planning import make_plan
 from bench.plan.request import RunRequest, read_request, validated
 from bench.plugins import load_plugin_file
-from bench.progress import ProgressView
 from bench.provenance import commit
 from bench.registry import PROTOCOLS
-from bench.reporting import read_results
 from bench.spec import content_key
 from bench.stats.cells import Cell, group_cells
 from bench.stats.gate import (
@@ -35,6 +32,9 @@ from bench.stats.gate import (
     read_baseline,
     write_baseline,
 )
+
+if TYPE_CHECKING:
+    from bench.execution.local import Outcome
 
 SEEDS = 3
 """Seeds of the baseline that are run unless asked otherwise."""
@@ -147,6 +147,12 @@ def measure(request: RunRequest, results: Path | None, plugins: tuple[Path, ...]
         raise SetupError(f"--results {results} is a file; give a folder that is empty or does not exist yet")
     if results.exists() and any(results.iterdir()):
         raise SetupError(f"--results {results} is not empty; the check must compute everything itself")
+    # These load torch, for seconds: what is wrong with the request is said before.
+    from bench.execution.local import LocalPool, PoolOptions
+    from bench.plan.planning import make_plan
+    from bench.progress import ProgressView
+    from bench.reporting import read_results
+
     workspace = Workspace(results.absolute(), results.absolute() / "cache")
     workspace.prepare()
     plan = make_plan(request, workspace, None)

@@ -11,7 +11,9 @@ import yaml
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from bench.errors import UsageError, unknown_name
+from bench.plan.presets import preset
 from bench.plan.scaling import check_fractions, parse_fractions
+from bench.registry import METHODS, PROTOCOLS
 from bench.spec import Budget, Frozen, TunedSpec
 from bench.yamltext import YamlError, parse_yaml, read_yaml
 
@@ -136,6 +138,20 @@ class RunRequest(Frozen):
         if any(not 0 <= seed <= LARGEST_SEED for seed in seeds) or len(set(seeds)) != len(seeds):
             raise ValueError(f"seeds must be distinct numbers from 0 to {LARGEST_SEED}")
         return seeds
+
+    def check_names(self) -> None:
+        """Refuse unknown names while that is cheap: what they name loads torch.
+
+        Raises:
+            UsageError: Unknown preset, method or protocol (with near-miss suggestions).
+        """
+        preset(self.preset)
+        for name in self.methods:
+            if name != "all":
+                METHODS.entry(name)
+        for name in self.protocols:
+            if name != "all":
+                PROTOCOLS.entry(name)
 
 
 def parse_assignment(text: str) -> tuple[str, JsonValue]:

@@ -88,13 +88,10 @@ class _Resolver:
     def __init__(self, request: RunRequest, workspace: Workspace) -> None:
         self.request = request
         self.workspace = workspace
+        request.check_names()
         self.preset: Preset = preset(request.preset)
         self.methods = _expand(request.methods, METHODS.standalone())
         self.protocols = _expand(request.protocols, PROTOCOLS.standalone())
-        for name in self.methods:
-            METHODS.entry(name)
-        for name in self.protocols:
-            PROTOCOLS.entry(name)
         groups = {
             "backbone",
             "recipe",
