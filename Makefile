@@ -38,8 +38,9 @@ demo-full: setup
 	$(BIN)/bench run --config demos/full.yaml --results $(RESULTS)
 	$(BIN)/bench report --results $(RESULTS)
 
+# In the order of their names the files that start processes come early, and no process is left with a long one alone.
 test: setup
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 coverage: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
 import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +19,9 @@ import h5py
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from bench.cli.main import main
+from bench.registry import REGISTRIES
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
@@ -70,9 +77,6 @@ def no_file_larger_than(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-Bench = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
 def bench_command(*arguments: object) -> list[str]:
     """The command line of a real ``bench`` process."""
     return [sys.executable, "-P", "-m", "bench", *map(str, arguments)]
@@ -90,21 +94,35 @@ def bench_environment(package_root: Path = ROOT, **extra: str) -> dict[str, str]
     }
 
 
-@pytest.fixture
-def run_bench() -> Bench:
-    """Run ``bench`` in a process of its own and return what it printed."""
+def bench_here(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Call ``bench`` in this process and return what a process would have: seconds of imports are saved.
 
-    def run(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            bench_command(*arguments),
-            capture_output=True,
-            text=True,
-            env=bench_environment(**extra),
-            timeout=200,
-            check=False,
-        )
-
-    return run
+    Jobs still have processes of their own, forked from one server that all calls share.
+    """
+    argv, environment = sys.argv, dict(os.environ)
+    entries = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
+    out, err, code = io.StringIO(), io.StringIO(), 1
+    told = logging.StreamHandler(err)  # what a process does with warnings unless pytest collects them
+    told.setLevel(logging.WARNING)
+    logging.getLogger().addHandler(told)
+    sys.argv = ["bench", *map(str, arguments)]
+    os.environ.pop("PYTEST_CURRENT_TEST", None)  # jobs that inherit something else need another server
+    os.environ.update(COLUMNS="200", BENCH_CHECKPOINT_SECONDS="0")
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 0
+    except Exception:
+        err.write(traceback.format_exc())
+    finally:
+        logging.getLogger().removeHandler(told)
+        sys.argv = argv
+        os.environ.clear()
+        os.environ.update(environment)
+        for kind, registry in REGISTRIES.items():
+            registry._entries = entries[kind]
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import bench
-from tests.conftest import ROOT, Bench
+from tests.conftest import ROOT, bench_here
 
 DOCS = ROOT / "docs"
 
@@ -49,7 +49,7 @@ def results(study: bench.Study) -> bench.Results:
     return study.run(progress=False)
 
 
-def test_a_study_is_planned_run_and_read(study: bench.Study, results: bench.Results, run_bench: Bench) -> None:
+def test_a_study_is_planned_run_and_read(study: bench.Study, results: bench.Results) -> None:
     """A number in a notebook that is not the one in the report would be worse than none."""
     assert "4 stored already, 0 to do in 0 jobs" in str(study.plan())
     runs = results.runs(method="point-mae", seed=1)
@@ -66,7 +66,7 @@ def test_a_study_is_planned_run_and_read(study: bench.Study, results: bench.Resu
     assert results.failures().empty
     metrics = results.metrics(protocol="linear")
     assert set(metrics["run_key"]) == set(results.runs()["key"])
-    told = run_bench("compare", "point-mae", "scratch", "--results", study.workspace.results)
+    told = bench_here("compare", "point-mae", "scratch", "--results", study.workspace.results)
     comparison = results.compare("point-mae", "scratch")
     assert comparison.text(200).splitlines()[0] in told.stdout
     assert len(comparison.objects) == 36

@@ -40,11 +40,20 @@ def test_a_string_that_is_no_docstring_counts() -> None:
 
 def test_the_closure_holds_what_a_job_imports() -> None:
     """Checked against Python itself: importing the module in a fresh process loads nothing outside the closure."""
-    for root in ("bench.execution.pretrain", "bench.protocols.fewshot", "bench.methods.recon"):
-        found = set(fingerprint([root]).modules)
-        code = f"import sys, {root}; print('\\n'.join(m for m in sys.modules if m.startswith('bench.')))"
-        loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-        assert set(loaded) <= found | {"bench", *IN_THE_KEY}
+    code = (
+        "import os, sys, importlib, torch\n"
+        "for root in sys.argv[1:]:\n"
+        "    if os.fork() == 0:\n"
+        "        importlib.import_module(root)\n"
+        "        print(*(m for m in sys.modules if m.startswith('bench.')), flush=True)\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+    )
+    roots = ("bench.execution.pretrain", "bench.protocols.fewshot", "bench.methods.recon")
+    done = subprocess.run([sys.executable, "-c", code, *roots], capture_output=True, text=True, check=True)
+    for root, loaded in zip(roots, done.stdout.splitlines(), strict=True):
+        assert root in loaded.split()
+        assert set(loaded.split()) <= set(fingerprint([root]).modules) | {"bench", *IN_THE_KEY}
 
 
 def test_results_do_not_depend_on_the_list_of_plugins_or_the_store() -> None:
@@ -59,25 +68,21 @@ def test_results_do_not_depend_on_the_list_of_plugins_or_the_store() -> None:
 def test_changing_one_module_changes_exactly_its_dependents(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     code = (
-        "from bench.fingerprint import fingerprint as f;"
-        "print(f(['bench.methods.recon']).digest, f(['bench.data.modelnet_h5']).digest)"
+        "import pathlib, sys, bench.fingerprint as f\n"
+        "target = pathlib.Path(sys.argv[1])\n"
+        "for text in ('', '# a comment', 'EXTRA = 1'):\n"
+        "    target.write_text(target.read_text() + text + chr(10))\n"
+        "    f._read.cache_clear()\n"
+        "    print(*(f.fingerprint([root]).digest for root in ('bench.methods.recon', 'bench.data.modelnet_h5')))\n"
     )
-
-    def digests() -> list[str]:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={"PYTHONPATH": str(tmp_path), "PATH": ""},
-        )
-        return done.stdout.split()
-
-    before = digests()
-    target = tmp_path / "bench" / "models" / "tokenizer.py"
-    target.write_text(target.read_text() + "\n# a comment\n")
-    assert digests() == before
-    target.write_text(target.read_text() + "\nEXTRA = 1\n")
-    after = digests()
-    assert after[0] != before[0]
-    assert after[1] == before[1]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(tmp_path / "bench" / "models" / "tokenizer.py")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+    )
+    before, commented, extended = (line.split() for line in done.stdout.splitlines())
+    assert commented == before
+    assert extended[0] != before[0]
+    assert extended[1] == before[1]

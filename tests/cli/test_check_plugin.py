@@ -13,7 +13,7 @@ import pytest
 from bench.cli.main import main
 from bench.conformance.encoder_checks import METHOD_CHECKS
 from bench.registry import REGISTRIES
-from tests.conftest import ROOT, Bench
+from tests.conftest import ROOT, bench_here
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -44,13 +44,12 @@ def complete_file() -> str:
     return block
 
 
-@pytest.mark.timeout(600)  # three real processes; half a minute on a free core
-def test_the_documented_method_is_short_conforms_and_runs(run_bench: Bench, tmp_path: Path) -> None:
+def test_the_documented_method_is_short_conforms_and_runs(tmp_path: Path) -> None:
     """The first thing an author does is copy that page; every step on it must work as it stands."""
     file = tmp_path / "my_method.py"
     file.write_text(complete_file())
     assert len(complete_file().splitlines()) < 80
-    checked = run_bench("check-plugin", file)
+    checked = bench_here("check-plugin", file)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     lines = checked.stdout.splitlines()
     assert lines[0] == "method orientation"
@@ -58,10 +57,10 @@ def test_the_documented_method_is_short_conforms_and_runs(run_bench: Bench, tmp_
     results = ("--results", tmp_path / "results")
     command = ("--method", "orientation", "--protocol", "linear", "--preset", "smoke")
     assert f"bench run --plugin my_method.py {' '.join(command)}" in DOC.read_text()
-    ran = run_bench("run", "--plugin", file, *command, *results)
+    ran = bench_here("run", "--plugin", file, *command, *results)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "scratch (orientation)" in ran.stdout
-    reported = run_bench("report", *results, "--out", tmp_path / "reports")
+    reported = bench_here("report", *results, "--out", tmp_path / "reports")
     assert reported.returncode == 0, reported.stdout + reported.stderr
     page = (tmp_path / "reports" / "index.html").read_text()
     assert "Methods in this report" in page

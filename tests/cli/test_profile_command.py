@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from tests.conftest import Bench
+from tests.conftest import bench_here
 
 
-def test_a_quick_profile_prints_the_table_and_writes_json(run_bench: Bench, tmp_path: Path) -> None:
+def test_a_quick_profile_prints_the_table_and_writes_json(tmp_path: Path) -> None:
     """Neither a person nor a script could read what was measured."""
     target = tmp_path / "profile.json"
-    done = run_bench("profile", "--method", "recon", "--preset", "smoke", "--quick", "--batch", 4, "--json", target)
+    done = bench_here("profile", "--method", "recon", "--preset", "smoke", "--quick", "--batch", 4, "--json", target)
     assert done.returncode == 0, done.stderr
     for words in ("matmul peak:", "samples/s", "exact + teacher", "tokenize", "optimiser", "fast / exact:"):
         assert words in done.stdout
@@ -67,7 +67,7 @@ def test_wrong_input_gives_one_line(
     assert message in lines[0]
 
 
-def test_a_path_that_breaks_is_named(run_bench: Bench, tmp_path: Path) -> None:
+def test_a_path_that_breaks_is_named(tmp_path: Path) -> None:
     """A method that fails in a process of its own would end in that process's traceback, or in silence."""
     plugin = tmp_path / "broken.py"
     plugin.write_text(
@@ -79,7 +79,7 @@ def test_a_path_that_breaks_is_named(run_bench: Bench, tmp_path: Path) -> None:
         "    def build(cls, backbone, options, given):\n"
         '        raise RuntimeError("no such layer")\n'
     )
-    done = run_bench("profile", "--plugin", plugin, "--method", "broken", "--preset", "smoke", "--quick")
+    done = bench_here("profile", "--plugin", plugin, "--method", "broken", "--preset", "smoke", "--quick")
     assert done.returncode == 1, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(lines) == 1, done.stderr

@@ -22,7 +22,7 @@ from bench.methods.recon import ReCon
 from bench.plan.presets import preset
 from bench.plan.request import RunRequest, read_request, write_request
 from bench.spec import BackboneSpec
-from tests.conftest import Bench, bench_command, bench_environment
+from tests.conftest import bench_command, bench_environment, bench_here
 
 Call = Callable[..., tuple[int, str, str]]
 SIZES = ("--set", "backbone.heads=2", "--set", "backbone.points=128", "--set", "backbone.groups=16")
@@ -200,7 +200,7 @@ def test_a_request_for_encoders_survives_its_yaml(tmp_path: Path, methods: tuple
 
 
 def test_an_imported_encoder_is_judged_and_found_again(
-    call: Call, run_bench: Bench, official: Path, tmp_path: Path, toy_modelnet: Path
+    call: Call, official: Path, tmp_path: Path, toy_modelnet: Path
 ) -> None:
     """The purpose of it all: one command from the authors' file to a number, and nothing computed twice."""
     results = tmp_path / "results"
@@ -209,7 +209,7 @@ def test_an_imported_encoder_is_judged_and_found_again(
         "run", "--encoder", "theirs", "--protocol", "linear", "--preset", "smoke", "--no-baseline",
         "--dataset", f"modelnet-h5:{toy_modelnet}", "--results", results,
     )  # fmt: skip
-    done = run_bench(*request)
+    done = bench_here(*request)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "recon (theirs)" in done.stdout
     assert "elsewhere (imported)" in done.stdout
@@ -241,7 +241,7 @@ def test_a_killed_import_leaves_nothing_half_written(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     visible = [path for path in parent.glob("*/*") if not path.parent.name.startswith(".")]
     assert all((path / "MANIFEST.json").is_file() for path in visible)
-    done = subprocess.run(command, capture_output=True, text=True, env=bench_environment(), check=False)
+    done = bench_here("import", official, "--results", results)
     assert done.returncode == 0, done.stderr
     assert "imported a" in done.stdout
     assert (encoder_folder_named(parent) / "encoder.safetensors").is_file()

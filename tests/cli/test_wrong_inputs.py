@@ -13,7 +13,7 @@ import pytest
 
 from bench.spec import content_key
 from bench.store import Store
-from tests.conftest import Bench, write_modelnet
+from tests.conftest import bench_here, write_modelnet
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -121,9 +121,9 @@ def test_damaged_evaluation_data_stop_a_run_before_it_starts(call: Call, tmp_pat
     assert "pretrain" not in output
 
 
-def test_fewer_points_than_groups_is_said_before_training(run_bench: Bench, tmp_path: Path) -> None:
+def test_fewer_points_than_groups_is_said_before_training(tmp_path: Path) -> None:
     root = write_modelnet(tmp_path / "small", train=8, test=6, points=12)
-    done = run_bench(
+    done = bench_here(
         "run", "--method", "point-mae", "--protocol", "linear", "--preset", "smoke", "--no-baseline",
         "--dataset", f"modelnet-h5:{root}", "--pretrain-data", f"modelnet-h5:{root}", "--results", tmp_path / "results",
     )  # fmt: skip
@@ -216,10 +216,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
-def test_a_full_disk_is_one_line(run_bench: Bench, small_disk: Path, toy_modelnet: Path) -> None:
+def test_a_full_disk_is_one_line(small_disk: Path, toy_modelnet: Path) -> None:
     (small_disk / "ballast").write_bytes(b"x" * (1024 * 1024 - 80 * 1024))
     data = f"modelnet-h5:{toy_modelnet}"
-    done = run_bench(
+    done = bench_here(
         "run", "--method", "point-mae", "--protocol", "linear", "--preset", "smoke", "--dataset", data,
         "--pretrain-data", data, "--results", small_disk / "results",
     )  # fmt: skip
@@ -277,8 +277,8 @@ def test_a_database_of_a_newer_version_is_left_alone(call: Call, tmp_path: Path)
     assert (results / "bench.sqlite").stat().st_size == before
 
 
-def test_debug_shows_where(run_bench: Bench, tmp_path: Path) -> None:
-    done = run_bench("run", "--method", "nothing", "--debug", "--results", tmp_path / "results")
+def test_debug_shows_where(tmp_path: Path) -> None:
+    done = bench_here("run", "--method", "nothing", "--debug", "--results", tmp_path / "results")
     assert "Traceback" in done.stderr
 
 

@@ -59,7 +59,7 @@ def test_captions_never_name_a_novel_category_or_a_class_of_the_real_sets() -> N
     banned = re.compile(rf"\b({'|'.join(words)})(e?s)?\b", re.IGNORECASE)
     kinds = categories("seen")
     captions = []
-    for i in range(1560):
+    for i in range(780):
         kind = kinds[i % len(kinds)]
         rng = stream("test-captions", i, "shape")
         sketch = Sketch(rng, kind.parts)
@@ -69,7 +69,7 @@ def test_captions_never_name_a_novel_category_or_a_class_of_the_real_sets() -> N
     assert all(re.search(rf"\b{name}\b", line) for name, line in captions), "each names its own category"
     assert all(line[0].isupper() and line.endswith(".") and "  " not in line for _, line in captions)
     assert not [line for _, line in captions if re.search(r"\ba [aeiou]|\ban [^aeiou]", line)]
-    assert len({line for _, line in captions}) > 1400, "captions must tell objects of a category apart"
+    assert len({line for _, line in captions}) > 700, "captions must tell objects of a category apart"
 
 
 def test_a_caption_has_two_to_four_attributes_and_good_grammar() -> None:

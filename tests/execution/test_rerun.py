@@ -6,14 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.conftest import Bench
+from tests.conftest import bench_here
 
 
-def test_a_stored_run_is_done_again_and_compared(tmp_path: Path, toy_modelnet: Path, run_bench: Bench) -> None:
+def test_a_stored_run_is_done_again_and_compared(tmp_path: Path, toy_modelnet: Path) -> None:
     """A reviewer's first question; the old attempt stays, and a number that is another is named with its difference."""
     data, results = tmp_path / "data", tmp_path / "results"
     shutil.copytree(toy_modelnet, data)
-    done = run_bench(
+    done = bench_here(
         "run", "-m", "point-mae", "-p", "linear", "--preset", "smoke", "--dataset", f"modelnet-h5:{data}",
         "--pretrain-data", f"modelnet-h5:{data}", "--results", results,
         "--no-baseline", "--set", "recipe.epochs=1", "--split-seeds", "2,",
@@ -22,10 +22,10 @@ def test_a_stored_run_is_done_again_and_compared(tmp_path: Path, toy_modelnet: P
     (folder,) = results.glob("runs/*/*")
     key, before = folder.parent.name, {file.name: file.read_bytes() for file in folder.iterdir()}
     moved = data.rename(tmp_path / "moved")
-    again = run_bench("rerun", key[:8], "--results", results)
+    again = bench_here("rerun", key[:8], "--results", results)
     assert again.returncode == 2, again.stdout + again.stderr
     assert "is not found" in again.stderr
-    again = run_bench("rerun", key[:8], "--results", results, "--dataset", f"modelnet-h5:{moved}")
+    again = bench_here("rerun", key[:8], "--results", results, "--dataset", f"modelnet-h5:{moved}")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "identical: all" in again.stdout
     assert "typed then: bench run -m point-mae" in again.stdout

@@ -15,6 +15,7 @@ from bench.report import selection
 from bench.report.build import build_report
 from bench.report.tables import row_texts
 from bench.store.queries import MetricRow
+from tests.conftest import bench_here
 
 
 def console() -> Console:
@@ -113,10 +114,10 @@ def test_smoke_runs_show_their_path_and_no_inflation(maker: Callable[..., Any], 
     assert "inflation  " not in shown
 
 
-def test_the_command_has_the_flag(tmp_path: Path, run_bench: Callable[..., Any]) -> None:
+def test_the_command_has_the_flag(tmp_path: Path) -> None:
     """On an empty store it says what to run instead of printing an empty table."""
     (tmp_path / "results").mkdir()
-    told = run_bench("report", "--selection", "--results", tmp_path / "results", "--out", tmp_path / "reports")
+    told = bench_here("report", "--selection", "--results", tmp_path / "results", "--out", tmp_path / "reports")
     assert told.returncode == 0, told.stderr
     assert "No stored run was reported under more than one selection rule yet." in told.stdout
 
