@@ -177,6 +177,7 @@ def living(pids: list[int]) -> list[int]:
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.timeout(480)  # three real processes
 def test_kill_9_then_the_same_command_gives_the_same_numbers(
     tmp_path: Path, finished: Path, toy_modelnet: Path
 ) -> None:
