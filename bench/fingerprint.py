@@ -20,8 +20,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 PACKAGE = "bench"
-IN_THE_KEY = frozenset({"bench.recipes.pretraining"})
-"""Modules that only say what a specification holds by the time it is run; the key tells their changes already."""
+IN_THE_KEY = frozenset({"bench.recipes.pretraining", "bench.registry"})
+"""Modules that only say what a specification holds by the time it is run; the key tells their changes already.
+
+The registry turns names of the specification into modules, which a job's fingerprint begins at."""
 _INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 PLACE_MARK = "__at_"
 """Separates a plugin file's name from a digest of its place in its module name; the place does not count."""
