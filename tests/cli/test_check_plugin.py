@@ -44,6 +44,7 @@ def complete_file() -> str:
     return block
 
 
+@pytest.mark.timeout(600)  # all checks at nano size; half a minute on a free core
 def test_the_documented_method_is_short_conforms_and_runs(tmp_path: Path) -> None:
     """The first thing an author does is copy that page; every step on it must work as it stands."""
     file = tmp_path / "my_method.py"
