@@ -55,7 +55,7 @@ class WorkerProcess:
 
     def lines(self) -> Iterator[str]:
         """Yield what the worker tells, a line at a time, until it has ended."""
-        code = 1  # the server was killed, and its workers stop with it
+        code = -int(signal.SIGKILL)  # the server was killed, and its workers stop with it
         with self._channel:
             for line in self._channel:
                 if line.startswith(_ENDED):

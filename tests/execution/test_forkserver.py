@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +37,30 @@ def test_loading_asks_for_no_gpu_and_starts_no_thread() -> None:
         [sys.executable, "-c", LOOKS_FOR_A_GPU], capture_output=True, text=True, env=bench_environment(), check=True
     )
     assert done.stdout.split() == ["0", "False", "1"]
+
+
+def test_a_killed_server_takes_its_workers_along_and_is_started_anew(tmp_path: Path) -> None:
+    """Else a study would hang, or end with jobs that nobody hears of, when memory ran out."""
+    server = ForkServer(job_environment(1))
+    payload = {"job": {"title": "nothing"}}  # no job: the worker ends with a traceback, exit code 1
+    with (tmp_path / "job.log").open("a") as log, contextlib.closing(server):
+        for _ in range(2):
+            with tempfile.TemporaryFile("w+") as job:
+                json.dump(payload, job)
+                job.seek(0)
+                worker = server.start(job, log)
+                events = list(worker.lines())
+            assert worker.returncode == 1
+            assert any("failed" in line for line in events)
+            started = [int(pid) for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()]
+            os.kill(started[-1], signal.SIGKILL)
+            wait_until_gone(started[-1])
+
+
+def wait_until_gone(pid: int) -> None:
+    """Wait until a process is dead; one that nobody has asked how it ended counts."""
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
 
 
 def test_a_server_that_cannot_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
