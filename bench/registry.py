@@ -16,9 +16,9 @@ from bench.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from bench.data.base import Dataset
-    from bench.methods.base import Method
+    from bench.methods.base import AnyMethod
     from bench.models.parts import Block, Norm, Tokenizer
-    from bench.protocols.base import Protocol
+    from bench.protocols.base import AnyProtocol
     from bench.teachers.base import Teacher
 
 T = TypeVar("T")
@@ -147,7 +147,7 @@ def _entries(
     )
 
 
-METHODS: Registry[Method] = Registry(
+METHODS: Registry[AnyMethod] = Registry(
     "methods",
     _entries(
         "methods",
@@ -200,7 +200,7 @@ METHODS: Registry[Method] = Registry(
     ),
 )
 
-PROTOCOLS: Registry[Protocol] = Registry(
+PROTOCOLS: Registry[AnyProtocol] = Registry(
     "protocols",
     _entries(
         "protocols",
@@ -419,8 +419,8 @@ BACKBONE_PARTS: dict[str, Registry[Block] | Registry[Norm] | Registry[Tokenizer]
 
 REGISTRIES: dict[
     str,
-    Registry[Method]
-    | Registry[Protocol]
+    Registry[AnyMethod]
+    | Registry[AnyProtocol]
     | Registry[Dataset]
     | Registry[Teacher]
     | Registry[Block]

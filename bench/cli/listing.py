@@ -18,7 +18,7 @@ from bench.spec import BackboneSpec, TransformerShape
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from bench.methods.base import Deviation, Method
+    from bench.methods.base import AnyMethod, Deviation
     from bench.models.encoder import Encoder
 
 VIT_BASE = TransformerShape(width=768, depth=12, heads=12, mlp_width=3072)
@@ -172,7 +172,7 @@ def _option(name: str, info: FieldInfo) -> str:
     return f"{name} = {default!r}" + (f"  (or {', '.join(others)})" if others else "")
 
 
-def _sizes(method: type[Method]) -> Iterator[tuple[str, Sequence[str]]]:
+def _sizes(method: type[AnyMethod]) -> Iterator[tuple[str, Sequence[str]]]:
     """Yield the features a method's encoder offers, and its parameters at every size."""
     from bench.plan.presets import PRESETS
 
@@ -194,7 +194,7 @@ def _sizes(method: type[Method]) -> Iterator[tuple[str, Sequence[str]]]:
     yield "parameters", [f"{counts} (encoder{note})"]
 
 
-def _outline(method: type[Method], backbone: BackboneSpec, options: BaseModel) -> Encoder:
+def _outline(method: type[AnyMethod], backbone: BackboneSpec, options: BaseModel) -> Encoder:
     """Build an encoder without memory for its weights; with it, for a plugin whose code needs real ones."""
     import torch
 

@@ -14,7 +14,7 @@ from bench.conformance.checks import Checks, fail, listed, skip
 from bench.conformance.declarations import check_import, check_name, check_options
 from bench.conformance.method_kit import MethodKit
 from bench.errors import BenchError, UsageError, unknown_name
-from bench.methods.base import Method, MethodCard, PretrainModel
+from bench.methods.base import AnyMethod, MethodCard, PretrainModel
 from bench.models.encoder import Encoder
 from bench.plan.presets import PRESETS
 from bench.plan.request import validated
@@ -81,7 +81,7 @@ def metadata(kit: MethodKit) -> str:
     return f"{', '.join(card.modalities)}; {' then '.join(card.stages)}; {told}"
 
 
-def _check_recipes(method: type[Method]) -> None:
+def _check_recipes(method: type[AnyMethod]) -> None:
     """Fail unless the recipe of every preset is one that `bench run` takes."""
     for preset in method.recipes:
         if preset not in PRESETS:

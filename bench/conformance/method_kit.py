@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from bench.methods.base import Batch, Given, Method, PretrainModel
+from bench.methods.base import AnyMethod, Batch, Given, PretrainModel
 from bench.plan.presets import PRESETS
 from bench.registry import METHODS
 from bench.spec import BackboneSpec, Precision, Recipe, TransformerShape
@@ -46,7 +46,7 @@ class MethodKit:
         device: ``auto`` compares with a GPU where there is one, ``cpu`` does not, ``cuda`` insists on it.
     """
 
-    method: type[Method]
+    method: type[AnyMethod]
     size: BackboneSpec = NANO
     options: BaseModel | None = None
     preset: str = "nano"
@@ -64,10 +64,10 @@ class MethodKit:
 
     def completed(self, asked: BaseModel) -> BaseModel:
         """Return options as a run would carry them."""
-        options = self.method.Options.model_validate(asked.model_dump(mode="json"))
+        options = self.method.parse(asked.model_dump(mode="json"))
         if "transformer" in self.method.uses(options):
             completed = self.method.complete(options, SHAPE)
-            options = self.method.Options.model_validate(completed.model_dump(mode="json"))
+            options = self.method.parse(completed.model_dump(mode="json"))
         return options
 
     @cached_property

@@ -23,7 +23,7 @@ from bench.models.encoder import Encoder
 from bench.models.grouping import Sampling
 from bench.models.standard import StandardEncoder
 from bench.plan.presets import PRESETS
-from bench.protocols.base import Candidate, Evaluation, Form, HeldOut, Protocol, Subject, Task
+from bench.protocols.base import AnyProtocol, Candidate, Evaluation, Form, HeldOut, Subject, Task
 from bench.protocols.cards import NOT_STATED, ProtocolCard, card_of
 from bench.registry import METHODS
 from bench.spec import Numerics, canonical_json
@@ -42,7 +42,7 @@ class ProtocolKit:
         protocol: The protocol's class.
     """
 
-    protocol: type[Protocol]
+    protocol: type[AnyProtocol]
 
     @cached_property
     def _folder(self) -> TemporaryDirectory[str]:
@@ -169,7 +169,7 @@ def _told_by(card: ProtocolCard) -> tuple[str, str]:
     return card.statement, card.description.model_dump_json()
 
 
-def _told(protocol: type[Protocol], chosen: BaseModel, form: Form) -> tuple[str, str]:
+def _told(protocol: type[AnyProtocol], chosen: BaseModel, form: Form) -> tuple[str, str]:
     return _told_by(card_of(protocol, chosen, form))
 
 

@@ -60,7 +60,7 @@ class _Conformance:
 class MethodConformance(_Conformance):
     """Checks of a method; derive from it and set `method`."""
 
-    method: ClassVar[type[Method]]
+    method: ClassVar[type[Method[Any]]]
     size: ClassVar[BackboneSpec] = NANO
     """Sizes of the backbone; smaller ones make the tests quicker."""
     options: ClassVar[Mapping[str, Any]] = {}
@@ -76,7 +76,7 @@ class MethodConformance(_Conformance):
         return method_suite(
             cls.method,
             size=cls.size,
-            options=cls.method.Options.model_validate({**shipped, **cls.options}),
+            options=cls.method.parse({**shipped, **cls.options}),
             device=cls.device,
             steps=cls.steps,
             image_size=cls.image_size,
@@ -110,7 +110,7 @@ class DatasetConformance(_Conformance):
 class ProtocolConformance(_Conformance):
     """Checks of a protocol; derive from it and set `protocol`."""
 
-    protocol: ClassVar[type[Protocol]]
+    protocol: ClassVar[type[Protocol[Any]]]
 
     @classmethod
     def suite(cls) -> Suite[Any]:

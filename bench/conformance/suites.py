@@ -18,16 +18,16 @@ from bench.conformance.protocol_checks import PROTOCOL_CHECKS, ProtocolKit
 from bench.conformance.teacher_checks import TEACHER_CHECKS, TeacherKit
 from bench.data.base import Dataset
 from bench.errors import unknown_name
-from bench.methods.base import Method
+from bench.methods.base import AnyMethod
 from bench.plugins import load_plugin_file
-from bench.protocols.base import Protocol
+from bench.protocols.base import AnyProtocol
 from bench.registry import BACKBONE_PARTS, REGISTRIES
 from bench.spec import BackboneSpec
 from bench.teachers.base import Teacher
 
 
 def method_suite(
-    method: type[Method],
+    method: type[AnyMethod],
     *,
     size: BackboneSpec = NANO,
     options: BaseModel | None = None,
@@ -59,7 +59,7 @@ def dataset_suite(
     return Suite(_subject("data set", dataset), kit, DATASET_CHECKS, plugin_file(dataset), left_out or {})
 
 
-def protocol_suite(protocol: type[Protocol], *, left_out: Mapping[str, str] | None = None) -> Suite[ProtocolKit]:
+def protocol_suite(protocol: type[AnyProtocol], *, left_out: Mapping[str, str] | None = None) -> Suite[ProtocolKit]:
     """Return the checks of a protocol."""
     kit = ProtocolKit(protocol)
     return Suite(_subject("protocol", protocol), kit, PROTOCOL_CHECKS, plugin_file(protocol), left_out or {})

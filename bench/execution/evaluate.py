@@ -24,13 +24,13 @@ from bench.data.contents import split_contents
 from bench.data.seen import UNKNOWN_TEXTS, class_names_seen
 from bench.errors import BenchError
 from bench.execution.task_data import task_data
-from bench.methods.base import Method
+from bench.methods.base import AnyMethod
 from bench.methods.scratch import scratch_candidates
 from bench.methods.weights import load_encoder
 from bench.models.calibration import batch_norms, calibrate_batch_norm
 from bench.models.cost import forward_flops
 from bench.models.encoder import Encoder
-from bench.protocols.base import AlignedHead, Alignment, Candidate, Evaluation, HeldOut, Protocol, Subject, Task
+from bench.protocols.base import AlignedHead, Alignment, AnyProtocol, Candidate, Evaluation, HeldOut, Subject, Task
 from bench.protocols.features import whole_clouds
 from bench.seeds import derive
 from bench.spec import PretrainSpec, RunSpec, content_key
@@ -55,8 +55,8 @@ class EncoderSource:
     """
 
     spec: PretrainSpec
-    method: type[Method]
-    architecture: type[Method]
+    method: type[AnyMethod]
+    architecture: type[AnyMethod]
     folder: Path | None
     fingerprint: str
     teacher: Callable[[], Teacher | None] = lambda: None
@@ -70,7 +70,7 @@ class EncoderSource:
         """Build the architecture with its weights; for scratch, with PyTorch's initialisation."""
         if self.folder is not None:
             return load_encoder(self.folder, self.method, self.spec)
-        options = self.architecture.Options.model_validate(self.spec.options["architecture_options"])
+        options = self.architecture.parse(self.spec.options["architecture_options"])
         return self.architecture.build_encoder(self.spec.backbone, options)
 
     def read(self, name: str) -> JsonValue:
@@ -205,7 +205,7 @@ class Judge:
         return torch.from_numpy(prepared[np.sort(picked)])
 
 
-def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: Path) -> RunRecord:
+def evaluate_run(run: RunSpec, judge: Judge, protocol: type[AnyProtocol], workdir: Path) -> RunRecord:
     """Judge an encoder in one setting.
 
     Args:
@@ -238,7 +238,7 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[Protocol], workdir: 
         alignment=lambda: judge.alignment,
         progress=lambda stage, done, total: judge.progress(stage, done, total, ""),
     )
-    options = protocol.Options.model_validate(run.protocol.options)
+    options = protocol.parse(run.protocol.options)
     subject = judge.subject(task, calibrated=protocol.calibrates(options, task.form))
     evaluation = protocol.evaluate(subject, task, run.setting, options)
     seconds = time.perf_counter() - start

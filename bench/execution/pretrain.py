@@ -23,7 +23,7 @@ from bench.data.splits import nested_subset, object_groups
 from bench.errors import BenchError
 from bench.execution.held_out import measured_data
 from bench.execution.pretrain_data import Gathering, StageProgress
-from bench.methods.base import Given, Method
+from bench.methods.base import AnyMethod, Given
 from bench.methods.weights import load_encoder, save_rest
 from bench.seeds import derive
 from bench.spec import PretrainSpec
@@ -52,13 +52,13 @@ class PretrainJob:
     """
 
     spec: PretrainSpec
-    method: type[Method]
+    method: type[AnyMethod]
     dataset: Dataset
     teacher: Teacher | None
     cache: Path
     workdir: Path
     progress: StageProgress
-    first_stage: tuple[Path, type[Method]] | None = None
+    first_stage: tuple[Path, type[AnyMethod]] | None = None
     text_teacher: Teacher | None = None
     checkpoint_seconds: float = 20.0
 
@@ -91,7 +91,7 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     measured = measured_data(job.dataset, data, gathering) if spec.held_out else {}
     torch.manual_seed(derive(spec.seed, "init"))
     given = _given(job, data)
-    model = job.method.build(spec.backbone, job.method.Options.model_validate(spec.options), given)
+    model = job.method.build(spec.backbone, job.method.parse(spec.options), given)
     result = pretrain(model, data, spec, _place(job), point_views=job.method.point_views, measured=measured)
     encoder = model.encoder()
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
@@ -168,7 +168,7 @@ def _fit_seconds(job: PretrainJob) -> float | None:
 
 
 def _uses(job: PretrainJob) -> frozenset[str]:
-    return job.method.uses(job.method.Options.model_validate(job.spec.options))
+    return job.method.uses(job.method.parse(job.spec.options))
 
 
 def _check_teachers(job: PretrainJob) -> None:

@@ -288,7 +288,7 @@ class Worker:
 def _statement(run: RunSpec) -> dict[str, Any]:
     """Hash of the protocol's card, and the search that chose values where one did."""
     protocol = PROTOCOLS.load(run.protocol.name)
-    options = protocol.Options.model_validate(run.protocol.options)
+    options = protocol.parse(run.protocol.options)
     found: dict[str, Any] = {"card_hash": card_hash(protocol, options, run.protocol.form)}
     return found if run.tuned is None else found | {"tuned": run.tuned.model_dump(mode="json")}
 

@@ -145,7 +145,7 @@ def _student(comparison: Comparison, config: dict[str, Any], kind: str) -> ACTMo
         "cls_loss": bool(transformer["cls_loss"]),
         "shallow_block": int(transformer["register_shallow_hook"]),
     }
-    options = ACT.Options.model_validate(masked_options(transformer) | own)
+    options = ACT.parse(masked_options(transformer) | own)
     width = int(transformer["embed_dim"])
     target = comparison.recorded["state/proj_head.weight"].shape[0]
     model = ACTModel(_backbone(comparison, sizes, transformer), options, None, target)

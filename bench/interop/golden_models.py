@@ -143,7 +143,7 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> PointMAEMo
     options = {**masked_options(transformer), "loss": config["loss"]}
     backbone = recorded_backbone(comparison, config, transformer)
     if config["NAME"] == "Point_MAE":
-        plain = PointMAE.build(backbone, PointMAE.Options.model_validate(options), Given())
+        plain = PointMAE.build(backbone, PointMAE.parse(options), Given())
         # The release adds the class token at fine-tuning.
         return load_recorded(plain, comparison, PRETRAIN, absent=("trunk.cls_token", "trunk.cls_pos"))
     widths = {
@@ -153,7 +153,7 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> PointMAEMo
         for side, key in (("image", "img_proj"), ("text", "text_proj"))
     }
     options["smc"] = bool(config["self_contrastive"])
-    recon = ReCon.build(backbone, ReCon.Options.model_validate(options), Given(**widths))
+    recon = ReCon.build(backbone, ReCon.parse(options), Given(**widths))
     return load_recorded(recon, comparison, PRETRAIN)
 
 

@@ -96,7 +96,7 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> TwoTowerMo
         for side, key in (("image", "img_proj"), ("text", "text_proj"))
     }
     backbone = recorded_backbone(comparison, config, transformer)
-    model = TwoTower.build(backbone, TwoTower.Options.model_validate(options), Given(**widths))
+    model = TwoTower.build(backbone, TwoTower.parse(options), Given(**widths))
     # The release adds the class token at fine-tuning.
     return load_recorded(model, comparison, PRETRAIN, absent=("trunk.masked.cls_token", "trunk.masked.cls_pos"))
 
@@ -109,7 +109,7 @@ def _classifier(comparison: Comparison, config: dict[str, Any]) -> tuple[Classif
     """
     mlp = "state/cls_head_finetune.8.weight" in comparison.recorded
     backbone = recorded_backbone(comparison, config, config)
-    options = TwoTower.Options.model_validate({"streams": str(config["stream"]).lower(), "reference": True})
+    options = TwoTower.parse({"streams": str(config["stream"]).lower(), "reference": True})
     encoder = TwoTower.build_encoder(backbone, options)
     both = TwoTower.build_encoder(backbone, options.model_copy(update={"streams": "all"}))
     if not isinstance(encoder, TwoTowerEncoder) or not isinstance(both, TwoTowerEncoder):

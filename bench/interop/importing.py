@@ -15,7 +15,7 @@ from bench.errors import DataError, UsageError, unknown_name
 from bench.interop.checkpoints import Checkpoint
 from bench.interop.naming import Converted, Layout, convert_state
 from bench.interop.releases import RELEASES, TEACHERS, Release, identity, no_encoder, own, recognise
-from bench.methods.base import Method
+from bench.methods.base import AnyMethod
 from bench.models.encoder import Encoder
 from bench.registry import METHODS
 from bench.spec import BackboneSpec
@@ -84,7 +84,7 @@ class ReadEncoder:
     def build(self) -> Encoder:
         """Build the encoder with its weights, on the CPU."""
         method = METHODS.load(self.method)
-        encoder = method.build_encoder(self.backbone, method.Options.model_validate(self.options))
+        encoder = method.build_encoder(self.backbone, method.parse(self.options))
         encoder.load_state_dict(self.state)
         return encoder
 
@@ -160,12 +160,12 @@ def read_encoder(
     defaults = method.Options().model_dump(mode="json")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(FRESH_SEED)
-        encoder = method.build_encoder(sizes, method.Options.model_validate(chosen))
+        encoder = method.build_encoder(sizes, method.parse(chosen))
     wanted = {release.inside + name: value for name, value in encoder.state_dict().items()}
     converted = convert_state(checkpoint.tensors, wanted, layout)
     fresh = _check_complete(checkpoint, release, layout, converted)
     state = {**{name: wanted[name] for name in fresh}, **converted.state}
-    heads = _heads(ours, method.aligned(method.Options.model_validate(chosen)), encoder)
+    heads = _heads(ours, method.aligned(method.parse(chosen)), encoder)
     return ReadEncoder(
         release=release,
         options=chosen,
@@ -221,14 +221,14 @@ def _translated(checkpoint: Checkpoint, layout: Layout) -> dict[str, Tensor]:
     return {name: value for name, value in found if name is not None}
 
 
-def _written(checkpoint: Checkpoint, method: type[Method]) -> dict[str, Any]:
+def _written(checkpoint: Checkpoint, method: type[AnyMethod]) -> dict[str, Any]:
     """Return backbone and options that bench wrote beside the weights; nothing where they are not of its form."""
     spec = checkpoint.ours.get("spec")
     if not isinstance(spec, dict) or spec.get("method") != method.name:
         return {}
     try:
         backbone = BackboneSpec.model_validate(spec.get("backbone"))
-        options = method.Options.model_validate(spec.get("options"))
+        options = method.parse(spec.get("options"))
     except ValidationError:
         return {}
     return {"backbone": backbone.model_dump(), "options": options.model_dump(mode="json")}
@@ -272,7 +272,7 @@ def _sizes(
 
 
 def _options(
-    method: type[Method], shipped: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
+    method: type[AnyMethod], shipped: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
     """Complete the options: what comes with the file, the user's on top."""
     fields = method.Options.model_fields
@@ -281,7 +281,7 @@ def _options(
         if name not in fields:
             raise unknown_name(f"option of {method.name}", name, fields)
     try:
-        options: BaseModel = method.Options.model_validate(values)
+        options: BaseModel = method.parse(values)
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(map(str, problem["loc"]))

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import Field, JsonValue
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel
+from bench.methods.base import Batch, Given, Method, MethodCard, MethodOptions, PretrainModel
 from bench.models.act_student import FeatureDecoder, StudentEncoder, shallow_block
 from bench.models.distillation import DistillationLoss, distillation
 from bench.models.dvae import DvaeEncoder
@@ -28,7 +28,7 @@ class ACTModel(PretrainModel):
     """Predict, for hidden patches, the features that the first stage's frozen network gives the whole cloud."""
 
     def __init__(
-        self, backbone: BackboneSpec, options: ACT.Options, teacher: DvaeEncoder | None, target_width: int
+        self, backbone: BackboneSpec, options: ACTOptions, teacher: DvaeEncoder | None, target_width: int
     ) -> None:
         """Build with the published initialisation.
 
@@ -117,7 +117,33 @@ class ACTModel(PretrainModel):
         return self.teacher.targets(patches, centres, prepared.get("noise"), prepared.get("kept"), smooth=smooth)
 
 
-class ACT(Method):
+class ACTOptions(MethodOptions):
+    """Options of the student; those of the autoencoder are act-dvae's."""
+
+    mask_ratio: float = Field(0.8, gt=0, lt=1)
+    """Share of hidden patches."""
+    mask: MaskKind = "rand"
+    decoder_depth: int = Field(2, ge=1, le=64)
+    decoder_heads: DecoderHeads = None
+    """Attention heads of the decoder; None: the backbone's (published)."""
+    loss: DistillationLoss = "cosine"
+    target: Literal["smoothed", "transformer"] = "smoothed"
+    """Features after the autoencoder's second graph network (published) or right after its transformer."""
+    cls_loss: bool = False
+    """Predict the same targets once more from the class token and shallow patch tokens; off as published."""
+    shallow_block: int | None = Field(None, ge=0, le=DEEPEST)
+    """Block those tokens come from, counted from 0; None: three quarters up (9 of 12: published)."""
+    patch_width: int | None = Field(None, ge=1, le=WIDEST)
+    """Width of the patch embedding; None: the backbone's width (published), otherwise a linear layer follows."""
+    teacher_mode: Literal["deterministic", "reference"] = "deterministic"
+    """``reference`` samples codes, drops prompts and lets BatchNorm follow the batch, as the release does."""
+    tokenize: Tokenize = "visible"
+    """``visible`` embeds visible patches only; ``all`` hidden ones too, as in the release."""
+    reference: bool = False
+    """Cut patches as the released sampler does (origin skip, tie rule)."""
+
+
+class ACT(Method[ACTOptions]):
     """Masked distillation of an autoencoder around a pretrained transformer."""
 
     name = "act"
@@ -142,62 +168,38 @@ class ACT(Method):
         ),
     )
 
-    class Options(Method.Options):
-        """Options of the student; those of the autoencoder are act-dvae's."""
-
-        mask_ratio: float = Field(0.8, gt=0, lt=1)
-        """Share of hidden patches."""
-        mask: MaskKind = "rand"
-        decoder_depth: int = Field(2, ge=1, le=64)
-        decoder_heads: DecoderHeads = None
-        """Attention heads of the decoder; None: the backbone's (published)."""
-        loss: DistillationLoss = "cosine"
-        target: Literal["smoothed", "transformer"] = "smoothed"
-        """Features after the autoencoder's second graph network (published) or right after its transformer."""
-        cls_loss: bool = False
-        """Predict the same targets once more from the class token and shallow patch tokens; off as published."""
-        shallow_block: int | None = Field(None, ge=0, le=DEEPEST)
-        """Block those tokens come from, counted from 0; None: three quarters up (9 of 12: published)."""
-        patch_width: int | None = Field(None, ge=1, le=WIDEST)
-        """Width of the patch embedding; None: the backbone's width (published), otherwise a linear layer follows."""
-        teacher_mode: Literal["deterministic", "reference"] = "deterministic"
-        """``reference`` samples codes, drops prompts and lets BatchNorm follow the batch, as the release does."""
-        tokenize: Tokenize = "visible"
-        """``visible`` embeds visible patches only; ``all`` hidden ones too, as in the release."""
-        reference: bool = False
-        """Cut patches as the released sampler does (origin skip, tie rule)."""
+    Options: ClassVar[type[ACTOptions]] = ACTOptions
 
     recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("act")
 
     @classmethod
-    def parts_used(cls, backbone: BackboneSpec, options: BaseModel) -> frozenset[str]:
+    def parts_used(cls, backbone: BackboneSpec, options: ACTOptions) -> frozenset[str]:
         """Return all parts; with a `patch_width` of its own the patch embedding is the published one."""
-        own = cls.Options.model_validate(options.model_dump()).patch_width
-        plain = own is None or own == backbone.width
+        plain = options.patch_width in (None, backbone.width)
         return super().parts_used(backbone, options) - (frozenset() if plain else {"tokenizer"})
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> ACTModel:
+    def build(cls, backbone: BackboneSpec, options: ACTOptions, given: Given) -> ACTModel:
         """Build the student around the trained first stage."""
-        chosen = cls.Options.model_validate(options.model_dump())
         teacher = given.first_stage
         if not isinstance(teacher, DvaeEncoder):
             raise BenchError("act distils the encoder of its first stage, act-dvae, and none was given")
         design = teacher.design
-        width = design.feature_width if chosen.target == "smoothed" else design.code_width
-        return ACTModel(backbone, chosen, teacher, width)
+        width = design.feature_width if options.target == "smoothed" else design.code_width
+        return ACTModel(backbone, options, teacher, width)
 
     @classmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: ACTOptions) -> Encoder:
         """Build the transfer encoder with PyTorch's initialisation."""
-        return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
+        return _encoder(backbone, options)
 
     @classmethod
-    def architecture(cls, options: BaseModel) -> tuple[str, dict[str, JsonValue]]:
+    def architecture(cls, options: ACTOptions) -> tuple[str, dict[str, JsonValue]]:
         """Point-MAE's network, unless patches are embedded at a width of their own."""
-        own = cls.Options.model_validate(options.model_dump())
-        return ("point-mae", {"reference": own.reference}) if own.patch_width is None else super().architecture(own)
+        if options.patch_width is None:
+            return "point-mae", {"reference": options.reference}
+        return super().architecture(options)
 
 
-def _encoder(backbone: BackboneSpec, options: ACT.Options) -> StudentEncoder:
+def _encoder(backbone: BackboneSpec, options: ACTOptions) -> StudentEncoder:
     return StudentEncoder(backbone, RELEASED_POINT_MAE if options.reference else Sampling(), options.patch_width)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel
+from bench.methods.base import Batch, Given, Method, MethodCard, MethodOptions, PretrainModel
 from bench.models.dvae import DvaeDesign, DvaeEncoder, divergence_from_uniform, half_cosine
 from bench.models.encoder import Encoder
 from bench.models.folding import FoldingDecoder
@@ -27,7 +27,7 @@ from bench.spec import WIDEST, BackboneSpec, Recipe, TransformerShape
 class ActDvaeModel(PretrainModel):
     """Reconstruct every patch from a discrete code that has passed the pretrained transformer."""
 
-    def __init__(self, backbone: BackboneSpec, options: ActDvae.Options, transformer: TokenTransformer) -> None:
+    def __init__(self, backbone: BackboneSpec, options: ActDvaeOptions, transformer: TokenTransformer) -> None:
         """Build with PyTorch's initialisation around the weights of a pretrained transformer."""
         super().__init__()
         self.backbone = backbone
@@ -83,7 +83,42 @@ class ActDvaeModel(PretrainModel):
         return self.trunk
 
 
-class ActDvae(Method):
+class ActDvaeOptions(MethodOptions):
+    """Options of the autoencoder."""
+
+    transformer: TransformerShape | None = None
+    """Architecture of the pretrained transformer; filled in from the teacher."""
+    tuning: Literal["prompt", "full", "frozen"] = "prompt"
+    """``prompt`` learns prompts around frozen weights, ``full`` tunes the weights, ``frozen`` neither."""
+    prompts: int = Field(64, ge=1, le=1_024)
+    """Prompts in front of the patches, with tuning=prompt."""
+    deep_prompts: bool = True
+    """Give every later block prompts of its own."""
+    prompt_dropout: float = Field(0.1, ge=0, lt=1)
+    codes: int = Field(8192, ge=4, le=WIDEST, multiple_of=4)
+    """Entries of the codebook."""
+    code_width: int | None = Field(None, ge=1, le=WIDEST)
+    """Width of a code; None: the backbone's width."""
+    feature_width: int | None = Field(None, ge=4, le=WIDEST, multiple_of=4)
+    """Width of the features that come out; None: the backbone's width."""
+    graph_width: int = Field(128, ge=4, le=WIDEST, multiple_of=4)
+    """First width of the graph networks; their edge layers are 2, 4, 4 and 8 times as wide."""
+    folding_width: int = Field(512, ge=1, le=WIDEST)
+    """Width of the decoder's fine layers; its coarse layers are twice as wide."""
+    loss: ReconstructionLoss = "cdl1"
+    temperature_floor: float = Field(0.0625, gt=0, le=1)
+    temperature_steps: int = Field(100_000, ge=1, le=1_000_000_000)
+    """Steps over which the temperature falls from 1 to its floor."""
+    kl_weight: float = Field(0.1, ge=0)
+    kl_start: int = Field(10_000, ge=0, le=1_000_000_000)
+    """Steps before the KL term sets in."""
+    kl_steps: int = Field(100_000, ge=1, le=1_000_000_000)
+    """Steps over which its weight rises from 0."""
+    reference: bool = False
+    """Restore the release's quirks: sampler, and no gradient through a frozen transformer without prompts."""
+
+
+class ActDvae(Method[ActDvaeOptions]):
     """Autoencoder around a frozen pretrained transformer, whose features ACT distils."""
 
     name = "act-dvae"
@@ -108,89 +143,56 @@ class ActDvae(Method):
         ),
     )
 
-    class Options(Method.Options):
-        """Options of the autoencoder."""
-
-        transformer: TransformerShape | None = None
-        """Architecture of the pretrained transformer; filled in from the teacher."""
-        tuning: Literal["prompt", "full", "frozen"] = "prompt"
-        """``prompt`` learns prompts around frozen weights, ``full`` tunes the weights, ``frozen`` neither."""
-        prompts: int = Field(64, ge=1, le=1_024)
-        """Prompts in front of the patches, with tuning=prompt."""
-        deep_prompts: bool = True
-        """Give every later block prompts of its own."""
-        prompt_dropout: float = Field(0.1, ge=0, lt=1)
-        codes: int = Field(8192, ge=4, le=WIDEST, multiple_of=4)
-        """Entries of the codebook."""
-        code_width: int | None = Field(None, ge=1, le=WIDEST)
-        """Width of a code; None: the backbone's width."""
-        feature_width: int | None = Field(None, ge=4, le=WIDEST, multiple_of=4)
-        """Width of the features that come out; None: the backbone's width."""
-        graph_width: int = Field(128, ge=4, le=WIDEST, multiple_of=4)
-        """First width of the graph networks; their edge layers are 2, 4, 4 and 8 times as wide."""
-        folding_width: int = Field(512, ge=1, le=WIDEST)
-        """Width of the decoder's fine layers; its coarse layers are twice as wide."""
-        loss: ReconstructionLoss = "cdl1"
-        temperature_floor: float = Field(0.0625, gt=0, le=1)
-        temperature_steps: int = Field(100_000, ge=1, le=1_000_000_000)
-        """Steps over which the temperature falls from 1 to its floor."""
-        kl_weight: float = Field(0.1, ge=0)
-        kl_start: int = Field(10_000, ge=0, le=1_000_000_000)
-        """Steps before the KL term sets in."""
-        kl_steps: int = Field(100_000, ge=1, le=1_000_000_000)
-        """Steps over which its weight rises from 0."""
-        reference: bool = False
-        """Restore the release's quirks: sampler, and no gradient through a frozen transformer without prompts."""
+    Options: ClassVar[type[ActDvaeOptions]] = ActDvaeOptions
 
     recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("act-dvae")
 
     @classmethod
-    def defaults(cls, preset: str) -> BaseModel:
+    def defaults(cls, preset: str) -> ActDvaeOptions:
         """Published options; small networks and schedules of the same share of the run for smoke and nano."""
         if preset == "smoke":
             sizes = {"prompts": 2, "codes": 32, "graph_width": 8, "folding_width": 16}
-            return cls.Options.model_validate(sizes | {"temperature_steps": 3, "kl_start": 1, "kl_steps": 3})
+            return cls.parse(sizes | {"temperature_steps": 3, "kl_start": 1, "kl_steps": 3})
         if preset == "nano":
             sizes = {"prompts": 8, "codes": 512, "graph_width": 32, "folding_width": 128}
-            return cls.Options.model_validate(sizes | {"temperature_steps": 220, "kl_start": 22, "kl_steps": 220})
+            return cls.parse(sizes | {"temperature_steps": 220, "kl_start": 22, "kl_steps": 220})
         return cls.Options()
 
     @classmethod
-    def uses(cls, options: BaseModel) -> frozenset[str]:
+    def uses(cls, options: ActDvaeOptions) -> frozenset[str]:
         """Return the teacher's token transformer."""
         return frozenset({"transformer"})
 
     @classmethod
-    def parts_used(cls, backbone: BackboneSpec, options: BaseModel) -> frozenset[str]:
+    def parts_used(cls, backbone: BackboneSpec, options: ActDvaeOptions) -> frozenset[str]:
         """Return the tokenizer: the blocks are the teacher's."""
         return frozenset({"tokenizer"})
 
     @classmethod
-    def complete(cls, options: BaseModel, teacher: TransformerShape | None) -> BaseModel:
+    def complete(cls, options: ActDvaeOptions, teacher: TransformerShape | None) -> ActDvaeOptions:
         """Write the architecture of the teacher's token transformer into the options."""
-        return cls.Options.model_validate(options.model_dump() | {"transformer": teacher})
+        return cls.parse(options.model_dump() | {"transformer": teacher})
 
     @classmethod
-    def width_step(cls, backbone: BackboneSpec, options: BaseModel) -> int:
+    def width_step(cls, backbone: BackboneSpec, options: ActDvaeOptions) -> int:
         """Return the number that widths are multiples of; features of the backbone's width pass a grouped norm."""
-        own = cls.Options.model_validate(options.model_dump())
-        return math.lcm(super().width_step(backbone, options), GROUPS if own.feature_width is None else 1)
+        return math.lcm(super().width_step(backbone, options), GROUPS if options.feature_width is None else 1)
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> ActDvaeModel:
+    def build(cls, backbone: BackboneSpec, options: ActDvaeOptions, given: Given) -> ActDvaeModel:
         """Build the autoencoder around the teacher's token transformer."""
         if not isinstance(given.transformer, TokenTransformer):
             raise BenchError("act-dvae is built around a teacher's token transformer, and none was given")
         completed = cls.complete(options, given.transformer.shape)
-        return ActDvaeModel(backbone, cls.Options.model_validate(completed.model_dump()), given.transformer)
+        return ActDvaeModel(backbone, completed, given.transformer)
 
     @classmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: ActDvaeOptions) -> Encoder:
         """Build everything but the decoder, with PyTorch's initialisation."""
-        return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
+        return _encoder(backbone, options)
 
 
-def _encoder(backbone: BackboneSpec, options: ActDvae.Options) -> DvaeEncoder:
+def _encoder(backbone: BackboneSpec, options: ActDvaeOptions) -> DvaeEncoder:
     if options.transformer is None:
         raise BenchError("act-dvae: the option transformer is empty; it is filled in from the teacher of the run")
     prompted = options.tuning == "prompt"

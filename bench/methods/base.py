@@ -16,6 +16,7 @@ from bench.methods.card import Deviation as Deviation
 from bench.methods.card import MethodCard as MethodCard
 from bench.models.batch import Batch as Batch
 from bench.models.encoder import Encoder
+from bench.options import Configured, OptionsT
 from bench.recipes.row import published as published
 from bench.spec import BackboneSpec, Frozen, Recipe, TransformerShape
 
@@ -68,7 +69,11 @@ class PretrainModel(nn.Module, ABC):
         """The part that is transferred, sharing parameters with this model."""
 
 
-class Method(ABC):
+class MethodOptions(Frozen):
+    """Base of every method's options: immutable, refuses unknown fields."""
+
+
+class Method(Configured[OptionsT], ABC):
     """A pretraining method. Third-party methods subclass this in one file."""
 
     name: ClassVar[str]
@@ -86,16 +91,16 @@ class Method(ABC):
     recipes: ClassVar[Mapping[str, Recipe]] = {}
     """By preset: the authors' for ``tiny``, ``small``, ``base`` (see `published`), ours for ``nano``, ``smoke``."""
 
-    class Options(Frozen):
-        """Options of the method; they enter the key."""
+    Options: ClassVar[type[BaseModel]] = MethodOptions
+    """Options of the method; they enter the key."""
 
     @classmethod
-    def defaults(cls, preset: str) -> BaseModel:
+    def defaults(cls, preset: str) -> OptionsT:
         """Options of a preset before the user's own: the method's defaults unless it says otherwise."""
-        return cls.Options()
+        return cls.parse({})
 
     @classmethod
-    def uses(cls, options: BaseModel) -> frozenset[str]:
+    def uses(cls, options: OptionsT) -> frozenset[str]:
         """Return what pretraining reads besides points.
 
         Of ``images`` and ``text`` (a frozen teacher's features), ``labels``, ``pixels`` (the images themselves) and
@@ -105,12 +110,12 @@ class Method(ABC):
         return frozenset(name for name, used in read.items() if used)
 
     @classmethod
-    def aligned(cls, options: BaseModel) -> frozenset[str]:
+    def aligned(cls, options: OptionsT) -> frozenset[str]:
         """Teachers' spaces (``image``, ``text``) that the trained network has heads into; see `aligned_heads`."""
         return frozenset()
 
     @classmethod
-    def architecture(cls, options: BaseModel) -> tuple[str, dict[str, JsonValue]]:
+    def architecture(cls, options: OptionsT) -> tuple[str, dict[str, JsonValue]]:
         """Method, and its options, that `build_encoder` gives the same untrained network for.
 
         A method that trains another one's network names that one, so that both are compared with one `scratch`.
@@ -118,12 +123,12 @@ class Method(ABC):
         return cls.name, options.model_dump(mode="json")
 
     @classmethod
-    def width_step(cls, backbone: BackboneSpec, options: BaseModel) -> int:
+    def width_step(cls, backbone: BackboneSpec, options: OptionsT) -> int:
         """Return the number that widths of the backbone are multiples of: its heads, those of a decoder, and more."""
         return math.lcm(backbone.heads, getattr(options, "decoder_heads", None) or 1)
 
     @classmethod
-    def parts_used(cls, backbone: BackboneSpec, options: BaseModel) -> frozenset[str]:
+    def parts_used(cls, backbone: BackboneSpec, options: OptionsT) -> frozenset[str]:
         """Return the parts of the backbone that the network is built of, by the field of `BackboneSpec`.
 
         A method whose network is not the shared backbone, or a piece of it, names those it takes.
@@ -131,7 +136,7 @@ class Method(ABC):
         return frozenset({"block", "norm", "tokenizer"})
 
     @classmethod
-    def complete(cls, options: BaseModel, teacher: TransformerShape | None) -> BaseModel:
+    def complete(cls, options: OptionsT, teacher: TransformerShape | None) -> OptionsT:
         """Fill in what hangs on the teacher's token transformer, so that the options alone rebuild the encoder.
 
         Args:
@@ -153,7 +158,7 @@ class Method(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> PretrainModel:
+    def build(cls, backbone: BackboneSpec, options: OptionsT, given: Given) -> PretrainModel:
         """Build the pretraining network with its own initialisation (draws from torch's global generator).
 
         Frozen parts keep ``requires_grad`` False on their parameters, and stay in evaluation mode by the model's
@@ -162,5 +167,9 @@ class Method(ABC):
 
     @classmethod
     @abstractmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: OptionsT) -> Encoder:
         """Build just the encoder (same architecture as `PretrainModel.encoder`), PyTorch default initialisation."""
+
+
+AnyMethod = Method[BaseModel]
+"""A method of which only its name is known: options are made by its `parse`."""

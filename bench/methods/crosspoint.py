@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import Field, JsonValue
 from torch import Tensor
 
 from bench.errors import BenchError, UsageError
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel
+from bench.methods.base import Batch, Given, Method, MethodCard, MethodOptions, PretrainModel
 from bench.models.contrast import nt_xent, projection_head
 from bench.models.dgcnn import DGCNN
 from bench.models.encoder import Encoder, EncoderOutput
@@ -27,7 +27,7 @@ Channels = Annotated[int, Field(ge=1, le=4_096)]
 class CrossPointModel(PretrainModel):
     """Two views of each cloud through one encoder, its image through another; every pair attracts, all else repels."""
 
-    def __init__(self, backbone: BackboneSpec, options: CrossPoint.Options, given: Given) -> None:
+    def __init__(self, backbone: BackboneSpec, options: CrossPointOptions, given: Given) -> None:
         """Build with random weights on both sides.
 
         Raises:
@@ -98,7 +98,31 @@ class CrossPointModel(PretrainModel):
         return output
 
 
-class CrossPoint(Method):
+class CrossPointOptions(MethodOptions):
+    """Options of CrossPoint."""
+
+    terms: Literal["both", "imid", "cmid"] = "both"
+    """``imid`` contrasts the two views, ``cmid`` their mean with the image."""
+    temperature: float = Field(0.1, gt=0)
+    backbone: Literal["transformer", "dgcnn", "pointnet"] = "transformer"
+    """``transformer`` is the backbone all methods share; ``dgcnn`` the published one."""
+    neighbours: int = Field(15, ge=1, le=1_024)
+    """Edges of each point (dgcnn)."""
+    embedding: int = Field(1024, ge=1, le=WIDEST)
+    """Width of a point's last feature (dgcnn, pointnet)."""
+    input_transform: bool = False
+    """Turn clouds by a predicted 3x3 matrix first (pointnet)."""
+    projection: int = Field(256, ge=1, le=WIDEST)
+    """Width in which points and images are contrasted."""
+    image_network: str = "resnet50"
+    """timm's name of a ResNet; its weights are random."""
+    image_channels: tuple[Channels, Channels, Channels, Channels] | None = None
+    """Widths of its four stages; None keeps the network's own."""
+    image_size: int = Field(224, ge=8, le=1_024)
+    """Height and width of the images it sees, in pixels."""
+
+
+class CrossPoint(Method[CrossPointOptions]):
     """Contrast of two views of a cloud, and of the cloud with its image."""
 
     name = "crosspoint"
@@ -123,73 +147,48 @@ class CrossPoint(Method):
         ),
     )
 
-    class Options(Method.Options):
-        """Options of CrossPoint."""
-
-        terms: Literal["both", "imid", "cmid"] = "both"
-        """``imid`` contrasts the two views, ``cmid`` their mean with the image."""
-        temperature: float = Field(0.1, gt=0)
-        backbone: Literal["transformer", "dgcnn", "pointnet"] = "transformer"
-        """``transformer`` is the backbone all methods share; ``dgcnn`` the published one."""
-        neighbours: int = Field(15, ge=1, le=1_024)
-        """Edges of each point (dgcnn)."""
-        embedding: int = Field(1024, ge=1, le=WIDEST)
-        """Width of a point's last feature (dgcnn, pointnet)."""
-        input_transform: bool = False
-        """Turn clouds by a predicted 3x3 matrix first (pointnet)."""
-        projection: int = Field(256, ge=1, le=WIDEST)
-        """Width in which points and images are contrasted."""
-        image_network: str = "resnet50"
-        """timm's name of a ResNet; its weights are random."""
-        image_channels: tuple[Channels, Channels, Channels, Channels] | None = None
-        """Widths of its four stages; None keeps the network's own."""
-        image_size: int = Field(224, ge=8, le=1_024)
-        """Height and width of the images it sees, in pixels."""
+    Options: ClassVar[type[CrossPointOptions]] = CrossPointOptions
 
     recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("crosspoint")
 
     @classmethod
-    def defaults(cls, preset: str) -> BaseModel:
+    def defaults(cls, preset: str) -> CrossPointOptions:
         """Published options, but narrow networks for nano and smoke."""
         narrow = {"image_network": "resnet18", "image_size": 32, "neighbours": 10}
         small: dict[str, dict[str, object]] = {
             "smoke": {**narrow, "image_channels": (8, 8, 16, 16), "embedding": 64},
             "nano": {**narrow, "image_channels": (16, 32, 64, 128), "embedding": 128},
         }
-        return cls.Options.model_validate(small.get(preset, {}))
+        return cls.parse(small.get(preset, {}))
 
     @classmethod
-    def uses(cls, options: BaseModel) -> frozenset[str]:
+    def uses(cls, options: CrossPointOptions) -> frozenset[str]:
         """Return ``pixels`` where a term contrasts with images."""
-        return frozenset() if _options(options).terms == "imid" else frozenset({"pixels"})
+        return frozenset() if options.terms == "imid" else frozenset({"pixels"})
 
     @classmethod
-    def parts_used(cls, backbone: BackboneSpec, options: BaseModel) -> frozenset[str]:
+    def parts_used(cls, backbone: BackboneSpec, options: CrossPointOptions) -> frozenset[str]:
         """Return all parts of the transformer; a published backbone has none of them."""
-        return super().parts_used(backbone, options) if _options(options).backbone == "transformer" else frozenset()
+        return super().parts_used(backbone, options) if options.backbone == "transformer" else frozenset()
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> CrossPointModel:
+    def build(cls, backbone: BackboneSpec, options: CrossPointOptions, given: Given) -> CrossPointModel:
         """Build the pretraining network."""
-        return CrossPointModel(backbone, _options(options), given)
+        return CrossPointModel(backbone, options, given)
 
     @classmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: CrossPointOptions) -> Encoder:
         """Build the transfer encoder with PyTorch's initialisation."""
-        return _encoder(backbone, _options(options))
+        return _encoder(backbone, options)
 
     @classmethod
-    def architecture(cls, options: BaseModel) -> tuple[str, dict[str, JsonValue]]:
+    def architecture(cls, options: CrossPointOptions) -> tuple[str, dict[str, JsonValue]]:
         """Point-MAE's network, unless a published backbone is asked for."""
-        shared = _options(options).backbone == "transformer"
+        shared = options.backbone == "transformer"
         return ("point-mae", {"reference": False}) if shared else super().architecture(options)
 
 
-def _options(options: BaseModel) -> CrossPoint.Options:
-    return CrossPoint.Options.model_validate(options.model_dump())
-
-
-def _encoder(backbone: BackboneSpec, options: CrossPoint.Options) -> Encoder:
+def _encoder(backbone: BackboneSpec, options: CrossPointOptions) -> Encoder:
     if options.backbone == "dgcnn":
         return DGCNN(options.neighbours, options.embedding)
     if options.backbone == "pointnet":

@@ -2,51 +2,57 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from typing import TypeVar
 
-from bench.methods.base import Method
+from pydantic import Field
+
+from bench.methods.base import Method, MethodOptions
 from bench.models.guidance import Modalities, spaces_read, teachers_read
 from bench.models.losses import CrossModalLoss, ReconstructionLoss
 from bench.models.masked import DecoderHeads, Tokenize
 from bench.models.masking import MaskKind
 
 
-class Guided(Method):
+class GuidedOptions(MethodOptions):
+    """Options of reconstruction and guidance, the same in all three."""
+
+    mask_ratio: float = Field(0.6, gt=0, lt=1)
+    """Share of patches hidden from the stream that reconstructs."""
+    mask: MaskKind = "rand"
+    decoder_depth: int = Field(4, ge=1, le=64)
+    decoder_heads: DecoderHeads = None
+    """Attention heads of the decoder; None: the backbone's (published)."""
+    loss: ReconstructionLoss = "cdl2"
+    cross_modal_loss: CrossModalLoss = "smooth_l1"
+    temperature: float = Field(0.07, gt=0)
+    """Of ``cross_modal_loss=infonce``."""
+    modalities: Modalities = "both"
+    """Teachers to regress; a term whose features the data lacks is off whatever is said here."""
+    tokenize: Tokenize = "visible"
+    """``visible`` embeds visible patches only where patches are hidden; ``all`` hidden ones too, as in ReCon's
+    release."""
+
+
+GuidedT = TypeVar("GuidedT", bound=GuidedOptions)
+
+
+class Guided(Method[GuidedT]):
     """A method with a masked decoder and heads into the spaces of an image and a text teacher."""
 
     uses_images = True
     uses_text = True
 
-    class Options(Method.Options):
-        """Options of reconstruction and guidance, the same in all three."""
-
-        mask_ratio: float = Field(0.6, gt=0, lt=1)
-        """Share of patches hidden from the stream that reconstructs."""
-        mask: MaskKind = "rand"
-        decoder_depth: int = Field(4, ge=1, le=64)
-        decoder_heads: DecoderHeads = None
-        """Attention heads of the decoder; None: the backbone's (published)."""
-        loss: ReconstructionLoss = "cdl2"
-        cross_modal_loss: CrossModalLoss = "smooth_l1"
-        temperature: float = Field(0.07, gt=0)
-        """Of ``cross_modal_loss=infonce``."""
-        modalities: Modalities = "both"
-        """Teachers to regress; a term whose features the data lacks is off whatever is said here."""
-        tokenize: Tokenize = "visible"
-        """``visible`` embeds visible patches only where patches are hidden; ``all`` hidden ones too, as in ReCon's
-        release."""
-
     @classmethod
-    def defaults(cls, preset: str) -> BaseModel:
+    def defaults(cls, preset: str) -> GuidedT:
         """ReCon's published options, but a shallow decoder for nano (see docs/nano.md)."""
-        return cls.Options(decoder_depth=2) if preset == "nano" else cls.Options()
+        return cls.parse({"decoder_depth": 2} if preset == "nano" else {})
 
     @classmethod
-    def uses(cls, options: BaseModel) -> frozenset[str]:
+    def uses(cls, options: GuidedT) -> frozenset[str]:
         """Return the modalities asked for."""
-        return frozenset(teachers_read(cls.Options.model_validate(options.model_dump()).modalities))
+        return frozenset(teachers_read(options.modalities))
 
     @classmethod
-    def aligned(cls, options: BaseModel) -> frozenset[str]:
+    def aligned(cls, options: GuidedT) -> frozenset[str]:
         """Return the spaces of the teachers asked for."""
-        return spaces_read(cls.Options.model_validate(options.model_dump()).modalities)
+        return spaces_read(options.modalities)

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from bench.methods.base import Batch, Given, MethodCard, PretrainModel
-from bench.methods.guided import Guided
+from bench.methods.guided import Guided, GuidedOptions
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
@@ -35,7 +34,7 @@ TOKENS = ("cls", "image", "text")
 class MultitaskModel(PretrainModel):
     """Class, image and text token attend among the visible patches; every term trains the whole encoder."""
 
-    def __init__(self, backbone: BackboneSpec, options: Multitask.Options, given: Given) -> None:
+    def __init__(self, backbone: BackboneSpec, options: MultitaskOptions, given: Given) -> None:
         """Build with ReCon's initialisation; a term without teacher features or switched off has no head."""
         super().__init__()
         width = backbone.width
@@ -85,7 +84,14 @@ class MultitaskModel(PretrainModel):
         return self.trunk
 
 
-class Multitask(Guided):
+class MultitaskOptions(GuidedOptions):
+    """Options of the multi-task baseline."""
+
+    reference: bool = False
+    """Take over quirks of ReCon's release: sampler, neighbour formula, initialisation of projection heads."""
+
+
+class Multitask(Guided[MultitaskOptions]):
     """Reconstruction and cross-modal guidance in one encoder."""
 
     name = "multitask"
@@ -109,22 +115,18 @@ class Multitask(Guided):
 
     recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("multitask")
 
-    class Options(Guided.Options):
-        """Options of the multi-task baseline."""
-
-        reference: bool = False
-        """Take over quirks of ReCon's release: sampler, neighbour formula, initialisation of projection heads."""
+    Options: ClassVar[type[MultitaskOptions]] = MultitaskOptions
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> MultitaskModel:
+    def build(cls, backbone: BackboneSpec, options: MultitaskOptions, given: Given) -> MultitaskModel:
         """Build the pretraining network."""
-        return MultitaskModel(backbone, cls.Options.model_validate(options.model_dump()), given)
+        return MultitaskModel(backbone, options, given)
 
     @classmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: MultitaskOptions) -> Encoder:
         """Build the transfer encoder with PyTorch's initialisation."""
-        return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
+        return _encoder(backbone, options)
 
 
-def _encoder(backbone: BackboneSpec, options: Multitask.Options) -> JointEncoder:
+def _encoder(backbone: BackboneSpec, options: MultitaskOptions) -> JointEncoder:
     return JointEncoder(backbone, RELEASED_RECON if options.reference else Sampling(), TOKENS)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import Field, JsonValue
 from torch import Tensor
 
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel
+from bench.methods.base import Batch, Given, Method, MethodCard, MethodOptions, PretrainModel
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
@@ -23,7 +23,7 @@ from bench.spec import BackboneSpec, Recipe
 class PointMAEModel(PretrainModel):
     """Encode visible patches, reconstruct hidden ones."""
 
-    def __init__(self, backbone: BackboneSpec, options: PointMAE.Options) -> None:
+    def __init__(self, backbone: BackboneSpec, options: PointMAEOptions) -> None:
         """Build with the published initialisation."""
         super().__init__()
         self.backbone = backbone
@@ -62,7 +62,23 @@ class PointMAEModel(PretrainModel):
         return self.trunk
 
 
-class PointMAE(Method):
+class PointMAEOptions(MethodOptions):
+    """Options of Point-MAE."""
+
+    mask_ratio: float = Field(0.6, gt=0, lt=1)
+    """Share of hidden patches."""
+    mask: MaskKind = "rand"
+    decoder_depth: int = Field(4, ge=1, le=64)
+    decoder_heads: DecoderHeads = None
+    """Attention heads of the decoder; None: the backbone's (published)."""
+    loss: ReconstructionLoss = "cdl2"
+    tokenize: Tokenize = "visible"
+    """``visible`` embeds visible patches only; ``all`` hidden ones too, as in the release."""
+    reference: bool = False
+    """Cut patches as the released sampler does (origin skip, tie rule)."""
+
+
+class PointMAE(Method[PointMAEOptions]):
     """Masked autoencoding of point patches."""
 
     name = "point-mae"
@@ -79,43 +95,30 @@ class PointMAE(Method):
         ),
     )
 
-    class Options(Method.Options):
-        """Options of Point-MAE."""
-
-        mask_ratio: float = Field(0.6, gt=0, lt=1)
-        """Share of hidden patches."""
-        mask: MaskKind = "rand"
-        decoder_depth: int = Field(4, ge=1, le=64)
-        decoder_heads: DecoderHeads = None
-        """Attention heads of the decoder; None: the backbone's (published)."""
-        loss: ReconstructionLoss = "cdl2"
-        tokenize: Tokenize = "visible"
-        """``visible`` embeds visible patches only; ``all`` hidden ones too, as in the release."""
-        reference: bool = False
-        """Cut patches as the released sampler does (origin skip, tie rule)."""
+    Options: ClassVar[type[PointMAEOptions]] = PointMAEOptions
 
     recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("point-mae")
 
     @classmethod
-    def defaults(cls, preset: str) -> BaseModel:
+    def defaults(cls, preset: str) -> PointMAEOptions:
         """Published options, but a shallow decoder for nano (see docs/nano.md)."""
         return cls.Options(decoder_depth=2) if preset == "nano" else cls.Options()
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> PointMAEModel:
+    def build(cls, backbone: BackboneSpec, options: PointMAEOptions, given: Given) -> PointMAEModel:
         """Build the pretraining network; teacher features are not used."""
-        return PointMAEModel(backbone, cls.Options.model_validate(options.model_dump()))
+        return PointMAEModel(backbone, options)
 
     @classmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: PointMAEOptions) -> Encoder:
         """Build the transfer encoder with PyTorch's initialisation."""
-        return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
+        return _encoder(backbone, options)
 
     @classmethod
-    def architecture(cls, options: BaseModel) -> tuple[str, dict[str, JsonValue]]:
+    def architecture(cls, options: PointMAEOptions) -> tuple[str, dict[str, JsonValue]]:
         """Of all options only `reference` changes the encoder."""
-        return cls.name, {"reference": cls.Options.model_validate(options.model_dump()).reference}
+        return cls.name, {"reference": options.reference}
 
 
-def _encoder(backbone: BackboneSpec, options: PointMAE.Options) -> StandardEncoder:
+def _encoder(backbone: BackboneSpec, options: PointMAEOptions) -> StandardEncoder:
     return StandardEncoder(backbone, RELEASED_POINT_MAE if options.reference else Sampling())

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from bench.methods.base import Batch, Given, MethodCard, PretrainModel
-from bench.methods.guided import Guided
+from bench.methods.guided import Guided, GuidedOptions
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
@@ -32,7 +32,7 @@ from bench.spec import BackboneSpec, Recipe
 class ReConModel(PretrainModel):
     """Reconstruct hidden patches; regress frozen teachers' features from the global queries."""
 
-    def __init__(self, backbone: BackboneSpec, options: ReCon.Options, given: Given) -> None:
+    def __init__(self, backbone: BackboneSpec, options: ReConOptions, given: Given) -> None:
         """Build with the published initialisation; a term without teacher features or switched off has no head."""
         super().__init__()
         width = backbone.width
@@ -96,7 +96,29 @@ class ReConModel(PretrainModel):
         return self.trunk
 
 
-class ReCon(Guided):
+class ReConOptions(GuidedOptions):
+    """Options of ReCon."""
+
+    smc: bool = False
+    """Supervised self-contrast of the class query by category; off in every published configuration."""
+    global_queries: bool = True
+    """Off: no queries and no global stream; the heads read the maximum over visible patch tokens, the transfer
+    feature is max + mean over patches (2C)."""
+    stop_gradient: bool = Field(True, validate_default=True)
+    """Keep the gradient of the cross-modal terms out of the local stream. It acts where the queries read the
+    patches, so without global queries it is always off."""
+    residual: Residual = "normalised"
+    """What sub-layers of both streams add to: their normalised input (published), or the input (``prenorm``)."""
+    reference: bool = False
+    """Restore the release's quirks: sampler, neighbour formula, initialisation of projection heads."""
+
+    @field_validator("stop_gradient")
+    @classmethod
+    def _needs_queries(cls, value: bool, info: ValidationInfo) -> bool:
+        return value and info.data.get("global_queries", True)
+
+
+class ReCon(Guided[ReConOptions]):
     """Reconstruction guided by cross-modal contrast."""
 
     name = "recon"
@@ -119,54 +141,34 @@ class ReCon(Guided):
 
     recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("recon")
 
-    class Options(Guided.Options):
-        """Options of ReCon."""
-
-        smc: bool = False
-        """Supervised self-contrast of the class query by category; off in every published configuration."""
-        global_queries: bool = True
-        """Off: no queries and no global stream; the heads read the maximum over visible patch tokens, the transfer
-        feature is max + mean over patches (2C)."""
-        stop_gradient: bool = Field(True, validate_default=True)
-        """Keep the gradient of the cross-modal terms out of the local stream. It acts where the queries read the
-        patches, so without global queries it is always off."""
-        residual: Residual = "normalised"
-        """What sub-layers of both streams add to: their normalised input (published), or the input (``prenorm``)."""
-        reference: bool = False
-        """Restore the release's quirks: sampler, neighbour formula, initialisation of projection heads."""
-
-        @field_validator("stop_gradient")
-        @classmethod
-        def _needs_queries(cls, value: bool, info: ValidationInfo) -> bool:
-            return value and info.data.get("global_queries", True)
+    Options: ClassVar[type[ReConOptions]] = ReConOptions
 
     untrained: ClassVar[Mapping[str, str]] = {
         "trunk.cls_*": "no loss reads the class query, and queries do not see each other (smc=true trains it)"
     }
 
     @classmethod
-    def defaults(cls, preset: str) -> BaseModel:
+    def defaults(cls, preset: str) -> ReConOptions:
         """Published options, but for nano a shallow decoder and no stop-gradient (see docs/nano.md)."""
         return cls.Options(decoder_depth=2, stop_gradient=False) if preset == "nano" else cls.Options()
 
     @classmethod
-    def uses(cls, options: BaseModel) -> frozenset[str]:
+    def uses(cls, options: ReConOptions) -> frozenset[str]:
         """Return the modalities asked for, and labels with ``smc``."""
-        smc = cls.Options.model_validate(options.model_dump()).smc
-        return super().uses(options) | frozenset(("labels",) if smc else ())
+        return super().uses(options) | frozenset(("labels",) if options.smc else ())
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> ReConModel:
+    def build(cls, backbone: BackboneSpec, options: ReConOptions, given: Given) -> ReConModel:
         """Build the pretraining network."""
-        return ReConModel(backbone, cls.Options.model_validate(options.model_dump()), given)
+        return ReConModel(backbone, options, given)
 
     @classmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: ReConOptions) -> Encoder:
         """Build the transfer encoder with PyTorch's initialisation."""
-        return _encoder(backbone, cls.Options.model_validate(options.model_dump()))
+        return _encoder(backbone, options)
 
 
-def _encoder(backbone: BackboneSpec, options: ReCon.Options) -> TwoStreamEncoder | StandardEncoder:
+def _encoder(backbone: BackboneSpec, options: ReConOptions) -> TwoStreamEncoder | StandardEncoder:
     sampling = RELEASED_RECON if options.reference else Sampling()
     if options.global_queries:
         return TwoStreamEncoder(backbone, sampling, options.residual)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from typing import ClassVar
 
 from bench.errors import UsageError
 from bench.methods.base import Given, Method, MethodCard, PretrainModel
@@ -11,7 +11,11 @@ from bench.spec import BackboneSpec
 from bench.teachers.rendering import Rendering
 
 
-class RenderClassify(Method):
+class RenderClassifyOptions(Rendering):
+    """Options of the views that a teacher sees."""
+
+
+class RenderClassify(Method[RenderClassifyOptions]):
     """The teacher alone: no network for points and no pretraining."""
 
     name = "render-classify"
@@ -30,11 +34,10 @@ class RenderClassify(Method):
         ),
     )
 
-    class Options(Rendering):
-        """Options of the views that a teacher sees."""
+    Options: ClassVar[type[RenderClassifyOptions]] = RenderClassifyOptions
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> PretrainModel:
+    def build(cls, backbone: BackboneSpec, options: RenderClassifyOptions, given: Given) -> PretrainModel:
         """Refuse: there is nothing to pretrain.
 
         Raises:
@@ -43,7 +46,7 @@ class RenderClassify(Method):
         raise UsageError("method 'render-classify' has no pretraining; run it with --protocol zeroshot")
 
     @classmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: RenderClassifyOptions) -> Encoder:
         """Refuse: there is no network for points.
 
         Raises:

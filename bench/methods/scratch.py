@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from bench.errors import UsageError
-from bench.methods.base import Given, Method, MethodCard, PretrainModel
+from bench.methods.base import Given, Method, MethodCard, MethodOptions, PretrainModel
 from bench.models.encoder import Encoder
 from bench.models.init import truncated_normal_trunk
 from bench.spec import BackboneSpec
 
 
-class Scratch(Method):
+class ScratchOptions(MethodOptions):
+    """Options of scratch."""
+
+    architecture: str = "recon"
+    """Method whose architecture and feature are taken."""
+    architecture_options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Options of that method."""
+
+
+class Scratch(Method[ScratchOptions]):
     """The untrained network of another method."""
 
     name = "scratch"
@@ -31,16 +41,10 @@ class Scratch(Method):
         ),
     )
 
-    class Options(Method.Options):
-        """Options of scratch."""
-
-        architecture: str = "recon"
-        """Method whose architecture and feature are taken."""
-        architecture_options: dict[str, JsonValue] = Field(default_factory=dict)
-        """Options of that method."""
+    Options: ClassVar[type[ScratchOptions]] = ScratchOptions
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> PretrainModel:
+    def build(cls, backbone: BackboneSpec, options: ScratchOptions, given: Given) -> PretrainModel:
         """Refuse: there is no pretraining network.
 
         Raises:
@@ -49,7 +53,7 @@ class Scratch(Method):
         raise UsageError("method 'scratch' has no pretraining; evaluate it directly, e.g. bench run --method scratch")
 
     @classmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: ScratchOptions) -> Encoder:
         """Refuse: the architecture is another method's, whose own ``build_encoder`` feeds `scratch_candidates`.
 
         Raises:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from bench.methods.base import Batch, Given, MethodCard, PretrainModel
-from bench.methods.guided import Guided
+from bench.methods.guided import Guided, GuidedOptions
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
@@ -32,7 +31,7 @@ from bench.spec import BackboneSpec, Recipe
 class TwoTowerModel(PretrainModel):
     """One tower reconstructs hidden patches; the other, on the whole cloud, regresses frozen teachers' features."""
 
-    def __init__(self, backbone: BackboneSpec, options: TwoTower.Options, given: Given) -> None:
+    def __init__(self, backbone: BackboneSpec, options: TwoTowerOptions, given: Given) -> None:
         """Build both towers, whichever is transferred; linear layers of both start as Point-MAE's."""
         super().__init__()
         width = backbone.width
@@ -94,7 +93,20 @@ class TwoTowerModel(PretrainModel):
         return self.trunk.of(self.options.streams)
 
 
-class TwoTower(Guided):
+class TwoTowerOptions(GuidedOptions):
+    """Options of the two towers."""
+
+    streams: Streams = "all"
+    """Towers that are transferred: both, the masked one (``mdm``) or the contrast one (``cmc``). Pretraining
+    trains both whatever is said here."""
+    skip_two_patches: bool = False
+    """Leave the first two patches out of the transfer feature's maximum, as the release's index does."""
+    reference: bool = False
+    """Restore the release's quirks: sampler, neighbour formula, initialisation of projection heads, and
+    ``skip_two_patches``."""
+
+
+class TwoTower(Guided[TwoTowerOptions]):
     """Reconstruction and cross-modal guidance in separate towers."""
 
     name = "two-tower"
@@ -118,37 +130,25 @@ class TwoTower(Guided):
 
     recipes: ClassVar[Mapping[str, Recipe]] = pretraining_recipes("two-tower")
 
-    class Options(Guided.Options):
-        """Options of the two towers."""
-
-        streams: Streams = "all"
-        """Towers that are transferred: both, the masked one (``mdm``) or the contrast one (``cmc``). Pretraining
-        trains both whatever is said here."""
-        skip_two_patches: bool = False
-        """Leave the first two patches out of the transfer feature's maximum, as the release's index does."""
-        reference: bool = False
-        """Restore the release's quirks: sampler, neighbour formula, initialisation of projection heads, and
-        ``skip_two_patches``."""
+    Options: ClassVar[type[TwoTowerOptions]] = TwoTowerOptions
 
     @classmethod
-    def aligned(cls, options: BaseModel) -> frozenset[str]:
+    def aligned(cls, options: TwoTowerOptions) -> frozenset[str]:
         """Return the spaces of the teachers asked for, where the guided tower is transferred."""
-        chosen = cls.Options.model_validate(options.model_dump())
-        return frozenset() if chosen.streams == "mdm" else spaces_read(chosen.modalities)
+        return frozenset() if options.streams == "mdm" else spaces_read(options.modalities)
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: BaseModel, given: Given) -> TwoTowerModel:
+    def build(cls, backbone: BackboneSpec, options: TwoTowerOptions, given: Given) -> TwoTowerModel:
         """Build the pretraining network."""
-        return TwoTowerModel(backbone, cls.Options.model_validate(options.model_dump()), given)
+        return TwoTowerModel(backbone, options, given)
 
     @classmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: BaseModel) -> Encoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: TwoTowerOptions) -> Encoder:
         """Build the towers that are transferred, with PyTorch's initialisation."""
-        chosen = cls.Options.model_validate(options.model_dump())
-        return _encoder(backbone, chosen, chosen.streams)
+        return _encoder(backbone, options, options.streams)
 
 
-def _encoder(backbone: BackboneSpec, options: TwoTower.Options, streams: Streams) -> TwoTowerEncoder:
+def _encoder(backbone: BackboneSpec, options: TwoTowerOptions, streams: Streams) -> TwoTowerEncoder:
     sampling = RELEASED_RECON if options.reference else Sampling()
     return TwoTowerEncoder(
         streams,

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench.errors import UsageError
-from bench.methods.base import Given, Method, PretrainModel
+from bench.methods.base import AnyMethod, Given, PretrainModel
 from bench.models.encoder import Encoder
 from bench.models.token_transformer import TokenTransformer
 from bench.spec import PretrainSpec, TransformerShape
@@ -38,9 +38,9 @@ class Network:
     given: Given
 
 
-def load_encoder(folder: Path, method: type[Method], spec: PretrainSpec) -> Encoder:
+def load_encoder(folder: Path, method: type[AnyMethod], spec: PretrainSpec) -> Encoder:
     """Rebuild an encoder from its folder, on the CPU."""
-    encoder = method.build_encoder(spec.backbone, method.Options.model_validate(spec.options))
+    encoder = method.build_encoder(spec.backbone, method.parse(spec.options))
     encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
     return encoder
 
@@ -58,7 +58,7 @@ def save_rest(model: PretrainModel, given: Given, folder: Path) -> None:
 
 
 def load_network(
-    folder: Path, method: type[Method], spec: PretrainSpec, first_stage: Encoder | None, name: str
+    folder: Path, method: type[AnyMethod], spec: PretrainSpec, first_stage: Encoder | None, name: str
 ) -> Network:
     """Rebuild a pretraining network.
 
@@ -84,7 +84,7 @@ def load_network(
         )
     with safe_open(folder / FILE, framework="pt") as file:
         widths = json.loads(file.metadata()[_GIVEN])
-    options = method.Options.model_validate(spec.options)
+    options = method.parse(spec.options)
     shape = getattr(options, "transformer", None)
     transformer = TokenTransformer(shape) if isinstance(shape, TransformerShape) else None
     given = Given(**widths, transformer=transformer, first_stage=first_stage)

@@ -65,7 +65,7 @@ class Aligning:
             return self._imported(encoder)
         if encoder.recipe is None:
             return Reach(encoder, unaligned="nothing was trained")
-        spaces = method.aligned(method.Options.model_validate(encoder.options))
+        spaces = method.aligned(method.parse(encoder.options))
         if not spaces:
             return Reach(encoder, unaligned="it has no head into the space of a teacher")
         joint = encoder.text_teacher is None and self._joint(encoder.teacher)

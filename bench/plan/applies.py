@@ -48,7 +48,7 @@ def applies(
         parts: Whether the data set labels parts.
     """
     loaded = PROTOCOLS.load(protocol.name)
-    options = loaded.Options.model_validate(protocol.options)
+    options = loaded.parse(protocol.options)
     if not METHODS.load(encoder.method).has_encoder and not loaded.judges_teachers:
         return Applies(encoder, (), ("it has no encoder, only a teacher",))
     reach = Reach(encoder, unaligned="not asked")

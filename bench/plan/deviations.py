@@ -144,7 +144,7 @@ def _supervision(spec: PretrainSpec, stage: str) -> Iterable[Deviation]:
     """Captions that are not those of the data set where it has any."""
     assert spec.data is not None
     method = METHODS.load(spec.method)
-    reads = "text" in method.uses(method.Options.model_validate(spec.options))
+    reads = "text" in method.uses(method.parse(spec.options))
     default = "dataset" if reads and DATASETS.load(spec.data.name).card.has_captions else "none"
     if spec.captions != default:
         yield Deviation(f"{stage}captions", spec.captions, default)

@@ -72,7 +72,7 @@ def _tuned_samples(run: RunSpec, objects: int) -> float:
     """Training samples of protocols that train the whole network, of all folds together; 0 for the others."""
     protocol = PROTOCOLS.load(run.protocol.name)
     options = run.protocol.options
-    if not protocol.trains_encoder(protocol.Options.model_validate(options)):
+    if not protocol.trains_encoder(protocol.parse(options)):
         return 0.0
     recipe = options.get("full_recipe") or options.get("recipe")
     epochs = recipe.get("epochs") if isinstance(recipe, dict) else options.get("published_epochs")

@@ -206,7 +206,7 @@ def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> tuple[Pla
 def _worth_a_process(run: PlannedRun) -> bool:
     """Whether a run trains for so long that it goes beside others; smoke runs are over before a process is up."""
     protocol = PROTOCOLS.load(run.spec.protocol.name)
-    options = protocol.Options.model_validate(run.spec.protocol.options)
+    options = protocol.parse(run.spec.protocol.options)
     return preset(run.label["preset"]).comparable and protocol.trains_encoder(options)
 
 

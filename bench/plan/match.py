@@ -61,7 +61,7 @@ def match_sizes(by: MatchBy, methods: dict[str, Options], backbone: BackboneSpec
             return tried[width]
 
         method = METHODS.load(name)
-        step = method.width_step(backbone, method.Options.model_validate(methods[name]))
+        step = method.width_step(backbone, method.parse(methods[name]))
         if method.first_stage is not None:  # which is as wide
             first = METHODS.load(method.first_stage)
             step = math.lcm(step, first.width_step(backbone, first.Options()))
@@ -104,5 +104,5 @@ def encoder_cost(by: MatchBy, method: str, options: Options, backbone: BackboneS
 
     loaded = METHODS.load(method)
     with torch.random.fork_rng(devices=[]), torch.device("meta" if by == "params" else "cpu"):
-        encoder = loaded.build_encoder(backbone, loaded.Options.model_validate(options))
+        encoder = loaded.build_encoder(backbone, loaded.parse(options))
     return encoder.parameter_count if by == "params" else forward_flops(encoder, backbone.points)

@@ -178,7 +178,7 @@ class _Resolver:
         """Return the split seeds asked for where they change anything, and say where they change less than folds."""
         seeds = self.request.split_seeds
         loaded = PROTOCOLS.load(protocol.name)
-        options = loaded.Options.model_validate(protocol.options)
+        options = loaded.parse(protocol.options)
         if seeds == (0,):
             return seeds
         split = loaded.describe(options).split
@@ -324,7 +324,7 @@ class _Resolver:
         recipe_group = "first_recipe" if whole else "recipe"
         method = METHODS.load(name)
         options = self._method_options(name)
-        chosen, backbone = method.Options.model_validate(options), self._backbone(whole or name)
+        chosen, backbone = method.parse(options), self._backbone(whole or name)
         if whole:
             backbone = taken_by(name, chosen, backbone)[0]
         refuse_unused(name, chosen, backbone)
@@ -383,7 +383,7 @@ class _Resolver:
         self, architecture: str, architecture_options: Options, backbone: BackboneSpec, seeds: tuple[int, ...]
     ) -> list[PretrainSpec]:
         refuse_too_large(backbone, self._device)
-        refuse_unused(architecture, METHODS.load(architecture).Options.model_validate(architecture_options), backbone)
+        refuse_unused(architecture, METHODS.load(architecture).parse(architecture_options), backbone)
         name, kept = network_of(architecture, architecture_options, self.request.form)
         values = {"architecture": name, "architecture_options": kept}
         options = validated(METHODS.load("scratch").Options, values, "scratch")

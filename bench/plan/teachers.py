@@ -122,5 +122,5 @@ def with_transformer(
             "use tiny-clip, timm, open-clip or sentence-transformers"
         )
     method = METHODS.load(name)
-    completed: dict[str, Any] = method.complete(method.Options.model_validate(options), shape).model_dump(mode="json")
+    completed: dict[str, Any] = method.complete(method.parse(options), shape).model_dump(mode="json")
     return completed

@@ -22,7 +22,7 @@ def network_of(method: str, options: Options, form: str) -> tuple[str, Options]:
     if form == "published":
         return method, options
     kind = METHODS.load(method)
-    return kind.architecture(kind.Options.model_validate(options))
+    return kind.architecture(kind.parse(options))
 
 
 def architecture_name(encoder: PretrainSpec, form: str) -> str:

@@ -107,7 +107,7 @@ class ProfilePlan:
         values = dict(self._values)
         if "tokenize" in values:
             values["tokenize"] = tokenize
-        chosen = self.method.Options.model_validate(values)
+        chosen = self.method.parse(values)
         return self.method.complete(chosen, self.lent if "transformer" in self.method.uses(chosen) else None)
 
     def batch(self, name: str) -> int:

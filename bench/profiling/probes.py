@@ -12,7 +12,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +37,7 @@ from bench.provenance import machine_kind
 from bench.seeds import numpy_stream
 from bench.spec import Numerics
 
+Head = TypeVar("Head", bound=FrozenOptions)
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
 
@@ -149,16 +152,16 @@ def profile_probes(request: ProbeRequest, progress: Progress = lambda done, tota
         )
         accuracy = float(np.mean([_accuracy(found) for found in evaluations]))
         times.append(ProbeTime(f"few-shot grid, 4 settings x 10 folds x {request.seeds} seeds", seconds, accuracy))
-        probes: tuple[tuple[type[Protocol], FrozenOptions], ...] = (
-            (Linear, Linear.Options()),
-            (Svm, Svm.Options()),
-        )
-        for at, (protocol, options) in enumerate(probes, 1):
-            progress(at, 3, protocol.name)
-            subject = _subject(request.width, 0)
-            (found,), seconds = _timed(protocol, task, [subject], ("all",), options)
-            oracle = _oracle(protocol.name, task, subject, found) if request.oracle else (None, None)
-            times.append(ProbeTime(f"{protocol.name}, search of C included", seconds, _accuracy(found), *oracle))
+        subject = _subject(request.width, 0)
+        probes: dict[str, Callable[[], tuple[list[Evaluation], float]]] = {
+            Linear.name: partial(_timed, Linear, task, [subject], ("all",), Linear.Options()),
+            Svm.name: partial(_timed, Svm, task, [subject], ("all",), Svm.Options()),
+        }
+        for at, (name, judge) in enumerate(probes.items(), 1):
+            progress(at, 3, name)
+            (found,), seconds = judge()
+            oracle = _oracle(name, task, subject, found) if request.oracle else (None, None)
+            times.append(ProbeTime(f"{name}, search of C included", seconds, _accuracy(found), *oracle))
     return ProbeProfile(machine_kind("cpu"), threads, request, tuple(times))
 
 
@@ -184,7 +187,7 @@ def _subject(width: int, seed: int) -> Subject:
 
 
 def _timed(
-    protocol: type[Protocol], task: Task, subjects: list[Subject], settings: tuple[str, ...], options: FrozenOptions
+    protocol: type[Protocol[Head]], task: Task, subjects: list[Subject], settings: tuple[str, ...], options: Head
 ) -> tuple[list[Evaluation], float]:
     """Evaluate everything and return the seconds it took, features not counted."""
     for subject in subjects:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.data.transforms import compose
-from bench.methods.base import Batch, Given, Method, PretrainModel
+from bench.methods.base import AnyMethod, Batch, Given, PretrainModel
 from bench.models import roles
 from bench.models.encoder import Encoder
 from bench.models.ops import set_backend
@@ -163,10 +163,10 @@ def matmul_rate(device: str, dtype: torch.dtype, size: int) -> float:
     return 2.0 * size**3 / min(seconds)
 
 
-def build_network(method: type[Method], path: PathSpec) -> PretrainModel:
+def build_network(method: type[AnyMethod], path: PathSpec) -> PretrainModel:
     """Build a method's network with untrained weights and everything it is built around."""
     torch.manual_seed(path.spec.seed)
-    options = method.Options.model_validate(path.spec.options)
+    options = method.parse(path.spec.options)
     uses = method.uses(options)
     given = Given(
         image=path.image_width if "images" in uses else None,
@@ -178,7 +178,7 @@ def build_network(method: type[Method], path: PathSpec) -> PretrainModel:
     return method.build(path.spec.backbone, options, given)
 
 
-def _first_stage(method: type[Method], path: PathSpec) -> Encoder | None:
+def _first_stage(method: type[AnyMethod], path: PathSpec) -> Encoder | None:
     if method.first_stage is None:
         return None
     first = METHODS.load(method.first_stage)
@@ -187,12 +187,12 @@ def _first_stage(method: type[Method], path: PathSpec) -> Encoder | None:
     return build_network(first, path.model_copy(update={"spec": spec})).encoder()
 
 
-def synthetic_data(method: type[Method], path: PathSpec) -> PretrainData:
+def synthetic_data(method: type[AnyMethod], path: PathSpec) -> PretrainData:
     """Draw data of the sizes training would see: twice as many points as a step draws, features of two views."""
     spec = path.spec
     assert spec.recipe is not None
     count = spec.recipe.batch_size
-    uses = method.uses(method.Options.model_validate(spec.options))
+    uses = method.uses(method.parse(spec.options))
     draw = torch.Generator().manual_seed(spec.seed)
     directions = torch.randn(count, 2 * spec.backbone.points, 3, generator=draw)
     return PretrainData(

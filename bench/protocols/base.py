@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import BaseModel, JsonValue, model_validator
 
 from bench.errors import UsageError
+from bench.options import Configured, OptionsT
 from bench.protocols.description import Description
 from bench.spec import Frozen, Numerics, Recipe
 
@@ -305,7 +306,7 @@ class ProtocolOptions(Frozen):
         return self
 
 
-class Protocol(ABC):
+class Protocol(Configured[OptionsT], ABC):
     """A protocol. Third-party protocols subclass this in one file and are used as classes, never instantiated.
 
     Raise `revision` whenever what is done changes, so that older results are not compared with newer ones; better
@@ -331,38 +332,38 @@ class Protocol(ABC):
     deviations: ClassVar[Mapping[str, str]] = {}
     """By paper, what it does otherwise; those of the built-in protocols are in `bench.protocols.card_texts`."""
 
-    class Options(ProtocolOptions):
-        """Options of the protocol; they enter the key."""
+    Options: ClassVar[type[BaseModel]] = ProtocolOptions
+    """Options of the protocol; they enter the key."""
 
     @classmethod
     @abstractmethod
-    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+    def settings(cls, options: OptionsT) -> tuple[str, ...]:
         """Settings offered under these options, in the order of the table."""
 
     @classmethod
     @abstractmethod
-    def defaults(cls, preset: str, form: Form = "fair") -> BaseModel:
+    def defaults(cls, preset: str, form: Form = "fair") -> OptionsT:
         """Options of a preset in a form."""
 
     @classmethod
-    def skip(cls, facts: Facts, options: BaseModel) -> str | None:
+    def skip(cls, facts: Facts, options: OptionsT) -> str | None:
         """Return why this protocol does not apply, in one line; None where it does."""
         if not facts.objects:
             return "the data set has no labelled objects"
         return None
 
     @classmethod
-    def skip_setting(cls, facts: Facts, options: BaseModel, setting: str) -> str | None:
+    def skip_setting(cls, facts: Facts, options: OptionsT, setting: str) -> str | None:
         """Return why one setting does not apply where the others do; None where it does."""
         return None
 
     @classmethod
-    def trains_encoder(cls, options: BaseModel) -> bool:
+    def trains_encoder(cls, options: OptionsT) -> bool:
         """Return whether encoders are trained again, so that a run is worth a process of its own."""
         return False
 
     @classmethod
-    def calibrates(cls, options: BaseModel, form: Form) -> bool:
+    def calibrates(cls, options: OptionsT, form: Form) -> bool:
         """Return whether every encoder is offered with BatchNorm statistics of the unlabelled training clouds, too.
 
         Validation then chooses between the candidates, of pretrained encoders as of `scratch`.
@@ -370,7 +371,7 @@ class Protocol(ABC):
         return False
 
     @classmethod
-    def idle(cls, options: BaseModel) -> Mapping[str, str]:
+    def idle(cls, options: OptionsT) -> Mapping[str, str]:
         """Return options that do nothing beside the values of the others, and why.
 
         Returns:
@@ -380,21 +381,25 @@ class Protocol(ABC):
         return {}
 
     @classmethod
-    def describe(cls, options: BaseModel) -> Description:
+    def describe(cls, options: OptionsT) -> Description:
         """State point by point what is done under these options; what is left out is shown as not stated."""
         return Description()
 
     @classmethod
     @abstractmethod
-    def card(cls, options: BaseModel) -> str:
+    def card(cls, options: OptionsT) -> str:
         """State in plain sentences what is done under these options."""
 
     @classmethod
     @abstractmethod
-    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: OptionsT) -> Evaluation:
         """Judge a subject in one setting.
 
         Raises:
             UsageError: An option, the setting or the data do not fit the protocol.
             BenchError: The encoder gives features that cannot be used.
         """
+
+
+AnyProtocol = Protocol[BaseModel]
+"""A protocol of which only its name is known: options are made by its `parse`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from bench.options import OptionsT
 from bench.protocols.base import Form, Protocol
 from bench.protocols.card_texts import DEVIATIONS
 from bench.protocols.description import Description
@@ -65,7 +66,7 @@ class ProtocolCard(BaseModel):
         )
 
 
-def card_of(protocol: type[Protocol], options: BaseModel, form: Form) -> ProtocolCard:
+def card_of(protocol: type[Protocol[OptionsT]], options: OptionsT, form: Form) -> ProtocolCard:
     """Make the card of a protocol under its options.
 
     Args:
@@ -86,6 +87,6 @@ def card_of(protocol: type[Protocol], options: BaseModel, form: Form) -> Protoco
     )
 
 
-def card_hash(protocol: type[Protocol], options: BaseModel, form: Form) -> str:
+def card_hash(protocol: type[Protocol[OptionsT]], options: OptionsT, form: Form) -> str:
     """Hash of a protocol's card; a run's provenance carries it."""
     return card_of(protocol, options, form).hash

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
 from bench.protocols.description import (
@@ -30,7 +30,44 @@ from bench.recipes.downstream import VOTE_REPEATS, VOTES, fair_recipe, released_
 from bench.spec import Recipe
 
 
-class Finetune(Protocol):
+class FinetuneOptions(PublishedTraining):
+    """Options of fine-tuning."""
+
+    fair_only: ClassVar[tuple[str, ...]] = ("normalise", "head", "strengths")
+
+    feature: str = "transfer"
+    """Feature of the encoder the head sees; fixed by the protocol, never tuned per method."""
+    normalise: bool = True
+    """Centre each cloud and scale it into the unit sphere (published form: as the authors do)."""
+    head: Literal["probe", "mlp"] = Field("probe", exclude_if=lambda head: head == "probe")
+    """``probe``: one linear layer behind a BatchNorm, which starts as the linear probe on the frozen feature
+    (Kumar et al., ICLR 2022);
+    ``mlp``: the three-layer head of the releases, drawn at random (published form: always)."""
+    strengths: tuple[float, ...] = Field(
+        STRENGTHS, min_length=1, exclude_if=lambda strengths: tuple(strengths) == STRENGTHS
+    )
+    """Inverse penalties of that probe that validation chooses from."""
+    validation_fraction: float = Field(0.2, gt=0, lt=1)
+    """Part of every training class set aside for choices."""
+    recipe: Recipe | None = fair_recipe("finetune")
+    """Recipe; null takes the authors' by method and data set (published form)."""
+    votes: int = Field(0, ge=0, le=1_000)
+    """Random draws of points averaged for the voted rows; 0 for none. The headline never votes."""
+    vote_repeats: int = Field(1, ge=1, le=1_000)
+    """Published form: how often the votes are repeated for the maximum over repeats."""
+
+    @model_validator(mode="after")
+    def _fair_is_stated(self) -> FinetuneOptions:
+        if self.form == "fair" and self.recipe is None:
+            raise ValueError("the fair form trains every method by one stated recipe; recipe may not be null")
+        if any(not 0 < strength < float("inf") for strength in self.strengths):
+            raise ValueError("strengths must be positive and finite")
+        if self.vote_repeats > 1 and (self.form == "fair" or not self.votes):
+            raise ValueError("vote_repeats, whose maximum releases report, needs the published form and votes")
+        return self
+
+
+class Finetune(Protocol[FinetuneOptions]):
     """Classification with every layer trained."""
 
     name: ClassVar[str] = "finetune"
@@ -38,49 +75,15 @@ class Finetune(Protocol):
     summary: ClassVar[str] = "encoder and head trained together, from the linear probe"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
 
-    class Options(PublishedTraining):
-        """Options of fine-tuning."""
-
-        fair_only: ClassVar[tuple[str, ...]] = ("normalise", "head", "strengths")
-
-        feature: str = "transfer"
-        """Feature of the encoder the head sees; fixed by the protocol, never tuned per method."""
-        normalise: bool = True
-        """Centre each cloud and scale it into the unit sphere (published form: as the authors do)."""
-        head: Literal["probe", "mlp"] = Field("probe", exclude_if=lambda head: head == "probe")
-        """``probe``: one linear layer behind a BatchNorm, which starts as the linear probe on the frozen feature
-        (Kumar et al., ICLR 2022);
-        ``mlp``: the three-layer head of the releases, drawn at random (published form: always)."""
-        strengths: tuple[float, ...] = Field(
-            STRENGTHS, min_length=1, exclude_if=lambda strengths: tuple(strengths) == STRENGTHS
-        )
-        """Inverse penalties of that probe that validation chooses from."""
-        validation_fraction: float = Field(0.2, gt=0, lt=1)
-        """Part of every training class set aside for choices."""
-        recipe: Recipe | None = fair_recipe("finetune")
-        """Recipe; null takes the authors' by method and data set (published form)."""
-        votes: int = Field(0, ge=0, le=1_000)
-        """Random draws of points averaged for the voted rows; 0 for none. The headline never votes."""
-        vote_repeats: int = Field(1, ge=1, le=1_000)
-        """Published form: how often the votes are repeated for the maximum over repeats."""
-
-        @model_validator(mode="after")
-        def _fair_is_stated(self) -> Finetune.Options:
-            if self.form == "fair" and self.recipe is None:
-                raise ValueError("the fair form trains every method by one stated recipe; recipe may not be null")
-            if any(not 0 < strength < float("inf") for strength in self.strengths):
-                raise ValueError("strengths must be positive and finite")
-            if self.vote_repeats > 1 and (self.form == "fair" or not self.votes):
-                raise ValueError("vote_repeats, whose maximum releases report, needs the published form and votes")
-            return self
+    Options: ClassVar[type[FinetuneOptions]] = FinetuneOptions
 
     @classmethod
-    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+    def settings(cls, options: FinetuneOptions) -> tuple[str, ...]:
         """Return the one setting, ``all`` (training labels)."""
         return ("all",)
 
     @classmethod
-    def defaults(cls, preset: str, form: Form = "fair") -> Options:
+    def defaults(cls, preset: str, form: Form = "fair") -> FinetuneOptions:
         """Options of a preset: 300 epochs; ``nano`` six (docs/nano.md), ``smoke`` only walks the path."""
         if form == "published":
             repeats = {"smoke": 2, "nano": 2}.get(preset, VOTE_REPEATS)
@@ -94,60 +97,58 @@ class Finetune(Protocol):
         return cls.Options(recipe=fair_recipe("finetune", preset))
 
     @classmethod
-    def calibrates(cls, options: BaseModel, form: Form) -> bool:
+    def calibrates(cls, options: FinetuneOptions, form: Form) -> bool:
         """See `Protocol.calibrates`: where a probe is the start; training itself measures the statistics anew."""
-        return form == "fair" and cls.Options.model_validate(options.model_dump()).head == "probe"
+        return form == "fair" and options.head == "probe"
 
     @classmethod
-    def trains_encoder(cls, options: BaseModel) -> bool:
+    def trains_encoder(cls, options: FinetuneOptions) -> bool:
         """See `Protocol.trains_encoder`: all of it."""
         return True
 
     @classmethod
-    def describe(cls, options: BaseModel) -> Description:
+    def describe(cls, options: FinetuneOptions) -> Description:
         """See `Protocol.describe`."""
-        own = cls.Options.model_validate(options.model_dump())
-        published = own.form == "published"
+        published = options.form == "published"
         return Description(
             points=DRAWN,
-            normalisation=MODELNET_SCALED if published else normalised(own.normalise),
-            augmentation=AUTHORS_AUGMENTATION if own.recipe is None else augmented(own.recipe.augmentation),
-            split=set_aside(own.validation_fraction),
-            votes=voted(own.votes, own.vote_repeats),
+            normalisation=MODELNET_SCALED if published else normalised(options.normalise),
+            augmentation=AUTHORS_AUGMENTATION if options.recipe is None else augmented(options.recipe.augmentation),
+            split=set_aside(options.validation_fraction),
+            votes=voted(options.votes, options.vote_repeats),
             selection=EPOCH_CHOSEN,
         )
 
     @classmethod
-    def card(cls, options: BaseModel) -> str:
+    def card(cls, options: FinetuneOptions) -> str:
         """State what is done."""
-        own = cls.Options.model_validate(options.model_dump())
-        if own.form == "published" or own.recipe is None:
-            return _PUBLISHED.format(own=own)
-        recipe = own.recipe
+        if options.form == "published" or options.recipe is None:
+            return _PUBLISHED.format(options=options)
+        recipe = options.recipe
         votes = (
-            f"Beside the headline, which never votes, rows with votes={own.votes} average the logits of {own.votes} "
-            "random draws of points, not augmented. "
-            if own.votes
+            f"Beside the headline, which never votes, rows with votes={options.votes} average the logits of "
+            f"{options.votes} random draws of points, not augmented. "
+            if options.votes
             else "No voting (votes=10 adds voted rows). "
         )
-        head, start = _STARTS[own.head]
-        start = start.format(strengths=len(own.strengths), candidates=CANDIDATES)
+        head, start = _STARTS[options.head]
+        start = start.format(strengths=len(options.strengths), candidates=CANDIDATES)
         return (
-            f"Encoder and {head} on the feature '{own.feature}' are trained together, the same recipe for every method "
-            f"and data set: {recipe_words(recipe)}, augmentation "
+            f"Encoder and {head} on the feature '{options.feature}' are trained together, the same recipe for every "
+            f"method and data set: {recipe_words(recipe)}, augmentation "
             f"{', '.join(recipe.augmentation) or 'none'}, stochastic depth of the encoder as in pretraining, last "
             "partial batch dropped. Clouds"
-            f"{' in the unit sphere' if own.normalise else ' as stored'} are cut by farthest point sampling to 1200 "
-            "points for an encoder's 1024 (in that proportion), from which each step draws; evaluation samples the "
-            f"encoder's number deterministically. {own.validation_fraction:.0%} of every training class is set aside "
-            f"(stratified, fixed by the split seed, the same for every method) and chooses the epoch. {start} "
+            f"{' in the unit sphere' if options.normalise else ' as stored'} are cut by farthest point sampling to "
+            "1200 points for an encoder's 1024 (in that proportion), from which each step draws; evaluation samples "
+            f"the encoder's number deterministically. {options.validation_fraction:.0%} of every training class is set "
+            f"aside (stratified, fixed by the split seed, the same for every method) and chooses the epoch. {start} "
             "The test split is scored once; selection=last is the last epoch, with --legacy selection=test the epoch "
             "with the highest test accuracy. "
             f"{votes}The papers take another recipe per method and data set and choose on test: form published."
         )
 
     @classmethod
-    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: FinetuneOptions) -> Evaluation:
         """Judge a subject.
 
         Raises:
@@ -164,34 +165,33 @@ class Finetune(Protocol):
         from bench.recipes.downstream import released_training
         from bench.recipes.row import shortened
 
-        own = cls.Options.model_validate(options.model_dump())
-        if setting not in cls.settings(own):
-            raise unknown_name("setting of finetune", setting, cls.settings(own))
-        check_form(cls.name, own, task)
+        if setting not in cls.settings(options):
+            raise unknown_name("setting of finetune", setting, cls.settings(options))
+        check_form(cls.name, options, task)
         published = None
-        if own.form == "published":
+        if options.form == "published":
             published = released_training(cls.name, subject.method, data_rows(task.dataset))
-        recipe = own.recipe
+        recipe = options.recipe
         if recipe is None:
             assert published is not None  # the options say so
-            recipe = shortened(published.recipe, own.published_epochs)
-        probed = published is None and own.head == "probe"
+            recipe = shortened(published.recipe, options.published_epochs)
+        probed = published is None and options.head == "probe"
         training = Training(
             protocol=cls.name,
             head="standardised" if probed else "mlp",
-            feature=own.feature,
-            normalise=published.normalise if published else own.normalise,
+            feature=options.feature,
+            normalise=published.normalise if published else options.normalise,
             recipe=recipe,
-            validation_fraction=own.validation_fraction,
+            validation_fraction=options.validation_fraction,
             drop_path=published.drop_path if published else None,
-            voting=Voting(own.votes, own.vote_repeats) if own.votes else None,
+            voting=Voting(options.votes, options.vote_repeats) if options.votes else None,
             vote_augmentation=published.vote_augmentation if published else (),
             ledger=task.legacy or published is not None,
-            strengths=own.strengths if probed else (),
+            strengths=options.strengths if probed else (),
         )
         result = judge_trained(subject, task, training)
         if published is not None:
-            result.notes["published_recipe"] = "own" if own.recipe is not None else published.title
+            result.notes["published_recipe"] = "own" if options.recipe is not None else published.title
         return result
 
 
@@ -210,7 +210,7 @@ _STARTS = {
     ),
 }
 _PUBLISHED = (
-    "As released (docs/reference.md, Fine-tuning): encoder and three-layer head on the feature '{own.feature}' are "
+    "As released (docs/reference.md, Fine-tuning): encoder and three-layer head on the feature '{options.feature}' are "
     "trained together by the "
     "authors' recipe for the method and the kind of data set (names with modelnet: ModelNet; all others: "
     "ScanObjectNN). point-mae: learning rate 5e-4, drop path 0.1, per-axis scale and translate. act: 5e-4, 0.1, "
@@ -222,8 +222,8 @@ _PUBLISHED = (
     "batch is dropped. "
     + PUBLISHED_INPUT
     + PUBLISHED_SELECTION
-    + "Rows with votes={own.votes} average the logits of so many random draws of points (point-mae, act: scaled and "
-    "translated; recon: scaled on ModelNet, rotated on PB_T50_RS, else as they are); the maximum over "
-    "{own.vote_repeats} repeats of the vote at the epoch chosen on test (releases: 299) has a row of its own and is "
-    "never the headline. " + PUBLISHED_DEVIATIONS
+    + "Rows with votes={options.votes} average the logits of so many random draws of points (point-mae, act: scaled "
+    "and translated; recon: scaled on ModelNet, rotated on PB_T50_RS, else as they are); the maximum over "
+    "{options.vote_repeats} repeats of the vote at the epoch chosen on test (releases: 299) has a row of its own and "
+    "is never the headline. " + PUBLISHED_DEVIATIONS
 )

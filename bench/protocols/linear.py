@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import BaseModel
-
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
 from bench.protocols.description import SETTING_CHOSEN, Description, on_frozen_features, published_probe, set_aside
 from bench.protocols.options import CANDIDATES, FrozenOptions
@@ -13,7 +11,14 @@ from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check
 from bench.recipes.downstream import released_epochs
 
 
-class Linear(Protocol):
+class LinearOptions(FrozenOptions, PublishedTraining):
+    """Options of the linear probe."""
+
+    fair_only: ClassVar[tuple[str, ...]] = ("strengths", "normalise")
+    published_only: ClassVar[tuple[str, ...]] = ("recipe", "published_epochs")
+
+
+class Linear(Protocol[LinearOptions]):
     """A linear classifier on the transfer feature."""
 
     name: ClassVar[str] = "linear"
@@ -21,55 +26,49 @@ class Linear(Protocol):
     summary: ClassVar[str] = "logistic regression on frozen features"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
 
-    class Options(FrozenOptions, PublishedTraining):
-        """Options of the linear probe."""
-
-        fair_only: ClassVar[tuple[str, ...]] = ("strengths", "normalise")
-        published_only: ClassVar[tuple[str, ...]] = ("recipe", "published_epochs")
+    Options: ClassVar[type[LinearOptions]] = LinearOptions
 
     @classmethod
-    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+    def settings(cls, options: LinearOptions) -> tuple[str, ...]:
         """Return the one setting, ``all`` (training labels)."""
         return ("all",)
 
     @classmethod
-    def defaults(cls, preset: str, form: Form = "fair") -> Options:
+    def defaults(cls, preset: str, form: Form = "fair") -> LinearOptions:
         """Options of a preset: ``smoke`` tries two strengths; published training is shortened for small presets."""
         if form == "published":
             return cls.Options(form="published", published_epochs=released_epochs("linear", preset))
         return cls.Options(strengths=(1.0, 100.0)) if preset == "smoke" else cls.Options()
 
     @classmethod
-    def trains_encoder(cls, options: BaseModel) -> bool:
+    def trains_encoder(cls, options: LinearOptions) -> bool:
         """See `Protocol.trains_encoder`: in the published form its class token, with the encoder run in every step."""
-        return cls.Options.model_validate(options.model_dump()).form == "published"
+        return options.form == "published"
 
     @classmethod
-    def calibrates(cls, options: BaseModel, form: Form) -> bool:
+    def calibrates(cls, options: LinearOptions, form: Form) -> bool:
         """See `Protocol.calibrates`: in the fair form; no release does it."""
         return form == "fair"
 
     @classmethod
-    def describe(cls, options: BaseModel) -> Description:
+    def describe(cls, options: LinearOptions) -> Description:
         """Say it point by point."""
-        own = cls.Options.model_validate(options.model_dump())
-        if own.form == "published":
-            return published_probe(own.recipe, own.validation_fraction)
-        return on_frozen_features(own.normalise, set_aside(own.validation_fraction), SETTING_CHOSEN)
+        if options.form == "published":
+            return published_probe(options.recipe, options.validation_fraction)
+        return on_frozen_features(options.normalise, set_aside(options.validation_fraction), SETTING_CHOSEN)
 
     @classmethod
-    def card(cls, options: BaseModel) -> str:
+    def card(cls, options: LinearOptions) -> str:
         """State what is done."""
-        own = cls.Options.model_validate(options.model_dump())
-        if own.form == "published":
-            return PROBE_CARD.format(head="one linear layer", own=own)
+        if options.form == "published":
+            return PROBE_CARD.format(head="one linear layer", options=options)
         return (
-            f"Frozen encoder in eval mode, feature '{own.feature}', one pass over farthest-point-sampled clouds"
-            f"{' in the unit sphere' if own.normalise else ''}, no augmentation. "
-            f"{own.validation_fraction:.0%} of every training class is set aside for validation (stratified, fixed "
+            f"Frozen encoder in eval mode, feature '{options.feature}', one pass over farthest-point-sampled clouds"
+            f"{' in the unit sphere' if options.normalise else ''}, no augmentation. "
+            f"{options.validation_fraction:.0%} of every training class is set aside for validation (stratified, fixed "
             "by the split seed, the same for every method). Multinomial logistic regression on standardised features "
             "divided by the root of their number (scikit-learn's C is this C over the width); "
-            f"C chosen on validation from {len(own.strengths)} values, and with it the {CANDIDATES}. "
+            f"C chosen on validation from {len(options.strengths)} values, and with it the {CANDIDATES}. "
             "The chosen C is then refit on train and validation together, and the test split is scored once. "
             "No voting. accuracy = share of test objects right; mean_class_accuracy = its mean over classes. With "
             "--legacy, selection=test is the C with the highest test accuracy. The papers train head and class token "
@@ -77,7 +76,7 @@ class Linear(Protocol):
         )
 
     @classmethod
-    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: LinearOptions) -> Evaluation:
         """Judge a subject.
 
         Raises:
@@ -88,16 +87,19 @@ class Linear(Protocol):
         """
         from bench.errors import unknown_name
 
-        own = cls.Options.model_validate(options.model_dump())
-        if setting not in cls.settings(own):
-            raise unknown_name("setting of linear", setting, cls.settings(own))
-        check_form(cls.name, own, task)
-        if own.form == "published":
+        if setting not in cls.settings(options):
+            raise unknown_name("setting of linear", setting, cls.settings(options))
+        check_form(cls.name, options, task)
+        if options.form == "published":
             from bench.protocols.published_probe import judge_published
 
-            return judge_published(cls.name, "linear", subject, task, own, own.feature, own.validation_fraction)
+            return judge_published(
+                cls.name, "linear", subject, task, options, options.feature, options.validation_fraction
+            )
         from bench.protocols.frozen_probe import carved, judge_probe
         from bench.protocols.probe_heads import LogisticHead
 
-        head = LogisticHead(own.strengths)
-        return judge_probe(subject, task, head, own.feature, own.normalise, carved(task, own.validation_fraction))
+        head = LogisticHead(options.strengths)
+        return judge_probe(
+            subject, task, head, options.feature, options.normalise, carved(task, options.validation_fraction)
+        )

@@ -73,7 +73,7 @@ def refuse_other_form(protocol: str, options: BaseModel, form: Form) -> None:
 
 
 PUBLISHED_SELECTION = (
-    "{own.validation_fraction:.0%} of every training class is set aside (stratified, fixed by the split seed); the "
+    "{options.validation_fraction:.0%} of every training class is set aside (stratified, fixed by the split seed); the "
     "headline is the epoch with the highest accuracy there, selection=last the last epoch, selection=test the epoch "
     "with the highest test accuracy, which is what the papers report. "
 )
@@ -90,7 +90,7 @@ PUBLISHED_DEVIATIONS = (
     "shows the best of seeds (ReCon's of 8), not the best of ReCon's checkpoints of epochs 250, 275 and 300."
 )
 PROBE_CARD = (
-    "As released (docs/reference.md, Linear and MLP probes): {head} on the feature '{own.feature}' is trained on "
+    "As released (docs/reference.md, Linear and MLP probes): {head} on the feature '{options.feature}' is trained on "
     "clouds together with the class token "
     "and its position; the rest is frozen, but stays in train mode: BatchNorm of the patch embedding uses and updates "
     "batch statistics and stochastic depth is on. recon: AdamW, learning rate 1e-4, 10 times that and weight decay "

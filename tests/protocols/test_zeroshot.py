@@ -20,7 +20,8 @@ from bench.interop.checkpoints import read_checkpoint
 from bench.interop.importing import choose_release, read_encoder
 from bench.protocols.base import AlignedHead, Alignment, Facts, HeldOut, Subject, Task
 from bench.protocols.features import frozen_features, prepared_clouds
-from bench.protocols.zeroshot.protocol import RATIOS, Zeroshot
+from bench.protocols.zeroshot.options import RATIOS
+from bench.protocols.zeroshot.protocol import Zeroshot
 from bench.protocols.zeroshot.views import search_weights, view_cosines
 from bench.protocols.zeroshot.ways import (
     Way,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from bench.protocols.dense_clouds import DenseClouds, dense_clouds
 from bench.protocols.features import prepared_clouds
 from bench.protocols.fewshot.folds import Fold, Folds
 from bench.protocols.fewshot.frozen import Judged
+from bench.protocols.fewshot.options import FewShotOptions
 from bench.protocols.fewshot.training import (
     How,
     TrainedFold,
@@ -45,21 +45,18 @@ from bench.training.finetuning import finetune
 from bench.training.progress import ProgressEvent
 from bench.training.schedule import epochs_run
 
-if TYPE_CHECKING:
-    from bench.protocols.fewshot.protocol import FewShot
-
 Index = npt.NDArray[np.int64]
 OUTPUTS = 40
 """The released few-shot head keeps ModelNet40's outputs; a fold's labels are the first of them."""
 
 
-def judge_full(subject: Subject, task: Task, options: FewShot.Options, folds: Folds) -> Judged:
+def judge_full(subject: Subject, task: Task, options: FewShotOptions, folds: Folds) -> Judged:
     """Fine-tune encoder and head by the fair recipe, see `judge_clouds`."""
     how = How(options.full_recipe, options.normalise, ledger=task.legacy)
     return judge_clouds(subject, task, options, folds, how)
 
 
-def judge_released(subject: Subject, task: Task, options: FewShot.Options, folds: Folds) -> Judged:
+def judge_released(subject: Subject, task: Task, options: FewShotOptions, folds: Folds) -> Judged:
     """Train as the method's authors do; the epoch is still chosen on validation, see `judge_clouds`."""
     assert options.head != "svm"  # the options say so
     published = released_training("fewshot", subject.method, stage="full" if options.head == "full" else "probe")
@@ -78,7 +75,7 @@ def judge_released(subject: Subject, task: Task, options: FewShot.Options, folds
     return judged
 
 
-def judge_clouds(subject: Subject, task: Task, options: FewShot.Options, folds: Folds, how: How) -> Judged:
+def judge_clouds(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, how: How) -> Judged:
     """Train classifiers on clouds; of several candidates fold 0 chooses one by its validation accuracy.
 
     Finished folds are kept in the work folder, so that an interrupted evaluation goes on where it was.
@@ -145,7 +142,7 @@ class _Full:
         subject: Subject,
         candidate: Candidate,
         task: Task,
-        options: FewShot.Options,
+        options: FewShotOptions,
         folds: Folds,
         clouds: Clouds,
         how: How,

@@ -15,6 +15,7 @@ from bench.data.splits import Setting, carve_validation, object_groups, parse_se
 from bench.errors import DataError
 from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.features import clipped_points, frozen_features
+from bench.protocols.fewshot.options import FewShotOptions
 from bench.protocols.probe_heads import PairwiseHead
 from bench.protocols.selection import first_best
 from bench.recipes.downstream import released_strength
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from bench.protocols.features import Array
-    from bench.protocols.fewshot.protocol import FewShot
 
 Index = npt.NDArray[np.int64]
 FEATURE = "svm"
@@ -81,7 +81,7 @@ def draw_episodes(labels: Index, pool: Index, setting: Setting, runs: int, seed:
     return tuple(drawn)
 
 
-def judge_episodes(subject: Subject, task: Task, setting: str, options: FewShot.Options) -> Evaluation:
+def judge_episodes(subject: Subject, task: Task, setting: str, options: FewShotOptions) -> Evaluation:
     """Judge a subject in CrossPoint's form; the test split is never looked at.
 
     Raises:

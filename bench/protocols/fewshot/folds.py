@@ -8,7 +8,6 @@ pretraining seeds are paired.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +24,8 @@ from bench.data.splits import (
 )
 from bench.errors import DataError
 from bench.protocols.base import Task
+from bench.protocols.fewshot.options import FewShotOptions
 from bench.seeds import numpy_stream
-
-if TYPE_CHECKING:
-    from bench.protocols.fewshot.protocol import FewShot
 
 Index = npt.NDArray[np.int64]
 
@@ -110,7 +107,7 @@ class Folds:
         return split_digest(*own, *(episode.query for episode in asked))
 
 
-def draw_folds(task: Task, setting: str, options: FewShot.Options) -> Folds:
+def draw_folds(task: Task, setting: str, options: FewShotOptions) -> Folds:
     """Draw the folds of a setting, clipped to what the data set can carry.
 
     Raises:
@@ -161,7 +158,7 @@ def _blind(episode: Episode, pool: Index, val: Index, labels: Index, queries: in
     )
 
 
-def _given_folds(task: Task, setting: str, options: FewShot.Options) -> Folds:
+def _given_folds(task: Task, setting: str, options: FewShotOptions) -> Folds:
     """Take the folds that the data set brings along.
 
     They hold no validation objects. Supports of the other folds, whatever their setting, are further objects of the

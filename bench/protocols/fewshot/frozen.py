@@ -13,6 +13,7 @@ from bench.data.splits import Episode
 from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.features import clipped_points, frozen_features
 from bench.protocols.fewshot.folds import Fold, Folds
+from bench.protocols.fewshot.options import FewShotOptions
 from bench.protocols.hinge import HingeFit, fit_hinge
 from bench.protocols.logistic import LogisticFit, fit_logistic
 from bench.protocols.selection import UNSOLVED, choose, strength_rows
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from bench.protocols.features import Array
-    from bench.protocols.fewshot.protocol import FewShot
 
 Index = npt.NDArray[np.int64]
 Rule = Literal["val", "last", "test"]
@@ -129,7 +129,7 @@ class HingeHeads:
         return any(fit.stopped for fit in self.fits)
 
 
-def judge_frozen(subject: Subject, task: Task, options: FewShot.Options, folds: Folds, fit: Fit) -> Judged:
+def judge_frozen(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, fit: Fit) -> Judged:
     """Heads on frozen features; strength and candidate are chosen on the validation episodes."""
     features = {
         name: frozen_features(candidate, task, options.feature, normalise=options.normalise)
@@ -190,7 +190,7 @@ def _validation_accuracy(heads: Frozen, features: Array, folds: Folds) -> npt.ND
     return mean
 
 
-def finish(subject: Subject, task: Task, options: FewShot.Options, folds: Folds, judged: Judged) -> Evaluation:
+def finish(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, judged: Judged) -> Evaluation:
     """Reveal the test labels, draw the queries, score them once."""
     asked = folds.asked(task, task.test.reveal())
     metrics = list(judged.validation)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-from pydantic import BaseModel, Field, model_validator
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
 from bench.protocols.description import (
@@ -25,19 +23,17 @@ from bench.protocols.description import (
     set_aside,
     split_stated,
 )
-from bench.protocols.options import CANDIDATES, FrozenOptions, idle_on_features, recipe_words
-from bench.protocols.trained_options import PublishedTraining, check_form
+from bench.protocols.fewshot.options import FewShotOptions
+from bench.protocols.options import CANDIDATES, idle_on_features, recipe_words
+from bench.protocols.trained_options import check_form
 from bench.recipes.downstream import fair_recipe, released_epochs
-from bench.spec import Recipe
 
 if TYPE_CHECKING:
     from bench.protocols.fewshot.folds import Folds
     from bench.protocols.fewshot.frozen import Judged
 
-SETTINGS = ("5w10s", "5w20s", "10w10s", "10w20s")
 
-
-class FewShot(Protocol):
+class FewShot(Protocol[FewShotOptions]):
     """w-way n-shot classification over folds shared by every method and seed."""
 
     name: ClassVar[str] = "fewshot"
@@ -46,39 +42,15 @@ class FewShot(Protocol):
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
     given_folds: ClassVar[bool] = True
 
-    class Options(FrozenOptions, PublishedTraining):
-        """Options of few-shot classification."""
-
-        fair_only: ClassVar[tuple[str, ...]] = ("strengths", "normalise", "full_recipe", "mlp_recipe")
-        published_only: ClassVar[tuple[str, ...]] = ("recipe", "published_epochs", "episodes")
-
-        head: Literal["linear", "mlp", "svm", "full"] = "full"
-        """``linear`` logistic regression, ``svm`` or ``mlp`` MLP-3 on frozen features; ``full`` fine-tunes everything.
-        In the published form ``linear`` and ``mlp`` train the class token too."""
-        episodes: Literal["folds", "crosspoint"] = "folds"
-        """Published form: ``crosspoint`` draws supports and queries from the training split, as CrossPoint does."""
-        ways_shots: tuple[str, ...] = Field(SETTINGS, min_length=1)
-        """Settings offered."""
-        folds: int = Field(10, ge=1, le=1_000)
-        queries: int = Field(20, ge=1, le=1_000)
-        """Queries per class, from the test split; classes with fewer give all they have."""
-        full_recipe: Recipe = fair_recipe("fewshot", stage="full")
-        mlp_recipe: Recipe = fair_recipe("fewshot", stage="mlp")
-        """On cached features, so that there is nothing to augment."""
-
-        @model_validator(mode="after")
-        def _forms_have_their_heads(self) -> FewShot.Options:
-            if (self.episodes == "crosspoint") != (self.form == "published" and self.head == "svm"):
-                raise ValueError("head=svm with episodes=crosspoint is CrossPoint's published form: give both or none")
-            return self
+    Options: ClassVar[type[FewShotOptions]] = FewShotOptions
 
     @classmethod
-    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+    def settings(cls, options: FewShotOptions) -> tuple[str, ...]:
         """Return the settings offered, e.g. ``5w10s``."""
-        return cls._own(options).ways_shots
+        return options.ways_shots
 
     @classmethod
-    def defaults(cls, preset: str, form: Form = "fair") -> Options:
+    def defaults(cls, preset: str, form: Form = "fair") -> FewShotOptions:
         """Options of a preset: ``nano`` probes cached features, ``smoke`` only walks the path, others fine-tune."""
         if form == "published":
             few: dict[str, Any] = {"ways_shots": ("5w2s",), "folds": 2, "queries": 4} if preset == "smoke" else {}
@@ -97,92 +69,88 @@ class FewShot(Protocol):
         return cls.Options()
 
     @classmethod
-    def trains_encoder(cls, options: BaseModel) -> bool:
+    def trains_encoder(cls, options: FewShotOptions) -> bool:
         """See `Protocol.trains_encoder`: for every fold, unless the head sees frozen features."""
-        own = cls.Options.model_validate(options.model_dump())
-        return own.head == "full" or (own.form == "published" and own.head != "svm")
+        return options.head == "full" or (options.form == "published" and options.head != "svm")
 
     @classmethod
-    def calibrates(cls, options: BaseModel, form: Form) -> bool:
+    def calibrates(cls, options: FewShotOptions, form: Form) -> bool:
         """See `Protocol.calibrates`: in the fair form, on frozen features; no release does it."""
-        return form == "fair" and cls._own(options).head != "full"
+        return form == "fair" and options.head != "full"
 
     @classmethod
-    def idle(cls, options: BaseModel) -> Mapping[str, str]:
+    def idle(cls, options: FewShotOptions) -> Mapping[str, str]:
         """See `Protocol.idle`: every head has its own training."""
-        own = cls._own(options)
-        if own.form == "published":
+        if options.form == "published":
             return {}  # where they belong to the fair form
         needed = {"strengths": ("linear", "svm"), "mlp_recipe": ("mlp",), "full_recipe": ("full",)}
         found = {
-            field: f"with head={own.head}; it needs head={' or '.join(heads)}"
+            field: f"with head={options.head}; it needs head={' or '.join(heads)}"
             for field, heads in needed.items()
-            if own.head not in heads
+            if options.head not in heads
         }
         return {**found, **idle_on_features("mlp_recipe")}
 
     @classmethod
-    def describe(cls, options: BaseModel) -> Description:
+    def describe(cls, options: FewShotOptions) -> Description:
         """See `Protocol.describe`."""
-        own = cls._own(options)
-        part = set_aside(own.validation_fraction)
+        part = set_aside(options.validation_fraction)
         drawn = split_stated(
-            f"{part.words}; {own.folds} folds, {own.queries} queries per class",
+            f"{part.words}; {options.folds} folds, {options.queries} queries per class",
             drawn=True,
-            folds=own.folds,
-            queries=own.queries,
+            folds=options.folds,
+            queries=options.queries,
             **part.values,
         )
-        if own.episodes == "crosspoint":
+        if options.episodes == "crosspoint":
             return Description(
                 points=FARTHEST,
                 normalisation=AS_STORED,
                 augmentation=NOT_AUGMENTED,
                 split=split_stated(
-                    f"{own.folds} runs, supports and {own.queries} queries per class from the training split, "
-                    f"{own.validation_fraction:.0%} of it for choosing among several candidates, {SPLIT_SEED}",
+                    f"{options.folds} runs, supports and {options.queries} queries per class from the training split, "
+                    f"{options.validation_fraction:.0%} of it for choosing among several candidates, {SPLIT_SEED}",
                     drawn=True,
-                    runs=own.folds,
-                    queries=own.queries,
+                    runs=options.folds,
+                    queries=options.queries,
                     of="training split",
-                    set_aside_for_candidates=own.validation_fraction,
+                    set_aside_for_candidates=options.validation_fraction,
                 ),
                 votes=NO_VOTES,
                 selection=CANDIDATE_CHOSEN,
             )
-        if own.form == "published":
+        if options.form == "published":
             return Description(
                 points=DRAWN,
                 normalisation=normalised(True),
-                augmentation=AUTHORS_AUGMENTATION if own.recipe is None else augmented(own.recipe.augmentation),
+                augmentation=AUTHORS_AUGMENTATION if options.recipe is None else augmented(options.recipe.augmentation),
                 split=drawn,
                 votes=NO_VOTES,
                 selection=EPOCH_CHOSEN,
             )
-        whole = own.head == "full"
+        whole = options.head == "full"
         return Description(
             points=DRAWN if whole else FARTHEST,
-            normalisation=normalised(own.normalise),
-            augmentation=augmented(own.full_recipe.augmentation) if whole else NOT_AUGMENTED,
+            normalisation=normalised(options.normalise),
+            augmentation=augmented(options.full_recipe.augmentation) if whole else NOT_AUGMENTED,
             split=drawn,
             votes=NO_VOTES,
-            selection=EPOCH_CHOSEN if own.head in ("full", "mlp") else SETTING_CHOSEN,
+            selection=EPOCH_CHOSEN if options.head in ("full", "mlp") else SETTING_CHOSEN,
         )
 
     @classmethod
-    def card(cls, options: BaseModel) -> str:
+    def card(cls, options: FewShotOptions) -> str:
         """State what is done."""
-        own = cls._own(options)
-        if own.form == "published":
-            text = _CROSSPOINT if own.episodes == "crosspoint" else _PUBLISHED
-            return text.format(own=own, head=_RELEASED_HEADS.get(own.head, ""))
-        full, mlp = recipe_words(own.full_recipe), recipe_words(own.mlp_recipe)
-        heads = _HEADS[own.head].format(own=own, full=full, mlp=mlp, candidates=CANDIDATES)
+        if options.form == "published":
+            text = _CROSSPOINT if options.episodes == "crosspoint" else _PUBLISHED
+            return text.format(options=options, head=_RELEASED_HEADS.get(options.head, ""))
+        full, mlp = recipe_words(options.full_recipe), recipe_words(options.mlp_recipe)
+        heads = _HEADS[options.head].format(options=options, full=full, mlp=mlp, candidates=CANDIDATES)
         return (
-            f"{own.folds} folds; each draws its classes, n labelled supports per class from the training split and up "
-            f"to {own.queries} queries per class from the test split, fixed by the split seed and the same for every "
-            f"method and pretraining seed. {own.validation_fraction:.0%} of every training class is set aside before "
-            f"supports are drawn and serves every choice. {heads} Settings that a data set "
+            f"{options.folds} folds; each draws its classes, n labelled supports per class from the training split and "
+            f"up to {options.queries} queries per class from the test split, fixed by the split seed and the same for "
+            f"every method and pretraining seed. {options.validation_fraction:.0%} of every training class is set "
+            f"aside before supports are drawn and serves every choice. {heads} Settings that a data set "
             "is too small for are clipped and say so. Test queries are scored once, after every choice; accuracy is "
             "the mean over folds. No voting. A data set of few-shot folds brings its own supports and queries; choices "
             "are then made on supports of other folds. selection=last is the last epoch of trained heads; with "
@@ -191,7 +159,7 @@ class FewShot(Protocol):
         )
 
     @classmethod
-    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: FewShotOptions) -> Evaluation:
         """Judge a subject in one setting.
 
         Raises:
@@ -203,17 +171,16 @@ class FewShot(Protocol):
         from bench.protocols.fewshot.folds import draw_folds
         from bench.protocols.fewshot.frozen import finish
 
-        own = cls._own(options)
-        check_form(cls.name, own, task)
-        if own.episodes == "crosspoint":
+        check_form(cls.name, options, task)
+        if options.episodes == "crosspoint":
             from bench.protocols.fewshot.episodes import judge_episodes
 
-            return judge_episodes(subject, task, setting, own)
-        folds = draw_folds(task, setting, own)
-        return finish(subject, task, own, folds, cls._judge(subject, task, own, folds))
+            return judge_episodes(subject, task, setting, options)
+        folds = draw_folds(task, setting, options)
+        return finish(subject, task, options, folds, cls._judge(subject, task, options, folds))
 
     @classmethod
-    def _judge(cls, subject: Subject, task: Task, options: Options, folds: Folds) -> Judged:
+    def _judge(cls, subject: Subject, task: Task, options: FewShotOptions, folds: Folds) -> Judged:
         """Fit the heads and make every choice, without a look at a test label."""
         if options.form == "published":
             from bench.protocols.fewshot.clouds import judge_released
@@ -232,29 +199,25 @@ class FewShot(Protocol):
 
         return judge_full(subject, task, options, folds)
 
-    @classmethod
-    def _own(cls, options: BaseModel) -> Options:
-        return options if isinstance(options, cls.Options) else cls.Options.model_validate(options.model_dump())
-
 
 _HEADS = {
     "linear": (
-        "Head linear: multinomial logistic regression on the frozen feature '{own.feature}', standardised on the "
-        "supports and divided by the root of its width. C is chosen from {own.strengths} once per setting on as many "
-        "validation episodes (other draws of classes and supports, queries from the validation part), together with "
-        "the {candidates}."
+        "Head linear: multinomial logistic regression on the frozen feature '{options.feature}', standardised on the "
+        "supports and divided by the root of its width. C is chosen from {options.strengths} once per setting on as "
+        "many validation episodes (other draws of classes and supports, queries from the validation part), together "
+        "with the {candidates}."
     ),
     "svm": (
-        "Head svm: linear support vector machines, one class against the rest, on the frozen feature '{own.feature}', "
-        "standardised on the supports and divided by the root of its width. C is chosen from {own.strengths} as for "
-        "the linear head, together with the {candidates}."
+        "Head svm: linear support vector machines, one class against the rest, on the frozen feature "
+        "'{options.feature}', standardised on the supports and divided by the root of its width. C is chosen from "
+        "{options.strengths} as for the linear head, together with the {candidates}."
     ),
     "mlp": (
-        "Head mlp: the three-layer head on the frozen feature '{own.feature}': {mlp}; the epoch of each fold, and the "
-        "{candidates}, are chosen on validation objects of the fold's classes."
+        "Head mlp: the three-layer head on the frozen feature '{options.feature}': {mlp}; the epoch of each fold, and "
+        "the {candidates}, are chosen on validation objects of the fold's classes."
     ),
     "full": (
-        "Head full: encoder and three-layer head on the feature '{own.feature}' are fine-tuned together, the "
+        "Head full: encoder and three-layer head on the feature '{options.feature}' are fine-tuned together, the "
         "same recipe for every method: {full}; the epoch of each fold is chosen on validation objects of the fold's "
         "classes. Where there are several candidates, fold 0 chooses by its validation accuracy and only the chosen "
         "one goes on."
@@ -267,7 +230,7 @@ _RELEASED_HEADS = {
     "linear": "a linear head, the class token and its position are trained at learning rate 1e-3",
 }
 _PUBLISHED = (
-    "As released (docs/reference.md, Few-shot): {own.folds} folds; {head}, on the feature '{own.feature}'. "
+    "As released (docs/reference.md, Few-shot): {options.folds} folds; {head}, on the feature '{options.feature}'. "
     "AdamW, weight decay 0.05, "
     "batch 32 with the last partial batch dropped (50 supports give one batch of 32 an epoch), clip 10, cosine with "
     "10 warm-up epochs of 150 and the released loop's schedule (151 epochs, two at the warm-up rate), drop path 0.1, "
@@ -280,19 +243,19 @@ _PUBLISHED = (
     "on validation objects, selection=last the last epoch; selection=test takes of every fold the epoch with the "
     "highest accuracy on its own queries, which is what the papers report. Folds are the distributed ones where the "
     "data set brings them (fewshot-pickles); there the validation objects are supports of other folds, of the same "
-    "classes. Else folds are drawn as in the fair form: up to {own.queries} queries per class from the test split, "
-    "supports from the training split without the {own.validation_fraction:.0%} that is set aside for choices. "
+    "classes. Else folds are drawn as in the fair form: up to {options.queries} queries per class from the test split, "
+    "supports from the training split without the {options.validation_fraction:.0%} that is set aside for choices. "
     "Deviations from the papers: points and patches are those of the preset (papers: 1024 in 64 patches); of several "
     "candidates fold 0 chooses one on validation."
 )
 _CROSSPOINT = (
-    "CrossPoint's episodes (docs/reference.md, CrossPoint episodes): {own.folds} runs, each with classes of its own, "
-    "n supports per class and "
-    "{own.queries} queries per class, all from the training split; the test split is not used, so that the numbers do "
-    "not compare with folds. libsvm's linear machine at C = 1, one class against one other, on the frozen feature "
+    "CrossPoint's episodes (docs/reference.md, CrossPoint episodes): {options.folds} runs, each with classes of its "
+    "own, n supports per class and "
+    "{options.queries} queries per class, all from the training split; the test split is not used, so that the numbers "
+    "do not compare with folds. libsvm's linear machine at C = 1, one class against one other, on the frozen feature "
     "'svm' standardised on the supports, clouds as stored. Accuracy is the mean over runs. Nothing is chosen, except "
-    "the candidate where there are several, on episodes from the {own.validation_fraction:.0%} of every class (half "
-    "where these are single objects) that is set aside and never asked. Deviations from the release: its script takes "
-    "50 runs (fewshot.folds=50), all 2048 points, 5 neighbours in DGCNN where training had 15, and the whole training "
-    "split; here points and neighbours are the encoder's own."
+    "the candidate where there are several, on episodes from the {options.validation_fraction:.0%} of every class "
+    "(half where these are single objects) that is set aside and never asked. Deviations from the release: its script "
+    "takes 50 runs (fewshot.folds=50), all 2048 points, 5 neighbours in DGCNN where training had 15, and the whole "
+    "training split; here points and neighbours are the encoder's own."
 )

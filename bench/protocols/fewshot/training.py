@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from bench.protocols.base import Subject, Task
 from bench.protocols.features import frozen_features
 from bench.protocols.fewshot.folds import Fold, Folds
 from bench.protocols.fewshot.frozen import Answer, Judged, Tried
+from bench.protocols.fewshot.options import FewShotOptions
 from bench.protocols.selection import first_best
 from bench.protocols.threads import torch_threads
 from bench.seeds import derive
@@ -24,9 +25,6 @@ from bench.store.records import Metric
 from bench.training.contract import Curves, FitResult
 from bench.training.finetuning import finetune, predict
 from bench.training.schedule import epochs_run
-
-if TYPE_CHECKING:
-    from bench.protocols.fewshot.protocol import FewShot
 
 Index = npt.NDArray[np.int64]
 Module = TypeVar("Module", bound=nn.Module)
@@ -78,7 +76,7 @@ class How:
         return self.ledger or epoch == epochs_run(self.recipe)
 
 
-def judge_mlp(subject: Subject, task: Task, options: FewShot.Options, folds: Folds) -> Judged:
+def judge_mlp(subject: Subject, task: Task, options: FewShotOptions, folds: Folds) -> Judged:
     """MLP-3 on frozen features of every candidate; the candidate is chosen by the mean over folds."""
     # Heads are trained on the CPU in float32 and on one thread: they are small, and add no noise of the machine.
     numerics = task.numerics.model_copy(update={"device": "cpu", "precision": "fp32", "compile": False})

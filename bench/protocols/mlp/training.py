@@ -13,6 +13,7 @@ from bench.models.heads import classification_head
 from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.features import clipped_points, frozen_features
 from bench.protocols.ledger import Answers, Labels, ledger_rows, test_curve
+from bench.protocols.mlp.options import MlpOptions
 from bench.protocols.selection import first_best
 from bench.protocols.threads import torch_threads
 from bench.seeds import derive
@@ -23,12 +24,11 @@ from bench.training.finetuning import finetune, predict
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from bench.protocols.mlp.protocol import Mlp
 
 Array = npt.NDArray[np.float32]
 
 
-def judge_mlp_probe(subject: Subject, task: Task, options: Mlp.Options) -> Evaluation:
+def judge_mlp_probe(subject: Subject, task: Task, options: MlpOptions) -> Evaluation:
     """Train a head per candidate, choose epoch and candidate on validation, score the test split once.
 
     Raises:
@@ -85,7 +85,7 @@ class _Head:
         curves: Training curves.
     """
 
-    def __init__(self, task: Task, options: Mlp.Options, train: Labels, val: Labels, seen: Array, test: Array) -> None:
+    def __init__(self, task: Task, options: MlpOptions, train: Labels, val: Labels, seen: Array, test: Array) -> None:
         assert options.recipe is not None
         self.width = int(seen.shape[1])
         self.n_val = len(val)

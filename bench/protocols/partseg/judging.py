@@ -14,6 +14,7 @@ from bench.data.splits import carve_validation, object_groups, split_digest
 from bench.models.segmentation import PartSegmenter
 from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.partseg.clouds import FixedClouds, Index, Parts, PartTable, fixed_clouds, limit_objects, part_table
+from bench.protocols.partseg.options import PartSegmentationOptions
 from bench.protocols.segmentation_metrics import VOID, PartScores, part_scores
 from bench.protocols.segmentation_options import recipe_of
 from bench.protocols.segmentation_training import (
@@ -30,14 +31,13 @@ from bench.recipes.downstream import released_segmentation
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from bench.protocols.partseg.protocol import PartSegmentation
     from bench.store.records import Metric
 
 OVERSAMPLING = 1.2
 """Training clouds keep this many times the points that are labelled; each step draws from them."""
 
 
-def judge_parts(subject: Subject, task: Task, options: PartSegmentation.Options) -> Evaluation:
+def judge_parts(subject: Subject, task: Task, options: PartSegmentationOptions) -> Evaluation:
     """Train, choose on validation, score the test split once."""
     session = _Session(task, options, part_table(task))
     work = session.work(subject.architecture)
@@ -78,7 +78,7 @@ class _Objects:
 class _Session:
     """The data made ready, and what is asked of it."""
 
-    def __init__(self, task: Task, options: PartSegmentation.Options, table: PartTable) -> None:
+    def __init__(self, task: Task, options: PartSegmentationOptions, table: PartTable) -> None:
         self.task, self.options, self.table = task, options, table
         self.ledger = task.legacy or options.form == "published"
         available = min(task.train.points.shape[1], task.test.points.shape[1])

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import BaseModel, Field
-
 from bench.protocols.base import Evaluation, Facts, Form, Protocol, Subject, Task
 from bench.protocols.description import EPOCH_CHOSEN, NO_VOTES, Description, augmented, normalised, set_aside, stated
+from bench.protocols.partseg.options import PartSegmentationOptions
 from bench.protocols.segmentation_options import (
     PILOT_WORDS,
-    SegmentationOptions,
     sizes,
     training_words,
 )
 from bench.recipes.downstream import PARTS_AUGMENTATION, fair_recipe, released_epochs
-from bench.spec import MOST
 
 
-class PartSegmentation(Protocol):
+class PartSegmentation(Protocol[PartSegmentationOptions]):
     """Encoder and segmentation head, fine-tuned; judged by the IoU of parts over objects and categories."""
 
     name: ClassVar[str] = "partseg"
@@ -28,81 +25,73 @@ class PartSegmentation(Protocol):
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
     no_transfer: ClassVar[str] = "labels parts, which are not matched between data sets"
 
-    class Options(SegmentationOptions):
-        """Options of part segmentation."""
-
-        normalise: bool = True
-        """Centre each cloud and scale it into the unit sphere."""
-        validation_fraction: float = Field(0.2, gt=0, lt=1)
-        """Part of every training category set aside for choices."""
-        objects_per_category: int | None = Field(None, ge=2, le=MOST)
-        """Training objects used of each category, the validation part included; null: all."""
+    Options: ClassVar[type[PartSegmentationOptions]] = PartSegmentationOptions
 
     @classmethod
-    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+    def settings(cls, options: PartSegmentationOptions) -> tuple[str, ...]:
         """Return the one setting, ``all`` (training labels)."""
         return ("all",)
 
     @classmethod
-    def defaults(cls, preset: str, form: Form = "fair") -> Options:
+    def defaults(cls, preset: str, form: Form = "fair") -> PartSegmentationOptions:
         """Options of a preset: released sizes and epochs, but few objects and epochs for ``smoke`` and ``nano``."""
         limit = {"smoke": 4, "nano": 12}.get(preset)
         common = {**sizes(preset), "form": form, "objects_per_category": limit}
         if form == "published":
-            return cls.Options.model_validate({**common, "published_epochs": released_epochs("partseg", preset)})
-        return cls.Options.model_validate({**common, "recipe": fair_recipe("partseg", preset)})
+            return cls.parse({**common, "published_epochs": released_epochs("partseg", preset)})
+        return cls.parse({**common, "recipe": fair_recipe("partseg", preset)})
 
     @classmethod
-    def skip(cls, facts: Facts, options: BaseModel) -> str | None:
+    def skip(cls, facts: Facts, options: PartSegmentationOptions) -> str | None:
         """Say so where the data set labels no parts."""
         return super().skip(facts, options) or (None if facts.parts else "the data set has no part labels")
 
     @classmethod
-    def trains_encoder(cls, options: BaseModel) -> bool:
+    def trains_encoder(cls, options: PartSegmentationOptions) -> bool:
         """See `Protocol.trains_encoder`: all of it."""
         return True
 
     @classmethod
-    def describe(cls, options: BaseModel) -> Description:
+    def describe(cls, options: PartSegmentationOptions) -> Description:
         """See `Protocol.describe`."""
-        own = cls.Options.model_validate(options.model_dump())
-        count = "as many as the backbone sees" if own.points is None else str(own.points)
+        count = "as many as the backbone sees" if options.points is None else str(options.points)
         return Description(
             points=stated(
                 f"{count}; validation and test: farthest point sampling, the same in every epoch",
-                number=own.points,
+                number=options.points,
                 sampling="farthest",
-                training="drawn from farthest" if own.form == "fair" else "drawn with replacement",
+                training="drawn from farthest" if options.form == "fair" else "drawn with replacement",
             ),
-            normalisation=normalised(own.normalise),
-            augmentation=augmented(PARTS_AUGMENTATION if own.recipe is None else own.recipe.augmentation),
-            split=set_aside(own.validation_fraction, "training category"),
+            normalisation=normalised(options.normalise),
+            augmentation=augmented(PARTS_AUGMENTATION if options.recipe is None else options.recipe.augmentation),
+            split=set_aside(options.validation_fraction, "training category"),
             votes=NO_VOTES,
             selection=EPOCH_CHOSEN,
         )
 
     @classmethod
-    def card(cls, options: BaseModel) -> str:
+    def card(cls, options: PartSegmentationOptions) -> str:
         """State what is done."""
-        own = cls.Options.model_validate(options.model_dump())
-        points = "as many points as the backbone sees" if own.points is None else f"{own.points} points"
-        fair = own.form == "fair"
+        points = "as many points as the backbone sees" if options.points is None else f"{options.points} points"
+        fair = options.form == "fair"
         drawn = (
             "each step draws its points from a farthest-point sample of 1.2 times as many, or of all the data set holds"
             if fair
             else "each step draws its points with replacement from all that the data set holds of an object"
         )
         limit = (
-            "" if own.objects_per_category is None else f" {own.objects_per_category} training objects per category."
+            ""
+            if options.objects_per_category is None
+            else f" {options.objects_per_category} training objects per category."
         )
         return (
             f"Tokens of three depths of the encoder, their maximum and mean, its queries and the object's category are "
-            f"propagated to {points}{' in the unit sphere' if own.normalise else ''}, each of which gets a part; the "
-            "category is given, also at test time, and only its parts can be answered. Points without a part (clutter)"
-            f" are seen but not judged.{limit} {own.validation_fraction:.0%} of every training category is set aside "
-            "for validation (stratified, fixed by the split seed, the same for every method). "
+            f"propagated to {points}{' in the unit sphere' if options.normalise else ''}, each of which gets a part; "
+            "the category is given, also at test time, and only its parts can be answered. Points without a part "
+            f"(clutter) are seen but not judged.{limit} {options.validation_fraction:.0%} of every training category "
+            "is set aside for validation (stratified, fixed by the split seed, the same for every method). "
             + training_words(
-                own,
+                options,
                 f"scale U(0.8, 1.25) and shift U(-0.1, 0.1), {drawn}",
                 "the authors' recipe (Point-MAE, ACT: AdamW, 300 epochs of batches of 16, learning rate 2e-4; ReCon: "
                 "1e-4, times 10 in the head's linear layers; other methods Point-MAE's, scratch that of its "
@@ -120,7 +109,7 @@ class PartSegmentation(Protocol):
         )
 
     @classmethod
-    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: PartSegmentationOptions) -> Evaluation:
         """Judge a subject.
 
         Raises:
@@ -133,10 +122,9 @@ class PartSegmentation(Protocol):
         from bench.protocols.partseg.judging import judge_parts
         from bench.protocols.trained_options import check_form
 
-        own = cls.Options.model_validate(options.model_dump())
-        if setting not in cls.settings(own):
-            raise unknown_name("setting of partseg", setting, cls.settings(own))
-        check_form(cls.name, own, task)
+        if setting not in cls.settings(options):
+            raise unknown_name("setting of partseg", setting, cls.settings(options))
+        check_form(cls.name, options, task)
         if task.train.parts is None:
             raise UsageError("partseg: the data set has no part labels; choose one that labels parts, e.g. shapes-cad")
-        return judge_parts(subject, task, own)
+        return judge_parts(subject, task, options)

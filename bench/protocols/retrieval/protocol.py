@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import BaseModel
-
 from bench.protocols.base import Evaluation, Facts, Form, Protocol, ProtocolOptions, Subject, Task
 from bench.protocols.description import NOTHING_CHOSEN, Description, on_frozen_features, split_stated
 
 SETTINGS = ("cloud-to-caption", "caption-to-cloud", "cloud-to-image")
 
 
-class Retrieval(Protocol):
+class RetrievalOptions(ProtocolOptions):
+    """Options of cross-modal retrieval."""
+
+    normalise: bool = True
+    """Centre each cloud and scale it into the unit sphere."""
+
+
+class Retrieval(Protocol[RetrievalOptions]):
     """Retrieval of held-out objects across modalities."""
 
     name: ClassVar[str] = "retrieval"
@@ -24,24 +29,20 @@ class Retrieval(Protocol):
     labels: ClassVar[bool] = False
     no_transfer: ClassVar[str] = "trains on no labels, so that there is no other set to train on"
 
-    class Options(ProtocolOptions):
-        """Options of cross-modal retrieval."""
-
-        normalise: bool = True
-        """Centre each cloud and scale it into the unit sphere."""
+    Options: ClassVar[type[RetrievalOptions]] = RetrievalOptions
 
     @classmethod
-    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+    def settings(cls, options: RetrievalOptions) -> tuple[str, ...]:
         """Return who looks for what."""
         return SETTINGS
 
     @classmethod
-    def defaults(cls, preset: str, form: Form = "fair") -> Options:
+    def defaults(cls, preset: str, form: Form = "fair") -> RetrievalOptions:
         """Options of a preset: the same for all."""
         return cls.Options()
 
     @classmethod
-    def skip(cls, facts: Facts, options: BaseModel) -> str | None:
+    def skip(cls, facts: Facts, options: RetrievalOptions) -> str | None:
         """Say that there is nothing to find, or nothing to find it with."""
         reason = super().skip(facts, options)
         if reason is not None:
@@ -51,29 +52,27 @@ class Retrieval(Protocol):
         return None if facts.captions else "the data set has no captions"
 
     @classmethod
-    def skip_setting(cls, facts: Facts, options: BaseModel, setting: str) -> str | None:
+    def skip_setting(cls, facts: Facts, options: RetrievalOptions, setting: str) -> str | None:
         """Say that the shared space holds no pictures."""
         if setting == "cloud-to-image" and not facts.pictures:
             return "the teacher of its texts knows no pictures"
         return None
 
     @classmethod
-    def describe(cls, options: BaseModel) -> Description:
+    def describe(cls, options: RetrievalOptions) -> Description:
         """Say it point by point."""
-        own = cls.Options.model_validate(options.model_dump())
         return on_frozen_features(
-            own.normalise,
+            options.normalise,
             split_stated("test split of the data set alone; nothing is set aside", drawn=False, test="all"),
             NOTHING_CHOSEN,
         )
 
     @classmethod
-    def card(cls, options: BaseModel) -> str:
+    def card(cls, options: RetrievalOptions) -> str:
         """State what is done."""
-        own = cls.Options.model_validate(options.model_dump())
         return (
             "Frozen encoder in eval mode, one pass over farthest-point-sampled clouds"
-            f"{' in the unit sphere' if own.normalise else ''}. Every object of the test split is a query once and "
+            f"{' in the unit sphere' if options.normalise else ''}. Every object of the test split is a query once and "
             "stands in the gallery once. A cloud is its projection of pretraining into the teacher's space: the text "
             "projection against captions, the image projection against pictures (the other one where it is the only "
             "one); a caption and a picture are the teacher's features. Pictures are the data set's first view of each "
@@ -86,7 +85,7 @@ class Retrieval(Protocol):
         )
 
     @classmethod
-    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: RetrievalOptions) -> Evaluation:
         """Judge an encoder with heads, or a teacher alone.
 
         Raises:
@@ -96,7 +95,6 @@ class Retrieval(Protocol):
         from bench.errors import unknown_name
         from bench.protocols.retrieval.judging import judge
 
-        own = cls.Options.model_validate(options.model_dump())
         if setting not in SETTINGS:
             raise unknown_name("setting of retrieval", setting, SETTINGS)
-        return judge(subject, task, setting, normalise=own.normalise)
+        return judge(subject, task, setting, normalise=options.normalise)

@@ -27,19 +27,19 @@ from bench.protocols.segmentation_training import (
     train,
 )
 from bench.protocols.semseg.blocks import BlockSampler, Index, Points, RoomSplit, split_rooms, tile_blocks
+from bench.protocols.semseg.options import SemanticSegmentationOptions
 from bench.protocols.semseg.votes import label_rooms
 from bench.recipes.downstream import released_segmentation
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from bench.protocols.semseg.protocol import SemanticSegmentation
     from bench.store.records import Metric
 
 Labels = npt.NDArray[np.uint8]
 
 
-def judge_rooms(subject: Subject, task: Task, dataset: Dataset, options: SemanticSegmentation.Options) -> Evaluation:
+def judge_rooms(subject: Subject, task: Task, dataset: Dataset, options: SemanticSegmentationOptions) -> Evaluation:
     """Train on blocks, choose on validation, score whole test rooms once."""
     session = _Session(task, dataset, options)
     work = session.work(subject.architecture)
@@ -74,7 +74,7 @@ def judge_rooms(subject: Subject, task: Task, dataset: Dataset, options: Semanti
 class _Session:
     """The rooms made ready, and what is asked of them."""
 
-    def __init__(self, task: Task, dataset: Dataset, options: SemanticSegmentation.Options) -> None:
+    def __init__(self, task: Task, dataset: Dataset, options: SemanticSegmentationOptions) -> None:
         self.task, self.options = task, options
         self.ledger = task.legacy or options.form == "published"
         self.points = options.points or task.points

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
-
-from pydantic import BaseModel, Field
+from typing import ClassVar
 
 from bench.protocols.base import Evaluation, Facts, Form, Protocol, Subject, Task
 from bench.protocols.description import EPOCH_CHOSEN, SPLIT_SEED, Description, augmented, split_stated, stated
 from bench.protocols.segmentation_options import (
     PILOT_WORDS,
-    SegmentationOptions,
     sizes,
     training_words,
 )
+from bench.protocols.semseg.options import SemanticSegmentationOptions
 from bench.recipes.downstream import PARTS_AUGMENTATION, fair_recipe, released_epochs
-from bench.spec import MOST
 
 
-class SemanticSegmentation(Protocol):
+class SemanticSegmentation(Protocol[SemanticSegmentationOptions]):
     """Encoder and segmentation head, fine-tuned on blocks of rooms; judged on whole rooms of the held-out area."""
 
     name: ClassVar[str] = "semseg"
@@ -29,66 +26,53 @@ class SemanticSegmentation(Protocol):
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
     no_transfer: ClassVar[str] = "labels rooms, which are not matched between data sets"
 
-    class Options(SegmentationOptions):
-        """Options of semantic segmentation; the test area is the data set's option ``test_area``."""
-
-        validation_area: int | None = Field(None, ge=1, le=1_000)
-        """Area that is validated on; null carves rooms from every training area."""
-        validation_fraction: float = Field(0.2, gt=0, lt=1)
-        """Share of the rooms carved."""
-        blocks_per_epoch: int | None = Field(None, ge=2, le=MOST)
-        """Training blocks of an epoch; null: as many as hold all training points once."""
-        votes: int = Field(1, ge=1, le=1_000)
-        """How often every window of a room is answered, each time with its points dealt out anew."""
-        vote: Literal["probability", "label"] = "probability"
-        """What answers add up: probabilities, or one vote for the likeliest class."""
+    Options: ClassVar[type[SemanticSegmentationOptions]] = SemanticSegmentationOptions
 
     @classmethod
-    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+    def settings(cls, options: SemanticSegmentationOptions) -> tuple[str, ...]:
         """Return the one setting, ``all`` (training rooms)."""
         return ("all",)
 
     @classmethod
-    def defaults(cls, preset: str, form: Form = "fair") -> Options:
+    def defaults(cls, preset: str, form: Form = "fair") -> SemanticSegmentationOptions:
         """Options of a preset: released sizes and epochs, but few blocks and epochs for ``smoke`` and ``nano``."""
         blocks = {"smoke": 32, "nano": 480}.get(preset)
         common = {**sizes(preset), "form": form, "blocks_per_epoch": blocks}
         if form == "published":
-            return cls.Options.model_validate(
+            return cls.parse(
                 {**common, "published_epochs": released_epochs("semseg", preset), "votes": 3, "vote": "label"}
             )
-        return cls.Options.model_validate({**common, "recipe": fair_recipe("semseg", preset)})
+        return cls.parse({**common, "recipe": fair_recipe("semseg", preset)})
 
     @classmethod
-    def skip(cls, facts: Facts, options: BaseModel) -> str | None:
+    def skip(cls, facts: Facts, options: SemanticSegmentationOptions) -> str | None:
         """Say so where the data set has no rooms."""
         return None if facts.rooms else "the data set has no rooms"
 
     @classmethod
-    def trains_encoder(cls, options: BaseModel) -> bool:
+    def trains_encoder(cls, options: SemanticSegmentationOptions) -> bool:
         """See `Protocol.trains_encoder`: all of it."""
         return True
 
     @classmethod
-    def idle(cls, options: BaseModel) -> Mapping[str, str]:
+    def idle(cls, options: SemanticSegmentationOptions) -> Mapping[str, str]:
         """See `Protocol.idle`."""
         carved = getattr(options, "validation_area", None) is None
         found = {"head.category": "in rooms, which have no category"}
         return found if carved else {**found, "validation_fraction": "beside validation_area, a whole area"}
 
     @classmethod
-    def describe(cls, options: BaseModel) -> Description:
+    def describe(cls, options: SemanticSegmentationOptions) -> Description:
         """See `Protocol.describe`."""
-        own = cls.Options.model_validate(options.model_dump())
-        count = "as many as the backbone sees" if own.points is None else str(own.points)
-        share, area = own.validation_fraction, own.validation_area
+        count = "as many as the backbone sees" if options.points is None else str(options.points)
+        share, area = options.validation_fraction, options.validation_area
         part = f"{share:.0%} of every other area's rooms" if area is None else f"area {area}"
         return Description(
             points=stated(
-                f"blocks of 1 m x 1 m, {count} points each, coordinates only", number=own.points, block_metres=1.0
+                f"blocks of 1 m x 1 m, {count} points each, coordinates only", number=options.points, block_metres=1.0
             ),
             normalisation=stated("x and y minus the middle of the block, z as stored", scale="block"),
-            augmentation=augmented(PARTS_AUGMENTATION if own.recipe is None else own.recipe.augmentation),
+            augmentation=augmented(PARTS_AUGMENTATION if options.recipe is None else options.recipe.augmentation),
             split=split_stated(
                 f"one area for test, {part} for validation, {SPLIT_SEED}",
                 drawn=True,
@@ -96,23 +80,28 @@ class SemanticSegmentation(Protocol):
                 validation_area=area,
             ),
             votes=stated(
-                f"{own.votes} over sliding windows of a room, adding {own.vote}", votes=own.votes, adding=own.vote
+                f"{options.votes} over sliding windows of a room, adding {options.vote}",
+                votes=options.votes,
+                adding=options.vote,
             ),
             selection=EPOCH_CHOSEN,
         )
 
     @classmethod
-    def card(cls, options: BaseModel) -> str:
+    def card(cls, options: SemanticSegmentationOptions) -> str:
         """State what is done."""
-        own = cls.Options.model_validate(options.model_dump())
-        points = "as many points as the backbone sees" if own.points is None else f"{own.points} points"
+        points = "as many points as the backbone sees" if options.points is None else f"{options.points} points"
         validation = (
-            f"{own.validation_fraction:.0%} of every other area's rooms are"
-            if own.validation_area is None
-            else f"Area {own.validation_area} is"
+            f"{options.validation_fraction:.0%} of every other area's rooms are"
+            if options.validation_area is None
+            else f"Area {options.validation_area} is"
         )
-        epoch = "as many as hold all points once" if own.blocks_per_epoch is None else f"{own.blocks_per_epoch} blocks"
-        adding = "probabilities" if own.vote == "probability" else "votes for the likeliest class"
+        epoch = (
+            "as many as hold all points once"
+            if options.blocks_per_epoch is None
+            else f"{options.blocks_per_epoch} blocks"
+        )
+        adding = "probabilities" if options.vote == "probability" else "votes for the likeliest class"
         return (
             "Rooms of one area (Area 5 unless the data set's test_area says otherwise) are held out; "
             f"{validation} set aside for validation, fixed by the split seed and the same for every method. A training "
@@ -121,22 +110,22 @@ class SemanticSegmentation(Protocol):
             "stored. Tokens of three depths of the encoder, their maximum and mean and its queries are propagated to "
             "the points; loss: negative log-likelihood with class weights (largest frequency / frequency)^(1/3). "
             + training_words(
-                own,
+                options,
                 "scale U(0.8, 1.25) and shift U(-0.1, 0.1)",
                 "ACT's recipe (AdamW, 60 epochs of batches of 32, learning rate 2e-4)",
             )
             + f" {PILOT_WORDS} Each epoch is validated on one block of every 1 m tile of the validation rooms (block "
             "mIoU); the best is scored once on whole test rooms, the last epoch beside it: a window of 1 m slides by "
-            f"0.5 m, its points are dealt into blocks, {own.votes} time(s), and {adding} add up over all answers of a "
-            "point. miou = mean over the classes that occur or are predicted, over the points of all test rooms; macc "
-            "= mean over classes of the share found; oa = share of points right. Not done as published: the release "
-            "chooses the epoch on random blocks of the test area "
-            f"({'--legacy adds that column' if own.form == 'fair' else 'here: selection=test'}, by the tiles' block "
-            "mIoU)."
+            f"0.5 m, its points are dealt into blocks, {options.votes} time(s), and {adding} add up over all answers "
+            "of a point. miou = mean over the classes that occur or are predicted, over the points of all test rooms; "
+            "macc = mean over classes of the share found; oa = share of points right. Not done as published: the "
+            "release chooses the epoch on random blocks of the test area "
+            f"({'--legacy adds that column' if options.form == 'fair' else 'here: selection=test'}, by the tiles' "
+            "block mIoU)."
         )
 
     @classmethod
-    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: SemanticSegmentationOptions) -> Evaluation:
         """Judge a subject.
 
         Raises:
@@ -149,10 +138,9 @@ class SemanticSegmentation(Protocol):
         from bench.protocols.semseg.judging import judge_rooms
         from bench.protocols.trained_options import check_form
 
-        own = cls.Options.model_validate(options.model_dump())
-        if setting not in cls.settings(own):
-            raise unknown_name("setting of semseg", setting, cls.settings(own))
-        check_form(cls.name, own, task)
+        if setting not in cls.settings(options):
+            raise unknown_name("setting of semseg", setting, cls.settings(options))
+        check_form(cls.name, options, task)
         if task.dataset is None:
             raise UsageError("semseg: the data set has no rooms; choose one that has, e.g. shapes-rooms")
-        return judge_rooms(subject, task, task.dataset, own)
+        return judge_rooms(subject, task, task.dataset, options)

@@ -16,6 +16,7 @@ from bench.protocols.base import Alignment, Evaluation, Subject, Task
 from bench.protocols.features import Split, clipped_points
 from bench.protocols.published_data import zero_shot_case
 from bench.protocols.selection import first_best, mean_class_accuracy
+from bench.protocols.zeroshot.options import ZeroshotOptions
 from bench.protocols.zeroshot.views import search_weights, view_cosines
 from bench.protocols.zeroshot.ways import (
     FIXED_RATIO,
@@ -31,7 +32,6 @@ from bench.store.records import Metric
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from bench.protocols.zeroshot.protocol import Zeroshot
 
 Index = npt.NDArray[np.int64]
 UNIFORM, WEIGHTED = "views alike", "views weighted"
@@ -54,7 +54,7 @@ class Asked:
     notes: dict[str, JsonValue]
 
 
-def judge(subject: Subject, task: Task, options: Zeroshot.Options) -> Evaluation:
+def judge(subject: Subject, task: Task, options: ZeroshotOptions) -> Evaluation:
     """Judge an encoder with heads, or a teacher alone."""
     alignment = open_alignment(task)
     published = options.form == "published"
@@ -81,7 +81,7 @@ def judge(subject: Subject, task: Task, options: Zeroshot.Options) -> Evaluation
 
 
 def _of_encoder(
-    projected: Projections, options: Zeroshot.Options, classes: Array, ratio: float | None, *, every: bool
+    projected: Projections, options: ZeroshotOptions, classes: Array, ratio: float | None, *, every: bool
 ) -> Asked:
     spaces = sorted(projected)
     if options.form == "published" and options.kind == "chosen":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-from pydantic import BaseModel, Field, field_validator
+from typing import ClassVar
 
 from bench.protocols.base import Evaluation, Facts, Form, Protocol, Subject, Task
 from bench.protocols.description import (
@@ -19,13 +17,11 @@ from bench.protocols.description import (
     split_stated,
     stated,
 )
-from bench.protocols.trained_options import FormOptions, check_form
-
-RATIOS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
-"""Weights of the text projection that validation tries, the published ones among them."""
+from bench.protocols.trained_options import check_form
+from bench.protocols.zeroshot.options import ZeroshotOptions
 
 
-class Zeroshot(Protocol):
+class Zeroshot(Protocol[ZeroshotOptions]):
     """Classification by class names, without a label to train on."""
 
     name: ClassVar[str] = "zeroshot"
@@ -37,59 +33,33 @@ class Zeroshot(Protocol):
     labels: ClassVar[bool] = False
     no_transfer: ClassVar[str] = "trains on no labels, so that there is no other set to train on"
 
-    class Options(FormOptions):
-        """Options of zero-shot classification."""
-
-        fair_only: ClassVar[tuple[str, ...]] = ("ratios", "validation_fraction", "normalise")
-        published_only: ClassVar[tuple[str, ...]] = ("patches",)
-
-        kind: Literal["chosen", "both", "image", "text"] = "chosen"
-        """Projections that make the feature; ``chosen`` on validation (published form: both, where both are there)."""
-        ratio: float | None = Field(None, gt=0)
-        """Weight of the text projection beside the image projection; null: chosen on validation (fair), or the
-        release's for the data set (published)."""
-        ratios: tuple[float, ...] = Field(RATIOS, min_length=1)
-        """Ratios that validation chooses from."""
-        validation_fraction: float = Field(0.2, gt=0, lt=1)
-        """Part of every training class set aside for that choice."""
-        normalise: bool = True
-        """Centre each cloud and scale it into the unit sphere."""
-        patches: Literal["own", "published"] = "own"
-        """Points and patches of a cloud: the encoder's own, or the release's for the data set."""
-
-        @field_validator("ratios")
-        @classmethod
-        def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-            if any(not 0 < ratio < float("inf") for ratio in value) or len(set(value)) < len(value):
-                raise ValueError("ratios must be positive, finite and different")
-            return value
+    Options: ClassVar[type[ZeroshotOptions]] = ZeroshotOptions
 
     @classmethod
-    def settings(cls, options: BaseModel) -> tuple[str, ...]:
+    def settings(cls, options: ZeroshotOptions) -> tuple[str, ...]:
         """Return the one setting, ``all`` (classes)."""
         return ("all",)
 
     @classmethod
-    def defaults(cls, preset: str, form: Form = "fair") -> Options:
+    def defaults(cls, preset: str, form: Form = "fair") -> ZeroshotOptions:
         """Options of a preset: published patches belong to the authors' sizes of networks."""
         if form == "fair":
             return cls.Options()
         return cls.Options(form="published", patches="own" if preset in ("smoke", "nano") else "published")
 
     @classmethod
-    def skip(cls, facts: Facts, options: BaseModel) -> str | None:
+    def skip(cls, facts: Facts, options: ZeroshotOptions) -> str | None:
         """Return the reason why an encoder has no way to texts."""
         return super().skip(facts, options) or no_text(facts)
 
     @classmethod
-    def describe(cls, options: BaseModel) -> Description:
+    def describe(cls, options: ZeroshotOptions) -> Description:
         """See `Protocol.describe`."""
-        own = cls.Options.model_validate(options.model_dump())
-        if own.form == "fair":
-            return on_frozen_features(own.normalise, set_aside(own.validation_fraction), SETTING_CHOSEN)
+        if options.form == "fair":
+            return on_frozen_features(options.normalise, set_aside(options.validation_fraction), SETTING_CHOSEN)
         return Description(
             points=FARTHEST
-            if own.patches == "own"
+            if options.patches == "own"
             else stated(
                 "1024, on ScanObjectNN 2048, farthest point sampling",
                 sampling="farthest",
@@ -108,16 +78,15 @@ class Zeroshot(Protocol):
         )
 
     @classmethod
-    def card(cls, options: BaseModel) -> str:
+    def card(cls, options: ZeroshotOptions) -> str:
         """State what is done."""
-        own = cls.Options.model_validate(options.model_dump())
-        if own.form == "fair":
-            return _FAIR.format(own=own) + _COMMON
-        ratio = _RATIOS if own.ratio is None else f"the ratio is {own.ratio:g} (release: per data set)"
-        return _PUBLISHED.format(kind=_KINDS[own.kind], ratio=ratio, patches=_PATCHES[own.patches]) + _COMMON
+        if options.form == "fair":
+            return _FAIR.format(options=options) + _COMMON
+        ratio = _RATIOS if options.ratio is None else f"the ratio is {options.ratio:g} (release: per data set)"
+        return _PUBLISHED.format(kind=_KINDS[options.kind], ratio=ratio, patches=_PATCHES[options.patches]) + _COMMON
 
     @classmethod
-    def evaluate(cls, subject: Subject, task: Task, setting: str, options: BaseModel) -> Evaluation:
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: ZeroshotOptions) -> Evaluation:
         """Judge an encoder with heads, or a teacher alone.
 
         Raises:
@@ -128,11 +97,10 @@ class Zeroshot(Protocol):
         from bench.errors import unknown_name
         from bench.protocols.zeroshot.judging import judge
 
-        own = cls.Options.model_validate(options.model_dump())
-        if setting not in cls.settings(own):
-            raise unknown_name("setting of zeroshot", setting, cls.settings(own))
-        check_form("zeroshot", own, task)
-        return judge(subject, task, own)
+        if setting not in cls.settings(options):
+            raise unknown_name("setting of zeroshot", setting, cls.settings(options))
+        check_form("zeroshot", options, task)
+        return judge(subject, task, options)
 
 
 def no_text(facts: Facts) -> str | None:
@@ -143,12 +111,12 @@ def no_text(facts: Facts) -> str | None:
 _FAIR = (
     "Frozen encoder in eval mode, one pass over farthest-point-sampled clouds, no augmentation, no voting. Its image "
     "and text features go through the projections of pretraining into the teacher's space; the feature is the text "
-    "projection, the image projection, or ratio x text + image, none normalised. {own.validation_fraction:.0%} of "
-    "every training class (stratified, fixed by the split seed, the same for every method) chooses kind ({own.kind}) "
-    "and ratio from {own.ratios}: the labels of these objects are used for that choice only, so the number is "
-    "zero-shot but for one of a handful of settings. ReCon's untuned ratio of 0.25 is reported beside it, as a row "
-    "that is no headline. The test split is scored once. Class names are read with spaces for underscores. With "
-    "--legacy, selection=test is the kind and ratio with the highest test accuracy. "
+    "projection, the image projection, or ratio x text + image, none normalised. {options.validation_fraction:.0%} of "
+    "every training class (stratified, fixed by the split seed, the same for every method) chooses kind "
+    "({options.kind}) and ratio from {options.ratios}: the labels of these objects are used for that choice only, so "
+    "the number is zero-shot but for one of a handful of settings. ReCon's untuned ratio of 0.25 is reported beside "
+    "it, as a row that is no headline. The test split is scored once. Class names are read with spaces for "
+    "underscores. With --legacy, selection=test is the kind and ratio with the highest test accuracy. "
 )
 _PUBLISHED = (
     "As released (docs/reference.md, Zero-shot): the feature is {kind}, none normalised; {ratio}. "

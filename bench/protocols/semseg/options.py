@@ -1,0 +1,27 @@
+"""Options of semantic segmentation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bench.protocols.segmentation_options import (
+    SegmentationOptions,
+)
+from bench.spec import MOST
+
+
+class SemanticSegmentationOptions(SegmentationOptions):
+    """Options of semantic segmentation; the test area is the data set's option ``test_area``."""
+
+    validation_area: int | None = Field(None, ge=1, le=1_000)
+    """Area that is validated on; null carves rooms from every training area."""
+    validation_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of the rooms carved."""
+    blocks_per_epoch: int | None = Field(None, ge=2, le=MOST)
+    """Training blocks of an epoch; null: as many as hold all training points once."""
+    votes: int = Field(1, ge=1, le=1_000)
+    """How often every window of a room is answered, each time with its points dealt out anew."""
+    vote: Literal["probability", "label"] = "probability"
+    """What answers add up: probabilities, or one vote for the likeliest class."""
