@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from bench.errors import UsageError, unknown_name
+from bench.summaries import summary_of
 
 if TYPE_CHECKING:
     from bench.data.base import Dataset
@@ -32,7 +33,7 @@ class Entry:
         kind: Plural kind, e.g. ``methods``.
         name: Name on the command line.
         target: ``module:attribute`` of the class.
-        summary: One line.
+        told: What a plugin says it is, in one line; a built-in class says it itself (`summary`).
         needs: What it needs to run, in words.
         modules: Importable modules without which it is not usable here.
         source: ``built in``, or where the plugin comes from.
@@ -45,7 +46,7 @@ class Entry:
     kind: str
     name: str
     target: str
-    summary: str
+    told: str
     needs: str = "nothing"
     modules: tuple[str, ...] = ()
     source: str = "built in"
@@ -57,6 +58,11 @@ class Entry:
     def module(self) -> str:
         """Dotted name of the module that defines the target."""
         return self.target.partition(":")[0]
+
+    @property
+    def summary(self) -> str:
+        """What it is, in one line, as its class says it."""
+        return self.told or summary_of(self.target)
 
     def unusable(self) -> str | None:
         """Return why this entry cannot be used on this machine, or None when it can."""
@@ -135,15 +141,15 @@ class Registry(Generic[T]):
 
 def _entries(
     kind: str,
-    rows: dict[str, tuple[str, str, str]],
+    rows: dict[str, tuple[str, str]],
     modules: tuple[str, ...],
     part_of: dict[str, str] | None = None,
     named_only: tuple[str, ...] = (),
 ) -> tuple[Entry, ...]:
     stages = part_of or {}
     return tuple(
-        Entry(kind, name, target, summary, needs, modules, part_of=stages.get(name, ""), named_only=name in named_only)
-        for name, (target, summary, needs) in rows.items()
+        Entry(kind, name, target, "", needs, modules, part_of=stages.get(name, ""), named_only=name in named_only)
+        for name, (target, needs) in rows.items()
     )
 
 
@@ -154,43 +160,35 @@ METHODS: Registry[AnyMethod] = Registry(
         {
             "recon": (
                 "bench.methods.recon:ReCon",
-                "reconstruction guided by cross-modal contrast (ReCon, ICML 2023)",
                 "a teacher; images and captions where the data has them",
             ),
-            "point-mae": ("bench.methods.point_mae:PointMAE", "masked autoencoding of point patches", "points only"),
+            "point-mae": ("bench.methods.point_mae:PointMAE", "points only"),
             "act": (
                 "bench.methods.act:ACT",
-                "masked distillation of a cross-modal autoencoder (ACT, ICLR 2023)",
                 "a teacher with a token transformer",
             ),
             "act-dvae": (
                 "bench.methods.act_dvae:ActDvae",
-                "first stage of act: autoencoder around a frozen 2D or language transformer",
                 "a teacher with a token transformer",
             ),
             "crosspoint": (
                 "bench.methods.crosspoint:CrossPoint",
-                "contrast of two views and of points with images (CrossPoint, CVPR 2022)",
                 "images; depth renderings of the points where the data has none",
             ),
             "multitask": (
                 "bench.methods.multitask:Multitask",
-                "reconstruction and contrast in one shared encoder (our reading of ReCon's vanilla baseline)",
                 "a teacher; images and captions where the data has them",
             ),
             "two-tower": (
                 "bench.methods.two_tower:TwoTower",
-                "reconstruction and contrast in separate towers (ReCon's two-tower baseline)",
                 "a teacher; images and captions where the data has them",
             ),
             "scratch": (
                 "bench.methods.scratch:Scratch",
-                "no pretraining: the compared method's architecture, better of two initialisations",
                 "nothing",
             ),
             "render-classify": (
                 "bench.methods.render_classify:RenderClassify",
-                "the teacher alone, shown depth views of the cloud (as PointCLIP); runs beside zeroshot",
                 "a teacher of images and texts",
             ),
         },
@@ -205,34 +203,29 @@ PROTOCOLS: Registry[AnyProtocol] = Registry(
     _entries(
         "protocols",
         {
-            "fewshot": ("bench.protocols.fewshot:FewShot", "w-way n-shot classification over 10 folds", "labels"),
+            "fewshot": ("bench.protocols.fewshot.protocol:FewShot", "labels"),
             "finetune": (
                 "bench.protocols.finetune:Finetune",
-                "encoder and three-layer head trained together",
                 "labels",
             ),
-            "linear": ("bench.protocols.linear:Linear", "logistic regression on frozen features", "labels"),
-            "mlp": ("bench.protocols.mlp:Mlp", "three-layer head on frozen features", "labels"),
-            "svm": ("bench.protocols.svm:Svm", "linear SVM on frozen features", "labels"),
-            "knn": ("bench.protocols.knn:Knn", "nearest neighbours in frozen features", "labels"),
+            "linear": ("bench.protocols.linear:Linear", "labels"),
+            "mlp": ("bench.protocols.mlp.protocol:Mlp", "labels"),
+            "svm": ("bench.protocols.svm:Svm", "labels"),
+            "knn": ("bench.protocols.knn:Knn", "labels"),
             "zeroshot": (
-                "bench.protocols.zeroshot:Zeroshot",
-                "classification by class names; render-classify runs beside it",
+                "bench.protocols.zeroshot.protocol:Zeroshot",
                 "a method with heads into a teacher's space",
             ),
             "retrieval": (
-                "bench.protocols.retrieval:Retrieval",
-                "clouds, captions and pictures of held-out objects find each other",
+                "bench.protocols.retrieval.protocol:Retrieval",
                 "captions, and a method with heads into a teacher's space",
             ),
             "partseg": (
-                "bench.protocols.partseg:PartSegmentation",
-                "part of each point, fine-tuned, by instance and class mIoU",
+                "bench.protocols.partseg.protocol:PartSegmentation",
                 "labels of parts",
             ),
             "semseg": (
-                "bench.protocols.semseg:SemanticSegmentation",
-                "class of each point of whole rooms, one area held out",
+                "bench.protocols.semseg.protocol:SemanticSegmentation",
                 "rooms",
             ),
         },
@@ -248,66 +241,55 @@ DATASETS: Registry[Dataset] = Registry(
     _entries(
         "datasets",
         {
-            "shapes": (f"{_SHAPES}:Shapes", "procedural everyday objects with captions and views", "nothing"),
-            "shapes-cad": (f"{_SHAPES}:ShapesCad", "clean procedural objects, as ModelNet40", "nothing"),
-            "shapes-scan": (f"{_SHAPES}:ShapesScan", "single noisy views with clutter, as ScanObjectNN", "nothing"),
-            "shapes-cad-novel": (f"{_SHAPES}:ShapesCadNovel", "shapes-cad of categories no pretraining saw", "nothing"),
+            "shapes": (f"{_SHAPES}:Shapes", "nothing"),
+            "shapes-cad": (f"{_SHAPES}:ShapesCad", "nothing"),
+            "shapes-scan": (f"{_SHAPES}:ShapesScan", "nothing"),
+            "shapes-cad-novel": (f"{_SHAPES}:ShapesCadNovel", "nothing"),
             "shapes-scan-novel": (
                 f"{_SHAPES}:ShapesScanNovel",
-                "shapes-scan of categories no pretraining saw",
                 "nothing",
             ),
             "shapes-rooms": (
                 "bench.data.rooms.dataset:ShapesRooms",
-                "procedural furnished rooms in six areas, as S3DIS",
                 "nothing",
             ),
-            "s3dis": ("bench.data.s3dis:S3DIS", "S3DIS as whole rooms (.npy)", "its folder: s3dis:DIR"),
-            "s3dis-h5": ("bench.data.s3dis:S3DISH5", "S3DIS as HDF5 blocks of 1 m", "its folder: s3dis-h5:DIR"),
+            "s3dis": ("bench.data.s3dis:S3DIS", "its folder: s3dis:DIR"),
+            "s3dis-h5": ("bench.data.s3dis:S3DISH5", "its folder: s3dis-h5:DIR"),
             "shapenetpart": (
                 "bench.data.shapenetpart:ShapeNetPart",
-                "ShapeNetPart as text with normals, 50 parts",
                 "its folder: shapenetpart:DIR",
             ),
             "shapenetpart-h5": (
                 "bench.data.shapenetpart:ShapeNetPartH5",
-                "ShapeNetPart as HDF5, 50 parts",
                 "its folder: shapenetpart-h5:DIR",
             ),
             "clouds": (
                 "bench.data.clouds:Clouds",
-                "a folder of clouds: <class>/<file>.{npy,npz,ply,pcd,txt,csv,xyz}",
                 "a folder: clouds:DIR",
             ),
-            "h5": ("bench.data.single_h5:SingleH5", "one HDF5 file of clouds and labels", "a file: h5:FILE"),
+            "h5": ("bench.data.single_h5:SingleH5", "a file: h5:FILE"),
             "modelnet-h5": (
                 "bench.data.modelnet_h5:ModelNetH5",
-                "ModelNet40 HDF5 layout, any class list",
                 "its folder: modelnet-h5:DIR",
             ),
             "scanobjectnn-h5": (
                 "bench.data.scanobjectnn_h5:ScanObjectNNH5",
-                "ScanObjectNN HDF5 layout",
                 "its folder: scanobjectnn-h5:DIR",
             ),
             "modelnet": (
                 "bench.data.modelnet:ModelNet",
-                "ModelNet40 and 10 with normals, as text files or the .dat cache",
                 "its folder: modelnet:DIR",
             ),
             "fewshot-pickles": (
                 "bench.data.fewshot_set:FewShotPickles",
-                "the field's few-shot folds of ModelNet40 as pickles, for fewshot alone",
                 "its folder: fewshot-pickles:DIR",
             ),
             "shapenet55": (
                 "bench.data.shapenet:ShapeNet55",
-                "ShapeNet-55, -34 and -Unseen21, with ReCon's pictures and captions where there",
                 "its folder: shapenet55:DIR",
             ),
             "shapenet-crosspoint": (
                 "bench.data.shapenet_crosspoint:ShapeNetCrossPoint",
-                "ShapeNet clouds and renderings as CrossPoint arranges them",
                 "its folder: shapenet-crosspoint:DIR",
             ),
         },
@@ -318,7 +300,6 @@ DATASETS: Registry[Dataset] = Registry(
         {
             "meshes": (
                 "bench.data.meshes:Meshes",
-                "a folder of meshes: <class>/<file>.{off,obj,ply,glb,stl}",
                 "a folder: meshes:DIR",
             ),
         },
@@ -333,12 +314,10 @@ TEACHERS: Registry[Teacher] = Registry(
         {
             "tiny-clip": (
                 "bench.teachers.tiny_clip_blocks:LendingTinyClip",
-                "small image and text tower fitted on shapes in under a minute",
                 "nothing",
             ),
             "open-clip": (
                 "bench.teachers.open_clip_models:OpenClipTeacher",
-                "any CLIP of open_clip by name and tag, or from a file; images and texts",
                 "its weights: bench teachers show open-clip",
             ),
         },
@@ -349,7 +328,6 @@ TEACHERS: Registry[Teacher] = Registry(
         {
             "timm": (
                 "bench.teachers.timm_models:TimmTeacher",
-                "any image model of timm by name, or from a file; images only",
                 "its weights: bench teachers show timm",
             ),
         },
@@ -360,7 +338,6 @@ TEACHERS: Registry[Teacher] = Registry(
         {
             "sentence-transformers": (
                 "bench.teachers.sentences:SentenceTeacher",
-                "any sentence-transformers model by name or folder; texts only",
                 "pip install 'recon-bench[language]'",
             ),
         },
@@ -375,7 +352,6 @@ BLOCKS: Registry[Block] = Registry(
         {
             "attention": (
                 "bench.models.blocks:AttentionBlock",
-                "pre-norm transformer block: self-attention, then a two-layer perceptron",
                 "nothing",
             ),
         },
@@ -388,8 +364,8 @@ NORMS: Registry[Norm] = Registry(
     _entries(
         "norms",
         {
-            "layer": ("bench.models.norms:LayerNorm", "LayerNorm, as published", "nothing"),
-            "rms": ("bench.models.norms:RMSNorm", "root mean square alone, no shift (RMSNorm)", "nothing"),
+            "layer": ("bench.models.norms:LayerNorm", "nothing"),
+            "rms": ("bench.models.norms:RMSNorm", "nothing"),
         },
         ("torch",),
     ),
@@ -402,7 +378,6 @@ TOKENIZERS: Registry[Tokenizer] = Registry(
         {
             "pointnet": (
                 "bench.models.tokenizer:PatchTokenizer",
-                "two-stage mini-PointNet over the points of a patch, as published",
                 "nothing",
             ),
         },

@@ -10,6 +10,7 @@ import pytest
 from bench.errors import UsageError
 from bench.plugins import load_entry_points, load_plugin_file
 from bench.registry import METHODS, REGISTRIES, Entry, Registry
+from bench.summaries import summary_of
 
 
 @pytest.mark.parametrize("kind", sorted(REGISTRIES))
@@ -17,8 +18,26 @@ def test_every_built_in_target_imports_and_carries_its_name(kind: str) -> None:
     for entry in REGISTRIES[kind]:
         if entry.source == "built in":
             assert REGISTRIES[kind].load(entry.name).name == entry.name
-            assert entry.summary
             assert entry.needs
+
+
+@pytest.mark.parametrize("kind", sorted(REGISTRIES))
+def test_a_unit_says_once_what_it_is(kind: str) -> None:
+    """What `bench list` reads in the source is what the class says; the registry holds no second text."""
+    for entry in REGISTRIES[kind]:
+        if entry.source == "built in":
+            loaded = REGISTRIES[kind].load(entry.name)
+            card = getattr(loaded, "card", None)
+            own = getattr(loaded, "summary", "") or getattr(card, "summary", "") if kind != "methods" else ""
+            assert entry.told == ""
+            assert entry.summary == (own or str(loaded.__doc__).partition("\n")[0].removesuffix("."))
+            assert len(entry.summary) > 10
+
+
+def test_a_unit_that_is_not_written_out_where_it_is_registered_is_an_error() -> None:
+    """A moved class would be listed without a word."""
+    with pytest.raises(LookupError, match="no such class"):
+        summary_of("bench.protocols.fewshot.protocol:Fewshot")
 
 
 def test_a_wrong_name_gets_near_misses() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.arrays import cloud, finite
-from bench.data.base import DatasetCard
 from bench.data.digest import file_digest, manifest_digest
 from bench.data.h5set import data_root, holding_folder
 from bench.data.modelnet_dat import numbers, whole_number
@@ -20,19 +19,6 @@ from bench.errors import DataError
 FOLDS = 10
 QUERIES = 20
 """Test-split queries per class in the distributed folds."""
-
-CARD = DatasetCard(
-    summary="Point-BERT's few-shot folds of ModelNet40: 5 and 10 ways, 10 and 20 shots, 10 folds each",
-    licence="none stated: the models' authors hold the copyright, the labels are free",
-    terms="for the convenience of academic research only",
-    citation="Yu et al., Point-BERT, CVPR 2022; Wu et al., 3D ShapeNets, CVPR 2015",
-    normalisation="centred on the mean, farthest point scaled to radius 1; normals dropped",
-    size="40 pickles, clouds of 8,192 points with normals; 0.1 MB per cloud in the cache",
-    how_to_get=(
-        "Google Drive folder 1gqvidcQsvdxP_3MdUr424Vkyjb_gt7TW, linked in Point-BERT's DATASET.md; unpack as "
-        "ModelNetFewshot/5way_10shot/0.pkl ..."
-    ),
-)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from bench.data.base import CloudSet, Dataset, DatasetCard, GivenFold, SplitName
 from bench.data.converted import Column, Converted, Reader, convert
 from bench.data.digest import manifest_digest
-from bench.data.fewshot_pickles import CARD, FOLDS, load_fold
+from bench.data.fewshot_pickles import FOLDS, load_fold
 from bench.data.filelists import FileList, list_files
 from bench.data.h5set import data_root, holding_folder, natural_key
 from bench.data.labels import Held, count_unnamed
@@ -34,7 +34,18 @@ class FewShotPickles(Dataset):
     name: ClassVar[str] = "fewshot-pickles"
     revision: ClassVar[int] = 1
     needs_root: ClassVar[bool] = True
-    card: ClassVar[DatasetCard] = CARD
+    card: ClassVar[DatasetCard] = DatasetCard(
+        summary="Point-BERT's few-shot folds of ModelNet40: 5 and 10 ways, 10 and 20 shots, 10 folds each",
+        licence="none stated: the models' authors hold the copyright, the labels are free",
+        terms="for the convenience of academic research only",
+        citation="Yu et al., Point-BERT, CVPR 2022; Wu et al., 3D ShapeNets, CVPR 2015",
+        normalisation="centred on the mean, farthest point scaled to radius 1; normals dropped",
+        size="40 pickles, clouds of 8,192 points with normals; 0.1 MB per cloud in the cache",
+        how_to_get=(
+            "Google Drive folder 1gqvidcQsvdxP_3MdUr424Vkyjb_gt7TW, linked in Point-BERT's DATASET.md; unpack as "
+            "ModelNetFewshot/5way_10shot/0.pkl ..."
+        ),
+    )
     fixed_classes: ClassVar[bool] = True
 
     @cached_property

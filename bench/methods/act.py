@@ -144,7 +144,7 @@ class ACTOptions(MethodOptions):
 
 
 class ACT(Method[ACTOptions]):
-    """Masked distillation of an autoencoder around a pretrained transformer."""
+    """Masked distillation of a cross-modal autoencoder (ACT, ICLR 2023)."""
 
     name = "act"
     first_stage = "act-dvae"

@@ -119,7 +119,7 @@ class ActDvaeOptions(MethodOptions):
 
 
 class ActDvae(Method[ActDvaeOptions]):
-    """Autoencoder around a frozen pretrained transformer, whose features ACT distils."""
+    """First stage of act: autoencoder around a frozen 2D or language transformer."""
 
     name = "act-dvae"
     card = MethodCard(

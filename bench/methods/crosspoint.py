@@ -123,7 +123,7 @@ class CrossPointOptions(MethodOptions):
 
 
 class CrossPoint(Method[CrossPointOptions]):
-    """Contrast of two views of a cloud, and of the cloud with its image."""
+    """Contrast of two views and of points with images (CrossPoint, CVPR 2022)."""
 
     name = "crosspoint"
     point_views = 2

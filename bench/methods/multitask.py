@@ -92,7 +92,7 @@ class MultitaskOptions(GuidedOptions):
 
 
 class Multitask(Guided[MultitaskOptions]):
-    """Reconstruction and cross-modal guidance in one encoder."""
+    """Reconstruction and contrast in one shared encoder (our reading of ReCon's vanilla baseline)."""
 
     name = "multitask"
     card = MethodCard(

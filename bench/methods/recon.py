@@ -119,7 +119,7 @@ class ReConOptions(GuidedOptions):
 
 
 class ReCon(Guided[ReConOptions]):
-    """Reconstruction guided by cross-modal contrast."""
+    """Reconstruction guided by cross-modal contrast (ReCon, ICML 2023)."""
 
     name = "recon"
     card = MethodCard(

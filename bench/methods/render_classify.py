@@ -16,7 +16,7 @@ class RenderClassifyOptions(Rendering):
 
 
 class RenderClassify(Method[RenderClassifyOptions]):
-    """The teacher alone: no network for points and no pretraining."""
+    """The teacher alone, shown depth views of the cloud (as PointCLIP); runs beside zeroshot."""
 
     name = "render-classify"
     has_encoder = False

@@ -26,7 +26,7 @@ class ScratchOptions(MethodOptions):
 
 
 class Scratch(Method[ScratchOptions]):
-    """The untrained network of another method."""
+    """No pretraining: the compared method's architecture, better of two initialisations."""
 
     name = "scratch"
     card = MethodCard(

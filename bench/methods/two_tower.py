@@ -107,7 +107,7 @@ class TwoTowerOptions(GuidedOptions):
 
 
 class TwoTower(Guided[TwoTowerOptions]):
-    """Reconstruction and cross-modal guidance in separate towers."""
+    """Reconstruction and contrast in separate towers (ReCon's two-tower baseline)."""
 
     name = "two-tower"
     card = MethodCard(

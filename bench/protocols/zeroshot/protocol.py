@@ -26,7 +26,7 @@ class Zeroshot(Protocol[ZeroshotOptions]):
 
     name: ClassVar[str] = "zeroshot"
     revision: ClassVar[int] = 1
-    summary: ClassVar[str] = "classification by class names in a space shared with texts"
+    summary: ClassVar[str] = "classification by class names; render-classify runs beside it"
     forms: ClassVar[tuple[Form, ...]] = ("fair", "published")
     judges_teachers: ClassVar[bool] = True
     opponent: ClassVar[str] = "render-classify"
