@@ -61,7 +61,8 @@ class WorkerProcess:
                 if line.startswith(_ENDED):
                     code = int(line.removeprefix(_ENDED))
                     break  # what it started itself may live on with the channel open
-                yield line
+                if line != "\n":  # the server ends a line that a killed worker left open
+                    yield line
         self.returncode = code
 
     def send(self, number: signal.Signals) -> None:

@@ -42,16 +42,15 @@ def test_loading_asks_for_no_gpu_and_starts_no_thread() -> None:
 def test_a_killed_server_takes_its_workers_along_and_is_started_anew(tmp_path: Path) -> None:
     """Else a study would hang, or end with jobs that nobody hears of, when memory ran out."""
     server = ForkServer(job_environment(1))
-    payload = {"job": {"title": "nothing"}}  # no job: the worker ends with a traceback, exit code 1
+    payload = {"job": "none"}  # the worker ends with a traceback, exit code 1
     with (tmp_path / "job.log").open("a") as log, contextlib.closing(server):
         for _ in range(2):
             with tempfile.TemporaryFile("w+") as job:
                 json.dump(payload, job)
                 job.seek(0)
                 worker = server.start(job, log)
-                events = list(worker.lines())
+                assert list(worker.lines()) == []
             assert worker.returncode == 1
-            assert any("failed" in line for line in events)
             started = [int(pid) for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()]
             os.kill(started[-1], signal.SIGKILL)
             wait_until_gone(started[-1])
