@@ -1,8 +1,9 @@
-"""``bench check-plugin``: does a plugin file keep the contracts?"""
+"""``bench new`` and ``bench check-plugin``: write a plugin file, and check that it keeps the contracts."""
 
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,51 @@ if TYPE_CHECKING:
     from bench.conformance.checks import Suite
 
 _MARKS = {"pass": "[green]pass[/green]", "fail": "[bold red]FAIL[/bold red]", "skip": "[yellow]skip[/yellow]"}
+
+
+class NewKind(StrEnum):
+    """Kinds of plugins that can be written."""
+
+    method = "method"
+    protocol = "protocol"
+    dataset = "dataset"
+    teacher = "teacher"
+
+
+class NewStyle(StrEnum):
+    """Examples that a method can start from."""
+
+    masked = "masked"
+    contrastive = "contrastive"
+
+
+def new(
+    kind: Annotated[NewKind, typer.Argument(help="What to write.")],
+    name: Annotated[str, typer.Argument(help="Its name on the command line, such as my-method.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; NAME.py in this folder when left out.")] = None,
+    style: Annotated[NewStyle | None, typer.Option(help="What a method starts from; masked when left out.")] = None,
+) -> None:
+    """Write a plugin file that works, and its test, to be changed into your own."""
+    from bench.errors import UsageError
+    from bench.scaffold.writing import scaffold
+
+    if style and kind is not NewKind.method:
+        raise UsageError(f"--style {style.value} is for methods; a {kind.value} has one example")
+    file, test = scaffold(kind.value, name, (style or NewStyle.masked).value, out)
+    uses = {
+        "method": f"-m {name} -p linear",
+        "protocol": f"-m point-mae -p {name}",
+        "dataset": f"-m point-mae -p linear --dataset {name}",
+        "teacher": f"-m recon -p linear --teacher {name}",
+    }
+    screen = console()
+    for line in (
+        f"wrote {file} and {test}",
+        f"check it: bench check-plugin {file}",
+        f"run it:   bench run --plugin {file} {uses[kind.value]} --preset smoke",
+        f"test it:  python -m pytest {test}",
+    ):
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def check_plugin(

@@ -1,0 +1,1 @@
+"""Plugin files that work, written for the author of a new unit (``bench new``)."""
