@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from bench.conformance.pytest_classes import (
         DatasetConformance,
         MethodConformance,
+        PartConformance,
         ProtocolConformance,
         TeacherConformance,
     )
 
-__all__ = ["DatasetConformance", "MethodConformance", "ProtocolConformance", "TeacherConformance"]
+__all__ = ["DatasetConformance", "MethodConformance", "PartConformance", "ProtocolConformance", "TeacherConformance"]
 
 
 def __getattr__(name: str) -> Any:

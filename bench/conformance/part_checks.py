@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.conformance.checks import Checks, fail, listed
+from bench.conformance.checks import Checks, fail, listed, skip
 from bench.conformance.declarations import check_import, check_name, check_options
 from bench.conformance.method_kit import MethodKit
 from bench.models.parts import Block, BlockSite, Norm, Tokenizer
@@ -27,13 +27,18 @@ class PartKit:
 
     Attributes:
         part: Its class.
-        field: Field of `BackboneSpec` that names it: ``block``, ``norm`` or ``tokenizer``.
         steps: Steps of pretraining.
     """
 
     part: type[Part]
-    field: str
     steps: int = 8
+
+    @property
+    def field(self) -> str:
+        """Field of `BackboneSpec` that names it."""
+        if issubclass(self.part, Block):
+            return "block"
+        return "tokenizer" if issubclass(self.part, Tokenizer) else "norm"
 
     def build(self, width: int = SIZE.width) -> nn.Module:
         """Build it with its default options."""
@@ -138,7 +143,7 @@ def independence(kit: PartKit) -> str:
 def pretraining(kit: PartKit) -> str:
     """ReCon with it learns: the loss stays finite and falls on one batch."""
     if kit.part.name not in BACKBONE_PARTS[kit.field]:
-        fail(f"no {kit.field} is registered as '{kit.part.name}'; load its file with --plugin")
+        skip("it is not registered; bench check-plugin FILE does that")
     size = BackboneSpec.model_validate(SIZE.model_dump() | {kit.field: kit.part.name})
     method = MethodKit(METHODS.load("recon"), size, preset="smoke", steps=kit.steps)
     losses = [

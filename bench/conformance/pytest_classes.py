@@ -21,8 +21,9 @@ from bench.conformance.checks import Suite
 from bench.conformance.dataset_checks import DATASET_CHECKS
 from bench.conformance.encoder_checks import METHOD_CHECKS
 from bench.conformance.method_kit import NANO
+from bench.conformance.part_checks import PART_CHECKS, Part
 from bench.conformance.protocol_checks import PROTOCOL_CHECKS
-from bench.conformance.suites import dataset_suite, method_suite, protocol_suite, teacher_suite
+from bench.conformance.suites import dataset_suite, method_suite, part_suite, protocol_suite, teacher_suite
 from bench.conformance.teacher_checks import TEACHER_CHECKS
 from bench.data.base import Dataset
 from bench.methods.base import Method
@@ -136,4 +137,20 @@ class TeacherConformance(_Conformance):
     @pytest.mark.parametrize("check", TEACHER_CHECKS.names())
     def test_conforms(self, check: str) -> None:
         """The teacher keeps this part of its contract."""
+        self._make(check)
+
+
+class PartConformance(_Conformance):
+    """Checks of a block, norm layer or tokenizer; derive from it and set `part`."""
+
+    part: ClassVar[type[Part]]
+
+    @classmethod
+    def suite(cls) -> Suite[Any]:
+        """Return the suite."""
+        return part_suite(cls.part, left_out=cls.left_out)
+
+    @pytest.mark.parametrize("check", PART_CHECKS.names())
+    def test_conforms(self, check: str) -> None:
+        """The part keeps this part of its contract."""
         self._make(check)

@@ -21,7 +21,7 @@ from bench.errors import unknown_name
 from bench.methods.base import AnyMethod
 from bench.plugins import load_plugin_file
 from bench.protocols.base import AnyProtocol
-from bench.registry import BACKBONE_PARTS, REGISTRIES
+from bench.registry import REGISTRIES
 from bench.spec import BackboneSpec
 from bench.teachers.base import Teacher
 
@@ -72,15 +72,10 @@ def teacher_suite(teacher: type[Teacher], *, left_out: Mapping[str, str] | None 
     )
 
 
-def part_suite(part: type[Part], field: str, *, left_out: Mapping[str, str] | None = None) -> Suite[PartKit]:
-    """Return the checks of a part of the backbone.
-
-    Args:
-        part: Its class.
-        field: Field of `BackboneSpec` that names it: ``block``, ``norm`` or ``tokenizer``.
-        left_out: Checks not to be made, with the reason.
-    """
-    return Suite(_subject(field, part), PartKit(part, field), PART_CHECKS, plugin_file(part), left_out or {})
+def part_suite(part: type[Part], *, left_out: Mapping[str, str] | None = None) -> Suite[PartKit]:
+    """Return the checks of a part of the backbone: a block, a norm layer or a tokenizer."""
+    kit = PartKit(part)
+    return Suite(_subject(kit.field, part), kit, PART_CHECKS, plugin_file(part), left_out or {})
 
 
 def _subject(kind: str, plugin: type[Any]) -> str:
@@ -106,7 +101,6 @@ def file_suites(
     for name in names:
         if name not in known:
             raise unknown_name(f"plugin of {path.name}", name, known)
-    fields = {registry.kind: field for field, registry in BACKBONE_PARTS.items()}
     suites: list[Suite[Any]] = []
     for entry in entries:
         if names and entry.name not in names:
@@ -118,8 +112,8 @@ def file_suites(
             suites.append(dataset_suite(loaded, root=root))
         elif entry.kind == "protocols":
             suites.append(protocol_suite(loaded))
-        elif entry.kind in fields:
-            suites.append(part_suite(loaded, fields[entry.kind]))
-        else:
+        elif entry.kind == "teachers":
             suites.append(teacher_suite(loaded))
+        else:
+            suites.append(part_suite(loaded))
     return suites

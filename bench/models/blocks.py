@@ -102,6 +102,7 @@ class AttentionBlock(Block):
     """
 
     name = "attention"
+    has_heads = True
 
     def __init__(self, site: BlockSite, options: Frozen | None = None) -> None:
         super().__init__(site, options or self.Options())

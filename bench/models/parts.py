@@ -59,6 +59,8 @@ class Block(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    has_heads: ClassVar[bool] = False
+    """Whether the block uses `BlockSite.heads`; without it ``decoder_heads`` of a method is refused."""
 
     class Options(Frozen):
         """Options of the block; they enter the key."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from bench.errors import UsageError
 from bench.plan.request import validated
-from bench.registry import BACKBONE_PARTS, METHODS, Entry
+from bench.registry import BACKBONE_PARTS, BLOCKS, METHODS, Entry
 from bench.spec import BackboneSpec, Options
 
 
@@ -56,15 +56,21 @@ def taken_by(method: str, options: BaseModel, backbone: BackboneSpec) -> tuple[B
 
 
 def refuse_unused(method: str, options: BaseModel, backbone: BackboneSpec) -> None:
-    """Refuse a part that a method's network does not have.
+    """Refuse a part that a method's network does not have, and an option of the method that its block does not have.
 
     Raises:
-        UsageError: The part was chosen for nothing.
+        UsageError: The part or the option was chosen for nothing.
     """
     for part in taken_by(method, options, backbone)[1]:
         raise UsageError(
             f"backbone.{part} = {getattr(backbone, part)}: the network of {method} with these options has no {part} of "
             f"the shared backbone; leave {method} or backbone.{part} out"
+        )
+    heads = getattr(options, "decoder_heads", None)
+    if heads is not None and not BLOCKS.load(backbone.block).has_heads:
+        raise UsageError(
+            f"{method}.decoder_heads = {heads}: blocks '{backbone.block}' have no attention heads; leave it or "
+            "backbone.block out"
         )
 
 

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.analysis.attention import attention_of
 from bench.conformance.method_kit import MethodKit
 from bench.conformance.suites import file_suites
 from bench.errors import UsageError
+from bench.interop.exporting import export_release, released_content
+from bench.models.blocks import AttentionBlock, StochasticDepth
 from bench.models.cost import forward_flops
-from bench.models.parts import Block, Tokenizer
+from bench.models.parts import Block, BlockSite, Tokenizer
 from bench.paths import Workspace
 from bench.plan.backbones import read_backbone
 from bench.plan.deviations import deviations
@@ -23,6 +26,7 @@ from bench.plan.presets import PRESETS
 from bench.plan.request import RunRequest
 from bench.plan.resolve import resolve
 from bench.plugins import load_plugin_file
+from bench.protocols.trained_classifier import set_drop_path
 from bench.registry import METHODS, REGISTRIES
 from bench.spec import BackboneSpec, content_key
 from tests.conftest import ROOT
@@ -160,6 +164,7 @@ def test_a_run_names_its_parts_and_their_version(page: Path, tmp_path: Path) -> 
         ({**CHOSEN, "backbone.block_options.kernel": "wide"}, "backbone.block_options.kernel = "),
         ({**CHOSEN, "backbone.norm_options.eps": -1.0}, "backbone.norm_options.eps = -1.0: "),
         ({**CHOSEN, "crosspoint.backbone": "dgcnn"}, "the network of crosspoint with these options has no block"),
+        ({**CHOSEN, "act.decoder_heads": 3}, "act.decoder_heads = 3: blocks 'gated-conv' have no attention heads"),
         ({**CHOSEN, "act.patch_width": 12}, "the network of act with these options has no tokenizer"),
     ],
     ids=str,
@@ -172,6 +177,45 @@ def test_a_wrong_part_is_one_line_before_anything_runs(
         resolve(asked, Workspace.at(tmp_path / "results"))
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_weights_of_other_parts_are_not_written_as_a_release(page: Path, tmp_path: Path) -> None:
+    """Tensors of another norm layer bear names that a release knows: its authors' code would load half a network."""
+    for part, name in (("norm", "rms"), ("block", "gated-conv"), ("tokenizer", "one-stage")):
+        chosen = request(methods=("point-mae",), overrides={f"backbone.{part}": name})
+        spec = resolve(chosen, Workspace.at(tmp_path / "results")).runs[0].encoder
+        state = METHODS.load("point-mae").build_encoder(spec.backbone, METHODS.load("point-mae").Options()).state_dict()
+        with pytest.raises(UsageError, match=f"the release of point-mae has no {part} '{name}'"):
+            released_content(state, export_release("point-mae", "pretrain"), spec, None)
+
+
+def test_attention_that_is_not_there_is_not_shown(page: Path) -> None:
+    """A map of no layer would be an empty picture; ReCon's queries attend whatever the block is."""
+    points, backbone = torch.randn(2, 128, 3), sized(block="gated-conv")
+    methods = [METHODS.load(name) for name in ("point-mae", "recon")]
+    point_mae, recon = (method.build_encoder(backbone, method.Options()) for method in methods)
+    with pytest.raises(UsageError, match="StandardEncoder of gated-conv blocks has no attention to show"):
+        attention_of(point_mae.eval(), points)
+    assert {layer.stream for layer in attention_of(recon.eval(), points).layers} == {"queries"}
+
+
+class Nested(AttentionBlock):
+    """Block with a list of branches of its own, each dropped at random."""
+
+    name = "nested"
+
+    def __init__(self, site: BlockSite, options: Block.Options) -> None:
+        super().__init__(site, options)
+        self.branches = torch.nn.ModuleList(StochasticDepth(site.drop) for _ in range(3))
+
+
+def test_fine_tuning_sets_one_drop_rate_for_each_block() -> None:
+    """A list inside a block would be taken for a stack, its branches dropped at rates that rise within the block."""
+    sites = [BlockSite(12, 3, number) for number in range(2)]
+    stack = torch.nn.ModuleList(Nested(site, Nested.Options()) for site in sites)
+    set_drop_path(torch.nn.Sequential(stack), 0.3)
+    rates = [[m.rate for m in block.modules() if isinstance(m, StochasticDepth)] for block in stack]
+    assert rates == [[0.0] * 4, [0.3] * 4]
 
 
 class Silent(Tokenizer):
@@ -204,9 +248,9 @@ def test_the_kit_finds_parts_that_break_their_contract() -> None:
     """They would train, and be wrong."""
     from bench.conformance.suites import part_suite
 
-    silent = {name: part_suite(Silent, "tokenizer").outcome(name) for name in ("gradients", "independence")}
+    silent = {name: part_suite(Silent).outcome(name) for name in ("gradients", "independence")}
     assert "does not depend on unused.weight" in silent["gradients"].remark
     assert "depend on the other clouds" in silent["independence"].remark
-    short = part_suite(Short, "block").outcome("shapes")
+    short = part_suite(Short).outcome("shapes")
     assert short.status == "fail"
     assert "of 1 patches behind 1 free tokens it makes torch.float32 [3, 1, 24]" in short.remark
