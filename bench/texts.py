@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
+import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,6 +77,53 @@ def screen(*, stderr: bool = False) -> Console:
                 yield part if part.control else Segment(visible(part.text), part.style)
 
     return Screen(stderr=stderr)
+
+
+class Patient:
+    """A text stream that goes on, and says nothing more, when its reader is gone, as ``head`` soon is.
+
+    What a command does must not depend on who reads what it prints: files are written and jobs go on.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write; return the number of characters taken."""
+        with self._unread():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        with self._unread():
+            self._stream.flush()
+
+    @contextmanager
+    def _unread(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def patient_output() -> Iterator[None]:
+    """Let everything printed go nowhere once its reader is gone."""
+    before = sys.stdout, sys.stderr
+    patient = [Patient(stream) for stream in before]
+    sys.stdout, sys.stderr = patient
+    try:
+        yield
+    finally:
+        for stream in patient:
+            stream.flush()
+        sys.stdout, sys.stderr = before
 
 
 class Log:

@@ -29,6 +29,7 @@ PluginOption = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file with methods, protocols, data sets or teachers; repeatable."),
 ]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead, with fields that stay.")]
 
 ThreadsOption = Annotated[
     int | None,
@@ -111,6 +112,13 @@ def note_environment(screen: Console) -> None:
 
     if (note := unused_note()) is not None:
         screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON, for programs: nothing is wrapped, shortened or coloured."""
+    import json
+
+    print(json.dumps(value, indent=1, allow_nan=False))
 
 
 def console() -> Console:

@@ -84,18 +84,17 @@ def remove(
 @app.command("list")
 def list_(results: ResultsOption = None) -> None:
     """List local names; embedded data sets and formats are in bench list datasets."""
-    from rich.table import Table
     from rich.text import Text
 
     from bench.data.local import list_local
+    from bench.report.plain import TextTable
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "format", "folder", "options"):
-        table.add_column(column, overflow="fold")
+    rows = []
     known = list_local(reading(results).results)
     for name, entry in known.items():
         options = ", ".join(f"{field}={value}" for field, value in entry.options.items())
-        table.add_row(Text(name, style="bold"), *map(Text, (entry.format, entry.root, options)))
+        rows.append([Text(name, style="bold"), entry.format, options, entry.root])
+    table = TextTable(("name", "format", "options", "folder"), rows, whole=("name", "format"), below=("folder",))
     console().print(table if known else "no local names yet; add one with: bench data add NAME --format F --root DIR")
 
 

@@ -77,28 +77,26 @@ def _recipes(as_json: bool) -> None:
 
 
 def _entries(kind: str, verbose: bool) -> None:
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=kind, title_justify="left", box=None, pad_edge=False)
-    for column in ("name", "what it is", "needs", "here"):
-        table.add_column(column, overflow="fold")
+    from bench.report.plain import TextTable
+
+    rows = []
     for entry in REGISTRIES[kind]:
         reason = entry.unusable()
-        source = "" if entry.source == "built in" else f" [dim]({escape(entry.source)})[/dim]"
-        if entry.part_of:
-            source += f" [dim](stage of {escape(entry.part_of)})[/dim]"
-        table.add_row(
-            f"[bold]{escape(entry.name)}[/bold]{source}",
-            escape(entry.summary),
-            escape(entry.needs),
-            "[green]usable[/green]" if reason is None else f"[yellow]no: {escape(reason)}[/yellow]",
-        )
-    console().print(table)
+        told = [entry.summary]
+        told += [f"(stage of {entry.part_of})"] if entry.part_of else []
+        told += [f"(from {entry.source})"] if entry.source != "built in" else []
+        missing = "" if reason is None else f"not usable here: {reason}"
+        rows.append([Text(entry.name, style="bold"), " ".join(told), entry.needs, Text(missing, style="yellow")])
+    screen = console()
+    screen.print(Text(kind, style="bold italic"))
+    screen.print(TextTable(("name", "what it is", "needs", "here"), rows, whole=("name",), below=("here",)))
     if kind in PARTS:
         field = kind.removesuffix("s")
         used = f"used with --set backbone.{field}=NAME, its options with --set backbone.{field}_options.OPTION=VALUE"
-        console().print(f"[dim]{used}[/dim]", highlight=False)
-    console().print()
+        screen.print(Text(used, style="dim"))
+    screen.print()
     if verbose:
         _metadata(kind)
 
@@ -122,16 +120,10 @@ def _metadata(kind: str) -> None:
 
 def _print_facts(facts: Sequence[tuple[str, Sequence[str]]]) -> None:
     """Print names and values in two columns, values wrapped, several values one below the other."""
-    from rich.table import Table
-    from rich.text import Text
+    from bench.report.plain import facts_table
 
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, values in facts:
-        for number, value in enumerate(values):
-            table.add_row(Text(f"  {name}" if number == 0 else "", style="dim"), Text(value))
-    console().print(table)
+    lines = [(name if number == 0 else "", value) for name, values in facts for number, value in enumerate(values)]
+    console().print(facts_table(lines))
 
 
 def _card(loaded: Any) -> Iterator[tuple[str, Sequence[str]]]:
@@ -206,18 +198,15 @@ def _outline(method: type[AnyMethod], backbone: BackboneSpec, options: BaseModel
 
 
 def _presets() -> None:
-    from rich.table import Table
+    from rich.text import Text
 
     from bench.plan.presets import PRESETS
+    from bench.report.plain import plain_table
 
-    table = Table(title="presets", title_justify="left", box=None, pad_edge=False)
-    for column in ("name", "what it is", "backbone"):
-        table.add_column(column, overflow="fold")
+    rows = []
     for preset in PRESETS.values():
         size = preset.backbone
-        table.add_row(
-            f"[bold]{preset.name}[/bold]",
-            preset.summary,
-            f"{size.points} points, {size.groups} x {size.group_size}, width {size.width}, depth {size.depth}",
-        )
-    console().print(table)
+        backbone = f"{size.points} points, {size.groups} x {size.group_size}, width {size.width}, depth {size.depth}"
+        rows.append([Text(preset.name, style="bold"), preset.summary, backbone])
+    console().print(Text("presets", style="bold italic"))
+    console().print(plain_table(("name", "what it is", "backbone"), rows))

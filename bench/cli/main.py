@@ -27,13 +27,14 @@ from bench.cli import (
 from bench.environment import settle_command
 from bench.errors import BenchError
 from bench.signals import INTERRUPTED, like_ctrl_c
+from bench.texts import patient_output
 
 app = typer.Typer(
     help="Pretrain, evaluate and compare 3D point-cloud self-supervised methods, with honest numbers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # its tables cut the names of options on a narrow terminal
 )
 app.command("run")(run.run)
 app.command("rerun")(run.rerun)
@@ -65,16 +66,13 @@ def main() -> None:
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
         # Typer's own complaints take five lines and a frame; ours take one.
-        with like_ctrl_c():
+        with like_ctrl_c(), patient_output():
             code = app(standalone_mode=False, prog_name="bench")
     except BenchError as error:
         if debug:
             raise
         _complain(str(error))
         raise SystemExit(error.exit_code) from None
-    except BrokenPipeError:  # e.g. piped into head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
     except OSError as error:
         if debug:
             raise

@@ -15,6 +15,7 @@ from bench.errors import SetupError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from bench.profiling.result import PathResult, Profile
 
@@ -83,9 +84,8 @@ def _profile_probes(objects: int, width: int, threads: int | None, oracle: bool,
     """Measure heads on cached features and print a table."""
     from dataclasses import asdict
 
-    from rich.table import Table
-
     from bench.profiling.probes import ProbeRequest, profile_probes
+    from bench.report.plain import TextTable
 
     screen = console()
     with _Bar(screen) as bar:
@@ -95,16 +95,14 @@ def _profile_probes(objects: int, width: int, threads: int | None, oracle: bool,
         highlight=False,
         soft_wrap=True,
     )
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "seconds", "accuracy %", *(["scikit-learn, C given, s", "its accuracy %"] if oracle else [])):
-        table.add_column(heading, justify="right" if heading else "left")
+    headings = ("", "seconds", "accuracy %", *(["scikit-learn, C given, s", "its accuracy %"] if oracle else []))
+    rows = []
     for one in found.times:
         other = ["", ""]
         if one.oracle_seconds is not None and one.oracle_accuracy is not None:
             other = [f"{one.oracle_seconds:.1f}", f"{100 * one.oracle_accuracy:.2f}"]
-        cells = [one.name, f"{one.seconds:.2f}", f"{100 * one.accuracy:.2f}", *(other if oracle else [])]
-        table.add_row(*cells)
-    screen.print(table)
+        rows.append([one.name, f"{one.seconds:.2f}", f"{100 * one.accuracy:.2f}", *(other if oracle else [])])
+    screen.print(TextTable(headings, rows, whole=headings[:1], right=headings[1:]))
     if json_file is not None:
         json_file.write_text(json.dumps(asdict(found), indent=1, sort_keys=True) + "\n", encoding="utf-8")
         screen.print(f"written: {json_file}", highlight=False, markup=False)
@@ -140,9 +138,10 @@ class _Bar:
 
 
 def _print(found: Profile, screen: Console) -> None:
-    from rich.table import Table
+    from rich.text import Text
 
     from bench.profiling.clock import STAGES
+    from bench.report.plain import TextTable
 
     peak = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s {precision}" for precision, rate in found.peak.items())
     for line in (
@@ -151,17 +150,13 @@ def _print(found: Profile, screen: Console) -> None:
         f"matmul peak: {peak}",
     ):
         screen.print(escape(line), highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for path in found.paths:
-        table.add_column(escape(path.name) + (" *" if path.name == found.fast else ""), justify="right")
-    for title, cell in _ROWS.items():
-        table.add_row(title, *(cell(path) for path in found.paths))
-    table.add_row("[dim]ms per sample[/dim]")
+    names = [path.name + (" *" if path.name == found.fast else "") for path in found.paths]
+    rows: list[list[str | Text]] = [[title, *(cell(path) for path in found.paths)] for title, cell in _ROWS.items()]
+    rows.append([Text("ms per sample", style="dim"), *("" for _ in names)])
     for stage in STAGES:
         if any(stage in path.stages for path in found.paths):
-            table.add_row(f"  {stage}", *(_milliseconds(path, stage) for path in found.paths))
-    screen.print(table)
+            rows.append([f"  {stage}", *(_milliseconds(path, stage) for path in found.paths)])
+    screen.print(TextTable(("", *names), rows, whole=("", *names), right=names))
     for line in (*_remarks(found), *_verdicts(found)):
         screen.print(escape(line), highlight=False, soft_wrap=True)
 

@@ -32,19 +32,16 @@ def list_(
     plugin: PluginOption = None,
 ) -> None:
     """List protocols with their forms, revision and the hash of their cards."""
-    from rich.table import Table
-    from rich.text import Text
+    from bench.report.plain import TextTable
 
     load_plugins(plugin)
-    table = Table(box=None, pad_edge=False)
-    for column in ("protocol", "form", "revision", "metric", "card", "what it is"):
-        table.add_column(column, overflow="fold")
+    rows = []
     for name, summary in _protocols():
         for form in _forms(name):
             card = read_card(name, preset, form)
-            cells = (name, form, str(card.revision), card.metric, card.hash[:12], summary)
-            table.add_row(*map(Text, cells))
-    console().print(table)
+            rows.append((name, form, str(card.revision), card.metric, card.hash[:12], summary))
+    headings = ("protocol", "form", "revision", "metric", "card", "what it is")
+    console().print(TextTable(headings, rows, whole=headings[:5]))
 
 
 @app.command()
@@ -185,15 +182,9 @@ def _shown(value: JsonValue) -> str:
 
 def _print_pairs(pairs: list[tuple[str, str]]) -> None:
     """Print names and texts in two columns, texts wrapped."""
-    from rich.table import Table
-    from rich.text import Text
+    from bench.report.plain import facts_table
 
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in pairs:
-        table.add_row(Text(f"  {name}" if name else "", style="dim"), Text(text))
-    console().print(table)
+    console().print(facts_table(pairs))
     console().print()
 
 

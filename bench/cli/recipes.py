@@ -16,19 +16,15 @@ _ALWAYS = {"epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "optim
 
 def print_recipes() -> None:
     """Print the table, one block per unit."""
-    from rich.table import Table
     from rich.text import Text
+
+    from bench.report.plain import TextTable
 
     screen = console()
     for units, rows in groupby(RECIPES, key=lambda row: row.units):
         screen.print(Text(", ".join(units), style="bold"))
-        table = Table.grid(padding=(0, 2, 0, 2))
-        table.add_column(max_width=24, overflow="fold")
-        table.add_column(overflow="fold")
-        for row in rows:
-            table.add_row(Text(_when(row), style="dim"), Text(_words(row)))
-            table.add_row("", Text(row.source, style="dim"))
-        screen.print(table)
+        cells = [[f"  {_when(row)}", _words(row), Text(row.source, style="dim")] for row in rows]
+        screen.print(TextTable(("", " ", "source"), cells, below=("source",)))
         screen.print()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
     from bench.api import Study
     from bench.execution.local import Outcome
     from bench.paths import Workspace
-    from bench.plan.graph import Plan, Reuse
+    from bench.plan.graph import Job, Plan, Reuse
     from bench.plan.request import RunRequest
+
+_SEED = re.compile(r"(?<!split) seed (\d+)")
+"""Seed in the title of a job."""
+_SCREEN = 15
+"""Lines of a plan that fit a screen, some of them wrapped."""
 
 
 def run(
@@ -95,6 +101,7 @@ def run(
     config: Annotated[Path | None, typer.Option(help="YAML request; options given here win over it.")] = None,
     save_config: Annotated[Path | None, typer.Option(help="Write the request as YAML and stop.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="With --dry-run: every job by itself.")] = False,
     reuse: Annotated[str, typer.Option(help="exact, or same-spec: older code's results count, marked.")] = "exact",
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Jobs at a time; one per core by default, one on a GPU.")
@@ -150,7 +157,7 @@ def run(
         line = shlex.join(["bench", "run", "--config", str(save_config), *told])
         console().print(f"wrote {save_config}; run it with: {line}", markup=False, highlight=False, soft_wrap=True)
         return
-    raise typer.Exit(execute(study, jobs, cast("Reuse", reuse), dry_run=dry_run))
+    raise typer.Exit(execute(study, jobs, cast("Reuse", reuse), dry_run=dry_run, verbose=verbose))
 
 
 def _request(config: Path | None, given: dict[str, Any], assignments: list[str]) -> RunRequest:
@@ -168,7 +175,7 @@ def _request(config: Path | None, given: dict[str, Any], assignments: list[str])
     return request
 
 
-def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = False) -> int:
+def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = False, verbose: bool = False) -> int:
     """Plan a study, run what is missing, and say what came of it.
 
     Returns:
@@ -186,7 +193,7 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
     for line in planned.skipped:
         screen.print(f"[yellow]skipped[/yellow] {escape(line)}", highlight=False)
     if dry_run:
-        _print_plan(planned.plan, place)
+        _print_plan(planned.plan, place, verbose)
         return 0
     _print_summary(planned.plan)
     outcome = None
@@ -204,24 +211,44 @@ def _print_summary(plan: Plan) -> None:
     console().print(text + (f" ({older} made by older code)" if older else ""), highlight=False)
 
 
-def _print_plan(plan: Plan, place: Workspace) -> None:
-    from rich.table import Table
-
+def _print_plan(plan: Plan, place: Workspace, verbose: bool) -> None:
+    """Print a line for jobs that differ in the seed only, or with `verbose` for each job, and the time of all."""
     from bench.plan.estimate import Estimator, duration
+    from bench.report.plain import TextTable
 
     _print_summary(plan)
     estimator = Estimator(place)
-    table = Table(box=None, pad_edge=False)
-    for column in ("job", "what", "needs", "time"):
-        table.add_column(column, overflow="fold")
-    total = 0.0
-    for job in plan.jobs:
-        seconds = estimator.seconds(job)
-        total += seconds
-        table.add_row(escape(job.id), escape(job.title), ", ".join(job.needs), f"~{duration(seconds)}")
+    seconds = {job.id: estimator.seconds(job) for job in plan.jobs}
     screen = console()
-    screen.print(table)
+    if verbose:
+        jobs = ([job.title, f"~{duration(seconds[job.id])}", job.id, _after(job)] for job in plan.jobs)
+        headings = ("what", "time", "job", "needs")
+        screen.print(TextTable(headings, jobs, below=("job", "needs"), right=("time",)))
+    else:
+        groups: dict[str, list[Job]] = {}
+        for job in plan.jobs:
+            groups.setdefault(_SEED.sub("", job.title, count=1), []).append(job)
+        rows = [
+            [what, _seeds(jobs), str(len(jobs)), f"~{duration(sum(seconds[job.id] for job in jobs))}"]
+            for what, jobs in groups.items()
+        ]
+        headings = ("what", "seeds", "jobs", "time")
+        screen.print(TextTable(headings, rows[:_SCREEN], whole=("seeds",), right=("jobs", "time")))
+        if len(rows) > _SCREEN:
+            screen.print(f"and {len(rows) - _SCREEN} more kinds of jobs; all with -v", highlight=False)
+    total = sum(seconds.values())
     screen.print(f"estimated time: {duration(total)} one after another ({estimator.basis})", highlight=False)
+
+
+def _after(job: Job) -> str:
+    return f"after {', '.join(job.needs)}" if job.needs else ""
+
+
+def _seeds(jobs: list[Job]) -> str:
+    """Return the seeds of jobs that their titles name, e.g. ``0–4``."""
+    from bench.report.words import numbers
+
+    return numbers(tuple(sorted(int(found[1]) for job in jobs if (found := _SEED.search(job.title)))))
 
 
 def _conclude(outcome: Outcome) -> int:
@@ -245,10 +272,9 @@ def rerun(
     store_url: StoreOption = None,
 ) -> None:
     """Do a stored run again from nothing and compare: 0 identical, 1 other numbers. Both attempts stay."""
-    from rich.table import Table
-
     from bench.execution.local import PoolOptions
     from bench.progress import ProgressView
+    from bench.report.plain import plain_table
     from bench.rerun import load_plugins_of, stored_run
     from bench.rerun import rerun as run_again
 
@@ -267,14 +293,12 @@ def rerun(
         line = f"other code than then: bench why {record.key[:12]}@{record.fingerprint[:8]} against a run of today"
         screen.print(line, highlight=False, markup=False, soft_wrap=True)
     if found.changes:
-        table = Table(box=None, pad_edge=False)
-        for column in ("number", "then", "now", "difference"):
-            table.add_column(column, overflow="fold")
+        rows = []
         for change in found.changes:
             shown = ["missing" if value is None else f"{value:.6g}" for value in (change.before, change.after)]
             by = "" if change.before is None or change.after is None else f"{change.after - change.before:+.3g}"
-            table.add_row(escape(change.name), *shown, by)
-        screen.print(table)
+            rows.append([change.name, *shown, by])
+        screen.print(plain_table(("number", "then", "now", "difference"), rows))
     said = f"{len(found.changes)} of {found.numbers} numbers differ"
     if found.arrays:
         said += f", and the predictions ({', '.join(found.arrays)})"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.common import ResultsOption, StoreOption, VerifyOption, console, reading
+from bench.cli.common import JsonOption, ResultsOption, StoreOption, VerifyOption, console, print_json, reading
 from bench.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from bench.store.queries import RunRow
     from bench.store.store import Store
 
-COLUMNS = ("key", "code", "method", "protocol", "form", "setting", "dataset", "pretrained on", "preset", "seed")
 TRIAL = "trial of a search"
 
 
@@ -26,14 +29,12 @@ def runs(
     failed: Annotated[
         bool, typer.Option("--failed", help="Runs that failed and were not done since, and why.")
     ] = False,
+    json: JsonOption = False,
     verify: VerifyOption = False,
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:
     """List stored runs with their keys, scores and what failed."""
-    from rich.table import Table
-    from rich.text import Text
-
     from bench.store.queries import failed_rows, metric_rows, nothing_stored, run_rows
     from bench.store.store import Store
 
@@ -41,47 +42,144 @@ def runs(
     store = Store.open_readonly(reading(results).results, store_url, verify=verify)
     broken = failed_rows(store, unresolved=True)
     rows = broken if failed else run_rows(store, every_fingerprint=True)
-    if not rows:
+    if not rows and not json:
         nothing = "no run failed, or what failed was done since" if failed else nothing_stored(store)
         screen.print(nothing, highlight=False, markup=False)
     rows = _narrow(rows, {"method": method, "protocol": protocol, "dataset": dataset, "preset": preset})
     scores = {
-        (row.run_key, row.fingerprint): f"{100 * row.value:.1f} {row.name}"
+        (row.run_key, row.fingerprint): (row.name, row.value)
         for row in reversed([] if failed else metric_rows(store, every_fingerprint=True))
         if row.headline and row.split == "test" and row.selection == "val" and row.fold is None
     }
-    table = Table(box=None, pad_edge=False)
-    drawn = any(row.split_seed for row in rows)
     changes = _changes(store, rows)
-    marks = {text: f"({at})" for at, text in enumerate(dict.fromkeys(filter(None, changes)), start=1)}
-    extra = [*(["split seed"] if drawn else []), *(["changed"] if marks else [])]
-    for column in (*COLUMNS, *extra, "why" if failed else "test score, %"):
-        table.add_column(column, overflow="fold")
-    for row, changed in zip(rows, changes, strict=True):
-        score = scores.get((row.stored.key, row.stored.fingerprint), "")
-        told = [str(row.split_seed)] if drawn else []
-        told += [marks.get(changed, "")] if marks else []
-        told.append(row.error or "" if failed else TRIAL if row.trial else score)
-        table.add_row(*map(Text, (*_labels(row), *told)))
+    listed = [
+        Listed(row, changed, None if row.trial else scores.get((row.stored.key, row.stored.fingerprint)))
+        for row, changed in zip(rows, changes, strict=True)
+    ]
+    if json:
+        print_json([one.as_json() for one in listed])
+        return
     if rows:
-        screen.print(table)
-    for text, mark in marks.items():
-        screen.print(f"{mark} changed of the preset: {text}", highlight=False, markup=False)
+        _print(listed, failed, screen)
     if broken and not failed:
         screen.print(f"{len(broken)} failed runs are not listed: bench runs --failed", highlight=False)
 
 
-def _changes(store: Store, rows: Sequence[RunRow]) -> list[str]:
+@dataclass(frozen=True)
+class Listed:
+    """A run as ``bench runs`` lists it.
+
+    Attributes:
+        row: The run.
+        changed: Its deviations from the preset, in short.
+        score: Name and value of its test score; None for a trial or a failed run.
+    """
+
+    row: RunRow
+    changed: tuple[str, ...]
+    score: tuple[str, float] | None
+
+    def as_json(self) -> dict[str, object]:
+        """Return the fields of ``bench runs --json`` (see ``docs/guide.md``)."""
+        row = self.row
+        return {
+            "key": row.stored.key,
+            "code": row.stored.fingerprint,
+            **{field: getattr(row, field) for field in _FIELDS},
+            "status": "failed" if row.error is not None else "done",
+            "trial": row.trial,
+            "changed": list(self.changed),
+            "metric": None if self.score is None else self.score[0],
+            "score": None if self.score is None or not math.isfinite(self.score[1]) else self.score[1],
+            "error": row.error,
+            "folder": str(row.stored.folder),
+        }
+
+
+_FIELDS = (
+    "method",
+    "architecture",
+    "protocol",
+    "form",
+    "setting",
+    "dataset",
+    "pretrain_data",
+    "preset",
+    "seed",
+    "split_seed",
+)
+
+
+def _print(listed: Sequence[Listed], failed: bool, screen: Console) -> None:
+    """Print a table: what all runs have in common stands above it, once."""
+    from bench.report.plain import TextTable
+
+    parts = [_parts(one.row) for one in listed]
+    same = [len(listed) > 1 and len(set(column)) == 1 for column in zip(*parts, strict=True)]
+    if common := " ".join(part for part, alike in zip(parts[0], same, strict=True) if alike and part):
+        screen.print(f"all {len(listed)} runs: {common}", highlight=False, markup=False)
+    marks = {text: f"({at})" for at, text in enumerate(dict.fromkeys(one.changed for one in listed if one.changed), 1)}
+    metrics = {one.score[0] for one in listed if one.score is not None}
+    single = f"test {next(iter(metrics))}, %" if len(metrics) == 1 else "test score, %"
+    last = "why" if failed else single
+    columns: dict[str, list[str]] = {
+        "key": [one.row.stored.key[:12] for one in listed],
+        "code": [one.row.stored.fingerprint[:8] for one in listed],
+        "method": [_method(one.row) for one in listed],
+        "judged by": [
+            " ".join(part for part, alike in zip(own, same, strict=True) if part and not alike) for own in parts
+        ],
+        "seed": [str(one.row.seed) for one in listed],
+        "split seed": [str(one.row.split_seed) if one.row.split_seed else "" for one in listed],
+        "changed": [marks.get(one.changed, "") for one in listed],
+        last: [
+            one.row.error or "" if failed else TRIAL if one.row.trial else _score(one, len(metrics) > 1)
+            for one in listed
+        ],
+    }
+    kept = {name: cells for name, cells in columns.items() if any(cells)}
+    names = ("key", "code", "method")
+    rows = zip(*kept.values(), strict=True)
+    screen.print(
+        TextTable(kept, rows, whole=names, drop=("code",), below=("why",), sink=("judged by",), right=("seed", single))
+    )
+    for changed, mark in marks.items():
+        screen.print(f"{mark} changed of the preset: {', '.join(changed)}", highlight=False, markup=False)
+
+
+def _method(row: RunRow) -> str:
+    return f"{row.method} ({row.architecture})" if row.method == "scratch" else row.method
+
+
+def _parts(row: RunRow) -> tuple[str, ...]:
+    """Say how a run was judged, in parts of which several runs may have some in common."""
+    return (
+        row.protocol + ("" if row.form == "fair" else f" ({row.form} form)"),
+        row.setting,
+        f"on {row.dataset},",
+        row.preset,
+        "" if row.pretrain_data in ("", "none") else f"from {row.pretrain_data}",
+    )
+
+
+def _score(one: Listed, named: bool) -> str:
+    if one.score is None:
+        return ""
+    return f"{100 * one.score[1]:.1f} {one.score[0]}" if named else f"{100 * one.score[1]:.1f}"
+
+
+def _changes(store: Store, rows: Sequence[RunRow]) -> list[tuple[str, ...]]:
     """Return each run's deviations from its preset; none if unreadable."""
     from bench.plan.deviations import DeviationReader
     from bench.store.folders import DamagedFolderError
 
-    read, found = DeviationReader(), []
+    read = DeviationReader()
+    found: list[tuple[str, ...]] = []
     for row in rows:
         try:
-            found.append(", ".join(one.short for one in read(store.load(row.stored).spec)))
+            found.append(tuple(one.short for one in read(store.load(row.stored).spec)))
         except DamagedFolderError:
-            found.append("")
+            found.append(())
     return found
 
 
@@ -104,32 +202,22 @@ def _narrow(rows: list[RunRow], wanted: Mapping[str, Sequence[str] | None]) -> l
     return kept
 
 
-def _labels(row: RunRow) -> tuple[str, ...]:
-    return (
-        row.stored.key[:12],
-        row.stored.fingerprint[:8],
-        f"{row.method} ({row.architecture})" if row.method == "scratch" else row.method,
-        row.protocol,
-        row.form,
-        row.setting,
-        row.dataset,
-        row.pretrain_data,
-        row.preset,
-        str(row.seed),
-    )
-
-
 def why(
     first: Annotated[str, typer.Argument(metavar="A", help="Key of a run (first characters suffice), see bench runs.")],
     second: Annotated[
         str, typer.Argument(metavar="B", help="Key of another run, or KEY@CODE for one version of the code.")
     ],
+    json: JsonOption = False,
     verify: VerifyOption = False,
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:
     """Say which field or module made two runs differ."""
-    from bench.comparing.differences import explain
+    from bench.comparing.differences import differences
 
-    for line in explain(reading(results), store_url, first, second, verify=verify):
-        console().print(line, highlight=False, markup=False)
+    found = differences(reading(results), store_url, first, second, verify=verify)
+    if json:
+        print_json(found.as_json())
+        return
+    for line in found.lines():
+        console().print(line, highlight=False, markup=False, soft_wrap=True)

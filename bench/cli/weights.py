@@ -76,44 +76,43 @@ def export(
 
 def encoders(verify: VerifyOption = False, results: ResultsOption = None, plugin: PluginOption = None) -> None:
     """List the encoders of the results folder: what was imported and what was trained here."""
-    from rich.table import Table
-
     from bench.plan.encoders import stored_encoders
+    from bench.report.plain import TextTable
     from bench.stats.naming import percent
 
     load_plugins(plugin)
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "key", "method", "backbone", "pretrained on", "epochs", "seed", "stored"):
-        table.add_column(column, overflow="fold")
+    headings = ("name", "key", "method", "backbone", "pretrained on", "epochs", "seed", "stored")
+    rows = []
     found = stored_encoders(reading(results).results, digests=verify)
     for encoder in found:
         b, recipe = encoder.spec.backbone, encoder.spec.recipe
         part = "" if encoder.spec.fraction == 1 else f"{percent(encoder.spec.fraction)} of "
-        table.add_row(
-            escape(encoder.name or "–"),
-            encoder.key[:12],
-            escape(encoder.spec.method),
-            f"{b.width} wide, {b.depth} deep, {b.points} points in {b.groups} patches",
-            escape(f"{part}{encoder.trained_on}"),
-            "–" if recipe is None else str(recipe.epochs),
-            "–" if encoder.spec.imported is not None else str(encoder.spec.seed),
-            encoder.created_at[:19].replace("T", " "),
+        rows.append(
+            [
+                encoder.name or "–",
+                encoder.key[:12],
+                encoder.spec.method,
+                f"{b.width} wide, {b.depth} deep, {b.points} points in {b.groups} patches",
+                f"{part}{encoder.trained_on}",
+                "–" if recipe is None else str(recipe.epochs),
+                "–" if encoder.spec.imported is not None else str(encoder.spec.seed),
+                encoder.created_at[:16].replace("T", " "),
+            ]
         )
+    table = TextTable(headings, rows, whole=("name", "key", "method", "stored"), drop=("stored",), sink=("backbone",))
     console().print(table if found else "no encoder stored yet; bench import FILE reads one, bench run trains some")
 
 
 def _report(imported: Imported) -> None:
-    from rich.table import Table
+    from bench.report.plain import facts_table
 
     checkpoint, encoder = imported.checkpoint, imported.encoder
     held = f"under {checkpoint.wrapper}" if checkpoint.wrapper else "a bare dict"
     facts = ", ".join(f"{name} {_plain(value)}" for name, value in checkpoint.facts.items() if value != {})
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    rows: list[tuple[str, str]] = []
 
     def row(what: str, text: str) -> None:
-        table.add_row(what, escape(text))
+        rows.append((what, text))
 
     row("file", f"{checkpoint.path.name}, {_size(checkpoint.size)}, SHA-256 {checkpoint.sha256[:16]}…, {held}")
     if not checkpoint.checked:
@@ -143,7 +142,7 @@ def _report(imported: Imported) -> None:
         row("options", f"{_values(encoder.chosen)} (--set {encoder.method}.OPTION=VALUE)")
     row("saw class names", f"{_seen(imported.texts)} ({imported.texts_source}; --saw-class-names)")
     screen = console()
-    screen.print(table, highlight=False)
+    screen.print(facts_table(rows, indent=0))
     done = "is imported already as" if imported.was_there else "imported as"
     screen.print(f"{done} [bold]{escape(imported.name)}[/bold], key {imported.key[:12]}", highlight=False)
     screen.print(f"next: bench run --encoder {imported.name} --protocol linear", highlight=False, markup=False)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
 from bench.comparing.groups import ABSENT
 from bench.comparing.matching import differing_fields
 from bench.errors import UsageError
@@ -11,7 +15,46 @@ from bench.store.queries import run_rows
 from bench.store.store import Store, StoredRun
 
 
-def explain(workspace: Workspace, store_url: str | None, first: str, second: str, *, verify: bool = False) -> list[str]:
+@dataclass(frozen=True)
+class Differences:
+    """What sets two stored runs apart.
+
+    Attributes:
+        runs: The two runs.
+        spec: Fields of the specification with the value of either.
+        card: Hashes of the protocol's description, where equal specifications were described otherwise.
+        code: Modules that differ, each with ``changed``, ``only in the first`` or ``only in the second``.
+    """
+
+    runs: tuple[StoredRun, StoredRun]
+    spec: dict[str, tuple[str, str]]
+    card: tuple[str, str] | None
+    code: dict[str, str]
+
+    def lines(self) -> list[str]:
+        """Return one line per difference; a single line where there is none."""
+        lines = [f"spec {name}: {' | '.join(values)}" for name, values in self.spec.items()]
+        if self.card is not None:
+            lines.append(f"card: the protocol was described otherwise ({' | '.join(one[:12] for one in self.card)})")
+        lines += [f"code {name}: {what}" for name, what in self.code.items()]
+        a, b = self.runs
+        heading = f"A {a.key[:12]}@{a.fingerprint[:8]}   B {b.key[:12]}@{b.fingerprint[:8]}"
+        return [heading, *(lines or ["no difference: same specification and same code"])]
+
+    def as_json(self) -> dict[str, object]:
+        """Return the fields of ``bench why --json`` (see ``docs/guide.md``)."""
+        return {
+            "runs": [{"key": run.key, "code": run.fingerprint} for run in self.runs],
+            "same": not (self.spec or self.card or self.code),
+            "spec": {name: list(values) for name, values in self.spec.items()},
+            "card": None if self.card is None else list(self.card),
+            "code": self.code,
+        }
+
+
+def differences(
+    workspace: Workspace, store_url: str | None, first: str, second: str, *, verify: bool = False
+) -> Differences:
     """Compare two stored runs.
 
     Args:
@@ -21,9 +64,6 @@ def explain(workspace: Workspace, store_url: str | None, first: str, second: str
         second: Likewise.
         verify: Believe nothing of the index.
 
-    Returns:
-        One line per difference; a single line when there is none.
-
     Raises:
         UsageError: A key matches no run, or several.
     """
@@ -32,25 +72,24 @@ def explain(workspace: Workspace, store_url: str | None, first: str, second: str
     a, b = (find_run(rows, text) for text in (first, second))
     records = [store.load(found) for found in (a, b)]
     # As `bench compare` reads them, so that a line can be put behind a name there; the seed is not among its fields.
-    specs = [{"seed": str(record.spec.get("seed")), **flatten(record.spec)} for record in records]
-    lines = [f"spec {name}: {' | '.join(spec.get(name, ABSENT) for spec in specs)}" for name in differing_fields(specs)]
-    cards = [record.provenance.get("card_hash") for record in records]
-    if not lines and all(cards) and cards[0] != cards[1]:
-        lines.append(f"card: the protocol was described otherwise ({' | '.join(str(card)[:12] for card in cards)})")
-    modules = [record.provenance.get("modules") for record in records]
-    if a.fingerprint != b.fingerprint and all(isinstance(found, dict) for found in modules):
-        left, right = (dict(found) for found in modules if isinstance(found, dict))
-        for name in sorted(left.keys() | right.keys()):
-            if left.get(name) != right.get(name):
-                what = (
-                    "changed"
-                    if name in left and name in right
-                    else "only in the " + ("first" if name in left else "second")
-                )
-                lines.append(f"code {name}: {what}")
-    if not lines:
-        lines = ["no difference: same specification and same code"]
-    return [f"A {a.key[:12]}@{a.fingerprint[:8]}   B {b.key[:12]}@{b.fingerprint[:8]}", *lines]
+    left, right = ({"seed": str(record.spec.get("seed")), **flatten(record.spec)} for record in records)
+    spec = {name: (left.get(name, ABSENT), right.get(name, ABSENT)) for name in differing_fields([left, right])}
+    before, after = (str(record.provenance.get("card_hash") or "") for record in records)
+    card = (before, after) if not spec and before and after and before != after else None
+    code = {} if a.fingerprint == b.fingerprint else _modules(*(record.provenance.get("modules") for record in records))
+    return Differences((a, b), spec, card, code)
+
+
+def _modules(first: JsonValue, second: JsonValue) -> dict[str, str]:
+    """Say which modules differ; nothing where a run does not name its modules."""
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return {}
+    found = {}
+    for name in sorted(first.keys() | second.keys()):
+        if first.get(name) != second.get(name):
+            only = "only in the first" if name in first else "only in the second"
+            found[name] = "changed" if name in first and name in second else only
+    return found
 
 
 def find_run(runs: list[StoredRun], text: str) -> StoredRun:

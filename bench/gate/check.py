@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from bench.errors import SetupError
 from bench.paths import Workspace
@@ -20,6 +20,7 @@ from bench.plan.request import RunRequest, read_request, validated
 from bench.plugins import load_plugin_file
 from bench.provenance import commit
 from bench.registry import PROTOCOLS
+from bench.report.plain import TextTable
 from bench.spec import content_key
 from bench.stats.cells import Cell, group_cells
 from bench.stats.gate import (
@@ -205,22 +206,20 @@ def cell_names(cells: Sequence[Cell]) -> list[str]:
 
 
 def _print(report: GateReport, screen: Console) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("cell", "verdict", "baseline", "now", "margin", "why"):
-        table.add_column(
-            column, overflow="fold", justify="right" if column in ("baseline", "now", "margin") else "left"
-        )
+    rows: list[list[str | Text]] = []
     for line in report.lines:
-        colour = _COLOURS[line.verdict]
-        table.add_row(
-            escape(line.cell if line.quantity == "accuracy" else "  its gain over scratch"),
-            f"[{colour}]{line.verdict}[/{colour}]",
-            f"{line.base:.1f}",
-            "" if line.now is None else f"{line.now:.1f}",
-            f"{line.margin:.1f}",
-            escape(line.reason),
+        rows.append(
+            [
+                line.cell if line.quantity == "accuracy" else "  its gain over scratch",
+                Text(line.verdict, style=_COLOURS[line.verdict]),
+                f"{line.base:.1f}",
+                "" if line.now is None else f"{line.now:.1f}",
+                f"{line.margin:.1f}",
+                line.reason,
+            ]
         )
-    screen.print(table)
+    headings, numbers = ("cell", "verdict", "baseline", "now", "margin", "why"), ("baseline", "now", "margin")
+    screen.print(TextTable(headings, rows, whole=("verdict",), right=numbers))
     for note in report.notes:
         screen.print(f"note: {note}", highlight=False, markup=False)
     colour = _COLOURS[report.verdict]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from bench.data.duplicates import turned
 from bench.inspection.auditing import Audit, AuditReport, Pair, Side
 from bench.inspection.pictures import ASLANT, FAINT, STYLE, draw_cloud, plain, save
+from bench.report.plain import TextTable
 from bench.store.publish import write_whole
 from bench.texts import csv_text
 
@@ -35,17 +35,16 @@ def print_audit(report: AuditReport, screen: Console) -> None:
     screen.print(Text(explain(report), style="dim"))
     if report.pairs:
         screen.print()
-        table = Table(box=None, pad_edge=False)
-        table.add_column("ratio", justify="right")
-        table.add_column(Text(report.a), overflow="fold")
-        table.add_column(Text(report.b) if not report.within else "the same as", overflow="fold")
-        for pair in report.pairs[:LISTED]:
-            table.add_row(
+        rows = [
+            (
                 "exact" if pair.kind == "exact" else f"{pair.ratio:.2f}",
-                Text.assemble(pair.a, (f" {pair.a_class}, {pair.a_split}", "dim")),
-                Text.assemble(pair.b, (f" {pair.b_class}, {pair.b_split}", "dim")),
+                f"{pair.a} {pair.a_class}, {pair.a_split}",
+                f"{pair.b} {pair.b_class}, {pair.b_split}",
             )
-        screen.print(table)
+            for pair in report.pairs[:LISTED]
+        ]
+        headings = ("ratio", report.a, "the same as" if report.within else report.b)
+        screen.print(TextTable(headings, rows, right=("ratio",)))
         if len(report.pairs) > LISTED:
             screen.print(Text(f"and {len(report.pairs) - LISTED:,} more pairs (--out DIR lists all)", style="dim"))
         named = sum(pair.same_name for pair in report.pairs)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from bench.data.base import DatasetCard
 from bench.data.files import in_words
 from bench.inspection.facts import CheckReport, DiskFacts, SplitFacts, Spread
+from bench.report.plain import TextTable, facts_table, plain_table
 
 _NAMED = ("points", "labels", "normals", "parts", "views", "points of a room")
 
@@ -33,11 +32,9 @@ def print_report(report: CheckReport, screen: Console) -> None:
         _print_classes(report.splits, screen)
     if report.parts:
         screen.print()
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for part in report.parts:
-            colour = "green" if part.there else "yellow"
-            table.add_row(Text(part.name), f"[{colour}]{'yes' if part.there else 'no'}[/{colour}]", Text(part.note))
-        screen.print(table)
+        there = {True: Text("yes", style="green"), False: Text("no", style="yellow")}
+        rows = [[part.name, there[part.there], part.note] for part in report.parts]
+        screen.print(TextTable(("", " ", "  "), rows, whole=("",)))
     screen.print()
     for note in report.notes:
         screen.print(Text.assemble(("note: ", "yellow"), note))
@@ -53,17 +50,11 @@ def _print_head(report: CheckReport, screen: Console) -> None:
     card = report.card
     screen.print(Text.assemble((report.name, "bold"), f": {card['summary']}"))
     options = ", ".join(f"{name}={value}" for name, value in report.options.items())
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
     rows = [("format", report.format), ("folder", report.root or ""), ("options", options)]
     rows += [("manifest", report.manifest[:16] or "cannot be read"), ("licence", str(card["licence"]))]
     rows += [("terms", str(card["terms"])), ("citation", str(card["citation"]))]
     rows += [("files", _disk(report.disk) if report.disk is not None else "")]
-    for name, value in rows:
-        if value:
-            table.add_row(Text(f"  {name}", style="dim"), Text(value))
-    screen.print(table)
+    screen.print(facts_table((name, value) for name, value in rows if value))
     screen.print()
 
 
@@ -73,17 +64,14 @@ def _disk(disk: DiskFacts) -> str:
     return f"{disk.files:,}, {in_words(disk.bytes)}: {', '.join(kinds[:4])}{more}"
 
 
-def _split_table(splits: dict[str, SplitFacts], official: bool) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for split in splits:
-        table.add_column(split, overflow="fold")
+def _split_table(splits: dict[str, SplitFacts], official: bool) -> TextTable:
+    rows: list[list[str | Text]] = []
     facts = list(splits.values())
     rooms = any(s.areas for s in facts)
 
     def row(name: str, values: Sequence[str]) -> None:
         if any(values):
-            table.add_row(Text(name, style="dim"), *(Text(value) for value in values))
+            rows.append([Text(name, style="dim"), *values])
 
     row("rooms" if rooms else "objects", [f"{s.objects:,}" for s in facts])
     if official or any(s.known is not None for s in facts):
@@ -101,7 +89,7 @@ def _split_table(splits: dict[str, SplitFacts], official: bool) -> Table:
     row("mean off the origin", ["" if c is None else _three(c.off_centre) for c in found])
     row("farthest from mean", ["" if c is None else _three(c.radius) for c in found])
     row("distinct points", ["" if c is None else _three(c.distinct) for c in found])
-    return table
+    return plain_table(("", *splits), rows)
 
 
 def _three(spread: Spread) -> str:
@@ -131,20 +119,16 @@ def _print_classes(splits: dict[str, SplitFacts], screen: Console) -> None:
     columns = max(1, min(fitting, 4, -(-len(classes) // 8)))
     lines = -(-len(classes) // columns)
     screen.print(Text(f"{what} of {len(classes)} classes", style="bold"))
-    table = Table(box=None, pad_edge=False)
-    for _ in range(columns):
-        table.add_column("class", overflow="fold")
-        for split in splits:
-            table.add_column(Text(split), justify="right")
+    rows: list[list[str | Text]] = []
     for line in range(lines):
-        cells: list[str] = []
+        cells: list[str | Text] = []
         for place in range(line, lines * columns, lines):
             here = place < len(classes)
-            cells.append(escape(classes[place]) if here else "")
+            cells.append(classes[place] if here else "")
             cells += [_count(values[place]) if here else "" for values in shown.values()]
-        table.add_row(*cells)
-    screen.print(table)
+        rows.append(cells)
+    screen.print(TextTable(("class", *splits) * columns, rows, right=tuple(splits)))
 
 
-def _count(text: str) -> str:
-    return "[red]0[/red]" if text == "0" else text
+def _count(text: str) -> str | Text:
+    return Text("0", style="red") if text == "0" else text

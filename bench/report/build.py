@@ -68,6 +68,12 @@ def build_report(
     model = replace(build_model(rows, runs, deviations), studies=tuple(studies))
     summary = tuple(summarise_report(model))
     built = BuiltReport(model, summary, out / "index.html", out / "results.csv", out / "results.md")
+    for path, text in (
+        (built.html, to_html(model, summary)),
+        (built.csv, to_csv(model)),
+        (built.markdown, to_markdown(model, summary)),
+    ):
+        write_text(path, text)
     if console is not None:
         from bench.report.terminal import print_report, print_selection
 
@@ -75,12 +81,6 @@ def build_report(
             print_selection(model, console)
         else:
             print_report(model, summary, console)
-    for path, text in (
-        (built.html, to_html(model, summary)),
-        (built.csv, to_csv(model)),
-        (built.markdown, to_markdown(model, summary)),
-    ):
-        write_text(path, text)
     return built
 
 

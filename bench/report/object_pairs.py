@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.report.plain import empty_table
+from bench.report.plain import TextTable
 from bench.report.words import p_value, percent, signed
 from bench.stats.answers import NO_CLASS, Answers
 from bench.stats.object_pairs import ObjectPair, Side
@@ -219,17 +219,9 @@ def _classes(pair: ObjectPair, most: int) -> RenderableType:
     return _table(["classes that differ most", "n", "A %", "B %", "A − B"], rows)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
-    from rich.text import Text
-
-    table = empty_table()
-    for at, head in enumerate(heads):
-        table.add_column(
-            Text(head), justify="left" if at == 0 or head in ("test", "where") else "right", overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> TextTable:
+    left = (heads[0], "test", "where")
+    return TextTable(heads, rows, whole=heads[:1], right=[head for head in heads if head not in left])
 
 
 def pairs_as_csv(pairs: Sequence[ObjectPair]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from bench.report import scaling, selection, tables, transfer, tuning
 from bench.report.model import ReportModel, Section
-from bench.report.plain import empty_table, plain_table
+from bench.report.plain import TextTable, plain_table
 from bench.report.runs import Failure
 from bench.report.summary import Sentence
 from bench.report.text import EMPTY
@@ -96,10 +97,13 @@ def _print_section(section: Section, console: Console) -> None:
     console.print()
 
 
-def _scores(section: Section, width: int) -> Table:
+def _scores(section: Section, width: int) -> Table | TextTable:
     rows = [_short(tables.row_texts(row, section)) for row in section.rows]
     columns = _fitting(tables.columns(section), rows, width)
-    table = empty_table()
+    if columns is None:
+        names = tables.columns(section)
+        return TextTable(names.values(), ([row[name] for name in names] for row in rows))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
     for name, (heading, own_width) in columns.items():
         justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
         table.add_column(Text(heading), justify=justify, overflow="fold", width=own_width)
@@ -127,12 +131,11 @@ def _short(texts: dict[str, str]) -> dict[str, str]:
 
 def _fitting(
     headings: Mapping[str, str], rows: Sequence[Mapping[str, str]], width: int
-) -> dict[str, tuple[str, int | None]]:
+) -> dict[str, tuple[str, int]] | None:
     """Choose the columns that fit.
 
     Returns:
-        Heading and width by column. A setting that has no column left gets lines of its own; where nothing
-        helps, there are no widths and text is broken anywhere.
+        Heading and width by column; None where nothing helps. A setting that has no column left gets lines of its own.
     """
     cells = {name: [row[name] for row in rows] for name in headings}
     widths = {n: _least(n, h, cells[n], n in _WHOLE) for n, h in headings.items()}
@@ -147,7 +150,7 @@ def _fitting(
             else:
                 widths[name] = _least(name, headings[name], cells[name], False)
     if spare() < 0:
-        return {name: (headings[name], None) for name in widths}
+        return None
     for wanted in (cells, {name: [heading] for name, heading in headings.items()}):
         for name in widths:
             widths[name] += min(spare(), max(0, max(map(len, wanted[name])) - widths[name]))
@@ -160,6 +163,6 @@ def _least(name: str, heading: str, cells: Sequence[str], whole: bool) -> int:
     return min(max(map(len, words)), _MOST.get(name, 100))
 
 
-def _failures(failures: Iterable[Failure]) -> Table:
+def _failures(failures: Iterable[Failure]) -> TextTable:
     body = [(f.label, f.seed, f.status, f.reason.splitlines()[0], f.log) for f in failures]
-    return plain_table(("run", "seed", "status", "reason", "log"), body)
+    return TextTable(("run", "seed", "status", "reason", "log"), body, below=("reason", "log"))

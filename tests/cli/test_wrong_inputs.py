@@ -139,7 +139,7 @@ def test_a_plan_is_printed_and_nothing_is_run(call: Call, tmp_path: Path, toy_mo
         "run", "--dry-run", "--method", "point-mae", "--dataset", data, "--pretrain-data", data, "--preset", "smoke"
     )
     assert (code, error) == (0, "")
-    assert "pretrain point-mae seed 0" in output
+    assert "pretrain point-mae " in output
     assert "estimated time" in output
     assert not list((tmp_path / "results").glob("runs/*"))
 
