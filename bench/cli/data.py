@@ -93,7 +93,7 @@ def list_(results: ResultsOption = None) -> None:
     known = list_local(reading(results).results)
     for name, entry in known.items():
         options = ", ".join(f"{field}={value}" for field, value in entry.options.items())
-        rows.append([Text(name, style="bold"), entry.format, options, entry.root])
+        rows.append((Text(name, style="bold"), entry.format, options, entry.root))
     table = TextTable(("name", "format", "options", "folder"), rows, whole=("name", "format"), below=("folder",))
     console().print(table if known else "no local names yet; add one with: bench data add NAME --format F --root DIR")
 

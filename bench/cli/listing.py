@@ -88,7 +88,7 @@ def _entries(kind: str, verbose: bool) -> None:
         told += [f"(stage of {entry.part_of})"] if entry.part_of else []
         told += [f"(from {entry.source})"] if entry.source != "built in" else []
         missing = "" if reason is None else f"not usable here: {reason}"
-        rows.append([Text(entry.name, style="bold"), " ".join(told), entry.needs, Text(missing, style="yellow")])
+        rows.append((Text(entry.name, style="bold"), " ".join(told), entry.needs, Text(missing, style="yellow")))
     screen = console()
     screen.print(Text(kind, style="bold italic"))
     screen.print(TextTable(("name", "what it is", "needs", "here"), rows, whole=("name",), below=("here",)))
@@ -207,6 +207,6 @@ def _presets() -> None:
     for preset in PRESETS.values():
         size = preset.backbone
         backbone = f"{size.points} points, {size.groups} x {size.group_size}, width {size.width}, depth {size.depth}"
-        rows.append([Text(preset.name, style="bold"), preset.summary, backbone])
+        rows.append((Text(preset.name, style="bold"), preset.summary, backbone))
     console().print(Text("presets", style="bold italic"))
     console().print(plain_table(("name", "what it is", "backbone"), rows))

@@ -23,7 +23,7 @@ def print_recipes() -> None:
     screen = console()
     for units, rows in groupby(RECIPES, key=lambda row: row.units):
         screen.print(Text(", ".join(units), style="bold"))
-        cells = [[f"  {_when(row)}", _words(row), Text(row.source, style="dim")] for row in rows]
+        cells = [(f"  {_when(row)}", _words(row), Text(row.source, style="dim")) for row in rows]
         screen.print(TextTable(("", " ", "source"), cells, below=("source",)))
         screen.print()
 

@@ -33,7 +33,7 @@ def print_report(report: CheckReport, screen: Console) -> None:
     if report.parts:
         screen.print()
         there = {True: Text("yes", style="green"), False: Text("no", style="yellow")}
-        rows = [[part.name, there[part.there], part.note] for part in report.parts]
+        rows = [(part.name, there[part.there], part.note) for part in report.parts]
         screen.print(TextTable(("", " ", "  "), rows, whole=("",)))
     screen.print()
     for note in report.notes:
