@@ -200,8 +200,10 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
     if planned.plan.jobs:
         with ProgressView(screen) as view:
             outcome = study.execute(planned.plan, view, jobs=jobs)
-    print_results(place, study.store_url, screen, {run.key for run in planned.plan.runs})
-    return 0 if outcome is None else _conclude(outcome)
+    stored = len(planned.plan.reused) + (0 if outcome is None else len(set(outcome.done)))
+    if stored or outcome is None or not outcome.interrupted:
+        print_results(place, study.store_url, screen, {run.key for run in planned.plan.runs})
+    return 0 if outcome is None else _conclude(outcome, stored, len(planned.plan.runs))
 
 
 def _print_summary(plan: Plan) -> None:
@@ -251,13 +253,18 @@ def _seeds(jobs: list[Job]) -> str:
     return numbers(tuple(sorted(int(found[1]) for job in jobs if (found := _SEED.search(job.title)))))
 
 
-def _conclude(outcome: Outcome) -> int:
+def _conclude(outcome: Outcome, stored: int, runs: int) -> int:
+    """Say what failed, and after an interruption what is kept and how to go on; return the exit code."""
     screen = console()
     for title, error, log in outcome.failed:
         where = f"[dim]log: {escape(str(log))}[/dim]"
         screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}  {where}", highlight=False)
     if outcome.interrupted:
-        screen.print("stopped; everything finished is stored. Run the same command again to continue.")
+        kept = f"{stored} of {runs} runs are stored" if stored else "no run was finished yet"
+        line = (
+            f"stopped: {kept}; finished pretraining is kept, and one that had begun goes on from its last checkpoint."
+        )
+        screen.print(f"{line} Run the same command again to continue.", highlight=False)
         return INTERRUPTED
     return 1 if outcome.failed else 0
 

@@ -16,10 +16,12 @@ class Event(BaseModel):
 
     Attributes:
         kind: ``stage`` (progress of a stage), ``waiting`` (another process does this work), ``warning`` (text
-            for the user), ``run`` (a run was stored), ``failed`` (a run, or with an empty key the whole job, failed).
+            for the user), ``run`` (a run was stored), ``failed`` (a run, or with an empty key the whole job, failed),
+            ``alive`` (from the pool, once a minute: the job goes on).
         stage: Name of the stage, e.g. ``pretrain``.
-        done: Units done.
-        total: Units in all; 0 when unknown.
+        done: Units done; with the stages ``start`` and ``end`` of the pool, jobs of the plan that have begun.
+        total: Units in all, or jobs of the plan; 0 when unknown.
+        left: Seconds until the whole plan is done, where the pool says so.
         note: Free text: samples per second, whom we wait for, the error.
         key: Key of the run concerned.
         diverged: Whether it failed because a number of a network stopped being finite.
@@ -27,10 +29,11 @@ class Event(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["stage", "waiting", "warning", "run", "failed"]
+    kind: Literal["stage", "waiting", "warning", "run", "failed", "alive"]
     stage: str = ""
     done: float = 0
     total: float = 0
+    left: float = 0
     note: str = ""
     key: str = ""
     diverged: bool = False

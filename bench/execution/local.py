@@ -7,6 +7,7 @@ import queue
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,10 +17,14 @@ from bench.environment import job_path, typed_command, usable_cores
 from bench.errors import BenchError
 from bench.execution.events import Event
 from bench.execution.failures import store_failure
+from bench.execution.forecast import Forecast
 from bench.execution.forkserver import WorkerProcess, close_servers, server_for
 from bench.paths import Workspace
 from bench.plan.graph import Job, Plan
 from bench.signals import INTERRUPTED
+
+ALIVE_SECONDS = 60.0
+"""Time between two signs that a job goes on."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +90,15 @@ class LocalPool:
         self._running: dict[str, _Running] = {}
         self._outcome = Outcome()
         self._workers = 1
+        self._forecast = Forecast(workspace, [], 1)
+        self._alive_at = time.monotonic()
 
     def run(self, plan: Plan) -> Outcome:
         """Run every job of the plan; other jobs go on when one fails."""
         waiting = list(plan.jobs)
         on_gpu = any(job.encoder is not None and job.encoder.numerics.device == "cuda" for job in waiting)
         self._workers = self._options.workers or (1 if on_gpu else self._side_by_side(waiting))
+        self._forecast = Forecast(self._workspace, waiting, self._workers)
         settled: set[str] = set()
         broken: dict[str, _Broken] = {}
         try:
@@ -100,12 +108,13 @@ class LocalPool:
                     bad = next((need for need in job.needs if need in broken), None)
                     if bad is not None:
                         cause = broken[bad]
+                        self._forecast.end(job)
                         self._give_up(job, replace(cause, error=f"needs a job that failed: {cause.error}"), broken)
                     else:
                         self._start(job)
                 if not self._running:
                     continue
-                identity, event = self._messages.get()
+                identity, event = self._next_message()
                 if event is not None:
                     self._receive(identity, event)
                 else:
@@ -115,6 +124,22 @@ class LocalPool:
         finally:  # on any error of ours too: no job goes on without us
             self._stop_all()
         return self._outcome
+
+    def _next_message(self) -> tuple[str, Event | None]:
+        """Wait for a message; meanwhile say once a minute of every job that it goes on."""
+        while True:
+            due = self._alive_at + ALIVE_SECONDS - time.monotonic()
+            if due > 0:
+                with suppress(queue.Empty):
+                    return self._messages.get(timeout=due)
+            self._alive_at = time.monotonic()
+            for running in self._running.values():
+                self._listener(running.job, self._of_plan(Event(kind="alive")))
+
+    def _of_plan(self, event: Event) -> Event:
+        """Add which job of how many it is, and the time left of all."""
+        forecast = self._forecast
+        return event.model_copy(update={"done": forecast.begun, "total": forecast.total, "left": forecast.left()})
 
     def _side_by_side(self, jobs: Sequence[Job]) -> int:
         """Jobs at a time that share the cores, each with its threads; at most four."""
@@ -145,7 +170,8 @@ class LocalPool:
             process = server_for(threads).start(job_file, log_file)
         pump = threading.Thread(target=self._pump, args=(job.id, process), daemon=True)
         self._running[job.id] = _Running(job, process, pump, log)
-        self._listener(job, Event(kind="stage", stage="start"))
+        self._forecast.begin(job)
+        self._listener(job, self._of_plan(Event(kind="stage", stage="start")))
         pump.start()
 
     def _pump(self, identity: str, process: WorkerProcess) -> None:
@@ -172,7 +198,8 @@ class LocalPool:
         running = self._running.pop(identity)
         code = running.process.returncode
         assert code is not None, "it has told how it ended"
-        self._listener(running.job, Event(kind="stage", stage="end"))
+        self._forecast.end(running.job)
+        self._listener(running.job, self._of_plan(Event(kind="stage", stage="end")))
         if code == 0:
             settled.add(identity)
         elif code == INTERRUPTED:

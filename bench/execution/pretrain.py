@@ -7,6 +7,7 @@ the list of all plugins.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from bench.training.aligned import save_heads
 from bench.training.loop import TrainingPlace
 from bench.training.pretraining import PretrainData, feature_width, pretrain
 from bench.training.progress import ProgressEvent
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,14 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
 
 
 def _place(job: PretrainJob) -> TrainingPlace:
+    first = True
+
     def on_progress(event: ProgressEvent) -> None:
+        nonlocal first
+        if first and event.done > 1:  # the first event of a session comes after its first step
+            where = f"epoch {event.epoch} of {event.epochs}, step {event.done} of {event.total}"
+            _log.warning("goes on from its checkpoint, %s", where)
+        first = False
         note = ", ".join(f"{name} {value:.4f}" for name, value in event.losses.items())
         if event.samples_per_second is not None:
             note += f", {event.samples_per_second:.0f} samples/s"

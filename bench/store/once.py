@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from bench.store.leases import Holder
@@ -34,13 +35,16 @@ def once(
     while not done():
         lease = store.lease(kind, key, note=note)
         if lease is None:
-            store.wait_for(kind, key, on_wait=lambda holder, _: on_wait(_words(holder)))
+            store.wait_for(kind, key, on_wait=lambda holder, _: on_wait(_words(holder, note)))
             continue
         with lease:
             if not done():
                 work()
 
 
-def _words(holder: Holder) -> str:
+def _words(holder: Holder, note: str) -> str:
+    """Say what is done by whom since when, and what waits for it."""
     host = holder.host.partition("/")[0]  # behind it stand the boot and the process namespace
-    return f"process {holder.pid} on {host} does this already"
+    since = time.strftime("%H:%M", time.localtime(holder.claimed_at))
+    waits = f"; then goes on: {note}" if note and note != holder.note else ""
+    return f"process {holder.pid} on {host} makes this {holder.kind} since {since} ({holder.note or 'unnamed'}){waits}"

@@ -1,0 +1,55 @@
+"""Time left of a plan: estimates of its jobs, corrected by how long finished ones took."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+from bench.paths import Workspace
+from bench.plan.estimate import Estimator
+from bench.plan.graph import Job
+
+
+class Forecast:
+    """Says how long the jobs of a plan will take yet.
+
+    Args:
+        workspace: Results folder, whose stored runs say how fast this machine is.
+        jobs: Jobs of the plan.
+        workers: Jobs at a time.
+    """
+
+    def __init__(self, workspace: Workspace, jobs: Sequence[Job], workers: int) -> None:
+        estimator = Estimator(workspace)
+        self.total = len(jobs)
+        self._workers = workers
+        self._open = {job.id: (job.kind, max(estimator.seconds(job), 0.1)) for job in jobs}
+        self._begun: dict[str, float] = {}
+        self._took: dict[str, list[tuple[float, float]]] = defaultdict(list)
+
+    @property
+    def begun(self) -> int:
+        """Jobs that have begun, finished ones included; what is given up counts, too."""
+        return self.total - len(self._open) + len(self._begun)
+
+    def begin(self, job: Job) -> None:
+        """Note that a job begins."""
+        self._begun[job.id] = time.monotonic()
+
+    def end(self, job: Job) -> None:
+        """Note that a job is over; one that never began tells nothing about the pace."""
+        kind, estimated = self._open.pop(job.id)
+        if (begun := self._begun.pop(job.id, None)) is not None:
+            self._took[kind].append((time.monotonic() - begun, estimated))
+
+    def left(self) -> float:
+        """Return the seconds until all jobs are done."""
+        now = time.monotonic()
+        every = [pair for pairs in self._took.values() for pair in pairs]
+        rest = []
+        for identity, (kind, estimated) in self._open.items():
+            known = self._took.get(kind) or every
+            pace = sum(took for took, _ in known) / sum(told for _, told in known) if known else 1.0
+            rest.append(max(estimated * pace - (now - self._begun.get(identity, now)), 0.0))
+        return max([sum(rest) / self._workers, *rest], default=0.0)
