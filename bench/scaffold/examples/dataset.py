@@ -45,7 +45,7 @@ class DatasetExample(Dataset):
 
     def train_size(self) -> int:
         """Return the number of training objects, without making them."""
-        return len(AXES) * self._options().per_class
+        return len(AXES) * int(self._options().per_class)
 
     def load(self, split: SplitName) -> CloudSet:
         """Make one split: clouds, a label and a stable name for each."""
