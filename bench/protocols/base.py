@@ -315,7 +315,8 @@ class Protocol(Configured[OptionsT], ABC):
 
     name: ClassVar[str]
     revision: ClassVar[int]
-    summary: ClassVar[str]
+    summary: ClassVar[str] = ""
+    """What is judged, in one line; empty: the first line of the class's docstring."""
     metric: ClassVar[str] = "accuracy"
     """Name of the headline metric; the report's sentences are about it."""
     forms: ClassVar[tuple[Form, ...]] = ("fair",)
