@@ -76,7 +76,7 @@ def scaffold(kind: Kind, name: str, style: Style = "masked", out: Path | None = 
 def example(kind: Kind, style: Style, name: str) -> str:
     """Return the source of an example under a name.
 
-    >>> "class MyMethod(Method):" in example("method", "masked", "my-method")
+    >>> "class MyMethod(Method[MyMethodOptions]):" in example("method", "masked", "my-method")
     True
     """
     source = style if kind == "method" else kind

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -46,18 +45,15 @@ def complete_file(page: Path = DOC) -> str:
     return page.read_text().split("```python\n")[1].partition("```")[0]
 
 
-def test_the_documented_protocol_is_short_and_conforms(check: Call, tmp_path: Path) -> None:
+def test_the_documented_protocol_conforms(check: Call, tmp_path: Path) -> None:
     """Who adds a protocol copies that page; what it says of the kit must be what the kit says."""
-    file = tmp_path / "my_protocol.py"
+    file = tmp_path / "prototypes.py"
     file.write_text(complete_file(PROTOCOL_DOC))
-    assert len(complete_file(PROTOCOL_DOC).splitlines()) < 80
     code, out, error = check(file)
     assert (code, error) == (0, ""), out
-    lines = [line.rstrip() for line in out.splitlines()]
-    shown = [line[4:] for line in PROTOCOL_DOC.read_text().splitlines() if line.startswith("    ")]
-    assert [line for line in lines if "import " not in line] == [
-        line for line in shown[shown.index("protocol prototypes") :][: len(lines)] if "import " not in line
-    ]
+    shown = [line[4:] for line in PROTOCOL_DOC.read_text().splitlines() if line.startswith("      pass  ")]
+    said = [line for line in out.splitlines() if line.startswith("  pass  ")]
+    assert [line[:26] for line in shown] == [line[:26] for line in said], "figures differ from machine to machine"
     for one in PROTOCOL_CHECKS:
         assert f"| `{one.name}` | {one.what} |" in PROTOCOL_DOC.read_text(), one.name
 
@@ -90,18 +86,6 @@ def test_the_page_explains_every_check() -> None:
     text = DOC.read_text()
     for check in METHOD_CHECKS:
         assert f"| `{check.name}` | {check.what} |" in text, check.name
-
-
-def test_the_documented_protocol_is_formatted(tmp_path: Path) -> None:
-    """What authors copy should pass the linters they use."""
-    ruff = Path(sys.executable).with_name("ruff")
-    if not ruff.is_file():
-        pytest.skip("ruff is not installed")
-    file = tmp_path / "my_protocol.py"
-    file.write_text(complete_file(PROTOCOL_DOC))
-    settings = ("--config", str(ROOT / "pyproject.toml"), str(file))
-    done = subprocess.run([ruff, "format", "--check", *settings], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_plugin_of_the_first_contract_still_conforms(check: Call) -> None:

@@ -110,6 +110,11 @@ def test_the_page_shows_what_the_command_writes(style: str) -> None:
     )
 
 
+def test_the_page_of_protocols_shows_what_the_command_writes() -> None:
+    """As for methods: that file is checked, and a copy of it on the page would drift away."""
+    assert f"```python\n{example('protocol', 'masked', 'prototypes')}```" in (DOCS / "add-a-protocol.md").read_text()
+
+
 def test_the_page_of_building_blocks_is_that_of_the_code() -> None:
     """A reader would look for an augmentation that is gone, and miss one that is there."""
     written = (DOCS / "building-blocks.md").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.methods.base import Batch, Given, Method, MethodCard, MethodOptions, PretrainModel, published
 from bench.models.contrast import nt_xent, projection_head
 from bench.models.grouping import Patches, Sampling, cut_patches
 from bench.models.standard import StandardEncoder
@@ -44,7 +44,16 @@ class ContrastiveExampleModel(PretrainModel):
         return self.trunk
 
 
-class ContrastiveExample(Method):
+class ContrastiveExampleOptions(MethodOptions):
+    """Options of the method; they enter the key of every run."""
+
+    temperature: float = Field(0.1, gt=0, le=10)
+    """Divides the similarities: smaller ones look at the hardest negatives only."""
+    projection: int = Field(64, ge=2, le=4096)
+    """Width in which views are contrasted."""
+
+
+class ContrastiveExample(Method[ContrastiveExampleOptions]):
     """Contrast two views of each cloud with all other clouds of the batch."""
 
     name = "contrastive-example"
@@ -62,25 +71,19 @@ class ContrastiveExample(Method):
         **published(Recipe(epochs=300, augmentation=_VIEWS)),
     }
 
-    class Options(Method.Options):
-        """Options of the method; they enter the key of every run."""
-
-        temperature: float = Field(0.1, gt=0, le=10)
-        """Divides the similarities: smaller ones look at the hardest negatives only."""
-        projection: int = Field(64, ge=2, le=4096)
-        """Width in which views are contrasted."""
+    Options = ContrastiveExampleOptions
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: Any, given: Given) -> ContrastiveExampleModel:
+    def build(cls, backbone: BackboneSpec, options: ContrastiveExampleOptions, given: Given) -> ContrastiveExampleModel:
         """Build the network that is pretrained."""
         return ContrastiveExampleModel(backbone, options.temperature, options.projection)
 
     @classmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: Any) -> StandardEncoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: ContrastiveExampleOptions) -> StandardEncoder:
         """Build the encoder alone, to load stored weights into."""
         return StandardEncoder(backbone, Sampling())
 
     @classmethod
-    def architecture(cls, options: Any) -> tuple[str, dict[str, Any]]:
+    def architecture(cls, options: ContrastiveExampleOptions) -> tuple[str, dict[str, Any]]:
         """Name the built-in method with the same encoder, so that both share one ``scratch``."""
         return "point-mae", {"reference": False}

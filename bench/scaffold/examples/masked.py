@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from bench.methods.base import Batch, Given, Method, MethodCard, PretrainModel, published
+from bench.methods.base import Batch, Given, Method, MethodCard, MethodOptions, PretrainModel, published
 from bench.models.decoder import MaskedDecoder
 from bench.models.grouping import Sampling
 from bench.models.losses import masked_reconstruction
@@ -52,7 +52,16 @@ class MaskedExampleModel(PretrainModel):
         return self.trunk
 
 
-class MaskedExample(Method):
+class MaskedExampleOptions(MethodOptions):
+    """Options of the method; they enter the key of every run."""
+
+    mask_ratio: float = Field(0.6, gt=0, lt=1)
+    """Share of hidden patches."""
+    decoder_depth: int = Field(2, ge=1, le=64)
+    """Transformer blocks of the decoder."""
+
+
+class MaskedExample(Method[MaskedExampleOptions]):
     """Reconstruct hidden patches from visible ones."""
 
     name = "masked-example"
@@ -68,25 +77,19 @@ class MaskedExample(Method):
         **published(Recipe(epochs=300, augmentation=("scale_translate",))),
     }
 
-    class Options(Method.Options):
-        """Options of the method; they enter the key of every run."""
-
-        mask_ratio: float = Field(0.6, gt=0, lt=1)
-        """Share of hidden patches."""
-        decoder_depth: int = Field(2, ge=1, le=64)
-        """Transformer blocks of the decoder."""
+    Options = MaskedExampleOptions
 
     @classmethod
-    def build(cls, backbone: BackboneSpec, options: Any, given: Given) -> MaskedExampleModel:
+    def build(cls, backbone: BackboneSpec, options: MaskedExampleOptions, given: Given) -> MaskedExampleModel:
         """Build the network that is pretrained."""
         return MaskedExampleModel(backbone, options.mask_ratio, options.decoder_depth)
 
     @classmethod
-    def build_encoder(cls, backbone: BackboneSpec, options: Any) -> StandardEncoder:
+    def build_encoder(cls, backbone: BackboneSpec, options: MaskedExampleOptions) -> StandardEncoder:
         """Build the encoder alone, to load stored weights into."""
         return StandardEncoder(backbone, Sampling())
 
     @classmethod
-    def architecture(cls, options: Any) -> tuple[str, dict[str, Any]]:
+    def architecture(cls, options: MaskedExampleOptions) -> tuple[str, dict[str, Any]]:
         """Name the built-in method with the same encoder, so that both share one ``scratch``."""
         return "point-mae", {"reference": False}

@@ -1,6 +1,6 @@
 """Protocol: name each test object after the class whose mean feature is nearest."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -12,38 +12,40 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-class ProtocolExample(Protocol):
+class ProtocolExampleOptions(ProtocolOptions):
+    """Options of the protocol; they enter the key of every run."""
+
+    feature: str = "transfer"
+    """Feature of the encoder; the same for every method."""
+    validation_fraction: float = Field(0.2, gt=0, lt=1)
+    """Share of every training class that is set aside for choices."""
+
+
+class ProtocolExample(Protocol[ProtocolExampleOptions]):
     """Nearest class mean in frozen features."""
 
     name: ClassVar[str] = "protocol-example"
     revision: ClassVar[int] = 1
-    summary: ClassVar[str] = "nearest class mean in frozen features"
 
-    class Options(ProtocolOptions):
-        """Options of the protocol; they enter the key of every run."""
-
-        feature: str = "transfer"
-        """Feature of the encoder; the same for every method."""
-        validation_fraction: float = Field(0.2, gt=0, lt=1)
-        """Share of every training class that is set aside for choices."""
+    Options = ProtocolExampleOptions
 
     @classmethod
-    def settings(cls, options: Any) -> tuple[str, ...]:
+    def settings(cls, options: ProtocolExampleOptions) -> tuple[str, ...]:
         """Return the rows of the table; here one, with all training labels."""
         return ("all",)
 
     @classmethod
-    def defaults(cls, preset: str, form: Form = "fair") -> Options:
+    def defaults(cls, preset: str, form: Form = "fair") -> ProtocolExampleOptions:
         """Return the options of a preset."""
-        return cls.Options()
+        return cls.parse({})
 
     @classmethod
-    def describe(cls, options: Any) -> Description:
+    def describe(cls, options: ProtocolExampleOptions) -> Description:
         """State point by point what is done; the hash of the card covers it."""
         return on_frozen_features(True, set_aside(options.validation_fraction), CANDIDATE_CHOSEN)
 
     @classmethod
-    def card(cls, options: Any) -> str:
+    def card(cls, options: ProtocolExampleOptions) -> str:
         """State in sentences what is done, every option included."""
         return (
             f"The encoder is frozen; feature '{options.feature}' of clouds in the unit sphere, one pass, unchanged. "
@@ -53,7 +55,7 @@ class ProtocolExample(Protocol):
         )
 
     @classmethod
-    def evaluate(cls, subject: Subject, task: Task, setting: str, options: Any) -> Evaluation:
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: ProtocolExampleOptions) -> Evaluation:
         """Judge a subject: choose on validation, then read the test labels once."""
         import numpy as np
 
