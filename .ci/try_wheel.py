@@ -5,6 +5,7 @@
 The environment borrows the libraries of the Python that runs this, so that only the wheel is installed.
 """
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -35,6 +36,7 @@ def main(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("recon_bench-*.whl"):
         old.unlink()
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # setuptools would pack what is deleted since
     say(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out.resolve(), ".", folder=ROOT)
     (wheel,) = out.resolve().glob("recon_bench-*.whl")
     with tempfile.TemporaryDirectory() as made:
@@ -55,6 +57,8 @@ def main(out: Path) -> None:
         pages = place / "fresh" / "share" / "doc" / "recon-bench"
         if missing := [page for page in PAGES if not (pages / page).is_file()]:
             sys.exit(f"the wheel lacks {', '.join(missing)}: name them in [tool.setuptools.data-files]")
+        (place / "results").mkdir()
+        shutil.copy(ROOT / "results" / "README.md", place / "results")
         for arguments in COMMANDS:
             print(f"bench {' '.join(arguments)}")
             say(python.parent / "bench", *arguments, folder=place)

@@ -31,6 +31,7 @@ from bench.texts import patient_output
 
 app = typer.Typer(
     help="Pretrain, evaluate and compare 3D point-cloud self-supervised methods, with honest numbers.",
+    epilog="Pages that cards cite: docs/ in the repository; share/doc/recon-bench/docs where it is installed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
