@@ -99,7 +99,9 @@ def parsed(command: Command) -> tuple[list[str], dict[str, Any]]:
 
 
 def unknown(names: list[str], values: dict[str, Any]) -> Iterator[str]:
-    """Yield the names of units that a command names and that there are not."""
+    """Yield the names of units that a command names and that neither we nor a plugin of the page have."""
+    if values.get("plugin"):
+        return
     kinds = {"method": METHODS, "protocol": PROTOCOLS, "dataset": DATASETS, "teacher": TEACHERS}
     for option, registry in kinds.items():
         given = values.get(option) or ()

@@ -80,7 +80,7 @@ class Listed:
     score: tuple[str, float] | None
 
     def as_json(self) -> dict[str, object]:
-        """Return the fields of ``bench runs --json`` (see ``docs/guide.md``)."""
+        """Return the fields of ``bench runs --json`` (see docs/results-folder.md#json-output)."""
         row = self.row
         return {
             "key": row.stored.key,

@@ -42,7 +42,7 @@ class Differences:
         return [heading, *(lines or ["no difference: same specification and same code"])]
 
     def as_json(self) -> dict[str, object]:
-        """Return the fields of ``bench why --json`` (see ``docs/guide.md``)."""
+        """Return the fields of ``bench why --json`` (see docs/results-folder.md#json-output)."""
         return {
             "runs": [{"key": run.key, "code": run.fingerprint} for run in self.runs],
             "same": not (self.spec or self.card or self.code),
