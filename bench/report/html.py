@@ -14,7 +14,7 @@ from bench.report.summary import Sentence
 from bench.report.text import EMPTY
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN = 12
+SHOWN = 5
 """Findings that are told in short; a page of sentences is read by nobody."""
 
 

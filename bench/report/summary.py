@@ -47,6 +47,7 @@ def summarise_report(model: ReportModel) -> list[Sentence]:
             names = ", ".join(_subject(rows) for rows in alone)
             text = f"{names} in {section.title}, {section.preset_words}: no scratch run to compare with."
             sentences.append(Sentence("no-comparison", text, section.anchor))
+        sentences += _against_each_other(section)
     return sentences + _warnings(model)
 
 
@@ -86,6 +87,35 @@ def _sentence(section: Section, rows: Sequence[ReportRow]) -> Sentence:
     told = f"{missing} not compared" + (f" ({'; '.join(gone)})" if gone else "")
     parts += [f"{lost} of them not after Holm's correction"] * bool(lost) + [told] * bool(missing)
     return Sentence(_kind(verdicts), f"{subject}: {'; '.join(parts)}{tail}.", section.anchor)
+
+
+def _against_each_other(section: Section) -> list[Sentence]:
+    """Say in a sentence per pair how pretrained methods compare with each other, Holm's correction included."""
+    found: dict[tuple[str, str], list[Comparison]] = {}
+    for pair in section.pairs:
+        first, second = sorted((pair.comparison.first, pair.comparison.second))
+        found.setdefault((first, second), []).append(pair.comparison)
+    sentences = []
+    for (first, second), compared in found.items():
+        parts = []
+        for better, other in ((first, second), (second, first)):
+            shown = [c for c in compared if c.shown and (c.first == better) == (c.verdict == "above")]
+            if shown:
+                weak = sum(not c.survives_holm for c in shown)
+                sizes = ", ".join(difference(c) for c in shown[:2]) + (" ..." if len(shown) > 2 else "")
+                holm = f"{weak} not after Holm's correction" if weak else "also after Holm's correction"
+                where = f" in {len(shown)} of {len(compared)} settings" if len(compared) > 1 else ""
+                parts.append(f"{better} above {other}{where} ({sizes} points; {holm})")
+        judged = sum(c.verdict in _SHOWN for c in compared)
+        if not judged:
+            continue
+        labels = {name.partition(" on ")[0] for name in (first, second)}
+        tail = _seen_words([row for row in section.rows if row.cell.label in labels])
+        several = f" in {judged} settings" if judged > 1 else ""
+        text = "; ".join(parts) or f"no difference shown between {first} and {second}{several}"
+        where = f"{section.title}, {section.preset_words}"
+        sentences.append(Sentence("above" if parts else "none", f"{text}, in {where}{tail}.", section.anchor))
+    return sentences
 
 
 def _runs(comparison: Comparison) -> str:

@@ -41,6 +41,8 @@ def how_measured(section: Section) -> str:
     chosen = {row.facts.chosen for row in section.rows}
     choice = "nothing chosen" if chosen == {False} else "chosen on validation"
     scored = "scored once" if any(row.facts.queries for row in section.rows) else "test split scored once"
+    if section.main and any(row.cell.candidates for row in section.rows):
+        scored = "test split scored with every candidate, the one that validation chose counts"
     made = sorted({found for row in section.rows if (found := numerics(row))})
     return "; ".join(filter(None, (f"{text}{folds}", f"{choice}, {scored}{votes}", " or ".join(made))))
 
