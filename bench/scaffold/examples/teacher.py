@@ -51,8 +51,8 @@ class TeacherExample(Teacher):
     def encode_images(self, images: npt.NDArray[np.uint8], progress: Progress = silent) -> npt.NDArray[np.float32]:
         """Return features ``[n, image_dim]`` of images ``[n, H, W, C]``, C being 1 or 3."""
         rows, columns = (np.linspace(0, side - 1, SIDE).round().astype(int) for side in images.shape[1:3])
-        small = images[:, rows][:, :, columns].astype(np.float32) / 255
-        coloured = np.broadcast_to(small, (*small.shape[:3], 3)).reshape(len(images), -1)
+        small = images[:, rows][:, :, columns]
+        coloured = np.broadcast_to(small, (*small.shape[:3], 3)).reshape(len(images), -1).astype(np.float32)
         return self._project(coloured, 0)
 
     def encode_texts(self, texts: Sequence[str], progress: Progress = silent) -> npt.NDArray[np.float32]:
