@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,18 @@ def test_the_score_of_a_trial_is_hidden_by_its_specification(call: Compare, resu
     assert code == 0
     assert output.count("trial of a search") == 2
     assert len(re.findall(r" \d+\.\d$", output, re.MULTILINE)) == 2
+
+
+def test_programs_get_json(call: Compare, results: Path, tmp_path: Path) -> None:
+    """A script would read columns of a table that is made for eyes, and see the score of a trial."""
+    place = shelf(tmp_path / "json", results, lambda row, own: reset(own, "trial", True) if row.seed else own)
+    code, output, _ = call("runs", "--results", place, "--json")
+    listed = json.loads(output)
+    assert code == 0
+    assert [one["score"] is None for one in listed] == [one["trial"] for one in listed]
+    assert all(one["trial"] == (one["seed"] > 0) and len(one["key"]) == 64 for one in listed)
+    code, output, _ = call("why", listed[0]["key"], listed[0]["key"], "--results", place, "--json")
+    assert (code, json.loads(output)["same"]) == (0, True)
 
 
 def test_a_damaged_run_is_named_and_the_others_are_listed(
