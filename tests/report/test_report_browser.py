@@ -86,3 +86,28 @@ def test_page_is_drawn_in_light_and_dark(one_seed: Any, tmp_path: Path, browse: 
         )
     assert corner == {"light": (0xF4, 0xF5, 0xF7), "dark": (0x12, 0x16, 0x1C)}
     assert min(colours.values()) > 100
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_is_cut_at_the_edge(one_seed: Any, tmp_path: Path, browse: Callable[..., Any], width: int) -> None:
+    """Columns beyond the edge of a screen or a phone are not seen, and nothing says that they are there."""
+    page = build_report(one_seed.rows, one_seed.runs, tmp_path / "out").html
+    probe = """<script>
+    const edge = document.documentElement.clientWidth, boxes = (e) => e.getBoundingClientRect();
+    const wide = [...document.querySelectorAll("body *")].filter((e) => !e.closest(".scroll, figure"));
+    document.body.dataset.beyond = wide.filter((e) => boxes(e).width && boxes(e).right > edge + 1).length;
+    document.body.dataset.first = boxes(document.querySelector("table.scores")).top;
+    </script></body>"""
+    page.write_text(page.read_text().replace("</body>", probe))
+    frame = page.with_name("frame.html")  # a browser without a screen makes no window as narrow as a phone
+    frame.write_text(
+        f'<iframe src="index.html" style="width:{width}px;height:800px"></iframe>'
+        + """<script>
+    onload = () => { Object.assign(document.body.dataset, frames[0].document.body.dataset); };</script>"""
+    )
+    done = browse(
+        "--allow-file-access-from-files", f"--window-size={max(width, 500)},900", "--dump-dom", frame.as_uri()
+    )
+    found = dict(re.findall(r'data-([a-z]+)="([^"]*)"', done.stdout))
+    assert found["beyond"] == "0"
+    assert float(found["first"]) < 2 * 844
