@@ -30,7 +30,7 @@ from bench.recipes.downstream import fair_recipe, released_epochs
 
 if TYPE_CHECKING:
     from bench.protocols.fewshot.folds import Folds
-    from bench.protocols.fewshot.frozen import Judged
+    from bench.protocols.fewshot.scoring import Judged
 
 
 class FewShot(Protocol[FewShotOptions]):
@@ -169,7 +169,7 @@ class FewShot(Protocol[FewShotOptions]):
             Interrupted: Fine-tuning was asked to stop; its state is saved.
         """
         from bench.protocols.fewshot.folds import draw_folds
-        from bench.protocols.fewshot.frozen import finish
+        from bench.protocols.fewshot.scoring import finish
 
         check_form(cls.name, options, task)
         if options.episodes == "crosspoint":
@@ -183,7 +183,7 @@ class FewShot(Protocol[FewShotOptions]):
     def _judge(cls, subject: Subject, task: Task, options: FewShotOptions, folds: Folds) -> Judged:
         """Fit the heads and make every choice, without a look at a test label."""
         if options.form == "published":
-            from bench.protocols.fewshot.clouds import judge_released
+            from bench.protocols.fewshot.training import judge_released
 
             return judge_released(subject, task, options, folds)
         if options.head in ("linear", "svm"):
@@ -195,7 +195,7 @@ class FewShot(Protocol[FewShotOptions]):
             from bench.protocols.fewshot.training import judge_mlp
 
             return judge_mlp(subject, task, options, folds)
-        from bench.protocols.fewshot.clouds import judge_full
+        from bench.protocols.fewshot.training import judge_full
 
         return judge_full(subject, task, options, folds)
 
