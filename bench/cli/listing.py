@@ -53,10 +53,10 @@ def show(
     """List methods, protocols, data sets, teachers, parts of the backbone, presets or recipes."""
     if as_json and kind is not Kind.recipes:
         raise UsageError("--json is for recipes: bench list recipes --json")
+    load_plugins(plugin)
     if kind is Kind.recipes:
         _recipes(as_json)
         return
-    load_plugins(plugin)
     every = [k.value for k in Kind if k not in (Kind.backbones, Kind.recipes)]
     for name in PARTS if kind is Kind.backbones else [kind.value] if kind else every:
         if name == "presets":

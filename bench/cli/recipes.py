@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from bench.cli.common import console
 from bench.recipes.row import Row
 from bench.recipes.table import RECIPES
+from bench.registry import METHODS
 from bench.spec import Recipe
 
 _ALWAYS = {"epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "optimiser", "augmentation", "clip_norm"}
@@ -21,7 +22,7 @@ def print_recipes() -> None:
     from bench.report.plain import TextTable
 
     screen = console()
-    for units, rows in groupby(RECIPES, key=lambda row: row.units):
+    for units, rows in groupby(_rows(), key=lambda row: row.units):
         screen.print(Text(", ".join(units), style="bold"))
         cells = [(f"  {_when(row)}", _words(row), Text(row.source, style="dim")) for row in rows]
         screen.print(TextTable(("", " ", "source"), cells, below=("source",)))
@@ -30,7 +31,18 @@ def print_recipes() -> None:
 
 def recipes_as_json() -> list[JsonValue]:
     """Return the rows as data, all fields of a recipe included."""
-    return [_as_json(row) for row in RECIPES]
+    return [_as_json(row) for row in _rows()]
+
+
+def _rows() -> list[Row]:
+    """The table, and the recipes that plugins' methods bring along."""
+    brought = [
+        Row(units=(entry.name,), source=entry.source, recipe=recipe, form="pretraining", presets=(preset,))
+        for entry in METHODS
+        if entry.source != "built in" and entry.unusable() is None
+        for preset, recipe in METHODS.load(entry.name).recipes.items()
+    ]
+    return [*RECIPES, *brought]
 
 
 def _as_json(row: Row) -> dict[str, JsonValue]:
@@ -64,14 +76,14 @@ def _words(row: Row) -> str:
     words += [
         f"{name.replace('_', ' ')} {_value(value)}" for name, value in row.figures.items() if value not in (0, [])
     ]
-    words += [f"{preset}: {epochs} epochs" for preset, epochs in row.shortened.items()]
+    words += [f"{preset}: {_epochs(epochs)}" for preset, epochs in row.shortened.items()]
     return ", ".join(words)
 
 
 def _recipe(recipe: Recipe) -> list[str]:
     names = {"adamw": "AdamW", "adam": "Adam"}
     words = [
-        f"{recipe.epochs} {'epoch' if recipe.epochs == 1 else 'epochs'}",
+        _epochs(recipe.epochs),
         f"batch {recipe.batch_size}",
         f"{names[recipe.optimiser]} at {recipe.lr:g}",
         f"weight decay {recipe.weight_decay:g}",
@@ -81,6 +93,10 @@ def _recipe(recipe: Recipe) -> list[str]:
     ]
     changed = {n: v for n, v in recipe.model_dump(exclude_defaults=True).items() if n not in _ALWAYS}
     return words + [f"{name} {_value(value)}" for name, value in changed.items()]
+
+
+def _epochs(count: int) -> str:
+    return f"{count} {'epoch' if count == 1 else 'epochs'}"
 
 
 def _value(value: JsonValue) -> str:
