@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from bench.errors import UsageError
 from bench.plugins import load_entry_points, load_plugin_file
-from bench.registry import METHODS, REGISTRIES, Entry, Registry
+from bench.registry import METHODS, PROTOCOLS, REGISTRIES, Entry, Registry
 from bench.summaries import summary_of
 
 
@@ -32,6 +33,18 @@ def test_a_unit_says_once_what_it_is(kind: str) -> None:
             assert entry.told == ""
             assert entry.summary == (own or str(loaded.__doc__).partition("\n")[0].removesuffix("."))
             assert len(entry.summary) > 10
+
+
+@pytest.mark.parametrize("name", [*METHODS.names(), *PROTOCOLS.names()])
+def test_the_options_a_unit_names_are_those_its_hooks_get(name: str) -> None:
+    """`Unit[OptionsT]` promises a model to the type checker that `parse` would not make."""
+    registry = METHODS if name in METHODS else PROTOCOLS
+    loaded = registry.load(name)
+    (base,) = vars(loaded)["__orig_bases__"]
+    assert get_args(base) == (loaded.Options,)
+    parsed = loaded.parse(loaded.defaults("smoke").model_dump(mode="json"))
+    assert type(parsed) is loaded.Options
+    assert parsed == loaded.defaults("smoke")
 
 
 def test_a_unit_that_is_not_written_out_where_it_is_registered_is_an_error() -> None:
