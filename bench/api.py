@@ -455,9 +455,9 @@ class Results:
         Raises:
             UsageError: A key fits no run, or several.
         """
-        from bench.comparing.differences import explain
+        from bench.comparing.differences import differences
 
-        return explain(self.workspace, self.store_url, first, second)
+        return differences(self.workspace, self.store_url, first, second).lines()
 
     def report(self, out: PathLike = "reports") -> Path:
         """Write ``index.html``, ``results.csv`` and ``results.md``.
