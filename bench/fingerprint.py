@@ -20,10 +20,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 PACKAGE = "bench"
-IN_THE_KEY = frozenset({"bench.recipes.pretraining", "bench.registry"})
+IN_THE_KEY = frozenset({"bench.recipes.pretraining", "bench.registry", "bench.summaries"})
 """Modules that only say what a specification holds by the time it is run; the key tells their changes already.
 
-The registry turns names of the specification into modules, which a job's fingerprint begins at."""
+The registry turns names of the specification into modules, which a job's fingerprint begins at, and into summaries."""
 _INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 PLACE_MARK = "__at_"
 """Separates a plugin file's name from a digest of its place in its module name; the place does not count."""

@@ -1,4 +1,4 @@
-"""Which of the papers' data sets a data set counts as."""
+"""Data sets of the papers, and those that count as one of them."""
 
 from __future__ import annotations
 
