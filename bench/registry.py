@@ -61,7 +61,7 @@ class Entry:
 
     @property
     def summary(self) -> str:
-        """What it is, in one line, as its class says it."""
+        """Summary in one line, as the class says it."""
         return self.told or summary_of(self.target)
 
     def unusable(self) -> str | None:

@@ -17,7 +17,7 @@ from bench.store.store import Store, StoredRun
 
 @dataclass(frozen=True)
 class Differences:
-    """What sets two stored runs apart.
+    """Differences of two stored runs.
 
     Attributes:
         runs: The two runs.
