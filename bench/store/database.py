@@ -267,6 +267,8 @@ class Database:
             raise
         except DBAPIError as error:
             raise database_failure(self.shown, path or self.path, error.orig or error) from error
+        except UnicodeDecodeError as error:  # SQLite quotes a damaged page in what it says
+            raise DamagedDatabaseError(self.shown, "a page of it is no text") from error
 
 
 def parse_url(url: str) -> URL:

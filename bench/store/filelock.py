@@ -35,8 +35,8 @@ def file_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[bool]:
         try:
             yield locked
         finally:
-            # Explicitly, not just by closing: a child forked meanwhile shares the lock through its copy.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            if locked:  # explicitly, not just by closing: a child forked meanwhile shares the lock through its copy
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
@@ -48,7 +48,7 @@ def _wait(descriptor: int, mode: int, path: Path, timeout: float) -> bool:
         try:
             fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in (errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+            if error.errno in (errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK):
                 return False  # SQLite's own locking, and whole files, are all there is then
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise

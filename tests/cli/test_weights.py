@@ -89,7 +89,7 @@ def test_names_and_repeats(call: Call, official: Path, tmp_path: Path) -> None:
     assert call("import", official, *SIZES, "--set", "recon.reference=false", "--name", "sane")[0] == 0
     code, output, _ = call("encoders")
     assert code == 0
-    assert [line.split()[0] for line in output.splitlines()[1:]] == ["recon", "sane"]
+    assert [line.split()[0] for line in output.splitlines()[2:]] == ["recon", "sane"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_an_encoder_is_planned_beside_its_scratch(call: Call, official: Path, to
         f"modelnet-h5:{toy_modelnet}",
         "--dry-run",
     )
-    code, output, _ = call(*request, "--preset", "smoke", "--seeds", "3")
+    code, output, _ = call(*request, "--preset", "smoke", "--seeds", "3", "-v")
     assert code == 0
     assert "evaluate recon (recon): linear" in output
     assert [f"evaluate scratch (recon) seed {seed}" in output for seed in range(3)] == [True] * 3

@@ -174,10 +174,11 @@ def test_two_processes_at_once_both_succeed(folder: Path, tmp_path: Path) -> Non
 
 def test_without_locks_each_writes_its_own(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a file system without locks nothing would work."""
+    import errno
     import fcntl
 
     def no_locks(*_: object) -> None:
-        raise OSError("no locks")
+        raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     assert _convert_in_process(str(folder), str(tmp_path / "cache"))

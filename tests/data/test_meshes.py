@@ -173,7 +173,7 @@ def test_list_files(root: Path) -> None:
     (root / "test.txt").write_text("brick/b0.off\n", encoding="utf-8")
     assert "test.txt: line 1 names brick/b0.off, which train.txt names already" in refusal(meshes(root))
     (root / "test.txt").unlink()
-    assert "test.txt: cannot be read" in refusal(meshes(root))
+    assert "test.txt: no such file" in refusal(meshes(root))
 
 
 def write(content: bytes) -> Callable[[Path], object]:

@@ -149,7 +149,7 @@ def _huge_png() -> bytes:
     [
         (lambda data: data[:200], "cannot be decoded"),
         (lambda data: b"GIF" + data, "not a picture"),
-        (lambda data: b"", "not a picture"),
+        (lambda data: b"", "is empty"),
         (lambda data: _huge_png(), "pixels"),
     ],
 )
