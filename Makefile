@@ -11,7 +11,7 @@ RESULTS ?= results
 .PHONY: help setup demo demo-full test coverage lint check docs wheel clean
 
 help:
-	@echo "make demo       pretrain, evaluate few-shot, report: three minutes on two CPU cores"
+	@echo "make demo       pretrain two methods small, evaluate few-shot, report: minutes on two CPU cores"
 	@echo "make test       the whole test suite"
 	@echo "make demo-full  the same at the size where pretraining pays, with scratch and point-mae"
 	@echo "make coverage   the whole test suite, and which lines it runs (htmlcov/index.html)"
@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	$(BIN)/bench run --method recon --protocol fewshot --results $(RESULTS)
+	$(BIN)/bench run --config demos/quick.yaml --results $(RESULTS)
 	$(BIN)/bench report --results $(RESULTS)
 
 demo-full: setup

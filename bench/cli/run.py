@@ -346,5 +346,5 @@ def report(
     shown = escape(str(made))
     screen.print(f"report: [bold]{shown}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
     screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")
-    screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see README)")
+    screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see docs/own-data.md)")
     screen.print("      where pretraining pays:       make demo-full")
