@@ -289,6 +289,14 @@ class StudyPlan:
         names = {run.spec.encoder.method for run in self.plan.runs}
         return skip_lines(self.plan.skipped, {name for name in names if METHODS.load(name).has_encoder})
 
+    @property
+    def summary(self) -> str:
+        """Say in a line how many runs there are, are stored, and are to do."""
+        runs, reused = len(self.plan.runs), len(self.plan.reused)
+        older = sum(self.plan.reused.values())
+        text = f"{runs} runs: {reused} stored already, {runs - reused} to do in {len(self.plan.jobs)} jobs"
+        return f"{text} ({older} made by older code)" if older else text
+
     @cached_property
     def _seconds(self) -> dict[str, float]:
         from bench.plan.estimate import Estimator
@@ -300,12 +308,10 @@ class StudyPlan:
         """Return the plan in lines: what is stored, each job with its estimated time, notes and what is skipped."""
         from bench.plan.estimate import duration
 
-        runs, reused = len(self.plan.runs), len(self.plan.reused)
-        head = f"{runs} runs: {reused} stored already, {runs - reused} to do in {len(self.plan.jobs)} jobs"
         lines = [f"  {job.title}  ~{duration(self._seconds[job.id])}" for job in self.plan.jobs]
         total = [f"  {duration(sum(self._seconds.values()))} one after another"] if lines else []
         notes = [f"note: {note}" for note in self.plan.notes]
-        return "\n".join([head, *lines, *total, *notes, *(f"skipped: {line}" for line in self.skipped)])
+        return "\n".join([self.summary, *lines, *total, *notes, *(f"skipped: {line}" for line in self.skipped)])
 
 
 class Results:

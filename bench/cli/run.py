@@ -192,10 +192,10 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
         screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
     for line in planned.skipped:
         screen.print(f"[yellow]skipped[/yellow] {escape(line)}", highlight=False)
+    screen.print(planned.summary, highlight=False)
     if dry_run:
         _print_plan(planned.plan, place, verbose)
         return 0
-    _print_summary(planned.plan)
     outcome = None
     if planned.plan.jobs:
         with ProgressView(screen) as view:
@@ -206,19 +206,11 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
     return 0 if outcome is None else _conclude(outcome, stored, len(planned.plan.runs))
 
 
-def _print_summary(plan: Plan) -> None:
-    reused = sum(1 for run in plan.runs if run.key in plan.reused)
-    older = sum(plan.reused.values())
-    text = f"{len(plan.runs)} runs: {reused} stored already, {len(plan.runs) - reused} to do in {len(plan.jobs)} jobs"
-    console().print(text + (f" ({older} made by older code)" if older else ""), highlight=False)
-
-
 def _print_plan(plan: Plan, place: Workspace, verbose: bool) -> None:
     """Print a line for jobs that differ in the seed only, or with `verbose` for each job, and the time of all."""
     from bench.plan.estimate import Estimator, duration
     from bench.report.plain import TextTable
 
-    _print_summary(plan)
     estimator = Estimator(place)
     seconds = {job.id: estimator.seconds(job) for job in plan.jobs}
     screen = console()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.cli.common import JsonOption, ResultsOption, StoreOption, VerifyOption, console, print_json, reading
-from bench.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +34,7 @@ def runs(
     store_url: StoreOption = None,
 ) -> None:
     """List stored runs with their keys, scores and what failed."""
-    from bench.store.queries import failed_rows, metric_rows, nothing_stored, run_rows
+    from bench.store.queries import failed_rows, metric_rows, narrow, nothing_stored, run_rows
     from bench.store.store import Store
 
     screen = console()
@@ -45,7 +44,8 @@ def runs(
     if not rows and not json:
         nothing = "no run failed, or what failed was done since" if failed else nothing_stored(store)
         screen.print(nothing, highlight=False, markup=False)
-    rows = _narrow(rows, {"method": method, "protocol": protocol, "dataset": dataset, "preset": preset})
+    asked = {"method": method, "protocol": protocol, "dataset": dataset, "preset": preset}
+    rows = narrow(rows, {label: values for label, values in asked.items() if values})
     scores = {
         (row.run_key, row.fingerprint): (row.name, row.value)
         for row in reversed([] if failed else metric_rows(store, every_fingerprint=True))
@@ -81,11 +81,13 @@ class Listed:
 
     def as_json(self) -> dict[str, object]:
         """Return the fields of ``bench runs --json`` (see docs/results-folder.md#json-output)."""
+        from bench.store.queries import LABELS
+
         row = self.row
         return {
             "key": row.stored.key,
             "code": row.stored.fingerprint,
-            **{field: getattr(row, field) for field in _FIELDS},
+            **{label: getattr(row, label) for label in LABELS},
             "status": "failed" if row.error is not None else "done",
             "trial": row.trial,
             "changed": list(self.changed),
@@ -94,20 +96,6 @@ class Listed:
             "error": row.error,
             "folder": str(row.stored.folder),
         }
-
-
-_FIELDS = (
-    "method",
-    "architecture",
-    "protocol",
-    "form",
-    "setting",
-    "dataset",
-    "pretrain_data",
-    "preset",
-    "seed",
-    "split_seed",
-)
 
 
 def _print(listed: Sequence[Listed], failed: bool, screen: Console) -> None:
@@ -181,25 +169,6 @@ def _changes(store: Store, rows: Sequence[RunRow]) -> list[tuple[str, ...]]:
         except DamagedFolderError:
             found.append(())
     return found
-
-
-def _narrow(rows: list[RunRow], wanted: Mapping[str, Sequence[str] | None]) -> list[RunRow]:
-    """Keep the rows with the values asked for.
-
-    Raises:
-        UsageError: No row has one of the values, or none has them together.
-    """
-    asked = {field: values for field, values in wanted.items() if values}
-    for field, values in asked.items() if rows else ():
-        known = {str(getattr(row, field)) for row in rows}
-        for name in values:
-            if name not in known:
-                raise unknown_name(f"{field} of a stored run", name, known)
-    kept = [row for row in rows if all(getattr(row, field) in values for field, values in asked.items())]
-    if rows and not kept:
-        words = ", ".join(f"{field} {' or '.join(values)}" for field, values in asked.items())
-        raise UsageError(f"no stored run has {words} together")
-    return kept
 
 
 def why(

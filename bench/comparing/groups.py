@@ -16,23 +16,10 @@ from bench.errors import BenchError, UsageError, unknown_name
 from bench.stats.cells import LEGACY, SCRATCH, cell_digest, flatten, run_unit
 from bench.stats.comparisons import Lost
 from bench.stats.intervals import Unit
-from bench.store.queries import RunRow, failed_rows, nothing_stored, run_rows
+from bench.store.queries import LABELS, RunRow, failed_rows, nothing_stored, run_rows
 from bench.store.records import RunRecord
 from bench.store.store import Store
 
-FIELDS = (
-    "method",
-    "architecture",
-    "protocol",
-    "form",
-    "setting",
-    "dataset",
-    "pretrain_data",
-    "preset",
-    "split_seed",
-    "seed",
-)
-"""Labels of a run by which it can be named; beside them every field of its specification."""
 ABSENT = "absent"
 """Value of a field that a specification lacks."""
 _KEY = re.compile(r"[0-9a-f]{4,}(@[0-9a-f]*)?")
@@ -148,7 +135,7 @@ class Shelf:
         found: dict[tuple[str, ...], dict[int, _Run]] = {}
         specs: dict[tuple[str, ...], dict[str, str]] = {}
         seen: list[dict[str, str]] = []
-        asked = {name: values for name, values in {**self.common, **member.values}.items() if name not in FIELDS}
+        asked = {name: values for name, values in {**self.common, **member.values}.items() if name not in LABELS}
         for row in rows:
             record = self.load(row)
             if record.spec.get("trial") and not member.keys:
@@ -221,7 +208,7 @@ class Shelf:
         if not self.newest:
             raise UsageError(nothing_stored(self.store))
         rows = self.newest
-        for name in FIELDS:
+        for name in LABELS:
             values = member.values.get(name, self.common.get(name))
             if values is None:
                 continue
@@ -258,7 +245,7 @@ def _why_none(
     for name, wanted in asked.items() if seen else ():
         values = {flat.get(name, ABSENT) for flat in seen}
         if values == {ABSENT}:
-            fields = {field for flat in seen for field in flat} | {*FIELDS}
+            fields = {field for flat in seen for field in flat} | {*LABELS}
             ends = sorted(field for field in fields if field.endswith(f".{name}") or name.endswith(f".{field}"))
             near = ends or difflib.get_close_matches(name, fields, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "bench why prints fields of two runs"
@@ -289,7 +276,7 @@ def _one_of_seed(member: Member, first: _Run | None, second: _Run) -> _Run:
 
 
 def _labels(row: RunRow) -> tuple[str, ...]:
-    return tuple(_label(row, name) for name in FIELDS if name != "seed")
+    return tuple(_label(row, name) for name in LABELS if name != "seed")
 
 
 def _label(row: RunRow, name: str) -> str:
