@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.paths import Workspace
+from bench.plan.code import current_fingerprint
 from bench.plan.deviations import DeviationReader
-from bench.plan.graph import current_fingerprint
 from bench.report.build import build_report, write_text
 from bench.report.model import ReportModel, build_model
 from bench.report.page import read_page, render_page

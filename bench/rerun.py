@@ -17,10 +17,12 @@ from bench.data.local import list_local, resolve_dataset_ref
 from bench.errors import BenchError, UsageError
 from bench.execution.local import Listener, LocalPool, PoolOptions
 from bench.paths import Workspace
+from bench.plan.code import IMPORTED
 from bench.plan.encoders import encoder_key, find_encoder
-from bench.plan.graph import IMPORTED, Plan, Stored, build_plan
+from bench.plan.graph import Plan, Stored, build_plan
 from bench.plan.located import Located
-from bench.plan.resolve import Resolution, open_teacher
+from bench.plan.resolve import Resolution
+from bench.plan.teachers import open_teacher
 from bench.plugins import load_plugin_file
 from bench.registry import DATASETS, REGISTRIES
 from bench.spec import DataSpec, PretrainSpec, RunSpec, content_key

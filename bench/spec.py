@@ -49,7 +49,7 @@ MOST = 1_000_000
 MOST_POINTS = 262_144
 """Most points of a cloud, and patches of it."""
 WIDEST = 16_384
-"""Widest layer; whether there is memory for a backbone is weighed in `bench.plan.sizes`."""
+"""Widest layer; whether there is memory for a backbone is weighed in `bench.plan.machine`."""
 DEEPEST = 1_024
 """Most blocks."""
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]

@@ -19,8 +19,8 @@ from bench.models.encoder import Encoder
 from bench.models.ops import gather_points
 from bench.models.ops.fps import farthest_point_sample
 from bench.paths import Workspace
+from bench.plan.code import encoder_fingerprint
 from bench.plan.encoders import StoredEncoder, encoder_key, find_encoder, stored_encoders
-from bench.plan.graph import encoder_fingerprint
 from bench.plan.located import Located, locate, open_dataset
 from bench.plan.overrides import Overrides
 from bench.plan.presets import preset

@@ -265,7 +265,7 @@ def _one_of_seed(member: Member, first: _Run | None, second: _Run) -> _Run:
         return second
     if member.keys:
         raise UsageError(f"'{member.text}' names two runs of seed {second[0].seed}, and a side holds one run of a seed")
-    from bench.plan.graph import current_fingerprint  # it imports every method: only where it must be known
+    from bench.plan.code import current_fingerprint  # it imports every method: only where it must be known
 
     def rank(run: _Run) -> tuple[bool, bool, str]:
         row, record = run

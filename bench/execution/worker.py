@@ -25,9 +25,10 @@ from bench.errors import BenchError, DataError, DivergedError, Interrupted
 from bench.execution.events import Channel, Event, WarningsToParent
 from bench.execution.failures import store_failure
 from bench.paths import Workspace
+from bench.plan.code import encoder_fingerprint
 from bench.plan.encoders import encoder_key
-from bench.plan.graph import Job, PlannedRun, encoder_fingerprint
-from bench.plan.resolve import open_teacher
+from bench.plan.graph import Job, PlannedRun
+from bench.plan.teachers import open_teacher
 from bench.plugins import load_entry_points, load_plugin_file
 from bench.protocols.cards import card_hash
 from bench.provenance import provenance

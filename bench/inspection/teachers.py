@@ -10,8 +10,8 @@ from rich.progress import Progress, TaskID
 
 from bench.errors import SetupError
 from bench.paths import Workspace
+from bench.plan.overrides import Overrides
 from bench.plan.request import parse_assignment, validated
-from bench.plan.resolve import Overrides
 from bench.registry import TEACHERS
 from bench.store.once import once
 from bench.store.store import Store

@@ -23,10 +23,10 @@ from bench.interop.exporting import FileLayout, export_release, released_content
 from bench.interop.importing import FRESH_SEED, ReadEncoder, choose_release, read_encoder
 from bench.interop.releases import texts_read
 from bench.paths import Workspace
+from bench.plan.code import IMPORTED
 from bench.plan.encoders import ANY_MACHINE, encoder_key, find_encoder, stored_encoders
-from bench.plan.graph import IMPORTED
+from bench.plan.overrides import Overrides
 from bench.plan.request import parse_assignment
-from bench.plan.resolve import Overrides
 from bench.provenance import versions
 from bench.registry import METHODS
 from bench.spec import PretrainSpec, content_key

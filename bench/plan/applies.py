@@ -1,14 +1,25 @@
-"""Whether a protocol applies to an encoder on a data set, in which settings, and who is judged beside it."""
+"""Whether a protocol applies to an encoder on a data set, in which settings, and who is judged beside it.
+
+That is decided before any job runs, so it hangs on what an encoder's heads will reach: a space of images and texts, and
+the teacher that owns it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.data.base import DatasetCard
-from bench.plan.alignment import Aligning, Reach
+from bench.paths import Workspace
+from bench.plan.encoder_specs import AskedEncoder
+from bench.plan.encoders import StoredEncoder, encoder_key
+from bench.plan.inputs import Inputs
+from bench.plan.located import Located
+from bench.plan.protocol_specs import AskedProtocol
+from bench.plan.teachers import joint_teacher, open_teacher
 from bench.protocols.base import Facts
-from bench.registry import METHODS, PROTOCOLS
-from bench.spec import PretrainSpec, ProtocolSpec, TeacherSpec
+from bench.registry import DATASETS
+from bench.spec import PretrainSpec, TeacherSpec
+from bench.training.aligned import stored_widths
 
 
 @dataclass(frozen=True)
@@ -28,36 +39,44 @@ class Applies:
     opponent: tuple[str, TeacherSpec] | None = None
 
 
+@dataclass(frozen=True)
+class Reach:
+    """Spaces that an encoder's heads reach.
+
+    Attributes:
+        encoder: Its specification, with a teacher where imported weights were given one.
+        pictures: Whether the space shared with texts holds pictures too.
+        unaligned: Why there is no such space; empty where there is.
+    """
+
+    encoder: PretrainSpec
+    pictures: bool = False
+    unaligned: str = ""
+
+
 def applies(
-    encoder: PretrainSpec,
-    protocol: ProtocolSpec,
-    settings: tuple[str, ...],
-    card: DatasetCard,
-    aligning: Aligning,
-    *,
-    parts: bool,
+    encoder: AskedEncoder, protocol: AskedProtocol, place: Located, inputs: Inputs, stored: Sequence[StoredEncoder]
 ) -> Applies:
     """Ask a protocol what of it applies.
 
     Args:
         encoder: What would be judged.
         protocol: The protocol as it would be carried out.
-        settings: Settings asked for.
-        card: Card of the data set.
-        aligning: Knows where heads lead.
-        parts: Whether the data set labels parts.
+        place: Data set tested on.
+        inputs: The request, which names the teacher of imported encoders.
+        stored: Encoders of the results folder that were asked for.
     """
-    loaded = PROTOCOLS.load(protocol.name)
-    options = loaded.parse(protocol.options)
-    if not METHODS.load(encoder.method).has_encoder and not loaded.judges_teachers:
-        return Applies(encoder, (), ("it has no encoder, only a teacher",))
-    reach = Reach(encoder, unaligned="not asked")
-    if encoder.imported is None or loaded.judges_teachers:  # imported weights have to be given a teacher first
-        reach = aligning.reach(encoder)
+    spec, loaded, options = encoder.spec, protocol.chosen.protocol, protocol.chosen.options
+    if not encoder.chosen.method.has_encoder and not loaded.judges_teachers:
+        return Applies(spec, (), ("it has no encoder, only a teacher",))
+    reach = Reach(spec, unaligned="not asked")
+    if spec.imported is None or loaded.judges_teachers:  # imported weights have to be given a teacher first
+        reach = reach_of(encoder, inputs, stored)
+    card = DATASETS.load(place.spec.name).card
     facts = Facts(
-        encoder.method,
+        spec.method,
         aligned=not reach.unaligned,
-        parts=parts,
+        parts=place.parts,
         rooms=card.has_rooms,
         objects=not card.has_rooms,
         captions=card.has_captions,
@@ -66,12 +85,61 @@ def applies(
     )
     reason = loaded.skip(facts, options)
     if reason is not None:
-        return Applies(encoder, (), (reason,))
-    found = {setting: loaded.skip_setting(facts, options, setting) for setting in settings}
+        return Applies(spec, (), (reason,))
+    found = {setting: loaded.skip_setting(facts, options, setting) for setting in protocol.settings}
     teacher = reach.encoder.text_teacher or reach.encoder.teacher
     return Applies(
-        encoder=reach.encoder if loaded.judges_teachers else encoder,
+        encoder=reach.encoder if loaded.judges_teachers else spec,
         settings=tuple(setting for setting, why in found.items() if why is None),
         reasons=tuple(f"{setting}: {why}" for setting, why in found.items() if why is not None),
         opponent=(loaded.opponent, teacher) if loaded.opponent and reach.pictures and teacher is not None else None,
     )
+
+
+def reach_of(encoder: AskedEncoder, inputs: Inputs, stored: Sequence[StoredEncoder]) -> Reach:
+    """Find out where an encoder's heads lead.
+
+    A head into the space of a teacher's pictures leads to texts only where the same teacher knows both.
+    """
+    spec, workspace = encoder.spec, inputs.workspace
+    if not encoder.chosen.method.has_encoder:
+        return Reach(spec, pictures=True)
+    if spec.imported is not None:
+        return _reach_of_imported(spec, inputs, stored)
+    if spec.recipe is None:
+        return Reach(spec, unaligned="nothing was trained")
+    spaces = encoder.chosen.method.aligned(encoder.chosen.options)
+    if not spaces:
+        return Reach(spec, unaligned="it has no head into the space of a teacher")
+    joint = spec.text_teacher is None and _is_joint(spec.teacher, workspace)
+    if ("text" in spaces and spec.captions != "none") or ("image" in spaces and joint):
+        return Reach(spec, pictures=joint)
+    why = "its pretraining saw no captions"
+    if "image" in spaces and spec.teacher is not None:
+        why += f", and its image teacher '{spec.teacher.name}' shares no space with texts"
+    return Reach(spec, unaligned=why)
+
+
+def _reach_of_imported(spec: PretrainSpec, inputs: Inputs, stored: Sequence[StoredEncoder]) -> Reach:
+    """Imported weights know no teacher: the request's is taken, where its space is as wide as the heads reach."""
+    key = encoder_key(spec)
+    folder = next((found.folder for found in stored if found.key == key), None)
+    widths: Mapping[str, int] = stored_widths(folder) if folder is not None else {}
+    if not widths:
+        return Reach(spec, unaligned="no projection heads were imported with it")
+    named = joint_teacher(inputs, images=False)
+    teacher, joint = open_teacher(named, inputs.workspace), _is_joint(named, inputs.workspace)
+    fitting = {space for space, width in widths.items() if width == teacher.text_dim and (space == "text" or joint)}
+    if not fitting:
+        reached = " and ".join(f"{width}" for width in dict.fromkeys(widths.values()))
+        why = f"its heads reach spaces of {reached} numbers and teacher '{named.name}' has {teacher.text_dim}: name "
+        return Reach(spec, unaligned=f"{why}the one it was trained with, --teacher NAME")
+    return Reach(spec.model_copy(update={"teacher": named}), pictures=joint)
+
+
+def _is_joint(spec: TeacherSpec | None, workspace: Workspace) -> bool:
+    """Whether a teacher has one space for images and texts."""
+    if spec is None:
+        return False
+    teacher = open_teacher(spec, workspace)
+    return 0 < teacher.image_dim == teacher.text_dim

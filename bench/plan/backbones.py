@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-
+from bench.chosen import ChosenMethod
 from bench.errors import UsageError
 from bench.plan.request import validated
-from bench.registry import BACKBONE_PARTS, BLOCKS, METHODS, Entry
+from bench.registry import BACKBONE_PARTS, BLOCKS, Entry
 from bench.spec import BackboneSpec, Options
 
 
@@ -37,39 +36,38 @@ def read_backbone(values: dict[str, Any]) -> BackboneSpec:
     return backbone.model_copy(update=completed)
 
 
-def taken_by(method: str, options: BaseModel, backbone: BackboneSpec) -> tuple[BackboneSpec, list[str]]:
+def taken_by(chosen: ChosenMethod, backbone: BackboneSpec) -> tuple[BackboneSpec, list[str]]:
     """Return the backbone as a method's network has it, and the parts that it does without.
 
     Args:
-        method: Name of the method.
-        options: Its options.
+        chosen: The method.
         backbone: Backbone of the request.
 
     Returns:
         The backbone with the parts that are not built at their default, so that no key depends on them; their fields.
     """
-    used = METHODS.load(method).parts_used(backbone, options)
+    used = chosen.method.parts_used(backbone, chosen.options)
     plain = BackboneSpec()
     names = [part for part in BACKBONE_PARTS if part not in used and getattr(backbone, part) != getattr(plain, part)]
     fields = [field for part in names for field in (part, f"{part}_options")]
     return backbone.model_copy(update={field: getattr(plain, field) for field in fields}), names
 
 
-def refuse_unused(method: str, options: BaseModel, backbone: BackboneSpec) -> None:
+def refuse_unused(chosen: ChosenMethod, backbone: BackboneSpec) -> None:
     """Refuse a part that a method's network does not have, and an option of the method that its block does not have.
 
     Raises:
         UsageError: The part or the option was chosen for nothing.
     """
-    for part in taken_by(method, options, backbone)[1]:
+    for part in taken_by(chosen, backbone)[1]:
         raise UsageError(
-            f"backbone.{part} = {getattr(backbone, part)}: the network of {method} with these options has no {part} of "
-            f"the shared backbone; leave {method} or backbone.{part} out"
+            f"backbone.{part} = {getattr(backbone, part)}: the network of {chosen.name} with these options has no "
+            f"{part} of the shared backbone; leave {chosen.name} or backbone.{part} out"
         )
-    heads = getattr(options, "decoder_heads", None)
+    heads = getattr(chosen.options, "decoder_heads", None)
     if heads is not None and not BLOCKS.load(backbone.block).has_heads:
         raise UsageError(
-            f"{method}.decoder_heads = {heads}: blocks '{backbone.block}' have no attention heads; leave it or "
+            f"{chosen.name}.decoder_heads = {heads}: blocks '{backbone.block}' have no attention heads; leave it or "
             "backbone.block out"
         )
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from bench.chosen import ChosenMethod, chosen_method
 from bench.errors import BenchError
 from bench.plan.presets import Preset, preset
-from bench.plan.recipes import shipped_recipe
+from bench.plan.recipes import part_of, shipped_recipe
 from bench.plan.request import RunRequest
-from bench.plan.scaling import part_of
 from bench.plan.untrained import network_of
 from bench.registry import BACKBONE_PARTS, DATASETS, METHODS, PROTOCOLS, TEACHERS
 from bench.spec import (
@@ -116,8 +116,8 @@ def _method_options(spec: PretrainSpec, size: Preset, form: str) -> Options:
     """Options of a method by default; of `scratch` those of the network it is."""
     if spec.method == "scratch":
         name = str(spec.options["architecture"])
-        plain = METHODS.load(name).defaults(size.name).model_dump(mode="json")
-        kept = network_of(name, plain, form)[1]
+        method = METHODS.load(name)
+        kept = network_of(ChosenMethod(name, method, method.defaults(size.name)), form)[1]
         return {"architecture": name, "architecture_options": kept}
     method = METHODS.load(spec.method)
     shape = spec.options.get("transformer")
@@ -143,8 +143,8 @@ def _recipe(spec: PretrainSpec, own: Recipe, size: Preset) -> Options:
 def _supervision(spec: PretrainSpec, stage: str) -> Iterable[Deviation]:
     """Captions that are not those of the data set where it has any."""
     assert spec.data is not None
-    method = METHODS.load(spec.method)
-    reads = "text" in method.uses(method.parse(spec.options))
+    chosen = chosen_method(spec.method, spec.options)
+    reads = "text" in chosen.method.uses(chosen.options)
     default = "dataset" if reads and DATASETS.load(spec.data.name).card.has_captions else "none"
     if spec.captions != default:
         yield Deviation(f"{stage}captions", spec.captions, default)

@@ -6,9 +6,9 @@ import json
 import re
 from functools import cached_property
 
+from bench.chosen import chosen_protocol
 from bench.paths import Workspace
 from bench.plan.graph import Job
-from bench.registry import PROTOCOLS
 from bench.spec import BackboneSpec, PretrainSpec, RunSpec
 
 # Rough throughput in FLOP/s of a training step, for machines without history (two CPU cores; one recent GPU).
@@ -70,9 +70,8 @@ def training_flops(backbone: BackboneSpec) -> float:
 
 def _tuned_samples(run: RunSpec, objects: int) -> float:
     """Training samples of protocols that train the whole network, of all folds together; 0 for the others."""
-    protocol = PROTOCOLS.load(run.protocol.name)
-    options = run.protocol.options
-    if not protocol.trains_encoder(protocol.parse(options)):
+    chosen, options = chosen_protocol(run.protocol.name, run.protocol.options), run.protocol.options
+    if not chosen.protocol.trains_encoder(chosen.options):
         return 0.0
     recipe = options.get("full_recipe") or options.get("recipe")
     epochs = recipe.get("epochs") if isinstance(recipe, dict) else options.get("published_epochs")

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import ValidationError
-
+from bench.chosen import chosen_protocol
 from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
-from bench.plan.backbones import parts_of
-from bench.plan.encoders import StoredEncoder, encoder_key
+from bench.plan.code import encoder_fingerprint, run_fingerprint
+from bench.plan.encoders import encoder_key
+from bench.plan.labels import encoder_title, run_label
 from bench.plan.presets import preset
-from bench.plan.resolve import Resolution, Skipped
-from bench.plan.untrained import architecture_name
-from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
+from bench.plan.resolve import Resolution
+from bench.plan.skips import Skipped
+from bench.registry import TEACHERS
 from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
-from bench.stats.naming import labelled_suffix, percent, pretrained_suffix
-from bench.store.records import RunRecord
 
 JobKind = Literal["teacher", "encoder", "evaluate"]
 Reuse = Literal["exact", "same-spec"]
-
-PRETRAIN_MODULE = "bench.execution.pretrain"
-EVALUATE_MODULE = "bench.execution.evaluate"
-IMPORTED = Fingerprint(digest=hashlib.sha256(b"imported weights").hexdigest(), modules={})
-"""Stands for the code that made imported weights: not ours, and not to be made again when ours changes."""
 
 
 class PlannedRun(Frozen):
@@ -105,42 +97,6 @@ class Stored:
     """Fitted already."""
 
 
-def encoder_fingerprint(spec: PretrainSpec) -> Fingerprint:
-    """Fingerprint of the code that makes an encoder, the same for ever where it was imported."""
-    if spec.imported is not None:
-        return IMPORTED
-    roots = [PRETRAIN_MODULE, *_encoder_roots(spec)]
-    return fingerprint(roots)
-
-
-def run_fingerprint(spec: RunSpec) -> Fingerprint:
-    """Fingerprint of the code that makes a run: its encoder's, its protocol's and its data set's."""
-    roots = [EVALUATE_MODULE, PROTOCOLS.entry(spec.protocol.name).module, DATASETS.entry(spec.data.name).module]
-    if spec.train_data is not None:
-        roots.append(DATASETS.entry(spec.train_data.name).module)
-    if spec.encoder.method != "scratch":
-        roots.append(PRETRAIN_MODULE)
-    return fingerprint([*roots, *_encoder_roots(spec.encoder)])
-
-
-def current_fingerprint(record: RunRecord) -> str | None:
-    """Return the digest of the code that would make this run now; None where a plugin it needs is not loaded."""
-    try:
-        return run_fingerprint(RunSpec.model_validate(record.spec)).digest
-    except (UsageError, ValidationError, ModuleNotFoundError):
-        return None
-
-
-def _encoder_roots(spec: PretrainSpec) -> list[str]:
-    roots = [METHODS.entry(spec.method).module, *(part.module for part in parts_of(spec.backbone))]
-    if spec.method == "scratch":
-        roots.append(METHODS.entry(str(spec.options["architecture"])).module)
-    if spec.data is not None:
-        roots.append(DATASETS.entry(spec.data.name).module)
-    roots += [TEACHERS.entry(teacher.name).module for teacher in (spec.teacher, spec.text_teacher) if teacher]
-    return roots if spec.first_stage is None else [*roots, *_encoder_roots(spec.first_stage)]
-
-
 def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -> Plan:
     """Turn resolved runs into jobs, leaving out what is stored.
 
@@ -180,7 +136,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
                 kind="evaluate",
                 key=key,
                 fingerprint=runs[0].fingerprint,
-                title=f"evaluate {_encoder_title(encoder, resolution)}: {_run_titles(runs)}",
+                title=f"evaluate {encoder_title(encoder, resolution)}: {_run_titles(runs)}",
                 needs=needs,
                 encoder=encoder,
                 runs=tuple(runs),
@@ -205,9 +161,8 @@ def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> tuple[Pla
 
 def _worth_a_process(run: PlannedRun) -> bool:
     """Whether a run trains for so long that it goes beside others; smoke runs are over before a process is up."""
-    protocol = PROTOCOLS.load(run.spec.protocol.name)
-    options = protocol.parse(run.spec.protocol.options)
-    return preset(run.label["preset"]).comparable and protocol.trains_encoder(options)
+    chosen = chosen_protocol(run.spec.protocol.name, run.spec.protocol.options)
+    return preset(run.label["preset"]).comparable and chosen.protocol.trains_encoder(chosen.options)
 
 
 class _Making:
@@ -249,7 +204,7 @@ class _Making:
                 kind="encoder",
                 key=key,
                 fingerprint=code,
-                title=f"pretrain {_encoder_title(spec)}",
+                title=f"pretrain {encoder_title(spec)}",
                 needs=tuple(dict.fromkeys(needs)),
                 encoder=spec,
                 places=self.places,
@@ -269,51 +224,6 @@ class _Making:
                 teacher=spec,
             )
         return (self.jobs[spec.identity].id,)
-
-
-def method_label(encoder: PretrainSpec, name: str = "") -> str:
-    """Name of a method in tables: scratch is named with its architecture, imported weights with their name."""
-    beside = str(encoder.options["architecture"]) if encoder.method == "scratch" else name
-    return f"{encoder.method} ({beside})" if beside else encoder.method
-
-
-def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
-    """Names of a run for tables; labels of data sets and encoders are the user's and in no key."""
-    encoder, places = spec.encoder, resolution.places
-    stored = _stored(encoder, resolution)
-    scratch = encoder.method == "scratch"
-    pretrain_data = stored.trained_on if stored is not None else "none"
-    if encoder.data is not None and encoder.data.manifest in places:
-        pretrain_data = places[encoder.data.manifest].label
-    if encoder.fraction < 1:
-        pretrain_data += pretrained_suffix(encoder.fraction, encoder.budget)
-    dataset, sets = places[spec.data.manifest].label, {}
-    if spec.train_data is not None:
-        sets = {"trained_on": places[spec.train_data.manifest].label, "tested_on": dataset}
-        dataset = f"{sets['trained_on']} > {dataset}"
-    return {
-        "method": encoder.method if scratch or stored is None else method_label(encoder, stored.name),
-        "architecture": architecture_name(encoder, spec.protocol.form),
-        "protocol": spec.protocol.name,
-        "form": spec.protocol.form,
-        "setting": f"{spec.setting}{labelled_suffix(spec.label_fraction)}",
-        "dataset": dataset,
-        "pretrain_data": pretrain_data,
-        "preset": spec.preset,
-        **sets,
-    }
-
-
-def _stored(encoder: PretrainSpec, resolution: Resolution) -> StoredEncoder | None:
-    key = encoder_key(encoder) if resolution.stored else ""
-    return next((found for found in resolution.stored if found.key == key), None)
-
-
-def _encoder_title(encoder: PretrainSpec, resolution: Resolution | None = None) -> str:
-    stored = _stored(encoder, resolution) if resolution is not None else None
-    label = method_label(encoder, stored.name if stored is not None else "")
-    part = f" on {percent(encoder.fraction)}" if encoder.fraction < 1 else ""
-    return label if encoder.imported is not None else f"{label}{part} seed {encoder.seed}"
 
 
 def _run_titles(runs: list[PlannedRun]) -> str:

@@ -10,6 +10,7 @@ from bench.data.told import told
 from bench.data.transfer import FEWEST, CommonClasses, common_classes
 from bench.errors import UsageError
 from bench.paths import Workspace
+from bench.plan.inputs import Inputs
 from bench.plan.overrides import Overrides
 from bench.plan.presets import Preset
 from bench.plan.request import validated
@@ -82,6 +83,26 @@ class DataPair:
         if len(common.names) < FEWEST:
             return f"{common.describe()}: at least {FEWEST} are needed"
         return None
+
+
+def data_pairs(inputs: Inputs) -> list[DataPair]:
+    """Find what a request tests on, with what is trained on where that is another data set.
+
+    Raises:
+        UsageError: A name, an option or a folder is wrong.
+        DataError: Files are broken.
+    """
+
+    request = inputs.request
+
+    def found(reference: str) -> Located:
+        return locate(reference, "data", inputs.preset, inputs.overrides, inputs.workspace)
+
+    tested = [found(reference) for reference in dict.fromkeys(request.datasets)]
+    if not request.transfer and request.train_on is None:
+        return [DataPair(located) for located in tested]
+    trained = tested if request.train_on is None else [found(request.train_on)]
+    return [DataPair(test, None if test.spec == train.spec else train) for train in trained for test in tested]
 
 
 def locate(reference: str, group: str, preset: Preset, overrides: Overrides, workspace: Workspace) -> Located:

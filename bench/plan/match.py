@@ -1,15 +1,20 @@
-"""Equal cost: the width at which a method's encoder costs what the first method's does."""
+"""Backbones of a request's methods, of equal cost where that is asked for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
+from bench.chosen import ChosenMethod
 from bench.errors import UsageError
+from bench.plan.backbones import read_backbone
+from bench.plan.inputs import Inputs
+from bench.plan.untrained import architecture_name, network_of
 from bench.registry import METHODS
-from bench.spec import BackboneSpec, MatchSpec, Options
+from bench.spec import BackboneSpec, MatchSpec, PretrainSpec
 
 MatchBy = Literal["params", "flops"]
 WIDEST = 8
@@ -32,44 +37,85 @@ class Matching:
     notes: tuple[str, ...]
 
 
-def match_sizes(by: MatchBy, methods: dict[str, Options], backbone: BackboneSpec) -> Matching:
+class Backbones:
+    """Backbones of a request's methods."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+
+    @cached_property
+    def plain(self) -> BackboneSpec:
+        """Backbone of the preset and of ``--set``, before sizes are matched.
+
+        Raises:
+            UsageError: Its sizes do not fit together, or a part is unknown.
+        """
+        inputs = self._inputs
+        return read_backbone(inputs.overrides.merge(inputs.preset.backbone.model_dump(), "backbone"))
+
+    def of(self, method: str) -> BackboneSpec:
+        """Return the backbone of a method, and of its first stage."""
+        sized = self._matching.backbones if self._matching is not None else {}
+        return sized.get(method, self.plain)
+
+    def matched(self, encoder: PretrainSpec) -> MatchSpec | None:
+        """Return the cost that an encoder's size was matched at; None where it was not."""
+        found, form = self._matching, self._inputs.request.form
+        if found is None or encoder.imported is not None:
+            return None
+        name, sizes = architecture_name(encoder, form), found.backbones
+        fits = (sizes[m] for m in sizes if network_of(self._inputs.method(m), form)[0] == name)
+        return found.spec if encoder.backbone in fits else None
+
+    @cached_property
+    def _matching(self) -> Matching | None:
+        """Backbones of equal cost; None where sizes are left as they are."""
+        inputs = self._inputs
+        if inputs.request.match == "none":
+            return None
+        found = match_sizes(inputs.request.match, [inputs.method(name) for name in inputs.pretrained], self.plain)
+        for line in found.notes:
+            inputs.note(line)
+        return found
+
+
+def match_sizes(by: MatchBy, methods: Sequence[ChosenMethod], backbone: BackboneSpec) -> Matching:
     """Choose the width of every method's backbone so that its encoder comes closest to the first one's cost.
 
     Args:
         by: ``params`` or ``flops`` (of one cloud's forward pass, `bench.models.cost.forward_flops`).
-        methods: Options by method; the first sets the cost and keeps its size.
+        methods: The first sets the cost and keeps its size.
         backbone: Size before matching.
 
     Raises:
         UsageError: There are not two methods.
     """
     if len(methods) < 2:
+        named = " ".join(one.name for one in methods) or "none"
         raise UsageError(
             f"--match {by} makes the encoders of several methods equal, the first one setting the cost; "
-            f"{' '.join(methods) or 'none'} is pretrained here: name two methods or more with --method"
+            f"{named} is pretrained here: name two methods or more with --method"
         )
     reference, *others = methods
-    target = encoder_cost(by, reference, methods[reference], backbone)
-    backbones, notes = {reference: backbone}, []
-    for name in others:
-        tried: dict[int, int] = {}
+    target = encoder_cost(by, reference, backbone)
+    backbones, notes = {reference.name: backbone}, []
+    for chosen in others:
+        name, tried = chosen.name, dict[int, int]()
 
-        def cost(width: int, name: str = name, tried: dict[int, int] = tried) -> int:
+        def cost(width: int, chosen: ChosenMethod = chosen, tried: dict[int, int] = tried) -> int:
             if width not in tried:
-                sized = backbone.model_copy(update={"width": width})
-                tried[width] = encoder_cost(by, name, methods[name], sized)
+                tried[width] = encoder_cost(by, chosen, backbone.model_copy(update={"width": width}))
             return tried[width]
 
-        method = METHODS.load(name)
-        step = method.width_step(backbone, method.parse(methods[name]))
-        if method.first_stage is not None:  # which is as wide
-            first = METHODS.load(method.first_stage)
+        step = chosen.method.width_step(backbone, chosen.options)
+        if chosen.method.first_stage is not None:  # which is as wide
+            first = METHODS.load(chosen.method.first_stage)
             step = math.lcm(step, first.width_step(backbone, first.Options()))
         if backbone.width % step:
             raise UsageError(f"backbone.width {backbone.width} is no multiple of {step}, as {name} needs; change it")
         width = closest_width(target, cost, backbone.width, step)
         backbones[name] = backbone.model_copy(update={"width": width})
-        what = f"{cost(width):,} {_NAMES[by]}, {reference} {target:,} ({100 * (cost(width) / target - 1):+.1f} %)"
+        what = f"{cost(width):,} {_NAMES[by]}, {reference.name} {target:,} ({100 * (cost(width) / target - 1):+.1f} %)"
         how = f"width {width} instead of {backbone.width}" if width != backbone.width else f"keeps width {width}"
         if cost(backbone.width + step) == cost(backbone.width):
             how = "its size does not follow the width"
@@ -96,13 +142,12 @@ def closest_width(target: int, cost: Callable[[int], int], start: int, step: int
     return min(around, key=lambda width: (abs(cost(width) - target), width))
 
 
-def encoder_cost(by: MatchBy, method: str, options: Options, backbone: BackboneSpec) -> int:
+def encoder_cost(by: MatchBy, chosen: ChosenMethod, backbone: BackboneSpec) -> int:
     """Parameters of a method's encoder, or operations of its forward pass over one cloud."""
     import torch
 
     from bench.models.cost import forward_flops
 
-    loaded = METHODS.load(method)
     with torch.random.fork_rng(devices=[]), torch.device("meta" if by == "params" else "cpu"):
-        encoder = loaded.build_encoder(backbone, loaded.parse(options))
+        encoder = chosen.method.build_encoder(backbone, chosen.options)
     return encoder.parameter_count if by == "params" else forward_flops(encoder, backbone.points)

@@ -1,11 +1,18 @@
-"""The recipe a method is pretrained with before the user changes it."""
+"""Recipe of a pretraining before the user changes it, and brought to a part of the data."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from bench.errors import UsageError
 from bench.recipes.row import in_unit_sphere
 from bench.registry import DATASETS, METHODS
-from bench.spec import Recipe
+from bench.spec import Budget, Recipe
+from bench.stats.naming import percent
+from bench.training.schedule import epochs_run
+
+SMALLEST = 2
+"""Objects a pretraining needs: a batch of one has no contrast and no batch statistics."""
 
 
 def shipped_recipe(method: str, preset: str, dataset: str) -> Recipe:
@@ -21,3 +28,63 @@ def shipped_recipe(method: str, preset: str, dataset: str) -> Recipe:
     if recipe is None:
         raise UsageError(f"method '{method}' has no recipe for preset '{preset}', so it cannot be pretrained")
     return recipe if DATASETS.load(dataset).card.in_unit_sphere else in_unit_sphere(recipe)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the pretraining data and the recipe it is trained with.
+
+    Attributes:
+        objects: Its objects.
+        recipe: The recipe, its epochs changed where the budget is steps.
+        note: What that comes to, in one line.
+    """
+
+    objects: int
+    recipe: Recipe
+    note: str
+
+
+def part_of(name: str, recipe: Recipe, objects: int, fraction: float, budget: Budget) -> Part:
+    """Cut the data and bring the recipe to the budget.
+
+    With equal steps the epochs are those whose number of optimiser steps comes closest to that of all the data (whole
+    epochs, at least one); the warm-up keeps its share of the epochs. Where a part is smaller than a batch, a batch is
+    the whole part, as the training loop has it.
+
+    Args:
+        name: Method and data set, for the note.
+        recipe: Recipe for all the data.
+        objects: Objects of all the data.
+        fraction: Part to train on.
+        budget: ``steps`` for equal optimiser steps, ``epochs`` for the recipe's own epochs.
+
+    Raises:
+        UsageError: Fewer than two objects would be left.
+    """
+    kept = max(round(fraction * objects), 1)
+    if kept < SMALLEST:
+        raise UsageError(
+            f"--pretrain-fraction {fraction:g}: {kept} of {objects} objects of {name} would be left; "
+            f"at least {SMALLEST} are needed"
+        )
+    whole_epochs = epochs_run(recipe)
+    whole = whole_epochs * _steps(objects, recipe.batch_size)
+    steps = _steps(kept, recipe.batch_size)
+    extra = whole_epochs - recipe.epochs
+    epochs = recipe.epochs
+    if budget == "steps":
+        epochs = max(round(whole / steps) - extra, 1)
+        warmup = round(recipe.warmup_epochs * epochs / recipe.epochs)
+        recipe = recipe.model_copy(update={"epochs": epochs, "warmup_epochs": warmup})
+    note = (
+        f"{name}, {percent(fraction)}: {kept} of {objects} objects, {epochs + extra} epochs of {steps} steps: "
+        f"{(epochs + extra) * steps} steps, all of it {whole}"
+    )
+    if kept < recipe.batch_size <= objects:
+        note += f"; batches of {kept} instead of {recipe.batch_size}"
+    return Part(kept, recipe, note)
+
+
+def _steps(objects: int, batch: int) -> int:
+    return objects // min(batch, objects)

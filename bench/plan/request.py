@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validat
 
 from bench.errors import UsageError, unknown_name
 from bench.plan.presets import preset
-from bench.plan.scaling import check_fractions, parse_fractions
 from bench.registry import METHODS, PROTOCOLS
 from bench.spec import Budget, Frozen, TunedSpec
 from bench.yamltext import YamlError, parse_yaml, read_yaml
@@ -191,6 +190,37 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if len(listed) > MOST_SEEDS:
         raise ValueError(f"at most {MOST_SEEDS} seeds in one request; a single seed is written with a comma: 7,")
     return listed
+
+
+def parse_fractions(text: str) -> tuple[float, ...]:
+    """Parse ``--pretrain-fraction`` and ``--label-fraction``: ``0.1,0.25,1`` or ``10%,25%,100%``.
+
+    Raises:
+        ValueError: Not a list of numbers.
+    """
+    found = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            found.append(float(part[:-1]) / 100 if part.endswith("%") else float(part))
+        except ValueError:
+            found = []
+            break
+    if not found:
+        raise ValueError("expected a list of fractions such as 0.1,0.25,1 or 10%,25%,100%")
+    return tuple(found)
+
+
+def check_fractions(fractions: tuple[float, ...]) -> tuple[float, ...]:
+    """Return fractions in ascending order.
+
+    Raises:
+        ValueError: One is not above 0 and up to 1, or occurs twice.
+    """
+    if not fractions or any(not 0 < fraction <= 1 for fraction in fractions):
+        raise ValueError("fractions must be above 0 and up to 1, e.g. 0.1,0.25,1")
+    if len(set(fractions)) < len(fractions):
+        raise ValueError("fractions must be distinct")
+    return tuple(sorted(fractions))
 
 
 def read_request(path: Path) -> dict[str, Any]:

@@ -1,12 +1,21 @@
-"""Join skipped combinations that share a reason into one line."""
+"""Combinations of a request that do not apply, and the lines that say so."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-
-from bench.plan.resolve import Skipped
+from dataclasses import dataclass
 
 Names = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A combination that does not apply, and why."""
+
+    method: str
+    protocol: str
+    dataset: str
+    reason: str
 
 
 def skip_lines(skipped: Sequence[Skipped], methods: Iterable[str]) -> list[str]:

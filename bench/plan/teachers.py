@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
 
+from bench.chosen import ChosenMethod
 from bench.errors import UsageError
 from bench.paths import Workspace
-from bench.plan.presets import Preset
-from bench.plan.request import RunRequest, validated
-from bench.registry import METHODS, TEACHERS
-from bench.spec import Recipe, TeacherSpec
+from bench.plan.inputs import Inputs
+from bench.plan.request import validated
+from bench.registry import TEACHERS
+from bench.spec import TeacherSpec
 from bench.teachers.base import Teacher
 from bench.teachers.captions import check_prompts
-
-if TYPE_CHECKING:
-    from bench.plan.resolve import Overrides
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Needs of a pretraining: image and text features, a transformer.
+    """Needs of a pretraining.
 
-    And the recipe, whose crops and prompts the teachers see.
+    Attributes:
+        images: Whether it wants features of images.
+        texts: Whether it wants features of texts.
+        transformer: Whether it builds upon a token transformer.
+        prompts: Prompt templates around each caption.
+        text_teacher: Teacher of texts; None: one teacher gives both.
     """
 
     images: bool
     texts: bool
-    transformer: bool
-    recipe: Recipe
-
-    @property
-    def features(self) -> bool:
-        """Whether any features are wanted."""
-        return self.images or self.texts
+    transformer: bool = False
+    prompts: int = 0
+    text_teacher: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,50 +45,56 @@ class Teachers:
     """Whether they run in every step."""
 
 
-def choose_teachers(request: RunRequest, preset: Preset, overrides: Overrides, cache: Path, asked: Asked) -> Teachers:
+def choose_teachers(inputs: Inputs, asked: Asked) -> Teachers:
     """Specify the teachers a request names, as far as something is asked of them.
-
-    Args:
-        request: Names the teachers.
-        preset: Has options of teachers.
-        overrides: Options given with ``--set teacher.X`` and ``--set text_teacher.X``.
-        cache: Cache folder.
-        asked: What the method wants.
 
     Raises:
         UsageError: A name or an option is wrong, or a teacher cannot give what is asked of it.
         SetupError: A teacher's weights are not on disk.
     """
-
-    def specify(name: str, group: str, images: bool, texts: bool) -> TeacherSpec:
-        teacher_class = TEACHERS.load(name)
-        values = overrides.merge(dict(preset.teacher.get(name, {})), group)
-        teacher = teacher_class(cache, validated(teacher_class.Options, values, group))
-        if images and not teacher.image_dim:
-            raise UsageError(
-                f"teacher '{name}' gives no features of images: choose another with --teacher, and keep it for the "
-                f"texts with --text-teacher {name}"
-            )
-        if texts and not teacher.text_dim:
-            raise UsageError(
-                f"teacher '{name}' gives no features of texts: name one that does with --text-teacher "
-                "(tiny-clip, open-clip or sentence-transformers), or leave the texts out with --captions none"
-            )
-        options = teacher.portable_options().model_dump(mode="json")
-        return TeacherSpec(name=name, options=options, identity=teacher.identity())
-
+    request, apart = inputs.request, asked.text_teacher
     if asked.texts:
-        check_prompts(asked.recipe.teacher_prompts)
-    apart = request.text_teacher
+        check_prompts(asked.prompts)
     main = text = None
-    if asked.images or asked.transformer or (asked.texts and apart is None):
-        main = specify(request.teacher, "teacher", asked.images, asked.texts and apart is None)
+    texts = asked.texts and apart is None
+    if asked.images or asked.transformer or texts:
+        main = _specify(inputs, request.teacher, "teacher", images=asked.images, texts=texts)
     if apart is not None:
         if asked.texts:
-            text = specify(apart, "text_teacher", False, True)
+            text = _specify(inputs, apart, "text_teacher", images=False, texts=True)
         else:
             TEACHERS.entry(apart)
-    return Teachers(main, text, request.live_teacher and asked.features)
+    return Teachers(main, text, request.live_teacher and (asked.images or asked.texts))
+
+
+def joint_teacher(inputs: Inputs, *, images: bool = True) -> TeacherSpec:
+    """Specify the one teacher that the request names for prompts, and for pictures where `images` says so.
+
+    Raises:
+        UsageError: It knows no texts, or no pictures where they are asked for.
+        SetupError: Its weights are not on disk.
+    """
+    teacher = choose_teachers(inputs, Asked(images=images, texts=True)).main
+    assert teacher is not None
+    return teacher
+
+
+def _specify(inputs: Inputs, name: str, group: str, *, images: bool, texts: bool) -> TeacherSpec:
+    teacher_class = TEACHERS.load(name)
+    values = inputs.overrides.merge(dict(inputs.preset.teacher.get(name, {})), group)
+    teacher = teacher_class(inputs.workspace.cache, validated(teacher_class.Options, values, group))
+    if images and not teacher.image_dim:
+        raise UsageError(
+            f"teacher '{name}' gives no features of images: choose another with --teacher, and keep it for the "
+            f"texts with --text-teacher {name}"
+        )
+    if texts and not teacher.text_dim:
+        raise UsageError(
+            f"teacher '{name}' gives no features of texts: name one that does with --text-teacher "
+            "(tiny-clip, open-clip or sentence-transformers), or leave the texts out with --captions none"
+        )
+    options = teacher.portable_options().model_dump(mode="json")
+    return TeacherSpec(name=name, options=options, identity=teacher.identity())
 
 
 def open_teacher(spec: TeacherSpec, workspace: Workspace) -> Teacher:
@@ -100,27 +103,21 @@ def open_teacher(spec: TeacherSpec, workspace: Workspace) -> Teacher:
     return teacher_class(workspace.cache, teacher_class.Options.model_validate(spec.options))
 
 
-def with_transformer(
-    name: str, options: dict[str, Any], spec: TeacherSpec | None, workspace: Workspace
-) -> dict[str, Any]:
+def with_transformer(chosen: ChosenMethod, spec: TeacherSpec, workspace: Workspace) -> ChosenMethod:
     """Fill in the shape of the teacher's token transformer.
 
     Args:
-        name: Method that builds upon it.
-        options: The method's options as they stand.
+        chosen: Method that builds upon it.
         spec: The teacher.
         workspace: Where its weights are.
 
     Raises:
         UsageError: The teacher has no token transformer.
     """
-    assert spec is not None
     shape = open_teacher(spec, workspace).transformer_shape()
     if shape is None:
         raise UsageError(
-            f"method '{name}' builds upon the teacher's token transformer, and teacher '{spec.name}' has none; "
+            f"method '{chosen.name}' builds upon the teacher's token transformer, and teacher '{spec.name}' has none; "
             "use tiny-clip, timm, open-clip or sentence-transformers"
         )
-    method = METHODS.load(name)
-    completed: dict[str, Any] = method.complete(method.parse(options), shape).model_dump(mode="json")
-    return completed
+    return replace(chosen, options=chosen.method.complete(chosen.options, shape))

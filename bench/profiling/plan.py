@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.chosen import ChosenMethod
 from bench.environment import usable_cores
 from bench.errors import UsageError
 from bench.plan.backbones import read_backbone, refuse_unused
+from bench.plan.overrides import Overrides
 from bench.plan.presets import Preset, preset
 from bench.plan.request import parse_assignment, validated
-from bench.plan.resolve import Overrides
 from bench.profiling.result import COMPILED, EXACT, FAST, TEACHER, PathName
 from bench.registry import DATASETS, METHODS
 from bench.spec import BackboneSpec, Frozen, Numerics, PretrainSpec, Recipe, TransformerShape
@@ -93,7 +94,7 @@ class ProfilePlan:
         self.recipe: Recipe = validated(Recipe, overrides.merge(recipe.model_dump(), "recipe"), "recipe")
         shipped = self.method.defaults(self.request.preset).model_dump(mode="json")
         chosen = validated(self.method.Options, overrides.merge(shipped, "method", name), name)
-        refuse_unused(name, chosen, self.backbone)
+        refuse_unused(ChosenMethod(name, self.method, chosen), self.backbone)
         if any(path in (f"{name}.tokenize", "method.tokenize") for path in assignments):
             raise UsageError(
                 "--set method.tokenize: the profile sets it itself, 'all' for exact and 'visible' for fast"

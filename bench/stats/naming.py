@@ -15,7 +15,7 @@ TUNED_VALUES = "tuned.values."
 _PART = re.compile(r"setting|label_fraction|encoder\.(first_stage\.)*(fraction|budget)")
 """Fields that settings and parts of the data are made of; they stand in columns of their own."""
 _SCALED = re.compile(r"encoder\.(first_stage\.)*(recipe\.(epochs|warmup_epochs)|numerics\.compile)")
-"""Fields that follow from the part of the pretraining data (`bench.plan.scaling.part_of`)."""
+"""Fields that follow from the part of the pretraining data (`bench.plan.recipes.part_of`)."""
 _LIMIT = 3
 """Fields that a name says, unless two encoders differ in further ones only."""
 

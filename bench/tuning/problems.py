@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from bench.errors import UsageError
 from bench.paths import Workspace
-from bench.plan.graph import method_label
+from bench.plan.labels import method_label
 from bench.plan.request import RunRequest
 from bench.plan.resolve import resolve
 from bench.plan.search import PRETRAINING, SearchSpace, What, search_space

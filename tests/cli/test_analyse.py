@@ -14,8 +14,8 @@ from bench.methods.base import Method
 from bench.methods.crosspoint import CrossPoint
 from bench.methods.point_mae import PointMAE
 from bench.paths import Workspace
+from bench.plan.code import encoder_fingerprint
 from bench.plan.encoders import encoder_key
-from bench.plan.graph import encoder_fingerprint
 from bench.plan.located import locate, open_dataset
 from bench.plan.overrides import Overrides
 from bench.plan.presets import preset

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.chosen import ChosenMethod
 from bench.paths import Workspace
 from bench.plan.planning import make_plan
 from bench.plan.request import RunRequest
@@ -35,13 +36,13 @@ SIZE = BackboneSpec(points=64, groups=8, group_size=8, width=24, depth=1, heads=
 def test_the_named_network_is_the_method_s_own(method: str, changed: dict[str, Any], network: str) -> None:
     """A method would be compared with an untrained network of another kind."""
     kind = METHODS.load(method)
-    options = kind.defaults("smoke").model_copy(update=changed).model_dump(mode="json")
-    name, kept = network_of(method, options, "fair")
+    chosen = ChosenMethod(method, kind, kind.defaults("smoke").model_copy(update=changed))
+    name, kept = network_of(chosen, "fair")
     assert name == network
-    assert network_of(method, options, "published") == (method, options)
+    assert network_of(chosen, "published") == (method, chosen.stored)
     other = METHODS.load(name)
     weights = []
-    for builder, values in ((kind, options), (other, kept)):
+    for builder, values in ((kind, chosen.stored), (other, kept)):
         torch.manual_seed(3)
         weights.append(builder.build_encoder(SIZE, builder.Options.model_validate(values)).eval())
     own, shared = (encoder.state_dict() for encoder in weights)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bench.analysis.attention import attention_of
+from bench.chosen import chosen_method
 from bench.conformance.method_kit import MethodKit
 from bench.conformance.suites import file_suites
 from bench.errors import UsageError
@@ -19,8 +20,8 @@ from bench.models.cost import forward_flops
 from bench.models.parts import Block, BlockSite, Tokenizer
 from bench.paths import Workspace
 from bench.plan.backbones import read_backbone
+from bench.plan.code import encoder_fingerprint
 from bench.plan.deviations import deviations
-from bench.plan.graph import encoder_fingerprint
 from bench.plan.match import match_sizes
 from bench.plan.presets import PRESETS
 from bench.plan.request import RunRequest
@@ -111,7 +112,7 @@ def test_costs_are_those_of_the_chosen_block(page: Path) -> None:
     per_block = 48 * (24 + 1) + 24 * (7 + 1) - 72 * 24  # value and gate, convolution; no query, key, value
     assert params[1] - params[0] == SMOKE.depth * per_block
     assert flops[0] != flops[1]
-    found = match_sizes("params", {"recon": {}, "point-mae": {}}, other)
+    found = match_sizes("params", [chosen_method("recon", {}), chosen_method("point-mae", {})], other)
     assert {b.block for b in found.backbones.values()} == {"gated-conv"}
     assert found.backbones["point-mae"].width > SMOKE.width
 

@@ -9,17 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.chosen import chosen_method
 from bench.data.base import CloudSet
 from bench.data.transfer import common_classes, restrict
 from bench.errors import DataError, UsageError
 from bench.execution.task_data import task_data
 from bench.paths import Workspace
-from bench.plan.graph import run_label
+from bench.plan.labels import run_label
 from bench.plan.match import closest_width, match_sizes
 from bench.plan.presets import preset
-from bench.plan.request import RunRequest, validated
+from bench.plan.recipes import part_of
+from bench.plan.request import RunRequest, parse_fractions, validated
 from bench.plan.resolve import Resolution, resolve
-from bench.plan.scaling import parse_fractions, part_of
 from bench.registry import METHODS
 from bench.spec import DataSpec, Numerics, PretrainSpec, ProtocolSpec, Recipe, RunSpec, content_key
 
@@ -231,8 +232,10 @@ def test_the_closest_width_is_found(heads: int, multiple: int, target: int, slop
 def test_sizes_are_matched_to_the_first_method(by: str) -> None:
     """ReCon has nearly twice Point-MAE's parameters: at one width it wins by size alone."""
     backbone = preset("smoke").backbone
-    options = {n: METHODS.load(n).defaults("smoke").model_dump(mode="json") for n in ("recon", "point-mae")}
-    found = match_sizes(by, options, backbone)  # type: ignore[arg-type]
+    methods = [
+        chosen_method(name, METHODS.load(name).defaults("smoke").model_dump()) for name in ("recon", "point-mae")
+    ]
+    found = match_sizes(by, methods, backbone)  # type: ignore[arg-type]
     assert found.backbones["recon"] == backbone
     other = found.backbones["point-mae"]
     assert other.width > backbone.width

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.resolve import Skipped
-from bench.plan.skips import skip_lines
+from bench.plan.skips import Skipped, skip_lines
 
 METHODS, PROTOCOLS, DATASETS, REASONS = ("a", "b", "c"), ("p", "q"), ("x", "y", "z"), ("no parts", "no rooms")
 combinations = st.builds(
