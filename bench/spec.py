@@ -287,7 +287,7 @@ class TunedSpec(Frozen):
     trials: int = Field(ge=1, le=MOST)
     """Trials it chose from. Methods are compared where trials and space agree."""
     space: str
-    """SHA-256 of the search space (`bench.plan.search.SearchSpace.digest`)."""
+    """SHA-256 of the search space (`bench.tuning.spaces.SearchSpace.digest`)."""
     values: Options
     """What was chosen, as assignments of ``--set``."""
 

@@ -72,7 +72,7 @@ def tune(
 
     A trial whose run fails counts as a trial (0 as exit code, and said in the table); 1 where a search cannot go on.
     """
-    from bench.plan.search import validated_what
+    from bench.tuning.spaces import validated_what
 
     plugins = load_plugins(plugin)
     searched = validated_what(what)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,13 +31,16 @@ from bench.methods.weights import load_encoder
 from bench.models.calibration import batch_norms, calibrate_batch_norm
 from bench.models.cost import forward_flops
 from bench.models.encoder import Encoder
-from bench.protocols.base import AlignedHead, Alignment, AnyProtocol, Candidate, Evaluation, HeldOut, Subject, Task
+from bench.protocols.base import AlignedHead, Alignment, Candidate, Evaluation, HeldOut, Subject, Task
 from bench.protocols.features import whole_clouds
 from bench.seeds import derive
 from bench.spec import PretrainSpec, RunSpec, content_key
 from bench.store.records import RunRecord, SeenNames
 from bench.teachers.base import Teacher
 from bench.training.aligned import load_heads
+
+if TYPE_CHECKING:
+    from bench.chosen import ChosenProtocol
 
 CALIBRATION_CLOUDS = 512
 
@@ -205,20 +209,20 @@ class Judge:
         return torch.from_numpy(prepared[np.sort(picked)])
 
 
-def evaluate_run(run: RunSpec, judge: Judge, protocol: type[AnyProtocol], workdir: Path) -> RunRecord:
+def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Path) -> RunRecord:
     """Judge an encoder in one setting.
 
     Args:
         run: The run.
         judge: The encoder on the run's data set.
-        protocol: The protocol's class.
+        chosen: The protocol and its options.
         workdir: Folder for unfinished state of this run.
 
     Returns:
         The record, without what only the caller knows: label, fingerprint, and provenance of code and machine.
     """
     start = time.perf_counter()
-    spec = run.encoder
+    spec, protocol, options = run.encoder, chosen.protocol, chosen.options
     data = task_data(run, judge.train, judge.test)
     task = Task(
         train=data.train,
@@ -238,7 +242,6 @@ def evaluate_run(run: RunSpec, judge: Judge, protocol: type[AnyProtocol], workdi
         alignment=lambda: judge.alignment,
         progress=lambda stage, done, total: judge.progress(stage, done, total, ""),
     )
-    options = protocol.parse(run.protocol.options)
     subject = judge.subject(task, calibrated=protocol.calibrates(options, task.form))
     evaluation = protocol.evaluate(subject, task, run.setting, options)
     seconds = time.perf_counter() - start

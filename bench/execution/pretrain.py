@@ -11,12 +11,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import BaseModel
 from safetensors.torch import save_file
 
 from bench.data.base import CloudSet, Dataset
@@ -65,6 +67,16 @@ class PretrainJob:
     text_teacher: Teacher | None = None
     checkpoint_seconds: float = 20.0
 
+    @cached_property
+    def options(self) -> BaseModel:
+        """The method's options."""
+        return self.method.parse(self.spec.options)
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """What pretraining reads besides points."""
+        return self.method.uses(self.options)
+
 
 def run_pretraining(job: PretrainJob, destination: Path) -> None:
     """Pretrain an encoder and write its folder.
@@ -87,14 +99,14 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     costs: dict[str, float] = {}
     clouds = _timed(costs, "data_seconds", lambda: job.dataset.load("train"))
     _check_teachers(job)
-    gathering = Gathering(spec, _uses(job), job.teacher, job.text_teacher, job.cache, job.progress, _kept(spec, clouds))
+    gathering = Gathering(spec, job.uses, job.teacher, job.text_teacher, job.cache, job.progress, _kept(spec, clouds))
     data = _timed(costs, "teacher_feature_seconds", lambda: gathering.gather(clouds))
     texts = gathering.texts
     costs |= gathering.costs
     measured = measured_data(job.dataset, data, gathering) if spec.held_out else {}
     torch.manual_seed(derive(spec.seed, "init"))
     given = _given(job, data)
-    model = job.method.build(spec.backbone, job.method.parse(spec.options), given)
+    model = job.method.build(spec.backbone, job.options, given)
     result = pretrain(model, data, spec, _place(job), point_views=job.method.point_views, measured=measured)
     encoder = model.encoder()
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
@@ -157,7 +169,7 @@ def _given(job: PretrainJob, data: PretrainData) -> Given:
     if job.first_stage is not None and job.spec.first_stage is not None:
         folder, method = job.first_stage
         first_stage = load_encoder(folder, method, job.spec.first_stage)
-    if job.teacher is not None and "transformer" in _uses(job):
+    if job.teacher is not None and "transformer" in job.uses:
         transformer = job.teacher.token_transformer()
     return Given(
         image=feature_width(data.image_features),
@@ -175,10 +187,6 @@ def _fit_seconds(job: PretrainJob) -> float | None:
     seconds = [fit.get("seconds") for fit in fits if isinstance(fit, dict)]
     known = [float(value) for value in seconds if isinstance(value, int | float)]
     return sum(known) if known else None
-
-
-def _uses(job: PretrainJob) -> frozenset[str]:
-    return job.method.uses(job.method.parse(job.spec.options))
 
 
 def _check_teachers(job: PretrainJob) -> None:

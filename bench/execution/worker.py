@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.chosen import ChosenProtocol, chosen_protocol
 from bench.data.base import DataPlace, Dataset
 from bench.errors import BenchError, DataError, DivergedError, Interrupted
 from bench.execution.events import Channel, Event, WarningsToParent
@@ -32,7 +33,7 @@ from bench.plan.teachers import open_teacher
 from bench.plugins import load_entry_points, load_plugin_file
 from bench.protocols.cards import card_hash
 from bench.provenance import provenance
-from bench.registry import DATASETS, METHODS, PROTOCOLS
+from bench.registry import DATASETS, METHODS
 from bench.seeds import derive
 from bench.signals import INTERRUPTED, like_ctrl_c
 from bench.spec import DataSpec, PretrainSpec, RunSpec, TeacherSpec
@@ -217,13 +218,14 @@ class Worker:
 
         def work() -> None:
             workdir = self.workspace.work(f"{run.key[:16]}-{code.digest[:16]}")
-            record = evaluate_run(run.spec, judge, PROTOCOLS.load(run.spec.protocol.name), workdir)
+            protocol = chosen_protocol(run.spec.protocol.name, run.spec.protocol.options)
+            record = evaluate_run(run.spec, judge, protocol, workdir)
             record.fingerprint = code.digest
             record.label = dict(run.label)
             seeds = {"root": run.spec.seed, "split": run.spec.split_seed, "probe": derive(run.spec.seed, "probe")}
             record.provenance |= provenance(code, run.spec.encoder.numerics.device, seeds, started, self.command)
             record.provenance |= {
-                **_statement(run.spec),
+                **_statement(run.spec, protocol),
                 "finished": _now(),
                 "plugin_files": [*self.plugins],
                 "data_root": {place.label: place.root for place in self.job.places},
@@ -286,11 +288,9 @@ class Worker:
             )
 
 
-def _statement(run: RunSpec) -> dict[str, Any]:
+def _statement(run: RunSpec, chosen: ChosenProtocol) -> dict[str, Any]:
     """Hash of the protocol's card, and the search that chose values where one did."""
-    protocol = PROTOCOLS.load(run.protocol.name)
-    options = protocol.parse(run.protocol.options)
-    found: dict[str, Any] = {"card_hash": card_hash(protocol, options, run.protocol.form)}
+    found: dict[str, Any] = {"card_hash": card_hash(chosen.protocol, chosen.options, run.protocol.form)}
     return found if run.tuned is None else found | {"tuned": run.tuned.model_dump(mode="json")}
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError
 from torch import Tensor, nn
 
+from bench.chosen import ChosenMethod
 from bench.errors import DataError, UsageError, unknown_name
 from bench.interop.checkpoints import Checkpoint
 from bench.interop.naming import Converted, Layout, convert_state
@@ -18,7 +19,7 @@ from bench.interop.releases import RELEASES, TEACHERS, Release, identity, no_enc
 from bench.methods.base import AnyMethod
 from bench.models.encoder import Encoder
 from bench.registry import METHODS
-from bench.spec import BackboneSpec
+from bench.spec import BackboneSpec, Options
 
 FRESH_SEED = 0
 """Seed of tensors that a file does not have and that transfer starts anew (Point-MAE's class token)."""
@@ -50,7 +51,7 @@ class ReadEncoder:
 
     Attributes:
         release: What kind of file it is.
-        options: Options of the method, complete.
+        complete: Its method, with complete options.
         chosen: Those that are not the method's defaults.
         backbone: Sizes.
         state: Its tensors under our names.
@@ -64,7 +65,7 @@ class ReadEncoder:
     """
 
     release: Release
-    options: dict[str, JsonValue]
+    complete: ChosenMethod
     chosen: dict[str, JsonValue]
     backbone: BackboneSpec
     state: dict[str, Tensor]
@@ -81,10 +82,14 @@ class ReadEncoder:
         """Registered name of its method."""
         return self.release.method
 
+    @property
+    def options(self) -> Options:
+        """Options of the method as a specification holds them."""
+        return self.complete.stored
+
     def build(self) -> Encoder:
         """Build the encoder with its weights, on the CPU."""
-        method = METHODS.load(self.method)
-        encoder = method.build_encoder(self.backbone, method.parse(self.options))
+        encoder = self.complete.method.build_encoder(self.backbone, self.complete.options)
         encoder.load_state_dict(self.state)
         return encoder
 
@@ -156,20 +161,20 @@ def read_encoder(
     shown = {option: len(ours[name]) for option, name in release.shown.items() if name in ours}
     told = {option: size for option, size in shown.items() if size != measured.get("width")}
     shipped = written.get("options", {**release.options, **told})
-    chosen = _options(method, shipped, options or {})
+    complete = _options(release.method, method, shipped, options or {})
     defaults = method.Options().model_dump(mode="json")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(FRESH_SEED)
-        encoder = method.build_encoder(sizes, method.parse(chosen))
+        encoder = method.build_encoder(sizes, complete.options)
     wanted = {release.inside + name: value for name, value in encoder.state_dict().items()}
     converted = convert_state(checkpoint.tensors, wanted, layout)
     fresh = _check_complete(checkpoint, release, layout, converted)
     state = {**{name: wanted[name] for name in fresh}, **converted.state}
-    heads = _heads(ours, method.aligned(method.parse(chosen)), encoder)
+    heads = _heads(ours, method.aligned(complete.options), encoder)
     return ReadEncoder(
         release=release,
-        options=chosen,
-        chosen={name: value for name, value in chosen.items() if defaults.get(name) != value},
+        complete=complete,
+        chosen={name: value for name, value in complete.stored.items() if defaults.get(name) != value},
         backbone=sizes,
         state={name.removeprefix(release.inside): state[name].clone().contiguous() for name in wanted},
         used=len(checkpoint.tensors) - len(converted.unexpected),
@@ -272,8 +277,8 @@ def _sizes(
 
 
 def _options(
-    method: type[AnyMethod], shipped: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
-) -> dict[str, JsonValue]:
+    name: str, method: type[AnyMethod], shipped: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
+) -> ChosenMethod:
     """Complete the options: what comes with the file, the user's on top."""
     fields = method.Options.model_fields
     values = {**{name: value for name, value in shipped.items() if name in fields}, **given}
@@ -281,13 +286,11 @@ def _options(
         if name not in fields:
             raise unknown_name(f"option of {method.name}", name, fields)
     try:
-        options: BaseModel = method.parse(values)
+        return ChosenMethod(name, method, method.parse(values))
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(map(str, problem["loc"]))
         raise UsageError(f"{method.name}.{field} = {problem.get('input')!r}: {problem['msg']}") from None
-    complete: dict[str, JsonValue] = options.model_dump(mode="json")
-    return complete
 
 
 def _check_complete(checkpoint: Checkpoint, release: Release, layout: Layout, converted: Converted) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from bench.chosen import ChosenMethod
 from bench.environment import usable_cores
 from bench.errors import UsageError
@@ -102,14 +104,13 @@ class ProfilePlan:
         if self.request.batch is None and "recipe.batch_size" in assignments:
             raise UsageError("--set recipe.batch_size: say --batch N (and --fast-batch N) instead")
         overrides.check_all_taken()
-        self._values: dict[str, Any] = chosen.model_dump(mode="json")
+        self._chosen: BaseModel = chosen
 
-    def options(self, tokenize: str) -> Any:
+    def options(self, tokenize: str) -> BaseModel:
         """Return the method's options with the given patches tokenized, where it has that choice."""
-        values = dict(self._values)
-        if "tokenize" in values:
-            values["tokenize"] = tokenize
-        chosen = self.method.parse(values)
+        chosen = self._chosen
+        if "tokenize" in type(chosen).model_fields:
+            chosen = chosen.model_copy(update={"tokenize": tokenize})
         return self.method.complete(chosen, self.lent if "transformer" in self.method.uses(chosen) else None)
 
     def batch(self, name: str) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.chosen import ChosenMethod, chosen_method
 from bench.data.transforms import compose
 from bench.methods.base import AnyMethod, Batch, Given, PretrainModel
 from bench.models import roles
@@ -106,15 +107,15 @@ class Trial:
         self.device = spec.numerics.device
         self.clock = StageClock(self.device)
         self.batch = spec.recipe.batch_size
-        method = METHODS.load(spec.method)
-        self.model = build_network(method, path)
-        data = synthetic_data(method, path).to(torch.device(self.device))
+        chosen = chosen_method(spec.method, spec.options)
+        self.model = build_network(chosen, path)
+        data = synthetic_data(chosen, path).to(torch.device(self.device))
         network: nn.Module = self.model
         if path.live_model is not None:
             images = _pixels(self.batch, _LIVE_SIZE, torch.Generator().manual_seed(0)).to(self.device)
             network = LiveTeacher(self.model, _live_model(path.live_model, self.device), images, self.clock)
         augment = compose(spec.recipe.augmentation)
-        objective = PretrainObjective(network, data, spec.backbone.points, augment, method.point_views)
+        objective = PretrainObjective(network, data, spec.backbone.points, augment, chosen.method.point_views)
         objective.model = self.model  # what is trained, in either case
         place = TrainingPlace(compile_cache=_cache_folder())
         self.loop = Loop(objective, len(data), spec.recipe, spec.numerics, spec.seed, f"profile {path.name}", place)
@@ -163,36 +164,34 @@ def matmul_rate(device: str, dtype: torch.dtype, size: int) -> float:
     return 2.0 * size**3 / min(seconds)
 
 
-def build_network(method: type[AnyMethod], path: PathSpec) -> PretrainModel:
+def build_network(chosen: ChosenMethod, path: PathSpec) -> PretrainModel:
     """Build a method's network with untrained weights and everything it is built around."""
     torch.manual_seed(path.spec.seed)
-    options = method.parse(path.spec.options)
-    uses = method.uses(options)
+    uses = chosen.method.uses(chosen.options)
     given = Given(
         image=path.image_width if "images" in uses else None,
         text=TEXT_WIDTH if "text" in uses else None,
         pixels=3 if "pixels" in uses else None,
         transformer=TokenTransformer(path.transformer).requires_grad_(False) if "transformer" in uses else None,
-        first_stage=_first_stage(method, path),
+        first_stage=_first_stage(chosen.method, path),
     )
-    return method.build(path.spec.backbone, options, given)
+    return chosen.method.build(path.spec.backbone, chosen.options, given)
 
 
 def _first_stage(method: type[AnyMethod], path: PathSpec) -> Encoder | None:
     if method.first_stage is None:
         return None
     first = METHODS.load(method.first_stage)
-    options = first.complete(first.defaults(path.preset), path.transformer).model_dump(mode="json")
-    spec = path.spec.model_copy(update={"method": first.name, "options": options})
-    return build_network(first, path.model_copy(update={"spec": spec})).encoder()
+    options = first.complete(first.defaults(path.preset), path.transformer)
+    return build_network(ChosenMethod(method.first_stage, first, options), path).encoder()
 
 
-def synthetic_data(method: type[AnyMethod], path: PathSpec) -> PretrainData:
+def synthetic_data(chosen: ChosenMethod, path: PathSpec) -> PretrainData:
     """Draw data of the sizes training would see: twice as many points as a step draws, features of two views."""
     spec = path.spec
     assert spec.recipe is not None
     count = spec.recipe.batch_size
-    uses = method.uses(method.parse(spec.options))
+    uses = chosen.method.uses(chosen.options)
     draw = torch.Generator().manual_seed(spec.seed)
     directions = torch.randn(count, 2 * spec.backbone.points, 3, generator=draw)
     return PretrainData(

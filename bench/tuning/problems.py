@@ -12,9 +12,9 @@ from bench.paths import Workspace
 from bench.plan.labels import method_label
 from bench.plan.request import RunRequest
 from bench.plan.resolve import resolve
-from bench.plan.search import PRETRAINING, SearchSpace, What, search_space
 from bench.registry import METHODS, PROTOCOLS
 from bench.spec import RunSpec, TunedSpec, content_key
+from bench.tuning.spaces import PRETRAINING, SearchSpace, What, search_space
 
 SCRATCH = "scratch"
 _PRETRAINING_GROUPS = frozenset({"recipe", "first_recipe", "pretrain_data", "teacher", "text_teacher"})

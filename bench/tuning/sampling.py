@@ -8,9 +8,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from bench.plan.search import Dimension, SearchSpace
 from bench.seeds import derive
 from bench.tuning import studies
+from bench.tuning.spaces import Dimension, SearchSpace
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

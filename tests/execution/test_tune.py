@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError, SetupError, UsageError
 from bench.plan.request import RunRequest, read_request, validated, write_request
-from bench.plan.search import Dimension, search_space, validated_what
 from bench.registry import PROTOCOLS
 from bench.report.tuning import StudyFacts, TrialFacts, groups, history_plot, importance_plot, markdown
 from bench.spec import TunedSpec
@@ -23,6 +22,7 @@ from bench.store.records import Metric
 from bench.tuning import studies
 from bench.tuning.objective import ValidationScore, objective, validation_score
 from bench.tuning.sampling import STARTUP_TRIALS, open_trial
+from bench.tuning.spaces import Dimension, search_space, validated_what
 from tests.conftest import ROOT, bench_environment
 
 SPACE = search_space("finetune", {"form": "fair", "recipe": {"lr": 5e-4, "weight_decay": 0.05}}, "downstream")
