@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli.common import PluginOption, console, load_plugins, note_environment
+from bench.cli.common import JsonOption, PluginOption, console, load_plugins, note_environment, print_json
 from bench.errors import UsageError
+from bench.texts import screen
+
+
+class Undecided(StrEnum):
+    """Meaning of an undecided check for CI."""
+
+    alarm = "alarm"
+    passes = "pass"
+
 
 app = typer.Typer(help="Compare with recorded reference numbers.", no_args_is_help=True)
 
@@ -44,16 +54,67 @@ def check(
         int | None,
         typer.Option(min=1, help="How many of the baseline's seeds to run.", show_default="3, or all if fewer"),
     ] = None,
+    more_seeds: Annotated[
+        bool, typer.Option("--more-seeds", help="Go on with more of the baseline's seeds while undecided.")
+    ] = False,
+    undecided: Annotated[
+        Undecided, typer.Option(help="Whether undecided at the end is an alarm (exit 3) or passes (exit 0).")
+    ] = Undecided.alarm,
+    junit: Annotated[Path | None, typer.Option(help="JUnit XML to write.", show_default=False)] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="GITHUB_STEP_SUMMARY", help="File to append the result to, as Markdown.", show_default=False
+        ),
+    ] = None,
+    json: JsonOption = False,
     update: Annotated[bool, typer.Option("--update", help="Write the suite's numbers as the new baseline.")] = False,
+    why: Annotated[
+        str | None, typer.Option(help="With --update: why the baseline is replaced; kept with it.", show_default=False)
+    ] = None,
+    simulate: Annotated[
+        int | None,
+        typer.Option(
+            min=100, help="Run nothing: simulate what the gate finds, with so many draws.", show_default=False
+        ),
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="With --simulate: Markdown file to write.", show_default=False)
+    ] = None,
     plugin: PluginOption = None,
 ) -> None:
     """Run the baseline's suite into an empty folder and compare: 0 pass, 1 fail, 3 undecided, 4 broken."""
     from bench.gate import check as gate
+    from bench.gate import output
 
-    note_environment(console())
-    plugins = load_plugins(plugin)
-    if update and seeds is not None:
-        raise UsageError("--seeds is for comparing; a new baseline (--update) has the seeds of its suite")
+    if (update or simulate is not None) and (seeds is not None or more_seeds):
+        raise UsageError("--seeds and --more-seeds are for comparing; a baseline has the seeds of its suite")
+    if update and simulate is not None:
+        raise UsageError("give --update or --simulate, not both")
+    if why is not None and not update:
+        raise UsageError("--why says why a baseline is replaced; give --update too")
+    if page is not None and simulate is None:
+        raise UsageError("--page is written by --simulate; give both")
+    if simulate is not None:
+        from bench.gate.page import show_characteristics
+
+        show_characteristics(baseline, simulate, console(), page)
+        return
+    progress = screen(stderr=json)
+    note_environment(progress)
+    run = gate.CheckRun(seeds, more_seeds, results, load_plugins(plugin))
     if update:
-        raise typer.Exit(gate.update(baseline, results, plugins, console()))
-    raise typer.Exit(gate.check(baseline, results, plugins, console(), seeds))
+        made = gate.update(baseline, progress, run, why)
+        progress.print(f"wrote {baseline} with {len(made.cells)} cells", highlight=False, markup=False)
+        return
+    report = gate.check(baseline, progress, run)
+    if json:
+        print_json(output.as_json(report))
+    else:
+        output.print_report(report, console())
+    if junit is not None:
+        output.write_junit(report, junit, baseline.name, undecided_passes=undecided == Undecided.passes)
+    if summary is not None:
+        output.append_summary(report, summary, baseline.name)
+    passes = report.verdict == "undecided" and undecided == Undecided.passes
+    raise typer.Exit(0 if passes else report.exit_code)

@@ -1,10 +1,11 @@
-"""The accuracy-regression check: a small fixed suite, run from nothing, against a stored baseline."""
+"""The accuracy check: run a small fixed suite from nothing and compare it with a stored baseline."""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,34 +13,21 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 from rich.console import Console
 from rich.markup import escape
-from rich.text import Text
 
-from bench.errors import SetupError
+from bench.errors import SetupError, UsageError
+from bench.gate.baseline import Baseline, Earlier, make_baseline, read_baseline, write_baseline
+from bench.gate.characteristics import planned_looks
 from bench.paths import Workspace
 from bench.plan.request import RunRequest, read_request, validated
 from bench.plugins import load_plugin_file
 from bench.provenance import commit
 from bench.registry import PROTOCOLS
-from bench.report.plain import TextTable
 from bench.spec import content_key
 from bench.stats.cells import Cell, group_cells
-from bench.stats.gate import (
-    CellResult,
-    GateReport,
-    Judged,
-    cell_results,
-    decide,
-    make_baseline,
-    read_baseline,
-    write_baseline,
-)
+from bench.stats.gate import LEVEL, PLANNED, CellResult, GateReport, Judged, cell_results, decide, spent
 
 if TYPE_CHECKING:
     from bench.execution.local import Outcome
-
-SEEDS = 3
-"""Seeds of the baseline that are run unless asked otherwise."""
-_COLOURS: Mapping[str, str] = {"pass": "green", "fail": "red", "undecided": "yellow", "broken": "red"}
 
 
 @dataclass(frozen=True)
@@ -79,6 +67,23 @@ class Suite:
 
 
 @dataclass(frozen=True)
+class CheckRun:
+    """How a suite is run.
+
+    Attributes:
+        seeds: How many of the baseline's seeds; None for the planned ones, or all where there are fewer.
+        more_seeds: Whether an undecided check goes on with more seeds.
+        results: Folder to run in and to keep, which must be empty; None takes a temporary one.
+        plugins: Plugin files, already loaded, beside those that the suite names.
+    """
+
+    seeds: int | None = None
+    more_seeds: bool = False
+    results: Path | None = None
+    plugins: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class Measured:
     """Measurements of the suite on this machine."""
 
@@ -87,20 +92,16 @@ class Measured:
     outcome: Outcome
 
 
-def check(
-    baseline: Path, results: Path | None, plugins: tuple[Path, ...], screen: Console, seeds: int | None = None
-) -> int:
+def check(baseline: Path, screen: Console, run: CheckRun) -> GateReport:
     """Run a baseline's suite into an empty folder and compare.
 
     Args:
         baseline: The numbers; the suite lies beside it.
-        results: Folder to run in, which must be empty; None takes a temporary one.
-        plugins: Plugin files, already loaded, beside those that the suite names.
-        screen: Where to print.
-        seeds: How many of the baseline's seeds to run; None runs `SEEDS` of them, or all where there are fewer.
+        screen: Where to print progress.
+        run: Seeds, folder and plugins.
 
     Returns:
-        Exit code: 0 pass, 1 fail, 3 undecided, 4 broken.
+        The decision.
 
     Raises:
         SetupError: Baseline or suite cannot be read or do not belong together, or the folder is not empty.
@@ -113,41 +114,78 @@ def check(
             f"{baseline} records suite '{stored.suite}', the suite beside it is '{suite.name}': "
             "make a new baseline with bench check --update"
         )
-    count = min(SEEDS, len(stored.seeds)) if seeds is None else seeds
-    compared = stored.first(count).seeds
-    request = suite.request.model_copy(update={"seeds": compared})
-    measured = measure(request, results, suite.load_plugins(plugins), screen)
-    report = decide(stored, measured.cells, stored.machine == measured.machine, count)
-    told = f"{count} of {len(stored.seeds)} seeds"
-    screen.print(f"baseline: {stored.machine}; here: {measured.machine}; {told}", highlight=False, markup=False)
-    _print(report, screen)
-    return report.exit_code
+    first = min(PLANNED, len(stored.seeds)) if run.seeds is None else run.seeds
+    compared = stored.first(first)
+    looks = planned_looks(len(stored.seeds), first) if run.more_seeds else (first,)
+    plugins = suite.load_plugins(run.plugins)
+    with _folder(run.results) as folder:
+        for look, count in enumerate(looks):
+            compared = stored.first(count)
+            request = suite.request.model_copy(update={"seeds": compared})
+            measured = measure(request, folder, plugins, screen)
+            told = f"{count} of {len(stored.seeds)} seeds"
+            screen.print(f"baseline: {stored.machine}; here: {measured.machine}; {told}", highlight=False, markup=False)
+            report = decide(
+                stored.results(),
+                measured.cells,
+                stored.machine == measured.machine,
+                seeds=compared,
+                history=stored.earlier(),
+                level=spent(looks, look) if run.more_seeds else LEVEL,
+            )
+            if report.verdict != "undecided" or count == looks[-1]:
+                return report
+            screen.print(f"undecided after {told}: {looks[look + 1]} seeds next", highlight=False, markup=False)
+    raise AssertionError("a check has at least one look")
 
 
-def update(baseline: Path, results: Path | None, plugins: tuple[Path, ...], screen: Console) -> int:
+def update(baseline: Path, screen: Console, run: CheckRun, why: str | None) -> Baseline:
     """Run the suite and write its numbers as the baseline.
+
+    Args:
+        baseline: File to write; the state that it holds is kept as history.
+        screen: Where to print progress.
+        run: Folder and plugins.
+        why: Reason for which an existing baseline is replaced.
 
     Raises:
         SetupError: A run of the suite failed; the old baseline stays.
+        UsageError: A baseline is replaced without a reason.
     """
     suite = Suite.beside(baseline)
-    measured = measure(suite.request, results, suite.load_plugins(plugins), screen)
+    history: tuple[Earlier, ...] = ()
+    if baseline.exists():
+        if not (why or "").strip():
+            raise UsageError(
+                f"{baseline} exists: say with --why why its numbers are replaced; they are kept as history"
+            )
+        history = read_baseline(baseline).replaced(str(why).strip())
+    plugins = suite.load_plugins(run.plugins)
+    with _folder(run.results) as folder:
+        measured = measure(suite.request, folder, plugins, screen)
     if measured.outcome.failed or not measured.cells:
         raise SetupError(f"the suite did not finish, so {baseline} was not written")
-    write_baseline(make_baseline(measured.cells, suite.name, measured.machine, commit()[0]), baseline)
-    screen.print(f"wrote {baseline} with {len(measured.cells)} cells", highlight=False, markup=False)
-    return 0
+    made = make_baseline(measured.cells, suite.name, measured.machine, commit()[0], history)
+    write_baseline(made, baseline)
+    return made
 
 
-def measure(request: RunRequest, results: Path | None, plugins: tuple[Path, ...], screen: Console) -> Measured:
-    """Run a suite's request from nothing."""
+@contextmanager
+def _folder(results: Path | None) -> Iterator[Path]:
+    """Lend the empty folder to run in."""
     if results is None:
         with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
-            return measure(request, Path(folder), plugins, screen)
+            yield Path(folder)
+        return
     if results.exists() and not results.is_dir():
         raise SetupError(f"--results {results} is a file; give a folder that is empty or does not exist yet")
     if results.exists() and any(results.iterdir()):
         raise SetupError(f"--results {results} is not empty; the check must compute everything itself")
+    yield results
+
+
+def measure(request: RunRequest, results: Path, plugins: tuple[Path, ...], screen: Console) -> Measured:
+    """Run a suite's request; what an earlier look of the same check has run is there already."""
     # These load torch, for seconds: what is wrong with the request is said before.
     from bench.execution.local import LocalPool, PoolOptions
     from bench.plan.planning import make_plan
@@ -203,24 +241,3 @@ def cell_names(cells: Sequence[Cell]) -> list[str]:
             f"the suite has two cells named '{twice[0]}': make two suites, each with a baseline of its own"
         )
     return names
-
-
-def _print(report: GateReport, screen: Console) -> None:
-    rows: list[list[str | Text]] = []
-    for line in report.lines:
-        rows.append(
-            [
-                line.cell if line.quantity == "accuracy" else "  its gain over scratch",
-                Text(line.verdict, style=_COLOURS[line.verdict]),
-                f"{line.base:.1f}",
-                "" if line.now is None else f"{line.now:.1f}",
-                f"{line.margin:.1f}",
-                line.reason,
-            ]
-        )
-    headings, numbers = ("cell", "verdict", "baseline", "now", "margin", "why"), ("baseline", "now", "margin")
-    screen.print(TextTable(headings, rows, whole=("verdict",), right=numbers))
-    for note in report.notes:
-        screen.print(f"note: {note}", highlight=False, markup=False)
-    colour = _COLOURS[report.verdict]
-    screen.print(f"accuracy check: [bold {colour}]{report.verdict}[/bold {colour}] (points)", highlight=False)

@@ -1,53 +1,66 @@
 """The accuracy gate: has a change of the code made the numbers worse?
 
-`decide` compares a small fixed suite with a stored baseline on the same seeds. Each cell is compared in its accuracy,
-and each pretrained cell in its gain over scratch too, paired by seed: a method that stopped learning has lost its gain,
-whatever the accuracy of an untrained network is.
+`decide` compares a fixed suite with a stored baseline: each cell in its accuracy, each pretrained cell in its gain over
+scratch (paired by seed), and the suite in the mean of its accuracies. A method that stopped learning has lost its gain,
+whatever the accuracy of an untrained network is; a small loss everywhere shows in the mean.
 
-========================================================  ===========  =========
-accuracy or gain of a cell                                verdict      exit code
-========================================================  ===========  =========
-missing, other seeds, data, labels, classes or options    broken       4
-drop above the margin                                     fail         1
-drop above half the margin                                undecided    3
-anything else, improvements included                      pass         0
-========================================================  ===========  =========
+=============================================================================================  =========  =====
+line                                                                                           verdict    exit
+=============================================================================================  =========  =====
+missing or not finite; other seeds, data, labels, classes or options                           broken     4
+drop significant after Holm over all lines, and above a third of the margin                    fail       1
+one-sided 95 % bound of the drop below the margin, or numbers identical                        pass       0
+anything else: more seeds will tell                                                            undecided  3
+=============================================================================================  =========  =====
 
-The gate's verdict is the worst of its lines. Margins follow from the deviations over the baseline's seeds.
+The gate's verdict is the worst of its lines. A drop is the mean over all seeds of the baseline minus the mean over the
+seeds run now. Its standard error comes from the baseline alone (`Scales`): the deviation over seeds, pooled over the
+baseline's history and moderated over the suite, as if a change had drawn everything anew. So a few seeds can be judged,
+and a change that makes runs erratic cannot hide behind its own scatter.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
-import statistics
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+import numpy as np
+import numpy.typing as npt
 
-from bench.errors import SetupError, UsageError
+from bench.errors import SetupError
 from bench.stats.cells import Cell
+from bench.stats.comparisons import holm
 from bench.stats.intervals import seed_means
+from bench.stats.moderation import moderate
 from bench.stats.opponents import opponent
-from bench.store.publish import write_whole
 
 GateVerdict = Literal["pass", "fail", "undecided", "broken"]
+Quantity = Literal["accuracy", "gain", "mean"]
 EXIT_CODES: Mapping[GateVerdict, int] = {"pass": 0, "fail": 1, "undecided": 3, "broken": 4}
 SEVERITY: Sequence[GateVerdict] = ("pass", "undecided", "fail", "broken")
 
-BASELINE_VERSION: Literal[2] = 2
+LEVEL = 0.05
+"""Chance that an unchanged suite fails, and one minus the confidence of a line's bound."""
+PLANNED = 3
+"""Seeds that margins are made for."""
+LOOKS = (3, 5, 8, 10)
+"""Seeds that have been run at each look of a check that goes on while it is undecided."""
 MARGIN_FLOOR = 1.0
 """Smallest margin, accuracy points: less than this no reader of a benchmark table acts on."""
-MARGIN_DEVIATIONS = 3.0
-"""Margin in standard deviations of the difference between two independent means over the same number of seeds."""
-SINGLE_SEED_MARGIN = 5.0
-"""Margin where nothing is known about the deviation over seeds, accuracy points."""
+MEAN_MARGIN = 2.0
+"""Largest margin of the suite's mean, accuracy points."""
+ASSUMED_DEVIATION, ASSUMED_DF = 2.0, 6.0
+"""Deviation of an accuracy over seeds, points, that stands in for the degrees of freedom that a baseline lacks."""
+SMALLEST_DEVIATION = 0.1
+"""Deviation of a cell whose seeds all agree, accuracy points."""
+THIRD = 1 / 3
+"""Part of the margin above which a significant drop fails: a real loss that is not worth a red build passes."""
+
+SUITE_MEAN = "mean of the suite"
 
 _CODE_AND_MACHINE = re.compile(r"(.*\.)?(numerics|plugins|manifest|identity|version)(\..*)?")
 """Fields of a spec that follow from code, versions or machine: what the gate lets change, and looks at the numbers.
@@ -55,6 +68,8 @@ _CODE_AND_MACHINE = re.compile(r"(.*\.)?(numerics|plugins|manifest|identity|vers
 Manifests of data are among them (a generated set's covers its generator's source): the digests of what was judged on
 (`CellResult.content`) say whether clouds and labels really changed.
 """
+
+Points = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -93,7 +108,7 @@ class Judged:
 
 
 def cell_results(cells: Sequence[Cell], names: Sequence[str], judged: Mapping[str, Judged]) -> list[CellResult]:
-    """Turn cells into what `decide` and `make_baseline` take.
+    """Turn cells into what `decide` and a baseline take.
 
     Args:
         cells: Cells of the suite.
@@ -131,92 +146,171 @@ def _splits(cell: Cell, judged: Mapping[str, Judged]) -> dict[int, str]:
     return {seed: hashlib.sha256("\n".join(digests).encode()).hexdigest() for seed, digests in drawn.items()}
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+@dataclass(frozen=True)
+class Lines:
+    """Everything that the gate compares, in points by seed.
 
+    Attributes:
+        names: Cell and quantity of each line: accuracies, gains, then the mean of the accuracies.
+        points: ``[lines, seeds]``.
+    """
 
-class BaselineCell(_Stored):
-    """One cell of a baseline; the fields are those of `CellResult`."""
+    names: tuple[tuple[str, Quantity], ...]
+    points: Points
 
-    cell: str
-    values: dict[int, float] = Field(min_length=1)
-    scratch: str = ""
-    options: dict[str, str] = {}
-    content: dict[str, str] = {}
-    splits: dict[int, str] = {}
-
-    @field_validator("values")
     @classmethod
-    def _finite(cls, values: dict[int, float]) -> dict[int, float]:
-        if not all(map(math.isfinite, values.values())):
-            raise ValueError("every value must be a finite number")
-        return dict(sorted(values.items()))
+    def of(cls, cells: Mapping[str, Mapping[int, float]], scratch: Mapping[str, str], seeds: Sequence[int]) -> Lines:
+        """Form the lines of a suite.
 
-
-class Baseline(_Stored):
-    """A stored state of the suite, meant to be kept in the repository and read in a diff."""
-
-    version: Literal[2] = BASELINE_VERSION
-    suite: str
-    machine: str
-    """Machine kind: where it agrees, identical numbers are expected."""
-    commit: str
-    cells: tuple[BaselineCell, ...] = Field(min_length=1)
-
-    @field_validator("cells")
-    @classmethod
-    def _sound(cls, cells: tuple[BaselineCell, ...]) -> tuple[BaselineCell, ...]:
-        by_name = {cell.cell: cell for cell in cells}
-        twice = [name for name, count in Counter(c.cell for c in cells).items() if count > 1]
-        if twice:
-            raise ValueError(f"cell '{twice[0]}' occurs twice")
-        for cell in cells:
-            if cell.scratch and cell.scratch not in by_name:
-                raise ValueError(f"cell '{cell.cell}' names '{cell.scratch}', which is no cell")
-            if set(cell.values) != set(cells[0].values):
-                raise ValueError(f"cell '{cell.cell}' has seeds {list(cell.values)}, others {list(cells[0].values)}")
-        return tuple(sorted(cells, key=lambda c: c.cell))
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Seeds of every cell."""
-        return tuple(self.cells[0].values)
-
-    def first(self, count: int) -> Baseline:
-        """Return the part of it with the first seeds.
-
-        Raises:
-            UsageError: It has fewer.
+        Args:
+            cells: Scores by cell and seed, fractions.
+            scratch: Name of the untrained cell, for every cell that has one.
+            seeds: Seeds to take, in this order.
         """
-        if count > len(self.seeds):
-            raise UsageError(
-                f"--seeds {count}: the baseline has {len(self.seeds)}; raise `seeds` in its suite and run --update"
-            )
-        kept = self.seeds[:count]
-        cells = tuple(c.model_copy(update={"values": {s: c.values[s] for s in kept}}) for c in self.cells)
-        return self.model_copy(update={"cells": cells})
+        order = sorted(cells)
+        accuracy = 100 * np.array([[cells[name][seed] for seed in seeds] for name in order])
+        row = {name: i for i, name in enumerate(order)}
+        gained = [name for name in order if scratch.get(name)]
+        gains = [accuracy[row[name]] - accuracy[row[scratch[name]]] for name in gained]
+        names: list[tuple[str, Quantity]] = [(name, "accuracy") for name in order]
+        names += [(name, "gain") for name in gained]
+        return cls((*names, (SUITE_MEAN, "mean")), np.vstack([accuracy, *gains, accuracy.mean(0)]))
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Deviations over seeds of a baseline's lines, and the margins that follow.
+
+    Attributes:
+        deviation: Of one seed, points ``[lines]``.
+        df: Degrees of freedom of each ``[lines]``.
+        seeds: Seeds of the baseline.
+        margin: Largest drop that passes, points ``[lines]``, rounded up to a tenth.
+    """
+
+    deviation: Points
+    df: Points
+    seeds: int
+    margin: Points
+
+    @classmethod
+    def of(cls, lines: Lines, history: Sequence[Lines] = ()) -> Scales:
+        """Estimate the scales of a baseline.
+
+        Args:
+            lines: Lines of the baseline.
+            history: Lines of earlier baselines of the same suite; they add to the variances only.
+        """
+        seeds = lines.points.shape[1]
+        parts = [x.points - x.points.mean(1, keepdims=True) for x in (lines, *history) if x.points.shape[1] > 1]
+        kinds = [kind for _, kind in lines.names]
+        known = _deviations(np.hstack(parts), kinds, len(parts)) if parts else (np.zeros(len(kinds)),) * 2
+        deviation, df = _filled(*known, kinds)
+        return cls(deviation, df, seeds, _margins(deviation, df, seeds, lines.names))
+
+    def error(self, n: int) -> Points:
+        """Standard error of each line's drop when n seeds are run, points."""
+        return _error(self.deviation, self.seeds, n)
+
+
+def _deviations(residuals: Points, kinds: Sequence[Quantity], means: int) -> tuple[Points, Points]:
+    """Moderate the deviations of accuracies among themselves and of gains among themselves; the mean has its own."""
+    deviation = np.full(len(kinds), SMALLEST_DEVIATION)
+    df = np.full(len(kinds), float(residuals.shape[1] - means))
+    moves = residuals.std(1) > 1e-9
+    for kind in sorted(set(kinds)):
+        rows = [i for i, own in enumerate(kinds) if own == kind and moves[i]]
+        if rows:
+            for i, moderated in zip(rows, moderate(residuals[rows], means), strict=True):
+                deviation[i], df[i] = max(SMALLEST_DEVIATION, math.sqrt(moderated.variance)), moderated.df
+    return deviation, df
+
+
+def _filled(deviation: Points, df: Points, kinds: Sequence[Quantity]) -> tuple[Points, Points]:
+    """Fill up few degrees of freedom: two seeds may agree or differ by chance, and a drop of 50 points is one still."""
+    cells = kinds.count("accuracy")
+    factor = {"accuracy": 1.0, "gain": math.sqrt(2), "mean": 1 / math.sqrt(cells)}
+    assumed = ASSUMED_DEVIATION * np.array([factor[kind] for kind in kinds])
+    lacking = np.maximum(0.0, ASSUMED_DF - df)
+    whole = df + lacking
+    return np.sqrt((df * deviation**2 + lacking * assumed**2) / whole), whole
+
+
+def _error(deviation: Points, base: int, n: int) -> Points:
+    return deviation * math.sqrt(1 / base + 1 / n)
+
+
+def _margins(deviation: Points, df: Points, seeds: int, names: Sequence[tuple[str, Quantity]]) -> Points:
+    """Let an unchanged suite pass at the planned seeds in 95 %: all its lines together, whatever their correlation."""
+    from scipy import stats
+
+    error = _error(deviation, seeds, min(PLANNED, seeds))
+    margin = (stats.t.ppf(1 - LEVEL, df) + stats.t.ppf(1 - LEVEL / len(names), df)) * error
+    margin = np.maximum(MARGIN_FLOOR, np.ceil(10 * margin - 1e-9) / 10)
+    mean = np.array([kind == "mean" for _, kind in names])
+    return np.where(mean, np.minimum(margin, MEAN_MARGIN), margin)
+
+
+def spent(looks: Sequence[int], look: int) -> float:
+    """Level of a look: the part of `LEVEL` in proportion to the seeds that it adds.
+
+    The levels of all looks sum to `LEVEL`, so that together they fail an unchanged suite no more often, however the
+    looks depend on each other (Bonferroni).
+
+    Args:
+        looks: Seeds that have been run at each look.
+        look: Index of this one.
+    """
+    before = looks[look - 1] if look else 0
+    return LEVEL * (looks[look] - before) / looks[-1]
+
+
+def judge(drops: Points, n: int, scales: Scales, level: float = LEVEL) -> tuple[list[GateVerdict], Points]:
+    """Decide each line.
+
+    Args:
+        drops: Mean of the baseline minus mean now, points ``[lines]``.
+        n: Seeds run now.
+        scales: Of the baseline.
+        level: Chance of failing an unchanged suite at this look.
+
+    Returns:
+        A verdict per line, and its one-sided p value after Holm over all lines.
+    """
+    from scipy import stats
+
+    error = scales.error(n)
+    p_values = np.asarray(stats.t.sf(drops / error, scales.df), dtype=np.float64)
+    adjusted = np.array(holm(p_values.tolist()), dtype=np.float64)
+    fails = (adjusted < level) & (drops > THIRD * scales.margin)
+    passes = drops + stats.t.ppf(1 - LEVEL, scales.df) * error < scales.margin
+    return [
+        "fail" if bad else "pass" if good else "undecided" for bad, good in zip(fails, passes, strict=True)
+    ], adjusted
 
 
 @dataclass(frozen=True)
 class GateLine:
-    """The decision on one cell's accuracy or gain.
+    """The decision on one line.
 
     Attributes:
-        cell: Name of the cell.
-        quantity: ``accuracy`` (whatever the headline metric is) or ``gain`` over scratch.
+        cell: Name of the cell; `SUITE_MEAN` for the whole suite.
+        quantity: ``accuracy`` (whatever the headline metric is), ``gain`` over scratch, or ``mean`` of the accuracies.
         verdict: Decision.
-        base: Mean of the baseline, points.
+        base: Mean of the baseline over all its seeds, points.
         now: Mean measured now, points; None where they cannot be compared.
-        margin: Largest drop that passes as noise, points.
+        margin: Largest drop that passes, points.
+        p: One-sided p value of the drop after Holm over all lines; None where it was not tested.
         reason: Why, in one sentence.
     """
 
     cell: str
-    quantity: Literal["accuracy", "gain"]
+    quantity: Quantity
     verdict: GateVerdict
     base: float
     now: float | None
     margin: float
+    p: float | None
     reason: str
 
     @property
@@ -231,12 +325,16 @@ class GateReport:
 
     Attributes:
         verdict: Worst verdict of the lines.
-        lines: Accuracy of each cell and gain of each pretrained one, in the order of their names.
+        lines: Accuracies in the order of the cells' names, then gains, then the mean.
+        seeds: Seeds that were compared.
+        level: Chance of failing an unchanged suite at this look.
         notes: What to do besides, e.g. refresh the baseline.
     """
 
     verdict: GateVerdict
     lines: tuple[GateLine, ...]
+    seeds: tuple[int, ...]
+    level: float
     notes: tuple[str, ...]
 
     @property
@@ -246,128 +344,101 @@ class GateReport:
 
 
 def decide(
-    baseline: Baseline, current: Sequence[CellResult], same_machine: bool, seeds: int | None = None
+    base: Sequence[CellResult],
+    current: Sequence[CellResult],
+    same_machine: bool,
+    *,
+    seeds: Sequence[int] | None = None,
+    history: Sequence[Sequence[CellResult]] = (),
+    level: float = LEVEL,
 ) -> GateReport:
     """Compare the suite's current results with the baseline.
 
     Args:
-        baseline: What was measured when the numbers were last accepted.
+        base: What was measured when the numbers were last accepted; every cell on the same seeds.
         current: What was measured now, in any order.
         same_machine: Whether both were measured on the same kind of machine, where equal code gives equal
             numbers. It decides what a difference means, never how large a drop may be.
-        seeds: Compare the baseline's first seeds only; None compares all.
+        seeds: Seeds that were to be run now, among the baseline's; None for all.
+        history: Earlier baselines; those of other cells are left out.
+        level: Chance of failing an unchanged suite at this look.
 
     Returns:
         The decision; a larger drop in any cell never leads to a milder one.
-
-    Raises:
-        UsageError: The baseline has fewer seeds.
     """
-    margins = _Margins(baseline)
-    stored = baseline if seeds is None else baseline.first(seeds)
+    stored = {cell.cell: cell for cell in sorted(base, key=lambda cell: cell.cell)}
+    all_seeds = tuple(next(iter(stored.values())).values)
+    seeds = all_seeds if seeds is None else tuple(seeds)
     results: dict[str, list[CellResult]] = {}
     for result in current:
         results.setdefault(result.cell, []).append(result)
-    base = {cell.cell: cell for cell in stored.cells}
-    broken = {name: _why_broken(cell, results.get(name, [])) for name, cell in base.items()}
-    lines = []
-    for name, cell in base.items():
-        why, margin = broken[name], margins.accuracy(name, len(cell.values))
-        now = {} if why else results[name][0].values
-        lines.append(_line(name, "accuracy", why, cell.values, now, margin, same_machine))
-        if cell.scratch:
-            why = why or (f"{cell.scratch}: {broken[cell.scratch]}" if broken[cell.scratch] else "")
-            gains = {} if why else _gains(now, results[cell.scratch][0].values)
-            was, margin = _gains(cell.values, base[cell.scratch].values), margins.gain(name, len(cell.values))
-            lines.append(_line(name, "gain", why, was, gains, margin, same_machine))
-    extra = sorted(set(results) - set(base))
-    notes = _notes(lines, extra, same_machine, len(baseline.seeds) > len(stored.seeds))
-    return GateReport(max((line.verdict for line in lines), key=SEVERITY.index), tuple(lines), notes)
+    broken = {name: _why_broken(cell, results.get(name, []), seeds) for name, cell in stored.items()}
+
+    lines = _lines(base, all_seeds)
+    scales = Scales.of(lines, [_lines(old, tuple(old[0].values)) for old in history if _same_cells(old, base)])
+    sound = {name: results[name][0].values for name, why in broken.items() if not why}
+    # A broken cell stands in with its own baseline: the others are judged all the same.
+    values = {name: sound.get(name, cell.values) for name, cell in stored.items()}
+    now = Lines.of(values, _scratch(base), seeds).points
+    same = Lines.of({name: cell.values for name, cell in stored.items()}, _scratch(base), seeds).points == now
+    identical = same.all(1)
+    drops = np.where(identical, 0.0, lines.points.mean(1) - now.mean(1))
+    verdicts, adjusted = judge(drops, len(seeds), scales, level)
+
+    decided = []
+    for i, (name, quantity) in enumerate(lines.names):
+        why = _broken_line(name, quantity, broken, stored)
+        before, margin = float(lines.points[i].mean()), float(scales.margin[i])
+        if why:
+            decided.append(GateLine(name, quantity, "broken", before, None, margin, None, why))
+        elif identical[i]:
+            decided.append(GateLine(name, quantity, "pass", before, before, margin, None, "identical numbers"))
+        else:
+            reason = _reason(verdicts[i], drops[i], margin, same_machine)
+            after = float(before - drops[i])
+            decided.append(GateLine(name, quantity, verdicts[i], before, after, margin, float(adjusted[i]), reason))
+    extra = sorted(set(results) - set(stored))
+    notes = _notes(decided, extra, same_machine, len(all_seeds) > len(seeds))
+    worst = max((line.verdict for line in decided), key=SEVERITY.index)
+    return GateReport(worst, tuple(decided), tuple(seeds), level, notes)
 
 
-class _Margins:
-    """Margins of accuracies and gains, from the deviations over all seeds of the baseline."""
-
-    def __init__(self, baseline: Baseline) -> None:
-        values = {cell.cell: cell.values for cell in baseline.cells}
-        self._accuracy = {name: _deviation_points(own) for name, own in values.items()}
-        self._gain = {
-            cell.cell: _deviation_points(_gains(cell.values, values[cell.scratch]))
-            for cell in baseline.cells
-            if cell.scratch
-        }
-
-    def accuracy(self, cell: str, n: int) -> float:
-        return margin_points(self._accuracy[cell], _pooled(self._accuracy), n)
-
-    def gain(self, cell: str, n: int) -> float:
-        return margin_points(self._gain[cell], _pooled(self._gain), n)
+def _lines(cells: Sequence[CellResult], seeds: Sequence[int]) -> Lines:
+    return Lines.of({cell.cell: cell.values for cell in cells}, _scratch(cells), seeds)
 
 
-def margin_points(own: float | None, pooled: float | None, n: int) -> float:
-    """Largest drop of a mean that passes as noise, accuracy points, rounded up to a tenth.
-
-    If a change of the code reshuffled every random draw, the means before and after would differ by a standard
-    deviation of sqrt(2 / n) times that over seeds. The margin is three of those, and at least one point. A cell's own
-    deviation counts where it is larger than the pooled one: few seeds estimate a deviation badly.
-
-    Args:
-        own: Deviation over the cell's seeds, points; None with one seed.
-        pooled: Root mean square deviation over the suite's cells, points; None if no cell has two seeds.
-        n: Seeds that are compared.
-    """
-    known = [d for d in (own, pooled) if d is not None]
-    if not known:
-        return SINGLE_SEED_MARGIN
-    noise = MARGIN_DEVIATIONS * math.sqrt(2 / n) * max(known)
-    return max(MARGIN_FLOOR, math.ceil(10 * noise - 1e-9) / 10)
+def _scratch(cells: Sequence[CellResult]) -> dict[str, str]:
+    return {cell.cell: cell.scratch for cell in cells if cell.scratch}
 
 
-def _pooled(deviations: Mapping[str, float | None]) -> float | None:
-    known = [d for d in deviations.values() if d is not None]
-    return math.sqrt(statistics.fmean(d * d for d in known)) if known else None
+def _same_cells(one: Sequence[CellResult], other: Sequence[CellResult]) -> bool:
+    return {(cell.cell, cell.scratch) for cell in one} == {(cell.cell, cell.scratch) for cell in other}
 
 
-def _deviation_points(values: Mapping[int, float]) -> float | None:
-    return 100 * statistics.stdev(values.values()) if len(values) > 1 else None
+def _broken_line(name: str, quantity: Quantity, broken: Mapping[str, str], stored: Mapping[str, CellResult]) -> str:
+    """Say why a line cannot be compared; empty if it can."""
+    if quantity == "mean":
+        count = sum(map(bool, broken.values()))
+        return f"{count} of its {len(broken)} cells cannot be compared" if count else ""
+    scratch = stored[name].scratch
+    if broken[name] or quantity == "accuracy" or not broken[scratch]:
+        return broken[name]
+    return f"{scratch}: {broken[scratch]}"
 
 
-def _gains(values: Mapping[int, float], scratch: Mapping[int, float]) -> dict[int, float]:
-    return {seed: values[seed] - scratch[seed] for seed in values}
+def _reason(verdict: GateVerdict, drop: float, margin: float, same_machine: bool) -> str:
+    if verdict == "fail":
+        return f"lower by {drop:.1f}, more than draws explain"
+    if verdict == "undecided":
+        return f"lower by {drop:.1f}: neither within the margin nor beyond chance"
+    if drop < -margin:
+        return "better than the baseline by more than the margin"
+    cause = "the code changed the numbers" if same_machine else "another kind of machine, or changed numbers"
+    return f"within the margin ({cause})"
 
 
-def _line(
-    cell: str,
-    quantity: Literal["accuracy", "gain"],
-    broken: str,
-    base: Mapping[int, float],
-    now: Mapping[int, float],
-    margin: float,
-    same_machine: bool,
-) -> GateLine:
-    before = 100 * statistics.fmean(base.values())
-    if broken:
-        return GateLine(cell, quantity, "broken", before, None, margin, broken)
-    after = 100 * statistics.fmean(now[seed] for seed in sorted(base))
-    drop = 100 * statistics.fmean(base[seed] - now[seed] for seed in sorted(base))
-    verdict: GateVerdict = "pass"
-    if all(now[seed] == value for seed, value in base.items()):
-        reason = "identical numbers"
-    elif drop > margin:
-        verdict, reason = "fail", "the drop exceeds the margin"
-    elif drop > margin / 2:
-        verdict = "undecided"
-        reason = "the drop is above half the margin: too large to wave through, too small to be sure of"
-    elif drop < -margin:
-        reason = "better than the baseline by more than the margin"
-    else:
-        cause = "the code changed the numbers" if same_machine else "another kind of machine, or changed numbers"
-        reason = f"within the margin ({cause})"
-    return GateLine(cell, quantity, verdict, before, after, margin, reason)
-
-
-def _why_broken(cell: BaselineCell, found: Sequence[CellResult]) -> str:
-    """Why a cell cannot be compared; empty if it can."""
+def _why_broken(cell: CellResult, found: Sequence[CellResult], seeds: Sequence[int]) -> str:
+    """Say why a cell cannot be compared; empty if it can."""
     if not found:
         return "missing: the suite gave no finished result for this cell"
     if len(found) > 1:
@@ -381,12 +452,18 @@ def _why_broken(cell: BaselineCell, found: Sequence[CellResult]) -> str:
     ]
     if other:
         return f"other {', '.join(other)} than the baseline's: the data changed; if that is intended, refresh it"
-    if set(result.values) != set(cell.values):
-        return f"seeds {sorted(result.values)}, the baseline has {sorted(cell.values)}"
-    if any(result.splits.get(seed, "") != cell.splits.get(seed, "") for seed in cell.values):
+    if set(result.values) != set(seeds):
+        return f"seeds {sorted(result.values)}, expected {sorted(seeds)} as in the baseline"
+    if any(result.splits.get(seed, "") != cell.splits.get(seed, "") for seed in seeds):
         return "the splits or folds differ from the baseline's; if that is intended, refresh it"
+    if result.scratch != cell.scratch:
+        return f"compared with '{result.scratch}', in the baseline with '{cell.scratch}'"
     if not all(map(math.isfinite, result.values.values())):
         return "a score is not a finite number"
+    swapped = [seed for seed in seeds if result.values[seed] != cell.values[seed]]
+    stored = sorted(cell.values[seed] for seed in swapped)
+    if len(set(stored)) > 1 and stored == sorted(result.values[seed] for seed in swapped):
+        return f"the baseline's numbers under other seeds ({', '.join(map(str, sorted(swapped)))}): seeds are swapped"
     return ""
 
 
@@ -403,58 +480,8 @@ def _notes(lines: Sequence[GateLine], extra: Sequence[str], same_machine: bool, 
     if same_machine and any(line.verdict != "broken" and line.reason != "identical numbers" for line in lines):
         notes.append("same kind of machine, other numbers: if that is intended, refresh the baseline")
     if any(line.verdict == "undecided" for line in lines):
-        with_more = "rerun with more --seeds" if more else "all seeds of the baseline were compared: raise `seeds`"
-        notes.append(f"undecided: {with_more}, or look at the change and refresh the baseline")
+        advice = "run with --more-seeds" if more else "all seeds of the baseline were compared"
+        notes.append(f"undecided: {advice}, or look at the change and refresh the baseline")
     if extra:
         notes.append(f"not in the baseline, so not judged: {', '.join(extra)}")
     return tuple(notes)
-
-
-def make_baseline(results: Iterable[CellResult], suite: str, machine: str, commit: str) -> Baseline:
-    """Build a baseline from the suite's results.
-
-    Raises:
-        SetupError: Cells lack seeds or have no finite score.
-    """
-    try:
-        cells = tuple(
-            BaselineCell(
-                cell=r.cell,
-                values=dict(r.values),
-                scratch=r.scratch,
-                options=dict(sorted(r.options.items())),
-                content=dict(sorted(r.content.items())),
-                splits=dict(sorted(r.splits.items())),
-            )
-            for r in results
-        )
-        return Baseline(suite=suite, machine=machine, commit=commit, cells=cells)
-    except ValidationError as error:
-        raise SetupError(f"the suite's results make no baseline: {error.errors()[0]['msg']}") from error
-
-
-def write_baseline(baseline: Baseline, path: Path) -> None:
-    """Write a baseline as indented JSON, one value a line, so that a diff shows what moved."""
-    text = json.dumps(baseline.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(path, text, "the baseline", "give a writable path")
-
-
-def read_baseline(path: Path) -> Baseline:
-    """Read a baseline.
-
-    Raises:
-        SetupError: One line: the file is missing, is no JSON, or is no baseline of a version known here.
-    """
-    hint = "make one with `bench check --update`"
-    try:
-        return Baseline.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SetupError(f"no baseline at {path}; {hint}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"cannot read the baseline {path}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise SetupError(
-            f"{path} is no baseline of version {BASELINE_VERSION}: {where}: {first['msg']}; {hint}"
-        ) from error

@@ -35,38 +35,41 @@ class Moderated:
     df: float
 
 
-def moderate(differences: npt.NDArray[np.floating[Any]]) -> list[Moderated]:
+def moderate(differences: npt.NDArray[np.floating[Any]], means: int = 1) -> list[Moderated]:
     """Moderate the variances of comparisons made on the same seeds.
 
     Args:
         differences: Paired differences ``[comparisons, seeds]``, at least two seeds; no row may be constant.
+        means: How many means were estimated in each row: more than one where a row joins several measurements, each
+            with its own mean already subtracted.
 
     Returns:
         One variance per comparison; its own where there is only one.
     """
     m, n = differences.shape
-    own, df = differences.var(1, ddof=1), n - 1
+    own, df = differences.var(1, ddof=means), n - means
     if m < 2:
         return [Moderated(float(value), df) for value in own]
     prior, common = _prior(own, df)
     weight = 1.0 if math.isinf(prior) else prior / (prior + df)
-    most = max(float(df), effective_degrees(differences))
+    most = max(float(df), effective_degrees(differences, means))
     return [
         Moderated(float(weight * common + (1 - weight) * value), float(min(prior + df, df * m, most))) for value in own
     ]
 
 
-def effective_degrees(differences: npt.NDArray[np.floating[Any]]) -> float:
+def effective_degrees(differences: npt.NDArray[np.floating[Any]], means: int = 1) -> float:
     """Degrees of freedom of the pooled variance of comparisons made on the same seeds.
 
     That is ``(n - 1) m^2 / sum r_ij^2`` with the correlations r over seeds: ``n - 1`` where all comparisons move alike.
 
     Args:
         differences: ``[m comparisons, n seeds]``, no row constant.
+        means: How many means were estimated in each row, as in `moderate`.
     """
     m, n = differences.shape
     correlations = np.atleast_2d(np.corrcoef(differences))
-    return float((n - 1) * m**2 / (correlations**2).sum())
+    return float((n - means) * m**2 / (correlations**2).sum())
 
 
 def _prior(variances: npt.NDArray[np.floating[Any]], df: int) -> tuple[float, float]:

@@ -1,0 +1,128 @@
+"""The gate's decision for people and programs: terminal, Markdown (GitHub step summary), JUnit XML and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+from rich.console import Console
+from rich.text import Text
+
+from bench.report.plain import TextTable
+from bench.stats.gate import GateLine, GateReport, GateVerdict
+from bench.store.publish import write_whole
+from bench.texts import visible
+
+_COLOURS: Mapping[GateVerdict, str] = {"pass": "green", "fail": "red", "undecided": "yellow", "broken": "red"}
+_HEADINGS = ("cell", "verdict", "baseline", "now", "margin", "why")
+
+
+def title(line: GateLine) -> str:
+    """Name a line: the cell, and the quantity where it is not the accuracy."""
+    return f"{line.cell}: gain over scratch" if line.quantity == "gain" else line.cell
+
+
+def _row(line: GateLine) -> list[str]:
+    now = "" if line.now is None else f"{line.now:.1f}"
+    return [title(line), line.verdict, f"{line.base:.1f}", now, f"{line.margin:.1f}", line.reason]
+
+
+def print_report(report: GateReport, screen: Console) -> None:
+    """Print the lines, the notes and the verdict."""
+    rows: list[list[str | Text]] = [
+        [cell, Text(verdict, style=_COLOURS[line.verdict]), *rest]
+        for line, (cell, verdict, *rest) in zip(report.lines, map(_row, report.lines), strict=True)
+    ]
+    screen.print(TextTable(_HEADINGS, rows, whole=("verdict",), right=("baseline", "now", "margin")))
+    for note in report.notes:
+        screen.print(f"note: {note}", highlight=False, markup=False)
+    colour = _COLOURS[report.verdict]
+    screen.print(f"accuracy check: [bold {colour}]{report.verdict}[/bold {colour}] (points)", highlight=False)
+
+
+def markdown(report: GateReport, heading: str) -> str:
+    """Return the decision as Markdown.
+
+    Args:
+        report: The decision.
+        heading: What was checked, e.g. the name of the baseline.
+    """
+
+    def cells(row: list[str]) -> str:
+        return "| " + " | ".join(visible(cell).replace("|", "\\|") for cell in row) + " |"
+
+    seeds = ", ".join(map(str, report.seeds))
+    lines = [f"## Accuracy check: {report.verdict}", "", f"{visible(heading)}; seeds {seeds}; points.", ""]
+    lines += [cells(list(_HEADINGS)), "|---|---|--:|--:|--:|---|", *(cells(_row(line)) for line in report.lines)]
+    lines += ["", *(f"- {visible(note)}" for note in report.notes)] if report.notes else []
+    return "\n".join(lines) + "\n"
+
+
+def as_json(report: GateReport) -> dict[str, object]:
+    """Return the decision with fields that stay (docs/ci.md)."""
+    return {
+        "verdict": report.verdict,
+        "exit_code": report.exit_code,
+        "seeds": list(report.seeds),
+        "level": report.level,
+        "lines": [
+            {
+                "cell": line.cell,
+                "quantity": line.quantity,
+                "verdict": line.verdict,
+                "baseline": line.base,
+                "now": line.now,
+                "drop": line.drop,
+                "margin": line.margin,
+                "p_holm": line.p,
+                "reason": line.reason,
+            }
+            for line in report.lines
+        ],
+        "notes": list(report.notes),
+    }
+
+
+def write_junit(report: GateReport, path: Path, name: str, *, undecided_passes: bool) -> None:
+    """Write JUnit XML: a test case per line.
+
+    Args:
+        report: The decision.
+        path: File to write.
+        name: Name of the test suite, e.g. of the baseline.
+        undecided_passes: Whether an undecided line is a skipped test; otherwise it is a failure.
+    """
+    suite = ElementTree.Element("testsuite", name=visible(name), tests=str(len(report.lines)))
+    counts = dict.fromkeys(("failure", "error", "skipped"), 0)
+    kinds: dict[GateVerdict, str] = {
+        "fail": "failure",
+        "broken": "error",
+        "undecided": "skipped" if undecided_passes else "failure",
+    }
+    for line in report.lines:
+        case = ElementTree.SubElement(suite, "testcase", classname=visible(name), name=visible(title(line)))
+        if (kind := kinds.get(line.verdict)) is not None:
+            counts[kind] += 1
+            ElementTree.SubElement(case, kind, message=visible(f"{line.verdict}: {line.reason}"), type=line.verdict)
+        now = "" if line.now is None else f", now {line.now:.2f}"
+        said = f"baseline {line.base:.2f}{now}, margin {line.margin:.1f} points: {line.reason}"
+        ElementTree.SubElement(case, "system-out").text = visible(said)
+    suite.set("failures", str(counts["failure"]))
+    suite.set("errors", str(counts["error"]))
+    suite.set("skipped", str(counts["skipped"]))
+    tree = ElementTree.ElementTree(suite)
+    ElementTree.indent(tree)
+    text = ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+    write_whole(path, text, "the JUnit file", "give a writable path")
+
+
+def append_summary(report: GateReport, path: Path, heading: str) -> None:
+    """Append Markdown to a file, as GitHub's step summary is written."""
+    from bench.errors import SetupError
+
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(markdown(report, heading) + "\n")
+    except OSError as error:
+        raise SetupError(f"cannot write the summary {path}: {error.strerror}; give a writable path") from error

@@ -1,0 +1,129 @@
+"""Page on what a gate finds (docs/gate.md), written from its baseline by simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.gate.baseline import Baseline, read_baseline
+from bench.gate.characteristics import Outcome, Redraws, planned_looks, redraws, simulate, table
+from bench.report.plain import TextTable
+from bench.stats.gate import LEVEL, PLANNED, Lines, Scales
+from bench.store.publish import write_whole
+
+_HEADINGS = ("what changed", "pass", "undecided", "fail", "pass ", "undecided ", "fail ", "seeds")
+
+
+def show_characteristics(path: Path, draws: int, screen: Console, page: Path | None) -> None:
+    """Print what a baseline's gate finds, and write it as a page.
+
+    Args:
+        path: The baseline.
+        draws: Changes simulated per scenario.
+        screen: Where to print.
+        page: Markdown file to write; None for none.
+
+    Raises:
+        SetupError: The baseline cannot be read.
+        UsageError: It has too few seeds.
+    """
+    baseline = read_baseline(path)
+    drawn, stored = simulate(baseline, draws), simulate(baseline, draws, redraw=False)
+    for name, outcomes in (("baseline drawn anew", drawn), ("given the stored baseline", stored)):
+        screen.print(f"\n{name}: % of {draws} changes, after {_planned(baseline)} seeds, then with --more-seeds")
+        screen.print(TextTable(_HEADINGS, table(outcomes), right=_HEADINGS[1:]))
+    if page is not None:
+        checked = redraws(baseline) if len(baseline.seeds) >= 2 * PLANNED else None
+        write_whole(page, _page(path, baseline, draws, drawn, stored, checked), "the page", "give a writable path")
+        screen.print(f"wrote {page}", highlight=False, markup=False)
+
+
+def _planned(baseline: Baseline) -> int:
+    return min(PLANNED, len(baseline.seeds))
+
+
+def _page(
+    path: Path,
+    baseline: Baseline,
+    draws: int,
+    drawn: Sequence[Outcome],
+    stored: Sequence[Outcome],
+    checked: Redraws | None,
+) -> str:
+    looks = planned_looks(len(baseline.seeds))
+    seeds = _planned(baseline)
+    more = " -> ".join(map(str, looks))
+    parts = [
+        f"<!-- Written by `bench check --baseline {path} --simulate {draws} --page FILE`; change that, not this. -->\n",
+        f"# What the gate finds: {path.name}\n",
+        f"Simulated with the variances of the stored baseline ({len(baseline.seeds)} seeds, measured on "
+        f"{baseline.machine}): the scores of a cell are its mean plus normal noise of its deviation over seeds, cells "
+        f"independent of each other. {draws} changes per row; figures in %, their own standard error is at most "
+        f"{50 / draws**0.5:.1f}. `bench check` compares {seeds} seeds; with `--more-seeds` it goes on "
+        f"({more}) while it is undecided, with the level of {LEVEL:g} spent over the looks.\n",
+        "## What it cannot see\n",
+        _blind(drawn),
+        "## Baseline and change drawn anew\n",
+        _markdown(drawn, seeds),
+        "## Given the stored baseline\n",
+        "Its means are taken for the truth; only the change is drawn. A baseline stays for months, so this is what its "
+        "users meet if its means are right.\n",
+        _markdown(stored, seeds),
+        "## Margins\n",
+        _margins(baseline),
+        "## Assumptions against real seeds\n",
+        _checked(baseline, checked),
+    ]
+    return "\n".join(parts)
+
+
+def _markdown(outcomes: Sequence[Outcome], seeds: int) -> str:
+    rows = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table(outcomes))
+    head = (
+        f"| what changed | {seeds} seeds: pass | undecided | fail | `--more-seeds`: pass | undecided | fail "
+        "| seeds run |\n|---|--:|--:|--:|--:|--:|--:|--:|"
+    )
+    return f"{head}\n{rows}\n"
+
+
+def _blind(outcomes: Sequence[Outcome]) -> str:
+    missed = [o for o in outcomes if o.scenario != "nothing" and o.last["fail"] < 0.8]
+    lines = [
+        f"- {o.scenario}: failed in {100 * o.last['fail']:.0f} %, passed in {100 * o.last['pass']:.0f} %."
+        for o in missed
+    ]
+    lines.append("- A loss on data, settings or methods that are not in the suite; a drop below a third of its margin.")
+    return "\n".join(lines) + "\n"
+
+
+def _margins(baseline: Baseline) -> str:
+    results = baseline.results()
+    scratch = {cell.cell: cell.scratch for cell in results if cell.scratch}
+    lines = Lines.of({cell.cell: cell.values for cell in results}, scratch, baseline.seeds)
+    history = [
+        Lines.of({c.cell: c.values for c in old}, scratch, list(old[0].values))
+        for old in baseline.earlier()
+        if {c.cell for c in old} == {c.cell for c in results}
+    ]
+    scales = Scales.of(lines, history)
+    rows = [
+        f"| {name.replace('|', '/')} | {kind} | {lines.points[i].mean():.1f} | {scales.deviation[i]:.2f} | "
+        f"{scales.df[i]:.1f} | {scales.margin[i]:.1f} |"
+        for i, (name, kind) in enumerate(lines.names)
+    ]
+    head = "| cell | line | baseline | deviation over seeds | degrees of freedom | margin |\n|---|---|--:|--:|--:|--:|"
+    return "\n".join([head, *rows]) + "\n"
+
+
+def _checked(baseline: Baseline, checked: Redraws | None) -> str:
+    if checked is None:
+        return f"The baseline has {len(baseline.seeds)} seeds; {2 * PLANNED} or more are needed to check them.\n"
+    seen, chance = checked.correlation
+    return (
+        f"The {len(baseline.seeds)} seeds of the baseline are real redraws of an unchanged suite. In {checked.splits} "
+        f"random splits into {PLANNED} seeds that play the change and the rest, {100 * checked.alarms:.1f} % fail. The "
+        f"largest correlation of two cells over seeds is {seen:.2f} (independent cells exceed {chance:.2f} in 5 %). "
+        f"Smallest Shapiro-Wilk p value of a cell after Holm: {checked.normal:.2f}.\n"
+    )
