@@ -74,7 +74,7 @@ class PretrainJob:
 
     @property
     def uses(self) -> frozenset[str]:
-        """What pretraining reads besides points."""
+        """Inputs of pretraining besides points."""
         return self.method.uses(self.options)
 
 

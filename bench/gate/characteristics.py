@@ -23,7 +23,7 @@ SMALL_DROP, LARGE_DROP = 2.0, 5.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How often a scenario ends in each verdict.
+    """Shares of verdicts that a scenario ends in.
 
     Attributes:
         scenario: What changed.

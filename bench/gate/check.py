@@ -68,7 +68,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class CheckRun:
-    """How a suite is run.
+    """Choices for one run of a suite.
 
     Attributes:
         seeds: How many of the baseline's seeds; None for the planned ones, or all where there are fewer.

@@ -1,4 +1,4 @@
-"""What this machine contributes to a specification: device, numerics, memory, versions of plugins."""
+"""Parts of a specification that depend on this machine: device, numerics, memory, versions of plugins."""
 
 from __future__ import annotations
 
