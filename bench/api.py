@@ -199,7 +199,7 @@ class Study:
             SetupError: The results folder cannot be written.
             Interrupted: It was stopped (Ctrl-C); what was finished is stored, and `run` goes on from there.
         """
-        from bench.progress import ProgressView
+        from bench.screen import ProgressView
         from bench.texts import screen
 
         plan = self.prepare(reuse)

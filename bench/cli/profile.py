@@ -133,7 +133,7 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def __call__(self, done: int, total: int, what: str) -> None:
+    def __call__(self, done: int, total: int, what: str = "", note: str = "") -> None:
         self._progress.update(self._task, completed=done, total=total, description=what)
 
 

@@ -182,8 +182,8 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
         The exit code: 0 all good, 1 something failed, 130 interrupted.
     """
     from bench.api import StudyPlan
-    from bench.progress import ProgressView
     from bench.reporting import print_results
+    from bench.screen import ProgressView
 
     screen, place = console(), study.workspace
     planned = study.plan(reuse) if dry_run else StudyPlan(study.prepare(reuse), place)
@@ -272,10 +272,10 @@ def rerun(
 ) -> None:
     """Do a stored run again from nothing and compare: 0 identical, 1 other numbers. Both attempts stay."""
     from bench.execution.local import PoolOptions
-    from bench.progress import ProgressView
     from bench.report.plain import plain_table
     from bench.rerun import load_plugins_of, stored_run
     from bench.rerun import rerun as run_again
+    from bench.screen import ProgressView
 
     screen, place = console(), workspace(results)
     load_plugins(None)

@@ -118,7 +118,7 @@ def _tune(
     Returns:
         The exit code: 0 every search has its trials or the time is up, 1 one cannot go on, 130 interrupted.
     """
-    from bench.progress import ProgressView
+    from bench.screen import ProgressView
     from bench.tuning.engine import Searcher
     from bench.tuning.problems import make_problems
 

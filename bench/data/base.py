@@ -20,15 +20,11 @@ from pydantic import BaseModel, ConfigDict
 from bench.data.handed_out import CheckedRooms, check_clouds
 from bench.data.rows import select
 from bench.errors import UsageError
+from bench.progress import Progress as Progress
+from bench.progress import silent as silent
 from bench.spec import Frozen
 
 SplitName = Literal["train", "test"]
-Progress = Callable[[int, int], None]
-"""Called with (done, total) while long work goes on."""
-
-
-def silent(done: int, total: int) -> None:
-    """Progress callback that shows nothing."""
 
 
 @dataclass(frozen=True)

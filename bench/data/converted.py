@@ -28,11 +28,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from bench.data.base import Progress, silent
 from bench.data.faults import passed_over
 from bench.data.filelists import THREADS, FileList, file_stamp
 from bench.data.files import cannot_write, exclusive, in_words
 from bench.errors import DataError, SetupError
+from bench.progress import Progress, silent
 from bench.spec import content_key
 from bench.store.cached import open_array, read_bytes, seal
 from bench.store.publish import write_whole

@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.base import CloudSet, Progress, silent
+from bench.data.base import CloudSet
 from bench.data.normalise import normalise_unit_sphere
+from bench.progress import Progress, silent
 
 VIEWS_KIND = "depth-of-points"
 REVISION = 1

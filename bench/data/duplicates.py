@@ -13,7 +13,7 @@ points tell whether a pair deserves a fine search of the turn with all of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from bench.progress import Progress, part, silent
+
 Points = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
-Progress = Callable[[int, int], None]
 
 THRESHOLD = 1.25
 """Ratio up to which a pair counts as near-duplicates: at most a quarter farther apart than two samples of a surface."""
@@ -68,10 +69,6 @@ class Match:
     ratio: float
     chamfer: float
     turn: float
-
-
-def no_progress(done: int, total: int) -> None:
-    """Progress callback that shows nothing."""
 
 
 def content_hashes(points: npt.NDArray[np.floating]) -> npt.NDArray[np.uint64]:
@@ -133,7 +130,7 @@ def thinned(points: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.floa
     return points if total <= count else points[..., np.linspace(0, total - 1, count).astype(np.int64), :]
 
 
-def descriptors(points: npt.NDArray[np.floating], progress: Progress = no_progress) -> Points:
+def descriptors(points: npt.NDArray[np.floating], progress: Progress = silent) -> Points:
     """Describe clouds by numbers that order, place, scale and turns about y do not change.
 
     Quantiles of height, of distance from the vertical axis and of distance from the centre, and the magnitudes of the
@@ -355,7 +352,7 @@ def find_duplicates(
     threshold: float = THRESHOLD,
     neighbours: int = NEIGHBOURS,
     within: bool = False,
-    progress: Progress = no_progress,
+    progress: Progress = silent,
 ) -> list[Match]:
     """Find the objects of `b` that are shapes of `a`.
 
@@ -373,8 +370,8 @@ def find_duplicates(
     if not len(a) or not len(b):
         return []
     total = len(a) + 2 * len(b)
-    of_a = descriptors(a, lambda done, _: progress(done, total))
-    of_b = of_a if within else descriptors(b, lambda done, _: progress(len(a) + done, total))
+    of_a = descriptors(a, part(progress, 0, total))
+    of_b = of_a if within else descriptors(b, part(progress, len(a), total))
     count = min(neighbours + within, len(a))
     _, near = cKDTree(of_a).query(of_b, k=count, distance_upper_bound=REACH)
     near = np.asarray(near).reshape(len(b), count)

@@ -14,10 +14,10 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any
 
-from bench.data.base import Progress, silent
 from bench.data.digest import Stamp, note_down, recalled, settled, stamp_of
 from bench.data.faults import passed_over
 from bench.errors import DataError, SetupError
+from bench.progress import Progress, silent
 
 THREADS = 4
 """Files read at once: hides the latency of network file systems, and pictures decode side by side."""

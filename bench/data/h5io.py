@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.base import Progress, silent
 from bench.data.coordinates import Name, float32_clouds, transposed
 from bench.data.faults import first_look, passed_over
 from bench.data.files import exclusive, in_words
 from bench.data.labels import Held, check_part_gaps, class_numbers, part_numbers
 from bench.data.signature import foreign
 from bench.errors import DataError, SetupError
+from bench.progress import Progress, silent
 from bench.store.cached import begin_array, open_array, publishing
 
 MAPPED_FROM_BYTES = 200_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from bench.data.base import Progress
+from bench.progress import Progress
 
 FIRST_AFTER = 2.0
 """Seconds of work before the first line: what is over sooner needs none."""
@@ -22,7 +22,7 @@ def told(what: str) -> Progress:
     began = last = time.monotonic()
     first, seen = 0, 0
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, total: int, stage: str = "", note: str = "") -> None:
         nonlocal began, last, first, seen
         now = time.monotonic()
         if done < seen or seen == 0:  # another stage begins; what an earlier run had done counts for no speed

@@ -31,6 +31,7 @@ from bench.methods.weights import load_encoder
 from bench.models.calibration import batch_norms, calibrate_batch_norm
 from bench.models.cost import forward_flops
 from bench.models.encoder import Encoder
+from bench.progress import Progress
 from bench.protocols.base import AlignedHead, Alignment, Candidate, Evaluation, HeldOut, Subject, Task
 from bench.protocols.features import whole_clouds
 from bench.seeds import derive
@@ -93,14 +94,14 @@ class Judge:
         source: The encoder.
         dataset: What it is tested on, and trained on where there is no `trained`.
         cache: Cache folder.
-        progress: Receives (stage, done, total, note).
+        progress: Told about long work.
         trained: Another data set that protocols train on.
     """
 
     source: EncoderSource
     dataset: Dataset
     cache: Path
-    progress: Callable[[str, float, float, str], None]
+    progress: Progress
     trained: Dataset | None = None
     _calibrated: dict[str, Encoder] = field(default_factory=dict)
 
@@ -240,7 +241,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
         dataset=judge.trained or judge.dataset,
         origins=data.origins,
         alignment=lambda: judge.alignment,
-        progress=lambda stage, done, total: judge.progress(stage, done, total, ""),
+        progress=judge.progress,
     )
     subject = judge.subject(task, calibrated=protocol.calibrates(options, task.form))
     evaluation = protocol.evaluate(subject, task, run.setting, options)

@@ -57,14 +57,14 @@ class Channel:
             except OSError:
                 return
 
-    def stage(self, stage: str, done: float, total: float, note: str = "") -> None:
+    def progress(self, done: int, total: int, what: str = "", note: str = "") -> None:
         """Report progress of a stage, at most a few times a second; its start and end are always sent."""
         now = time.monotonic()
         name, at = self._last
-        if name == stage and now - at < self._interval and 0 < done < total:
+        if name == what and now - at < self._interval and 0 < done < total:
             return
-        self._last = (stage, now)
-        self.send(Event(kind="stage", stage=stage, done=done, total=total, note=note))
+        self._last = (what, now)
+        self.send(Event(kind="stage", stage=what, done=done, total=total, note=note))
 
 
 class WarningsToParent(logging.Handler):

@@ -7,7 +7,6 @@ the list of all plugins.
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,18 +24,16 @@ from bench.data.base import CloudSet, Dataset
 from bench.data.splits import nested_subset, object_groups
 from bench.errors import BenchError
 from bench.execution.held_out import measured_data
-from bench.execution.pretrain_data import Gathering, StageProgress
+from bench.execution.pretrain_data import Gathering
 from bench.methods.base import AnyMethod, Given
 from bench.methods.weights import load_encoder, save_rest
+from bench.progress import Progress, named
 from bench.seeds import derive
 from bench.spec import PretrainSpec
 from bench.teachers.base import Teacher
 from bench.training.aligned import save_heads
 from bench.training.loop import TrainingPlace
 from bench.training.pretraining import PretrainData, feature_width, pretrain
-from bench.training.progress import ProgressEvent
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class PretrainJob:
     teacher: Teacher | None
     cache: Path
     workdir: Path
-    progress: StageProgress
+    progress: Progress
     first_stage: tuple[Path, type[AnyMethod]] | None = None
     text_teacher: Teacher | None = None
     checkpoint_seconds: float = 20.0
@@ -135,24 +132,11 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
 
 
 def _place(job: PretrainJob) -> TrainingPlace:
-    first = True
-
-    def on_progress(event: ProgressEvent) -> None:
-        nonlocal first
-        if first and event.done > 1:  # the first event of a session comes after its first step
-            where = f"epoch {event.epoch} of {event.epochs}, step {event.done} of {event.total}"
-            _log.warning("goes on from its checkpoint, %s", where)
-        first = False
-        note = ", ".join(f"{name} {value:.4f}" for name, value in event.losses.items())
-        if event.samples_per_second is not None:
-            note += f", {event.samples_per_second:.0f} samples/s"
-        job.progress("pretrain", event.done, event.total, note)
-
     return TrainingPlace(
         folder=job.workdir,
         compile_cache=job.cache / "inductor",
         checkpoint_seconds=job.checkpoint_seconds,
-        on_progress=on_progress,
+        progress=named(job.progress, "pretrain"),
     )
 
 

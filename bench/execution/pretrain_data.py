@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.data.base import CloudSet, Progress
+from bench.data.base import CloudSet
 from bench.data.depth import with_views
 from bench.data.rows import resident_limit
 from bench.data.seen import UNKNOWN_TEXTS
+from bench.progress import Progress, named
 from bench.spec import PretrainSpec
 from bench.teachers.base import Teacher
 from bench.teachers.captions import class_name_captions, class_names, prompted, templates
@@ -33,9 +33,6 @@ from bench.training.streaming import StreamedRows
 
 DEPTH_VIEWS = 4
 DEPTH_SIZE = 64
-
-StageProgress = Callable[[str, float, float, str], None]
-"""Called with (stage, done, total, note)."""
 
 
 @dataclass
@@ -61,7 +58,7 @@ class Gathering:
     teacher: Teacher | None
     text_teacher: Teacher | None
     cache: Path
-    progress: StageProgress
+    progress: Progress
     kept: npt.NDArray[np.int64] | None = None
     limit: int = field(default_factory=resident_limit)
     texts: set[str] = field(default_factory=set)
@@ -71,7 +68,7 @@ class Gathering:
         """Return the data of a training split; texts and costs are noted on the way."""
         spec = self.spec
         if spec.images == "depth-of-points":
-            clouds = with_views(clouds, DEPTH_VIEWS, DEPTH_SIZE, self._stage("depth views"))
+            clouds = with_views(clouds, DEPTH_VIEWS, DEPTH_SIZE, named(self.progress, "depth views"))
         for teacher in (self.teacher, self.text_teacher):
             if teacher is not None:
                 teacher.run_on(spec.numerics.device)
@@ -162,10 +159,10 @@ class Gathering:
         """
         computed = False
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int, _: str = "", note: str = "") -> None:
             nonlocal computed
             computed = True
-            self.progress(stage, done, total, "")
+            self.progress(done, total, stage, note)
 
         start = time.perf_counter()
         features = work(report)
@@ -185,9 +182,6 @@ class Gathering:
             f"{stored} features of {objects} objects ({size}) {how}; a live teacher computes {objects} in an epoch, so "
             f"this has paid after {epochs:.3g} of the {trained} epochs"
         )
-        self.progress(stage, stored, stored, note)
+        self.progress(stored, stored, stage, note)
         print(f"{stage}: {note}", file=sys.stderr, flush=True)
         return features
-
-    def _stage(self, stage: str) -> Callable[[int, int], Any]:
-        return lambda done, total: self.progress(stage, done, total, "")

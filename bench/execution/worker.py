@@ -31,6 +31,7 @@ from bench.plan.encoders import encoder_key
 from bench.plan.graph import Job, PlannedRun
 from bench.plan.teachers import open_teacher
 from bench.plugins import load_entry_points, load_plugin_file
+from bench.progress import named
 from bench.protocols.cards import card_hash
 from bench.provenance import provenance
 from bench.registry import DATASETS, METHODS
@@ -104,7 +105,7 @@ class Worker:
             "teacher",
             spec.identity,
             teacher.ready,
-            lambda: teacher.prepare(lambda done, total: self.channel.stage(f"fit {spec.name}", done, total)),
+            lambda: teacher.prepare(named(self.channel.progress, f"fit {spec.name}")),
         )
 
     def _ready_teacher(self, spec: TeacherSpec | None) -> Teacher | None:
@@ -135,7 +136,7 @@ class Worker:
             teacher=teacher,
             cache=self.workspace.cache,
             workdir=workdir,
-            progress=self.channel.stage,
+            progress=self.channel.progress,
             first_stage=first,
             text_teacher=text_teacher,
             checkpoint_seconds=float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "20")),
@@ -199,7 +200,7 @@ class Worker:
             place = (tested.manifest, trained.manifest if trained is not None else "")
             try:
                 if place not in judges:
-                    judge = Judge(source, self._ready_dataset(tested), self.workspace.cache, self.channel.stage)
+                    judge = Judge(source, self._ready_dataset(tested), self.workspace.cache, self.channel.progress)
                     judge.trained = self._ready_dataset(trained) if trained is not None else None
                     judges[place] = judge
                 self._run(run, judges[place])
@@ -255,7 +256,7 @@ class Worker:
         place = DataPlace(
             self.workspace.cache,
             Path(root) if root else None,
-            lambda done, total: self.channel.stage(f"data {spec.name}", done, total),
+            named(self.channel.progress, f"data {spec.name}"),
         )
         return dataset_class(place, dataset_class.Options.model_validate(spec.options))
 

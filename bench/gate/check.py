@@ -189,8 +189,8 @@ def measure(request: RunRequest, results: Path, plugins: tuple[Path, ...], scree
     # These load torch, for seconds: what is wrong with the request is said before.
     from bench.execution.local import LocalPool, PoolOptions
     from bench.plan.planning import make_plan
-    from bench.progress import ProgressView
     from bench.reporting import read_results
+    from bench.screen import ProgressView
 
     workspace = Workspace(results.absolute(), results.absolute() / "cache")
     workspace.prepare()

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from bench.data.base import CloudSet, Progress
+from bench.data.base import CloudSet
 from bench.data.duplicates import Match, find_duplicates
 from bench.data.h5set import SPLITS
 from bench.data.splits import object_groups
 from bench.errors import UsageError
 from bench.inspection.opening import Opened
+from bench.progress import Progress
 
 SplitChoice = Literal["train", "test", "all"]
 

@@ -105,5 +105,5 @@ def _facts(teacher: Teacher) -> dict[str, JsonValue]:
     }
 
 
-def _show(progress: Progress, task: TaskID, done: int, total: int) -> None:
+def _show(progress: Progress, task: TaskID, done: int, total: int, what: str = "", note: str = "") -> None:
     progress.update(task, completed=done, total=total)

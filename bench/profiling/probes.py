@@ -26,6 +26,7 @@ from bench.environment import usable_cores
 from bench.errors import UsageError
 from bench.models.encoder import Encoder, EncoderOutput
 from bench.models.memory import keep_freed_memory
+from bench.progress import Progress, silent
 from bench.protocols.base import Candidate, Evaluation, HeldOut, Protocol, Subject, Task
 from bench.protocols.features import frozen_features
 from bench.protocols.fewshot import FewShot
@@ -38,9 +39,6 @@ from bench.seeds import numpy_stream
 from bench.spec import Numerics
 
 Head = TypeVar("Head", bound=FrozenOptions)
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what)."""
-
 CLASSES = 40
 """Classes of the made-up set, as in ModelNet40."""
 _LATENT = 8
@@ -125,7 +123,7 @@ class _Lookup(Encoder):
         return dict.fromkeys(self.feature_dims, output.globals["cls"])
 
 
-def profile_probes(request: ProbeRequest, progress: Progress = lambda done, total, what: None) -> ProbeProfile:
+def profile_probes(request: ProbeRequest, progress: Progress = silent) -> ProbeProfile:
     """Measure the heads.
 
     Args:

@@ -7,7 +7,6 @@ all of them alike.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,17 +14,15 @@ from bench.plan.presets import preset
 from bench.profiling.plan import ProfilePlan, ProfileRequest
 from bench.profiling.processes import path_processes
 from bench.profiling.result import COMPILED, FAST, TEACHER, PathResult, Profile, fastest, ratios
+from bench.progress import Progress, silent
 from bench.provenance import machine_kind, versions
 from bench.spec import Precision, PretrainSpec
-
-Progress = Callable[[int, int, str], None]
-"""Called with (done, total, what)."""
 
 _SIZED = "base"
 _WARM_STEPS = 2
 
 
-def profile(request: ProfileRequest, progress: Progress = lambda done, total, what: None) -> Profile:
+def profile(request: ProfileRequest, progress: Progress = silent) -> Profile:
     """Measure a method's pretraining step.
 
     Args:

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from bench.errors import BenchError
 from bench.models.encoder import Encoder
+from bench.progress import named
 from bench.protocols.base import Alignment, Candidate, Subject, Task
 from bench.protocols.features import Split, frozen_features, prepared_clouds
 from bench.spec import BackboneSpec, content_key
@@ -72,7 +73,7 @@ def seen_views(
         clouds = prepared_clouds(task, split, normalise=normalise)
         facts: dict[str, JsonValue] = {"manifest": task.data_manifest, "split": split, "shape": list(clouds.shape)}
         key = content_key(facts | {"normalise": normalise, "op_backend": task.numerics.op_backend})
-        report = partial(task.progress, f"depth views of {split}")
+        report = named(task.progress, f"depth views of {split}")
         found[split] = depth_features(alignment.teacher, clouds, key, rendering, task.cache, report)
     return rendering, found
 

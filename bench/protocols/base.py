@@ -16,6 +16,7 @@ from pydantic import BaseModel, JsonValue, model_validator
 
 from bench.errors import UsageError
 from bench.options import Configured, OptionsT
+from bench.progress import Progress, silent
 from bench.protocols.description import Description
 from bench.spec import Frozen, Numerics, Recipe
 
@@ -29,13 +30,6 @@ if TYPE_CHECKING:
     from bench.teachers.base import Teacher
 
 Form = Literal["fair", "published"]
-
-StageProgress = Callable[[str, int, int], None]
-"""Called with (stage, done, total) while long work goes on."""
-
-
-def unseen(stage: str, done: int, total: int) -> None:
-    """Progress callback that shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +264,7 @@ class Task:
     dataset: Dataset | None = None
     origins: Mapping[str, Origin] = field(default_factory=dict)
     alignment: Callable[[], Alignment] | None = None
-    progress: StageProgress = field(default=unseen, repr=False)
+    progress: Progress = field(default=silent, repr=False)
 
 
 @dataclass

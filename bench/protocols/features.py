@@ -26,6 +26,7 @@ from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
 from bench.models.ops.fps import farthest_point_sample
 from bench.models.ops.gather import gather_points
+from bench.progress import named
 from bench.protocols.base import Candidate, Task
 from bench.protocols.threads import for_batches
 from bench.spec import content_key
@@ -89,7 +90,7 @@ def whole_clouds(task: Task, split: Split, *, normalise: bool, count: int | None
         reduced[start:stop] = batch.cpu().numpy()
 
     stage = f"clouds of {split}"
-    for_batches(len(points), CLOUD_BATCH, task.device, reduce, lambda done, n: task.progress(stage, done, n))
+    for_batches(len(points), CLOUD_BATCH, task.device, reduce, named(task.progress, stage))
     write_array(file, reduced)
     return reduced
 
@@ -171,7 +172,7 @@ def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, no
             made[name][start:stop] = feature.float().cpu().numpy()
 
     stage = f"features of {split}" + (f" ({candidate.name})" if candidate.name else "")
-    for_batches(len(clouds), ENCODER_BATCH, task.device, encode, lambda done, n: task.progress(stage, done, n))
+    for_batches(len(clouds), ENCODER_BATCH, task.device, encode, named(task.progress, stage))
     for name, values in made.items():
         bad = np.flatnonzero(~np.isfinite(values).all(1))
         if len(bad):

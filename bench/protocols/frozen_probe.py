@@ -119,7 +119,7 @@ class _Probe:
 
     def validate(self, name: str) -> npt.NDArray[np.float64]:
         """Validation accuracy of a candidate at every setting."""
-        self.task.progress(self.head.name, list(self.features).index(name), len(self.features))
+        self.task.progress(list(self.features).index(name), len(self.features), self.head.name)
         features, labels = self.features[name][0], self.task.train.labels
         settings = range(len(self.head.order))
         classes = len(self.task.train.classes)
@@ -168,7 +168,7 @@ class _Probe:
                 predictions["predicted"] = predicted.astype(np.int32)
             else:
                 predictions[f"predicted.{name}"] = predicted.astype(np.int32)
-        self.task.progress(self.head.name, len(self.features), len(self.features))
+        self.task.progress(len(self.features), len(self.features), self.head.name)
         return metrics, predictions
 
     def _test_rows(self, predicted: Labels, labels: Labels, rule: str, variant: str, headline: bool) -> list[Metric]:

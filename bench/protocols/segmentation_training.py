@@ -19,6 +19,7 @@ from bench.errors import SetupError
 from bench.models.encoder import Encoder
 from bench.models.init import truncated_normal_trunk
 from bench.models.segmentation import HeadWidths, PartSegmenter
+from bench.progress import Progress, silent
 from bench.protocols.base import Candidate, Subject, Task
 from bench.protocols.segmentation_metrics import VOID
 from bench.protocols.segmentation_options import SegmentationOptions, pilot_recipe
@@ -31,7 +32,6 @@ from bench.training.checkpoint import deserialise, serialise, write_checkpoint
 from bench.training.contract import Curves, Objective, TrainingPlace
 from bench.training.loop import fit
 from bench.training.precision import autocast
-from bench.training.progress import ProgressEvent
 
 EVALUATION_BATCH = 32
 
@@ -277,7 +277,7 @@ def train(candidate: Candidate, work: Work, recipe: Recipe, *, final: bool) -> T
         work.numerics,
         work.seed("train"),
         stage=f"{work.protocol}{'' if final else ' pilot'}" + (f" ({candidate.name})" if candidate.name else ""),
-        place=TrainingPlace(folder=folder / "unfinished", on_progress=_reporter(work.task)),
+        place=TrainingPlace(folder=folder / "unfinished", progress=work.task.progress),
         in_head_group=in_head_group,
         validate=validate,
         select=work.select,
@@ -355,17 +355,13 @@ def metric_rows(
     return [Metric.model_validate({"name": name, "value": value, **path}) for name, value in values.items()]
 
 
-def _reporter(task: Task) -> Callable[[ProgressEvent], None]:
-    return lambda event: task.progress(event.stage, event.done, event.total)
-
-
 def log_probabilities(
     segmenter: PartSegmenter,
     points: npt.NDArray[np.float32],
     category: npt.NDArray[np.int64] | None,
     numerics: Numerics,
     take: Callable[[int, int, Tensor], None],
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: Progress = silent,
 ) -> None:
     """Run a network in evaluation mode over clouds, batch by batch.
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 
 from bench.environment import cores_for_batches
+from bench.progress import Progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,9 +54,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Re
             pool.shutdown(cancel_futures=True)
 
 
-def for_batches(
-    total: int, size: int, device: str, work: Callable[[int, int], None], report: Callable[[int, int], None]
-) -> None:
+def for_batches(total: int, size: int, device: str, work: Callable[[int, int], None], report: Progress) -> None:
     """Call ``work(start, stop)`` for every batch, under inference mode; on the CPU several at a time.
 
     Args:

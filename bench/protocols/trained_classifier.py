@@ -34,7 +34,6 @@ from bench.training.finetuning import finetune, predict
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from bench.training.progress import ProgressEvent
 
 PILOT_SHARE = 5
 """Of several candidates each is first trained for a fifth of the epochs; the best on validation then starts afresh."""
@@ -216,7 +215,7 @@ class _Session:
             n_points=min(self.task.points, points.shape[1]),
             cut=self._dense.cut,
             stage=stage,
-            place=TrainingPlace(folder=folder / "unfinished", on_progress=self._report),
+            place=TrainingPlace(folder=folder / "unfinished", progress=self.task.progress),
             identity=identity,
             after_epoch=lambda epoch: notebook.note(epoch, classifier, self._numerics()),
         )
@@ -244,7 +243,7 @@ class _Session:
             if epoch not in loaded:
                 loaded.clear()
                 loaded[epoch] = trained.at(epoch)
-            self.task.progress(f"{self.training.protocol} votes", repeat, self._repeats())
+            self.task.progress(repeat, self._repeats(), f"{self.training.protocol} votes")
             mean: Scores = voter.logits(loaded[epoch], repeat).numpy()
             if repeat == 0:
                 first[epoch] = mean
@@ -360,9 +359,6 @@ class _Session:
                 "final": final,
             }
         )
-
-    def _report(self, event: ProgressEvent) -> None:
-        self.task.progress(event.stage, event.done, event.total)
 
 
 def set_drop_path(encoder: nn.Module, rate: float) -> None:

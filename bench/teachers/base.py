@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, JsonValue
 
-from bench.data.base import Progress, silent
 from bench.errors import UsageError
+from bench.progress import Progress, silent
 from bench.spec import Frozen, TransformerShape
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
 
-from bench.data.base import Progress
+from bench.progress import Progress
 from bench.seeds import torch_stream
 from bench.teachers.clip_model import on_white, to_pixels
 from bench.teachers.tokenizer import WordTokenizer

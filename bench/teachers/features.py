@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from bench.data.base import CloudSet, Progress, silent
+from bench.data.base import CloudSet
 from bench.data.files import exclusive
 from bench.errors import SetupError, UsageError
 from bench.fingerprint import fingerprint
+from bench.progress import Progress, silent
 from bench.spec import content_key
 from bench.store.cached import begin_array, open_array, publishing
 from bench.teachers.base import Teacher
@@ -282,9 +283,9 @@ def _write(
 def _within(progress: Progress, start: int, stop: int, n: int) -> Progress:
     """Report a chunk's progress as part of the whole; its end is reported once it is written."""
 
-    def report(done: int, total: int) -> None:
+    def report(done: int, _: int, what: str = "", note: str = "") -> None:
         if start + done < stop:
-            progress(start + done, n)
+            progress(start + done, n, what, note)
 
     return report
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, JsonValue
 
-from bench.data.base import Progress, silent
 from bench.errors import SetupError, UsageError
 from bench.fingerprint import fingerprint
+from bench.progress import Progress, silent
 from bench.spec import content_key
 from bench.teachers.base import Teacher
 from bench.teachers.weights import Weights

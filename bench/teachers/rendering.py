@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, JsonValue
 
-from bench.data.base import Progress, silent
 from bench.data.depth import depth_views
 from bench.errors import UsageError
 from bench.fingerprint import fingerprint
+from bench.progress import Progress, silent
 from bench.spec import Frozen
 from bench.teachers.base import Teacher
 from bench.teachers.features import Features, encode_once

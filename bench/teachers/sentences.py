@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import BaseModel, Field
 
-from bench.data.base import Progress, silent
 from bench.errors import SetupError, UsageError
+from bench.progress import Progress, silent
 from bench.spec import Frozen, TransformerShape
 from bench.teachers.pretrained import TEXT_BATCH, PretrainedTeacher, given_path
 from bench.teachers.weights import Weights, digest_of, from_hub, hub_file, hub_offline, local_weights

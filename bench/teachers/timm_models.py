@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel
 
-from bench.data.base import Progress, silent
 from bench.errors import SetupError, UsageError
+from bench.progress import Progress, silent
 from bench.spec import Frozen, TransformerShape
 from bench.teachers.pretrained import PretrainedTeacher
 from bench.teachers.weights import Weights, download, hub_file, local_weights, read_tensors

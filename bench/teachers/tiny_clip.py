@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, JsonValue
 
-from bench.data.base import CloudSet, DataPlace, Dataset, Progress, silent
+from bench.data.base import CloudSet, DataPlace, Dataset
 from bench.data.depth import depth_views
 from bench.errors import SetupError, UsageError
 from bench.fingerprint import fingerprint
+from bench.progress import Progress, silent
 from bench.spec import LARGEST, MOST, WIDEST, Frozen, content_key
 from bench.store import folders
 from bench.store.scratch import remove_abandoned
@@ -383,7 +384,7 @@ def _code() -> dict[str, JsonValue]:
 def _part(progress: Progress, start: float, stop: float) -> Progress:
     """Report a stage's progress as the part from `start` to `stop` of the whole, in thousandths."""
 
-    def report(done: int, total: int) -> None:
-        progress(round(1000 * (start + (stop - start) * done / max(total, 1))), 1000)
+    def report(done: int, total: int, what: str = "", note: str = "") -> None:
+        progress(round(1000 * (start + (stop - start) * done / max(total, 1))), 1000, what, note)
 
     return report

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.training.progress import OnProgress, unseen
+from bench.progress import Progress, silent
 
 Curves = dict[str, list[tuple[float, float]]]
 Validate = Callable[[], dict[str, float]]
@@ -56,13 +56,13 @@ class TrainingPlace:
         compile_cache: Folder for compiled kernels, shared by all runs; None leaves torch's own.
         checkpoint_seconds: Time between checkpoints; longer where saving would take more than a twentieth of the time.
             0 saves after every step.
-        on_progress: Receives progress.
+        progress: Told about optimiser steps.
     """
 
     folder: Path | None = None
     compile_cache: Path | None = None
     checkpoint_seconds: float = 20.0
-    on_progress: OnProgress = unseen
+    progress: Progress = silent
 
 
 @dataclass(frozen=True)

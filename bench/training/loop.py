@@ -8,6 +8,7 @@ and on CPU ends with the same bits.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from typing import Any
@@ -29,6 +30,8 @@ from bench.training.schedule import epochs_run, rate
 from bench.training.state import State, pack, peak_memory_bytes, unpack
 
 __all__ = ["FitResult", "Objective", "Selected", "TrainingPlace", "fit"]
+
+_log = logging.getLogger(__name__)
 
 # Saving may take this share of the time at most; large models are saved less often than asked.
 _SAVE_SHARE = 0.05
@@ -139,6 +142,9 @@ class Loop:
             if found is not None:
                 self.state = unpack(found, self.model, self.optimiser, torch.device(self.numerics.device))
                 self.resumed_from = found.step
+                epoch = min(found.step // self.steps_per_epoch + 1, self.epochs)
+                where = f"epoch {epoch} of {self.epochs}, step {found.step} of {self.total}"
+                _log.warning("%s goes on from its checkpoint, %s", self.stage, where)
         self.started = self.saved_at = time.perf_counter()
         self.seconds_before = self.state.seconds
         self.save_cost = 0.0
@@ -172,7 +178,7 @@ class Loop:
 
     def run(self, stop: StopRequest) -> FitResult:
         """Train to the end, or until asked to stop."""
-        pace = Pace(self.place.on_progress)
+        pace = Pace(self.place.progress)
         order = torch.empty(0, dtype=torch.int64)
         ordered_epoch = -1
         first = True
@@ -196,7 +202,7 @@ class Loop:
                 self._finish_epoch(epoch)
             if pace.due(self.state.step, self.total):
                 values = {name: float(value) for name, value in losses.items()}
-                pace.send(self.stage, self.state.step, self.total, epoch + 1, self.epochs, values, self.batch)
+                pace.send(self.stage, self.state.step, self.total, values, self.batch)
             self._save_if_due(stop, ends_epoch)
         self.model.eval()
         return self._result()

@@ -25,7 +25,6 @@ from bench.training.contract import FitResult, TrainingPlace
 from bench.training.held_out import HELD_OUT, SEEN
 from bench.training.precision import resolve_numerics
 from bench.training.pretraining import PretrainData, pretrain
-from bench.training.progress import ProgressEvent
 
 BACKBONE = preset("smoke").backbone.model_copy(update={"drop_path": 0.1, "points": 64})
 RECIPE = Recipe(epochs=3, batch_size=8, lr=2e-3, warmup_epochs=1, augmentation=("rotate_y",))
@@ -83,11 +82,11 @@ def test_a_killed_run_keeps_its_held_out_curve(tmp_path: Path) -> None:
     """A resumed run would show a curve with a hole."""
     whole, weights = train("point-mae", batch=24, held_out=data(1, 20))
 
-    def kill(event: ProgressEvent) -> None:
+    def kill(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted, match="in epoch 2 of 3, after step 1 of 3"):
-        train("point-mae", TrainingPlace(tmp_path, on_progress=kill), 24, held_out=data(1, 20))
+        train("point-mae", TrainingPlace(tmp_path, progress=kill), 24, held_out=data(1, 20))
     resumed, same = train("point-mae", TrainingPlace(tmp_path), 24, held_out=data(1, 20))
     assert resumed.resumed_from == 1
     assert resumed.curves == whole.curves

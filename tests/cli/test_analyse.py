@@ -19,6 +19,7 @@ from bench.plan.encoders import encoder_key
 from bench.plan.located import locate, open_dataset
 from bench.plan.overrides import Overrides
 from bench.plan.presets import preset
+from bench.progress import silent
 from bench.spec import PretrainSpec, Recipe
 from bench.store.artifacts import ArtifactStore
 from bench.training.precision import resolve_numerics
@@ -36,7 +37,7 @@ def pretrained(place: Workspace, data: Path, method: type[Method], **changes: ob
     spec = PretrainSpec(**{**fields, "options": options, "data": located.spec, "numerics": numerics, **changes})  # type: ignore[arg-type]
     job = PretrainJob(
         spec=spec, method=method, dataset=open_dataset(located, place), teacher=None, cache=place.cache,
-        workdir=place.work("x"), progress=lambda stage, done, total, note: None,
+        workdir=place.work("x"), progress=silent,
     )  # fmt: skip
     folder = place.results / "made"
     folder.mkdir()

@@ -116,7 +116,7 @@ def pretrain(tmp_path: Path, teachers: dict[str, Teacher]) -> Pretrain:
         )
         notes = []
 
-        def progress(stage: str, done: float, total: float, note: str) -> None:
+        def progress(done: int, total: int, stage: str = "", note: str = "") -> None:
             notes.append(f"{stage}: {note}")
             if stop and stage == "pretrain":
                 os.kill(os.getpid(), signal.SIGTERM)

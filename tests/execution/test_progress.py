@@ -15,7 +15,7 @@ from bench.fingerprint import Fingerprint
 from bench.paths import Workspace
 from bench.plan.estimate import Estimator
 from bench.plan.graph import Job
-from bench.progress import ProgressView
+from bench.screen import ProgressView
 
 
 def job(name: str) -> Job:

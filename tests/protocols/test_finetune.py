@@ -137,7 +137,7 @@ def test_a_finished_training_is_not_trained_again(make_task: MakeTask) -> None:
     first = Finetune.evaluate(subject(), make_task(), "all", SHORT)
     stages: list[str] = []
     task = make_task()
-    task.progress = lambda stage, done, total: stages.append(stage)
+    task.progress = lambda done, total, what="", note="": stages.append(what)
     again = Finetune.evaluate(subject(), task, "all", SHORT)
     assert again.metrics == first.metrics
     assert "finetune" not in stages

@@ -164,7 +164,7 @@ def test_the_same_task_gives_the_same_numbers_and_finished_work_is_not_repeated(
     first = judge(make("a"))
     assert judge(make("b")).metrics == first.metrics
     stages: list[str] = []
-    again = judge(make("a", progress=lambda stage, done, total: stages.append(stage)))
+    again = judge(make("a", progress=lambda done, total, what="", note="": stages.append(what)))
     assert again.metrics == first.metrics
     assert "partseg" not in stages
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bench.errors import DataError, Interrupted
 from bench.methods.point_mae import PointMAE
 from bench.models.classifier import Classifier
+from bench.progress import silent
 from bench.spec import BackboneSpec, Recipe
 from bench.training.contract import TrainingPlace
 from bench.training.finetuning import finetune, predict
@@ -129,13 +130,13 @@ def test_a_checkpoint_of_another_fold_is_not_continued(tmp_path: Path) -> None:
     train, labels = clouds(32, 64, 1)
     other, _ = clouds(32, 64, 9)
 
-    def run(points: Tensor, on_progress: Any = lambda event: None) -> Any:
-        place = TrainingPlace(folder=tmp_path, on_progress=on_progress)
+    def run(points: Tensor, progress: Any = silent) -> Any:
+        place = TrainingPlace(folder=tmp_path, progress=progress)
         return finetune(classifier(), points, labels, None, None, RECIPE, FP32, 1, place=place)
 
     def stop() -> None:
         with pytest.raises(Interrupted, match="fine-tune stopped"):
-            run(train, lambda event: os.kill(os.getpid(), signal.SIGINT))
+            run(train, lambda *_: os.kill(os.getpid(), signal.SIGINT))
 
     stop()
     assert run(train).resumed_from == 1

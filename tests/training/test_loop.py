@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from itertools import chain
 from pathlib import Path
@@ -16,7 +17,7 @@ from training_toy import OBJECTS, RECIPE, STEPS, ToyObjective, numerics, outcome
 from bench.errors import SetupError, UsageError
 from bench.spec import Recipe
 from bench.training.loop import TrainingPlace, fit
-from bench.training.progress import MIN_INTERVAL_S, Pace, ProgressEvent
+from bench.training.progress import MIN_INTERVAL_S, Pace
 from bench.training.schedule import rate
 
 
@@ -161,27 +162,23 @@ def test_errors_of_the_model_are_not_blamed_on_the_compiler() -> None:
 
 
 def test_progress_is_throttled_and_always_ends() -> None:
-    events: list[ProgressEvent] = []
+    told: list[tuple[Any, ...]] = []
     began = time.perf_counter()
-    train(ToyObjective(), None, on_progress=events.append)
-    assert 2 <= len(events) <= 2 + (time.perf_counter() - began) / MIN_INTERVAL_S
-    assert (events[0].samples_per_second, events[0].eta_s) == (None, None)
-    last = events[-1]
-    assert (last.done, last.total, last.epoch, last.epochs, last.eta_s) == (STEPS, STEPS, 5, 5, 0.0)
-    assert last.samples_per_second is not None
-    assert last.samples_per_second > 0
-    assert sorted(last.losses) == ["regression", "total"]
+    train(ToyObjective(), None, progress=lambda *call: told.append(call))
+    assert 2 <= len(told) <= 2 + (time.perf_counter() - began) / MIN_INTERVAL_S
+    assert "samples/s" not in told[0][3]
+    assert told[-1][:3] == (STEPS, STEPS, "toy")
+    assert re.fullmatch(r"(total|regression) [\d.]+, (total|regression) [\d.]+, [1-9]\d* samples/s", told[-1][3])
 
 
 def test_pace_leaves_the_first_step_out() -> None:
-    events: list[ProgressEvent] = []
-    pace = Pace(events.append, min_interval_s=0.0)
+    told: list[tuple[Any, ...]] = []
+    pace = Pace(lambda *call: told.append(call), min_interval_s=0.0)
     for done in (11, 12):
         assert pace.due(done, 20)
-        pace.send("s", done, 20, 1, 1, {}, 4)
-    assert events[0].eta_s is None
-    assert events[1].samples_per_second is not None
-    assert events[1].eta_s == pytest.approx(8 * 4 / events[1].samples_per_second)
+        pace.send("s", done, 20, {"total": 1.5}, 4)
+    assert told[0] == (11, 20, "s", "total 1.5000")
+    assert re.fullmatch(r"total 1\.5000, [1-9]\d* samples/s", told[1][3])
 
 
 def test_nothing_is_written_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,6 @@ from bench.spec import BackboneSpec, Numerics, PretrainSpec, Recipe
 from bench.training.contract import TrainingPlace
 from bench.training.precision import resolve_numerics
 from bench.training.pretraining import PretrainData, pretrain
-from bench.training.progress import ProgressEvent
 
 BACKBONE = BackboneSpec(
     points=64, groups=8, group_size=8, width=32, depth=2, heads=2, tokenizer_width=16, drop_path=0.1
@@ -160,12 +159,12 @@ def test_a_stopped_method_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
         result = pretrain(model, data(), spec("recon", numerics), place)
         return result, model.state_dict()
 
-    def stop(event: ProgressEvent) -> None:
+    def stop(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     expected, weights = run(None)
     with pytest.raises(Interrupted, match=r"pretrain recon stopped by SIGTERM in epoch 1 of 4, after step 1 of 12"):
-        run(TrainingPlace(folder=tmp_path, on_progress=stop))
+        run(TrainingPlace(folder=tmp_path, progress=stop))
     result, same = run(TrainingPlace(folder=tmp_path))
     assert result.resumed_from == 1
     assert result.curves == expected.curves

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,6 @@ from bench.errors import DivergedError, Interrupted, SetupError
 from bench.spec import Precision
 from bench.training.checkpoint import CheckpointFolder, deserialise, serialise, write_checkpoint
 from bench.training.loop import TrainingPlace, fit
-from bench.training.progress import ProgressEvent
 from tests.conftest import no_file_larger_than
 
 HERE = Path(__file__).parent
@@ -193,13 +193,15 @@ def test_a_work_folder_that_cannot_be_made_gives_one_line(tmp_path: Path) -> Non
         train(ToyObjective(), tmp_path / "file")
 
 
-def test_progress_counts_on_from_where_it_was_resumed(tmp_path: Path) -> None:
+def test_a_resumed_stage_says_so_and_counts_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     stopped_at(7, tmp_path)
-    events: list[ProgressEvent] = []
-    train(ToyObjective(), tmp_path, on_progress=events.append)
-    assert (events[0].done, events[0].total, events[0].stage) == (8, STEPS, "toy")
-    assert events[-1].done == STEPS
-    assert events[-1].eta_s == 0.0
+    assert not caplog.messages
+    told: list[tuple[Any, ...]] = []
+    train(ToyObjective(), tmp_path, progress=lambda *call: told.append(call))
+    assert told[0][:3] == (8, STEPS, "toy")
+    assert told[-1][0] == STEPS
+    assert [line for line in caplog.messages if line.startswith("toy goes on from its checkpoint, epoch ")]
+    assert caplog.messages[0].endswith(f"step 7 of {STEPS}")
 
 
 @settings(max_examples=60, deadline=None)

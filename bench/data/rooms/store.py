@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.base import Progress, Room
+from bench.data.base import Room
 from bench.data.files import cannot_write, exclusive
 from bench.data.rooms.roomset import StoredRooms
 from bench.errors import SetupError
+from bench.progress import Progress
 from bench.store.cached import open_array, seal
 
 ARRAYS = {"points": np.float32, "colours": np.uint8, "labels": np.uint8}

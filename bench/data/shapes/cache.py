@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.base import Progress
 from bench.data.shapes.generate import CAPTIONS, Job, generate
 from bench.errors import SetupError
+from bench.progress import Progress
 from bench.store.cached import open_array, read_bytes, seal
 
 LEVELS = 3

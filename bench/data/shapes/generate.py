@@ -22,6 +22,7 @@ from bench.data.shapes.render import ViewKind
 from bench.data.shapes.scan import scan_of
 from bench.data.shapes.sketch import Group
 from bench.environment import usable_cores
+from bench.progress import Progress
 
 _CHUNK = 40
 _WORTH_A_POOL = 300
@@ -116,7 +117,7 @@ def fill(job: Job, folder: Path, start: int, stop: int) -> list[str]:
     return captions
 
 
-def generate(job: Job, folder: Path, progress: Callable[[int, int], None], workers: int | None = None) -> None:
+def generate(job: Job, folder: Path, progress: Progress, workers: int | None = None) -> None:
     """Generate a split into an existing empty folder.
 
     Args:

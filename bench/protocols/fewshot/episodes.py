@@ -118,7 +118,7 @@ def judge_episodes(subject: Subject, task: Task, setting: str, options: FewShotO
         "ids": np.array([task.train.ids[at] for draw in asked for at in draw.query]),
     }
     for done, (name, values) in enumerate(features.items()):
-        task.progress(f"episodes {setting}", done, len(features))
+        task.progress(done, len(features), f"episodes {setting}")
         scores = [_scores(values, draw) for draw in asked]
         metrics += _rows(scores, asked, subject.variant(name), name == chosen)
         said = [draw.classes[score.argmax(-1)] for draw, score in zip(asked, scores, strict=True)]

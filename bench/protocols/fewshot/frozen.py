@@ -90,7 +90,7 @@ def judge_frozen(subject: Subject, task: Task, options: FewShotOptions, folds: F
     way = folds.setting.way
     table: dict[str, npt.NDArray[np.float64]] = {}
     for done, (name, splits) in enumerate(features.items()):
-        task.progress(f"heads {folds.setting.name}", done, len(features))
+        task.progress(done, len(features), f"heads {folds.setting.name}")
         heads = fit(splits["train"], folds.validation, way, options.strengths)
         table[name] = _validation_accuracy(heads, splits["train"], folds)
     choice = choose(table, options.strengths)
@@ -113,7 +113,7 @@ def judge_frozen(subject: Subject, task: Task, options: FewShotOptions, folds: F
         heads = fit(splits["train"], folds.test, way, (choice.strengths[name],))
         answers[name] = _frozen_answer(heads, splits["test"])
         unsolved = unsolved or (name == choice.candidate and heads.stopped)
-    task.progress(f"heads {folds.setting.name}", len(features), len(features))
+    task.progress(len(features), len(features), f"heads {folds.setting.name}")
     notes: dict[str, JsonValue] = {
         "strength": choice.strengths[choice.candidate],
         "feature_width": int(features[choice.candidate]["train"].shape[1]),

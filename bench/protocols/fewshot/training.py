@@ -34,7 +34,6 @@ from bench.store.records import Metric
 from bench.training.checkpoint import deserialise, serialise, write_checkpoint
 from bench.training.contract import Curves, FitResult, TrainingPlace
 from bench.training.finetuning import finetune, predict
-from bench.training.progress import ProgressEvent
 from bench.training.schedule import epochs_run
 
 Index = npt.NDArray[np.int64]
@@ -102,11 +101,11 @@ def judge_mlp(subject: Subject, task: Task, options: FewShotOptions, folds: Fold
         features = frozen_features(candidate, task, options.feature, normalise=options.normalise)
         trained[name] = []
         for fold in folds.test:
-            task.progress(f"heads {folds.setting.name}", at * len(folds.test) + fold.number, total)
+            task.progress(at * len(folds.test) + fold.number, total, f"heads {folds.setting.name}")
             queries = torch.from_numpy(features["test"][positions[fold.number]])
             trained[name].append(_train_mlp(features["train"], queries, fold, folds, task, how, numerics))
         answers[name] = fold_answer(trained[name], features["test"], numerics)
-    task.progress(f"heads {folds.setting.name}", total, total)
+    task.progress(total, total, f"heads {folds.setting.name}")
     accuracy = {name: float(np.mean([t.accuracy for t in items])) for name, items in trained.items()}
     chosen = first_best(accuracy)
     rows = [
@@ -366,7 +365,7 @@ class _Full:
             n_points=min(self.task.points, self.clouds.dense.points.shape[1]),
             cut=self.clouds.dense.cut,
             stage=f"{self.title} fold {fold.number}",
-            place=TrainingPlace(folder=folder / "unfinished", on_progress=self._report),
+            place=TrainingPlace(folder=folder / "unfinished", progress=self.task.progress),
             identity=identity,
             after_epoch=note,
         )
@@ -426,6 +425,3 @@ class _Full:
         classifier = self._classifier(fold)
         classifier.load_state_dict(deserialise(file.read_bytes())[0])
         return classifier
-
-    def _report(self, event: ProgressEvent) -> None:
-        self.task.progress(event.stage, event.done, event.total)

@@ -38,10 +38,10 @@ def judge_mlp_probe(subject: Subject, task: Task, options: MlpOptions) -> Evalua
     train, val = carve_validation(task.train.labels, options.validation_fraction, task.split_seed, groups)
     heads = {}
     for at, (name, candidate) in enumerate(subject.candidates.items()):
-        task.progress("mlp head", at, len(subject.candidates))
+        task.progress(at, len(subject.candidates), "mlp head")
         features = frozen_features(candidate, task, options.feature, normalise=options.normalise)
         heads[name] = _Head(task, options, train, val, features["train"], features["test"])
-    task.progress("mlp head", len(heads), len(heads))
+    task.progress(len(heads), len(heads), "mlp head")
     chosen = first_best({name: head.accuracy[0] for name, head in heads.items()})
     labels = task.test.reveal()
     metrics: list[Metric] = []

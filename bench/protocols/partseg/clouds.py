@@ -15,6 +15,7 @@ from bench.data.normalise import normalise_unit_sphere
 from bench.errors import DataError
 from bench.fingerprint import fingerprint
 from bench.models.ops.fps import farthest_point_sample
+from bench.progress import named
 from bench.protocols.base import Task
 from bench.protocols.segmentation_metrics import VOID
 from bench.protocols.threads import for_batches
@@ -149,7 +150,7 @@ def _sample(task: Task, points: npt.NDArray[np.float32], count: int, split: str)
         picks[start:stop] = farthest_point_sample(batch, count, backend=task.numerics.op_backend).cpu().numpy()
 
     stage = f"points of {split}"
-    for_batches(len(points), CLOUD_BATCH, task.device, sample, lambda done, n: task.progress(stage, done, n))
+    for_batches(len(points), CLOUD_BATCH, task.device, sample, named(task.progress, stage))
     return picks
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from scipy.special import gammaln
 from bench.data.depth import with_views
 from bench.data.splits import split_digest
 from bench.errors import UsageError
+from bench.progress import named
 from bench.protocols.aligned import Array, mean_view, open_alignment, projections, seen_views, unit
 from bench.protocols.base import Alignment, Evaluation, Subject, Task
 from bench.protocols.features import clipped_points
@@ -44,7 +44,7 @@ def judge(subject: Subject, task: Task, setting: str, *, normalise: bool) -> Eva
     else:
         _, found = np.unique(np.asarray(captions), return_inverse=True)
         meaning = found.astype(np.int64)
-        texts = text_features(alignment.teacher, captions, task.cache, partial(task.progress, "captions"))
+        texts = text_features(alignment.teacher, captions, task.cache, named(task.progress, "captions"))
         queries, gallery = (clouds, texts) if setting == "cloud-to-caption" else (texts, clouds)
         notes["distinct_captions"] = int(meaning.max()) + 1
     ranks, first = first_right(queries, gallery, meaning)
@@ -132,7 +132,7 @@ def _pictures(task: Task, alignment: Alignment, notes: dict[str, JsonValue]) -> 
     assert clouds.views is not None
     one = replace(clouds, views=clouds.views[:, :1])
     notes["pictures"] = clouds.views_kind or "the data set's"
-    report = partial(task.progress, "pictures")
+    report = named(task.progress, "pictures")
     features: Array = image_features(alignment.teacher, one, task.data_manifest, task.cache, report)[:, 0]
     return features
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from bench.data.base import Dataset, Room
 from bench.data.splits import split_digest
 from bench.models.segmentation import PartSegmenter
+from bench.progress import named
 from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.segmentation_metrics import Counts, SceneScores, confusion, scene_scores
 from bench.protocols.segmentation_options import recipe_of
@@ -161,7 +162,7 @@ class _Session:
             options.vote,
             task.split_seed,
             task.numerics,
-            lambda done, total: task.progress("rooms", done, total),
+            named(task.progress, "rooms"),
         )
 
     def tables(self, predicted: list[Labels], truth: list[Labels]) -> Counts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.data.base import Room
 from bench.models.segmentation import PartSegmenter
+from bench.progress import Progress
 from bench.protocols.segmentation_training import log_probabilities
 from bench.protocols.semseg.blocks import Index, Points, RoomGrid, window_batches, windows
 from bench.seeds import numpy_stream
@@ -57,7 +58,7 @@ def label_rooms(
     vote: Vote,
     seed: int,
     numerics: Numerics,
-    report: Callable[[int, int], None],
+    report: Progress,
 ) -> list[Labels]:
     """Label every point of whole rooms.
 
