@@ -90,6 +90,7 @@ def parsed(command: Command) -> tuple[list[str], dict[str, Any]]:
         assert words[0] in found.commands, f"has no command {words[0]}"
         names.append(words[0])
         found = found.commands[words.pop(0)]
+        found = getattr(found, "real", found)
     try:
         return names, dict(found.make_context("bench", words).params)
     except Exception as error:

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from bench.analysis.analyse import Analyst, Written
     from bench.analysis.sources import Objects
 
-app = typer.Typer(
-    help="Look into stored encoders: a picture, the numbers behind it, and where they come from.", no_args_is_help=True
-)
+app = typer.Typer(help="Look into stored encoders: pictures and their numbers.", no_args_is_help=True)
 
 
 class Split(StrEnum):

@@ -58,7 +58,9 @@ def compare(
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:
-    """Compare stored runs object by object (McNemar), join them into ensembles; nothing is run.
+    """Compare stored runs object by object; nothing is run.
+
+    Pairs are tested by McNemar; runs can be joined into ensembles.
 
     A and B are methods (scratch: of the other's architecture) or keys of runs.
     FIELD=VALUE narrows one, as in recon,form=published; a field is a column of

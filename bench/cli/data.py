@@ -18,7 +18,7 @@ from bench.cli.common import (
     workspace,
 )
 
-app = typer.Typer(help="Give local data sets a name; check, show and compare data sets.", no_args_is_help=True)
+app = typer.Typer(help="Name local data sets; check, show and audit data sets.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="NAME[:ROOT]: a data set, with its folder; see bench list datasets.")]
 RootOption = Annotated[Path | None, typer.Option("--root", help="Folder (or file), instead of :ROOT.")]

@@ -50,7 +50,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print recipes as JSON.")] = False,
     plugin: PluginOption = None,
 ) -> None:
-    """List methods, protocols, data sets, teachers, parts of the backbone, presets or recipes."""
+    """List methods, protocols, data sets and other units.
+
+    Also teachers, parts of the backbone, presets and recipes.
+    """
     if as_json and kind is not Kind.recipes:
         raise UsageError("--json is for recipes: bench list recipes --json")
     load_plugins(plugin)

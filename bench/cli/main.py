@@ -3,33 +3,99 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
-from bench.cli import (
-    analyse,
-    compare,
-    data,
-    database,
-    listing,
-    plugin,
-    profile,
-    protocols,
-    run,
-    runs,
-    teachers,
-    tune,
-    verify,
-    weights,
-)
 from bench.environment import settle_command
 from bench.errors import BenchError
 from bench.signals import INTERRUPTED, like_ctrl_c
 from bench.texts import patient_output
 
+if TYPE_CHECKING:
+    from typer._click import Command, Context
+
+COMMANDS = {
+    "run": ("run:run", "Pretrain and evaluate, reusing whatever is stored."),
+    "rerun": ("run:rerun", "Do a stored run again from nothing and compare."),
+    "report": ("run:report", "Print tables of what is stored; write HTML, CSV, Markdown."),
+    "runs": ("runs:runs", "List stored runs with their keys, scores and what failed."),
+    "tune": ("tune:tune", "Search learning rates and the like by validation score."),
+    "why": ("runs:why", "Say which field or module made two runs differ."),
+    "compare": ("compare:compare", "Compare stored runs object by object; nothing is run."),
+    "check": ("verify:check", "Run a suite and compare it with accepted numbers."),
+    "profile": ("profile:profile", "Measure the speed of the pretraining step."),
+    "import": ("weights:import_", "Read an official checkpoint and keep its encoder."),
+    "export": ("weights:export", "Write an encoder in its authors' layout."),
+    "encoders": ("weights:encoders", "List the encoders of the results folder."),
+    "list": ("listing:show", "List methods, protocols, data sets and other units."),
+    "new": ("plugin:new", "Write a plugin file that works, and its test."),
+    "check-plugin": ("plugin:check_plugin", "Check a plugin file against the contracts."),
+    "verify": ("verify:app", "Compare with recorded reference numbers."),
+    "data": ("data:app", "Name local data sets; check, show and audit data sets."),
+    "analyse": ("analyse:app", "Look into stored encoders: pictures and their numbers."),
+    "teachers": ("teachers:app", "Fit and inspect teachers."),
+    "protocols": ("protocols:app", "Print what each protocol does, and where papers differ."),
+    "db": ("database:app", "Rebuild and inspect the index of stored runs."),
+}
+"""Every command: where it is (``MODULE:NAME`` below `bench.cli`), and the line that ``bench --help`` shows of it.
+
+A command's own help begins with the same line; its module is imported when the command is used.
+"""
+
+
+class Lazy(typer.core.TyperCommand):
+    """A command that is imported when it is used."""
+
+    def __init__(self, name: str, target: str, line: str) -> None:
+        super().__init__(name, help=line, callback=None)
+        self._target = target
+
+    @cached_property
+    def real(self) -> Command:
+        """The command itself.
+
+        Its type is the one click has for commands, which typer keeps in a private module.
+        """
+        module, _, name = self._target.partition(":")
+        target = getattr(importlib.import_module(f"bench.cli.{module}"), name)
+        host = typer.Typer(rich_markup_mode=None)
+        if isinstance(target, typer.Typer):
+            host.add_typer(target, name=self.name)
+        else:
+            host.command(self.name)(target)
+        return typer.main.get_group(host).commands[str(self.name)]
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Context | None = None, **extra: object
+    ) -> Context:
+        """Return the context of the command itself: what follows goes by that."""
+        return self.real.make_context(info_name, args, parent, **extra)
+
+
+class Commands(typer.core.TyperGroup):
+    """The group of `COMMANDS`."""
+
+    def __init__(self, **settings: Any) -> None:
+        commands = {name: Lazy(name, target, line) for name, (target, line) in COMMANDS.items()}
+        super().__init__(**{**settings, "commands": commands})
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from bench import __version__
+
+        print(f"recon-bench {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Pretrain, evaluate and compare 3D point-cloud self-supervised methods, with honest numbers.",
     epilog="Pages that cards cite: docs/ in the repository; share/doc/recon-bench/docs where it is installed.",
     no_args_is_help=True,
@@ -37,27 +103,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its tables cut the names of options on a narrow terminal
 )
-app.command("run")(run.run)
-app.command("rerun")(run.rerun)
-app.command("report")(run.report)
-app.command("runs")(runs.runs)
-app.command("tune")(tune.tune)
-app.command("why")(runs.why)
-app.command("compare")(compare.compare)
-app.command("check")(verify.check)
-app.command("profile")(profile.profile)
-app.command("import")(weights.import_)
-app.command("export")(weights.export)
-app.command("encoders")(weights.encoders)
-app.command("list")(listing.show)
-app.command("new")(plugin.new)
-app.command("check-plugin")(plugin.check_plugin)
-app.add_typer(verify.app, name="verify")
-app.add_typer(data.app, name="data")
-app.add_typer(analyse.app, name="analyse")
-app.add_typer(teachers.app, name="teachers")
-app.add_typer(protocols.app, name="protocols")
-app.add_typer(database.app, name="db")
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
 
 
 def main() -> None:

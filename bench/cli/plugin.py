@@ -40,7 +40,10 @@ def new(
     out: Annotated[Path | None, typer.Option(help="File to write; NAME.py in this folder when left out.")] = None,
     style: Annotated[NewStyle | None, typer.Option(help="What a method starts from; masked when left out.")] = None,
 ) -> None:
-    """Write a plugin file that works, and its test, to be changed into your own."""
+    """Write a plugin file that works, and its test.
+
+    Change them into your own.
+    """
     from bench.errors import UsageError
     from bench.scaffold.writing import scaffold
 
@@ -74,7 +77,10 @@ def check_plugin(
     root: Annotated[Path | None, typer.Option(help="Folder of a data set that comes as files.")] = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Check a plugin file against the contracts at nano size; exit code 1 if a check fails."""
+    """Check a plugin file against the contracts.
+
+    Checks run at nano size; exit code 1 if one fails.
+    """
     load_plugins(plugin)
     from bench.conformance.suites import file_suites
     from bench.training.precision import resolve_device

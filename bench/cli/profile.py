@@ -48,7 +48,10 @@ def profile(
     width: Annotated[int, typer.Option(help="With --probes: width of the features.")] = 1536,
     plugin: PluginOption = None,
 ) -> None:
-    """Measure the pretraining step: exact (as released), exact with a live teacher, and fast, in turns."""
+    """Measure the speed of the pretraining step.
+
+    Paths take turns: exact (as released), exact with a live teacher, and fast.
+    """
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise SetupError(f"--json {json_file}: its folder does not exist; make it first")
     if probes:

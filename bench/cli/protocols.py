@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.protocols.base import Form
     from bench.protocols.cards import ProtocolCard
 
-app = typer.Typer(help="Protocol cards: what is done, and where it leaves the papers.", no_args_is_help=True)
+app = typer.Typer(help="Print what each protocol does, and where papers differ.", no_args_is_help=True)
 
 DOCUMENTED_PRESET = "base"
 _INTRO = (

@@ -110,7 +110,10 @@ def run(
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:
-    """Pretrain and evaluate, reusing whatever is stored; run it again to continue after any interruption."""
+    """Pretrain and evaluate, reusing whatever is stored.
+
+    Run it again to continue after any interruption.
+    """
     given = {
         "methods": method,
         "encoders": encoder,
@@ -270,7 +273,10 @@ def rerun(
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:
-    """Do a stored run again from nothing and compare: 0 identical, 1 other numbers. Both attempts stay."""
+    """Do a stored run again from nothing and compare.
+
+    Exit code 0 if all numbers are identical, 1 if not. Both attempts stay.
+    """
     from bench.execution.local import PoolOptions
     from bench.report.plain import plain_table
     from bench.rerun import load_plugins_of, stored_run
@@ -323,7 +329,10 @@ def report(
     ] = False,
     store_url: StoreOption = None,
 ) -> None:
-    """Print tables of everything stored and write one self-contained HTML page, CSV and Markdown."""
+    """Print tables of what is stored; write HTML, CSV, Markdown.
+
+    The HTML page needs no other file.
+    """
     screen, place = console(), reading(results)
     from bench.reporting import write_page, write_report
 

@@ -68,7 +68,9 @@ def tune(
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:
-    """Tune by validation score: the same space and number of trials for every method; run again to continue.
+    """Search learning rates and the like by validation score.
+
+    Every method gets the same space and number of trials. Run it again to continue.
 
     A trial whose run fails counts as a trial (0 as exit code, and said in the table); 1 where a search cannot go on.
     """

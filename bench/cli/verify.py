@@ -83,7 +83,10 @@ def check(
     ] = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Run the baseline's suite into an empty folder and compare: 0 pass, 1 fail, 3 undecided, 4 broken."""
+    """Run a suite and compare it with accepted numbers.
+
+    Exit code 0 pass, 1 fail, 3 undecided, 4 broken.
+    """
     from bench.gate import check as gate
     from bench.gate import output
 

@@ -47,7 +47,10 @@ def import_(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Read an official checkpoint, without running any code in it, and keep its encoder for every protocol."""
+    """Read an official checkpoint and keep its encoder.
+
+    No code in the file is run. Every protocol can judge the encoder.
+    """
     from bench.interop.encoders import ImportRequest, import_checkpoint
 
     load_plugins(plugin)
@@ -66,7 +69,10 @@ def export(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Write an encoder in its authors' layout, so that their code loads it."""
+    """Write an encoder in its authors' layout.
+
+    Their code loads the file.
+    """
     from bench.interop.encoders import export_encoder
 
     load_plugins(plugin)
@@ -75,7 +81,10 @@ def export(
 
 
 def encoders(verify: VerifyOption = False, results: ResultsOption = None, plugin: PluginOption = None) -> None:
-    """List the encoders of the results folder: what was imported and what was trained here."""
+    """List the encoders of the results folder.
+
+    Both what was imported and what was trained here.
+    """
     from bench.plan.encoders import stored_encoders
     from bench.report.plain import TextTable
     from bench.stats.naming import percent

@@ -1,0 +1,36 @@
+"""The list of commands is known without importing one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import typer
+
+from bench.cli.main import COMMANDS, app
+
+
+def test_each_command_begins_with_the_line_of_the_list() -> None:
+    """A list that says something else than the command's own help would send users astray."""
+    listed: Any = typer.main.get_command(app)
+    for name, command in listed.commands.items():
+        line = COMMANDS[name][1]
+        assert command.real.get_short_help_str(1000) == line
+        assert command.real.name == name
+        assert command.get_short_help_str(60) == line, "80 columns show the whole line"
+
+
+def test_help_version_and_wrong_names_load_no_library() -> None:
+    """`bench --help` must come at once: each library would add a tenth of a second."""
+    code = (
+        "import sys; sys.argv = ['bench', '{}']\n"
+        "from bench.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {{'torch', 'numpy', 'pandas', 'yaml', 'bench.spec', 'bench.registry'}}\n"
+        "print(sorted(heavy & set(sys.modules)), {'rich', 'pydantic'} & set(sys.modules) != set())"
+    )
+    for argument in ("--help", "--version", "rnu"):
+        done = subprocess.run([sys.executable, "-c", code.format(argument)], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == f"[] {argument == 'rnu'}"
