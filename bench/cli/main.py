@@ -85,6 +85,12 @@ class Commands(typer.core.TyperGroup):
         commands = {name: Lazy(name, target, line) for name, (target, line) in COMMANDS.items()}
         super().__init__(**{**settings, "commands": commands})
 
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Refuse an unknown command first: what typer does next loads pydantic."""
+        if args and not args[0].startswith("-"):
+            self.resolve_command(ctx, args)
+        return super().parse_args(ctx, args)
+
 
 def _print_version(asked: bool) -> None:
     if asked:
