@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from bench.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from bench.api import (
         Comparison,
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     )
     from bench.errors import BenchError, DataError, DivergedError, Interrupted, SetupError, UsageError
 
-__version__ = "0.1.0"
 __all__ = [
     "BenchError",
     "Comparison",

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-import bench
 from bench.environment import quoted, recorded
 from bench.fingerprint import Fingerprint
+from bench.version import __version__
 
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "timm", "open_clip_torch", "transformers", "h5py")
 _VECTORS = ("avx512_bf16", "avx512f", "avx2")
@@ -28,7 +28,7 @@ def commit() -> tuple[str, bool]:
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(Path(bench.__file__).parent), *arguments],
+            ["git", "-C", str(Path(__file__).parent), *arguments],
             capture_output=True,
             text=True,
             check=True,
@@ -60,7 +60,7 @@ def processor() -> str:
 
 def versions() -> dict[str, str]:
     """Return versions of Python, of the harness and of the packages that numbers depend on."""
-    found = {"python": platform.python_version(), "bench": bench.__version__}
+    found = {"python": platform.python_version(), "bench": __version__}
     for name in _PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

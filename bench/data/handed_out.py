@@ -5,17 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.containers import CloudSet, Room
 from bench.data.coordinates import check_coordinates
 from bench.data.rows import MappedRows, release, underlying
 from bench.errors import DataError
-
-if TYPE_CHECKING:
-    from bench.data.base import CloudSet, Room
 
 _CLOUDS = 1024
 """Clouds that are looked at at a time."""
@@ -56,7 +54,7 @@ def check_clouds(where: str, clouds: CloudSet) -> CloudSet:
     return clouds
 
 
-class CheckedRooms(Sequence["Room"]):
+class CheckedRooms(Sequence[Room]):
     """Rooms that are checked when they are asked for.
 
     Args:
