@@ -13,8 +13,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from bench.version import __version__ as __version__
-
 if TYPE_CHECKING:
     from bench.api import (
         Comparison,
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
         study,
     )
     from bench.errors import BenchError, DataError, DivergedError, Interrupted, SetupError, UsageError
+    from bench.version import __version__ as __version__
 
 __all__ = [
     "BenchError",
@@ -53,9 +52,10 @@ _ERRORS = frozenset({"BenchError", "DataError", "DivergedError", "Interrupted", 
 
 def __getattr__(name: str) -> object:
     """Import what is asked for: `import bench` alone costs nothing."""
-    if name not in __all__:
+    if name not in __dir__():
         raise AttributeError(f"module 'bench' has no attribute '{name}'")
-    return getattr(importlib.import_module("bench.errors" if name in _ERRORS else "bench.api"), name)
+    module = "version" if name == "__version__" else "errors" if name in _ERRORS else "api"
+    return getattr(importlib.import_module(f"bench.{module}"), name)
 
 
 def __dir__() -> list[str]:
