@@ -13,7 +13,7 @@ from bench.plan.request import RunRequest, parse_assignment, parse_seeds, read_r
 from bench.spec import Recipe
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     methods=st.lists(st.sampled_from(["recon", "point-mae", "scratch"]), min_size=1, unique=True),
     seeds=st.lists(st.integers(0, 99), min_size=1, max_size=5, unique=True),
