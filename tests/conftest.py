@@ -10,8 +10,10 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -123,6 +125,28 @@ def bench_here(*arguments: object) -> subprocess.CompletedProcess[str]:
         for kind, registry in REGISTRIES.items():
             registry._entries = entries[kind]
     return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 150.0) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.02)
+
+
+@contextmanager
+def meanwhile(condition: Callable[[], object], act: Callable[[], object]) -> Iterator[None]:
+    """Act once, from a thread, as soon as a condition holds; the block is what brings it about."""
+    with ThreadPoolExecutor(1) as pool:
+        acted = pool.submit(lambda: (wait_for(condition), act()))
+        yield
+        acted.result()
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process's first thread started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.fixture(scope="session")

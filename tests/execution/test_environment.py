@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bench.environment import quoted, settle, typed_command, without_secrets
 from bench.errors import UsageError
@@ -17,7 +18,7 @@ from bench.paths import Workspace
 from bench.plan.request import RunRequest
 from bench.plan.resolve import resolve
 from bench.spec import content_key
-from tests.conftest import bench_command, bench_environment
+from tests.conftest import bench_command, bench_environment, bench_here
 
 HOSTILE = {
     "OMP_NUM_THREADS": "2",
@@ -56,33 +57,39 @@ def numbers(results: Path) -> dict[str, list[tuple[str, bytes]]]:
     return found
 
 
-def test_inherited_variables_change_no_number(tmp_path: Path, toy_modelnet: Path) -> None:
+def test_inherited_variables_change_no_number(
+    tmp_path: Path, toy_modelnet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One key, one number: on a node where somebody exports OMP_NUM_THREADS=2, too."""
     (tmp_path / "plugin.py").write_text(PLUGIN)
     (tmp_path / "beside.py").write_text("NAME = 'mine'\n")
     (tmp_path / "lib" / "userlib").mkdir(parents=True)
     (tmp_path / "lib" / "userlib" / "__init__.py").write_text("")
     (tmp_path / "lib" / "userlib" / "inner.py").write_text("VALUE = 1\n")
-    base = {name: value for name, value in bench_environment().items() if name not in HOSTILE}
-    base["PYTHONPATH"] += os.pathsep + str(tmp_path / "lib")
+    for name in HOSTILE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path / "lib")
 
-    def run(place: str, inherited: dict[str, str]) -> tuple[str, Path]:
-        results = tmp_path / place
-        command = bench_command(
+    def command(place: str) -> list[object]:
+        return [
             "run", "-m", "mine", "-p", "linear", "--preset", "smoke", "--dataset", f"modelnet-h5:{toy_modelnet}",
-            "--pretrain-data", f"modelnet-h5:{toy_modelnet}", "--results", results, "--no-baseline", "--jobs", "1",
-            "--set", "recipe.epochs=1", "--plugin", tmp_path / "plugin.py",
-        )  # fmt: skip
-        done = subprocess.run(
-            command, capture_output=True, text=True, env={**base, **inherited}, check=False, timeout=200
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout, results
+            "--pretrain-data", f"modelnet-h5:{toy_modelnet}", "--results", tmp_path / place, "--no-baseline",
+            "--jobs", "1", "--set", "recipe.epochs=1", "--plugin", tmp_path / "plugin.py",
+        ]  # fmt: skip
 
-    said, plain = run("plain", {})
-    assert "not used" not in said
-    said, hostile = run("hostile", HOSTILE)
-    assert "OMP_NUM_THREADS=2" in " ".join(said.split())
+    threads = torch.get_num_threads()
+    here = bench_here(*command("plain"))
+    torch.set_num_threads(threads)
+    assert here.returncode == 0, here.stdout + here.stderr
+    assert "not used" not in here.stdout
+    environment = {**bench_environment(), **HOSTILE}
+    environment["PYTHONPATH"] += os.pathsep + str(tmp_path / "lib")
+    done = subprocess.run(
+        bench_command(*command("hostile")), capture_output=True, text=True, env=environment, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "OMP_NUM_THREADS=2" in " ".join(done.stdout.split())
+    plain, hostile = tmp_path / "plain", tmp_path / "hostile"
     assert numbers(hostile) == numbers(plain)
     for results in (plain, hostile):
         (file,) = results.glob("runs/*/*/provenance.json")

@@ -8,13 +8,14 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import bench_command, bench_environment, bench_here
+from tests.conftest import bench_command, bench_environment, bench_here, children, meanwhile, wait_for
 
 LONG = ("--set", "recipe.epochs=40")
 
@@ -40,13 +41,6 @@ def computed(results: Path) -> list[str]:
     """What workers computed, from their logs."""
     lines = [line for log in results.glob("logs/*.log") for line in log.read_text().splitlines()]
     return sorted(line for line in lines if line.startswith("computing "))
-
-
-def wait_for(condition: object, seconds: float = 150.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -152,24 +146,18 @@ def test_why_names_the_field_that_differs(finished: Path) -> None:
 def test_two_at_once_do_the_work_once(tmp_path: Path, toy_modelnet: Path) -> None:
     """Else a cluster of users would pay twice, or overwrite each other."""
     results = tmp_path / "results"
-    command = bench_command(*request(toy_modelnet, results, "--no-baseline"))
-    environment = bench_environment()
-    started = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-        for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=200)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(outputs)
+    command = request(toy_modelnet, results, *LONG, "--no-baseline")
+    with subprocess.Popen(
+        bench_command(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=bench_environment()
+    ) as other:
+        wait_for(lambda: checkpointed(results, {}))  # it is at the encoder
+        here = bench_here(*command)
+        said, _ = other.communicate(timeout=200)
+    assert (here.returncode, other.returncode) == (0, 0), here.stdout + here.stderr + said
     lines = [line for line in computed(results) if " data " not in line]
     assert len(lines) == len(set(lines)) == 2, lines  # one encoder, one run
     assert len(metrics(results)) == 1
     assert not list(results.glob("quarantine/*"))
-
-
-def descendants(pid: int) -> list[int]:
-    """Processes that a process started, and those that they started."""
-    own = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [*own, *(below for child in own for below in descendants(child))]
 
 
 def living(pids: list[int]) -> list[int]:
@@ -177,73 +165,105 @@ def living(pids: list[int]) -> list[int]:
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
-@pytest.mark.timeout(480)  # three real processes
+def checkpointed(results: Path, before: dict[Path, int]) -> bool:
+    """Whether a checkpoint was written since."""
+    return any(before.get(file) != file.stat().st_mtime_ns for file in results.glob("work/*/*.safetensors"))
+
+
+def workers(pid: int) -> list[int]:
+    """Processes of the jobs that a command is at, which servers of its own forked."""
+    return [worker for server in children(pid) for worker in children(server)]
+
+
 def test_kill_9_then_the_same_command_gives_the_same_numbers(
     tmp_path: Path, finished: Path, toy_modelnet: Path
 ) -> None:
     """First a worker is killed, then the command, which goes on from where the worker was."""
     results = tmp_path / "results"
     command = request(toy_modelnet, results, *LONG)
-    for victim in ("worker", "parent"):
-        before = {file: file.stat().st_mtime_ns for file in results.glob("work/*/*.safetensors")}
-        process = subprocess.Popen(
-            bench_command(*command, "--jobs", 1),  # so that the worker is the one that trains
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=bench_environment(),
-        )
-        wait_for(lambda seen=before: checkpointed(results, seen))
-        started = descendants(process.pid)
-        os.kill(started[-1] if victim == "worker" else process.pid, signal.SIGKILL)
-        code = process.wait(timeout=120)
-        if victim == "worker":
-            assert code == 1
-            failed = [json.loads(file.read_text()) for file in results.glob("failed/*/*/record.json")]
-            assert any("killed by signal 9" in record["error"] for record in failed)
-        else:
-            wait_for(lambda pids=started: not living(pids))
+    with meanwhile(lambda: checkpointed(results, {}), lambda: os.kill(*workers(os.getpid()), signal.SIGKILL)):
+        lost = bench_here(*command, "--jobs", 1)  # one job at a time: the worker is the one that trains
+    assert lost.returncode == 1, lost.stdout + lost.stderr
+    failed = [json.loads(file.read_text()) for file in results.glob("failed/*/*/record.json")]
+    assert any("killed by signal 9" in record["error"] for record in failed)
+    before = {file: file.stat().st_mtime_ns for file in results.glob("work/*/*.safetensors")}
+    process = subprocess.Popen(
+        bench_command(*command, "--jobs", 1),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=bench_environment(),
+    )
+    wait_for(lambda: checkpointed(results, before))
+    started = [*children(process.pid), *workers(process.pid)]
+    process.kill()
+    process.wait(timeout=120)
+    wait_for(lambda: not living(started))
+    assert before, "the second command has to go on from a checkpoint"
     resumed = bench_here(*command)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert metrics(results) == metrics(finished)
 
 
-def checkpointed(results: Path, before: dict[Path, int]) -> bool:
-    """Whether a checkpoint was written since."""
-    return any(before.get(file) != file.stat().st_mtime_ns for file in results.glob("work/*/*.safetensors"))
+ENDLESS = ("--no-baseline", "--set", "recipe.epochs=2000")
 
 
-@pytest.mark.parametrize("start", ["plain", "background under nohup"])
-def test_a_stop_request_stops_cleanly_and_says_how_to_go_on(start: str, tmp_path: Path, toy_modelnet: Path) -> None:
-    """Ctrl-C, a scheduler's SIGTERM and a closed terminal keep the state; what was ignored from the start stays so."""
+def stopped_cleanly(results: Path, code: int, output: str) -> bool:
+    """Whether a command that was asked to stop kept its state, and says how to go on."""
+    assert code == 130, output
+    assert "Run the same command again to continue" in output
+    assert "Traceback" not in output
+    assert not list(results.glob("runs/*/*"))
+    return checkpointed(results, {})
+
+
+def test_a_closed_terminal_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, toy_modelnet: Path) -> None:
+    """As Ctrl-C does: hours of training would be lost, or go on unseen."""
+
+    def deaf(number: int, frame: object) -> None:
+        raise AssertionError("the command did not listen")
+
+    results, stopped = tmp_path / "results", list[int]()
+
+    def hang_up() -> None:
+        stopped.extend(workers(os.getpid()))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, deaf)
+    try:
+        with meanwhile(lambda: checkpointed(results, {}), hang_up):
+            done = bench_here(*request(toy_modelnet, results, *ENDLESS))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert stopped_cleanly(results, done.returncode, done.stdout + done.stderr)
+    assert stopped
+    assert not living(stopped)
+
+
+def test_what_was_ignored_from_the_start_stays_ignored(tmp_path: Path, toy_modelnet: Path) -> None:
+    """In the background under nohup a closed terminal stops nothing; a scheduler's SIGTERM still does."""
     results = tmp_path / "results"
-    command = request(toy_modelnet, results, "--no-baseline", "--set", "recipe.epochs=2000")
-    ignored = () if start == "plain" else (signal.SIGINT, signal.SIGHUP)
-    stop = signal.SIGHUP if start == "plain" else signal.SIGTERM
+    ignored = (signal.SIGINT, signal.SIGHUP)
     process = subprocess.Popen(
-        bench_command(*command),
+        bench_command(*request(toy_modelnet, results, *ENDLESS)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=bench_environment(),
         preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored] and None,
     )
-    wait_for(lambda: len(list(results.glob("work/*/*.safetensors"))) >= 1)
-    children = descendants(process.pid)
-    assert len(children) == 2, "a server and the worker it forked"
+    wait_for(lambda: checkpointed(results, {}))
+    started = [*children(process.pid), *workers(process.pid)]
+    assert len(started) == 2, "a server and the worker it forked"
     for number in ignored:
-        for pid in (process.pid, *children):
+        for pid in (process.pid, *started):
             os.kill(pid, number)
-    time.sleep(0.5 if ignored else 0)
+    time.sleep(0.5)
     assert process.poll() is None
-    assert living(children) == children
-    process.send_signal(stop)
+    assert living(started) == started
+    process.terminate()
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, output
-    assert "Run the same command again to continue" in output
-    assert "Traceback" not in output
-    assert not list(results.glob("runs/*/*"))
-    assert list(results.glob("work/*/*.safetensors"))
-    assert not living(children)
+    assert stopped_cleanly(results, process.returncode, output)
+    assert not living(started)
 
 
 PLUGIN = '''
