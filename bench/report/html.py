@@ -46,7 +46,7 @@ class SectionView:
 
     section: Section
     heading: str
-    how: str
+    told: list[str]
     options: str
     changes: list[str]
     card: str
@@ -95,7 +95,7 @@ def to_html(model: ReportModel, summary: Sequence[Sentence]) -> str:
         summary=findings[:SHOWN],
         more=findings[SHOWN:],
         warnings=[sentence for sentence in summary if sentence.kind == "warning"],
-        sections=[_view(section) for section in model.sections],
+        sections=[_view(section) for section in model.shown],
         curves=curves,
         searches=searches,
         parts=parts,
@@ -124,7 +124,7 @@ def _view(section: Section) -> SectionView:
     return SectionView(
         section=section,
         heading=section.title,
-        how=tables.how_measured(section),
+        told=tables.told(section),
         options=tables.options(section),
         changes=tables.changes(section),
         card=next((row.facts.card for row in section.rows if row.facts.card), ""),

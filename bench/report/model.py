@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from bench.report.apart import set_apart
 from bench.report.curves import Panel, curve_panels
+from bench.report.floors import ACCURACY, BY_CLASS, Floor, floors, same_scores
 from bench.report.methods import MethodLine, method_lines
 from bench.report.runs import (
     Environment,
@@ -114,6 +115,10 @@ class Section:
         rows: Rows by setting, pretrained methods before scratch.
         pairs: Pretrained methods against each other.
         lost: Cells of which no run has a number, in words.
+        floors: By setting, what needs no encoder; without those that the stored runs do not tell.
+        repeats: Anchor of the table of accuracies that has the same numbers, because every class has as many test
+            objects; empty where there is none. Such a table is in ``results.csv`` only.
+        repeated: Metrics whose tables repeat this one.
     """
 
     anchor: str
@@ -128,6 +133,9 @@ class Section:
     rows: tuple[ReportRow, ...]
     pairs: tuple[Pair, ...]
     lost: tuple[str, ...] = ()
+    floors: Mapping[str, Floor] = field(default_factory=dict)
+    repeats: str = ""
+    repeated: tuple[str, ...] = ()
 
     @property
     def deviations(self) -> Deviations:
@@ -216,6 +224,11 @@ class ReportModel:
     deviations: Mapping[str, Deviations] = field(default_factory=dict)
     broken: int = 0
 
+    @property
+    def shown(self) -> tuple[Section, ...]:
+        """Tables without those that repeat the numbers of another."""
+        return tuple(section for section in self.sections if not section.repeats)
+
 
 def build_model(
     rows: Iterable[MetricRow], runs: Sequence[RunRecord], deviations: Mapping[str, Deviations] | None = None
@@ -224,7 +237,8 @@ def build_model(
 
     Args:
         rows: Metric rows, of failed runs too.
-        runs: Records of the runs the rows come from, and of failed ones; predictions are not looked at.
+        runs: Records of the runs the rows come from, and of failed ones; of predictions, those of one run per setting
+            of a table of accuracies are looked at.
         deviations: By run key, what a run has that its preset would not give it.
     """
     rows, deviations = list(rows), deviations or {}
@@ -251,7 +265,7 @@ def build_model(
     ]
     older = {row.run_key for row in rows if row.older_code}
     return ReportModel(
-        sections=tuple(sections),
+        sections=_repetitions({key[:-2] + key[-1:] + key[-2:-1]: s for key, s in zip(ordered, sections, strict=True)}),
         failures=failures(runs),
         runs=run_lines(done.values(), older),
         environment=environment(done.values()),
@@ -261,6 +275,20 @@ def build_model(
         deviations=deviations,
         broken=len({row.run_key for row in rows if row.status == "done" and not math.isfinite(row.value)}),
     )
+
+
+def _repetitions(sections: Mapping[tuple[str, ...], Section]) -> tuple[Section, ...]:
+    """Mark tables of mean class accuracy that repeat the accuracies; a section's metric is last in its key."""
+    found = dict(sections)
+    for key, section in sections.items():
+        first = sections.get((*key[:-1], ACCURACY))
+        if section.metric != BY_CLASS or section.main or first is None:
+            continue
+        balanced = len(first.floors) == len(first.settings) and all(one.balanced for one in first.floors.values())
+        if balanced and same_scores((row.cell for row in section.rows), (row.cell for row in first.rows)):
+            found[key] = replace(section, repeats=first.anchor)
+            found[(*key[:-1], ACCURACY)] = replace(first, repeated=(BY_CLASS,))
+    return tuple(found.values())
 
 
 def _without_number(failed: Iterable[RunRecord], cells: Sequence[Cell]) -> tuple[str, ...]:
@@ -310,6 +338,7 @@ def _section(
         ),
         pairs=() if smoke else _pairs(cells),
         lost=lost,
+        floors=floors(cells, runs),
     )
 
 

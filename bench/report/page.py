@@ -239,8 +239,8 @@ def _section(part: _Part) -> list[str]:
 
 
 def _told(section: Section) -> list[str]:
-    text = f"{tables.how_measured(section)}."
-    return [text[0].upper() + text[1:], "", *(line for told in tables.changes(section) for line in (told, ""))]
+    lines = [*tables.told(section), *tables.changes(section)]
+    return [text for line in lines for text in (line[0].upper() + line[1:], "")]
 
 
 def _lines(section: Section, pairs: bool) -> list[str]:

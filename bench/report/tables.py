@@ -47,6 +47,32 @@ def how_measured(section: Section) -> str:
     return "; ".join(filter(None, (f"{text}{folds}", f"{choice}, {scored}{votes}", " or ".join(made))))
 
 
+def told(section: Section) -> list[str]:
+    """Return the lines above a table: how it was measured, and what needs no encoder."""
+    return [line for line in (f"{how_measured(section)}.", floor(section)) if line]
+
+
+def floor(section: Section) -> str:
+    """Say what needs no encoder: ``Chance 4.8 %, most frequent class 9.1 %.``; empty where nothing is known."""
+    found: dict[str, list[str]] = {}
+    for setting in section.settings:
+        if one := section.floors.get(setting):
+            chance = "" if one.chance is None else f"chance {words.percent(one.chance)} %, "
+            text = f"{chance}most frequent class {words.percent(one.majority)} %"
+            found.setdefault(text, []).append(setting)
+    if not found:
+        return ""
+    single = len(found) == 1 and len(section.floors) == len(section.settings)
+    told = "; ".join(text if single else f"{text} ({', '.join(settings)})" for text, settings in found.items())
+    return f"{told[0].upper()}{told[1:]}."
+
+
+def repeated(section: Section) -> list[str]:
+    """Name metrics whose numbers are those of this table."""
+    names = ", ".join(metric.replace("_", " ") for metric in section.repeated)
+    return [f"{names.capitalize()} is the same: every class has as many test objects."] if names else []
+
+
 def numerics(row: ReportRow) -> str:
     """Return device and precision, as ``cpu in bf16``; empty if unknown."""
     names = ("device", "precision")
@@ -213,7 +239,13 @@ def notes(section: Section) -> list[str]:
     clipped |= {f"{row.facts.classes[0].upper()}{row.facts.classes[1:]}." for row in section.rows if row.facts.classes}
     lost = [f"Without a number: {line}." for line in section.lost]
     return (
-        lost + _not_run(section) + sorted(clipped) + _warned(section) + judged_together(section) + _gathered(compared)
+        lost
+        + repeated(section)
+        + _not_run(section)
+        + sorted(clipped)
+        + _warned(section)
+        + judged_together(section)
+        + _gathered(compared)
     )
 
 

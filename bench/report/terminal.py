@@ -53,7 +53,7 @@ def print_report(model: ReportModel, summary: Sequence[Sentence], console: Conso
         console.print(escape(EMPTY))
     if any(section.smoke for section in model.sections):  # said once; every heading says SMOKE again
         console.print(Text(tables.SMOKE_LINE, style="bold yellow"))
-    for section in model.sections:
+    for section in model.shown:
         _print_section(section, console)
     scaling.print_scaling(model, console)
     transfer.print_transfer(model, console)
@@ -84,7 +84,7 @@ def _print_section(section: Section, console: Console) -> None:
     for line in tables.changes(section):
         console.print(Text(line, style="yellow"))
     console.print(_scores(section, console.width))
-    console.print(Text(" ".join([f"{tables.how_measured(section)}.", *tables.notes(section)]), style="dim"))
+    console.print(Text(" ".join([*tables.told(section), *tables.notes(section)]), style="dim"))
     heads, candidates = tables.candidates(section)
     if candidates:
         console.print(Text("Candidates: validation / test % (seeds it was chosen in)", style="bold"))

@@ -37,6 +37,8 @@ CSV_COLUMNS = (
     "lost_runs",
     "folds",
     "n_objects",
+    "chance",
+    "most_frequent_class",
     "votes",
     "mean",
     "low",
@@ -110,6 +112,7 @@ def _record(section: Section, row: ReportRow) -> dict[str, object]:
     cell, facts, versus = row.cell, row.facts, row.versus
     summary, components = cell.summary, variance_components(cell.scores)
     interval = not section.smoke
+    floor = section.floors.get(cell.setting)
     record: dict[str, object] = {
         "preset": cell.preset,
         "protocol": cell.protocol,
@@ -134,6 +137,8 @@ def _record(section: Section, row: ReportRow) -> dict[str, object]:
         "lost_runs": " ".join(f"{unit}:{what.replace(' ', '-')}" for unit, what in cell.lost.items()),
         "folds": summary.folds,
         "n_objects": cell.n_objects,
+        "chance": None if floor is None else floor.chance,
+        "most_frequent_class": None if floor is None else floor.majority,
         "votes": cell.votes,
         "mean": summary.mean,
         "low": summary.low if interval else None,
@@ -184,7 +189,7 @@ def to_markdown(model: ReportModel, summary: Sequence[Sentence]) -> str:
     if not model.sections:
         parts += [EMPTY, ""]
     parts += [f"- {_escape(sentence.text)}" for sentence in summary] + [""] * bool(summary)
-    for section in model.sections:
+    for section in model.shown:
         parts += _section(section)
     parts += scaling.markdown(model) + transfer.markdown(model)
     if model.ledger:
@@ -207,7 +212,8 @@ def _section(section: Section) -> list[str]:
     parts = [f"## {_escape(tables.heading(section))}", ""]
     if section.smoke:
         parts += [f"**{tables.SMOKE_LINE}**", ""]
-    parts += [_escape(f"{tables.how_measured(section)}."), ""]
+    for line in tables.told(section):
+        parts += [_escape(line), ""]
     if section.options:
         parts += [_escape(f"Protocol: {tables.options(section)}."), ""]
     for line in tables.changes(section):
