@@ -222,7 +222,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
     Returns:
         The record, without what only the caller knows: label, fingerprint, and provenance of code and machine.
     """
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     spec, protocol, options = run.encoder, chosen.protocol, chosen.options
     data = task_data(run, judge.train, judge.test)
     task = Task(
@@ -245,7 +245,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
     )
     subject = judge.subject(task, calibrated=protocol.calibrates(options, task.form))
     evaluation = protocol.evaluate(subject, task, run.setting, options)
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     encoder = judge.source.build() if judge.source.method.has_encoder else None
     return RunRecord(
         key=content_key(run),
@@ -261,6 +261,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
             **_pretraining_cost(judge.source),
             **judge.size,
             "evaluate_seconds": seconds,
+            "evaluate_cpu_seconds": cpu_seconds,
             "evaluate_peak_memory_bytes": float(_peak_memory()),
         },
         provenance={

@@ -115,6 +115,7 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
         costs["teacher_fit_seconds"] = fitted  # paid once by all runs that share the teacher
     costs |= {
         "pretrain_seconds": result.seconds,
+        "pretrain_cpu_seconds": result.cpu_seconds,
         "compile_seconds": result.compile_seconds,
         "pretrain_samples": float(result.samples),
         "pretrain_peak_memory_bytes": float(result.peak_memory_bytes),

@@ -321,11 +321,19 @@ def _cost(models: Sequence[ReportModel], records: Sequence[RunRecord]) -> list[s
             preset,
             words.count(row.facts.parameters),
             "–" if row.cell.is_opponent else words.seconds(row.facts.pretrain_seconds),
+            "–" if row.cell.is_opponent else words.seconds(row.facts.pretrain_cpu_seconds),
             words.seconds(max(evaluated[name, preset])) if (name, preset) in evaluated else "–",
         ]
         for (name, preset), row in found.items()
     ]
-    heads = ("method", "preset", "encoder parameters", "pretraining of one seed", "longest evaluation of one run")
+    heads = (
+        "method",
+        "preset",
+        "encoder parameters",
+        "pretraining of one seed",
+        "its processor time",
+        "longest evaluation of one run",
+    )
     keys = {key for _, row in shown for key in row.cell.runs.values()}
     made = environment(record for record in records if record.status == "done" and record.key in keys)
     versions = dict(made.versions)

@@ -2,7 +2,8 @@
 
 Fields read from a run record, all optional:
 
-- ``cost``: ``parameters_encoder``, ``flops_forward``, ``pretrain_seconds``, ``evaluate_seconds``.
+- ``cost``: ``parameters_encoder``, ``flops_forward``, ``pretrain_seconds``, ``evaluate_seconds``, and of both
+  the processor time, ``pretrain_cpu_seconds``, ``evaluate_cpu_seconds``.
 - ``provenance``: ``feature`` (the transfer feature in words), ``card`` (what the protocol does, in sentences),
   ``method_card`` (what the method declares about itself, see `bench.report.methods`),
   ``notes`` (with ``clipped``, why a setting is smaller than its name, ``labels`` and ``classes``, what of the data the
@@ -39,6 +40,8 @@ class RunFacts:
         clipped: Why the setting is smaller than its name says; empty if it is not.
         pretrain_seconds: Mean seconds of pretraining per seed, a first stage included.
         evaluate_seconds: Mean seconds of the evaluation per seed.
+        pretrain_cpu_seconds: Processor time of the pretraining, as its seconds; None for runs of older code.
+        evaluate_cpu_seconds: The same of the evaluation.
         labelled: How many objects a part of the labels is; empty where all are labelled.
         classes: Classes that the set trained on and the set tested on have in common; empty for one set.
         trained_on: Name of the set trained on, where it is another than the one tested on.
@@ -55,6 +58,8 @@ class RunFacts:
     clipped: str
     pretrain_seconds: float | None
     evaluate_seconds: float | None
+    pretrain_cpu_seconds: float | None = None
+    evaluate_cpu_seconds: float | None = None
     labelled: str = ""
     classes: str = ""
     trained_on: str = ""
@@ -69,6 +74,8 @@ class RunFacts:
         parameters = [run.cost["parameters_encoder"] for run in runs if "parameters_encoder" in run.cost]
         flops = [run.cost["flops_forward"] for run in runs if "flops_forward" in run.cost]
         notes = [run.provenance.get("notes") for run in runs]
+        stage = "first_stage_pretrain"
+        whole = [r for r in runs if f"{stage}_cpu_seconds" in r.cost or f"{stage}_seconds" not in r.cost]
 
         def noted(name: str) -> str:
             return _first(_text(note.get(name)) for note in notes if isinstance(note, dict))
@@ -81,6 +88,8 @@ class RunFacts:
             clipped=noted("clipped"),
             pretrain_seconds=_mean(runs, "pretrain_seconds", "first_stage_pretrain_seconds"),
             evaluate_seconds=_mean(runs, "evaluate_seconds"),
+            pretrain_cpu_seconds=_mean(whole, "pretrain_cpu_seconds", "first_stage_pretrain_cpu_seconds"),
+            evaluate_cpu_seconds=_mean(runs, "evaluate_cpu_seconds"),
             labelled=noted("labels"),
             classes=noted("classes"),
             trained_on=_first(run.label.get("trained_on") for run in runs),

@@ -147,6 +147,7 @@ class Loop:
                 _log.warning("%s goes on from its checkpoint, %s", self.stage, where)
         self.started = self.saved_at = time.perf_counter()
         self.seconds_before = self.state.seconds
+        self.cpu_before = self.state.cpu_seconds - time.process_time()
         self.save_cost = 0.0
         if self.numerics.compile and self.state.step < self.total:
             self._compile()
@@ -298,6 +299,7 @@ class Loop:
     def _save(self) -> None:
         began = time.perf_counter()
         self.state.seconds = self.seconds_before + began - self.started
+        self.state.cpu_seconds = self.cpu_before + time.process_time()
         self.state.peak_memory = max(self.state.peak_memory, peak_memory_bytes(self.numerics.device))
         tensors, header = pack(self.state, self.model, self.optimiser)
         if not all_finite(tensors):
@@ -311,6 +313,7 @@ class Loop:
         return FitResult(
             curves=self.state.curves,
             seconds=self.state.seconds,
+            cpu_seconds=self.state.cpu_seconds,
             samples=self.state.step * self.batch,
             peak_memory_bytes=self.state.peak_memory,
             resumed_from=self.resumed_from,

@@ -21,6 +21,7 @@ class State:
     Attributes:
         step: Optimiser steps done.
         seconds: Wall time up to the last call of `account`, earlier sessions included.
+        cpu_seconds: Processor time of the process, all threads, over the same span.
         compile_seconds: Time of each session's first step when compiling.
         peak_memory: Peak memory in bytes over all sessions.
         curves: One row per finished epoch.
@@ -30,6 +31,7 @@ class State:
 
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     compile_seconds: float = 0.0
     peak_memory: int = 0
     curves: Curves = field(default_factory=dict)
@@ -49,6 +51,7 @@ def pack(state: State, model: nn.Module, optimiser: torch.optim.Optimizer) -> tu
         best = {"epoch": state.best.epoch, "metrics": state.best.metrics}
     header = {
         "seconds": state.seconds,
+        "cpu_seconds": state.cpu_seconds,
         "compile_seconds": state.compile_seconds,
         "peak_memory": state.peak_memory,
         "curves": state.curves,
@@ -75,6 +78,7 @@ def unpack(found: Checkpoint, model: nn.Module, optimiser: torch.optim.Optimizer
     return State(
         step=found.step,
         seconds=header["seconds"],
+        cpu_seconds=header.get("cpu_seconds", 0.0),
         compile_seconds=header["compile_seconds"],
         peak_memory=header["peak_memory"],
         curves={name: [(x, y) for x, y in series] for name, series in header["curves"].items()},

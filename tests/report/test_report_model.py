@@ -232,3 +232,16 @@ def test_tuned_methods_stand_in_a_table_that_says_so_under_their_own_names(maker
     results += tuned("recon", 0.5, 8, "c")  # another search, with another outcome
     labels = [row.cell.label for row in build_model(results.rows, results.runs).sections[1].rows]
     assert labels == ["recon [linear.strengths=[0.2]]", "recon [linear.strengths=[0.5]]", "scratch (recon)"]
+
+
+def test_processor_time_is_left_out_where_a_part_of_it_is_unknown(maker: Any) -> None:
+    """A first stage of older code has no processor time: the sum of the rest would make a run look cheap."""
+    (run,) = maker().run("recon", "recon", "linear", "shapes-scan", 0, "all").runs
+    assert RunFacts.of([run]).pretrain_cpu_seconds is None
+    run.cost |= {"pretrain_cpu_seconds": 40.0, "evaluate_cpu_seconds": 2.0}
+    facts = RunFacts.of([run])
+    assert (facts.pretrain_cpu_seconds, facts.evaluate_cpu_seconds) == (40.0, 2.0)
+    run.cost["first_stage_pretrain_seconds"] = 30.0
+    assert RunFacts.of([run]).pretrain_cpu_seconds is None
+    run.cost["first_stage_pretrain_cpu_seconds"] = 20.0
+    assert RunFacts.of([run]).pretrain_cpu_seconds == 60.0

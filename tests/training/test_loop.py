@@ -134,6 +134,8 @@ def test_costs_add_up_over_resumes(tmp_path: Path) -> None:
     first = train(ToyObjective(), tmp_path)
     again = train(ToyObjective(), tmp_path)
     assert first.seconds > 0
+    assert first.cpu_seconds > 0
+    assert again.cpu_seconds == first.cpu_seconds
     assert again.seconds == first.seconds, "nothing was trained the second time"
     assert first.peak_memory_bytes > 10_000_000
 
