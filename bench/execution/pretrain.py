@@ -122,6 +122,8 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
         "parameters_pretraining": float(sum(p.numel() for p in model.parameters())),
         "parameters_encoder": float(encoder.parameter_count),
     }
+    if result.step_flops is not None:
+        costs["pretrain_step_flops"] = result.step_flops
     if job.first_stage is not None:
         before = json.loads((job.first_stage[0] / "cost.json").read_text(encoding="utf-8"))
         costs |= {f"first_stage_{name}": value for name, value in before.items()}

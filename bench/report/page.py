@@ -322,6 +322,7 @@ def _cost(models: Sequence[ReportModel], records: Sequence[RunRecord]) -> list[s
             words.count(row.facts.parameters),
             "–" if row.cell.is_opponent else words.seconds(row.facts.pretrain_seconds),
             "–" if row.cell.is_opponent else words.seconds(row.facts.pretrain_cpu_seconds),
+            "–" if row.cell.is_opponent else words.operations(row.facts.step_flops),
             words.seconds(max(evaluated[name, preset])) if (name, preset) in evaluated else "–",
         ]
         for (name, preset), row in found.items()
@@ -332,6 +333,7 @@ def _cost(models: Sequence[ReportModel], records: Sequence[RunRecord]) -> list[s
         "encoder parameters",
         "pretraining of one seed",
         "its processor time",
+        "operations of its training step",
         "longest evaluation of one run",
     )
     keys = {key for _, row in shown for key in row.cell.runs.values()}

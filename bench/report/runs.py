@@ -2,7 +2,8 @@
 
 Fields read from a run record, all optional:
 
-- ``cost``: ``parameters_encoder``, ``flops_forward``, ``pretrain_seconds``, ``evaluate_seconds``, and of both
+- ``cost``: ``parameters_encoder``, ``flops_forward``, ``pretrain_step_flops``,
+  ``pretrain_seconds``, ``evaluate_seconds``, and of both
   the processor time, ``pretrain_cpu_seconds``, ``evaluate_cpu_seconds``.
 - ``provenance``: ``feature`` (the transfer feature in words), ``card`` (what the protocol does, in sentences),
   ``method_card`` (what the method declares about itself, see `bench.report.methods`),
@@ -42,6 +43,7 @@ class RunFacts:
         evaluate_seconds: Mean seconds of the evaluation per seed.
         pretrain_cpu_seconds: Processor time of the pretraining, as its seconds; None for runs of older code.
         evaluate_cpu_seconds: The same of the evaluation.
+        step_flops: Operations of a training step of the last stage, backward included; None for runs of older code.
         labelled: How many objects a part of the labels is; empty where all are labelled.
         classes: Classes that the set trained on and the set tested on have in common; empty for one set.
         trained_on: Name of the set trained on, where it is another than the one tested on.
@@ -60,6 +62,7 @@ class RunFacts:
     evaluate_seconds: float | None
     pretrain_cpu_seconds: float | None = None
     evaluate_cpu_seconds: float | None = None
+    step_flops: float | None = None
     labelled: str = ""
     classes: str = ""
     trained_on: str = ""
@@ -90,6 +93,7 @@ class RunFacts:
             evaluate_seconds=_mean(runs, "evaluate_seconds"),
             pretrain_cpu_seconds=_mean(whole, "pretrain_cpu_seconds", "first_stage_pretrain_cpu_seconds"),
             evaluate_cpu_seconds=_mean(runs, "evaluate_cpu_seconds"),
+            step_flops=_mean(runs, "pretrain_step_flops"),
             labelled=noted("labels"),
             classes=noted("classes"),
             trained_on=_first(run.label.get("trained_on") for run in runs),

@@ -152,6 +152,16 @@ def count(value: int | None) -> str:
     return str(value)
 
 
+def operations(value: float | None) -> str:
+    """Floating-point operations for people."""
+    if value is None:
+        return "–"
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}FLOP"
+    return f"{value:.0f} FLOP"
+
+
 def numbers(values: tuple[int, ...]) -> str:
     """A list of seeds, runs of three and more as a range: ``0–4, 7``."""
     parts: list[list[int]] = []

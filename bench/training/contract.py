@@ -88,6 +88,7 @@ class FitResult:
         curves: Per epoch (counted from 1): mean of each loss, ``lr``, and ``val_*`` of each validation metric.
         seconds: Wall time, summed over resumes (work lost by a kill is not counted).
         cpu_seconds: Processor time of the process, user and system, all threads, summed over resumes.
+        step_flops: Floating-point operations of the first step, backward included; None where it was compiled.
         samples: Training samples seen.
         peak_memory_bytes: Peak of the process, or on CUDA of torch's allocations.
         resumed_from: Step this session continued from, or None.
@@ -98,6 +99,7 @@ class FitResult:
     curves: Curves
     seconds: float
     cpu_seconds: float
+    step_flops: float | None
     samples: int
     peak_memory_bytes: int
     resumed_from: int | None

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import DivergedError, Interrupted, SetupError, UsageError
 from bench.models import roles
@@ -194,7 +195,12 @@ class Loop:
             began = time.perf_counter()
             here, after = within * self.batch, (within + 1) * self.batch
             upcoming = order[after : after + self.batch] if within + 1 < self.steps_per_epoch else None
-            losses = self.step(order[here:after], first, upcoming)
+            if self.state.step == 0 and not self.numerics.compile:
+                with FlopCounterMode(display=False) as counter:
+                    losses = self.step(order[here:after], first, upcoming)
+                self.state.step_flops = float(counter.get_total_flops())
+            else:
+                losses = self.step(order[here:after], first, upcoming)
             if first and self.numerics.compile:
                 self.state.compile_seconds += time.perf_counter() - began
             first = False
@@ -314,6 +320,7 @@ class Loop:
             curves=self.state.curves,
             seconds=self.state.seconds,
             cpu_seconds=self.state.cpu_seconds,
+            step_flops=self.state.step_flops,
             samples=self.state.step * self.batch,
             peak_memory_bytes=self.state.peak_memory,
             resumed_from=self.resumed_from,

@@ -22,6 +22,7 @@ class State:
         step: Optimiser steps done.
         seconds: Wall time up to the last call of `account`, earlier sessions included.
         cpu_seconds: Processor time of the process, all threads, over the same span.
+        step_flops: Floating-point operations of the first step; None where they were not counted.
         compile_seconds: Time of each session's first step when compiling.
         peak_memory: Peak memory in bytes over all sessions.
         curves: One row per finished epoch.
@@ -32,6 +33,7 @@ class State:
     step: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    step_flops: float | None = None
     compile_seconds: float = 0.0
     peak_memory: int = 0
     curves: Curves = field(default_factory=dict)
@@ -52,6 +54,7 @@ def pack(state: State, model: nn.Module, optimiser: torch.optim.Optimizer) -> tu
     header = {
         "seconds": state.seconds,
         "cpu_seconds": state.cpu_seconds,
+        "step_flops": state.step_flops,
         "compile_seconds": state.compile_seconds,
         "peak_memory": state.peak_memory,
         "curves": state.curves,
@@ -79,6 +82,7 @@ def unpack(found: Checkpoint, model: nn.Module, optimiser: torch.optim.Optimizer
         step=found.step,
         seconds=header["seconds"],
         cpu_seconds=header.get("cpu_seconds", 0.0),
+        step_flops=header.get("step_flops"),
         compile_seconds=header["compile_seconds"],
         peak_memory=header["peak_memory"],
         curves={name: [(x, y) for x, y in series] for name, series in header["curves"].items()},

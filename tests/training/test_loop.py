@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -187,3 +188,19 @@ def test_nothing_is_written_without_a_folder(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     fit(ToyObjective(), OBJECTS, RECIPE, numerics(), 3, place=TrainingPlace(checkpoint_seconds=0.0))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_operations_of_a_step_are_counted_and_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = train(ToyObjective(), None)
+    # A product of each layer forward; backward one for each weight, and one for the activations between the layers.
+    assert counted.step_flops == 2 * 8 * (2 * 6 * 16 + 3 * 16)
+
+    class Uncounted(nullcontext[Any]):
+        def __init__(self, display: bool) -> None:
+            super().__init__(self)
+
+        def get_total_flops(self) -> int:
+            return 0
+
+    monkeypatch.setattr("bench.training.loop.FlopCounterMode", Uncounted)
+    assert train(ToyObjective(), None).curves == counted.curves
