@@ -23,15 +23,18 @@ if TYPE_CHECKING:
     import pandas as pd
     from pydantic import JsonValue
 
+    from bench.analysis.analyse import Analyst
     from bench.comparing.pairs import Compared
     from bench.data.base import Dataset
     from bench.execution.local import Listener, Outcome
     from bench.models.encoder import Encoder
     from bench.report.model import ReportModel
     from bench.rerun import Rerun
+    from bench.store.maintenance import RebuildReport, StoreStatus
     from bench.store.queries import MetricRow
     from bench.store.records import RunRecord
     from bench.store.store import Store
+    from bench.tuning.engine import Found
 
 Names = str | Sequence[str]
 """One name or several."""
@@ -165,7 +168,7 @@ class Study:
         refuse_infinite(dict(fields), "study")
         request: RunRequest = validated(RunRequest, dict(fields), "study")
         files = [Path(plugin) for plugin in (*request.plugins, *plugins)]
-        return cls(request, _workspace(results), store_url, load_plugins(*files))
+        return cls(request, workspace_at(results), store_url, load_plugins(*files))
 
     def plan(self, reuse: Reuse = "exact") -> StudyPlan:
         """Say what would run and what is stored already; nothing is changed but the cache of data.
@@ -178,7 +181,7 @@ class Study:
         """
         from bench.plan.planning import make_plan
 
-        place = _looking(self.workspace)
+        place = looking(self.workspace)
         return StudyPlan(make_plan(self.request, place, self.store_url, reuse, readonly=True), place)
 
     def run(self, *, jobs: int | None = None, reuse: Reuse = "exact", progress: bool = True) -> Results:
@@ -234,6 +237,49 @@ class Study:
         options = PoolOptions(workers=jobs, store_url=self.store_url, plugins=self.plugins)
         return LocalPool(self.workspace, options, listener).run(plan)
 
+    def tune(
+        self,
+        trials: int,
+        *,
+        what: Literal["downstream", "pretrain", "both"] = "downstream",
+        baseline: bool = False,
+        timeout: float | None = None,
+        jobs: int | None = None,
+    ) -> Tuned:
+        """Search learning rates and the like by validation score (``bench tune``); call again to continue.
+
+        Args:
+            trials: Trials of each method in all, earlier ones included.
+            what: ``downstream``, ``pretrain`` or ``both``.
+            baseline: Tune scratch of each architecture too.
+            timeout: Seconds after which no further trial is started.
+            jobs: Jobs of a trial at a time.
+
+        Returns:
+            The best trial of each method, with the request that uses its values.
+
+        Raises:
+            UsageError: The study is not of one protocol, data set and seed, or nothing of it can be tuned.
+            Interrupted: It was stopped; every finished trial is stored.
+        """
+        from bench.tuning.spaces import validated_what
+
+        searched = validated_what(what)
+        if trials < 1:
+            raise UsageError(f"trials {trials}: expected at least 1")
+        request = self.request.model_copy(update={"plugins": tuple(map(str, self.plugins))})
+        request.check_names()
+        self.workspace.prepare()
+        from bench.execution.local import PoolOptions
+        from bench.tuning.engine import Searcher
+        from bench.tuning.problems import make_problems
+
+        problems, left_out = make_problems(request, searched, self.workspace, baseline=baseline)
+        options = PoolOptions(workers=jobs, store_url=self.store_url, plugins=self.plugins)
+        searcher = Searcher(self.workspace, options, lambda job, event: None, lambda line: None)
+        failed = searcher.search(problems, trials, timeout)
+        return Tuned(tuple(map(searcher.conclude, problems)), tuple(left_out), tuple(failed))
+
     def results(self, plan: Plan | None = None) -> Results:
         """Return the runs of this study that are stored."""
         plan = self.plan().plan if plan is None else plan
@@ -251,6 +297,21 @@ class Study:
             f"{name}={value!r}" for name, value in self.request.model_dump(exclude_defaults=True).items()
         )
         return f"Study({fields})"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Result of `Study.tune`.
+
+    Attributes:
+        found: One per search: ``value`` (validation score), ``values`` (as overrides), ``config`` (a request).
+        left_out: Why methods were left out.
+        failed: Searches that cannot go on, with the reason.
+    """
+
+    found: tuple[Found, ...]
+    left_out: tuple[str, ...]
+    failed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -522,6 +583,48 @@ class Results:
         ]
         return pd.DataFrame(rows, columns=["name", "key", "method", "trained_on", "seed", "created", "folder"])
 
+    def analyse(
+        self, encoders: Names = (), methods: Names = (), *, seed: int | None = None, out: PathLike = "reports/analyses"
+    ) -> Analyst:
+        """Look into stored encoders (``bench analyse``): ``.losses()``, ``.embedding(...)`` ... of what is returned.
+
+        Args:
+            encoders: Names, or beginnings of keys.
+            methods: Every stored encoder of these.
+            seed: Of those, the ones of this seed.
+            out: Folder for pictures, tables and summaries.
+
+        Raises:
+            UsageError: No such encoder or method.
+        """
+        from bench.plan.encoders import find_encoder
+
+        subjects = _listed(encoders) or (), _listed(methods) or ()
+        for name in subjects[0]:
+            find_encoder(self.workspace.results, name)
+        for name in subjects[1]:
+            METHODS.entry(name)
+        from bench.analysis.analyse import Analyst
+        from bench.analysis.sources import Subjects
+
+        return Analyst(looking(self.workspace), Subjects(*subjects, seed), Path(out))
+
+    def rebuild_index(self) -> RebuildReport:
+        """Recreate the index from the run folders (``bench db rebuild``); damaged folders are set aside and named.
+
+        Raises:
+            SetupError: It cannot be written.
+        """
+        from bench.store.maintenance import rebuild
+
+        return rebuild(self.workspace.results, self.store_url)
+
+    def index_status(self) -> StoreStatus:
+        """Return counts, sizes, and whether the index agrees with the run folders (``bench db status``)."""
+        from bench.store.maintenance import status
+
+        return status(self.workspace.results, self.store_url)
+
     def encoder(self, name: str) -> Encoder:
         """Load an encoder of the folder (see `bench.encoder`)."""
         from bench.analysis.sources import Sources, Subjects
@@ -609,7 +712,7 @@ def load(results: PathLike | None = None, *, store_url: str | None = None) -> Re
         UsageError: There is no such folder.
         SetupError: A file is in its way.
     """
-    place = _workspace(results)
+    place = workspace_at(results)
     if not place.results.is_dir():
         place.refuse_file()
         raise UsageError(f"no results folder at {place.results}; bench.study(...).run() makes one")
@@ -651,7 +754,7 @@ def dataset(name: str, *, results: PathLike | None = None, preset: str = "nano",
     from bench.plan.presets import preset as find_preset
 
     load_plugins()
-    place = _looking(_workspace(results))
+    place = looking(workspace_at(results))
     overrides = Overrides({f"data.{key}": value for key, value in options.items()}, frozenset({"data"}))
     located = locate(name, "data", find_preset(preset), overrides, place)
     overrides.check_all_taken()
@@ -693,11 +796,12 @@ def load_plugins(*files: PathLike) -> tuple[Path, ...]:
     return paths
 
 
-def _workspace(results: PathLike | None) -> Workspace:
+def workspace_at(results: PathLike | None) -> Workspace:
+    """Return the results folder meant, or the default one."""
     return Workspace.at(None if results is None else Path(results))
 
 
-def _looking(place: Workspace) -> Workspace:
+def looking(place: Workspace) -> Workspace:
     """Return a workspace in which nothing is written but the cache, and that only where it may be."""
     from bench.store.scratch import lent_cache
 
@@ -727,6 +831,7 @@ __all__ = [
     "Results",
     "Study",
     "StudyPlan",
+    "Tuned",
     "available",
     "dataset",
     "encoder",

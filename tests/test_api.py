@@ -86,6 +86,19 @@ def test_an_encoder_is_a_module(results: bench.Results, study: bench.Study, toy_
     assert not encoder.training
 
 
+def test_what_is_stored_is_looked_into(results: bench.Results, study: bench.Study, tmp_path: Path) -> None:
+    status = results.index_status()
+    assert status.done == len(results.runs())
+    assert results.rebuild_index().indexed == status.done
+    written = bench.load(study.workspace.results).analyse(methods="point-mae", out=tmp_path / "out").losses()
+    assert all(path.is_file() for path in written.files)
+    key = results.encoders().query("method == 'point-mae'")["key"].iloc[0]
+    file = bench.export_encoder(key, tmp_path / "encoder.pth", results=study.workspace.results)
+    again = bench.import_encoder(file, name="back", results=tmp_path / "other")
+    assert bench.encoder("back", tmp_path / "other").parameter_count > 0
+    assert again.encoder.method == "point-mae"
+
+
 def test_a_request_is_kept(study: bench.Study, tmp_path: Path) -> None:
     assert bench.study(results=tmp_path).request.methods == ("recon",), "defaults are those of the command line"
     file = study.save(tmp_path / "study.yaml")
@@ -128,8 +141,8 @@ def test_importing_costs_nothing() -> None:
 
 def test_every_public_name_is_documented() -> None:
     page = (DOCS / "api.md").read_text()
-    for name in ("study", "load", "encoder", "dataset", "available", "load_plugins", "BenchError"):
-        assert f"bench.{name}" in page
+    for name in set(bench.__all__) - {"Comparison", "Tuned", "Interrupted", "DataError", "DivergedError", "SetupError"}:
+        assert name in page
 
 
 def test_page_and_notebook_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,11 +158,10 @@ def _analyst(
     results: Path | None,
     plugin: list[Path] | None,
 ) -> Analyst:
-    from bench.analysis.analyse import Analyst
-    from bench.analysis.sources import Subjects
+    from bench.api import Results
 
     load_plugins(plugin)
-    return Analyst(reading(results, data=True), Subjects(tuple(encoder or ()), tuple(method or ()), seed), out)
+    return Results(reading(results)).analyse(encoder or (), method or (), seed=seed, out=out)
 
 
 def _objects(

@@ -15,7 +15,6 @@ from bench.cli.common import (
     load_plugins,
     looking,
     reading,
-    workspace,
 )
 
 app = typer.Typer(help="Name local data sets; check, show and audit data sets.", no_args_is_help=True)
@@ -59,11 +58,10 @@ def add(
 ) -> None:
     """Name a local data set; its files are read once to check them and are never changed."""
     load_plugins(plugin)
-    place = workspace(results)
 
-    from bench.inspection.adding import add_named
+    from bench.tools import add_data
 
-    added = add_named(name, format_, root, assignments or (), place, force)
+    added = add_data(name, format_, root, results=results, assignments=assignments or (), force=force)
     screen = console()
     screen.print(f"{name}: {added.contents}", highlight=False, markup=False)
     for number, command in enumerate(added.uses):
@@ -75,9 +73,9 @@ def remove(
     name: Annotated[str, typer.Argument(help="Name given with bench data add.")], results: ResultsOption = None
 ) -> None:
     """Forget a name; the files stay."""
-    from bench.data.local import remove_local
+    from bench.tools import remove_data
 
-    gone = remove_local(workspace(results).results, name)
+    gone = remove_data(name, results=results)
     console().print(f"forgot {name}; its files in {gone.root} stay", highlight=False, markup=False)
 
 
@@ -86,11 +84,11 @@ def list_(results: ResultsOption = None) -> None:
     """List local names; embedded data sets and formats are in bench list datasets."""
     from rich.text import Text
 
-    from bench.data.local import list_local
     from bench.report.plain import TextTable
+    from bench.tools import local_data
 
     rows = []
-    known = list_local(reading(results).results)
+    known = local_data(results=reading(results).results)
     for name, entry in known.items():
         options = ", ".join(f"{field}={value}" for field, value in entry.options.items())
         rows.append((Text(name, style="bold"), entry.format, options, entry.root))

@@ -13,9 +13,9 @@ app = typer.Typer(help="Rebuild and inspect the index of stored runs.", no_args_
 @app.command()
 def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> None:
     """Recreate the index from the run folders; damaged folders are set aside and named."""
-    from bench.store.maintenance import rebuild as rebuild_index
+    from bench.api import Results
 
-    found = rebuild_index(reading(results).results, store_url)
+    found = Results(reading(results), store_url).rebuild_index()
     screen = console()
     screen.print(f"indexed {found.indexed} finished and {found.failed} failed runs", highlight=False)
     if found.mended:
@@ -32,9 +32,9 @@ def status(results: ResultsOption = None, store_url: StoreOption = None) -> None
     """Show counts, sizes, and whether the index agrees with the run folders."""
     from dataclasses import fields
 
-    from bench.store.maintenance import status as describe
+    from bench.api import Results
 
-    found = describe(reading(results).results, store_url)
+    found = Results(reading(results), store_url).index_status()
     for field in fields(found):
         value = getattr(found, field.name)
         console().print(f"{field.name.replace('_', ' ')}: {value}", highlight=False, markup=False)

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from rich.markup import escape
 
 from bench.cli.common import PluginOption, ResultsOption, StoreOption, console, load_plugins
-from bench.errors import SetupError, UsageError
+from bench.errors import SetupError
 
 if TYPE_CHECKING:
     from bench.protocols.base import Form
@@ -109,23 +109,9 @@ def read_card(name: str, preset: str, form: str, assignments: list[str] | None =
     Raises:
         UsageError: A name or an option is wrong, or the protocol has no such form.
     """
-    from bench.plan.overrides import Overrides
-    from bench.plan.presets import preset as preset_of
-    from bench.plan.request import parse_assignment, validated
-    from bench.protocols.cards import card_of
-    from bench.protocols.trained_options import refuse_other_form
-    from bench.registry import PROTOCOLS
+    from bench.tools import card
 
-    preset_of(preset)
-    protocol = PROTOCOLS.load(name)
-    forms = {known: known for known in _forms(name)}
-    if form not in forms:
-        raise UsageError(f"protocol '{name}' has no {form} form, only {', '.join(forms)}")
-    overrides = Overrides(dict(map(parse_assignment, assignments or [])), frozenset({"protocol", name}))
-    values = overrides.merge(protocol.defaults(preset, forms[form]).model_dump(mode="json"), "protocol", name)
-    options = validated(protocol.Options, values, name)
-    refuse_other_form(name, options, forms[form])
-    return card_of(protocol, options, forms[form])
+    return card(name, preset=preset, form=form, assignments=assignments or ())  # type: ignore[arg-type]
 
 
 def cards_as_markdown() -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.common import PluginOption, ResultsOption, console, load_plugins, looking, workspace
+from bench.cli.common import PluginOption, ResultsOption, console, load_plugins
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -28,10 +28,10 @@ def fit(
     plugin: PluginOption = None,
 ) -> None:
     """Fit the embedded teacher (once; later calls show its report), or download the weights of another."""
-    from bench.inspection.teachers import fit_teacher
+    from bench.tools import fit_teacher
 
     load_plugins(plugin)
-    _print(fit_teacher(name, assignments or [], workspace(results), console()))
+    _print(fit_teacher(name, results=results, assignments=assignments or ()))
 
 
 @app.command()
@@ -42,10 +42,10 @@ def show(
     plugin: PluginOption = None,
 ) -> None:
     """Say what a teacher is, where its weights come from, and whether it is ready or what to do."""
-    from bench.inspection.teachers import describe_teacher
+    from bench.tools import teacher
 
     load_plugins(plugin)
-    _print(describe_teacher(name, assignments or [], looking(results)))
+    _print(teacher(name, results=results, assignments=assignments or ()))
 
 
 def _print(report: Mapping[str, JsonValue]) -> None:

@@ -24,7 +24,7 @@ app = typer.Typer(help="Compare with recorded reference numbers.", no_args_is_he
 
 
 @app.callback()
-def verify() -> None:
+def group() -> None:
     """Compare with recorded reference numbers."""
 
 
@@ -34,9 +34,10 @@ def golden(
     strict: Annotated[bool, typer.Option("--strict", help="Files that are not covered fail too.")] = False,
 ) -> None:
     """Load recorded weights and inputs, and compare outputs, buffers and gradient norms."""
-    from bench.interop.golden import exit_code, report_lines, summary_line, verify_folder
+    from bench.interop.golden import exit_code, report_lines, summary_line
+    from bench.tools import verify
 
-    results = verify_folder(folder)
+    results = verify(folder)
     for line in (*report_lines(results), summary_line(results, strict=strict)):
         console().print(line, highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(exit_code(results, strict=strict))

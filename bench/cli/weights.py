@@ -16,7 +16,6 @@ from bench.cli.common import (
     console,
     load_plugins,
     reading,
-    workspace,
 )
 
 if TYPE_CHECKING:
@@ -51,12 +50,19 @@ def import_(
 
     No code in the file is run. Every protocol can judge the encoder.
     """
-    from bench.interop.encoders import ImportRequest, import_checkpoint
+    from bench.tools import import_encoder
 
     load_plugins(plugin)
-    request = ImportRequest(checkpoint, method, name, tuple(assignments or ()), saw_class_names)
-    imported = import_checkpoint(request, workspace(results))
-    _report(imported)
+    _report(
+        import_encoder(
+            checkpoint,
+            method=method,
+            name=name,
+            assignments=assignments or (),
+            saw_class_names=saw_class_names,
+            results=results,
+        )
+    )
 
 
 def export(
@@ -73,10 +79,10 @@ def export(
 
     Their code loads the file.
     """
-    from bench.interop.encoders import export_encoder
+    from bench.tools import export_encoder
 
     load_plugins(plugin)
-    path = export_encoder(encoder, out, layout.value, reading(results), force=force)
+    path = export_encoder(encoder, out, layout=layout.value, force=force, results=reading(results).results)
     console().print(f"wrote {path} ({_size(path.stat().st_size)})", highlight=False, markup=False)
 
 

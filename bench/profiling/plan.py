@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from bench.chosen import ChosenMethod
 from bench.environment import usable_cores
-from bench.errors import UsageError
+from bench.errors import UsageError, unknown_name
 from bench.plan.backbones import read_backbone, refuse_unused
 from bench.plan.overrides import Overrides
 from bench.plan.presets import Preset, preset
@@ -58,15 +58,12 @@ class ProfilePlan:
     """A request, resolved."""
 
     def __init__(self, request: ProfileRequest) -> None:
-        from bench.models.ops.backend import resolve_backend
-        from bench.training.precision import has_compiler, resolve_device, resolve_numerics
-
-        self.request = request
+        METHODS.entry(request.method)
         self.preset: Preset = preset(request.preset)
-        self.method = METHODS.load(request.method)
-        recipe = self.method.recipe(request.preset)
-        if recipe is None:
-            raise UsageError(f"method '{request.method}' trains nothing in pretraining, so it has no step to profile")
+        for text in request.overrides:
+            parse_assignment(text)
+        if request.device not in ("auto", "cpu", "cuda"):
+            raise unknown_name("device", request.device, ("auto", "cpu", "cuda"))
         for name, value in (("--batch", request.batch), ("--fast-batch", request.fast_batch)):
             if value is not None and value < 2:
                 raise UsageError(f"{name} {value}: expected at least 2 samples per step")
@@ -74,6 +71,15 @@ class ProfilePlan:
             raise UsageError(f"--repeats {request.repeats}: expected at least 1")
         if request.threads is not None and request.threads < 1:
             raise UsageError(f"--threads {request.threads}: expected at least 1")
+        # These load torch, for seconds: what is wrong with the request is said before.
+        from bench.models.ops.backend import resolve_backend
+        from bench.training.precision import has_compiler, resolve_device, resolve_numerics
+
+        self.request = request
+        self.method = METHODS.load(request.method)
+        recipe = self.method.recipe(request.preset)
+        if recipe is None:
+            raise UsageError(f"method '{request.method}' trains nothing in pretraining, so it has no step to profile")
         self.repeats = 1 if request.quick else request.repeats
         self.threads = request.threads or usable_cores()
         self.device = resolve_device(request.device)
