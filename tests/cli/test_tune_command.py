@@ -19,7 +19,7 @@ from bench.store.queries import metric_rows, run_rows
 from bench.store.store import Store
 from bench.tuning import studies
 from bench.tuning.problems import make_problems
-from tests.conftest import bench_command, bench_environment
+from tests.conftest import bench_command, bench_environment, bench_here, wait_for
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -54,18 +54,15 @@ def search(data: Path, results: Path, trials: int) -> list[object]:
 def searched(tmp_path_factory: pytest.TempPathFactory, toy_modelnet: Path) -> tuple[Path, list[str]]:
     """Results of a search that two processes worked on at once, and what they printed."""
     results = tmp_path_factory.mktemp("searched") / "results"
-    both = [
-        subprocess.Popen(
-            bench_command(*search(toy_modelnet, results, 2)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=bench_environment(),
-        )
-        for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=200)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
+    command = search(toy_modelnet, results, 2)
+    with subprocess.Popen(
+        bench_command(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=bench_environment()
+    ) as other:
+        wait_for((results / studies.FILE).exists)
+        here = bench_here(*command)
+        said, _ = other.communicate(timeout=200)
+    outputs = [here.stdout, said]
+    assert (here.returncode, other.returncode) == (0, 0), [*outputs, here.stderr]
     return results, outputs
 
 
