@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer._completion_classes import BashComplete
 
 from bench.cli.main import COMMANDS, app
 
@@ -35,3 +36,14 @@ def test_help_version_and_wrong_names_load_no_library(argument: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("bench ru", {"run", "runs"}), ("bench data s", {"show"}), ("bench runs --fail", {"--failed"})],
+)
+def test_a_shell_completes_commands_and_their_options(typed: str, offered: set[str]) -> None:
+    """A stand-in has no options of its own: completing would end at the name of the command."""
+    words = typed.split()
+    completion = BashComplete(typer.main.get_command(app), {}, "bench", "_BENCH_COMPLETE")
+    assert {item.value for item in completion.get_completions(words[1:-1], words[-1])} == offered
