@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -16,30 +16,68 @@ from bench.report.page import read_page, render_page
 from bench.report.summary import summarise_report
 from bench.report.terminal import print_report
 from bench.stats.deviations import Deviations
-from bench.store.queries import MetricRow, failed_rows, metric_rows, run_rows
+from bench.store.index import alike_of
+from bench.store.queries import MetricRow, failed_runs, finished_runs, fitting, metric_rows, require_stored
 from bench.store.records import RunRecord
 from bench.store.store import Store
 from bench.tuning.studies import read_studies
 
 
 def read_results(
-    workspace: Workspace, store_url: str | None, keys: Collection[str] | None = None
+    workspace: Workspace,
+    store_url: str | None,
+    keys: Collection[str] | None = None,
+    *,
+    labels: Mapping[str, Collection[str]] | None = None,
+    verify: bool = False,
 ) -> tuple[list[MetricRow], list[RunRecord]]:
-    """Read metric rows and records, of all runs or of those with the given keys.
+    """Read metric rows and records, of all runs or of those with the given keys and labels.
 
-    Every number is read from the run folders, every checksum verified; the index is believed nothing. Runs made by
-    code that has changed since are marked; damaged ones are named and left out. Trials of searches are left out too:
-    their test scores may not be looked at.
+    Rows of the index count while they are unaltered and their folders are as they were; all else is read from the run
+    folders, every checksum verified. Runs made by code that has changed since are marked; damaged ones are named and
+    left out. Trials of searches are left out too: their test scores may not be looked at.
+
+    Args:
+        workspace: Results folder.
+        store_url: Database URL, or None.
+        keys: Only the runs of these keys; None for all.
+        labels: Only runs that have, of every label, one of these values.
+        verify: Believe nothing of the index: read every run folder.
+
+    Raises:
+        UsageError: No run has such labels.
     """
-    store = Store.open_readonly(workspace.results, store_url, keys=keys, verify=True, keep=True)
-    newest = [store.load(row.stored) for row in run_rows(store, keys=keys)]
-    current = {record.key: digest for record in newest if (digest := current_fingerprint(record)) is not None}
-    rows = metric_rows(store, keys=keys, current=current)
-    chosen = [store.load(row.stored) for row in run_rows(store, keys=keys, current=current)]
-    failed = [store.load(row.stored) for row in failed_rows(store, keys=keys, unresolved=True)]
-    records = [*chosen, *failed]
-    trials = {record.key for record in records if record.spec.get("trial")}
-    return [row for row in rows if row.run_key not in trials], [r for r in records if r.key not in trials]
+    choose = fitting(labels or {})
+    store = Store.open_readonly(
+        workspace.results, store_url, keys=keys, verify=verify, choose=choose if labels else None
+    )
+    if labels:
+        require_stored(store, labels)
+    runs = [run for run in choose(store.runs()) if (keys is None or run.key in keys) and not run.row.trial]
+    wanted = {run.key for run in runs}
+    code = _CodeReader()
+    current = {}
+    for run in runs:
+        if run.status == "done" and (digest := code(store.record(run))) is not None:
+            current[run.key] = digest
+    rows = metric_rows(store, keys=wanted, current=current)
+    chosen = finished_runs(store, keys=wanted, current=current)
+    failed = failed_runs(store, keys=wanted)
+    return rows, [store.record(run) for run in (*chosen, *failed)]
+
+
+class _CodeReader:
+    """Finds the present code of stored runs, once for those that differ in their seeds only."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str | None] = {}
+
+    def __call__(self, record: RunRecord) -> str | None:
+        """Return the digest of the code that would make a run now; None where a plugin of it is missing."""
+        alike = alike_of(record.spec) or record.key
+        if alike not in self._known:
+            self._known[alike] = current_fingerprint(record)
+        return self._known[alike]
 
 
 def print_results(
@@ -64,14 +102,16 @@ def write_report(
     *,
     selection: bool = False,
     keys: Collection[str] | None = None,
+    labels: Mapping[str, Collection[str]] | None = None,
+    verify: bool = False,
 ) -> Path:
     """Write the report's files; with a screen, print the tables, or how selection changes them.
 
     Returns:
         Path of the HTML page.
     """
-    rows, records = read_results(workspace, store_url, keys)
-    studies = read_studies(workspace.results) if keys is None else ()
+    rows, records = read_results(workspace, store_url, keys, labels=labels, verify=verify)
+    studies = read_studies(workspace.results) if keys is None and not labels else ()
     deviations = deviations_by_key(records)
     return build_report(
         rows, records, out, console=screen, selection=selection, studies=studies, deviations=deviations

@@ -25,6 +25,12 @@ VerifyOption = Annotated[
     bool,
     typer.Option("--verify", help="Believe nothing of the index: read everything again and check every checksum."),
 ]
+MethodFilter = Annotated[
+    list[str] | None, typer.Option("--method", "-m", help="Only stored runs of this method; repeatable.")
+]
+ProtocolFilter = Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Only this; repeatable.")]
+DatasetFilter = Annotated[list[str] | None, typer.Option("--dataset", help="Only this, as listed; repeatable.")]
+PresetFilter = Annotated[list[str] | None, typer.Option("--preset", help="Only this preset; repeatable.")]
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file with methods, protocols, data sets or teachers; repeatable."),
@@ -126,3 +132,11 @@ def console() -> Console:
     from bench.texts import screen
 
     return screen()
+
+
+def chosen_labels(
+    method: list[str] | None, protocol: list[str] | None, dataset: list[str] | None, preset: list[str] | None
+) -> dict[str, list[str]]:
+    """Return the accepted values of the labels that were asked for."""
+    asked = {"method": method, "protocol": protocol, "dataset": dataset, "preset": preset}
+    return {label: values for label, values in asked.items() if values}

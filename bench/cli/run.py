@@ -11,10 +11,15 @@ import typer
 from rich.markup import escape
 
 from bench.cli.common import (
+    DatasetFilter,
+    MethodFilter,
     PluginOption,
+    PresetFilter,
+    ProtocolFilter,
     ResultsOption,
     StoreOption,
     ThreadsOption,
+    chosen_labels,
     console,
     load_plugins,
     note_environment,
@@ -324,8 +329,13 @@ def report(
     page: Annotated[
         Path | None, typer.Option(help="Write the Markdown page that this YAML file describes, beside it, and no more.")
     ] = None,
+    method: MethodFilter = None,
+    protocol: ProtocolFilter = None,
+    dataset: DatasetFilter = None,
+    preset: PresetFilter = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check every stored encoder too; run folders are always read and checked.")
+        bool,
+        typer.Option("--verify", help="Read and check every run folder and encoder, whatever the index says."),
     ] = False,
     store_url: StoreOption = None,
 ) -> None:
@@ -343,7 +353,8 @@ def report(
     if page is not None:
         screen.print(f"wrote {write_page(place, store_url, page, screen)}", highlight=False, markup=False)
         return
-    made = write_report(place, store_url, out, screen, selection=selection)
+    labels = chosen_labels(method, protocol, dataset, preset)
+    made = write_report(place, store_url, out, screen, selection=selection, labels=labels, verify=verify)
     shown = escape(str(made))
     screen.print(f"report: [bold]{shown}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
     screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")

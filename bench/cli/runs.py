@@ -9,46 +9,81 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.common import JsonOption, ResultsOption, StoreOption, VerifyOption, console, print_json, reading
+from bench.cli.common import (
+    DatasetFilter,
+    JsonOption,
+    MethodFilter,
+    PresetFilter,
+    ProtocolFilter,
+    ResultsOption,
+    StoreOption,
+    VerifyOption,
+    chosen_labels,
+    console,
+    print_json,
+    reading,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.store.index import IndexedRun
     from bench.store.queries import RunRow
     from bench.store.store import Store
 
 TRIAL = "trial of a search"
+SHOWN = 200
+"""Runs that are listed unless all are asked for; a screen of thousands is read by nobody."""
 
 
 def runs(
-    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Only this method; repeatable.")] = None,
-    protocol: Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Only this; repeatable.")] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="Only this, as listed; repeatable.")] = None,
-    preset: Annotated[list[str] | None, typer.Option(help="Only this preset; repeatable.")] = None,
+    method: MethodFilter = None,
+    protocol: ProtocolFilter = None,
+    dataset: DatasetFilter = None,
+    preset: PresetFilter = None,
     failed: Annotated[
         bool, typer.Option("--failed", help="Runs that failed and were not done since, and why.")
     ] = False,
+    every: Annotated[bool, typer.Option("--all", help=f"All of them, not the newest {SHOWN} only.")] = False,
     json: JsonOption = False,
     verify: VerifyOption = False,
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:
     """List stored runs with their keys, scores and what failed."""
-    from bench.store.queries import failed_rows, metric_rows, narrow, nothing_stored, run_rows
+    from bench.store.queries import (
+        failed_rows,
+        fitting,
+        metric_rows,
+        nothing_stored,
+        require_stored,
+        run_rows,
+    )
     from bench.store.store import Store
 
     screen = console()
-    store = Store.open_readonly(reading(results).results, store_url, verify=verify)
-    broken = failed_rows(store, unresolved=True)
-    rows = broken if failed else run_rows(store, every_fingerprint=True)
-    if not rows and not json:
+    labels = chosen_labels(method, protocol, dataset, preset)
+    most = None if json or every else SHOWN
+    status = "failed" if failed else "done"
+
+    def choose(found: list[IndexedRun]) -> list[IndexedRun]:
+        own = [run for run in fitting(labels)(found) if run.status == status]
+        return own if most is None else sorted(own, key=lambda run: run.row.created_at)[-most:]
+
+    store = Store.open_readonly(reading(results).results, store_url, verify=verify, choose=choose)
+    done = {run.key for run in (*store.runs(), *store.others()) if run.status == "done"}
+    broken = {run.key for run in (*store.runs(), *store.others()) if run.status == "failed"} - done
+    rows = failed_rows(store, unresolved=True) if failed else run_rows(store, every_fingerprint=True)
+    if not (broken if failed else done) and not json:
         nothing = "no run failed, or what failed was done since" if failed else nothing_stored(store)
         screen.print(nothing, highlight=False, markup=False)
-    asked = {"method": method, "protocol": protocol, "dataset": dataset, "preset": preset}
-    rows = narrow(rows, {label: values for label, values in asked.items() if values})
+    require_stored(store, labels, status)
+    rows = [row for row in rows if all(str(getattr(row, label)) in values for label, values in labels.items())]
+    rows = rows if most is None else rows[-most:]
+    keys = {row.stored.key for row in rows}
     scores = {
         (row.run_key, row.fingerprint): (row.name, row.value)
-        for row in reversed([] if failed else metric_rows(store, every_fingerprint=True))
+        for row in reversed([] if failed else metric_rows(store, keys=keys, every_fingerprint=True))
         if row.headline and row.split == "test" and row.selection == "val" and row.fold is None
     }
     changes = _changes(store, rows)
@@ -61,6 +96,16 @@ def runs(
         return
     if rows:
         _print(listed, failed, screen)
+    if (
+        most is not None
+        and len(rows) == most
+        and (more := len([run for run in fitting(labels)(store.others()) if run.status == status]))
+    ):
+        screen.print(
+            f"the newest {most} of {most + more:,} runs; narrow with --method, --protocol, --dataset or --preset, "
+            "or list them --all",
+            highlight=False,
+        )
     if broken and not failed:
         screen.print(f"{len(broken)} failed runs are not listed: bench runs --failed", highlight=False)
 
@@ -157,18 +202,12 @@ def _score(one: Listed, named: bool) -> str:
 
 
 def _changes(store: Store, rows: Sequence[RunRow]) -> list[tuple[str, ...]]:
-    """Return each run's deviations from its preset; none if unreadable."""
+    """Return each run's deviations from its preset."""
     from bench.plan.deviations import DeviationReader
-    from bench.store.folders import DamagedFolderError
 
     read = DeviationReader()
-    found: list[tuple[str, ...]] = []
-    for row in rows:
-        try:
-            found.append(tuple(one.short for one in read(store.load(row.stored).spec)))
-        except DamagedFolderError:
-            found.append(())
-    return found
+    by_folder = {store.results / run.folder: run for run in store.runs()}
+    return [tuple(one.short for one in read(store.record(by_folder[row.stored.folder]).spec)) for row in rows]
 
 
 def why(

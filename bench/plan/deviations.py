@@ -34,6 +34,7 @@ from bench.spec import (
 )
 from bench.stats.cells import flatten
 from bench.stats.deviations import Deviation, Deviations
+from bench.store.index import alike_of
 
 _FOLLOWS = 0.1
 """Share by which the epochs of a part may be off what its size asks for, where the number of objects is not known."""
@@ -202,6 +203,14 @@ class DeviationReader:
 
     def __call__(self, spec: dict[str, JsonValue]) -> Deviations:
         """Name the deviations of a spec."""
+        if (alike := alike_of(spec)) in self._known:
+            return self._known[alike]
+        found = self._named(spec)
+        if alike:
+            self._known[alike] = found
+        return found
+
+    def _named(self, spec: dict[str, JsonValue]) -> Deviations:
         encoder = spec.get("encoder")
         plain = {**spec, "seed": 0, "split_seed": 0}
         plain |= {"encoder": {**encoder, "seed": 0}} if isinstance(encoder, dict) else {}

@@ -264,14 +264,11 @@ def group_cells(
         Cells in the order of tables: preset, data set, protocol, setting, pretrained methods before `scratch`.
     """
     rows = list(rows)
-    flat = {key: flatten(spec) for key, spec in (specs or {}).items()}
-    # A run with --legacy repeats one without and says more: they are seeds of one cell, not two tables.
-    legacy = {key for key, spec in flat.items() if spec.pop(LEGACY, None) == "true"}
+    flat, legacy = _flat_specs(specs or {})
     known = frozenset(flat)
-    for row in rows:
-        flat.setdefault(row.run_key, {})
-        flat[row.run_key] = _told_by_labels(row, row.run_key in known) | flat[row.run_key]
-    digests = {key: digest(spec) for key, spec in flat.items()}
+    _add_labels(flat, rows)
+    made: dict[int, str] = {}
+    digests = {key: made.get(id(spec)) or made.setdefault(id(spec), digest(spec)) for key, spec in flat.items()}
     groups: dict[tuple[str, str], list[MetricRow]] = defaultdict(list)
     whole = whole_rows(rows)
     for row in whole:
@@ -290,6 +287,38 @@ def group_cells(
         gone = {} if single else {**lost.get(key, {}), **lost.get(("", key[1]), {})}
         cells.append(_cell(kept, newest[key], names[keys[key]], spec_of[key], gone))
     return sorted((cell for cell in cells if cell is not None), key=_order)
+
+
+def _flat_specs(specs: Mapping[str, Mapping[str, JsonValue]]) -> tuple[dict[str, dict[str, str]], set[str]]:
+    """Flatten specs, those that differ in their seeds only to one object, and say which runs had ``--legacy``."""
+    made: dict[str, tuple[dict[str, str], bool]] = {}
+    flat, legacy = {}, set()
+    for key, spec in specs.items():
+        alike = getattr(spec, "alike", "") or key
+        if alike not in made:
+            own = flatten(spec)
+            # A run with --legacy repeats one without and says more: they are seeds of one cell, not two tables.
+            made[alike] = own, own.pop(LEGACY, None) == "true"
+        flat[key], had = made[alike]
+        if had:
+            legacy.add(key)
+    return flat, legacy
+
+
+def _add_labels(flat: dict[str, dict[str, str]], rows: Iterable[MetricRow]) -> None:
+    """Add to each flat spec what the labels of its run say besides."""
+    known, done = frozenset(flat), set()
+    made: dict[tuple[object, ...], tuple[dict[str, str], dict[str, str]]] = {}
+    for row in rows:
+        if row.run_key in done:
+            continue
+        done.add(row.run_key)
+        own = flat.get(row.run_key, {})
+        told = _told_by_labels(row, row.run_key in known)
+        same = (id(own) if own else row.run_key, *told.values())
+        if same not in made:
+            made[same] = own, told | own  # `own` is kept, so that nothing else gets its identity
+        flat[row.run_key] = made[same][1]
 
 
 def run_unit(spec: Mapping[str, JsonValue]) -> Unit:

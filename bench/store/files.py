@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,21 +72,30 @@ def file_size(path: Path) -> int:
     return found.st_size
 
 
-def signature(folder: Path) -> str:
-    """Return what the system says of a folder's files: name, kind, size, times and inode of each, as one digest.
+def signature(folder: Path, names: Iterable[str]) -> str:
+    """Return what the system says of a folder and its files: kind, size, change time and inode of each, as one digest.
 
     A file that was written, replaced or moved here since has another change time or inode, which programs cannot
-    set. Nothing is opened.
+    set; one that was added or removed changes the folder's. Nothing is opened.
+
+    Args:
+        folder: The folder.
+        names: Names of its files.
 
     Raises:
-        OSError: The system refused.
+        OSError: The system refused, or a file is missing.
     """
-    found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            s = entry.stat(follow_symlinks=False)
-            found.append((os.fsencode(entry.name), s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino))
-    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()
+    place = os.fspath(folder)
+    found: list[int] = []
+    for path in (place, *(f"{place}/{name}" for name in names)):
+        s = os.lstat(path)
+        found += (s.st_mode, s.st_size, s.st_ctime_ns, s.st_ino)
+    return hashlib.sha256(repr(found).encode()).hexdigest()[:32]
+
+
+def listing(found: os.stat_result) -> str:
+    """Return what the system says of a folder's list of entries; it changes whenever one comes or goes."""
+    return f"{found.st_ino}:{found.st_ctime_ns}"
 
 
 def shown(text: object) -> str:

@@ -57,15 +57,22 @@ class DamagedFolderError(SetupError):
         self.reason = shown(reason)
         super().__init__(f"stored folder '{shown(folder)}' is damaged: {self.reason}; {remedy}")
 
+    def __reduce__(self) -> tuple[type[DamagedFolderError], tuple[Path, str]]:
+        return DamagedFolderError, (self.folder, self.reason)
+
 
 class NewerFolderError(SetupError):
     """A stored folder is of a format that this bench does not know; it is neither used nor moved."""
 
     def __init__(self, folder: Path, version: int) -> None:
+        self._found = folder, version
         super().__init__(
             f"stored folder '{shown(folder)}' was written by a newer bench (format {version}, this one reads up to "
             f"{FORMAT}); upgrade bench or use another --results"
         )
+
+    def __reduce__(self) -> tuple[type[NewerFolderError], tuple[Path, int]]:
+        return NewerFolderError, self._found
 
 
 class FileEntry(NamedTuple):

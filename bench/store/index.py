@@ -1,61 +1,130 @@
 """Rows of the index: made from run folders, and read back only as far as they may be believed.
 
 A row carries a digest of its values and the signature of its folder's files. One that was altered, or whose folder
-changed since, is no row at all for those who read: they take the run from its folder instead.
+changed since, is no row at all for those who read: they take the run from its folder instead. Numbers and texts lie in
+tables of their own and are read for the runs that are asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
-from sqlalchemy import ColumnClause, column, delete, insert, select
+from pydantic import JsonValue
+from sqlalchemy import ColumnClause, column, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from bench.store import jsontext
+from bench.store import jsontext, shared
 from bench.store.folders import Manifest
-from bench.store.records import Metric, RunRecord
-from bench.store.schema import MetricTable, RunTable
+from bench.store.records import Metric, RunRecord, SeenNames
+from bench.store.schema import MetricTable, RunTable, TextTable
+from bench.store.shared import Texts
 
 Status = Literal["done", "failed"]
-_RUN = [one.name for one in RunTable.__table__.columns if one.name not in ("id", "results", "digest")]
-_METRIC = [one.name for one in MetricTable.__table__.columns if one.name not in ("run_id", "place")]
+_TEXTS = ("spec", "label", "paths", "provenance", "seen")
+_OWN = ("finished", "log", "seeds", "started")
+"""Fields of provenance that no two runs share."""
+_SEED = "$seed"
+"""Mark for a seed in a shared specification; its value says which."""
+_BATCH = 500
+_MANY = 2_000
+"""From so many runs on, whole tables are read instead of single rows."""
+
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
+class Row(NamedTuple):
+    """Columns of a run, as the database holds them (`bench.store.schema.RunTable`)."""
+
+    folder: str
+    signature: str
+    listed: str
+    numbers: str
+    manifest_sha256: str
+    size_bytes: int
+    key: str
+    fingerprint: str
+    status: str
+    failure: Literal["diverged", "failed"] | None
+    created_at: str
+    preset: str
+    method: str
+    architecture: str
+    protocol: str
+    form: str
+    setting: str
+    dataset: str
+    pretrain_data: str
+    seed: int
+    split_seed: int
+    trial: int
+    seen: str | None
+    seen_total: int | None
+    spec: str
+    label: str
+    paths: str
+    provenance: str
+    own: str
+    cost: str
+    error: str | None
+
+
+class MetricPath(NamedTuple):
+    """All that is said of a number but its value."""
+
+    name: str
+    split: Literal["val", "test"]
+    selection: Literal["val", "last", "test"]
+    variant: str
+    headline: bool
+    fold: int | None
+    epoch: int | None
+    votes: int
+    n_objects: int
+
+
+@dataclass(slots=True)
 class IndexedRun:
     """Content of the index on one run folder.
 
     Attributes:
-        folder: Relative to the results folder, POSIX.
-        signature: Of the folder's files when they were read (`bench.store.files.signature`).
-        values: Columns of the row by name, as the database holds them.
-        metrics: Columns of its metrics by name, likewise.
-        digest: SHA-256 of both.
+        row: Columns of its row.
+        digest: SHA-256 of them, its beginning.
+        values: Its numbers, in the order of their paths; None where they were not asked for.
+        id: Identity of its row in the database; None where it has none.
+        texts: Texts that its row names, of a run that was read from its folder.
     """
 
-    folder: str
-    signature: str
-    values: dict[str, Any]
-    metrics: tuple[dict[str, Any], ...]
+    row: Row
     digest: str
+    values: Sequence[float] | None = None
+    id: int | None = field(default=None, compare=False)
+    texts: dict[str, str] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def folder(self) -> str:
+        """Its folder, relative to the results folder, POSIX."""
+        return self.row.folder
 
     @property
     def key(self) -> str:
         """Content key of the run."""
-        return str(self.values["key"])
+        return self.row.key
 
     @property
     def status(self) -> Status:
         """Whether the run finished."""
-        return "done" if self.values["status"] == "done" else "failed"
+        return "done" if self.row.status == "done" else "failed"
 
 
-def describe(folder: str, signature: str, record: RunRecord, manifest: Manifest) -> IndexedRun:
+def describe(folder: str, signature: str, record: RunRecord, manifest: Manifest, listed: str = "") -> IndexedRun:
     """Return what the index holds of a run.
 
     Args:
@@ -63,50 +132,93 @@ def describe(folder: str, signature: str, record: RunRecord, manifest: Manifest)
         signature: Of its files.
         record: The run; predictions and curves are not looked at.
         manifest: The folder's manifest.
+        listed: State of the folder above, where the run is the only one in it.
     """
-    seen = record.seen_names
+    seen, texts = record.seen_names, dict[str, str]()
     label = {name: jsontext.storable(value) for name, value in record.label.items()}
     names = ("preset", "method", "architecture", "protocol", "setting", "dataset", "pretrain_data")
-    values = {
-        "folder": folder,
-        "signature": signature,
-        "manifest_sha256": manifest.digest,
-        "size_bytes": manifest.size,
-        "key": record.key,
-        "fingerprint": record.fingerprint,
-        "status": record.status,
-        "created_at": manifest.created_at,
+    values = array("d", (metric.value + 0.0 for metric in record.metrics))  # SQLite keeps no sign of a zero.
+    shared_part = {name: value for name, value in record.provenance.items() if name not in _OWN}
+    own = {name: record.provenance[name] for name in _OWN if name in record.provenance}
+    seeds = record.spec["seed"], record.spec.get("split_seed", 0)
+    row = Row(
+        folder=folder,
+        signature=signature,
+        listed=listed,
+        numbers=_digest(_plain(values)),
+        manifest_sha256=manifest.digest,
+        size_bytes=manifest.size,
+        key=record.key,
+        fingerprint=record.fingerprint,
+        status=record.status,
+        failure=record.failure,
+        created_at=manifest.created_at,
         **{name: label.get(name, "") for name in names},
-        "form": label.get("form") or _form(record),
-        "seed": record.spec["seed"],
-        "split_seed": record.spec.get("split_seed", 0),
-        "trial": int(bool(record.spec.get("trial"))),
-        "seen": None if seen is None else _text(list(seen.seen)),
-        "seen_total": None if seen is None else seen.total,
-        "label": _text(label),
-        "cost": _text(record.cost),
-        "provenance": _text(record.provenance),
-        "error": None if record.error is None else jsontext.storable(record.error),
-    }
-    metrics = tuple(_metric_values(metric) for metric in record.metrics)
-    return IndexedRun(folder, signature, values, metrics, _digest(values, metrics))
+        form=label.get("form") or _form(record),
+        seed=cast(int, seeds[0]),
+        split_seed=cast(int, seeds[1]),
+        trial=int(bool(record.spec.get("trial"))),
+        seen=None if seen is None else shared.pack(list(seen.seen), texts),
+        seen_total=None if seen is None else seen.total,
+        spec=shared.pack(_without_seeds(record.spec, record.spec["seed"]), texts),
+        label=shared.pack(label, texts),
+        paths=shared.pack([_path(metric) for metric in record.metrics], texts),
+        provenance=shared.pack(shared_part, texts),
+        own=jsontext.storable(jsontext.dumps(own)),
+        cost=jsontext.storable(jsontext.dumps(record.cost)),
+        error=None if record.error is None else jsontext.storable(record.error),
+    )
+    return IndexedRun(row, _digest(tuple(row)), values, texts=texts)
 
 
-def put(session: Session, results: str, runs: Iterable[IndexedRun]) -> None:
-    """Insert the rows of runs, replacing those of the same folders.
+def put(
+    session: Session, results: str, runs: Iterable[IndexedRun], texts: Mapping[str, str], *, replacing: bool = True
+) -> None:
+    """Insert the rows of runs.
 
     Args:
         session: Open write transaction.
         results: The results folder as the database names it.
-        runs: Their rows.
+        runs: Their rows, read from folders.
+        texts: Texts that they name, by name.
+        replacing: Whether rows of the same folders may be there; they are replaced.
     """
-    for run in runs:
-        remove(session, results, run.folder)
-        made = insert(RunTable).values(results=results, digest=run.digest, **run.values).returning(RunTable.id)
-        run_id = session.execute(made).scalar_one()
-        if run.metrics:
-            rows = [{"run_id": run_id, "place": i, **metric} for i, metric in enumerate(run.metrics)]
-            session.execute(insert(MetricTable), rows)
+    for some_texts in _batches(texts.items()):
+        _put_texts(session, results, dict(some_texts))
+    for some in _batches(runs):
+        if replacing:
+            for run in some:
+                remove(session, results, run.folder)
+        made = insert(RunTable).returning(RunTable.id, sort_by_parameter_order=True)
+        rows = [{"results": results, "digest": run.digest, **run.row._asdict()} for run in some]
+        ids = session.execute(made, rows).scalars().all()
+        numbers = [
+            {"run_id": own, "place": place, "value": None if math.isnan(value) else value}
+            for own, run in zip(ids, some, strict=True)
+            for place, value in enumerate(run.values or ())
+        ]
+        if numbers:
+            session.execute(insert(MetricTable), numbers)
+
+
+def _put_texts(session: Session, results: str, texts: Mapping[str, str]) -> None:
+    """Store texts; one that is there already may have been altered."""
+    if not texts:
+        return
+    rows = [{"results": results, "id": name, "text": text} for name, text in texts.items()]
+    make = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    put_in = make(TextTable)
+    session.execute(
+        put_in.on_conflict_do_update(index_elements=["results", "id"], set_={"text": put_in.excluded.text}), rows
+    )
+
+
+def relist(session: Session, runs: Iterable[tuple[IndexedRun, str]]) -> None:
+    """Note the state of the folders above runs that are the only ones in them."""
+    for run, state in runs:
+        row = run.row._replace(listed=state)
+        changed = update(RunTable).where(RunTable.id == run.id, RunTable.digest == run.digest)
+        session.execute(changed.values(listed=state, digest=_digest(tuple(row))))
 
 
 def remove(session: Session, results: str, folder: str | None = None) -> None:
@@ -116,42 +228,212 @@ def remove(session: Session, results: str, folder: str | None = None) -> None:
         chosen &= RunTable.folder == folder
     session.execute(delete(MetricTable).where(MetricTable.run_id.in_(select(RunTable.id).where(chosen))))
     session.execute(delete(RunTable).where(chosen))
+    if folder is None:
+        session.execute(delete(TextTable).where(TextTable.results == results))
 
 
 def read(session: Session, results: str, key: str | None = None) -> dict[str, IndexedRun | None]:
-    """Return the rows by folder, of one key's folders or of all; None for a row that was altered.
+    """Return the rows by folder, of one key's folders or of all, without numbers; None for a row that was altered.
 
     Columns are read as the driver gives them, since a row that was tampered with may hold anything.
     """
-    run, metric = RunTable.__table__, MetricTable.__table__
     mine = RunTable.results == results
     if key is not None:
         mine &= RunTable.folder.startswith(f"runs/{key}/", autoescape=True)
-    wanted: list[ColumnClause[Any]] = [column(name) for name in ("id", "digest", *_RUN)]
-    rows = session.execute(select(*wanted).select_from(run).where(mine)).all()
-    names: list[ColumnClause[Any]] = [column(name) for name in ("run_id", *_METRIC)]
-    own_metrics = MetricTable.run_id.in_(select(RunTable.id).where(mine))
-    query = select(*names).select_from(metric).where(own_metrics).order_by(MetricTable.run_id, MetricTable.place)
-    numbers: dict[object, list[dict[str, Any]]] = {row.id: [] for row in rows}
-    for found in session.execute(query):
-        if (own := numbers.get(found[0])) is not None:
-            own.append(dict(zip(_METRIC, found[1:], strict=True)))
+    wanted: list[ColumnClause[Any]] = [column(name) for name in ("id", "digest", *Row._fields)]
     indexed: dict[str, IndexedRun | None] = {}
-    for row in rows:
-        values, metrics = dict(zip(_RUN, row[2:], strict=True)), tuple(numbers[row.id])
-        folder = str(values["folder"])
-        sound = folder not in indexed and _digest(values, metrics) == row.digest
-        indexed[folder] = IndexedRun(folder, values["signature"], values, metrics, row.digest) if sound else None
+    once: dict[Any, Any] = {}
+    spared = range(Row._fields.index("preset"), len(Row._fields))
+    for found in session.execute(select(*wanted).select_from(RunTable.__table__).where(mine)):
+        run_id, digest, *values = found
+        for at in spared:  # Most runs have these from few values.
+            if at not in _LARGE:
+                values[at] = once.setdefault(values[at], values[at])
+        row = Row._make(values)
+        folder = str(row.folder)
+        sound = folder not in indexed and _digest(tuple(row)) == digest
+        indexed[folder] = IndexedRun(row, digest, id=run_id) if sound else None
     return indexed
+
+
+def complete(session: Session, results: str, runs: Sequence[IndexedRun], texts: Texts) -> list[IndexedRun]:
+    """Read numbers and texts of runs; return those that may be believed.
+
+    Args:
+        session: The transaction in which their rows were read.
+        results: The results folder as the database names it.
+        runs: Their rows.
+        texts: Receives the texts that they name.
+    """
+    by_id: dict[object, IndexedRun] = {run.id: run for run in runs}
+    for run_id, values in _numbers(session, results, list(by_id)):
+        if (run := by_id.get(run_id)) is not None:
+            run.values = values
+    _read_texts(session, results, runs, texts)
+    return [run for run in runs if _is_whole(run, texts)]
+
+
+def _is_whole(run: IndexedRun, texts: Texts) -> bool:
+    values: Sequence[Any] = () if run.values is None else run.values
+    if _digest(_plain(values)) != run.row.numbers:
+        return False
+    run.values = array("d", (math.nan if value is None else value for value in values))
+    try:
+        for name in _TEXTS:
+            if (named := getattr(run.row, name)) is not None:
+                texts.value(named)
+        return len(texts.value(run.row.paths)) == len(run.values)
+    except (ValueError, TypeError):
+        return False
+
+
+def _numbers(session: Session, results: str, ids: Sequence[object]) -> Iterator[tuple[object, list[Any]]]:
+    """Yield the numbers of runs by the identity of their rows."""
+    number: tuple[Any, ...] = (column("run_id"), column("value"))
+    query = select(*number).select_from(MetricTable.__table__).order_by(MetricTable.run_id, MetricTable.place)
+    if len(ids) > _MANY:
+        own = [query.where(MetricTable.run_id.in_(select(RunTable.id).where(RunTable.results == results)))]
+        own = [query] if not results else own
+    else:
+        own = [query.where(MetricTable.run_id.in_(some)) for some in _batches(ids)]
+    for one in own:
+        found = session.execute(one, execution_options={"yield_per": 10_000})
+        for run_id, rows in groupby(found, key=itemgetter(0)):
+            yield run_id, [row[1] for row in rows]
+
+
+def _read_texts(session: Session, results: str, runs: Sequence[IndexedRun], texts: Texts) -> None:
+    """Read the texts that runs name, and those that these mention."""
+    query = select(TextTable.id, TextTable.text).where(TextTable.results == results)
+    if len(runs) > _MANY:
+        for name, text in session.execute(query):
+            texts.add(name, text)
+        return
+    wanted = {getattr(run.row, name) for run in runs for name in _TEXTS} - {None}
+    while wanted := {name for name in wanted if isinstance(name, str) and name not in texts}:
+        new: set[str] = set()
+        for some in _batches(sorted(wanted)):
+            for name, text in session.execute(query.where(TextTable.id.in_(some))):
+                texts.add(name, text)
+                new |= set(shared.names_in(text)) if isinstance(text, str) else set()
+        wanted = new
+
+
+def numbers(run: IndexedRun, texts: Texts) -> Iterator[tuple[MetricPath, float]]:
+    """Yield the paths and values of a run's numbers."""
+    return zip(paths(run, texts), run.values or (), strict=True)
+
+
+def paths(run: IndexedRun, texts: Texts) -> list[MetricPath]:
+    """Return the paths of a run's numbers."""
+    found: list[Any] = texts.value(run.row.paths)
+    for at, one in enumerate(found):  # In place: runs that share them share this work.
+        if not isinstance(one, MetricPath):
+            found[at] = MetricPath(*one)
+    return found
+
+
+class SeededSpec(dict[str, JsonValue]):
+    """A specification of which the index knows that others differ from it in their seeds only.
+
+    Attributes:
+        alike: The same for all of them.
+    """
+
+    alike = ""
+
+
+def spec_of(run: IndexedRun, texts: Texts) -> SeededSpec:
+    """Return the specification of a run; parts of it belong to other runs too."""
+    made = SeededSpec(_with_seeds(texts.value(run.row.spec), run.row))
+    made.alike = run.row.spec
+    return made
+
+
+def alike_of(spec: Mapping[str, JsonValue]) -> str:
+    """Return what specifications that differ in their seeds only have in common; empty where that is not known."""
+    return spec.alike if isinstance(spec, SeededSpec) else ""
+
+
+def provenance_of(run: IndexedRun, texts: Texts) -> dict[str, JsonValue]:
+    """Return the provenance of a run; parts of it belong to other runs too."""
+    return {**texts.value(run.row.provenance), **jsontext.loads(run.row.own)}
+
+
+class IndexedRecord(RunRecord):
+    """A record that the index tells of; each part is made when it is used, and not kept.
+
+    Parts belong to other runs too: they must not be changed.
+    """
+
+    def __init__(self, run: IndexedRun, texts: Texts, load: Callable[[], RunRecord]) -> None:
+        """Take a row.
+
+        Args:
+            run: The row.
+            texts: Texts that it names.
+            load: Reads the whole record from its folder.
+        """
+        self.key, self.fingerprint, self.status = run.row.key, run.row.fingerprint, run.status
+        self.error, self.failure = run.row.error, run.row.failure
+        self._run, self._texts, self._load = run, texts, load
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _PARTS:
+            return _PARTS[name](self)
+        return super().__getattribute__(name)
+
+    def _metrics(self) -> list[Metric]:
+        return [Metric(value=value, **path._asdict()) for path, value in numbers(self._run, self._texts)]
+
+    def _seen(self) -> SeenNames | None:
+        row = self._run.row
+        return None if row.seen is None else SeenNames(seen=self._texts.value(row.seen), total=row.seen_total or 0)
+
+
+_PARTS: dict[str, Callable[[IndexedRecord], Any]] = {
+    "spec": lambda self: spec_of(self._run, self._texts),
+    "label": lambda self: self._texts.value(self._run.row.label),
+    "metrics": lambda self: self._metrics(),
+    "seen_names": lambda self: self._seen(),
+    "predictions": lambda self: self._load().predictions,
+    "curves": lambda self: self._load().curves,
+    "cost": lambda self: jsontext.loads(self._run.row.cost),
+    "provenance": lambda self: provenance_of(self._run, self._texts),
+}
 
 
 def same(first: IndexedRun, second: IndexedRun) -> bool:
     """Whether two rows say the same of a run, whatever the times and inodes of its files."""
-    return _without_signature(first) == _without_signature(second)
+    return _timeless(first) == _timeless(second)
 
 
-def _without_signature(run: IndexedRun) -> IndexedRun:
-    return replace(run, signature="", digest="", values=run.values | {"signature": ""})
+def _timeless(run: IndexedRun) -> Row:
+    return run.row._replace(signature="", listed="")
+
+
+def _without_seeds(value: Any, seed: object, prefix: str = "") -> Any:
+    """Mark the seeds of a specification and of its encoder that are the run's own."""
+    marked = dict(value)
+    if marked.get("seed") == seed and type(marked.get("seed")) is int:
+        marked["seed"] = {_SEED: "seed"}
+    if not prefix and "split_seed" in marked:
+        marked["split_seed"] = {_SEED: "split_seed"}
+    for inner in ("encoder", "first_stage"):
+        if isinstance(marked.get(inner), dict):
+            marked[inner] = _without_seeds(marked[inner], seed, "encoder")
+    return marked
+
+
+def _with_seeds(value: Any, row: Row) -> dict[str, Any]:
+    made = dict(value)
+    for name in ("seed", "split_seed"):
+        if isinstance(made.get(name), dict):
+            made[name] = row.seed if made[name].get(_SEED) == "seed" else row.split_seed
+    for inner in ("encoder", "first_stage"):
+        if isinstance(made.get(inner), dict):
+            made[inner] = _with_seeds(made[inner], row)
+    return made
 
 
 def _form(record: RunRecord) -> str:
@@ -160,27 +442,34 @@ def _form(record: RunRecord) -> str:
     return form if isinstance(form, str) else "fair"
 
 
-def _metric_values(metric: Metric) -> dict[str, Any]:
-    return {
-        "name": jsontext.storable(metric.name),
-        # SQLite keeps no sign of a zero.
-        "value": None if math.isnan(metric.value) else metric.value + 0.0,
-        "split": metric.split,
-        "selection": metric.selection,
-        "variant": jsontext.storable(metric.variant),
-        "headline": int(metric.headline),
-        "fold": metric.fold,
-        "epoch": metric.epoch,
-        "votes": metric.votes,
-        "n_objects": metric.n_objects,
-    }
+def _path(metric: Metric) -> list[Any]:
+    return [
+        jsontext.storable(metric.name),
+        metric.split,
+        metric.selection,
+        jsontext.storable(metric.variant),
+        metric.headline,
+        metric.fold,
+        metric.epoch,
+        metric.votes,
+        metric.n_objects,
+    ]
 
 
-def _digest(values: dict[str, Any], metrics: tuple[dict[str, Any], ...]) -> str:
-    """SHA-256 of values; the kinds of values count, so that text ``"1"`` is not the number 1."""
-    text = json.dumps([values, metrics], sort_keys=True, default=repr)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _plain(values: Iterable[Any]) -> list[Any]:
+    """Return numbers as the database gives them back."""
+    return [None if value != value else value for value in values]
 
 
-def _text(value: Any) -> str:
-    return jsontext.storable(jsontext.dumps(value))
+def _digest(values: object) -> str:
+    """Digest of plain values; their kinds count, so that text ``"1"`` is not the number 1."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:32]
+
+
+def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    rest = iter(items)
+    while some := list(islice(rest, _BATCH)):
+        yield some
+
+
+_LARGE = frozenset(Row._fields.index(name) for name in ("own", "cost", "error"))

@@ -27,6 +27,7 @@ from bench.store.leases import Holder
 from bench.store.scan import FAILED, RUNS, View
 from bench.store.schema import VERSION, LeaseTable, MetricTable, RunTable
 from bench.store.scratch import remove_abandoned
+from bench.store.shared import Texts
 
 _log = logging.getLogger(__name__)
 
@@ -158,14 +159,12 @@ def refresh(database: Database, keys: Collection[str] | None = None, *, verify: 
     Raises:
         SetupError: The index cannot be read or written.
     """
-    key = next(iter(keys)) if keys is not None and len(keys) == 1 else None
-    with database.read() as session:
-        indexed = index.read(session, database.owner, key)
-    view = scan.look(database.results, indexed, keys=keys, verify=verify)
+    view = looked(database, keys=keys, verify=verify)
+    indexed = view.indexed
     lost = [damage.folder.relative_to(database.results).as_posix() for damage in view.damaged]
     lost = [name for name in lost if name in indexed]
     put = [run for run in view.fresh if indexed.get(run.folder) != run]
-    if put or view.gone or lost:
+    if put or view.gone or lost or view.unlisted:
         try:
             with database.write() as session:
                 for name in view.gone:
@@ -173,10 +172,46 @@ def refresh(database: Database, keys: Collection[str] | None = None, *, verify: 
                         index.remove(session, database.owner, name)
                 for name in lost:
                     index.remove(session, database.owner, name)
-                index.put(session, database.owner, put)
+                index.put(session, database.owner, put, view.new_texts)
+                index.relist(session, view.unlisted)
         except IntegrityError:
             # On a server two processes may insert the same folder at once; the other one's rows are the same.
             _log.debug("%s was indexed by another process", put)
+    return view
+
+
+def looked(
+    database: Database,
+    *,
+    keys: Collection[str] | None = None,
+    verify: bool = False,
+    keep: bool = False,
+    choose: scan.Choose | None = None,
+) -> View:
+    """Look at the run folders with the index beside them (see `bench.store.scan.look`).
+
+    Raises:
+        SetupError: The index cannot be read.
+    """
+    key = next(iter(keys)) if keys is not None and len(keys) == 1 else None
+    texts = Texts()
+    with database.read() as session:
+        indexed = index.read(session, database.owner, key)
+
+        def complete(runs: list[IndexedRun]) -> list[IndexedRun]:
+            return index.complete(session, database.owner, runs, texts)
+
+        view = scan.look(
+            database.results,
+            indexed,
+            keys=keys,
+            verify=verify,
+            keep=keep,
+            choose=choose,
+            complete=complete,
+            texts=texts,
+        )
+    view.indexed = indexed
     return view
 
 
@@ -214,9 +249,9 @@ def replace_file(database: Database, report: RebuildReport, *, keep: bool) -> No
 def fill(session: Session, database: Database, report: RebuildReport | None = None) -> RebuildReport:
     """Write the rows of every run folder into a database that was just made, and return what was found."""
     report = report or RebuildReport()
-    view = _verified(database, {}, report)
+    view = _verified(database, report, compare=False)
     index.remove(session, database.owner)
-    index.put(session, database.owner, view.runs)
+    index.put(session, database.owner, view.runs, view.new_texts, replacing=False)
     return report
 
 
@@ -271,8 +306,7 @@ def status(results: Path, url: str | None = None) -> StoreStatus:
         condition, why = database.condition()
         if condition is Condition.current:
             counts, held = _counts(database), leases.holders(database)
-            with database.read() as session:
-                said = scan.look(results, index.read(session, database.owner)).disagreement()
+            said = looked(database).disagreement()
             problem = f"it does not agree with the run folders: {said}; 'bench db rebuild' mends it" if said else None
         else:
             what = f"{condition.value}{why and f': {why}'}"
@@ -309,19 +343,19 @@ def require_results(results: Path) -> Path:
 
 def _rewrite(database: Database, report: RebuildReport) -> None:
     """Replace the rows of this results folder in one transaction."""
-    with database.read() as session:
-        indexed = index.read(session, database.owner)
-    view = _verified(database, indexed, report)
+    view = _verified(database, report, compare=True)
     report.mended = view.disagreement()
     report.dropped = len(view.gone)
     with database.write() as session:
         index.remove(session, database.owner)
-        index.put(session, database.owner, [*view.runs, *_late(database, view, report)])
+        late = _late(database, view, report)
+        texts = {name: text for run in late for name, text in (run.texts or {}).items()}
+        index.put(session, database.owner, [*view.runs, *late], view.new_texts | texts, replacing=False)
 
 
-def _verified(database: Database, indexed: dict[str, IndexedRun | None], report: RebuildReport) -> View:
-    """Read every folder, move the damaged ones to quarantine, and count."""
-    view = scan.look(database.results, indexed, verify=True)
+def _verified(database: Database, report: RebuildReport, *, compare: bool) -> View:
+    """Read every folder, compare it with its row, move the damaged ones to quarantine, and count."""
+    view = looked(database, verify=True) if compare else scan.look(database.results, {}, verify=True)
     for damage in view.damaged:
         if (target := scan.set_aside(database.results, damage)) is not None:
             report.quarantined.append((target, damage.reason))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.errors import UsageError, unknown_name
 from bench.store import jsontext
-from bench.store.index import IndexedRun, Status
+from bench.store.index import IndexedRun, MetricPath, Status, numbers, provenance_of
+from bench.store.shared import Texts
 from bench.store.store import Store, StoredRun
 
 
@@ -165,8 +167,13 @@ def metric_rows(
         SetupError: The store cannot be read.
     """
     current = current or {}
-    runs = _chosen(_runs(store, "done", keys, presets), current, every_fingerprint)
-    return [_metric_row(store, run, metric, current) for run in runs for metric in run.metrics]
+    runs = finished_runs(store, keys=keys, presets=presets, current=current, every_fingerprint=every_fingerprint)
+    texts = store.texts()
+    return [
+        _Indexed(owner, path, value)
+        for run, owner in ((run, _Owner(store, run, current, texts)) for run in runs)
+        for path, value in numbers(run, texts)
+    ]
 
 
 def run_rows(
@@ -183,8 +190,21 @@ def run_rows(
         SetupError: The store cannot be read.
     """
     current = current or {}
-    runs = _chosen(_runs(store, "done", keys, presets), current, every_fingerprint)
-    return [_run_row(store, run, current) for run in runs]
+    runs = finished_runs(store, keys=keys, presets=presets, current=current, every_fingerprint=every_fingerprint)
+    texts = store.texts()
+    return [_run_row(store, run, current, texts) for run in runs]
+
+
+def finished_runs(
+    store: Store,
+    *,
+    keys: Collection[str] | None = None,
+    presets: Collection[str] | None = None,
+    current: Mapping[str, str] | None = None,
+    every_fingerprint: bool = False,
+) -> list[IndexedRun]:
+    """Return the finished runs as the index has them (see `metric_rows` for the arguments), oldest first."""
+    return _chosen(_fitting(store.runs(), "done", keys, presets), current or {}, every_fingerprint)
 
 
 def failed_rows(
@@ -205,13 +225,18 @@ def failed_rows(
     Raises:
         SetupError: The store cannot be read.
     """
-    found = store.runs()
-    runs = _fitting(found, "failed", keys, presets)
-    if unresolved:
-        done = {run.key for run in _fitting(found, "done", keys, presets)}
-        newest = {run.key: run for run in runs if run.key not in done}
-        runs = [run for run in runs if newest.get(run.key) is run]
-    return [_run_row(store, run, {}) for run in runs]
+    runs = failed_runs(store, keys=keys) if unresolved else _fitting(store.runs(), "failed", keys, None)
+    runs = [run for run in runs if presets is None or run.row.preset in presets]
+    texts = store.texts()
+    return [_run_row(store, run, {}, texts) for run in runs]
+
+
+def failed_runs(store: Store, *, keys: Collection[str] | None = None) -> list[IndexedRun]:
+    """Return the newest failed attempts of keys without a finished run, as the index has them, oldest first."""
+    done = {run.key for run in (*store.runs(), *store.others()) if run.status == "done"}
+    runs = [run for run in _fitting(store.runs(), "failed", keys, None) if run.key not in done]
+    newest = {run.key: run for run in runs}
+    return [run for run in runs if newest[run.key] is run]
 
 
 def narrow(rows: Sequence[_Row], wanted: Mapping[str, Collection[str]]) -> list[_Row]:
@@ -238,15 +263,46 @@ def narrow(rows: Sequence[_Row], wanted: Mapping[str, Collection[str]]) -> list[
     return kept
 
 
+def fitting(wanted: Mapping[str, Collection[str]]) -> Callable[[list[IndexedRun]], list[IndexedRun]]:
+    """Return what picks the runs that have, of every label, one of the values asked for (for `Store.open_readonly`).
+
+    Raises:
+        UsageError: There is no such label.
+    """
+    for label in wanted:
+        if label not in LABELS:
+            raise unknown_name("label of a run", label, LABELS)
+    asked = [(attrgetter(label), frozenset(values)) for label, values in wanted.items()]
+
+    def choose(runs: list[IndexedRun]) -> list[IndexedRun]:
+        return [run for run in runs if all(str(get(run.row)) in values for get, values in asked)]
+
+    return choose
+
+
+def require_stored(store: Store, wanted: Mapping[str, Collection[str]], status: Status | None = None) -> None:
+    """Make sure that runs are stored which have the values asked for.
+
+    Raises:
+        UsageError: No run has one of the values, or none has them together; stored values are named.
+    """
+    found = [run for run in (*store.runs(), *store.others()) if status in (None, run.status)]
+    rows = [run.row for run in found]
+    if not rows:
+        return
+    for label, values in wanted.items():
+        known = {str(getattr(row, label)) for row in rows}
+        for value in values:
+            if value not in known:
+                raise unknown_name(f"{label} of a stored run", value, known)
+    if not fitting(wanted)(found):
+        words = ", ".join(f"{label} {' or '.join(values)}" for label, values in wanted.items())
+        raise UsageError(f"no stored run has {words} together")
+
+
 def nothing_stored(store: Store) -> str:
     """Return the line on a results folder without runs."""
     return f"no runs stored in {store.results} yet; start with: bench run --method recon --protocol fewshot"
-
-
-def _runs(
-    store: Store, status: Status, keys: Collection[str] | None, presets: Collection[str] | None
-) -> list[IndexedRun]:
-    return _fitting(store.runs(), status, keys, presets)
 
 
 def _fitting(
@@ -256,9 +312,9 @@ def _fitting(
     return [
         run
         for run in runs
-        if run.status == status
+        if run.row.status == status
         and (wanted is None or run.key in wanted)
-        and (presets is None or run.values["preset"] in presets)
+        and (presets is None or run.row.preset in presets)
     ]
 
 
@@ -268,47 +324,66 @@ def _chosen(runs: list[IndexedRun], current: Mapping[str, str], every_fingerprin
     best: dict[str, IndexedRun] = {}
     for run in runs:  # oldest first, so a later one replaces an earlier one
         kept = best.get(run.key)
-        if kept is None or kept.values["fingerprint"] != current.get(run.key):
+        if kept is None or kept.row.fingerprint != current.get(run.key):
             best[run.key] = run
     return [run for run in runs if best[run.key] is run]
 
 
-def _common(run: IndexedRun, current: Mapping[str, str]) -> dict[str, Any]:
-    """Return what rows of numbers and rows of runs both say."""
-    values = run.values
-    names = ("preset", "method", "architecture", "protocol", "form", "setting", "dataset", "pretrain_data")
-    return {name: values[name] for name in (*names, "seed", "split_seed")} | {
-        "seen": None if values["seen"] is None else tuple(jsontext.loads(values["seen"])),
-        "seen_total": values["seen_total"],
-        "older_code": run.key in current and current[run.key] != values["fingerprint"],
-    }
+class _Owner:
+    """What the numbers of a run have in common."""
+
+    __slots__ = ("folder", "older_code", "row", "seen")
+
+    def __init__(self, store: Store, run: IndexedRun, current: Mapping[str, str], texts: Texts) -> None:
+        self.row = run.row
+        self.seen = None if run.row.seen is None else tuple(texts.value(run.row.seen))
+        self.older_code = run.key in current and current[run.key] != run.row.fingerprint
+        self.folder = store.stored(run).folder
 
 
-def _metric_row(store: Store, run: IndexedRun, metric: dict[str, Any], current: Mapping[str, str]) -> MetricRow:
-    return MetricRow(
-        **_common(run, current),
-        **metric
-        | {
-            "headline": bool(metric["headline"]),
-            "value": float("nan") if metric["value"] is None else metric["value"],
-        },
-        run_key=run.key,
-        fingerprint=run.values["fingerprint"],
-        status=run.status,
-        created_at=run.values["created_at"],
-        folder=store.results / run.folder,
-    )
+class _Indexed(MetricRow):
+    """A row of numbers that shares with others all but the number itself: there may be millions of them."""
+
+    __slots__ = ("_owner", "_path", "_value")
+
+    def __init__(self, owner: _Owner, path: MetricPath, value: float) -> None:
+        object.__setattr__(self, "_owner", owner)
+        object.__setattr__(self, "_path", path)
+        object.__setattr__(self, "_value", value)
 
 
-def _run_row(store: Store, run: IndexedRun, current: Mapping[str, str]) -> RunRow:
-    values = run.values
+_PLACES = {
+    **{name: f"_path.{name}" for name in MetricPath._fields},
+    **{name: f"_owner.row.{name}" for name in (*LABELS, "fingerprint", "status", "created_at", "seen_total")},
+    **{name: f"_owner.{name}" for name in ("seen", "older_code", "folder")},
+    "run_key": "_owner.row.key",
+    "value": "_value",
+}
+for _name, _place in _PLACES.items():
+    setattr(_Indexed, _name, property(attrgetter(_place)))
+
+
+def _run_row(store: Store, run: IndexedRun, current: Mapping[str, str], texts: Texts) -> RunRow:
+    row = run.row
     return RunRow(
-        **_common(run, current),
         stored=store.stored(run),
-        trial=bool(values["trial"]),
-        label=jsontext.loads(values["label"]),
-        cost=jsontext.loads(values["cost"]),
-        provenance=jsontext.loads(values["provenance"]),
-        error=values["error"],
-        size_bytes=values["size_bytes"],
+        preset=row.preset,
+        method=row.method,
+        architecture=row.architecture,
+        protocol=row.protocol,
+        form=row.form,
+        setting=row.setting,
+        dataset=row.dataset,
+        pretrain_data=row.pretrain_data,
+        seed=row.seed,
+        split_seed=row.split_seed,
+        seen=None if row.seen is None else tuple(texts.value(row.seen)),
+        seen_total=row.seen_total,
+        older_code=run.key in current and current[run.key] != row.fingerprint,
+        trial=bool(row.trial),
+        label=texts.value(row.label),
+        cost=jsontext.loads(row.cost),
+        provenance=provenance_of(run, texts),
+        error=row.error,
+        size_bytes=row.size_bytes,
     )

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import contextlib
+import functools
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +19,7 @@ from bench.store.files import shown
 from bench.store.folders import DamagedFolderError
 from bench.store.index import IndexedRun
 from bench.store.records import RunRecord
+from bench.store.shared import Texts
 
 RUNS = "runs"
 FAILED = "failed"
@@ -21,6 +28,13 @@ KIND = "run"
 _NAMED = 3
 """Folders that a line names before it only counts."""
 _TRIES = 5
+FILES = (folders.MANIFEST, *codec.LIMITS)
+"""Files of a run folder."""
+_TICK = 2.0
+"""Seconds that the coarsest clock of a file system may stand still."""
+_MANY = 2_000
+"""From so many folders on, several processes read them."""
+_READERS = 8
 
 
 @dataclass
@@ -38,6 +52,11 @@ class View:
         changed: Folders whose content changed after it was indexed.
         moved: Folders whose files have other times or places than when they were indexed, with the same content.
         gone: Rows without a folder.
+        others: Rows that nobody asked for, of folders whose content was not looked at.
+        unlisted: Rows of runs that are the only ones in their folder, of which the row does not say so, and its state.
+        texts: Texts that the rows of `runs` name.
+        new_texts: Those of `fresh`, by name.
+        indexed: The rows that were looked at.
     """
 
     runs: list[IndexedRun] = field(default_factory=list)
@@ -50,6 +69,11 @@ class View:
     changed: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    others: list[IndexedRun] = field(default_factory=list)
+    unlisted: list[tuple[IndexedRun, str]] = field(default_factory=list)
+    texts: Texts = field(default_factory=Texts)
+    new_texts: dict[str, str] = field(default_factory=dict)
+    indexed: Mapping[str, IndexedRun | None] = field(default_factory=dict)
 
     def disagreement(self) -> str:
         """Say in words where index and folders differ; empty where they agree."""
@@ -70,8 +94,11 @@ def look(
     keys: Collection[str] | None = None,
     verify: bool = False,
     keep: bool = False,
+    choose: Choose | None = None,
+    complete: Callable[[list[IndexedRun]], list[IndexedRun]] | None = None,
+    texts: Texts | None = None,
 ) -> View:
-    """Look at every run folder; nothing is changed.
+    """Look at the run folders; nothing is changed.
 
     A row is taken where it is unaltered and the signature of its folder's files is the one it was made with. All
     other folders are read, every checksum verified. Rows must be read before this is called: a run is placed before
@@ -83,39 +110,120 @@ def look(
         keys: Only the runs of these keys; None for all.
         verify: Read every folder, predictions and curves too.
         keep: Keep the whole records of the folders that are read.
+        choose: Picks the rows that are wanted; of the others only the place of the folder is looked at. Runs without
+            a row are read, whatever they are.
+        complete: Reads numbers and texts of rows; returns those that may be believed.
+        texts: Where `complete` puts the texts.
     """
-    view, there = View(), set()
-    for folder in run_folders(results, keys):
-        name = folder.relative_to(results).as_posix()
+    view, there = View(texts=texts or Texts()), set()
+    rows: list[IndexedRun] = []
+    unread: list[str] = []
+    for name, row, state in _entries(results, indexed, keys):
         there.add(name)
-        row = indexed.get(name)
-        try:
-            if row is not None and not verify and row.signature == files.signature(folder):
-                view.runs.append(row)
-                continue
-            run, record = read_run(results, folder, series=verify or keep)
-        except DamagedFolderError as damage:
-            if folder.exists() or folder.is_symlink():  # Else somebody moved it meanwhile.
-                view.damaged.append(damage)
-        except (SetupError, OSError) as error:
-            refusal = file_failure("read", folder, error) if isinstance(error, OSError) else error
-            view.refused.append((folder, refusal))
+        if row is None:
+            unread.append(name)
         else:
+            rows.append(row)
+            if state and state != row.row.listed:
+                view.unlisted.append((row, state))
+    wanted = rows if choose is None else choose(rows)
+    whole = {run.folder for run in (wanted if complete is None else complete(wanted))}
+    for run in wanted:
+        if not verify and run.folder in whole and run.row.signature == _signature(results / run.folder):
             view.runs.append(run)
-            view.fresh.append(run)
-            if keep:
-                view.records[name] = record
-            if name not in indexed:
-                view.missing.append(name)
-            elif row is None:
-                view.altered.append(name)
-            elif not index.same(row, run):
-                (view.altered if row.signature == run.signature else view.changed).append(name)
-            elif row.signature != run.signature:
-                view.moved.append(name)
-    view.runs.sort(key=lambda run: (run.values["created_at"], run.folder))
+        else:
+            unread.append(run.folder)
+    if len(wanted) < len(rows):
+        chosen = {run.folder for run in wanted}
+        view.others = [run for run in rows if run.folder not in chosen]
+    altered = {run.folder for run in wanted} - whole
+    for name, found in _read_all(results, unread, series=verify or keep, keep=keep):
+        _note(view, results, name, found, indexed, altered=name in altered)
+    view.texts.raw |= view.new_texts
+    view.runs.sort(key=lambda run: (run.row.created_at, run.folder))
     view.gone = [name for name in indexed if name not in there and _key(name, keys)]
     return view
+
+
+Read = tuple[IndexedRun, RunRecord | None]
+Choose = Callable[[list[IndexedRun]], list[IndexedRun]]
+
+
+def _note(
+    view: View,
+    results: Path,
+    name: str,
+    found: Read | SetupError,
+    indexed: Mapping[str, IndexedRun | None],
+    altered: bool,
+) -> None:
+    """Enter what was found in a folder into a view."""
+    folder = results / name
+    if isinstance(found, DamagedFolderError):
+        if folder.exists() or folder.is_symlink():  # Else somebody moved it meanwhile.
+            view.damaged.append(found)
+        return
+    if isinstance(found, SetupError):
+        view.refused.append((folder, found))
+        return
+    run, record = found
+    row = indexed.get(name)
+    view.runs.append(run)
+    view.fresh.append(run)
+    view.new_texts |= run.texts or {}
+    run.texts = None
+    if record is not None:
+        view.records[name] = record
+    if name not in indexed:
+        view.missing.append(name)
+    elif row is None or altered:
+        view.altered.append(name)
+    elif not index.same(row, run):
+        (view.altered if row.row.signature == run.row.signature else view.changed).append(name)
+    elif row.row.signature != run.row.signature:
+        view.moved.append(name)
+
+
+def _read_all(results: Path, names: list[str], *, series: bool, keep: bool) -> Iterator[tuple[str, Read | SetupError]]:
+    """Read folders, in several processes where there are many of them."""
+    one = functools.partial(_read_one, results, series=series, keep=keep)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if len(names) < _MANY or cores < 2 or keep or threading.active_count() > 1:
+        yield from ((name, one(name)) for name in names)
+        return
+    with multiprocessing.get_context("fork").Pool(min(cores, _READERS)) as pool:
+        yield from zip(names, pool.imap(functools.partial(_lean, one), names, chunksize=50), strict=True)
+
+
+_SENT: set[str] = set()
+
+
+def _lean(read: Callable[[str], Read | SetupError], name: str) -> Read | SetupError:
+    """Read a folder in a process of its own, and send each text once."""
+    found = read(name)
+    if not isinstance(found, SetupError) and (texts := found[0].texts) is not None:
+        found[0].texts = {name: text for name, text in texts.items() if name not in _SENT}
+        _SENT.update(texts)
+    return found
+
+
+def _read_one(results: Path, name: str, *, series: bool, keep: bool) -> Read | SetupError:
+    folder = results / name
+    try:
+        run, record = read_run(results, folder, series=series)
+    except SetupError as error:
+        return error
+    except OSError as error:
+        return file_failure("read", folder, error)
+    return run, record if keep else None
+
+
+def _signature(folder: Path) -> str:
+    """Return the signature of a run folder; empty where a file is missing, which its reader will say."""
+    try:
+        return files.signature(folder, FILES)
+    except OSError:
+        return ""
 
 
 def read_run(results: Path, folder: Path, *, series: bool) -> tuple[IndexedRun, RunRecord]:
@@ -135,10 +243,9 @@ def read_run(results: Path, folder: Path, *, series: bool) -> tuple[IndexedRun, 
     if folder.is_symlink() or folder.parent.is_symlink():
         raise DamagedFolderError(folder, "it is reached by a symbolic link")
     for _ in range(_TRIES):
-        try:
-            before = files.signature(folder)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise DamagedFolderError(folder, "it is no folder") from error
+        if not folder.is_dir():
+            raise DamagedFolderError(folder, "it is no folder")
+        listed, before = _alone(folder), _signature(folder)
         manifest, contents = folders.read(folder, codec.LIMITS, keep)
         finished = folder.parent.parent == results / RUNS
         folders.check_place(folder, manifest, kind=KIND, by_fingerprint=finished)
@@ -152,20 +259,75 @@ def read_run(results: Path, folder: Path, *, series: bool) -> tuple[IndexedRun, 
             raise DamagedFolderError(
                 folder, f"record.json has status '{record.status}' in '{folder.parent.parent.name}'"
             )
-        if files.signature(folder) == before:
+        if _signature(folder) == before:
             name = folder.relative_to(results).as_posix()
-            return index.describe(name, before, record, manifest), record
+            return index.describe(name, before, record, manifest, listed), record
     raise SetupError(f"'{shown(folder)}' changes while it is read; let nothing write to it, then try again")
+
+
+def _alone(folder: Path) -> str:
+    """Return the state of the folder above a run that is the only one in it; empty where it is not, or may change."""
+    state = os.lstat(folder.parent)
+    others = [one.name for one in folders.subfolders(folder.parent)]
+    return files.listing(state) if others == [folder.name] and _settled(state) else ""
+
+
+def _settled(state: os.stat_result) -> bool:
+    """Whether a change of a folder from now on is sure to have another time than its last one."""
+    return time.time() - state.st_ctime > _TICK
+
+
+def _entries(
+    results: Path, indexed: Mapping[str, IndexedRun | None], keys: Collection[str] | None
+) -> Iterator[tuple[str, IndexedRun | None, str]]:
+    """Yield every run folder with its row, and the state of the folder above where it is the only one in it.
+
+    A folder that has held one run and has not changed since is not listed again.
+    """
+    rows: dict[str, IndexedRun | None] = {}
+    for name, row in indexed.items():
+        above = name.rpartition("/")[0]
+        rows[above] = None if above in rows else row
+    for parent in (RUNS, FAILED):
+        for key, found in _keys(results / parent, keys):
+            row = rows.get(above := f"{parent}/{key}")
+            state = "" if found is None else files.listing(found)
+            if row is not None and state and row.row.listed == state:
+                yield row.folder, row, state
+                continue
+            try:
+                names = [one.name for one in folders.subfolders(results / above)]
+            except SetupError:
+                names = ["*"]  # Cannot be listed, which its reader will say.
+            single = len(names) == 1 and found is not None and _settled(found)
+            for name in names:
+                yield f"{above}/{name}", indexed.get(f"{above}/{name}"), state if single else ""
+
+
+def _keys(parent: Path, keys: Collection[str] | None) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Yield the folders of keys with what the system says of them; None of a link."""
+    if keys is not None:
+        for folder in folders.subfolders(parent, keys):
+            yield folder.name, None
+        return
+    try:
+        with os.scandir(parent) as entries:
+            found = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise file_failure("list", parent, error) from error
+    for entry in found:
+        with contextlib.suppress(OSError):  # Gone, or a link that leads to itself.
+            if entry.is_dir(follow_symlinks=False):
+                yield entry.name, entry.stat(follow_symlinks=False)
+            elif entry.is_dir():
+                yield entry.name, None
 
 
 def run_folders(results: Path, keys: Collection[str] | None = None) -> Iterator[Path]:
     """Yield every run folder, finished ones first, or those of some keys."""
-    for parent in (RUNS, FAILED):
-        for key in folders.subfolders(results / parent, keys):
-            try:
-                yield from folders.subfolders(key)
-            except SetupError:
-                yield key / "*"  # Cannot be listed, which its reader will say.
+    return (results / name for name, _, _ in _entries(results, {}, keys))
 
 
 def set_aside(results: Path, damage: DamagedFolderError) -> Path | None:

@@ -1,7 +1,8 @@
 """Tables of the index. The run folders are the truth; every row here can be made again from them.
 
-Only types and constraints that SQLite and PostgreSQL share are used. Plain data (labels, cost, provenance) is
-JSON text written by `bench.store.jsontext`, so that non-finite numbers survive in both.
+Only types and constraints that SQLite and PostgreSQL share are used. Plain data (specification, labels, provenance) is
+JSON text written by `bench.store.jsontext`, so that non-finite numbers survive in both. What many runs have in common
+is stored once, in `TextTable`: 100,000 runs fit into 300 MB.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Double, ForeignKey, Integer, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a table changes. An index of an earlier version is made again from the run folders."""
 
 
@@ -38,6 +39,7 @@ class RunTable(Base):
     """One run folder, and what shows whether the row may be believed (see `bench.store.index`).
 
     `results` names the results folder, since several may share a database on a server; `folder` is relative to it.
+    Columns whose comment says *text* hold the name of a row of `TextTable`.
     """
 
     __tablename__ = "runs"
@@ -46,15 +48,20 @@ class RunTable(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     results: Mapped[str] = mapped_column(Text)
     folder: Mapped[str] = mapped_column(String(400))
-    digest: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of every other value of the row and of its metrics."""
-    signature: Mapped[str] = mapped_column(String(64))
-    """Sizes, times and inodes of the folder's files (`bench.store.files.signature`)."""
+    digest: Mapped[str] = mapped_column(String(32))
+    """SHA-256 of every other value of the row, its beginning."""
+    signature: Mapped[str] = mapped_column(String(32))
+    """Sizes, times and inodes of the folder and its files (`bench.store.files.signature`)."""
+    listed: Mapped[str] = mapped_column(String(64))
+    """State of the folder above in which this was its only run (`bench.store.files.listing`); empty where unknown."""
+    numbers: Mapped[str] = mapped_column(String(32))
+    """Digest of the run's values in `MetricTable`."""
     manifest_sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     key: Mapped[str] = mapped_column(String(256))
     fingerprint: Mapped[str] = mapped_column(String(256))
     status: Mapped[str] = mapped_column(String(16))
+    failure: Mapped[str | None] = mapped_column(String(16))
     created_at: Mapped[str] = mapped_column(String(256))
     preset: Mapped[str] = mapped_column(Text)
     method: Mapped[str] = mapped_column(Text)
@@ -68,12 +75,21 @@ class RunTable(Base):
     split_seed: Mapped[int] = mapped_column(BigInteger)
     trial: Mapped[int] = mapped_column(Integer)
     """1 for a trial of a search, whose test score may not be looked at."""
-    seen: Mapped[str | None] = mapped_column(Text)
-    """JSON list of the evaluated class names that pretraining saw, or NULL where unknown."""
+    seen: Mapped[str | None] = mapped_column(String(32))
+    """Text: list of the evaluated class names that pretraining saw, or NULL where unknown."""
     seen_total: Mapped[int | None] = mapped_column(Integer)
-    label: Mapped[str] = mapped_column(Text)
+    spec: Mapped[str] = mapped_column(String(32))
+    """Text: the specification, with marks where its seeds stand; runs of one cell share it."""
+    label: Mapped[str] = mapped_column(String(32))
+    """Text: every label."""
+    paths: Mapped[str] = mapped_column(String(32))
+    """Text: the paths of the run's numbers, in their order (`bench.store.index.MetricPath`)."""
+    provenance: Mapped[str] = mapped_column(String(32))
+    """Text: provenance without the fields of `own`."""
+    own: Mapped[str] = mapped_column(Text)
+    """JSON: times, seeds and log of the provenance, which no two runs share."""
     cost: Mapped[str] = mapped_column(Text)
-    provenance: Mapped[str] = mapped_column(Text)
+    """JSON."""
     error: Mapped[str | None] = mapped_column(Text)
 
 
@@ -81,19 +97,22 @@ class MetricTable(Base):
     """One number of a run, in its place among them; `value` is NULL for NaN, which SQLite cannot hold."""
 
     __tablename__ = "metrics"
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     place: Mapped[int] = mapped_column(Integer, primary_key=True)
-    name: Mapped[str] = mapped_column(Text)
     value: Mapped[float | None] = mapped_column(Double)
-    split: Mapped[str] = mapped_column(String(16))
-    selection: Mapped[str] = mapped_column(String(16))
-    variant: Mapped[str] = mapped_column(Text)
-    headline: Mapped[int] = mapped_column(Integer)
-    fold: Mapped[int | None] = mapped_column(Integer)
-    epoch: Mapped[int | None] = mapped_column(Integer)
-    votes: Mapped[int] = mapped_column(Integer)
-    n_objects: Mapped[int] = mapped_column(BigInteger)
+
+
+class TextTable(Base):
+    """JSON that several runs share, by the beginning of its SHA-256 (`bench.store.shared`)."""
+
+    __tablename__ = "texts"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    results: Mapped[str] = mapped_column(Text, primary_key=True)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
 
 
 class LeaseTable(Base):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -23,11 +23,12 @@ from bench.store.database import BUSY_SECONDS, Condition, Database, NewerDatabas
 from bench.store.failures import file_failure
 from bench.store.files import shown
 from bench.store.folders import DamagedFolderError
-from bench.store.index import IndexedRun
+from bench.store.index import IndexedRecord, IndexedRun
 from bench.store.leases import Holder, Lease
 from bench.store.maintenance import RebuildReport
 from bench.store.records import RunRecord
 from bench.store.scan import FAILED, RUNS, View
+from bench.store.shared import Texts
 
 READER_BUSY_SECONDS = 5.0
 _PUBLISHING_SECONDS = 1.5
@@ -97,6 +98,7 @@ class Store:
         self.database = Database(self.results, url, readonly=readonly, busy_seconds=busy_seconds)
         self._verify = self._keep = False
         self._keys: Collection[str] | None = None
+        self._choose: scan.Choose | None = None
         self._seen: View | None = None
         if readonly:
             maintenance.require_results(self.results)
@@ -113,6 +115,7 @@ class Store:
         keys: Collection[str] | None = None,
         verify: bool = False,
         keep: bool = False,
+        choose: scan.Choose | None = None,
     ) -> Store:
         """Open for reports: nothing is created, moved or changed, a read-only file system will do.
 
@@ -124,12 +127,15 @@ class Store:
             keys: Only the runs of these keys; None for all.
             verify: Believe nothing of the index: read every run folder, every checksum verified.
             keep: Keep what is read of a folder, so that `load` need not read it again.
+            choose: Picks the rows of the index that are wanted; the folders of others are not looked at. Runs that the
+                index does not know are read and returned, whatever they are.
 
         Raises:
             SetupError: There is no results folder, or a newer bench wrote its index.
         """
         store = cls(results, url, readonly=True, busy_seconds=READER_BUSY_SECONDS)
         store._keys, store._verify, store._keep = keys, verify, keep
+        store._choose = None if verify else choose
         return store
 
     def runs(self) -> list[IndexedRun]:
@@ -140,7 +146,23 @@ class Store:
         Raises:
             SetupError: The store cannot be read.
         """
-        return (self._view() if self.readonly else self._mend(None)).runs
+        return self._current().runs
+
+    def others(self) -> list[IndexedRun]:
+        """Return the rows that were not chosen (see `open_readonly`), without numbers, in no order."""
+        return self._current().others
+
+    def texts(self) -> Texts:
+        """Return what the rows of `runs` name."""
+        return self._current().texts
+
+    def record(self, run: IndexedRun) -> RunRecord:
+        """Return a run as the index holds it; predictions and curves are read from its folder when they are used.
+
+        Raises:
+            DamagedFolderError: Predictions or curves were asked for, and the folder is incomplete or was altered.
+        """
+        return IndexedRecord(run, self.texts(), lambda: self.load(self.stored(run)))
 
     def publish(self, record: RunRecord) -> StoredRun:
         """Store a run: a complete folder by one rename, then its rows.
@@ -215,7 +237,7 @@ class Store:
             if folder.parent == self.results / RUNS / key:
                 raise refusal
         found = [run for run in view.runs if run.key == key and run.status == "done"]
-        found = [run for run in found if fingerprint in (None, run.values["fingerprint"])]
+        found = [run for run in found if fingerprint in (None, run.row.fingerprint)]
         return self.stored(found[-1]) if found else None
 
     def load(self, stored: StoredRun) -> RunRecord:
@@ -316,26 +338,19 @@ class Store:
 
     def stored(self, run: IndexedRun) -> StoredRun:
         """Return where an indexed run lies."""
-        values = run.values
-        return StoredRun(
-            run.key,
-            values["fingerprint"],
-            run.status,
-            self.results / run.folder,
-            values["created_at"],
-            values["manifest_sha256"],
-        )
+        row = run.row
+        place = Path(f"{self.results}/{row.folder}")
+        return StoredRun(row.key, row.fingerprint, run.status, place, row.created_at, row.manifest_sha256)
 
     def _view(self) -> View:
         """Look at everything, once, and say where the index cannot be believed."""
         if self._seen is None:
-            indexed, unusable = self._indexed()
-            view = scan.look(self.results, indexed, keys=self._keys, verify=self._verify, keep=self._keep)
+            view, unusable = self._looked()
             until = time.monotonic() + _PUBLISHING_SECONDS
             while not unusable and time.monotonic() < until and any(map(self._young, view.missing)):
                 # What is being published right now has its folder, and its row a moment later.
                 time.sleep(0.05)
-                later, _ = self._indexed()
+                later = self._indexed()
                 view.missing = [name for name in view.missing if name not in later]
             if unusable and view.runs:
                 _log.warning("index %s; read %d run folders instead", unusable, len(view.runs))
@@ -352,27 +367,47 @@ class Store:
             self._seen = view
         return self._seen
 
+    def _current(self) -> View:
+        return self._view() if self.readonly else self._mend(None)
+
     def _young(self, name: str) -> bool:
         try:
             return abs(time.time() - (self.results / name).lstat().st_ctime) < 10 * _PUBLISHING_SECONDS
         except OSError:
             return False
 
-    def _indexed(self) -> tuple[dict[str, IndexedRun | None], str]:
-        """Return the rows by folder, and in words why a file of them cannot be used at all."""
+    def _indexed(self) -> set[str]:
+        """Return the folders that have rows now."""
+        with self.database.read() as session:
+            return set(index.read(session, self.database.owner))
+
+    def _looked(self) -> tuple[View, str]:
+        """Look at everything; say in words why a file of the index cannot be used at all."""
+        looking: dict[str, Any] = {
+            "keys": self._keys,
+            "verify": self._verify,
+            "keep": self._keep,
+            "choose": self._choose,
+        }
+        words = self._unusable(looking)
+        if isinstance(words, View):
+            return words, ""
+        return scan.look(self.results, {}, **looking), words
+
+    def _unusable(self, looking: dict[str, Any]) -> View | str:
+        """Look with the index beside, or say in words why it cannot be used."""
         try:
             condition, why = self.database.condition()
             if condition is Condition.current:
-                with self.database.read() as session:
-                    return index.read(session, self.database.owner), ""
+                return maintenance.looked(self.database, **looking)
             words = f"{condition.value}{why and f' ({why})'}"
         except NewerDatabaseError:
             raise
         except SetupError as error:
             if self.database.path is None:
                 raise
-            return {}, f"cannot be used: {error}"
-        return {}, f"'{shown(self.database.shown)}' {words}"
+            return f"cannot be used: {error}"
+        return f"'{shown(self.database.shown)}' {words}"
 
     def _mend(self, key: str | None, *, verify: bool = False) -> View:
         """Look at the folders, bring the rows into line with them, and set damaged folders aside."""
@@ -399,7 +434,7 @@ class Store:
         run, _ = scan.read_run(self.results, folder, series=False)
         try:
             with self.database.write() as session:
-                index.put(session, self.database.owner, [run])
+                index.put(session, self.database.owner, [run], run.texts or {})
         except IntegrityError:
             # On a server two processes may insert the same folder at once; the other one's rows are the same.
             _log.debug("%s was indexed by another process", folder)

@@ -21,6 +21,7 @@ from bench.store.database import Database, parse_url
 from bench.store.maintenance import status
 from bench.store.processes import host_name
 from bench.store.schema import VERSION, Base
+from bench.store.shared import Texts
 
 
 def refuse(action: Callable[[], object], kind: type[BenchError] = SetupError) -> str:
@@ -82,8 +83,9 @@ def test_results_folders_that_share_a_database_keep_their_rows(tmp_path: Path) -
     assert rebuild(stores[0].results, url).dropped == 1
     for store, count in zip(stores, (0, 11), strict=True):
         with store.database.read() as session:
-            rows = index.read(session, store.database.owner).values()
-        assert sum(len(run.metrics) for run in rows if run) == count
+            rows = [run for run in index.read(session, store.database.owner).values() if run]
+            assert len(index.complete(session, store.database.owner, rows, Texts())) == len(rows)
+        assert sum(len(run.values or ()) for run in rows) == count
         assert len(metric_rows(store)) == count
 
 

@@ -50,9 +50,9 @@ def execute(results: Path, *commands: str) -> None:
 
 ROW = "INSERT INTO runs SELECT {} FROM runs WHERE id = 1"
 COLUMNS = (
-    "id, results, folder, digest, signature, manifest_sha256, size_bytes, key, fingerprint, status, created_at, "
-    "preset, method, architecture, protocol, form, setting, dataset, pretrain_data, seed, split_seed, trial, "
-    "seen, seen_total, label, cost, provenance, error"
+    "id, results, folder, digest, signature, listed, numbers, manifest_sha256, size_bytes, key, fingerprint, status, "
+    "failure, created_at, preset, method, architecture, protocol, form, setting, dataset, pretrain_data, seed, "
+    "split_seed, trial, seen, seen_total, spec, label, paths, provenance, own, cost, error"
 )
 FORGERIES = {
     "a value": ["UPDATE metrics SET value = 0.987"],
@@ -78,7 +78,10 @@ FORGERIES = {
             "results": "'x'",
         }.items()
     },
-    "selection": ["UPDATE metrics SET selection = 'test'"],
+    "selection": ["""UPDATE texts SET text = replace(text, '"test","val"', '"test","test"')"""],
+    "a text of another": ["UPDATE texts SET text = (SELECT text FROM texts ORDER BY id LIMIT 1)"],
+    "texts deleted": ["DELETE FROM texts"],
+    "paths exchanged": ["UPDATE runs SET paths = label"],
     "rows deleted": ["DELETE FROM metrics", "DELETE FROM runs WHERE id = 2"],
     "metrics deleted": ["DELETE FROM metrics WHERE place > 3"],
     "metrics exchanged": [
@@ -99,7 +102,10 @@ FORGERIES = {
         + " FROM c",
     ],
     "a column dropped": ["ALTER TABLE runs DROP COLUMN trial"],
-    **{f"table {name} dropped": [f"DROP TABLE {name}"] for name in ("runs", "metrics", "leases", "bench_schema")},
+    **{
+        f"table {name} dropped": [f"DROP TABLE {name}"]
+        for name in ("runs", "metrics", "texts", "leases", "bench_schema")
+    },
     "no version": ["DELETE FROM bench_schema"],
     "a version in words": [
         "DROP TABLE bench_schema",

@@ -1,0 +1,114 @@
+"""JSON values stored once, however many runs contain them.
+
+A value is cut into parts: mappings, lists and texts of some length are replaced by the name of their own text, which
+is the beginning of its SHA-256. Equal parts therefore have one name, and a text that was altered no longer fits its.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from bench.store import jsontext
+
+_LONG = 100
+"""Characters from which a part is a text of its own."""
+_NAME = "$text"
+_PLAIN = "$json"
+"""Holds, as JSON, a mapping that would be taken for a name."""
+
+
+def digest(text: str) -> str:
+    """Return the name of a text: 128 bits of its SHA-256."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def pack(value: Any, into: dict[str, str]) -> str:
+    """Cut a value into texts.
+
+    Args:
+        value: Plain data.
+        into: Receives the texts by name.
+
+    Returns:
+        Name of the whole.
+    """
+    return _store(jsontext.dumps(_parts(value, into)), into)
+
+
+class Texts:
+    """Texts by name, and the values made of them; equal parts of values are one object, which nobody may change.
+
+    Attributes:
+        raw: The texts.
+    """
+
+    def __init__(self) -> None:
+        self.raw: dict[str, str] = {}
+        self._made: dict[str, Any] = {}
+
+    def add(self, name: str, text: str) -> None:
+        """Add a text from the database unless it was altered."""
+        if isinstance(text, str) and digest(text) == name:
+            self.raw[name] = text
+
+    def value(self, name: str) -> Any:
+        """Return the value of a name.
+
+        Raises:
+            ValueError: A text of it is missing, or is no JSON.
+        """
+        if name not in self._made:
+            if name not in self.raw:
+                raise ValueError(f"no text '{name:.40}'")
+            self._made[name] = self._whole(jsontext.loads(self.raw[name]))
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.raw
+
+    def _whole(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._whole(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            (field, inner), *_ = value.items()
+            if field == _NAME:
+                return self.value(inner)
+            if field == _PLAIN:
+                return jsontext.loads(inner)
+        return {field: self._whole(inner) for field, inner in value.items()}
+
+
+def names_in(text: str) -> list[str]:
+    """Return the names that a text mentions."""
+    mark = f'{{"{_NAME}":"'
+    return [part[:32] for part in text.split(mark)[1:]]
+
+
+def _parts(value: Any, into: dict[str, str]) -> Any:
+    """Return a value with its long parts replaced by names; the value itself stays."""
+    if isinstance(value, dict):
+        if _NAME in value or _PLAIN in value:
+            return {_PLAIN: jsontext.dumps(value)}
+        return {field: _named(inner, into) for field, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_named(item, into) for item in value]
+    return value
+
+
+def _named(value: Any, into: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        return value if len(value) < _LONG else {_NAME: _store(jsontext.dumps(value), into)}
+    if not isinstance(value, dict | list | tuple):
+        return value
+    parts = _parts(value, into)
+    text = jsontext.dumps(parts)
+    return parts if len(text) < _LONG else {_NAME: _store(text, into)}
+
+
+def _store(text: str, into: dict[str, str]) -> str:
+    name = digest(text)
+    into[name] = text
+    return name
