@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -64,7 +64,7 @@ def runs(
     screen = console()
     labels = chosen_labels(method, protocol, dataset, preset)
     most = None if json or every else SHOWN
-    status = "failed" if failed else "done"
+    status: Literal["done", "failed"] = "failed" if failed else "done"
 
     def choose(found: list[IndexedRun]) -> list[IndexedRun]:
         own = [run for run in fitting(labels)(found) if run.status == status]
