@@ -15,6 +15,7 @@ import numpy.typing as npt
 from bench.conformance.checks import Checks, fail, listed, skip
 from bench.conformance.declarations import check_import, check_name, check_options
 from bench.data.base import CloudSet, DataPlace, Dataset, DatasetCard, SplitName
+from bench.store.scratch import scratch_name
 
 
 @dataclass
@@ -31,7 +32,7 @@ class DatasetKit:
 
     @cached_property
     def _cache(self) -> TemporaryDirectory[str]:
-        return TemporaryDirectory(prefix="bench-check-")
+        return TemporaryDirectory(prefix=f"{scratch_name()}-")
 
     def open(self) -> Dataset:
         """Open the data set anew, with its default options."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,6 +13,7 @@ from bench.methods.weights import load_encoder
 from bench.models.classifier import Classifier
 from bench.models.encoder import Encoder, EncoderOutput
 from bench.spec import Numerics, PretrainSpec
+from bench.store.scratch import temporary_folder
 
 METHOD_CHECKS: Checks[MethodKit] = Checks(TRAINING)
 """All checks of a method."""
@@ -165,10 +163,10 @@ def checkpoint(kit: MethodKit) -> str:
         numerics=Numerics(precision="fp32", compile=False, device="cpu", op_backend="torch", torch=""),
         seed=0,
     )
-    with tempfile.TemporaryDirectory(prefix="bench-check-") as name:
+    with temporary_folder() as folder:
         tensors = {key: value.detach().contiguous() for key, value in trained.state_dict().items()}
-        save_file(tensors, Path(name) / "encoder.safetensors")
-        restored = load_encoder(Path(name), kit.method, spec).eval()
+        save_file(tensors, folder / "encoder.safetensors")
+        restored = load_encoder(folder, kit.method, spec).eval()
     clouds = kit.clouds()
     expected, found = _encode(trained, clouds), _encode(restored, clouds)
     if differing := [name for name, value in expected.items() if not torch.equal(value, found.get(name, value[:0]))]:

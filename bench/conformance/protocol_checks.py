@@ -28,6 +28,7 @@ from bench.protocols.cards import NOT_STATED, ProtocolCard, card_of
 from bench.registry import METHODS
 from bench.spec import Numerics, canonical_json
 from bench.store.records import Metric
+from bench.store.scratch import scratch_name
 
 SIZE = PRESETS["smoke"].backbone
 CLASSES, TRAIN, TEST = 10, 12, 8
@@ -46,7 +47,7 @@ class ProtocolKit:
 
     @cached_property
     def _folder(self) -> TemporaryDirectory[str]:
-        return TemporaryDirectory(prefix="bench-check-")
+        return TemporaryDirectory(prefix=f"{scratch_name()}-")
 
     def task(self, name: str, form: Form = "fair", split_seed: int = 0) -> Task:
         """Make a task with folders of its own."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from bench.conformance.checks import Checks, fail, skip
 from bench.conformance.declarations import check_import, check_name, check_options
 from bench.errors import SetupError
+from bench.store.scratch import scratch_name
 from bench.teachers.base import Teacher
 
 TEXTS = ("a chair with four legs", "a round table", "a lamp", "an aeroplane")
@@ -33,7 +34,7 @@ class TeacherKit:
 
     @cached_property
     def _cache(self) -> TemporaryDirectory[str]:
-        return TemporaryDirectory(prefix="bench-check-")
+        return TemporaryDirectory(prefix=f"{scratch_name()}-")
 
     def open(self) -> Teacher:
         """Open it anew, with its default options."""

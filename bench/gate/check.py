@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from bench.registry import PROTOCOLS
 from bench.spec import content_key
 from bench.stats.cells import Cell, group_cells
 from bench.stats.gate import LEVEL, PLANNED, CellResult, GateReport, Judged, cell_results, decide, spent
+from bench.store.scratch import temporary_folder
 
 if TYPE_CHECKING:
     from bench.execution.local import Outcome
@@ -174,8 +174,8 @@ def update(baseline: Path, screen: Console, run: CheckRun, why: str | None) -> B
 def _folder(results: Path | None) -> Iterator[Path]:
     """Lend the empty folder to run in."""
     if results is None:
-        with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
-            yield Path(folder)
+        with temporary_folder() as folder:
+            yield folder
         return
     if results.exists() and not results.is_dir():
         raise SetupError(f"--results {results} is a file; give a folder that is empty or does not exist yet")

@@ -8,7 +8,6 @@ out once; what is measured is what a protocol does after that. scikit-learn can 
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from bench.protocols.threads import torch_threads
 from bench.provenance import machine_kind
 from bench.seeds import numpy_stream
 from bench.spec import Numerics
+from bench.store.scratch import temporary_folder
 
 Head = TypeVar("Head", bound=FrozenOptions)
 CLASSES = 40
@@ -140,8 +140,8 @@ def profile_probes(request: ProbeRequest, progress: Progress = silent) -> ProbeP
         )
     keep_freed_memory()  # as every job does
     threads = request.threads or usable_cores()
-    with torch_threads(threads), tempfile.TemporaryDirectory() as folder:
-        task = _task(request.objects, Path(folder))
+    with torch_threads(threads), temporary_folder() as folder:
+        task = _task(request.objects, folder)
         times = []
         progress(0, 3, "few-shot grid")
         grid = FewShot.Options(head="linear")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from bench.environment import job_environment
 from bench.errors import BenchError, SetupError, UsageError
 from bench.profiling.plan import ProfilePlan
+from bench.store.scratch import temporary_folder
 
 
 class PathProcess:
@@ -73,8 +73,7 @@ class PathProcess:
 @contextmanager
 def path_processes(plan: ProfilePlan) -> Iterator[list[PathProcess]]:
     """Start a process per path and wait until all are built; all are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="bench-profile-") as name, ExitStack() as stack:
-        folder = Path(name)
+    with temporary_folder() as folder, ExitStack() as stack:
         environment = job_environment(plan.threads)
         # Kernels compiled into a fresh folder make the warm-up that of a first run; a folder of the user's stays.
         environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))

@@ -10,6 +10,8 @@ import shutil
 import tempfile
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.store.processes import host_name, process_alive, process_start
@@ -58,6 +60,19 @@ def remove_abandoned(parent: Path, *, deep: bool = False) -> int:
                 path.unlink(missing_ok=True)
             removed += 1
     return removed
+
+
+@contextmanager
+def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Lend an empty folder for a block of code, after what killed processes left is removed.
+
+    Args:
+        parent: Where it lies; None for the system's place of temporary files.
+    """
+    place = Path(tempfile.gettempdir()) if parent is None else parent
+    remove_abandoned(place)
+    with tempfile.TemporaryDirectory(dir=place, prefix=f"{scratch_name()}-") as name:
+        yield Path(name)
 
 
 def lent_cache(cache: Path) -> Path:

@@ -167,3 +167,18 @@ def test_a_rebuild_does_not_lose_a_run_published_meanwhile(tmp_path: Path, start
     assert len(run_rows(store)) == 10
     shutil.rmtree(results / "runs")
     assert rebuild(results).dropped == 10
+
+
+def test_a_temporary_folder_goes_with_its_process_or_with_the_next(tmp_path: Path) -> None:
+    """A killed check or profile must not fill the disk of everybody's temporary files for good."""
+    with scratch.temporary_folder(tmp_path) as folder:
+        (folder / "x").write_text("x")
+        (left,) = tmp_path.iterdir()
+        dead = tmp_path / left.name.replace(f"-{os.getpid()}-", "-999999999-")
+        dead.mkdir()
+        (tmp_path / "of-somebody-else").mkdir()
+        with scratch.temporary_folder(tmp_path) as second:
+            assert folder.is_dir()
+            assert second != folder
+            assert not dead.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["of-somebody-else"]
