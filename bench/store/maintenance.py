@@ -198,19 +198,15 @@ def looked(
     with database.read() as session:
         indexed = index.read(session, database.owner, key)
 
-        def complete(runs: list[IndexedRun]) -> list[IndexedRun]:
+    def complete(runs: list[IndexedRun]) -> list[IndexedRun]:
+        with (
+            database.read() as session
+        ):  # of its own: one that stayed open while folders are read would keep writers out
             return index.complete(session, database.owner, runs, texts)
 
-        view = scan.look(
-            database.results,
-            indexed,
-            keys=keys,
-            verify=verify,
-            keep=keep,
-            choose=choose,
-            complete=complete,
-            texts=texts,
-        )
+    view = scan.look(
+        database.results, indexed, keys=keys, verify=verify, keep=keep, choose=choose, complete=complete, texts=texts
+    )
     view.indexed = indexed
     return view
 

@@ -330,7 +330,7 @@ def _chosen(runs: list[IndexedRun], current: Mapping[str, str], every_fingerprin
 
 
 class _Owner:
-    """What the numbers of a run have in common."""
+    """Facts that the numbers of a run have in common."""
 
     __slots__ = ("folder", "older_code", "row", "seen")
 

@@ -99,6 +99,7 @@ def test_writing_where_nothing_may_be_written_is_one_line(
     call: Compare, results: Path, frozen: Path, tmp_path: Path, command: str
 ) -> None:
     """A failed write was found after minutes of work, or told by a traceback."""
+    (tmp_path / "nothing.pth").write_bytes(b"no checkpoint")
     code, _, error = call(*filled(command, results, frozen, tmp_path))
     assert code == 4
     assert len(error.splitlines()) == 1

@@ -88,7 +88,7 @@ def test_a_fitted_teacher_is_not_fitted_again(fitted: TinyClip) -> None:
     calls: list[tuple[int, int]] = []
     teacher = reopened(fitted)
     assert teacher.ready()
-    teacher.prepare(lambda done, total: calls.append((done, total)))
+    teacher.prepare(lambda done, total, what, note: calls.append((done, total)))
     assert not calls
     assert weights.stat().st_mtime_ns == before
 
@@ -96,7 +96,7 @@ def test_a_fitted_teacher_is_not_fitted_again(fitted: TinyClip) -> None:
 def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     """Otherwise the bar of a fit never finishes."""
     calls: list[tuple[int, int]] = []
-    toy_teacher(tmp_path, epochs=2).prepare(lambda done, total: calls.append((done, total)))
+    toy_teacher(tmp_path, epochs=2).prepare(lambda done, total, what, note: calls.append((done, total)))
     assert calls == sorted(calls)
     assert calls[-1] == (1000, 1000)
     assert len(set(calls)) >= 25
@@ -200,7 +200,7 @@ def test_a_killed_fit_leaves_nothing_that_looks_finished(tmp_path: Path) -> None
     class KilledError(Exception):
         pass
 
-    def kill(done: int, total: int) -> None:
+    def kill(done: int, total: int, what: str, note: str) -> None:
         if done > 300:
             raise KilledError
 
@@ -217,7 +217,7 @@ def test_who_loses_the_race_uses_the_winners_fit(fitted: TinyClip, tmp_path: Pat
     """Two processes that fit at once must end with one set of weights."""
     winner, loser = toy_teacher(tmp_path, epochs=3), toy_teacher(tmp_path, epochs=3)
 
-    def overtake(done: int, total: int) -> None:
+    def overtake(done: int, total: int, what: str, note: str) -> None:
         if done == total:
             winner.prepare()
 
