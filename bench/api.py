@@ -167,8 +167,8 @@ class Study:
         """
         refuse_infinite(dict(fields), "study")
         request: RunRequest = validated(RunRequest, dict(fields), "study")
-        files = [Path(plugin) for plugin in (*request.plugins, *plugins)]
-        return cls(request, workspace_at(results), store_url, load_plugins(*files))
+        files = [Path(plugin) for plugin in (*_loaded, *request.plugins, *plugins)]
+        return cls(request, workspace_at(results), store_url, registered(*files))
 
     def plan(self, reuse: Reuse = "exact") -> StudyPlan:
         """Say what would run and what is stored already; nothing is changed but the cache of data.
@@ -716,7 +716,7 @@ def load(results: PathLike | None = None, *, store_url: str | None = None) -> Re
     if not place.results.is_dir():
         place.refuse_file()
         raise UsageError(f"no results folder at {place.results}; bench.study(...).run() makes one")
-    load_plugins()
+    registered()
     return Results(place, store_url)
 
 
@@ -753,7 +753,7 @@ def dataset(name: str, *, results: PathLike | None = None, preset: str = "nano",
     from bench.plan.overrides import Overrides
     from bench.plan.presets import preset as find_preset
 
-    load_plugins()
+    registered()
     place = looking(workspace_at(results))
     overrides = Overrides({f"data.{key}": value for key, value in options.items()}, frozenset({"data"}))
     located = locate(name, "data", find_preset(preset), overrides, place)
@@ -771,14 +771,32 @@ def available(kind: Literal["methods", "protocols", "datasets", "teachers"]) -> 
 
     from bench.registry import REGISTRIES
 
-    load_plugins()
+    registered()
     if kind not in REGISTRIES:
         raise unknown_name("kind", kind, REGISTRIES)
     rows = [(one.name, one.summary, one.needs, one.source, one.unusable()) for one in REGISTRIES[kind]]
     return pd.DataFrame(rows, columns=["name", "what", "needs", "source", "unusable"])
 
 
+_loaded: dict[Path, None] = {}
+"""Plugin files of this process, in the order of their registration: jobs of its studies load them too."""
+
+
 def load_plugins(*files: PathLike) -> tuple[Path, ...]:
+    """Register plugin files in this process and in the jobs of every study that is made afterwards.
+
+    Returns:
+        The files, absolute.
+
+    Raises:
+        UsageError: A file is missing, cannot be imported, or takes a name that is taken.
+    """
+    paths = registered(*files)
+    _loaded.update(dict.fromkeys(paths))
+    return paths
+
+
+def registered(*files: PathLike) -> tuple[Path, ...]:
     """Register installed plugins and the given plugin files; loading one twice does nothing.
 
     Returns:

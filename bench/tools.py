@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.api import PathLike, load, load_plugins, looking, workspace_at
+from bench.api import PathLike, load, looking, registered, workspace_at
 from bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def check_data(name: str, *, results: PathLike | None = None, assignments: Seque
         UsageError: The name or an option is wrong.
         DataError: There is nothing at the folder.
     """
-    load_plugins()
+    registered()
     from bench.inspection.checking import check_dataset
     from bench.inspection.opening import open_named
 
@@ -84,7 +84,7 @@ def show_data(
         DataError: The data cannot be read.
         SetupError: The picture cannot be written.
     """
-    load_plugins()
+    registered()
     from bench.inspection.opening import open_named
     from bench.inspection.showing import Wanted, show
 
@@ -120,7 +120,7 @@ def audit_data(
         UsageError: A name or number is wrong.
         DataError: A file is broken.
     """
-    load_plugins()
+    registered()
     from bench.data.duplicates import NEIGHBOURS, THRESHOLD
     from bench.inspection.auditing import audit
     from bench.inspection.opening import open_named
@@ -162,7 +162,7 @@ def add_data(
         DataError: The files are missing or broken.
         SetupError: The results folder cannot be written.
     """
-    load_plugins()
+    registered()
     from bench.inspection.adding import add_named
 
     place = workspace_at(results)
@@ -218,7 +218,7 @@ def import_encoder(
     from bench.plan.request import parse_assignment
     from bench.registry import METHODS
 
-    load_plugins()
+    registered()
     for text in assignments:
         parse_assignment(text)
     if method is not None:
@@ -304,7 +304,7 @@ def profile(
     from bench.profiling.plan import ProfileRequest
     from bench.profiling.profile import profile as measure
 
-    files = load_plugins(*plugins)
+    files = registered(*plugins)
     request = ProfileRequest(
         method=method,
         preset=preset,
@@ -350,7 +350,7 @@ def check(
     from bench.texts import screen
 
     folder = None if results is None else Path(results)
-    run = CheckRun(seeds, more_seeds, folder, load_plugins(*plugins))
+    run = CheckRun(seeds, more_seeds, folder, registered(*plugins))
     return decide(Path(baseline), screen(stderr=True), run)
 
 
@@ -379,7 +379,7 @@ def check_plugin(
 
     from bench.conformance.suites import file_suites
 
-    load_plugins()
+    registered()
     suites = file_suites(Path(file), tuple(names), device=device, root=None if root is None else Path(root))
     rows = [(suite.subject, one.check, one.status, one.remark) for suite in suites for one in suite.run()]
     return pd.DataFrame(rows, columns=["subject", "check", "status", "remark"])
@@ -405,7 +405,7 @@ def teacher(name: str, *, results: PathLike | None = None, assignments: Sequence
     Raises:
         UsageError: Unknown name or option.
     """
-    load_plugins()
+    registered()
     from bench.inspection.teachers import describe_teacher
 
     return describe_teacher(name, list(assignments), looking(workspace_at(results)))
@@ -418,7 +418,7 @@ def fit_teacher(name: str, *, results: PathLike | None = None, assignments: Sequ
         UsageError: Unknown name or option.
         SetupError: Its weights cannot be had here.
     """
-    load_plugins()
+    registered()
     from bench.inspection.teachers import fit_teacher as fit
     from bench.texts import screen
 
@@ -448,7 +448,7 @@ def card(
     from bench.protocols.trained_options import refuse_other_form
     from bench.registry import PROTOCOLS
 
-    load_plugins()
+    registered()
     preset_of(preset)
     loaded = PROTOCOLS.load(protocol)
     if form not in loaded.forms:

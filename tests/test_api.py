@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import bench
+from bench.registry import METHODS
 from tests.conftest import ROOT, bench_here
 
 DOCS = ROOT / "docs"
@@ -156,3 +157,19 @@ def test_page_and_notebook_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         for text in texts:
             exec(compile(text, "docs", "exec"), names)
     assert (tmp_path / "reports" / "index.html").is_file()
+
+
+def test_a_plugin_that_is_loaded_reaches_the_jobs_of_later_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook planned with its own method, and every job failed for not knowing it."""
+    monkeypatch.setattr("bench.api._loaded", {})
+    monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from bench.methods.point_mae import PointMAE\n\n\n"
+        'class Own(PointMAE):\n    """A method of one\'s own."""\n\n    name = \'own\'\n'
+    )
+    bench.load_plugins(file)
+    study = bench.study(methods="own", protocols="linear", dataset="shapes-cad", preset="smoke", results=tmp_path)
+    assert study.plugins == (file,)

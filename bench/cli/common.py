@@ -33,7 +33,7 @@ DatasetFilter = Annotated[list[str] | None, typer.Option("--dataset", help="Only
 PresetFilter = Annotated[list[str] | None, typer.Option("--preset", help="Only this preset; repeatable.")]
 PluginOption = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="Python file with methods, protocols, data sets or teachers; repeatable."),
+    typer.Option("--plugin", help="Python file with methods, protocols, data sets, teachers or blocks; repeatable."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead, with fields that stay.")]
 

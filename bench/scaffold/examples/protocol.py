@@ -84,7 +84,12 @@ class ProtocolExample(Protocol[ProtocolExampleOptions]):
             right = float((scores.argmax(1) == truth).mean())
             metrics.append(Metric(value=accuracy[name], split="val", n_objects=len(held), **named))
             metrics.append(Metric(value=right, split="test", n_objects=len(truth), **named))
-        predictions = {"ids": np.array(task.test.ids), "labels": truth, "logits": logits[chosen]}
+        predictions = {
+            "ids": np.array(task.test.ids),
+            "labels": truth,
+            "predicted": logits[chosen].argmax(1),
+            "logits": logits[chosen],
+        }
         return Evaluation(metrics, predictions, {}, {"candidate": chosen}, split_digest(train, held))
 
 
