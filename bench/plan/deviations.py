@@ -33,7 +33,7 @@ from bench.spec import (
     TransformerShape,
 )
 from bench.stats.cells import flatten
-from bench.stats.deviations import Deviation, Deviations
+from bench.stats.deviations import ALL, Deviation, Deviations
 from bench.store.index import alike_of
 
 _FOLLOWS = 0.1
@@ -47,7 +47,7 @@ def deviations_of(spec: dict[str, JsonValue]) -> Deviations:
         return deviations(RunSpec.model_validate(spec))
     except (BenchError, ValidationError, ModuleNotFoundError) as error:
         reason = str(error).splitlines()[0]
-        return (Deviation("defaults", f"not known here ({reason})"),)
+        return (Deviation(ALL, f"not known here ({reason})"),)
 
 
 def deviations(run: RunSpec) -> Deviations:

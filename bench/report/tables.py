@@ -82,15 +82,21 @@ def numerics(row: ReportRow) -> str:
 
 def changes(section: Section) -> list[str]:
     """Say what the rows have that the preset would not give them: what all share, then what single rows have."""
-    common = section.deviations
+    common = [one for one in section.deviations if not one.of_all]
     lines = [f"Differs from preset {section.preset}: {_listed(common)}."] if common else []
     own: dict[str, list[str]] = {}
+    unknown: dict[str, list[str]] = {}
     for row in section.rows:
-        left = [one for one in row.deviations if one not in common]
+        name = f"{row.cell.label} {row.cell.setting}"
+        for one in (one for one in row.deviations if one.of_all):
+            unknown.setdefault(one.value, []).append(name)
+        left = [one for one in row.deviations if one not in common and not one.of_all]
         if left:
-            own.setdefault(_listed(left), []).append(f"{row.cell.label} {row.cell.setting}")
+            own.setdefault(_listed(left), []).append(name)
     for text, names in own.items():
         lines.append(f"Differs from preset {section.preset} in some rows: {text} ({_some(names)}).")
+    for why, names in unknown.items():
+        lines.append(f"Whether these rows differ from preset {section.preset} is {why}: {_some(names)}.")
     return lines
 
 

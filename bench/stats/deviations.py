@@ -22,6 +22,10 @@ _OF_PRETRAINING = (
 """Fields that encoders without pretraining do not have."""
 
 
+ALL = "defaults"
+"""Field that stands for all of them where the defaults cannot be known, since a plugin is missing."""
+
+
 @dataclass(frozen=True, order=True)
 class Deviation:
     """A field of a spec that is not what preset, method, protocol and data set give by default.
@@ -45,6 +49,11 @@ class Deviation:
     def words(self) -> str:
         """The same with the default: ``recipe.epochs=1 (default 10)``."""
         return f"{self.short} (default {self.default})" if self.default else self.short
+
+    @property
+    def of_all(self) -> bool:
+        """Whether it stands for every field: the defaults are not known here, so nothing can be compared."""
+        return self.field == ALL
 
     @property
     def of_pretraining(self) -> bool:

@@ -13,7 +13,8 @@ from bench.report.curves import curve_panels
 from bench.report.model import build_model
 from bench.report.runs import RunFacts, environment, failures
 from bench.report.summary import summarise_report
-from bench.report.tables import candidates, how_measured, notes, row_texts
+from bench.report.tables import candidates, changes, how_measured, notes, row_texts
+from bench.stats.deviations import ALL, Deviation
 
 Maker = Callable[..., Any]
 
@@ -245,3 +246,13 @@ def test_processor_time_is_left_out_where_a_part_of_it_is_unknown(maker: Any) ->
     assert RunFacts.of([run]).pretrain_cpu_seconds is None
     run.cost["first_stage_pretrain_cpu_seconds"] = 20.0
     assert RunFacts.of([run]).pretrain_cpu_seconds == 60.0
+
+
+def test_defaults_that_are_not_known_are_no_difference_from_the_preset(maker: Maker, make_grid: Maker) -> None:
+    """Without its plugin a run "differs from preset" in nothing that anybody knows of."""
+    results = make_grid(maker(), datasets=("shapes-scan",), settings=("5w10s",), linear=False)
+    unknown = {run.key: (Deviation(ALL, "not known here (unknown method 'mine')"),) for run in results.runs[:1]}
+    (section,) = build_model(results.rows, results.runs, unknown).sections
+    said = " ".join(changes(section))
+    assert "Differs" not in said
+    assert "is not known here (unknown method 'mine')" in said
