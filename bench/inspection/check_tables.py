@@ -106,7 +106,7 @@ def _print_coordinates(report: CheckReport, screen: Console) -> None:
     else:
         for split, verdict in verdicts.items():
             screen.print(Text.assemble((f"{split} clouds are ", "dim"), verdict))
-    screen.print(Text.assemble(("the field: ", "dim"), str(report.card["normalisation"])))
+    screen.print(Text.assemble(("published methods normalise: ", "dim"), str(report.card["normalisation"])))
 
 
 def _print_classes(splits: dict[str, SplitFacts], screen: Console) -> None:
