@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from bench.errors import UsageError
 from bench.gate.baseline import Baseline
-from bench.stats.gate import LOOKS, PLANNED, GateVerdict, Lines, Scales, judge, spent
+from bench.stats.gate import LOOKS, PLANNED, GateVerdict, Lines, Scales, judge, spent, suite_lines
 
 SMALL_DROP, LARGE_DROP = 2.0, 5.0
 """Points lost in every cell, and in one."""
@@ -86,21 +86,22 @@ class Suite:
     deviations: Mapping[str, float]
     scratch: Mapping[str, str]
     stored: Lines
+    earlier: Sequence[Lines]
     scales: Scales
 
     @classmethod
     def of(cls, baseline: Baseline) -> Suite:
         """Take a baseline's means and deviations for the truth."""
-        results = baseline.results()
-        scratch = {cell.cell: cell.scratch for cell in results if cell.scratch}
-        lines = Lines.of({cell.cell: cell.values for cell in results}, scratch, baseline.seeds)
-        scales = Scales.of(lines)
+        scratch = {cell.cell: cell.scratch for cell in baseline.cells if cell.scratch}
+        lines, earlier = suite_lines(baseline.results(), baseline.earlier())
+        scales = Scales.of(lines, earlier)
         row = {name: i for i, (name, kind) in enumerate(lines.names) if kind == "accuracy"}
         return cls(
             {name: float(lines.points[i].mean()) for name, i in row.items()},
             {name: float(scales.deviation[i]) for name, i in row.items()},
             scratch,
             lines,
+            earlier,
             scales,
         )
 
@@ -123,7 +124,7 @@ def _outcome(
     run = 0
     for _ in range(draws):
         base = truth.draw(rng, seeds, {}) if redraw else truth.stored
-        scales = Scales.of(base) if redraw else truth.scales
+        scales = Scales.of(base, truth.earlier) if redraw else truth.scales
         now = truth.draw(rng, seeds, lost)
         first[_verdict(base, now, single, scales)] += 1
         for look, n in enumerate(looks):

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from rich.console import Console
 from rich.text import Text
 
+from bench.errors import SetupError
 from bench.report.plain import TextTable
 from bench.stats.gate import GateLine, GateReport, GateVerdict
 from bench.store.publish import write_whole
@@ -119,8 +120,6 @@ def write_junit(report: GateReport, path: Path, name: str, *, undecided_passes: 
 
 def append_summary(report: GateReport, path: Path, heading: str) -> None:
     """Append Markdown to a file, as GitHub's step summary is written."""
-    from bench.errors import SetupError
-
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(markdown(report, heading) + "\n")

@@ -10,7 +10,7 @@ from rich.console import Console
 from bench.gate.baseline import Baseline, read_baseline
 from bench.gate.characteristics import Outcome, Redraws, planned_looks, redraws, simulate, table
 from bench.report.plain import TextTable
-from bench.stats.gate import LEVEL, PLANNED, Lines, Scales
+from bench.stats.gate import LEVEL, PLANNED, Scales, suite_lines
 from bench.store.publish import write_whole
 
 _HEADINGS = ("what changed", "pass", "undecided", "fail", "pass ", "undecided ", "fail ", "seeds")
@@ -99,15 +99,8 @@ def _blind(outcomes: Sequence[Outcome]) -> str:
 
 
 def _margins(baseline: Baseline) -> str:
-    results = baseline.results()
-    scratch = {cell.cell: cell.scratch for cell in results if cell.scratch}
-    lines = Lines.of({cell.cell: cell.values for cell in results}, scratch, baseline.seeds)
-    history = [
-        Lines.of({c.cell: c.values for c in old}, scratch, list(old[0].values))
-        for old in baseline.earlier()
-        if {c.cell for c in old} == {c.cell for c in results}
-    ]
-    scales = Scales.of(lines, history)
+    lines, earlier = suite_lines(baseline.results(), baseline.earlier())
+    scales = Scales.of(lines, earlier)
     rows = [
         f"| {name.replace('|', '/')} | {kind} | {lines.points[i].mean():.1f} | {scales.deviation[i]:.2f} | "
         f"{scales.df[i]:.1f} | {scales.margin[i]:.1f} |"

@@ -374,8 +374,8 @@ def decide(
         results.setdefault(result.cell, []).append(result)
     broken = {name: _why_broken(cell, results.get(name, []), seeds) for name, cell in stored.items()}
 
-    lines = _lines(base, all_seeds)
-    scales = Scales.of(lines, [_lines(old, tuple(old[0].values)) for old in history if _same_cells(old, base)])
+    lines, earlier = suite_lines(base, history)
+    scales = Scales.of(lines, earlier)
     sound = {name: results[name][0].values for name, why in broken.items() if not why}
     # A broken cell stands in with its own baseline: the others are judged all the same.
     values = {name: sound.get(name, cell.values) for name, cell in stored.items()}
@@ -403,8 +403,13 @@ def decide(
     return GateReport(worst, tuple(decided), tuple(seeds), level, notes)
 
 
-def _lines(cells: Sequence[CellResult], seeds: Sequence[int]) -> Lines:
-    return Lines.of({cell.cell: cell.values for cell in cells}, _scratch(cells), seeds)
+def suite_lines(base: Sequence[CellResult], history: Sequence[Sequence[CellResult]]) -> tuple[Lines, list[Lines]]:
+    """Return the lines of a baseline, and those of the earlier baselines that have the same cells."""
+
+    def lines(cells: Sequence[CellResult]) -> Lines:
+        return Lines.of({cell.cell: cell.values for cell in cells}, _scratch(cells), list(cells[0].values))
+
+    return lines(base), [lines(old) for old in history if _same_cells(old, base)]
 
 
 def _scratch(cells: Sequence[CellResult]) -> dict[str, str]:

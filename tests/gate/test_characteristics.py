@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bench.gate.baseline import Baseline, make_baseline, write_baseline
-from bench.gate.characteristics import planned_looks, redraws, scenarios, simulate
-from bench.stats.gate import CellResult
+from bench.gate.characteristics import Suite, planned_looks, redraws, scenarios, simulate
+from bench.stats.gate import CellResult, decide
 from tests.conftest import bench_here
 
 
@@ -98,3 +98,12 @@ def test_options_that_contradict_each_other_are_one_line(
     done = bench_here("check", "--baseline", path, *arguments)
     assert done.returncode == 2
     assert says in done.stderr
+
+
+def test_the_page_shows_the_margins_that_the_gate_uses() -> None:
+    """Once a baseline has a history, the page would otherwise promise margins that no build has."""
+    quiet, noisy = made(deviation=0.3), made(deviation=3)
+    baseline = quiet.model_copy(update={"history": noisy.replaced("a quieter recipe")})
+    used = [line.margin for line in decide(baseline.results(), baseline.results(), True, history=baseline.earlier()).lines]
+    assert Suite.of(baseline).scales.margin.tolist() == used
+    assert used != Suite.of(quiet).scales.margin.tolist()
