@@ -16,7 +16,7 @@ from bench.store.publish import write_whole
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.report.tuning import StudyFacts
+    from bench.report.studies import StudyFacts
     from bench.stats.deviations import Deviations
     from bench.store.queries import MetricRow
     from bench.store.records import RunRecord

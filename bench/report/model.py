@@ -46,7 +46,7 @@ from bench.stats.opponents import comparable, opponent
 from bench.stats.selection import LedgerLine, headline_lines, selection_ledger
 
 if TYPE_CHECKING:
-    from bench.report.tuning import StudyFacts
+    from bench.report.studies import StudyFacts
     from bench.store.queries import MetricRow
     from bench.store.records import RunRecord
 

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench.errors import UsageError
 from bench.report import tables, words
+from bench.report.markdown import table
 from bench.report.model import ReportModel, ReportRow, Section, build_model
 from bench.report.runs import environment
-from bench.report.text import table
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, flatten
 from bench.stats.deviations import Deviations
 
@@ -292,7 +292,7 @@ def _entry(row: ReportRow | None) -> str:
     text = f"{words.score(row.cell.summary)}{lost}{', older code' if row.cell.older_code else ''}"
     if row.versus is None:
         return text
-    return f"{text} ({words.difference(row.versus)} {words.verdict(row)})"
+    return f"{text} ({words.difference(row.versus)} {tables.verdict(row)})"
 
 
 def _seen(rows: Iterable[ReportRow]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.report import words
 from bench.report.curves import Panel, Series
+from bench.report.markdown import table
 from bench.report.plain import plain_table
 from bench.report.plots import INK, MARKERS, SERIES, STYLE, Plot, as_svg, panel_title
 from bench.stats.cells import Cell, digest, natural
@@ -272,8 +273,6 @@ def rows(figure: Figure) -> list[list[str]]:
 
 def markdown(model: ReportModel) -> list[str]:
     """Lines of the Markdown report."""
-    from bench.report.text import table
-
     lines: list[str] = []
     for figure in figures(model):
         lines += [f"## {figure.heading}", "", figure.explained, "", *table(headings(figure), rows(figure)), ""]

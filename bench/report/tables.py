@@ -181,7 +181,7 @@ def row_texts(row: ReportRow, section: Section) -> dict[str, str]:
         "components": "" if section.smoke else words.components(variance_components(cell.scores)),
         "span": words.span(summary),
         "difference": words.difference(row.versus),
-        "verdict": words.verdict(row),
+        "verdict": verdict(row),
         "p_holm": words.p_value(row.versus.p_holm if row.versus else None),
         "seen": words.seen(cell),
         "pretrain_data": cell.pretrain_data or "none",
@@ -297,3 +297,24 @@ def _note(note: str, where: list[str], compared: int) -> str:
     if len(where) == compared:
         return f"{text}."
     return f"{text} ({_some(where)})."
+
+
+def verdict(row: ReportRow) -> str:
+    """Verdict of a row against its opponent, with its symbol."""
+    if row.cell.is_opponent:
+        return ""
+    if row.versus is None:
+        return "no scratch run to compare with"
+    return f"{words.SYMBOLS[row.versus.verdict]} {short_verdict(row)}"
+
+
+def short_verdict(row: ReportRow) -> str:
+    """Verdict of a row without the names of the two."""
+    found = row.versus
+    if found is None:
+        return ""
+    one = ", this encoder" if found.error.over == "splits" else ""
+    if not found.shown:
+        return f"no difference shown{one}" if found.verdict == "none" else found.words
+    told = f"{found.verdict} {row.opponents_name}{one}"
+    return told if found.survives_holm else f"{told} (not after Holm)"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from bench.report import methods, scaling, selection, tables, transfer, tuning
+from bench.report.markdown import escape, table
 from bench.report.model import ReportModel, ReportRow, Section
 from bench.report.summary import Sentence
 from bench.stats.components import variance_components
 from bench.stats.intervals import run_means
-from bench.texts import csv_text, visible
+from bench.texts import csv_text
 
 EMPTY = "No finished runs yet. Start with: bench run --method recon --protocol fewshot"
 
@@ -194,19 +195,19 @@ def to_markdown(model: ReportModel, summary: Sequence[Sentence]) -> str:
     parts = ["# Results", ""]
     if not model.sections:
         parts += [EMPTY, ""]
-    parts += [f"- {_escape(sentence.text)}" for sentence in summary] + [""] * bool(summary)
+    parts += [f"- {escape(sentence.text)}" for sentence in summary] + [""] * bool(summary)
     for section in model.shown:
         parts += _section(section)
     parts += scaling.markdown(model) + transfer.markdown(model)
     if model.ledger:
-        parts += [f"## {selection.TITLE}", "", _escape(selection.EXPLAINED), ""]
-        parts += [_escape(selection.SMOKE_NOTE), ""] if selection.has_smoke(model.ledger) else []
+        parts += [f"## {selection.TITLE}", "", escape(selection.EXPLAINED), ""]
+        parts += [escape(selection.SMOKE_NOTE), ""] if selection.has_smoke(model.ledger) else []
         parts += [*table(*selection.table(model.ledger, model.deviations)), ""]
     parts += tuning.markdown(model.studies)
     if model.methods:
         body = [methods.line_texts(line) for line in model.methods]
         parts += ["## Methods in this report", "", *table(methods.HEADINGS, body), ""]
-        parts += [f"- {_escape(f'{line.name}: {line.paper}')}" for line in model.methods] + [""]
+        parts += [f"- {escape(f'{line.name}: {line.paper}')}" for line in model.methods] + [""]
     if model.failures:
         head = ("run", "seed", "status", "reason", "log")
         failed = [(f.label, f.seed, f.status, f.reason.splitlines()[0], f.log) for f in model.failures]
@@ -215,38 +216,25 @@ def to_markdown(model: ReportModel, summary: Sequence[Sentence]) -> str:
 
 
 def _section(section: Section) -> list[str]:
-    parts = [f"## {_escape(tables.heading(section))}", ""]
+    parts = [f"## {escape(tables.heading(section))}", ""]
     if section.smoke:
         parts += [f"**{tables.SMOKE_LINE}**", ""]
     for line in tables.told(section):
-        parts += [_escape(line), ""]
+        parts += [escape(line), ""]
     if section.options:
-        parts += [_escape(f"Protocol: {tables.options(section)}."), ""]
+        parts += [escape(f"Protocol: {tables.options(section)}."), ""]
     for line in tables.changes(section):
-        parts += [_escape(line), ""]
+        parts += [escape(line), ""]
     columns = tables.columns(section)
     texts = [tables.row_texts(row, section) for row in section.rows]
     parts += [*table(list(columns.values()), [[text[name] for name in columns] for text in texts]), ""]
-    parts += [f"- {_escape(note)}" for note in tables.notes(section)]
+    parts += [f"- {escape(note)}" for note in tables.notes(section)]
     if section.pairs:
         body = [tables.pair_texts(pair) for pair in section.pairs]
         parts += ["", "Pretrained methods against each other:", "", *table(tables.PAIR_HEADINGS, body)]
         notes = tables.pair_notes(section)
-        parts += [""] * bool(notes) + [f"- {_escape(note)}" for note in notes]
+        parts += [""] * bool(notes) + [f"- {escape(note)}" for note in notes]
     heads, candidates = tables.candidates(section)
     if candidates:
         parts += ["", f"Candidates. {tables.CANDIDATES_LINE}", "", *table(heads, candidates)]
     return [*parts, ""]
-
-
-def table(heads: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table; bars and line breaks in the cells are escaped."""
-    lines = ["| " + " | ".join(map(_escape, heads)) + " |", "|" + "---|" * len(heads)]
-    return lines + ["| " + " | ".join(map(_escape, row)) + " |" for row in body]
-
-
-def _escape(text: str) -> str:
-    """Keep a user's text from becoming markup or breaking a table."""
-    for sign in "\\`*<|":
-        text = text.replace(sign, f"\\{sign}")
-    return visible(" ".join(text.replace("](", "]\\(").split()))

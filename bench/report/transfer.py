@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.report import words
 from bench.report.apart import set_apart
+from bench.report.markdown import table
 from bench.report.plain import plain_table
 from bench.stats.cells import Cell, judging, natural
 from bench.stats.deviations import Deviations, heading, shared
@@ -199,8 +200,6 @@ def rows(matrix: Matrix) -> list[list[str]]:
 
 def markdown(model: ReportModel) -> list[str]:
     """Lines of the Markdown report."""
-    from bench.report.text import table
-
     found = matrices(model)
     lines = [EXPLAINED, "", *(f"- {note}" for note in notes(found)), ""] if found else []
     for matrix in found:

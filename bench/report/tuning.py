@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.report import words
+from bench.report.markdown import table
 from bench.report.plain import plain_table
 from bench.report.plots import FAINT, INK, MARKERS, SERIES, STYLE, Plot, as_svg
+from bench.report.studies import StudyFacts, TrialFacts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,66 +26,6 @@ EXPLAINED = (
 )
 HEADINGS = ("method", "trials", "failed", "best on validation", "trial", "best values", "as shipped")
 FEW = "Too few trials to say which parameter mattered."
-
-
-@dataclass(frozen=True)
-class TrialFacts:
-    """One trial.
-
-    Attributes:
-        number: Its number in the search, from 0; trials that were lost and do not count have numbers, too.
-        value: Validation score; None where it failed.
-        values: What was tried: (assignment, value as text).
-        error: Why it failed; empty where it did not.
-    """
-
-    number: int
-    value: float | None
-    values: tuple[tuple[str, str], ...]
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class StudyFacts:
-    """One search: one method under one protocol on one data set.
-
-    Attributes:
-        name: Name of the search.
-        method: Method, for ``scratch`` with its architecture.
-        protocol: Protocol it was scored by.
-        dataset: Data set it was scored on.
-        preset: Preset.
-        settings: Settings of the protocol; a score is the mean over them.
-        what: ``downstream``, ``pretrain`` or ``both``.
-        seed: Seed of the search and of its runs.
-        metric: Metric of the score.
-        space: Digest of the space.
-        dimensions: The space, one line each.
-        trials: Trials that count, in their order.
-        best: Number of the best one; None where all failed.
-        importance: Share of each parameter in what sets the best trials apart; empty where that cannot be told.
-        shipped: Number of the trial of the values as shipped; None where they were not tried.
-    """
-
-    name: str
-    method: str
-    protocol: str
-    dataset: str
-    preset: str
-    settings: tuple[str, ...]
-    what: str
-    seed: int
-    metric: str
-    space: str
-    dimensions: tuple[str, ...]
-    trials: tuple[TrialFacts, ...]
-    best: int | None
-    importance: tuple[tuple[str, float], ...] = ()
-    shipped: int | None = None
-
-    def trial(self, number: int | None) -> TrialFacts | None:
-        """Return a trial by its number."""
-        return next((trial for trial in self.trials if trial.number == number), None)
 
 
 @dataclass(frozen=True)
@@ -193,8 +135,6 @@ def print_tuning(studies: Sequence[StudyFacts], console: Console) -> None:
 
 def markdown(studies: Sequence[StudyFacts]) -> list[str]:
     """Lines of the Markdown report."""
-    from bench.report.text import table
-
     lines: list[str] = []
     for group in groups(studies):
         smoke = "SMOKE: " if group.preset == "smoke" else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from bench.report.model import ReportRow
 from bench.stats.cells import Cell
 from bench.stats.comparisons import Comparison, Verdict
 from bench.stats.components import Components
@@ -94,27 +93,6 @@ def difference(comparison: Comparison | None) -> str:
     if comparison.low is None or comparison.high is None:
         return signed(comparison.difference)
     return f"{signed(comparison.difference)} [{signed(comparison.low)}, {signed(comparison.high)}]"
-
-
-def verdict(row: ReportRow) -> str:
-    """Verdict of a row against its opponent, with its symbol."""
-    if row.cell.is_opponent:
-        return ""
-    if row.versus is None:
-        return "no scratch run to compare with"
-    return f"{SYMBOLS[row.versus.verdict]} {short_verdict(row)}"
-
-
-def short_verdict(row: ReportRow) -> str:
-    """Verdict of a row without the names of the two."""
-    found = row.versus
-    if found is None:
-        return ""
-    one = ", this encoder" if found.error.over == "splits" else ""
-    if not found.shown:
-        return f"no difference shown{one}" if found.verdict == "none" else found.words
-    words = f"{found.verdict} {row.opponents_name}{one}"
-    return words if found.survives_holm else f"{words} (not after Holm)"
 
 
 def p_value(p: float | None) -> str:

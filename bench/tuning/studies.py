@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import SetupError
-from bench.report.tuning import StudyFacts, TrialFacts
+from bench.report.studies import StudyFacts, TrialFacts
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from bench.errors import BenchError, SetupError, UsageError
 from bench.plan.request import RunRequest, read_request, validated, write_request
 from bench.registry import PROTOCOLS
-from bench.report.tuning import StudyFacts, TrialFacts, groups, history_plot, importance_plot, markdown
+from bench.report.studies import StudyFacts, TrialFacts
+from bench.report.tuning import groups, history_plot, importance_plot, markdown
 from bench.spec import TunedSpec
 from bench.stats.cells import judging
 from bench.store.records import Metric

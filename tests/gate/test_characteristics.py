@@ -104,6 +104,8 @@ def test_the_page_shows_the_margins_that_the_gate_uses() -> None:
     """Once a baseline has a history, the page would otherwise promise margins that no build has."""
     quiet, noisy = made(deviation=0.3), made(deviation=3)
     baseline = quiet.model_copy(update={"history": noisy.replaced("a quieter recipe")})
-    used = [line.margin for line in decide(baseline.results(), baseline.results(), True, history=baseline.earlier()).lines]
+    used = [
+        line.margin for line in decide(baseline.results(), baseline.results(), True, history=baseline.earlier()).lines
+    ]
     assert Suite.of(baseline).scales.margin.tolist() == used
     assert used != Suite.of(quiet).scales.margin.tolist()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.report.tuning import StudyFacts, TrialFacts, groups, history_plot, rows
+from bench.report.studies import StudyFacts, TrialFacts
+from bench.report.tuning import groups, history_plot, rows
 
 
 def test_the_best_trial_has_the_number_of_the_plot_where_a_trial_was_lost() -> None:
