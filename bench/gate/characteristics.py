@@ -214,7 +214,7 @@ def _correlations(cells: npt.NDArray[np.float64], rng: np.random.Generator) -> t
     return largest(cells), float(np.quantile(null, 0.95))
 
 
-def table(outcomes: Sequence[Outcome]) -> list[list[str]]:
+def rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
     """Return rows of a table: scenario, and percentages of verdicts at the first look and at the last."""
     return [
         [

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.errors import SetupError
+from bench.report.markdown import table
 from bench.report.plain import TextTable
 from bench.stats.gate import GateLine, GateReport, GateVerdict
 from bench.store.publish import write_whole
@@ -49,13 +50,9 @@ def markdown(report: GateReport, heading: str) -> str:
         report: The decision.
         heading: What was checked, e.g. the name of the baseline.
     """
-
-    def cells(row: list[str]) -> str:
-        return "| " + " | ".join(visible(cell).replace("|", "\\|") for cell in row) + " |"
-
     seeds = ", ".join(map(str, report.seeds))
     lines = [f"## Accuracy check: {report.verdict}", "", f"{visible(heading)}; seeds {seeds}; points.", ""]
-    lines += [cells(list(_HEADINGS)), "|---|---|--:|--:|--:|---|", *(cells(_row(line)) for line in report.lines)]
+    lines += table(_HEADINGS, map(_row, report.lines))
     lines += ["", *(f"- {visible(note)}" for note in report.notes)] if report.notes else []
     return "\n".join(lines) + "\n"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.gate.baseline import Baseline, read_baseline
-from bench.gate.characteristics import Outcome, Redraws, planned_looks, redraws, simulate, table
+from bench.gate.characteristics import Outcome, Redraws, planned_looks, redraws, rows, simulate
+from bench.report.markdown import table
 from bench.report.plain import TextTable
 from bench.stats.gate import LEVEL, PLANNED, Scales, suite_lines
 from bench.store.publish import write_whole
@@ -33,7 +34,7 @@ def show_characteristics(path: Path, draws: int, screen: Console, page: Path | N
     drawn, stored = simulate(baseline, draws), simulate(baseline, draws, redraw=False)
     for name, outcomes in (("baseline drawn anew", drawn), ("given the stored baseline", stored)):
         screen.print(f"\n{name}: % of {draws} changes, after {_planned(baseline)} seeds, then with --more-seeds")
-        screen.print(TextTable(_HEADINGS, table(outcomes), right=_HEADINGS[1:]))
+        screen.print(TextTable(_HEADINGS, rows(outcomes), right=_HEADINGS[1:]))
     if page is not None:
         checked = redraws(baseline) if len(baseline.seeds) >= 2 * PLANNED else None
         write_whole(page, _page(path, baseline, draws, drawn, stored, checked), "the page", "give a writable path")
@@ -80,12 +81,9 @@ def _page(
 
 
 def _markdown(outcomes: Sequence[Outcome], seeds: int) -> str:
-    rows = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table(outcomes))
-    head = (
-        f"| what changed | {seeds} seeds: pass | undecided | fail | `--more-seeds`: pass | undecided | fail "
-        "| seeds run |\n|---|--:|--:|--:|--:|--:|--:|--:|"
-    )
-    return f"{head}\n{rows}\n"
+    verdicts = ("undecided", "fail")
+    heads = ("what changed", f"{seeds} seeds: pass", *verdicts, "with --more-seeds: pass", *verdicts, "seeds run")
+    return "\n".join(table(heads, rows(outcomes))) + "\n"
 
 
 def _blind(outcomes: Sequence[Outcome]) -> str:
@@ -101,13 +99,19 @@ def _blind(outcomes: Sequence[Outcome]) -> str:
 def _margins(baseline: Baseline) -> str:
     lines, earlier = suite_lines(baseline.results(), baseline.earlier())
     scales = Scales.of(lines, earlier)
-    rows = [
-        f"| {name.replace('|', '/')} | {kind} | {lines.points[i].mean():.1f} | {scales.deviation[i]:.2f} | "
-        f"{scales.df[i]:.1f} | {scales.margin[i]:.1f} |"
+    heads = ("cell", "line", "baseline", "deviation over seeds", "degrees of freedom", "margin")
+    body = [
+        (
+            name,
+            kind,
+            f"{lines.points[i].mean():.1f}",
+            f"{scales.deviation[i]:.2f}",
+            f"{scales.df[i]:.1f}",
+            f"{scales.margin[i]:.1f}",
+        )
         for i, (name, kind) in enumerate(lines.names)
     ]
-    head = "| cell | line | baseline | deviation over seeds | degrees of freedom | margin |\n|---|---|--:|--:|--:|--:|"
-    return "\n".join([head, *rows]) + "\n"
+    return "\n".join(table(heads, body)) + "\n"
 
 
 def _checked(baseline: Baseline, checked: Redraws | None) -> str:
