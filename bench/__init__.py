@@ -14,37 +14,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.api import (
-        Comparison,
-        Results,
-        Study,
-        StudyPlan,
-        Tuned,
-        available,
-        dataset,
-        encoder,
-        load,
-        load_plugins,
-        study,
-    )
+    from bench.api.checks import check, check_plugin, profile, verify
+    from bench.api.common import load_plugins
+    from bench.api.data import add_data, audit_data, check_data, dataset, local_data, remove_data, show_data
+    from bench.api.results import Comparison, Results, encoder, load
+    from bench.api.study import Study, StudyPlan, Tuned, study
+    from bench.api.units import available, card, fit_teacher, teacher
+    from bench.api.weights import export_encoder, import_encoder
     from bench.errors import BenchError, DataError, DivergedError, Interrupted, SetupError, UsageError
-    from bench.tools import (
-        add_data,
-        audit_data,
-        card,
-        check,
-        check_data,
-        check_plugin,
-        export_encoder,
-        fit_teacher,
-        import_encoder,
-        local_data,
-        profile,
-        remove_data,
-        show_data,
-        teacher,
-        verify,
-    )
     from bench.version import __version__ as __version__
 
 __all__ = [
@@ -81,18 +58,25 @@ __all__ = [
     "teacher",
     "verify",
 ]
-_ERRORS = frozenset({"BenchError", "DataError", "DivergedError", "Interrupted", "SetupError", "UsageError"})
-_STUDIES = frozenset({"Comparison", "Results", "Study", "StudyPlan", "Tuned", "available", "dataset", "encoder"})
-_STUDIES |= {"load", "load_plugins", "study"}
+_MODULES = {
+    "api.checks": "check check_plugin profile verify",
+    "api.common": "load_plugins",
+    "api.data": "add_data audit_data check_data dataset local_data remove_data show_data",
+    "api.results": "Comparison Results encoder load",
+    "api.study": "Study StudyPlan Tuned study",
+    "api.units": "available card fit_teacher teacher",
+    "api.weights": "export_encoder import_encoder",
+    "errors": "BenchError DataError DivergedError Interrupted SetupError UsageError",
+    "version": "__version__",
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:
     """Import what is asked for: `import bench` alone costs nothing."""
-    if name not in __dir__():
+    if name not in _PLACES:
         raise AttributeError(f"module 'bench' has no attribute '{name}'")
-    errors, studies = name in _ERRORS, name in _STUDIES
-    module = "version" if name == "__version__" else "errors" if errors else "api" if studies else "tools"
-    return getattr(importlib.import_module(f"bench.{module}"), name)
+    return getattr(importlib.import_module(f"bench.{_PLACES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -163,7 +163,7 @@ def test_a_plugin_that_is_loaded_reaches_the_jobs_of_later_studies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A notebook planned with its own method, and every job failed for not knowing it."""
-    monkeypatch.setattr("bench.api._loaded", {})
+    monkeypatch.setattr("bench.api.common._loaded", {})
     monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
     file = tmp_path / "own.py"
     file.write_text(

@@ -158,7 +158,7 @@ def _analyst(
     results: Path | None,
     plugin: list[Path] | None,
 ) -> Analyst:
-    from bench.api import Results
+    from bench.api.results import Results
 
     load_plugins(plugin)
     return Results(reading(results)).analyse(encoder or (), method or (), seed=seed, out=out)

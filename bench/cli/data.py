@@ -59,7 +59,7 @@ def add(
     """Name a local data set; its files are read once to check them and are never changed."""
     load_plugins(plugin)
 
-    from bench.tools import add_data
+    from bench.api.data import add_data
 
     added = add_data(name, format_, root, results=results, assignments=assignments or (), force=force)
     screen = console()
@@ -73,7 +73,7 @@ def remove(
     name: Annotated[str, typer.Argument(help="Name given with bench data add.")], results: ResultsOption = None
 ) -> None:
     """Forget a name; the files stay."""
-    from bench.tools import remove_data
+    from bench.api.data import remove_data
 
     gone = remove_data(name, results=results)
     console().print(f"forgot {name}; its files in {gone.root} stay", highlight=False, markup=False)
@@ -85,7 +85,7 @@ def list_(results: ResultsOption = None) -> None:
     from rich.text import Text
 
     from bench.report.plain import TextTable
-    from bench.tools import local_data
+    from bench.api.data import local_data
 
     rows = []
     known = local_data(results=reading(results).results)

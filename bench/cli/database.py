@@ -13,7 +13,7 @@ app = typer.Typer(help="Rebuild and inspect the index of stored runs.", no_args_
 @app.command()
 def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> None:
     """Recreate the index from the run folders; damaged folders are set aside and named."""
-    from bench.api import Results
+    from bench.api.results import Results
 
     found = Results(reading(results), store_url).rebuild_index()
     screen = console()
@@ -32,7 +32,7 @@ def status(results: ResultsOption = None, store_url: StoreOption = None) -> None
     """Show counts, sizes, and whether the index agrees with the run folders."""
     from dataclasses import fields
 
-    from bench.api import Results
+    from bench.api.results import Results
 
     found = Results(reading(results), store_url).index_status()
     for field in fields(found):

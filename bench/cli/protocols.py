@@ -109,7 +109,7 @@ def read_card(name: str, preset: str, form: str, assignments: list[str] | None =
     Raises:
         UsageError: A name or an option is wrong, or the protocol has no such form.
     """
-    from bench.tools import card
+    from bench.api.units import card
 
     return card(name, preset=preset, form=form, assignments=assignments or ())  # type: ignore[arg-type]
 

@@ -30,7 +30,7 @@ from bench.errors import UsageError
 from bench.signals import INTERRUPTED
 
 if TYPE_CHECKING:
-    from bench.api import Study
+    from bench.api.study import Study
     from bench.execution.local import Outcome
     from bench.paths import Workspace
     from bench.plan.graph import Job, Plan, Reuse
@@ -154,7 +154,7 @@ def run(
     if reuse not in ("exact", "same-spec"):
         raise UsageError(f"--reuse '{reuse}': expected exact or same-spec")
     request.check_names()
-    from bench.api import Study
+    from bench.api.study import Study
     from bench.paths import Workspace
 
     study = Study(request, Workspace.at(results), store_url, plugins)
@@ -189,7 +189,7 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
     Returns:
         The exit code: 0 all good, 1 something failed, 130 interrupted.
     """
-    from bench.api import StudyPlan
+    from bench.api.study import StudyPlan
     from bench.reporting import print_results
     from bench.screen import ProgressView
 

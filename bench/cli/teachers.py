@@ -28,7 +28,7 @@ def fit(
     plugin: PluginOption = None,
 ) -> None:
     """Fit the embedded teacher (once; later calls show its report), or download the weights of another."""
-    from bench.tools import fit_teacher
+    from bench.api.units import fit_teacher
 
     load_plugins(plugin)
     _print(fit_teacher(name, results=results, assignments=assignments or ()))
@@ -42,7 +42,7 @@ def show(
     plugin: PluginOption = None,
 ) -> None:
     """Say what a teacher is, where its weights come from, and whether it is ready or what to do."""
-    from bench.tools import teacher
+    from bench.api.units import teacher
 
     load_plugins(plugin)
     _print(teacher(name, results=results, assignments=assignments or ()))

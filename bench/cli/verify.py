@@ -35,7 +35,7 @@ def golden(
 ) -> None:
     """Load recorded weights and inputs, and compare outputs, buffers and gradient norms."""
     from bench.interop.golden import exit_code, report_lines, summary_line
-    from bench.tools import verify
+    from bench.api.checks import verify
 
     results = verify(folder)
     for line in (*report_lines(results), summary_line(results, strict=strict)):

@@ -50,7 +50,7 @@ def import_(
 
     No code in the file is run. Every protocol can judge the encoder.
     """
-    from bench.tools import import_encoder
+    from bench.api.weights import import_encoder
 
     load_plugins(plugin)
     _report(
@@ -79,7 +79,7 @@ def export(
 
     Their code loads the file.
     """
-    from bench.tools import export_encoder
+    from bench.api.weights import export_encoder
 
     load_plugins(plugin)
     path = export_encoder(encoder, out, layout=layout.value, force=force, results=reading(results).results)

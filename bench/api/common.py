@@ -1,0 +1,72 @@
+"""Plugins, results folders and types that the functions of the API share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.paths import Workspace
+
+Names = str | Sequence[str]
+"""One name or several."""
+PathLike = str | Path
+
+
+_loaded: dict[Path, None] = {}
+"""Plugin files of this process, in the order of their registration: jobs of its studies load them too."""
+
+
+def load_plugins(*files: PathLike) -> tuple[Path, ...]:
+    """Register plugin files in this process and in the jobs of every study that is made afterwards.
+
+    Returns:
+        The files, absolute.
+
+    Raises:
+        UsageError: A file is missing, cannot be imported, or takes a name that is taken.
+    """
+    paths = registered(*files)
+    _loaded.update(dict.fromkeys(paths))
+    return paths
+
+
+def loaded_plugins() -> tuple[Path, ...]:
+    """Return the plugin files of `load_plugins`, in the order in which they were loaded."""
+    return tuple(_loaded)
+
+
+def registered(*files: PathLike) -> tuple[Path, ...]:
+    """Register installed plugins and the given plugin files; loading one twice does nothing.
+
+    Returns:
+        The files, absolute.
+
+    Raises:
+        UsageError: A file is missing, cannot be imported, or takes a name that is taken.
+    """
+    from bench.plugins import load_entry_points, load_plugin_file
+
+    load_entry_points()
+    paths = tuple(dict.fromkeys(Path(file).resolve() for file in files))
+    for path in paths:
+        load_plugin_file(path)
+    return paths
+
+
+def workspace_at(results: PathLike | None) -> Workspace:
+    """Return the results folder meant, or the default one."""
+    return Workspace.at(None if results is None else Path(results))
+
+
+def looking(place: Workspace) -> Workspace:
+    """Return a workspace in which nothing is written but the cache, and that only where it may be."""
+    from bench.store.scratch import lent_cache
+
+    place.refuse_file()
+    return replace(place, cache=lent_cache(place.cache))
+
+
+def listed(names: Names | None) -> tuple[str, ...] | None:
+    """Return one name or several as a tuple."""
+    return None if names is None else (names,) if isinstance(names, str) else tuple(names)

@@ -1,0 +1,417 @@
+"""Stored runs of a results folder: tables, comparisons, reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+
+from bench.api.common import Names, PathLike, listed, looking, registered, workspace_at
+from bench.errors import UsageError
+from bench.paths import Workspace
+from bench.registry import METHODS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    from bench.analysis.analyse import Analyst
+    from bench.comparing.pairs import Compared
+    from bench.models.encoder import Encoder
+    from bench.report.model import ReportModel
+    from bench.rerun import Rerun
+    from bench.store.maintenance import RebuildReport, StoreStatus
+    from bench.store.queries import MetricRow
+    from bench.store.records import RunRecord
+    from bench.store.store import Store
+
+
+class Labels(TypedDict, total=False):
+    """Labels by which stored runs are chosen: one value, or several of which one must fit."""
+
+    method: Names
+    architecture: Names
+    protocol: Names
+    form: Names
+    setting: Names
+    dataset: Names
+    pretrain_data: Names
+    preset: Names
+    seed: int | Sequence[int]
+    split_seed: int | Sequence[int]
+
+
+class Results:
+    """Stored runs of a results folder; reading never changes it.
+
+    Attributes:
+        workspace: Results folder.
+        store_url: Database URL, or None.
+        keys: The runs this is about; None for all.
+    """
+
+    def __init__(self, workspace: Workspace, store_url: str | None = None, keys: frozenset[str] | None = None) -> None:
+        self.workspace = workspace
+        self.store_url = store_url
+        self.keys = keys
+
+    def runs(self, **labels: Unpack[Labels]) -> pd.DataFrame:
+        """Return finished runs, oldest first.
+
+        Args:
+            **labels: Only runs with these labels, e.g. ``method="recon", seed=[0, 1]``.
+
+        Returns:
+            One row per run: ``key``, ``code``, its labels, ``score`` (the headline test score that validation chose,
+            a fraction for accuracies; None where several folds have no mean), ``metric``, ``created``, ``folder``,
+            and every figure of its cost (``pretrain_seconds`` ...).
+
+        Raises:
+            UsageError: No run has such a label.
+        """
+        import pandas as pd
+
+        from bench.store.queries import LABELS, narrow, run_rows
+
+        chosen = narrow(run_rows(self._store(), keys=self.keys), _wanted(labels))
+        # A run's main metric is stored first.
+        scores = {(row.run_key, row.fingerprint): row for row in reversed(self._metric_rows()) if _is_headline(row)}
+        rows = []
+        for row in chosen:
+            score = scores.get((row.stored.key, row.stored.fingerprint))
+            rows.append(
+                {
+                    "key": row.stored.key,
+                    "code": row.stored.fingerprint,
+                    **{name: getattr(row, name) for name in LABELS},
+                    "metric": None if score is None else score.name,
+                    "score": None if score is None else score.value,
+                    "created": row.stored.created_at,
+                    "folder": str(row.stored.folder),
+                    **row.cost,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def metrics(self, **labels: Unpack[Labels]) -> pd.DataFrame:
+        """Return every stored number with its path: split, selection, variant, fold, epoch, votes, objects.
+
+        Trials of searches are left out: their test scores may not be looked at.
+
+        Raises:
+            UsageError: No run has such a label.
+        """
+        import pandas as pd
+
+        from bench.store.queries import narrow
+
+        return pd.DataFrame([asdict(row) for row in narrow(self._metric_rows(), _wanted(labels))])
+
+    def failures(self) -> pd.DataFrame:
+        """Return runs that failed or diverged and were not done since: their labels, ``key`` and ``error``."""
+        import pandas as pd
+
+        from bench.store.queries import LABELS, failed_rows
+
+        rows = failed_rows(self._store(), keys=self.keys, unresolved=True)
+        columns = ["key", *LABELS, "error"]
+        table = [(row.stored.key, *(getattr(row, name) for name in LABELS), row.error) for row in rows]
+        return pd.DataFrame(table, columns=columns)
+
+    def record(self, key: str) -> RunRecord:
+        """Return everything stored about one run, every checksum verified.
+
+        Args:
+            key: Beginning of its key, optionally ``@`` and the beginning of its code fingerprint.
+
+        Raises:
+            UsageError: No run fits, or several do.
+        """
+        from bench.comparing.differences import find_run
+        from bench.store.queries import run_rows
+
+        store = self._store()
+        return store.load(find_run([row.stored for row in run_rows(store, every_fingerprint=True)], key))
+
+    def predictions(self, key: str) -> dict[str, npt.NDArray[np.generic]]:
+        """Return a run's answers by object: ``ids``, ``labels``, ``predicted``, ``logits`` where it has them.
+
+        Raises:
+            UsageError: No run fits, or several do.
+        """
+        return self.record(key).predictions
+
+    def cells(self) -> pd.DataFrame:
+        """Return one row per cell, as in ``results.csv`` of the report.
+
+        Among its columns: ``mean``, ``low``, ``high`` (fractions, 95 % Student-t over seeds), ``n_seeds``, and against
+        scratch ``paired_difference``, ``paired_low``, ``paired_high``, ``p``, ``p_holm``, ``verdict``.
+        """
+        import pandas as pd
+
+        from bench.report.text import CSV_COLUMNS, cell_records
+
+        return pd.DataFrame(cell_records(self._model), columns=list(CSV_COLUMNS))
+
+    def compare(
+        self,
+        first: str,
+        second: str | None = None,
+        *,
+        ensemble: Literal["probabilities", "logits", "votes"] | None = None,
+        where: Mapping[str, str] | None = None,
+        **labels: Unpack[Labels],
+    ) -> Comparison:
+        """Compare two methods, or two runs, object by object; nothing is run.
+
+        Args:
+            first: ``METHOD``, ``METHOD,FIELD=VALUE``, or a run's key.
+            second: The same; None with `ensemble` to see the first alone.
+            ensemble: Join the seeds of each side, averaging this.
+            where: Further fields of the specification that both must have, as ``bench why`` prints them.
+            **labels: Only runs with these labels.
+
+        Raises:
+            UsageError: Nothing stored fits, or the two were judged differently.
+        """
+        from bench.comparing.groups import Shelf
+        from bench.comparing.pairs import Comparer
+
+        common = {name: list(values) for name, values in _wanted(labels).items()}
+        common |= {name: [value] for name, value in (where or {}).items()}
+        shelf = Shelf(self._store(), common)
+        return Comparison(Comparer(self.workspace, shelf, ensemble).compare(first, second))
+
+    def why(self, first: str, second: str) -> list[str]:
+        """Say which fields and modules make two runs differ, one line each.
+
+        Raises:
+            UsageError: A key fits no run, or several.
+        """
+        from bench.comparing.differences import differences
+
+        return differences(self.workspace, self.store_url, first, second).lines()
+
+    def report(self, out: PathLike = "reports") -> Path:
+        """Write ``index.html``, ``results.csv`` and ``results.md``.
+
+        Returns:
+            The page, which needs no other file.
+
+        Raises:
+            SetupError: The folder cannot be written.
+        """
+        from bench.reporting import write_report
+
+        return write_report(self.workspace, self.store_url, Path(out), keys=self.keys)
+
+    def tables(self, width: int = 120) -> str:
+        """Return the tables and sentences that ``bench report`` prints."""
+        import io
+
+        from rich.console import Console
+
+        from bench.report.summary import summarise_report
+        from bench.report.terminal import print_report
+
+        text = io.StringIO()
+        print_report(self._model, tuple(summarise_report(self._model)), Console(file=text, width=width))
+        return text.getvalue()
+
+    def rerun(self, key: str, *, datasets: Sequence[str] = (), plugins: Sequence[PathLike] = ()) -> Rerun:
+        """Do a stored run again from nothing and compare; both attempts stay.
+
+        Args:
+            key: Beginning of its key.
+            datasets: Where data sets lie now, ``NAME:DIR``, if not where they lay.
+            plugins: Plugin files, if they moved.
+
+        Raises:
+            UsageError: No run fits, or it cannot be done here.
+        """
+        from bench.execution.local import PoolOptions
+        from bench.rerun import load_plugins_of, rerun, stored_run
+
+        record = stored_run(self.workspace, self.store_url, key)
+        files = load_plugins_of(record, [Path(path).resolve() for path in plugins])
+        options = PoolOptions(workers=1, store_url=self.store_url, plugins=files)
+        return rerun(self.workspace, options, record, list(datasets), lambda job, event: None)
+
+    def encoders(self) -> pd.DataFrame:
+        """Return the encoders of the folder: ``name``, ``key``, ``method``, ``trained_on``, ``seed``, ``created``."""
+        import pandas as pd
+
+        from bench.plan.encoders import stored_encoders
+
+        rows = [
+            (one.name, one.key, one.spec.method, one.trained_on, one.spec.seed, one.created_at, str(one.folder))
+            for one in stored_encoders(self.workspace.results)
+        ]
+        return pd.DataFrame(rows, columns=["name", "key", "method", "trained_on", "seed", "created", "folder"])
+
+    def analyse(
+        self, encoders: Names = (), methods: Names = (), *, seed: int | None = None, out: PathLike = "reports/analyses"
+    ) -> Analyst:
+        """Look into stored encoders (``bench analyse``): ``.losses()``, ``.embedding(...)`` ... of what is returned.
+
+        Args:
+            encoders: Names, or beginnings of keys.
+            methods: Every stored encoder of these.
+            seed: Of those, the ones of this seed.
+            out: Folder for pictures, tables and summaries.
+
+        Raises:
+            UsageError: No such encoder or method.
+        """
+        from bench.plan.encoders import find_encoder
+
+        subjects = listed(encoders) or (), listed(methods) or ()
+        for name in subjects[0]:
+            find_encoder(self.workspace.results, name)
+        for name in subjects[1]:
+            METHODS.entry(name)
+        from bench.analysis.analyse import Analyst
+        from bench.analysis.sources import Subjects
+
+        return Analyst(looking(self.workspace), Subjects(*subjects, seed), Path(out))
+
+    def rebuild_index(self) -> RebuildReport:
+        """Recreate the index from the run folders (``bench db rebuild``); damaged folders are set aside and named.
+
+        Raises:
+            SetupError: It cannot be written.
+        """
+        from bench.store.maintenance import rebuild
+
+        return rebuild(self.workspace.results, self.store_url)
+
+    def index_status(self) -> StoreStatus:
+        """Return counts, sizes, and whether the index agrees with the run folders (``bench db status``)."""
+        from bench.store.maintenance import status
+
+        return status(self.workspace.results, self.store_url)
+
+    def encoder(self, name: str) -> Encoder:
+        """Load an encoder of the folder (see `bench.encoder`)."""
+        from bench.analysis.sources import Sources, Subjects
+
+        sources = Sources(self.workspace, Subjects(encoders=(name,)))
+        return sources.encoder(sources.chosen(several=False)[0])
+
+    def __repr__(self) -> str:
+        """Say what it is about."""
+        about = "all runs" if self.keys is None else f"{len(self.keys)} runs"
+        return f"Results({str(self.workspace.results)!r}, {about})"
+
+    def _store(self) -> Store:
+        from bench.store.store import Store
+
+        return Store.open_readonly(self.workspace.results, self.store_url, keys=self.keys)
+
+    def _metric_rows(self) -> list[MetricRow]:
+        from bench.store.queries import metric_rows, run_rows
+
+        store = self._store()
+        trials = {row.stored.key for row in run_rows(store, keys=self.keys) if row.trial}
+        return [row for row in metric_rows(store, keys=self.keys) if row.run_key not in trials]
+
+    @property
+    def _model(self) -> ReportModel:
+        from bench.reporting import read_model
+
+        return read_model(self.workspace, self.store_url, self.keys)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two methods compared object by object; printed, it says what ``bench compare`` says.
+
+    Attributes:
+        found: Every pair, what was left out, and stored numbers that do not follow from the stored answers.
+    """
+
+    found: Compared
+
+    @property
+    def objects(self) -> pd.DataFrame:
+        """One row per object and setting: its label and what each side's runs answered."""
+        import io
+
+        import pandas as pd
+
+        from bench.report.object_pairs import pairs_as_csv
+
+        return pd.read_csv(io.StringIO(pairs_as_csv(self.found.pairs)))
+
+    def text(self, width: int = 120, classes: int = 5) -> str:
+        """Return the comparison in words and tables.
+
+        Args:
+            width: Characters of a line.
+            classes: Classes that differ most to show.
+        """
+        import io
+
+        from rich.console import Console
+
+        from bench.report.object_pairs import print_pairs
+
+        text = io.StringIO()
+        print_pairs(self.found.pairs, classes, Console(file=text, width=width))
+        lines = [f"left out {line}" for line in self.found.left_out]
+        lines += [f"cannot be reproduced {line}" for line in self.found.wrong]
+        return "\n".join([text.getvalue().rstrip(), *lines])
+
+    def __str__(self) -> str:
+        """Return `text` at its defaults."""
+        return self.text()
+
+
+def load(results: PathLike | None = None, *, store_url: str | None = None) -> Results:
+    """Open a results folder for reading.
+
+    Args:
+        results: Results folder; ``BENCH_RESULTS`` or ``./results`` by default.
+        store_url: Database URL instead of the SQLite file in it.
+
+    Raises:
+        UsageError: There is no such folder.
+        SetupError: A file is in its way.
+    """
+    place = workspace_at(results)
+    if not place.results.is_dir():
+        place.refuse_file()
+        raise UsageError(f"no results folder at {place.results}; bench.study(...).run() makes one")
+    registered()
+    return Results(place, store_url)
+
+
+def encoder(name: str, results: PathLike | None = None) -> Encoder:
+    """Load a stored encoder, on the CPU, in evaluation mode.
+
+    ``encoder(points)`` takes clouds ``[B, N, 3]`` (float32, in the unit sphere as protocols give them) and returns
+    patch tokens, centres and global features; ``encoder.feature(encoder(points))`` is what probes are trained on.
+
+    Args:
+        name: Name it was imported under, or the beginning of its key (`Results.encoders` lists them).
+        results: Results folder.
+
+    Raises:
+        UsageError: None fits, several do, or its weights do not fit the present code.
+    """
+    return load(results).encoder(name)
+
+
+def _wanted(labels: Labels) -> dict[str, tuple[str, ...]]:
+    """Return the accepted values of every label as texts."""
+    found = {}
+    for name, value in labels.items():
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        found[name] = tuple(map(str, value)) if several else (str(value),)  # type: ignore[call-overload]
+    return found
+
+
+def _is_headline(row: MetricRow) -> bool:
+    return row.headline and row.split == "test" and row.selection == "val" and row.fold is None

@@ -1,0 +1,344 @@
+"""Studies: requests that expand to runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+
+from bench.api.common import Names, PathLike, listed, loaded_plugins, looking, registered, workspace_at
+from bench.api.results import Results
+from bench.errors import Interrupted, UsageError
+from bench.paths import Workspace
+from bench.plan.graph import Plan, Reuse
+from bench.plan.request import RunRequest, refuse_infinite, validated, write_request
+from bench.registry import METHODS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pydantic import JsonValue
+
+    from bench.execution.local import Listener, Outcome
+    from bench.tuning.engine import Found
+
+Seeds = int | str | Sequence[int]
+"""A count (5: seeds 0 to 4), a list as on the command line (``"0,4,7"``), or the seeds themselves."""
+
+
+class StudyOptions(TypedDict, total=False):
+    """Further fields of a request, as `bench.plan.request.RunRequest` describes them."""
+
+    encoders: Names
+    train_on: str
+    transfer: bool
+    pretrain_data: str
+    pretrain_fractions: Sequence[float]
+    budget: Literal["steps", "epochs"]
+    label_fractions: Sequence[float]
+    match: Literal["none", "params", "flops"]
+    settings: Names
+    split_seeds: Seeds
+    captions: Literal["auto", "none", "dataset", "class-names"]
+    teacher: str
+    text_teacher: str
+    live_teacher: bool
+    held_out_losses: bool
+    form: Literal["fair", "published"]
+    legacy: bool
+    baseline: bool
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
+    compile: Literal["auto", "on", "off"]
+    threads: int
+    overrides: Mapping[str, JsonValue]
+
+
+def study(
+    methods: Names | None = None,
+    protocols: Names | None = None,
+    dataset: Names | None = None,
+    *,
+    seeds: Seeds | None = None,
+    preset: str | None = None,
+    results: PathLike | None = None,
+    store_url: str | None = None,
+    plugins: Sequence[PathLike] = (),
+    **more: Unpack[StudyOptions],
+) -> Study:
+    """Describe a study; nothing runs yet.
+
+    What is left out is as in ``bench run``: ReCon and scratch, few-shot, on the embedded set, at ``nano``, one seed.
+
+    Args:
+        methods: What is pretrained; ``"all"`` for every method.
+        protocols: How it is judged.
+        dataset: What it is judged on: ``NAME[:ROOT]``.
+        seeds: Seeds of pretraining.
+        preset: ``smoke``, ``nano``, ``tiny``, ``small`` or ``base``.
+        results: Results folder; ``BENCH_RESULTS`` or ``./results`` by default.
+        store_url: Database URL instead of the SQLite file in the results folder.
+        plugins: Plugin files that runs need.
+        **more: Other fields of the request; ``overrides={"recipe.lr": 1e-3}`` is ``--set recipe.lr=0.001``.
+
+    Raises:
+        UsageError: A name or a value is wrong; the line says which.
+    """
+    given = {
+        "methods": listed(methods),
+        "protocols": listed(protocols),
+        "datasets": listed(dataset),
+        "seeds": seeds,
+        "preset": preset,
+        **more,
+    }
+    for name in ("encoders", "settings"):
+        if name in given:
+            given[name] = listed(given[name])  # type: ignore[arg-type]
+    return Study.of({name: value for name, value in given.items() if value is not None}, results, store_url, plugins)
+
+
+class Study:
+    """A request that expands to runs: methods x protocols x data sets x seeds.
+
+    Attributes:
+        request: Every field, validated.
+        workspace: Results folder and cache.
+        store_url: Database URL, or None.
+        plugins: Plugin files that every job loads.
+    """
+
+    def __init__(
+        self,
+        request: RunRequest,
+        workspace: Workspace,
+        store_url: str | None = None,
+        plugins: Sequence[Path] = (),
+    ) -> None:
+        self.request = request
+        self.workspace = workspace
+        self.store_url = store_url
+        self.plugins = tuple(plugins)
+
+    @classmethod
+    def of(
+        cls,
+        fields: Mapping[str, object],
+        results: PathLike | None = None,
+        store_url: str | None = None,
+        plugins: Sequence[PathLike] = (),
+    ) -> Study:
+        """Build a study from the fields of a request, such as a YAML file holds.
+
+        Raises:
+            UsageError: A field is unknown, or its value cannot be taken.
+        """
+        refuse_infinite(dict(fields), "study")
+        request: RunRequest = validated(RunRequest, dict(fields), "study")
+        files = [Path(plugin) for plugin in (*loaded_plugins(), *request.plugins, *plugins)]
+        return cls(request, workspace_at(results), store_url, registered(*files))
+
+    def plan(self, reuse: Reuse = "exact") -> StudyPlan:
+        """Say what would run and what is stored already; nothing is changed but the cache of data.
+
+        Args:
+            reuse: Which stored results count: ``exact`` (made by the present code) or ``same-spec``.
+
+        Raises:
+            UsageError: The request cannot be carried out; the line says why.
+        """
+        from bench.plan.planning import make_plan
+
+        place = looking(self.workspace)
+        return StudyPlan(make_plan(self.request, place, self.store_url, reuse, readonly=True), place)
+
+    def run(self, *, jobs: int | None = None, reuse: Reuse = "exact", progress: bool = True) -> Results:
+        """Pretrain and evaluate what is not stored yet; every job has a process of its own.
+
+        A run that fails or diverges is stored as such (`Results.failures`) and the others go on.
+
+        Args:
+            jobs: Jobs at a time; None for one per core (at most four), or one on a GPU.
+            reuse: See `plan`.
+            progress: Print progress and notes as the command line does.
+
+        Returns:
+            The study's runs.
+
+        Raises:
+            UsageError: The request cannot be carried out.
+            SetupError: The results folder cannot be written.
+            Interrupted: It was stopped (Ctrl-C); what was finished is stored, and `run` goes on from there.
+        """
+        from bench.screen import ProgressView
+        from bench.texts import screen
+
+        plan = self.prepare(reuse)
+        if progress:
+            console = screen()
+            for note in plan.notes:
+                console.print(f"note: {note}", highlight=False, markup=False)
+            with ProgressView(console) as view:
+                outcome = self.execute(plan, view, jobs=jobs)
+        else:
+            outcome = self.execute(plan, lambda job, event: None, jobs=jobs)
+        if outcome.interrupted:
+            raise Interrupted("stopped; everything finished is stored: call run() again to continue")
+        return self.results(plan)
+
+    def prepare(self, reuse: Reuse = "exact") -> Plan:
+        """Make the results folder ready and plan what is missing in it.
+
+        Raises:
+            UsageError: The request cannot be carried out.
+            SetupError: The results folder cannot be written.
+        """
+        from bench.plan.planning import make_plan
+
+        self.workspace.prepare()
+        return make_plan(self.request, self.workspace, self.store_url, reuse)
+
+    def execute(self, plan: Plan, listener: Listener, *, jobs: int | None = None) -> Outcome:
+        """Run the jobs of a plan, telling a listener of every event."""
+        from bench.execution.local import LocalPool, PoolOptions
+
+        options = PoolOptions(workers=jobs, store_url=self.store_url, plugins=self.plugins)
+        return LocalPool(self.workspace, options, listener).run(plan)
+
+    def tune(
+        self,
+        trials: int,
+        *,
+        what: Literal["downstream", "pretrain", "both"] = "downstream",
+        baseline: bool = False,
+        timeout: float | None = None,
+        jobs: int | None = None,
+    ) -> Tuned:
+        """Search learning rates and the like by validation score (``bench tune``); call again to continue.
+
+        Args:
+            trials: Trials of each method in all, earlier ones included.
+            what: ``downstream``, ``pretrain`` or ``both``.
+            baseline: Tune scratch of each architecture too.
+            timeout: Seconds after which no further trial is started.
+            jobs: Jobs of a trial at a time.
+
+        Returns:
+            The best trial of each method, with the request that uses its values.
+
+        Raises:
+            UsageError: The study is not of one protocol, data set and seed, or nothing of it can be tuned.
+            Interrupted: It was stopped; every finished trial is stored.
+        """
+        from bench.tuning.spaces import validated_what
+
+        searched = validated_what(what)
+        if trials < 1:
+            raise UsageError(f"trials {trials}: expected at least 1")
+        request = self.request.model_copy(update={"plugins": tuple(map(str, self.plugins))})
+        request.check_names()
+        self.workspace.prepare()
+        from bench.execution.local import PoolOptions
+        from bench.tuning.engine import Searcher
+        from bench.tuning.problems import make_problems
+
+        problems, left_out = make_problems(request, searched, self.workspace, baseline=baseline)
+        options = PoolOptions(workers=jobs, store_url=self.store_url, plugins=self.plugins)
+        searcher = Searcher(self.workspace, options, lambda job, event: None, lambda line: None)
+        failed = searcher.search(problems, trials, timeout)
+        return Tuned(tuple(map(searcher.conclude, problems)), tuple(left_out), tuple(failed))
+
+    def results(self, plan: Plan | None = None) -> Results:
+        """Return the runs of this study that are stored."""
+        plan = self.plan().plan if plan is None else plan
+        return Results(self.workspace, self.store_url, frozenset(run.key for run in plan.runs))
+
+    def save(self, path: PathLike) -> Path:
+        """Write the request as YAML for ``bench run --config``."""
+        plugins = tuple(str(path) for path in self.plugins)
+        write_request(self.request.model_copy(update={"plugins": plugins}), Path(path))
+        return Path(path)
+
+    def __repr__(self) -> str:
+        """Name what is asked for."""
+        fields = ", ".join(
+            f"{name}={value!r}" for name, value in self.request.model_dump(exclude_defaults=True).items()
+        )
+        return f"Study({fields})"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Result of `Study.tune`.
+
+    Attributes:
+        found: One per search: ``value`` (validation score), ``values`` (as overrides), ``config`` (a request).
+        left_out: Why methods were left out.
+        failed: Searches that cannot go on, with the reason.
+    """
+
+    found: tuple[Found, ...]
+    left_out: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """Jobs and runs of a study that has not run yet.
+
+    Attributes:
+        plan: Jobs and runs.
+        workspace: Results folder, whose earlier runs say how long jobs take.
+    """
+
+    plan: Plan
+    workspace: Workspace
+
+    @cached_property
+    def jobs(self) -> pd.DataFrame:
+        """One row per job to do: ``job``, ``what``, ``needs``, ``seconds`` (estimated)."""
+        import pandas as pd
+
+        rows = [(job.id, job.title, " ".join(job.needs), self._seconds[job.id]) for job in self.plan.jobs]
+        return pd.DataFrame(rows, columns=["job", "what", "needs", "seconds"])
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per run: its labels, ``key`` and whether it is ``stored``."""
+        import pandas as pd
+
+        rows = [{**run.label, "key": run.key, "stored": run.key in self.plan.reused} for run in self.plan.runs]
+        return pd.DataFrame(rows)
+
+    @property
+    def skipped(self) -> list[str]:
+        """Combinations that do not apply, with the reason, one line each."""
+        from bench.plan.skips import skip_lines
+
+        names = {run.spec.encoder.method for run in self.plan.runs}
+        return skip_lines(self.plan.skipped, {name for name in names if METHODS.load(name).has_encoder})
+
+    @property
+    def summary(self) -> str:
+        """Say in a line how many runs there are, are stored, and are to do."""
+        runs, reused = len(self.plan.runs), len(self.plan.reused)
+        older = sum(self.plan.reused.values())
+        text = f"{runs} runs: {reused} stored already, {runs - reused} to do in {len(self.plan.jobs)} jobs"
+        return f"{text} ({older} made by older code)" if older else text
+
+    @cached_property
+    def _seconds(self) -> dict[str, float]:
+        from bench.plan.estimate import Estimator
+
+        estimator = Estimator(self.workspace)
+        return {job.id: estimator.seconds(job) for job in self.plan.jobs}
+
+    def __str__(self) -> str:
+        """Return the plan in lines: what is stored, each job with its estimated time, notes and what is skipped."""
+        from bench.plan.estimate import duration
+
+        lines = [f"  {job.title}  ~{duration(self._seconds[job.id])}" for job in self.plan.jobs]
+        total = [f"  {duration(sum(self._seconds.values()))} one after another"] if lines else []
+        notes = [f"note: {note}" for note in self.plan.notes]
+        return "\n".join([self.summary, *lines, *total, *notes, *(f"skipped: {line}" for line in self.skipped)])
