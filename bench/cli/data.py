@@ -84,8 +84,8 @@ def list_(results: ResultsOption = None) -> None:
     """List local names; embedded data sets and formats are in bench list datasets."""
     from rich.text import Text
 
-    from bench.report.plain import TextTable
     from bench.api.data import local_data
+    from bench.report.plain import TextTable
 
     rows = []
     known = local_data(results=reading(results).results)

@@ -34,8 +34,8 @@ def golden(
     strict: Annotated[bool, typer.Option("--strict", help="Files that are not covered fail too.")] = False,
 ) -> None:
     """Load recorded weights and inputs, and compare outputs, buffers and gradient norms."""
-    from bench.interop.golden import exit_code, report_lines, summary_line
     from bench.api.checks import verify
+    from bench.interop.golden import exit_code, report_lines, summary_line
 
     results = verify(folder)
     for line in (*report_lines(results), summary_line(results, strict=strict)):
