@@ -45,3 +45,16 @@ def torch_stream(root: int, role: Role, *axes: int | str, device: str = "cpu") -
     generator = torch.Generator(device=device)
     generator.manual_seed(derive(root, role, *axes))
     return generator
+
+
+def seed_torch(seed: int) -> None:
+    """Seed torch's global generators, of the GPU where one is in use.
+
+    ``torch.manual_seed`` queues a call with a formatted stack trace for every kind of accelerator that is not in use:
+    a millisecond and a list that grows, at every step.
+    """
+    import torch
+
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)

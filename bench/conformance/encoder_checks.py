@@ -12,6 +12,7 @@ from bench.conformance.method_training import TRAINING
 from bench.methods.weights import load_encoder
 from bench.models.classifier import Classifier
 from bench.models.encoder import Encoder, EncoderOutput
+from bench.seeds import seed_torch
 from bench.spec import Numerics, PretrainSpec
 from bench.store.scratch import temporary_folder
 
@@ -79,7 +80,7 @@ def repeats(kit: MethodKit) -> str:
     encoder, points = kit.encoder().eval(), kit.clouds()
     found = []
     for seed in (1, 2):
-        torch.manual_seed(seed)
+        seed_torch(seed)
         found.append(_encode(encoder, points))
     if differing := [name for name, value in found[0].items() if not torch.equal(value, found[1][name])]:
         fail(

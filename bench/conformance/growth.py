@@ -48,7 +48,6 @@ _WORDS = {
 def watching() -> Iterator[None]:
     """Let Python count its allocations, and set aside what is alive already, so that looks are quick."""
     already = tracemalloc.is_tracing()
-    gc.collect()
     gc.freeze()
     if not already:
         tracemalloc.start()

@@ -19,6 +19,7 @@ from bench.models.encoder import Encoder
 from bench.plan.presets import PRESETS
 from bench.plan.request import validated
 from bench.registry import METHODS
+from bench.seeds import seed_torch
 from bench.spec import Recipe
 
 CONTRACT: Checks[MethodKit] = Checks()
@@ -273,7 +274,7 @@ def _global_seeds(seed: int) -> Iterator[None]:
     state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            seed_torch(seed)
             random.seed(seed)
             np.random.seed(seed)
             yield

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bench.methods.base import AnyMethod, Batch, Given, PretrainModel
 from bench.plan.presets import PRESETS
 from bench.registry import METHODS
+from bench.seeds import seed_torch
 from bench.spec import BackboneSpec, Precision, Recipe, TransformerShape
 from bench.training.optim import build_optimiser, parameter_groups
 from bench.training.precision import Device, autocast
@@ -108,12 +109,12 @@ class MethodKit:
     def model(self, seed: int = 0, *, captions: bool = True) -> PretrainModel:
         """Build the pretraining network from a seed, in training mode."""
         given = self.given(captions=captions)
-        torch.manual_seed(seed)
+        seed_torch(seed)
         return self.method.build(self.size, self.resolved, given).train()
 
     def encoder(self, seed: int = 0) -> Encoder:
         """Build just the encoder from a seed, in training mode."""
-        torch.manual_seed(seed)
+        seed_torch(seed)
         return self.method.build_encoder(self.size, self.resolved).train()
 
     def clouds(self, seed: int = 0, count: int | None = None, points: int | None = None) -> Tensor:
@@ -159,7 +160,7 @@ class MethodKit:
         """Compute losses as the training loop does: preparation without gradient, then seeded computation."""
         with torch.no_grad():
             prepared = model.prepare(batch)
-        torch.manual_seed(seed)
+        seed_torch(seed)
         device: Device = "cuda" if batch.points.is_cuda else "cpu"
         with autocast(device, precision):
             return model.compute(prepared)
@@ -193,5 +194,5 @@ class MethodKit:
 def _seeded(build: Callable[[], M]) -> M:
     """Build something from a seed of its own, and leave torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(20)
+        seed_torch(20)
         return build()

@@ -26,6 +26,7 @@ from bench.plan.presets import PRESETS
 from bench.protocols.base import AnyProtocol, Candidate, Evaluation, Form, HeldOut, Subject, Task
 from bench.protocols.cards import NOT_STATED, ProtocolCard, card_of
 from bench.registry import METHODS
+from bench.seeds import seed_torch
 from bench.spec import Numerics, canonical_json
 from bench.store.records import Metric
 from bench.store.scratch import scratch_name
@@ -76,7 +77,7 @@ class ProtocolKit:
 
 def _encoder() -> Encoder:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        seed_torch(0)
         return StandardEncoder(SIZE, Sampling())
 
 
@@ -248,7 +249,7 @@ def same_seed(kit: ProtocolKit) -> str:
     """The same task judged again gives the same numbers from the same splits."""
     found = []
     for seed in (1, 2):
-        torch.manual_seed(seed)
+        seed_torch(seed)
         found.append(kit.evaluate(kit.task(f"repeat-{seed}")))
     if found[0].split_digest != found[1].split_digest:
         fail("split_digest changes from run to run: derive splits from task.split_seed only")

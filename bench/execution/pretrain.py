@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import BaseModel
 from safetensors.torch import save_file
 
@@ -28,7 +27,7 @@ from bench.execution.pretrain_data import Gathering
 from bench.methods.base import AnyMethod, Given
 from bench.methods.weights import load_encoder, save_rest
 from bench.progress import Progress, named
-from bench.seeds import derive
+from bench.seeds import derive, seed_torch
 from bench.spec import PretrainSpec
 from bench.teachers.base import Teacher
 from bench.training.aligned import save_heads
@@ -101,7 +100,7 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     texts = gathering.texts
     costs |= gathering.costs
     measured = measured_data(job.dataset, data, gathering) if spec.held_out else {}
-    torch.manual_seed(derive(spec.seed, "init"))
+    seed_torch(derive(spec.seed, "init"))
     given = _given(job, data)
     model = job.method.build(spec.backbone, job.options, given)
     result = pretrain(model, data, spec, _place(job), point_views=job.method.point_views, measured=measured)

@@ -19,6 +19,7 @@ from bench.interop.releases import RELEASES, TEACHERS, Release, identity, no_enc
 from bench.methods.base import AnyMethod
 from bench.models.encoder import Encoder
 from bench.registry import METHODS
+from bench.seeds import seed_torch
 from bench.spec import BackboneSpec, Options
 
 FRESH_SEED = 0
@@ -164,7 +165,7 @@ def read_encoder(
     complete = _options(release.method, method, shipped, options or {})
     defaults = method.Options().model_dump(mode="json")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(FRESH_SEED)
+        seed_torch(FRESH_SEED)
         encoder = method.build_encoder(sizes, complete.options)
     wanted = {release.inside + name: value for name, value in encoder.state_dict().items()}
     converted = convert_state(checkpoint.tensors, wanted, layout)

@@ -13,6 +13,7 @@ from bench.errors import UsageError
 from bench.methods.base import Given, Method, MethodCard, MethodOptions, PretrainModel
 from bench.models.encoder import Encoder
 from bench.models.init import truncated_normal_trunk
+from bench.seeds import seed_torch
 from bench.spec import BackboneSpec
 
 
@@ -73,7 +74,7 @@ def scratch_candidates(build: Callable[[], Encoder], seed: int) -> dict[str, Enc
         In evaluation mode: ``default`` (PyTorch's initialisation) and ``trunc`` (truncated normal 0.02).
     """
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        seed_torch(seed)
         default = build()
         trunc = copy.deepcopy(default)
         truncated_normal_trunk(trunc)

@@ -20,6 +20,7 @@ from bench.models.ops import set_backend
 from bench.models.token_transformer import TokenTransformer
 from bench.profiling.clock import StageClock, watch
 from bench.registry import METHODS
+from bench.seeds import seed_torch
 from bench.spec import Frozen, PretrainSpec, TransformerShape
 from bench.training.contract import TrainingPlace
 from bench.training.loop import Loop
@@ -166,7 +167,7 @@ def matmul_rate(device: str, dtype: torch.dtype, size: int) -> float:
 
 def build_network(chosen: ChosenMethod, path: PathSpec) -> PretrainModel:
     """Build a method's network with untrained weights and everything it is built around."""
-    torch.manual_seed(path.spec.seed)
+    seed_torch(path.spec.seed)
     uses = chosen.method.uses(chosen.options)
     given = Given(
         image=path.image_width if "images" in uses else None,

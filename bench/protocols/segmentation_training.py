@@ -25,7 +25,7 @@ from bench.protocols.segmentation_metrics import VOID
 from bench.protocols.segmentation_options import SegmentationOptions, pilot_recipe
 from bench.protocols.selection import first_best
 from bench.protocols.threads import for_batches
-from bench.seeds import derive
+from bench.seeds import derive, seed_torch
 from bench.spec import Numerics, Recipe, content_key
 from bench.store.records import Metric
 from bench.training.checkpoint import deserialise, serialise, write_checkpoint
@@ -157,7 +157,7 @@ class Work:
         """
         options = self.options
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed("head"))
+            seed_torch(self.seed("head"))
             segmenter = PartSegmenter(
                 encoder,
                 self.outputs,

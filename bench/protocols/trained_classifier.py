@@ -25,7 +25,7 @@ from bench.protocols.selection import first_best
 from bench.protocols.trained_state import Notebook, Trained, read_training, store_training
 from bench.protocols.voting import Voter
 from bench.recipes.row import shortened
-from bench.seeds import derive
+from bench.seeds import derive, seed_torch
 from bench.spec import Numerics, Recipe, content_key
 from bench.store.records import Metric
 from bench.training.contract import Selected, TrainingPlace
@@ -305,7 +305,7 @@ class _Session:
         if self.training.drop_path is not None:
             set_drop_path(encoder, self.training.drop_path)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed("head"))
+            seed_torch(self._seed("head"))
             classes = len(self.task.train.classes)
             classifier = Classifier(encoder, classes, self.training.head, self.training.feature)
         if self.training.strengths:

@@ -15,7 +15,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from bench.seeds import derive
+from bench.seeds import derive, seed_torch
 
 HEAD_WIDTH = 32
 
@@ -56,7 +56,7 @@ def build(size: ClipSize, vocab_size: int, seed: int) -> nn.Module:
         seed: Root seed.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "teacher", "init"))
+        seed_torch(derive(seed, "teacher", "init"))
         model = open_clip.CLIP(
             size.embed,
             vision_cfg=open_clip.CLIPVisionCfg(

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import DivergedError, Interrupted, SetupError, UsageError
 from bench.models import roles
-from bench.seeds import derive, torch_stream
+from bench.seeds import derive, seed_torch, torch_stream
 from bench.spec import Numerics, Recipe, content_key
 from bench.training.checkpoint import CheckpointFolder, all_finite
 from bench.training.contract import FitResult, Objective, Selected, TrainingPlace, Validate
@@ -227,7 +227,7 @@ class Loop:
             prepared = self.objective.prepare(index, torch_stream(self.seed, "augmentation", step, "input"), step)
             if upcoming is not None:
                 self.objective.expect(upcoming)
-        torch.manual_seed(derive(self.seed, "augmentation", step, "network"))
+        seed_torch(derive(self.seed, "augmentation", step, "network"))
         try:
             with autocast(self.numerics.device, self.numerics.precision):
                 losses = self.compute(prepared)

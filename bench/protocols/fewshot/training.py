@@ -28,7 +28,7 @@ from bench.protocols.trained_classifier import set_drop_path
 from bench.protocols.trained_state import Notebook
 from bench.recipes.downstream import released_training
 from bench.recipes.row import shortened
-from bench.seeds import derive
+from bench.seeds import derive, seed_torch
 from bench.spec import Numerics, Recipe, content_key
 from bench.store.records import Metric
 from bench.training.checkpoint import deserialise, serialise, write_checkpoint
@@ -211,7 +211,7 @@ def stream(task: Task, folds: Folds, fold: Fold, purpose: str) -> int:
 def fresh(task: Task, folds: Folds, fold: Fold, build: Callable[[], Module]) -> Module:
     """Build a module with its initialisation drawn from the probe stream of the fold."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(task, folds, fold, "head"))
+        seed_torch(stream(task, folds, fold, "head"))
         return build()
 
 

@@ -16,7 +16,7 @@ from bench.protocols.ledger import Answers, Labels, ledger_rows, test_curve
 from bench.protocols.mlp.options import MlpOptions
 from bench.protocols.selection import first_best
 from bench.protocols.threads import torch_threads
-from bench.seeds import derive
+from bench.seeds import derive, seed_torch
 from bench.store.records import Metric
 from bench.training.contract import Curves
 from bench.training.finetuning import finetune, predict
@@ -96,7 +96,7 @@ class _Head:
         predicted: dict[int, Labels] = {}
         with torch_threads(1):
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derive(task.seed, "probe", "mlp", "head"))
+                seed_torch(derive(task.seed, "probe", "mlp", "head"))
                 head = classification_head("mlp", self.width, len(task.train.classes))
 
             def note(epoch: int) -> None:
