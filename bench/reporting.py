@@ -10,11 +10,11 @@ from rich.console import Console
 from bench.paths import Workspace
 from bench.plan.code import current_fingerprint
 from bench.plan.deviations import DeviationReader
-from bench.report.build import build_report, write_text
+from bench.report import contents
+from bench.report.build import BuiltReport, build_report, write_text
 from bench.report.model import ReportModel, build_model
 from bench.report.page import read_page, render_page
-from bench.report.summary import summarise_report
-from bench.report.terminal import print_report
+from bench.report.terminal import render_terminal
 from bench.stats.deviations import Deviations
 from bench.store.index import alike_of
 from bench.store.queries import MetricRow, failed_runs, finished_runs, fitting, metric_rows, require_stored
@@ -84,8 +84,7 @@ def print_results(
     workspace: Workspace, store_url: str | None, screen: Console, keys: Collection[str] | None = None
 ) -> None:
     """Print the tables of stored runs."""
-    model = read_model(workspace, store_url, keys)
-    print_report(model, tuple(summarise_report(model)), screen)
+    render_terminal(contents.report(read_model(workspace, store_url, keys)), screen)
 
 
 def read_model(workspace: Workspace, store_url: str | None, keys: Collection[str] | None = None) -> ReportModel:
@@ -104,18 +103,12 @@ def write_report(
     keys: Collection[str] | None = None,
     labels: Mapping[str, Collection[str]] | None = None,
     verify: bool = False,
-) -> Path:
-    """Write the report's files; with a screen, print the tables, or how selection changes them.
-
-    Returns:
-        Path of the HTML page.
-    """
+) -> BuiltReport:
+    """Write the report's files; with a screen, print the tables, or how selection changes them."""
     rows, records = read_results(workspace, store_url, keys, labels=labels, verify=verify)
     studies = read_studies(workspace.results) if keys is None and not labels else ()
     deviations = deviations_by_key(records)
-    return build_report(
-        rows, records, out, console=screen, selection=selection, studies=studies, deviations=deviations
-    ).html
+    return build_report(rows, records, out, console=screen, selection=selection, studies=studies, deviations=deviations)
 
 
 def write_page(workspace: Workspace, store_url: str | None, page: Path, screen: Console) -> Path:

@@ -151,9 +151,9 @@ class Results:
         """
         import pandas as pd
 
-        from bench.report.text import CSV_COLUMNS, cell_records
+        from bench.report.records import COLUMNS, cell_rows
 
-        return pd.DataFrame(cell_records(self._model), columns=list(CSV_COLUMNS))
+        return pd.DataFrame(list(cell_rows(self._model)), columns=list(COLUMNS))
 
     def compare(
         self,
@@ -195,7 +195,7 @@ class Results:
         return differences(self.workspace, self.store_url, first, second).lines()
 
     def report(self, out: PathLike = "reports") -> Path:
-        """Write ``index.html``, ``results.csv`` and ``results.md``.
+        """Write ``index.html``, ``results.csv``, ``results.md`` and ``report.json``.
 
         Returns:
             The page, which needs no other file.
@@ -205,7 +205,7 @@ class Results:
         """
         from bench.reporting import write_report
 
-        return write_report(self.workspace, self.store_url, Path(out), keys=self.keys)
+        return write_report(self.workspace, self.store_url, Path(out), keys=self.keys).html
 
     def tables(self, width: int = 120) -> str:
         """Return the tables and sentences that ``bench report`` prints."""
@@ -213,11 +213,11 @@ class Results:
 
         from rich.console import Console
 
-        from bench.report.summary import summarise_report
-        from bench.report.terminal import print_report
+        from bench.report import contents
+        from bench.report.terminal import render_terminal
 
         text = io.StringIO()
-        print_report(self._model, tuple(summarise_report(self._model)), Console(file=text, width=width))
+        render_terminal(contents.report(self._model), Console(file=text, width=width))
         return text.getvalue()
 
     def rerun(self, key: str, *, datasets: Sequence[str] = (), plugins: Sequence[PathLike] = ()) -> Rerun:

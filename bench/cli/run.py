@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from bench.cli.common import (
     DatasetFilter,
+    JsonOption,
     MethodFilter,
     PluginOption,
     PresetFilter,
@@ -322,7 +323,9 @@ def rerun(
 
 def report(
     results: ResultsOption = None,
-    out: Annotated[Path, typer.Option(help="Folder for index.html, results.csv and results.md.")] = Path("reports"),
+    out: Annotated[Path, typer.Option(help="Folder for index.html, results.csv, results.md, report.json.")] = Path(
+        "reports"
+    ),
     selection: Annotated[
         bool, typer.Option("--selection", help="Print what choosing on validation, last epoch or test gives instead.")
     ] = False,
@@ -337,12 +340,15 @@ def report(
         bool,
         typer.Option("--verify", help="Read and check every run folder and encoder, whatever the index says."),
     ] = False,
+    json: JsonOption = False,
     store_url: StoreOption = None,
 ) -> None:
-    """Print tables of what is stored; write HTML, CSV, Markdown.
+    """Print tables of what is stored; write HTML, CSV, Markdown, JSON.
 
     The HTML page needs no other file.
     """
+    if json and selection:
+        raise UsageError("--json holds the rules of selection, too: give it without --selection")
     screen, place = console(), reading(results)
     from bench.reporting import write_page, write_report
 
@@ -351,12 +357,18 @@ def report(
 
         ArtifactStore(place.results, readonly=True).check(digests=True)
     if page is not None:
+        if json or selection:
+            raise UsageError("--page writes a page and no more: give it without --json and --selection")
         screen.print(f"wrote {write_page(place, store_url, page, screen)}", highlight=False, markup=False)
         return
     labels = chosen_labels(method, protocol, dataset, preset)
-    made = write_report(place, store_url, out, screen, selection=selection, labels=labels, verify=verify)
-    shown = escape(str(made))
-    screen.print(f"report: [bold]{shown}[/bold]  (open it in a browser; the same as CSV and Markdown beside it)")
+    shown_on = None if json else screen
+    made = write_report(place, store_url, out, shown_on, selection=selection, labels=labels, verify=verify)
+    if json:
+        print(made.json.read_text(encoding="utf-8"), end="")
+        return
+    shown = escape(str(made.html))
+    screen.print(f"report: [bold]{shown}[/bold]  (open it in a browser; CSV, Markdown and JSON lie beside it)")
     screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")
     screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see docs/own-data.md)")
     screen.print("      where pretraining pays:       make demo-full")

@@ -153,7 +153,7 @@ def _print(listed: Sequence[Listed], failed: bool, screen: Console) -> None:
         screen.print(f"all {len(listed)} runs: {common}", highlight=False, markup=False)
     marks = {text: f"({at})" for at, text in enumerate(dict.fromkeys(one.changed for one in listed if one.changed), 1)}
     metrics = {one.score[0] for one in listed if one.score is not None}
-    single = f"test {next(iter(metrics))}, %" if len(metrics) == 1 else "test score, %"
+    single = f"test {next(iter(metrics)).replace('_', ' ')} %" if len(metrics) == 1 else "test score %"
     last = "why" if failed else single
     columns: dict[str, list[str]] = {
         "key": [one.row.stored.key[:12] for one in listed],

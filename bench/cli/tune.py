@@ -157,13 +157,16 @@ def _tune(
 
 def _print(found: list[Found], place: Any) -> None:
     """Print the table of the searches, and how to go on from here."""
-    from bench.report.tuning import print_tuning
+    from bench.report.document import Document
+    from bench.report.terminal import render_terminal
+    from bench.report.tuning import groups, part
     from bench.tuning.engine import as_text
     from bench.tuning.studies import read_studies
 
     screen = console()
     names = {one.problem.name for one in found}
-    print_tuning([study for study in read_studies(place.results) if study.name in names], screen)
+    shown = groups(study for study in read_studies(place.results) if study.name in names)
+    render_terminal(Document("Tuning", tuple(map(part, shown))), screen)
     for one in found:
         if one.config is None:
             continue

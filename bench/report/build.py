@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.report import contents
+from bench.report.data import to_json
+from bench.report.document import Document
 from bench.report.html import to_html
+from bench.report.markdown import to_markdown
 from bench.report.model import ReportModel, build_model
-from bench.report.summary import Sentence, summarise_report
-from bench.report.text import to_csv, to_markdown
+from bench.report.records import to_csv
 from bench.store.publish import write_whole
 
 if TYPE_CHECKING:
@@ -28,17 +31,19 @@ class BuiltReport:
 
     Attributes:
         model: What the report says.
-        summary: The same in plain words.
+        document: The same as a document.
         html: The page.
         csv: One line per cell.
         markdown: The tables for people.
+        json: All of the document for programs.
     """
 
     model: ReportModel
-    summary: tuple[Sentence, ...]
+    document: Document
     html: Path
     csv: Path
     markdown: Path
+    json: Path
 
 
 def build_report(
@@ -51,7 +56,7 @@ def build_report(
     studies: Sequence[StudyFacts] = (),
     deviations: Mapping[str, Deviations] | None = None,
 ) -> BuiltReport:
-    """Write ``index.html``, ``results.csv`` and ``results.md``; the same rows give the same bytes.
+    """Write ``index.html``, ``results.csv``, ``results.md`` and ``report.json``; the same rows give the same bytes.
 
     Args:
         rows: Metric rows of the store (`bench.store.queries`).
@@ -66,21 +71,20 @@ def build_report(
         SetupError: The folder cannot be written; one line says why. Earlier reports stay as they were.
     """
     model = replace(build_model(rows, runs, deviations), studies=tuple(studies))
-    summary = tuple(summarise_report(model))
-    built = BuiltReport(model, summary, out / "index.html", out / "results.csv", out / "results.md")
+    document = contents.report(model)
+    paths = (out / name for name in ("index.html", "results.csv", "results.md", "report.json"))
+    built = BuiltReport(model, document, *paths)
     for path, text in (
-        (built.html, to_html(model, summary)),
+        (built.html, to_html(document)),
         (built.csv, to_csv(model)),
-        (built.markdown, to_markdown(model, summary)),
+        (built.markdown, to_markdown(document)),
+        (built.json, to_json(document)),
     ):
         write_text(path, text)
     if console is not None:
-        from bench.report.terminal import print_report, print_selection
+        from bench.report.terminal import render_terminal
 
-        if selection:
-            print_selection(model, console)
-        else:
-            print_report(model, summary, console)
+        render_terminal(contents.rules(model) if selection else document, console)
     return built
 
 

@@ -6,11 +6,14 @@ Losses of different methods are different quantities, so no two methods ever sha
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from bench.report.document import Detail, Drawing, Figure, Paragraph, Part
+from bench.report.plots import INK, SERIES, small_multiples
 from bench.report.runs import seed_of
 from bench.stats.cells import flatten
 from bench.stats.naming import Key, Labels, name_encoders, pretrained_suffix
@@ -19,6 +22,16 @@ if TYPE_CHECKING:
     from bench.store.records import RunRecord
 
 MAX_PANELS_PER_METHOD = 4
+MOST_ENCODERS = 40
+"""Encoders of a preset whose curves are read."""
+MOST_LINES = 10
+"""Lines of a panel: runs of one encoder and one way of judging whose curves are read."""
+MOST_JUDGEMENTS = 8
+"""Ways of judging one encoder of which runs are opened."""
+EXPLAINED = (
+    "One line per pretraining seed. Every panel has its own scale: losses of different methods are different "
+    "quantities."
+)
 Series = tuple[tuple[float, float], ...]
 
 
@@ -34,7 +47,8 @@ class Panel:
         budget: What was kept equal between parts, ``steps`` or ``epochs``.
         name: Name of the series, e.g. ``pretrain/total``.
         lines: (seed, points) in the order of the seeds.
-        hidden: Further series of the same method that were left out of the plot.
+        hidden: Whether the method may have further series, which were left out of the plot.
+        left_out: Encoders of the preset whose curves are not shown.
     """
 
     preset: str
@@ -44,35 +58,110 @@ class Panel:
     budget: str
     name: str
     lines: tuple[tuple[str, Series], ...]
-    hidden: int
+    hidden: bool
+    left_out: int = 0
 
 
 def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
     """Collect the curves of finished runs, those of encoders that differ in more than the seed apart.
 
     Runs that share a pretraining carry the same curve, which is taken once. The learning rate is no result and
-    is left out; a series needs two points to be a curve.
+    is left out; a series needs two points to be a curve. Curves lie in the run folders: of many runs only the first
+    ones are opened.
     """
-    found: dict[Key, dict[str, set[tuple[str, Series]]]] = defaultdict(lambda: defaultdict(set))
+    owned: dict[Key, dict[str, dict[tuple[str, str], RunRecord]]] = defaultdict(lambda: defaultdict(dict))
     encoders: dict[Key, dict[str, str]] = {}
     for run in sorted(runs, key=lambda run: run.key):
         owner, encoder = _owner(run)
-        for series, points in run.curves.items():
-            if _is_shown(series) and len(points) > 1:
-                line = tuple((float(x), float(y)) for x, y in points)
-                encoders[owner] = encoder
-                found[owner][_panel_name(series, run.label)].add((seed_of(run), line))
+        encoders[owner] = encoder
+        owned[owner][_judged(run.label)].setdefault((seed_of(run), str(run.spec.get("split_seed"))), run)
+    found: dict[Key, dict[str, set[tuple[str, Series]]]] = {}
+    presets: dict[str, list[Key]] = defaultdict(list)
+    left: Counter[str] = Counter()
+    for owner in sorted(owned):
+        own = presets[owner[0].preset]
+        if len(own) < MOST_ENCODERS and (lines := _read(owned[owner])):
+            found[owner] = lines
+            own.append(owner)
+        elif len(own) == MOST_ENCODERS:
+            left[owner[0].preset] += 1
+    differences = name_encoders({owner: encoders[owner] for owner in found})
     panels = []
-    differences = name_encoders(encoders)
     for owner, by_series in sorted(found.items(), key=lambda item: (item[0][0], differences[item[0]])):
-        names = sorted(by_series, key=lambda s: (not s.startswith("pretrain"), "total" not in s, s))
-        hidden = max(0, len(names) - MAX_PANELS_PER_METHOD)
+        names = _ordered(by_series)
         label = owner[0]
         method = f"{label.method} [{differences[owner]}]" if differences[owner] else label.method
+        hidden = len(names) > MAX_PANELS_PER_METHOD or len(owned[owner]) > MOST_JUDGEMENTS
         for series in names[:MAX_PANELS_PER_METHOD]:
-            lines = sorted(by_series[series], key=lambda line: (line[0].zfill(12), line[1]))
-            panels.append(Panel(label.preset, method, *label[-3:], series, tuple(lines), hidden))
+            drawn = sorted(by_series[series], key=lambda line: (line[0].zfill(12), line[1]))[:MOST_LINES]
+            data = label[-3:]
+            panels.append(Panel(label.preset, method, *data, series, tuple(drawn), hidden, left[label.preset]))
     return tuple(panels)
+
+
+def _read(by_judgement: Mapping[str, Mapping[tuple[str, str], RunRecord]]) -> dict[str, set[tuple[str, Series]]]:
+    """Read the curves of one encoder's runs, no more of them than are shown."""
+    found: dict[str, set[tuple[str, Series]]] = defaultdict(set)
+    for judged in sorted(by_judgement)[:MOST_JUDGEMENTS]:
+        own = by_judgement[judged]
+        for at in sorted(own, key=lambda at: (at[0].zfill(12), at))[:MOST_LINES]:
+            for series, points in own[at].curves.items():
+                if _is_shown(series) and len(points) > 1:
+                    name = series if series.startswith("pretrain") else f"{series}, {judged}"
+                    found[name].add((at[0], tuple((float(x), float(y)) for x, y in points)))
+    return found
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda s: (not s.startswith("pretrain"), "total" not in s, s))
+
+
+def parts(panels: Sequence[Panel]) -> list[Part]:
+    """Return training curves as parts of the document, one per preset."""
+    found = []
+    for at, (preset, group) in enumerate(groupby(panels, key=lambda panel: panel.preset)):
+        own = list(group)
+        told = [EXPLAINED]
+        if any(panel.hidden for panel in own):
+            told.append(f"Series beyond the first {MAX_PANELS_PER_METHOD} of a method are in the run folders only.")
+        if any(len(panel.lines) == MOST_LINES for panel in own):
+            told.append(f"At most {MOST_LINES} runs of an encoder are drawn.")
+        if own[0].left_out:
+            told.append(f"{own[0].left_out} more encoders are left out; choose with --method.")
+        figure = Figure(f"curves{at}", lambda own=own: draw(own))  # type: ignore[misc]
+        blocks = (Paragraph(" ".join(told), "soft"), figure)
+        found.append(Part("Training curves", blocks, f"curves-{at + 1}", f"preset {preset}", detail=Detail.PAGE))
+    return found
+
+
+def draw(panels: Sequence[Panel]) -> Drawing:
+    """Draw small multiples of training curves, one thin line per seed, every panel with its own scale."""
+    from matplotlib.ticker import MaxNLocator
+
+    owners = sorted({panel.method for panel in panels})
+    figure, grid = small_multiples(len(panels), columns=5, width=2.75, height=2.0, margin=0.3)
+    for axes, panel in zip(grid, panels, strict=True):
+        colour = SERIES[owners.index(panel.method) % len(SERIES)]
+        for _, points in panel.lines:
+            axes.plot([x for x, _ in points], [y for _, y in points], color=colour, linewidth=1.0, alpha=0.75)
+        axes.set_title(panel_title(panel.method, panel.name))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    figure.supxlabel("epoch", fontsize=9, color=INK)
+    return Drawing(figure, "Training curves. " + " ".join(map(_curve_words, panels)))
+
+
+def panel_title(method: str, series: str) -> str:
+    """Title of a panel of curves; what sets the method apart has a line of its own."""
+    return method.replace(" [", "\n[", 1) + f"\n{series}"
+
+
+def _curve_words(panel: Panel) -> str:
+    ends = [points[-1][1] for _, points in panel.lines]
+    starts = [points[0][1] for _, points in panel.lines]
+    return (
+        f"{panel.method}, {panel.name}: {len(panel.lines)} line(s), from about {sum(starts) / len(starts):.3g} "
+        f"to about {sum(ends) / len(ends):.3g}."
+    )
 
 
 def _owner(run: RunRecord) -> tuple[Key, dict[str, str]]:
@@ -90,11 +179,8 @@ def _owner(run: RunRecord) -> tuple[Key, dict[str, str]]:
     return (labels, json.dumps(encoder, sort_keys=True)), encoder
 
 
-def _panel_name(series: str, label: dict[str, str]) -> str:
-    """A pretraining curve belongs to the encoder; any other also to what was evaluated."""
-    if series.startswith("pretrain"):
-        return series
-    return f"{series}, {label.get('protocol', '?')} {label.get('setting', '')} on {label.get('dataset', '?')}"
+def _judged(label: Mapping[str, str]) -> str:
+    return f"{label.get('protocol', '?')} {label.get('setting', '')} on {label.get('dataset', '?')}"
 
 
 def _is_shown(series: str) -> bool:

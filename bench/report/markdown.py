@@ -1,10 +1,64 @@
-"""Tables in Markdown."""
+"""A document as Markdown, for people and pull requests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bench.report.document import (
+    Block,
+    Detail,
+    Document,
+    Facts,
+    Findings,
+    Fold,
+    Notes,
+    Paragraph,
+    Part,
+    Prose,
+    Table,
+)
 from bench.texts import visible
+
+
+def to_markdown(document: Document) -> str:
+    """Render a document without its figures and without what only a page can fold away."""
+    lines = [f"<!-- {document.made} -->", ""] if document.made else []
+    lines += [f"# {escape(document.title)}", ""]
+    lines += [escape(document.lead), ""] if document.lead else []
+    lines += _blocks(document.blocks, 2)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _blocks(blocks: Iterable[Block], level: int) -> list[str]:
+    return [line for block in blocks if block.detail <= Detail.FILES for line in _block(block, level)]
+
+
+def _block(block: Block, level: int) -> list[str]:
+    if isinstance(block, Part):
+        return [f"{'#' * level} {escape(block.heading)}", "", *_blocks(block.blocks, level + 1)]
+    if isinstance(block, Fold):
+        return [f"{escape(block.title)}:", "", *_blocks(block.blocks, level)]
+    if isinstance(block, Paragraph):
+        text = escape(block.text)
+        return [f"**{text}**" if block.look == "warning" else text, ""]
+    if isinstance(block, Prose):
+        return [block.markdown.strip(), ""]
+    if isinstance(block, Table):
+        rows = table(block.headings, [list(map(str, row.cells)) for row in block.shown])
+        return [*rows, "", *([block.left_out, ""] if block.left_out else [])]
+    return _list(block)
+
+
+def _list(block: Block) -> list[str]:
+    if isinstance(block, Findings):
+        texts = [escape(item.text) for item in block.items]
+    elif isinstance(block, Notes):
+        texts = [escape(text) for text in block.texts]
+    elif isinstance(block, Facts):
+        texts = [f"**{escape(term)}**: {escape(text)}" for term, text in block.items]
+    else:
+        texts = []
+    return [*(f"- {text}" for text in texts), ""] if texts else []
 
 
 def table(heads: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:

@@ -12,20 +12,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
+from bench.report.document import NOTHING, Cell, Column, Detail, Field, Part, Table
 from bench.report.runs import NOT_RECORDED
+from bench.report.words import count
 
 if TYPE_CHECKING:
     from bench.store.records import RunRecord
-
-HEADINGS = (
-    "method",
-    "stages",
-    "pretraining reads",
-    "class names in pretraining",
-    "release pretrains on",
-    "parameters, feature",
-    "differs from the release [what restores it]",
-)
 
 
 @dataclass(frozen=True)
@@ -87,8 +79,6 @@ def _line(name: str, runs: Sequence[RunRecord]) -> MethodLine:
 
 def _sizes(name: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
     """One phrase per architecture, preset and feature: ``nano 1.7 M (2.3 M in pretraining), class + max (2C)``."""
-    from bench.report.words import count
-
     found = set()
     for run in runs:
         size = run.cost.get("parameters_encoder")
@@ -134,14 +124,26 @@ def deviation_texts(line: MethodLine) -> tuple[str, ...]:
     )
 
 
-def line_texts(line: MethodLine) -> tuple[str, ...]:
-    """Render a method as a row of plain text, in the order of `HEADINGS`."""
-    return (
-        line.name,
-        " → ".join(line.stages) or "none",
-        ", ".join(line.modalities),
-        line.sees_class_names,
-        line.release_splits,
-        "; ".join(line.sizes) or "–",
-        "; ".join(deviation_texts(line)) or "–",
-    )
+FIELDS: tuple[Field[MethodLine], ...] = (
+    Field(Column("method", "method", whole=True), lambda line: line.name),
+    Field(Column("paper", "published in"), lambda line: line.paper),
+    Field(Column("stages", "stages"), lambda line: " → ".join(line.stages) or "none"),
+    Field(Column("modalities", "pretraining reads"), lambda line: ", ".join(line.modalities)),
+    Field(Column("class_names", "class names in pretraining"), lambda line: line.sees_class_names),
+    Field(Column("release_splits", "release pretrains on"), lambda line: line.release_splits),
+    Field(Column("sizes", "parameters, feature"), lambda line: _listed(line.sizes)),
+    Field(
+        Column("deviations", "differs from the release [what restores it]"),
+        lambda line: _listed(deviation_texts(line)),
+    ),
+)
+
+
+def _listed(items: tuple[str, ...]) -> Cell:
+    return Cell("; ".join(items) or NOTHING, items=items)
+
+
+def part(lines: Sequence[MethodLine]) -> Part:
+    """Return what the methods declare as a part of the document."""
+    table = Table.of("methods", FIELDS, lines)
+    return Part("Methods in this report", (table,), "methods", detail=Detail.FILES)

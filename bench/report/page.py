@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bench.errors import UsageError
-from bench.report import tables, words
-from bench.report.markdown import table
+from bench.report import cost, quantities, scores, words
+from bench.report.document import AnyCell, Block, Cell, Document, Notes, Paragraph, Part, Prose, Table
+from bench.report.markdown import to_markdown
 from bench.report.model import ReportModel, ReportRow, Section, build_model
 from bench.report.runs import environment
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, flatten
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from bench.store.records import RunRecord
 
 _LABELS = ("preset", "method", "protocol", "form", "dataset", "setting", "pretrain_data")
-MADE = "<!-- Written by `bench report --page {name}` from stored runs; change that file, not this one. -->"
+MADE = "Written by `bench report --page {name}` from stored runs; change that file, not this one."
+COLUMNS = ("setting", "method", "seeds", "score", "difference", "verdict", "seen", "code")
+"""Columns of a page's tables."""
 
 
 class _Read(BaseModel):
@@ -163,13 +166,11 @@ def render_page(
     parts = [_part(section, rows, records, deviations) for section in page.sections]
     if not any(part.shown for part in parts):
         raise UsageError(f"no stored run fits a section of {name}; bench runs lists what there is")
-    lines = [MADE.format(name=name), "", f"# {page.title}", ""]
-    lines += [page.text.strip(), ""] if page.text else []
-    lines += ["## What does not hold", "", *(f"- {line}" for line in _doubts(parts)), ""]
-    for part in parts:
-        lines += _section(part)
-    lines += _cost([part.model for part in parts if part.model is not None], records)
-    return "\n".join(lines).rstrip("\n") + "\n"
+    blocks: list[Block] = [Prose(page.text)] if page.text else []
+    blocks.append(Part("What does not hold", (Notes(tuple(_doubts(parts))),)))
+    blocks += [Part(part.section.title, tuple(_blocks(part))) for part in parts]
+    blocks.append(_cost([one for part in parts if part.model for one in part.model.sections], records))
+    return to_markdown(Document(page.title, tuple(blocks), made=MADE.format(name=name)))
 
 
 def _part(
@@ -221,61 +222,49 @@ def _doubts(parts: Iterable[_Part]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _section(part: _Part) -> list[str]:
-    lines = [f"## {part.section.title}", ""]
-    lines += [part.section.text.strip(), ""] if part.section.text else []
+def _blocks(part: _Part) -> list[Block]:
+    blocks: list[Block] = [Prose(part.section.text)] if part.section.text else []
     if part.section.columns == "none":
-        for section in part.shown:
-            lines += [f"### {section.title}", "", *_told(section), *_lines(section, part.section.pairs)]
-        return lines
+        return blocks + [Part(one.title, tuple(_lines(one, part.section.pairs))) for one in part.shown]
     grids: dict[tuple[str, ...], list[Section]] = {}
     for section in part.shown:
         key: tuple[str, ...] = (section.protocol, section.form, section.metric, section.difference)
         key += (section.dataset,) if part.section.columns == "setting" else ()
         grids.setdefault(key, []).append(section)
-    for sections in grids.values():
-        lines += _grid(sections, part.section.columns)
-    return lines
+    return blocks + [_grid(sections, part.section.columns) for sections in grids.values()]
 
 
-def _told(section: Section) -> list[str]:
-    lines = [*tables.told(section), *tables.changes(section)]
-    return [text for line in lines for text in (line[0].upper() + line[1:], "")]
+def _told(sections: Iterable[Section]) -> list[Block]:
+    lines = [line for section in sections for line in (*scores.told(section), *scores.changes(section))]
+    return [Paragraph(f"{line[0].upper()}{line[1:]}") for line in dict.fromkeys(lines)]
 
 
-def _lines(section: Section, pairs: bool) -> list[str]:
+def _lines(section: Section, pairs: bool) -> list[Block]:
     """One line per method and setting."""
-    names = ("setting", "method", "seeds", "score", "difference", "verdict", "seen", "code")
-    heads = [tables.columns(section).get(name, name) for name in names]
-    texts = [tables.row_texts(row, section) for row in section.rows]
-    body = [[text[name] for name in names] for text in texts]
-    lines = [*_table(heads, body), ""]
-    lines += [f"- {note}" for note in tables.notes(section)] + [""]
+    blocks = [*_told([section]), scores.scores(section).only(COLUMNS), Notes(tuple(scores.notes(section)))]
     if pairs and section.pairs:
-        lines += [*table(tables.PAIR_HEADINGS, map(tables.pair_texts, section.pairs)), ""]
-        lines += [f"- {note}" for note in tables.pair_notes(section)] + [""]
-    return lines
+        blocks += [scores.pairs(section), Notes(tuple(scores.pair_notes(section)))]
+    return blocks
 
 
-def _grid(sections: Sequence[Section], columns: Literal["setting", "dataset"]) -> list[str]:
+def _grid(sections: Sequence[Section], columns: Literal["setting", "dataset"]) -> Part:
     """One line per method, settings or data sets side by side."""
     first = sections[0]
     form = "" if first.form == "fair" else f" ({first.form} form)"
     metric = "" if first.metric == "accuracy" else f", {first.metric.replace('_', ' ')}"
     where = f" on {first.dataset}" if columns == "setting" else ""
-    lines = [f"### {first.protocol}{form}{where}{metric}", ""]
-    for told in dict.fromkeys(line for section in sections for line in _told(section) if line):
-        lines += [told, ""]
     places = list(dict.fromkeys(_place(row, s, columns) for s in sections for row in s.rows))
     by_method: dict[str, dict[str, ReportRow]] = {}
     for section in sections:
         for row in section.rows:
             by_method.setdefault(row.cell.label, {})[_place(row, section, columns)] = row
     ordered = sorted(by_method.items(), key=lambda item: next(iter(item[1].values())).cell.is_opponent)
-    body = [[name, *(_entry(found.get(place)) for place in places), _seen(found.values())] for name, found in ordered]
-    lines += [*table(["method", *places, "saw class names"], body), ""]
-    notes = list(dict.fromkeys(note for section in sections for note in tables.notes(section)))
-    return [*lines, *(f"- {note}" for note in notes), ""]
+    body: list[list[AnyCell]] = [
+        [name, *(_entry(found.get(place)) for place in places), _seen(found.values())] for name, found in ordered
+    ]
+    table = Table.plain("grid", ["method", *places, "saw class names"], body)
+    notes = tuple(dict.fromkeys(note for section in sections for note in scores.notes(section)))
+    return Part(f"{first.protocol}{form}{where}{metric}", (*_told(sections), table, Notes(notes)))
 
 
 def _place(row: ReportRow, section: Section, columns: str) -> str:
@@ -284,65 +273,27 @@ def _place(row: ReportRow, section: Section, columns: str) -> str:
     return section.dataset if row.cell.setting == "all" else f"{section.dataset} {row.cell.setting}"
 
 
-def _entry(row: ReportRow | None) -> str:
-    """Score, then difference and verdict: ``65.2 ± 5.8 (+15.4 [+6.4, +24.4] above scratch)``."""
+def _entry(row: ReportRow | None) -> Cell:
+    """Return score, then difference and verdict: ``65.2 ± 5.8 (+15.4 [+6.4, +24.4] ▲ above scratch)``."""
     if row is None:
-        return "–"
+        return quantities.NONE
     lost = f", {words.seeds(row.cell)}" if row.cell.lost else ""
-    text = f"{words.score(row.cell.summary)}{lost}{', older code' if row.cell.older_code else ''}"
-    if row.versus is None:
-        return text
-    return f"{text} ({words.difference(row.versus)} {tables.verdict(row)})"
+    older = ", older code" if row.cell.older_code else ""
+    compared = "" if row.versus is None else f" ({quantities.difference(row.versus)} {scores.verdict(row)})"
+    return quantities.score(row.cell.summary, note=f"{lost}{older}{compared}")
 
 
 def _seen(rows: Iterable[ReportRow]) -> str:
     return " / ".join(dict.fromkeys(words.seen(row.cell) for row in rows))
 
 
-def _table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table without its empty columns."""
-    kept = [at for at in range(len(heads)) if any(row[at] not in ("", "–") for row in body)]
-    return table([heads[at] for at in kept], [[row[at] for at in kept] for row in body])
-
-
-def _cost(models: Sequence[ReportModel], records: Sequence[RunRecord]) -> list[str]:
+def _cost(sections: Sequence[Section], records: Iterable[RunRecord]) -> Part:
     """Cost by method, and what all was made with."""
-    found: dict[tuple[str, str], ReportRow] = {}
-    evaluated: dict[tuple[str, str], list[float]] = {}
-    shown = [(s, row) for model in models for s in model.sections if s.main for row in s.rows]
-    for section, row in shown:
-        key = (row.cell.label, section.preset_words)
-        found.setdefault(key, row)
-        if row.facts.evaluate_seconds is not None:
-            evaluated.setdefault(key, []).append(row.facts.evaluate_seconds)
-    body = [
-        [
-            name,
-            preset,
-            words.count(row.facts.parameters),
-            "–" if row.cell.is_opponent else words.seconds(row.facts.pretrain_seconds),
-            "–" if row.cell.is_opponent else words.seconds(row.facts.pretrain_cpu_seconds),
-            "–" if row.cell.is_opponent else words.operations(row.facts.step_flops),
-            words.seconds(max(evaluated[name, preset])) if (name, preset) in evaluated else "–",
-        ]
-        for (name, preset), row in found.items()
-    ]
-    heads = (
-        "method",
-        "preset",
-        "encoder parameters",
-        "pretraining of one seed",
-        "its processor time",
-        "operations of its training step",
-        "longest evaluation of one run",
-    )
-    keys = {key for _, row in shown for key in row.cell.runs.values()}
+    keys = {key for one in sections if one.main for row in one.rows for key in row.cell.runs.values()}
     made = environment(record for record in records if record.status == "done" and record.key in keys)
-    versions = dict(made.versions)
-    lines = ["## Cost and provenance", "", *table(heads, body), ""]
-    lines.append(
+    told = (
         f"{made.runs} runs, {words.seconds(made.seconds)} of computation. Machine: "
-        f"{'; '.join(made.machines) or 'not recorded'}; torch {versions.get('torch', 'not recorded')}. Commit: "
-        f"{', '.join(f'`{one}`' for one in made.commits)}."
+        f"{'; '.join(made.machines) or 'not recorded'}; torch {dict(made.versions).get('torch', 'not recorded')}. "
+        f"Commit: {', '.join(made.commits)}."
     )
-    return lines
+    return Part("Cost and provenance", (cost.table(sections), Notes((cost.NOTE,)), Paragraph(told)))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.text import Text
 
+Name = str | int
+"""A column, by its heading or its place."""
 Line = list[tuple[str, str]]
 """Pieces of a line, each with its style."""
 
@@ -22,6 +24,8 @@ _GAP = 2
 _NUMBER = re.compile(r"[~<>+−–\-(\[]*\s?\d")
 _LONGEST_NUMBER = 28
 """Longer cells that begin with a digit are prose, and longer words may be parted."""
+_UNGLUED = re.compile(r"\s+(?!%(?:\s|$))")
+"""Where a line may end: a number or a heading keeps its percent sign."""
 _PART = re.compile(r"[^/,]*[/,]+|[^/,]+")
 
 
@@ -29,13 +33,17 @@ class TextTable:
     """A table of texts that fits the width it is printed at.
 
     Args:
-        headings: Headings, by which the other arguments name columns; all empty for a table without a head.
+        headings: Headings; all empty for a table without a head. The other arguments name columns by heading or place.
         rows: Cells as they are to be shown; the style of a `rich.text.Text` counts as a whole.
         whole: Columns whose cells are never wrapped: keys, names of methods.
         drop: Columns that a narrow screen goes without, the first first.
         below: Columns whose cells stand below their row, across the whole width.
         sink: Columns that a narrow screen puts there, too, the first first.
         right: Columns that are aligned to the right.
+        steps: What a narrow screen does, the first first: ``drop`` or ``sink`` a column, or ``wrap`` cells that else
+            stay whole.
+        group: Column of rows that belong together: equal cells below one another are shown once; where the screen has
+            no room for it, on a line of their own.
     """
 
     def __init__(
@@ -43,23 +51,28 @@ class TextTable:
         headings: Iterable[str],
         rows: Iterable[Iterable[str | Text]],
         *,
-        whole: Collection[str] = (),
-        drop: Sequence[str] = (),
-        below: Collection[str] = (),
-        sink: Sequence[str] = (),
-        right: Collection[str] = (),
+        whole: Collection[Name] = (),
+        drop: Sequence[Name] = (),
+        below: Collection[Name] = (),
+        sink: Sequence[Name] = (),
+        right: Collection[Name] = (),
+        steps: Sequence[tuple[str, Name]] = (),
+        group: Name | None = None,
     ) -> None:
         self._headings = list(headings)
         parted = [[_parted(cell) for cell in row] for row in rows]
         self._cells = [[text for text, _ in row] for row in parted]
         self._styles = [[style for _, style in row] for row in parted]
-        self._drop = [self._headings.index(name) for name in drop if name in self._headings]
-        self._below = [at for at, name in enumerate(self._headings) if name in below]
-        self._right = {at for at, name in enumerate(self._headings) if name in right}
-        self._sink = [self._headings.index(name) for name in sink if name in self._headings]
+        self._below, self._right, whole = (self._places(names) for names in (below, right, whole))
+        told = [*(("drop", name) for name in drop), *(("sink", name) for name in sink), *steps]
+        self._steps = [(step, at) for step, name in told for at in self._places([name])]
+        self._group = next(iter(self._places([] if group is None else [group])), None)
         columns = [at for at in range(len(self._headings)) if at not in self._below]
         self._longest = {at: max((_width(row[at]) for row in self._cells), default=0) for at in columns}
-        self._least = {at: self._least_width(at, self._headings[at] in whole) for at in columns}
+        self._least = {at: self._least_width(at, at in whole) for at in columns}
+
+    def _places(self, names: Collection[Name]) -> list[int]:
+        return [at for at, heading in enumerate(self._headings) if at in names or heading in names]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
         """Yield the table for the width at hand."""
@@ -79,9 +92,14 @@ class TextTable:
     def _fitting(self, width: int) -> dict[int, int]:
         """Choose columns and their widths; none if the columns that must be there do not fit."""
         widths = dict(self._least)
-        for at in (*self._drop, *self._sink):
-            if _spare(widths, width) < 0:
-                widths.pop(at, None)
+        for step, at in self._steps:
+            if _spare(widths, width) < 0 and at in widths:
+                if step == "wrap":
+                    widths[at] = max(
+                        _longest_word(text) for text in (self._headings[at], *(r[at] for r in self._cells))
+                    )
+                else:
+                    del widths[at]
         if _spare(widths, width) < 0:
             return {}
         for wanted in (self._longest, {at: _width(heading) for at, heading in enumerate(self._headings)}):
@@ -98,10 +116,18 @@ class TextTable:
             heads = {at: [""] * (most - len(lines)) + lines for at, lines in heads.items()}
             yield from self._side_by_side(heads, widths, dict.fromkeys(widths, "bold"))
             yield [("─" * min(sum(widths.values()) + _GAP * (len(widths) - 1), width), "dim")]
+        sunk = [at for step, at in self._steps if step == "sink" and at not in widths]
+        previous = None
         for cells, styles in zip(self._cells, self._styles, strict=True):
             lines = {at: wrapped(cells[at], own) for at, own in widths.items()}
+            if self._group is not None:
+                if self._group in lines and cells[self._group] == previous:
+                    lines[self._group] = [""]
+                elif self._group not in lines and cells[self._group] != previous:
+                    yield [(cells[self._group], "bold")]
+                previous = cells[self._group]
             yield from self._side_by_side(lines, widths, dict(enumerate(styles)))
-            for at in (*(at for at in self._sink if at not in widths), *self._below):
+            for at in (*sunk, *self._below):
                 yield from ([("  ", ""), (line, styles[at])] for line in wrapped(cells[at], width - 2) if line)
 
     def _side_by_side(
@@ -175,7 +201,7 @@ def _words(text: str, width: int | None = None) -> Iterator[tuple[str, str]]:
 
     Very long ones, such as paths, come in parts that end with / or a comma, and those longer than `width` in pieces.
     """
-    for word in text.split():
+    for word in _UNGLUED.split(text.strip()):
         parts = _PART.findall(word) if len(word) > _LONGEST_NUMBER else [word]
         if width is not None:
             parts = [piece for part in parts for piece in _pieces(part, width)]

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from bench.report import words
-from bench.report.curves import Panel, Series
-from bench.report.markdown import table
-from bench.report.plain import plain_table
-from bench.report.plots import INK, MARKERS, SERIES, STYLE, Plot, as_svg, panel_title
+from bench.report import quantities, words
+from bench.report.curves import Panel, Series, panel_title
+from bench.report.document import AnyCell, Block, Detail, Drawing, Figure, Paragraph, Part, Table
+from bench.report.plots import INK, MARKERS, SERIES, canvas, small_multiples
 from bench.stats.cells import Cell, digest, natural
 from bench.stats.deviations import Deviations, heading, shared
 from bench.stats.intervals import Summary
@@ -19,12 +18,15 @@ from bench.stats.opponents import opponent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from rich.console import Console
 
     from bench.report.model import ReportModel
 
 TITLE = "Scaling with data"
 NESTED = "Parts are nested: the objects of a smaller one are among those of every larger one of the same seed."
+LOSSES = (
+    "Mean over seeds against the share of training done. Every panel has its own scale: losses of different methods "
+    "are different quantities."
+)
 INTERVALS = "Scores are means over seeds with their 95 % interval."
 _LEVEL = "#6b7280"
 _DASHES = (":", "--", "-.")
@@ -59,7 +61,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Curve:
     """Methods over parts of the same data, judged alike.
 
     Attributes:
@@ -97,8 +99,7 @@ class Figure:
     @property
     def heading(self) -> str:
         """Heading of its table."""
-        title = f"{'SMOKE: ' if self.smoke else ''}{TITLE}: {self.title}"
-        return f"{title}, over {self.axis}, preset {self.preset}{self.changed}"
+        return f"{TITLE}: {self.title}, over {self.axis}"
 
     @property
     def explained(self) -> str:
@@ -129,7 +130,7 @@ class LossPanel:
     lines: tuple[tuple[float, Series], ...]
 
 
-def figures(model: ReportModel) -> tuple[Figure, ...]:
+def figures(model: ReportModel) -> tuple[Curve, ...]:
     """Collect the figures of a report: of each protocol's headline metric, where a method has two parts or more."""
     shown = [(section.title, row) for section in model.sections if section.main for row in section.rows]
     changed = {id(row.cell): row.deviations for _, row in shown}
@@ -147,7 +148,7 @@ def _changed(cells: Sequence[Cell], deviations: Mapping[int, Deviations]) -> str
     return f" with {words}" if words else ""
 
 
-Drawn = tuple[Figure, list[Cell]]
+Drawn = tuple[Curve, list[Cell]]
 """A figure, and the cells in it."""
 
 
@@ -177,7 +178,7 @@ def _over_pretraining(cells: Sequence[Cell], titles: dict[int, str]) -> list[Dra
             if lines:
                 name = f"{title}, {setting.removeprefix('all, ')}" if setting != "all" else title
                 how = f"{names[data]}; {_STEPS if budget == 'steps' else _EPOCHS}"
-                figure = Figure("pretraining data", name, preset, "", metric, how, tuple(lines), older=tuple(older))
+                figure = Curve("pretraining data", name, preset, "", metric, how, tuple(lines), older=tuple(older))
                 found.append((figure, drawn))
     return found
 
@@ -207,7 +208,7 @@ def _over_labels(cells: Sequence[Cell], titles: dict[int, str], counts: dict[int
             ordered_lines = tuple(line for _, line in sorted(lines, key=lambda item: (item[0], natural(item[1].label))))
             told = {part: counts[id(cell)] for parts in methods.values() for part, cell in parts if counts[id(cell)]}
             notes = tuple(told[part] for part in sorted(told))
-            figure = Figure("labels", name, preset, "", metric, "", ordered_lines, notes, tuple(older))
+            figure = Curve("labels", name, preset, "", metric, "", ordered_lines, notes, tuple(older))
             found.append((figure, drawn))
     return found
 
@@ -239,13 +240,7 @@ def _mean(lines: Sequence[Series]) -> Series:
     return tuple((lines[0][at][0] / last, sum(line[at][1] for line in lines) / len(lines)) for at in range(length))
 
 
-def headings(figure: Figure) -> list[str]:
-    """Headings of a figure's table."""
-    parts = [f"{100 * part:.6g} %" for part in figure.parts]
-    return ["method", *([_opponents(figure)] if figure.axis == "pretraining data" else []), *parts]
-
-
-def _opponents(figure: Figure) -> str:
+def _opponents(figure: Curve) -> str:
     """Return the name of the figure's opponent.
 
     It is ``scratch``, the one other name there is, or ``opponent`` for several.
@@ -254,84 +249,66 @@ def _opponents(figure: Figure) -> str:
     return names.pop() if len(names) == 1 else "opponent" if names else "scratch"
 
 
-def rows(figure: Figure) -> list[list[str]]:
-    """Rows of a figure's table: one method, one column for each part, in percent."""
-
-    def text(summary: Summary | None) -> str:
-        if summary is None:
-            return "–"
-        return words.percent(summary.mean) if figure.smoke else words.score(summary)
-
-    body = []
+def table(figure: Curve, name: str) -> Table:
+    """Return a figure's table: one row per method, one column for each part, in percent."""
+    over = figure.axis == "pretraining data"
+    rows: list[list[AnyCell]] = []
     for line in figure.lines:
         points = dict(line.points)
-        beside = None if line.opponent is None else line.opponent.summary
-        level = [text(beside)] if figure.axis == "pretraining data" else []
-        body.append([line.label, *level, *(text(points.get(part)) for part in figure.parts)])
-    return body
+        levels = [None if line.opponent is None else line.opponent.summary] if over else []
+        summaries = [*levels, *(points.get(part) for part in figure.parts)]
+        rows.append([line.label, *(quantities.score(summary, smoke=figure.smoke) for summary in summaries)])
+    parts = [f"{100 * part:.6g} %" for part in figure.parts]
+    return Table.plain(name, ["method", *([_opponents(figure)] if over else []), *parts], rows)
 
 
-def markdown(model: ReportModel) -> list[str]:
-    """Lines of the Markdown report."""
-    lines: list[str] = []
-    for figure in figures(model):
-        lines += [f"## {figure.heading}", "", figure.explained, "", *table(headings(figure), rows(figure)), ""]
-    return lines
+def parts(model: ReportModel) -> list[Part]:
+    """Return the figures of a report as parts of the document, and the losses over parts of the data."""
+    found = []
+    for at, figure in enumerate(figures(model), start=1):
+        name = f"parts-{at}"
+        drawn = Figure(name, lambda figure=figure: draw(figure))  # type: ignore[misc]
+        blocks: tuple[Block, ...] = (Paragraph(figure.explained, "soft"), drawn, table(figure, f"{name}-table"))
+        mark = "SMOKE" if figure.smoke else ""
+        found.append(Part(figure.heading, blocks, name, f"preset {figure.preset}{figure.changed}", mark))
+    by_preset: dict[str, list[LossPanel]] = {}
+    for panel in loss_panels(model.panels):
+        by_preset.setdefault(panel.preset, []).append(panel)
+    for at, (preset, panels) in enumerate(by_preset.items(), start=1):
+        drawn = Figure(f"part-losses-{at}", lambda panels=panels: draw_losses(panels))  # type: ignore[misc]
+        blocks = (Paragraph(LOSSES, "soft"), drawn)
+        title = "Losses over parts of the pretraining data"
+        found.append(Part(title, blocks, f"part-losses-{at}", f"preset {preset}", detail=Detail.PAGE))
+    return found
 
 
-def print_scaling(model: ReportModel, console: Console) -> None:
-    """Print the tables over parts."""
-    from rich.text import Text
-
-    found = figures(model)
-    for figure in found:
-        console.print(Text(figure.heading, style="bold"))
-        console.print(plain_table(headings(figure), rows(figure)))
-        console.print(Text(figure.explained.removeprefix(NESTED).strip(), style="dim"))
-        console.print()
-    if found:
-        console.print(Text(NESTED, style="dim"))
-        console.print()
-
-
-def scaling_plot(figure: Figure, name: str) -> Plot:
-    """Accuracy over the parts on a logarithmic axis, one line per method; scratch dashed where it is level.
-
-    Args:
-        figure: What to draw.
-        name: Prefix of the identifiers, unique in the page.
-    """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure as Drawing
+def draw(figure: Curve) -> Drawing:
+    """Draw accuracy over the parts on a logarithmic axis, one line per method; scratch dashed where it is level."""
     from matplotlib.ticker import NullLocator
 
     hints: dict[str, str] = {}
-    with mpl.rc_context(STYLE):
-        drawing = Drawing(figsize=(7.2, 3.4), layout="constrained")
-        axes = drawing.subplots()
-        axes.set_xscale("log")
-        for index, line in enumerate(figure.lines):
-            aside = _ASIDE ** (index - (len(figure.lines) - 1) / 2)
-            _draw(axes, figure, line, (SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]), aside, hints)
-        levels = {line.opponent.label: line.opponent.summary for line in figure.lines if line.opponent is not None}
-        for index, (label, level) in enumerate(levels.items()):
-            _draw_level(axes, figure, label, level, _DASHES[index % len(_DASHES)])
-        axes.set_xticks([100 * part for part in figure.parts], [f"{100 * part:.6g}" for part in figure.parts])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel(f"{figure.axis}, percent")
-        axes.set_ylabel(f"{figure.metric.replace('_', ' ')}, percent")
-        low, high = axes.get_ylim()
-        if high - low < _LEAST_SPAN:  # differences of a hundredth of a point would fill the figure
-            axes.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
-        axes.grid(axis="y")
-        axes.set_axisbelow(True)
-        axes.tick_params(length=0)
-        drawing.legend(loc="outside right upper", frameon=False, labelcolor=INK)
-        svg = as_svg(drawing, name, hints)
-    return Plot(svg, f"{figure.heading}. {'. '.join(hints.values())}.")
+    drawing = canvas(7.2, 3.4)
+    axes = drawing.subplots()
+    axes.set_xscale("log")
+    for index, line in enumerate(figure.lines):
+        aside = _ASIDE ** (index - (len(figure.lines) - 1) / 2)
+        _draw(axes, figure, line, (SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]), aside, hints)
+    levels = {line.opponent.label: line.opponent.summary for line in figure.lines if line.opponent is not None}
+    for index, (label, level) in enumerate(levels.items()):
+        _draw_level(axes, figure, label, level, _DASHES[index % len(_DASHES)])
+    axes.set_xticks([100 * part for part in figure.parts], [f"{100 * part:.6g}" for part in figure.parts])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel(f"{figure.axis}, percent")
+    axes.set_ylabel(f"{figure.metric.replace('_', ' ')}, percent")
+    low, high = axes.get_ylim()
+    if high - low < _LEAST_SPAN:  # differences of a hundredth of a point would fill the figure
+        axes.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
+    axes.grid(axis="y")
+    drawing.legend(loc="outside right upper", frameon=False, labelcolor=INK)
+    return Drawing(drawing, f"{figure.heading}. {'. '.join(hints.values())}.", hints)
 
 
-def _draw(axes: Axes, figure: Figure, line: Line, look: tuple[str, str], aside: float, hints: dict[str, str]) -> None:
+def _draw(axes: Axes, figure: Curve, line: Line, look: tuple[str, str], aside: float, hints: dict[str, str]) -> None:
     """Draw a line, its colour and marker given, moved along the axis by the factor `aside`."""
     colour, marker = look
     style = "--" if line.untrained else "-"
@@ -354,7 +331,7 @@ def _draw(axes: Axes, figure: Figure, line: Line, look: tuple[str, str], aside: 
         axes.plot([100 * part * aside], [100 * summary.mean], marker, color=colour, markersize=5.5, gid=identity)
 
 
-def _draw_level(axes: Axes, figure: Figure, name: str, level: Summary, dashes: str) -> None:
+def _draw_level(axes: Axes, figure: Curve, name: str, level: Summary, dashes: str) -> None:
     """Draw what no part changes, an untrained network or a teacher alone; methods of one network share it."""
     ends = [100 * figure.parts[0], 100 * figure.parts[-1]]
     axes.plot(ends, [100 * level.mean] * 2, dashes, color=_LEVEL, linewidth=1.2, label=name, zorder=1)
@@ -362,40 +339,23 @@ def _draw_level(axes: Axes, figure: Figure, name: str, level: Summary, dashes: s
         axes.fill_between(ends, 100 * level.low, 100 * level.high, color=_LEVEL, alpha=0.1, linewidth=0, zorder=0)
 
 
-def loss_plot(panels: Sequence[LossPanel], name: str) -> Plot:
-    """Small multiples: one panel per method and loss, one line per part, over the share of training done.
-
-    Args:
-        panels: Panels of one preset.
-        name: Prefix of the identifiers, unique in the page.
-    """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure as Drawing
-
-    columns = min(len(panels), 4)
-    lines = -(-len(panels) // columns)
+def draw_losses(panels: Sequence[LossPanel]) -> Drawing:
+    """Draw small multiples: a panel per method and loss, a line per part, over the share of training done."""
     parts = sorted({part for panel in panels for part, _ in panel.lines})
-    with mpl.rc_context(STYLE):
-        drawing = Drawing(figsize=(2.75 * columns + 1.2, 2.1 * lines + 0.3), layout="constrained")
-        grid = drawing.subplots(lines, columns, squeeze=False)
-        shown: dict[float, object] = {}
-        for axes, panel in zip(grid.flat, panels, strict=False):
-            for part, points in panel.lines:
-                colour = SERIES[parts.index(part) % len(SERIES)]
-                xs, ys = [100 * x for x, _ in points], [y for _, y in points]
-                shown[part] = axes.plot(xs, ys, color=colour, linewidth=1.1, label=f"{100 * part:.6g} %")[0]
-            axes.set_title(panel_title(panel.method, panel.name))
-            axes.grid(axis="y")
-            axes.tick_params(length=0)
-        for axes in grid.flat[len(panels) :]:
-            axes.set_visible(False)
-        drawing.supxlabel("training done, percent", fontsize=9, color=INK)
-        handles = [shown[part] for part in sorted(shown)]
-        drawing.legend(handles=handles, loc="outside right upper", frameon=False, labelcolor=INK)
-        svg = as_svg(drawing, name, {})
+    drawing, grid = small_multiples(len(panels), columns=4, width=2.75, height=2.1, margin=1.2)
+    shown: dict[float, object] = {}
+    for axes, panel in zip(grid, panels, strict=True):
+        for part, points in panel.lines:
+            colour = SERIES[parts.index(part) % len(SERIES)]
+            xs, ys = [100 * x for x, _ in points], [y for _, y in points]
+            shown[part] = axes.plot(xs, ys, color=colour, linewidth=1.1, label=f"{100 * part:.6g} %")[0]
+        axes.set_title(panel_title(panel.method, panel.name))
+    drawing.supxlabel("training done, percent", fontsize=9, color=INK)
+    handles = [shown[part] for part in sorted(shown)]
+    drawing.legend(handles=handles, loc="outside right upper", frameon=False, labelcolor=INK)
     ends = [
         f"{panel.method}, {panel.name}: "
         + ", ".join(f"{100 * part:.6g} percent of the data ends at {points[-1][1]:.3g}" for part, points in panel.lines)
         for panel in panels
     ]
-    return Plot(svg, f"Losses over parts of the pretraining data. {'. '.join(ends)}.")
+    return Drawing(drawing, f"Losses over parts of the pretraining data. {'. '.join(ends)}.")

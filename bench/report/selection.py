@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from bench.report import words
+from bench.report import quantities, words
 from bench.report.apart import set_apart
-from bench.stats.cells import Cell, judging
+from bench.report.document import Cell, Column, Detail, Field, Paragraph, Part, Table
+from bench.report.model import ReportModel
+from bench.stats.cells import Cell as ScoredCell
+from bench.stats.cells import judging
 from bench.stats.deviations import Deviations, heading
-from bench.stats.selection import LAST, TEST, VAL, Inflation, LedgerLine, Rule
+from bench.stats.selection import LAST, TEST, VAL, LedgerLine, Rule
 
 TITLE = "What selection changes"
 EXPLAINED = (
@@ -26,44 +30,58 @@ EMPTY = (
 )
 SMOKE_NOTE = "SMOKE lines prove that the path works; their numbers mean nothing, so no inflation is shown."
 
-_HEADINGS = {
-    "judged": "judged by",
-    "method": "method",
-    "seeds": "seeds",
-    "val": "val",
-    "last": "last epoch",
-    "test": "test",
-    "val_voted": "val, voted",
-    "last_voted": "last, voted",
-    "test_voted": "test, voted",
-    "maximum": "max of votes",
-    "inflation": "inflation",
-    "best_of_seeds": "best seed",
-    "together": "all habits",
-}
-_ALWAYS = ("judged", "method", "seeds", "val")
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of the ledger, with words that set its cell apart from others of its name."""
+
+    line: LedgerLine
+    deviations: Deviations
+    judged: str
+    method: str
 
 
-def table(lines: Sequence[LedgerLine], deviations: Mapping[str, Deviations]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows; columns without content are left out.
+_FIELDS: tuple[Field[_Line], ...] = (
+    Field(Column("judged", "judged by"), lambda one: _judged(one)),
+    Field(Column("method", "method"), lambda one: _method(one)),
+    Field(Column("seeds", "seeds"), lambda one: Cell(str(one.line.scores[VAL].n), one.line.scores[VAL].n)),
+    Field(Column("val", "val", "fraction"), lambda one: _score(one.line, VAL)),
+    Field(Column("last", "last epoch", "fraction", optional=True), lambda one: _score(one.line, LAST)),
+    Field(Column("test", "test", "fraction", optional=True), lambda one: _score(one.line, TEST)),
+    Field(Column("val_voted", "val, voted", "fraction", optional=True), lambda one: _voted(one.line, "val")),
+    Field(Column("last_voted", "last, voted", "fraction", optional=True), lambda one: _voted(one.line, "last")),
+    Field(Column("test_voted", "test, voted", "fraction", optional=True), lambda one: _voted(one.line, "test")),
+    Field(Column("maximum", "max of votes", "fraction", optional=True), lambda one: _maximum(one.line)),
+    Field(Column("inflation", "inflation", "fraction", optional=True), lambda one: _inflation(one.line)),
+    Field(
+        Column("best_of_seeds", "best seed", "fraction", optional=True),
+        lambda one: _added(one.line, one.line.best_of_seeds),
+    ),
+    Field(Column("together", "all habits", "fraction", optional=True), lambda one: _added(one.line, one.line.together)),
+)
 
-    Args:
-        lines: The ledger.
-        deviations: By run key, what a run has that its preset would not give it.
-    """
-    texts = [line_texts(line, deviations.get(next(iter(line.cell.runs.values())), ())) for line in lines]
+
+def part(model: ReportModel) -> Part:
+    """Return the rules of selection side by side as a part of the document."""
+    smoke = [Paragraph(SMOKE_NOTE, "warning")] if any(map(_smoke, model.ledger)) else []
+    return Part(TITLE, (*smoke, Paragraph(EXPLAINED, "soft"), table(model)), "selection", detail=Detail.FILES)
+
+
+def table(model: ReportModel) -> Table:
+    """Return the ledger: one row per cell, one column per rule."""
+    lines = [
+        _Line(line, model.deviations.get(next(iter(line.cell.runs.values())), ()), "", "") for line in model.ledger
+    ]
     named: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for place, text in enumerate(texts):
-        named[text["judged"], text["method"]].append(place)
+    for place, one in enumerate(lines):
+        named[_judged(one), _method(one)].append(place)
     for places in named.values():
-        for place, (judged, method) in zip(places, _apart([lines[place].cell for place in places]), strict=True):
-            texts[place]["judged"] += judged
-            texts[place]["method"] += method
-    kept = [name for name in _HEADINGS if name in _ALWAYS or any(text[name] not in ("", "–") for text in texts)]
-    return [_HEADINGS[name] for name in kept], [[text[name] for name in kept] for text in texts]
+        for place, (judged, method) in zip(places, _apart([lines[p].line.cell for p in places]), strict=True):
+            lines[place] = replace(lines[place], judged=judged, method=method)
+    return Table.of("selection", _FIELDS, lines)
 
 
-def _apart(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+def _apart(cells: Sequence[ScoredCell]) -> list[tuple[str, str]]:
     """Return words that tell cells of one name apart.
 
     They say how the cells were judged, and on what they were pretrained.
@@ -76,57 +94,49 @@ def _apart(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     return [(f" [{text}]" if text else "", method) for text, method in zip(words_of, methods, strict=True)]
 
 
-def has_smoke(lines: Sequence[LedgerLine]) -> bool:
-    """Whether a line proves paths only."""
-    return any(_smoke(line) for line in lines)
-
-
-def line_texts(line: LedgerLine, deviations: Deviations = ()) -> dict[str, str]:
-    """Render one line, by column."""
-    cell, smoke = line.cell, _smoke(line)
+def _judged(one: _Line) -> str:
+    cell = one.line.cell
     form = "" if cell.form == "fair" else f" ({cell.form} form)"
     metric = "" if cell.metric == "accuracy" else f", {cell.metric.replace('_', ' ')}"
-    preset = f"{cell.preset} with {heading(deviations)}" if deviations else cell.preset
-    maxima = [rule for rule in line.scores if rule.repeats > 1]
-    return {
-        "judged": f"{'SMOKE: ' * smoke}{cell.protocol}{form} on {cell.dataset}, {cell.setting}{metric}, {preset}",
-        "method": f"{cell.label} (older code)" if cell.older_code else cell.label,
-        "seeds": str(line.scores[VAL].n),
-        "val": _score(line, VAL),
-        "last": _score(line, LAST),
-        "test": _score(line, TEST),
-        "val_voted": _voted(line, "val"),
-        "last_voted": _voted(line, "last"),
-        "test_voted": _voted(line, "test"),
-        "maximum": f"{_score(line, maxima[-1])} ({maxima[-1].repeats} × {line.votes})" if maxima else "–",
-        "inflation": "–" if smoke else _inflation(line.inflation),
-        "best_of_seeds": "–" if smoke or line.best_of_seeds is None else words.signed(line.best_of_seeds),
-        "together": "–" if smoke else words.signed(line.together),
-    }
+    preset = f"{cell.preset} with {heading(one.deviations)}" if one.deviations else cell.preset
+    smoke = "SMOKE: " * _smoke(one.line)
+    return f"{smoke}{cell.protocol}{form} on {cell.dataset}, {cell.setting}{metric}, {preset}{one.judged}"
+
+
+def _method(one: _Line) -> str:
+    cell = one.line.cell
+    return (f"{cell.label} (older code)" if cell.older_code else cell.label) + one.method
 
 
 def _smoke(line: LedgerLine) -> bool:
     return line.cell.preset == "smoke"
 
 
-def _score(line: LedgerLine, rule: Rule) -> str:
-    summary = line.scores.get(rule)
-    if summary is None:
-        return "–"
-    if _smoke(line):
-        return words.percent(summary.mean)
-    fewer = summary.n < line.scores[VAL].n  # not every seed was run with --legacy
-    return words.score(summary) + (f" ({summary.n} of {line.scores[VAL].n} seeds)" if fewer else "")
+def _score(line: LedgerLine, rule: Rule, note: str = "") -> Cell:
+    summary, n = line.scores.get(rule), line.scores[VAL].n
+    fewer = summary is not None and summary.n < n and not _smoke(line)  # not every seed was run with --legacy
+    note = f" ({summary.n} of {n} seeds)" + note if summary is not None and fewer else note
+    return quantities.score(summary, smoke=_smoke(line), note=note)
 
 
-def _voted(line: LedgerLine, selection: str) -> str:
-    text = _score(line, Rule(voted=True, selection=selection))
-    return text if text == "–" else f"{text} ({line.votes})"
+def _voted(line: LedgerLine, selection: str) -> Cell:
+    return _score(line, Rule(voted=True, selection=selection), f" ({line.votes})")
 
 
-def _inflation(found: Inflation | None) -> str:
-    if found is None:
-        return "–"
-    if found.low is None or found.high is None:
-        return words.signed(found.mean)
-    return f"{words.signed(found.mean)} [{words.signed(found.low)}, {words.signed(found.high)}]"
+def _maximum(line: LedgerLine) -> Cell:
+    maxima = [rule for rule in line.scores if rule.repeats > 1]
+    return _score(line, maxima[-1], f" ({maxima[-1].repeats} × {line.votes})") if maxima else quantities.NONE
+
+
+def _inflation(line: LedgerLine) -> Cell:
+    found = line.inflation
+    if found is None or _smoke(line):
+        return quantities.NONE
+    ends = (
+        "" if found.low is None or found.high is None else f" [{words.signed(found.low)}, {words.signed(found.high)}]"
+    )
+    return Cell(f"{words.signed(found.mean)}{ends}", found.mean, found.low, found.high)
+
+
+def _added(line: LedgerLine, value: float | None) -> Cell:
+    return quantities.NONE if value is None or _smoke(line) else Cell(words.signed(value), value)

@@ -1,40 +1,31 @@
-"""The report in the terminal."""
+"""A document on a terminal, fitted to its width."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from bench.report import scaling, selection, tables, transfer, tuning
-from bench.report.model import ReportModel, Section
-from bench.report.plain import TextTable, plain_table
-from bench.report.runs import Failure
-from bench.report.summary import Sentence
-from bench.report.text import EMPTY
-
-_STEPS = (
-    ("drop", "size"),
-    ("drop", "p_holm"),
-    ("drop", "chosen_on"),
-    ("drop", "pretrain_seconds"),
-    ("drop", "components"),
-    ("drop", "span"),
-    ("wrap", "verdict"),
-    ("wrap", "method"),
-    ("drop", "seeds"),
-    ("drop", "setting"),
-    ("wrap", "difference"),
+from bench.report.document import (
+    AnyCell,
+    Block,
+    Cell,
+    Detail,
+    Document,
+    Facts,
+    Findings,
+    Fold,
+    Notes,
+    Paragraph,
+    Part,
+    Prose,
+    Table,
+    Tone,
 )
-"""What a narrow terminal goes without, in this order; the files always have everything."""
-_MOST = {"method": 24, "pretrain_data": 16, "size": 20}
-"""Where text longer than this may be broken."""
-_STYLES = {
+from bench.report.plain import TextTable, facts_table
+
+STYLES: dict[Tone, str] = {
     "above": "green",
     "below": "red",
     "none": "default",
@@ -42,127 +33,94 @@ _STYLES = {
     "no-comparison": "dim",
     "warning": "yellow",
 }
-_SIGNS = {"above": "▲", "below": "▼", "none": "○", "mixed": "◆", "no-comparison": "–", "warning": "!"}
-_WHOLE = frozenset({"setting", "seeds", "score", "difference", "span", "p_holm", "method", "verdict"})
-_RIGHT = frozenset({"seeds", "score", "components", "span", "difference", "p_holm", "pretrain_seconds"})
+SIGNS: dict[Tone, str] = {"above": "▲", "below": "▼", "none": "○", "mixed": "◆", "no-comparison": "–", "warning": "!"}
+MOST_FINDINGS = 60
+"""Findings of one list that are printed."""
+_LOOKS = {"": "", "soft": "dim", "care": "yellow", "warning": "bold yellow"}
 
 
-def print_report(model: ReportModel, summary: Sequence[Sentence], console: Console) -> None:
-    """Print tables, failures and the summary in plain words."""
-    if not model.sections:
-        console.print(escape(EMPTY))
-    if any(section.smoke for section in model.sections):  # said once; every heading says SMOKE again
-        console.print(Text(tables.SMOKE_LINE, style="bold yellow"))
-    for section in model.shown:
-        _print_section(section, console)
-    scaling.print_scaling(model, console)
-    transfer.print_transfer(model, console)
-    tuning.print_tuning(model.studies, console)
-    if model.failures:
-        console.print(Text("Runs without a result", style="bold"))
-        console.print(_failures(model.failures))
-        console.print()
-    for sentence in summary:
-        line = Text(f"{_SIGNS[sentence.kind]} ", style=_STYLES[sentence.kind])
-        console.print(line.append(sentence.text, style="default"))
+def render_terminal(document: Document, console: Console) -> None:
+    """Print a document: what closes it stands last, where it is read first.
 
-
-def print_selection(model: ReportModel, console: Console) -> None:
-    """Print the selection rules side by side."""
-    if not model.ledger:
-        console.print(escape(selection.EMPTY))
-        return
-    console.print(Text(selection.TITLE, style="bold"))
-    if selection.has_smoke(model.ledger):
-        console.print(Text(selection.SMOKE_NOTE, style="bold yellow"))
-    console.print(plain_table(*selection.table(model.ledger, model.deviations)))
-    console.print(Text(selection.EXPLAINED, style="dim"))
-
-
-def _print_section(section: Section, console: Console) -> None:
-    console.print(Text(tables.heading(section), style="bold"))
-    for line in tables.changes(section):
-        console.print(Text(line, style="yellow"))
-    console.print(_scores(section, console.width))
-    console.print(Text(" ".join([*tables.told(section), *tables.notes(section)]), style="dim"))
-    heads, candidates = tables.candidates(section)
-    if candidates:
-        console.print(Text("Candidates: validation / test % (seeds it was chosen in)", style="bold"))
-        console.print(plain_table(heads, candidates))
-    if section.pairs:
-        console.print(Text("Pretrained methods against each other", style="bold"))
-        console.print(plain_table(tables.PAIR_HEADINGS, map(tables.pair_texts, section.pairs)))
-        if notes := tables.pair_notes(section):
-            console.print(Text(" ".join(notes), style="dim"))
-    console.print()
-
-
-def _scores(section: Section, width: int) -> Table | TextTable:
-    rows = [_short(tables.row_texts(row, section)) for row in section.rows]
-    columns = _fitting(tables.columns(section), rows, width)
-    if columns is None:
-        names = tables.columns(section)
-        return TextTable(names.values(), ([row[name] for name in names] for row in rows))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
-    for name, (heading, own_width) in columns.items():
-        justify: Literal["left", "right"] = "right" if name in _RIGHT else "left"
-        table.add_column(Text(heading), justify=justify, overflow="fold", width=own_width)
-    previous = ""
-    for row, texts in zip(section.rows, rows, strict=True):
-        setting = texts["setting"]
-        if setting == previous:
-            texts["setting"] = ""
-        else:
-            if previous:
-                table.add_section()
-            if "setting" not in columns:
-                table.add_row(Text(setting, style="bold"))
-        previous = setting
-        style = "" if row.versus is None or section.smoke else _STYLES.get(row.versus.verdict, "dim")
-        table.add_row(*(Text(texts[n], style=style if n in ("verdict", "difference") else "") for n in columns))
-    return table
-
-
-def _short(texts: dict[str, str]) -> dict[str, str]:
-    """Say a verdict in fewer words: its column stands beside the difference to scratch."""
-    texts["verdict"] = texts["verdict"].removesuffix(": no comparison").replace(" scratch", "", 1)
-    return texts
-
-
-def _fitting(
-    headings: Mapping[str, str], rows: Sequence[Mapping[str, str]], width: int
-) -> dict[str, tuple[str, int]] | None:
-    """Choose the columns that fit.
-
-    Returns:
-        Heading and width by column; None where nothing helps. A setting that has no column left gets lines of its own.
+    Args:
+        document: The document; its title is not printed.
+        console: Where to print.
     """
-    cells = {name: [row[name] for row in rows] for name in headings}
-    widths = {n: _least(n, h, cells[n], n in _WHOLE) for n, h in headings.items()}
-
-    def spare() -> int:
-        return width - sum(widths.values()) - 2 * (len(widths) - 1)
-
-    for step, name in _STEPS:
-        if spare() < 0 and name in widths:
-            if step == "drop":
-                del widths[name]
-            else:
-                widths[name] = _least(name, headings[name], cells[name], False)
-    if spare() < 0:
-        return None
-    for wanted in (cells, {name: [heading] for name, heading in headings.items()}):
-        for name in widths:
-            widths[name] += min(spare(), max(0, max(map(len, wanted[name])) - widths[name]))
-    return {name: (headings[name], own) for name, own in widths.items()}
+    if document.lead:
+        console.print(Text(document.lead, style="dim" if document.blocks else ""))
+    _print((block for block in document.blocks if not _closes(block)), console)
+    for block in document.blocks:
+        if isinstance(block, Part) and _closes(block):
+            _print(block.blocks, console)
 
 
-def _least(name: str, heading: str, cells: Sequence[str], whole: bool) -> int:
-    """Least width of a column: its longest word, or its longest cell where cells are to stay whole."""
-    words = [*heading.split(), *(cells if whole else [word for cell in cells for word in cell.split()])]
-    return min(max(map(len, words)), _MOST.get(name, 100))
+def _closes(block: Block) -> bool:
+    return isinstance(block, Part) and block.closing
 
 
-def _failures(failures: Iterable[Failure]) -> TextTable:
-    body = [(f.label, f.seed, f.status, f.reason.splitlines()[0], f.log) for f in failures]
-    return TextTable(("run", "seed", "status", "reason", "log"), body, below=("reason", "log"))
+def _print(blocks: Iterable[Block], console: Console) -> None:
+    soft: list[str] = []
+    for block in blocks:
+        if block.detail > Detail.ALWAYS:
+            continue
+        if isinstance(block, Notes) or (isinstance(block, Paragraph) and block.look == "soft"):
+            soft += block.texts if isinstance(block, Notes) else [block.text]
+            continue
+        _print_soft(soft, console)
+        _print_block(block, console)
+    _print_soft(soft, console)
+
+
+def _print_soft(texts: list[str], console: Console) -> None:
+    """Print remarks as one paragraph, which takes fewer lines."""
+    if texts:
+        console.print(Text(" ".join(texts), style="dim"))
+        texts.clear()
+
+
+def _print_block(block: Block, console: Console) -> None:
+    if isinstance(block, Part):
+        console.print(Text(block.heading, style="bold"))
+        _print(block.blocks, console)
+        if block.anchor:
+            console.print()
+    elif isinstance(block, Fold):
+        console.print(Text(block.title, style="bold"))
+        _print(block.blocks, console)
+    elif isinstance(block, Paragraph):
+        console.print(Text(block.text, style=_LOOKS[block.look]))
+    elif isinstance(block, Prose):
+        console.print(Text(block.markdown))
+    elif isinstance(block, Findings):
+        for item in block.items[:MOST_FINDINGS]:
+            sign = f"{SIGNS[item.tone]} " if item.tone else ""
+            console.print(Text(sign, style=STYLES.get(item.tone, "")).append(item.text, style="default"))
+        if (rest := len(block.items) - MOST_FINDINGS) > 0:
+            console.print(Text(f"{rest:,} more: see index.html", style="yellow"))
+    elif isinstance(block, Facts):
+        console.print(facts_table(block.items))
+    elif isinstance(block, Table):
+        console.print(text_table(block))
+        if block.left_out:
+            console.print(Text(block.left_out, style="yellow"))
+
+
+def text_table(table: Table) -> TextTable:
+    """Return a table fitted to any width."""
+    columns = table.columns
+    ordered: Sequence[int] = sorted(range(len(columns)), key=lambda at: columns[at].order)
+    return TextTable(
+        table.headings,
+        (map(_styled, row.cells) for row in table.shown),
+        whole=[at for at, column in enumerate(columns) if column.whole],
+        steps=[(step, at) for at in ordered if (step := columns[at].narrow) in ("drop", "wrap", "sink")],
+        below=[at for at, column in enumerate(columns) if column.narrow == "below"],
+        right=[at for at, column in enumerate(columns) if column.right],
+        group=next((at for at, column in enumerate(columns) if column.name == table.group), None),
+    )
+
+
+def _styled(cell: AnyCell) -> str | Text:
+    if isinstance(cell, Cell) and cell.tone:
+        return Text(cell.text, style=STYLES[cell.tone])
+    return str(cell)

@@ -7,17 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.report import words
+from bench.report import quantities, words
 from bench.report.apart import set_apart
-from bench.report.markdown import table
-from bench.report.plain import plain_table
+from bench.report.document import AnyCell, Notes, Paragraph, Part, Table
 from bench.stats.cells import Cell, judging, natural
 from bench.stats.deviations import Deviations, heading, shared
 from bench.stats.intervals import Summary
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from bench.report.model import ReportModel, ReportRow
 
 TITLE = "Transfer between data sets"
@@ -53,12 +50,6 @@ class Matrix:
     scores: dict[tuple[str, str], Summary]
     classes: dict[tuple[str, str], str]
     older: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def heading(self) -> str:
-        """Heading of its table."""
-        smoke = "SMOKE: " if self.preset == "smoke" else ""
-        return f"{smoke}{TITLE}: {self.title}, preset {self.preset}{self.changed}"
 
 
 def matrices(model: ReportModel) -> tuple[Matrix, ...]:
@@ -181,40 +172,26 @@ def notes(found: Sequence[Matrix]) -> list[str]:
     return sorted(shared, key=natural) + older
 
 
-def headings(matrix: Matrix) -> list[str]:
-    """Headings of a matrix."""
-    return ["trained on \\ tested on", *matrix.tested]
+def table(matrix: Matrix, name: str) -> Table:
+    """Return a matrix as a table, in percent."""
+    smoke = matrix.preset == "smoke"
+    rows: list[list[AnyCell]] = [
+        [trained, *(quantities.score(matrix.scores.get((trained, one)), smoke=smoke) for one in matrix.tested)]
+        for trained in matrix.trained
+    ]
+    return Table.plain(name, ["trained on \\ tested on", *matrix.tested], rows)
 
 
-def rows(matrix: Matrix) -> list[list[str]]:
-    """Rows of a matrix, in percent."""
-
-    def text(trained: str, tested: str) -> str:
-        summary = matrix.scores.get((trained, tested))
-        if summary is None:
-            return "–"
-        return words.percent(summary.mean) if matrix.preset == "smoke" else words.score(summary)
-
-    return [[trained, *(text(trained, tested) for tested in matrix.tested)] for trained in matrix.trained]
-
-
-def markdown(model: ReportModel) -> list[str]:
-    """Lines of the Markdown report."""
-    found = matrices(model)
-    lines = [EXPLAINED, "", *(f"- {note}" for note in notes(found)), ""] if found else []
-    for matrix in found:
-        lines += [f"### {matrix.heading}", "", *table(headings(matrix), rows(matrix)), ""]
-    return [f"## {TITLE}", "", *lines] if lines else []
-
-
-def print_transfer(model: ReportModel, console: Console) -> None:
-    """Print the matrices."""
-    from rich.text import Text
-
-    found = matrices(model)
-    for matrix in found:
-        console.print(Text(matrix.heading, style="bold"))
-        console.print(plain_table(headings(matrix), rows(matrix)))
-    if found:
-        console.print(Text(" ".join([EXPLAINED, *notes(found)]), style="dim"))
-        console.print()
+def part(found: Sequence[Matrix]) -> Part:
+    """Return the matrices as a part of the document."""
+    told = (Notes(tuple(lines)),) if (lines := notes(found)) else ()
+    parts = [
+        Part(
+            one.title,
+            (table(one, f"transfer-{at}"),),
+            tag=f"preset {one.preset}{one.changed}",
+            mark="SMOKE" if one.preset == "smoke" else "",
+        )
+        for at, one in enumerate(found, start=1)
+    ]
+    return Part(TITLE, (Paragraph(EXPLAINED, "soft"), *told, *parts), "transfer")

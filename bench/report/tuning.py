@@ -7,15 +7,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.report import words
-from bench.report.markdown import table
-from bench.report.plain import plain_table
-from bench.report.plots import FAINT, INK, MARKERS, SERIES, STYLE, Plot, as_svg
+from bench.report import quantities
+from bench.report.document import (
+    Block,
+    Cell,
+    Column,
+    Detail,
+    Drawing,
+    Field,
+    Figure,
+    Findings,
+    Fold,
+    Item,
+    Notes,
+    Paragraph,
+    Part,
+    Table,
+)
+from bench.report.plots import FAINT, INK, MARKERS, SERIES, canvas
 from bench.report.studies import StudyFacts, TrialFacts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from rich.console import Console
 
 TITLE = "Tuning"
 EXPLAINED = (
@@ -24,7 +37,6 @@ EXPLAINED = (
     "pruner). The first trial is the recipe as shipped, where it lies in the space. Runs with the values chosen here "
     "stand in tables of their own, and are compared where space and number of trials agree."
 )
-HEADINGS = ("method", "trials", "failed", "best on validation", "trial", "best values", "as shipped")
 FEW = "Too few trials to say which parameter mattered."
 
 
@@ -100,78 +112,84 @@ def groups(studies: Iterable[StudyFacts]) -> tuple[StudyGroup, ...]:
     )
 
 
-def rows(group: StudyGroup) -> list[tuple[str, ...]]:
-    """Cells of the table, as in `HEADINGS`."""
-    found: list[tuple[str, ...]] = []
-    for study in group.studies:
-        best, shipped = study.trial(study.best), study.trial(study.shipped)
-        found.append(
-            (
-                _name(study, group.studies),
-                str(len(study.trials)),
-                str(sum(trial.value is None for trial in study.trials)),
-                _score(best),
-                "–" if best is None else str(study.trials.index(best) + 1),
-                "–" if best is None else ", ".join(f"{path}={value}" for path, value in best.values),
-                "not tried" if shipped is None else _score(shipped),
-            )
-        )
-    return found
+@dataclass(frozen=True)
+class _Line:
+    """A search beside the others of its group."""
+
+    study: StudyFacts
+    beside: tuple[StudyFacts, ...]
+
+    @property
+    def best(self) -> TrialFacts | None:
+        return self.study.trial(self.study.best)
+
+    @property
+    def shipped(self) -> TrialFacts | None:
+        return self.study.trial(self.study.shipped)
 
 
-def print_tuning(studies: Sequence[StudyFacts], console: Console) -> None:
-    """Print the tables of searches."""
-    from rich.text import Text
-
-    for group in groups(studies):
-        smoke = "SMOKE: " if group.preset == "smoke" else ""
-        console.print(Text(f"{smoke}{TITLE}: {group.title}, preset {group.preset}", style="bold"))
-        console.print(plain_table(HEADINGS, rows(group)))
-        console.print(Text(group.how, style="dim"))
-        for warning in group.warnings:
-            console.print(Text(f"! {warning}", style="yellow"))
-        console.print()
-
-
-def markdown(studies: Sequence[StudyFacts]) -> list[str]:
-    """Lines of the Markdown report."""
-    lines: list[str] = []
-    for group in groups(studies):
-        smoke = "SMOKE: " if group.preset == "smoke" else ""
-        lines += [f"## {smoke}{TITLE}: {group.title}, preset {group.preset}", "", f"{EXPLAINED} {group.how}", ""]
-        lines += [*(f"- **{warning}**" for warning in group.warnings), *([""] * bool(group.warnings))]
-        lines += [*table(HEADINGS, rows(group)), ""]
-    return lines
+FIELDS: tuple[Field[_Line], ...] = (
+    Field(Column("method", "method", whole=True), lambda one: _name(one.study, one.beside)),
+    Field(Column("trials", "trials"), lambda one: Cell(str(len(one.study.trials)), len(one.study.trials))),
+    Field(Column("failed", "failed"), lambda one: _failed(one.study)),
+    Field(Column("best", "best on validation", "fraction"), lambda one: _score(one.best)),
+    Field(Column("trial", "trial"), lambda one: _place(one.study, one.best)),
+    Field(
+        Column("values", "best values", narrow="sink"),
+        lambda one: "–" if one.best is None else ", ".join(f"{path}={value}" for path, value in one.best.values),
+    ),
+    Field(
+        Column("shipped", "as shipped", "fraction"),
+        lambda one: Cell("not tried") if one.shipped is None else _score(one.shipped),
+    ),
+)
 
 
-def history_plot(group: StudyGroup, name: str) -> Plot:
-    """Validation score of every trial as dots, the best so far as a line, one colour per method.
+def table(group: StudyGroup) -> Table:
+    """Return the searches of a group, one line each."""
+    return Table.of(group.anchor, FIELDS, [_Line(study, group.studies) for study in group.studies])
 
-    Args:
-        group: Searches to draw.
-        name: Prefix of the identifiers, unique in the page.
-    """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+
+def part(group: StudyGroup) -> Part:
+    """Return a group of searches as a part of the document."""
+    smoke = group.preset == "smoke"
+    blocks: list[Block] = [Paragraph(EXPLAINED, "soft", detail=Detail.FILES), Paragraph(group.how, "soft")]
+    if group.warnings:
+        blocks.append(Findings(tuple(Item(text, "warning") for text in group.warnings)))
+    blocks += [
+        table(group),
+        Figure(
+            f"{group.anchor}-history", lambda: draw_history(group), "Dots: trials. Line: best so far on validation."
+        ),
+    ]
+    if any(study.importance for study in group.studies):
+        told = "Share of each parameter in what sets the best trials apart from the others, on validation."
+        blocks.append(Figure(f"{group.anchor}-importance", lambda: draw_importance(group), told))
+    else:
+        blocks.append(Paragraph(FEW, "soft", detail=Detail.PAGE))
+    spaces = tuple(Notes(tuple(lines)) for lines in group.spaces)
+    blocks.append(Fold("The space that was searched", spaces, detail=Detail.PAGE))
+    title = f"{TITLE}: {group.title}"
+    return Part(title, tuple(blocks), group.anchor, f"preset {group.preset}", "SMOKE" if smoke else "")
+
+
+def draw_history(group: StudyGroup) -> Drawing:
+    """Draw the validation score of every trial as dots, the best so far as a line, one colour per method."""
     from matplotlib.ticker import MaxNLocator
 
     hints: dict[str, str] = {}
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 2.9), layout="constrained")
-        axes = figure.subplots()
-        for index, study in enumerate(group.studies):
-            _draw_history(axes, study, index, _name(study, group.studies), hints)
-        axes.set_xlabel("trial")
-        axes.set_ylabel("validation, percent")
-        axes.grid(axis="y")
-        axes.set_axisbelow(True)
-        axes.tick_params(length=0)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
-        if any(trial.value is not None for study in group.studies for trial in study.trials):
-            figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
-        svg = as_svg(figure, name, hints)
-    ends = "; ".join(f"{row[0]}: best {row[3]} of {row[1]} trials" for row in rows(group))
-    return Plot(svg, f"History of tuning, {group.title}. {ends}.")
+    figure = canvas(7.2, 2.9)
+    axes = figure.subplots()
+    for index, study in enumerate(group.studies):
+        _draw_history(axes, study, index, _name(study, group.studies), hints)
+    axes.set_xlabel("trial")
+    axes.set_ylabel("validation, percent")
+    axes.grid(axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
+    if any(trial.value is not None for study in group.studies for trial in study.trials):
+        figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
+    ends = "; ".join(f"{row['method']}: best {row['best']} of {row['trials']} trials" for row in table(group).texts())
+    return Drawing(figure, f"History of tuning, {group.title}. {ends}.", hints)
 
 
 def _draw_history(axes: Axes, study: StudyFacts, index: int, label: str, hints: dict[str, str]) -> None:
@@ -190,46 +208,31 @@ def _draw_history(axes: Axes, study: StudyFacts, index: int, label: str, hints: 
         axes.plot([at], [value], marker, color=colour, markersize=5, gid=identity)
 
 
-def importance_plot(group: StudyGroup, name: str) -> Plot | None:
-    """Share of each parameter as bars, one colour per method; None where no search has enough trials.
-
-    Args:
-        group: Searches to draw.
-        name: Prefix of the identifiers, unique in the page.
-    """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
+def draw_importance(group: StudyGroup) -> Drawing:
+    """Draw the share of each parameter as bars, one colour per method that has enough trials."""
     told = [(index, study) for index, study in enumerate(group.studies) if study.importance]
-    if not told:
-        return None
     parameters = list(dict.fromkeys(path for _, study in told for path, _ in study.importance))
     thickness = 0.8 / len(told)
-    with mpl.rc_context(STYLE):
-        height = 0.9 + (0.12 + 0.16 * len(told)) * len(parameters)
-        figure = Figure(figsize=(7.2, height), layout="constrained")
-        axes = figure.subplots()
-        for line, (index, study) in enumerate(told):
-            shares = dict(study.importance)
-            places = [at - 0.4 + thickness * (line + 0.5) for at in range(len(parameters))]
-            values = [100 * shares.get(path, 0.0) for path in parameters]
-            label = _name(study, group.studies)
-            axes.barh(places, values, height=0.85 * thickness, color=SERIES[index % len(SERIES)], label=label)
-        axes.axvline(0, color=FAINT, linewidth=0.8)
-        axes.set_yticks(range(len(parameters)), parameters)
-        axes.set_ylim(len(parameters) - 0.5, -0.5)
-        axes.set_xlabel("importance, percent (PED-ANOVA)")
-        axes.grid(axis="x")
-        axes.set_axisbelow(True)
-        axes.tick_params(length=0)
-        figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
-        svg = as_svg(figure, name, {})
+    figure = canvas(7.2, 0.9 + (0.12 + 0.16 * len(told)) * len(parameters))
+    axes = figure.subplots()
+    for line, (index, study) in enumerate(told):
+        shares = dict(study.importance)
+        places = [at - 0.4 + thickness * (line + 0.5) for at in range(len(parameters))]
+        values = [100 * shares.get(path, 0.0) for path in parameters]
+        label = _name(study, group.studies)
+        axes.barh(places, values, height=0.85 * thickness, color=SERIES[index % len(SERIES)], label=label)
+    axes.axvline(0, color=FAINT, linewidth=0.8)
+    axes.set_yticks(range(len(parameters)), parameters)
+    axes.set_ylim(len(parameters) - 0.5, -0.5)
+    axes.set_xlabel("importance, percent (PED-ANOVA)")
+    axes.grid(axis="x")
+    figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
     parts = [
         f"{_name(study, group.studies)}: "
         + ", ".join(f"{path} {100 * share:.0f} percent" for path, share in study.importance)
         for _, study in told
     ]
-    return Plot(svg, f"Importance of parameters, {group.title}. {'. '.join(parts)}.")
+    return Drawing(figure, f"Importance of parameters, {group.title}. {'. '.join(parts)}.")
 
 
 def _name(study: StudyFacts, beside: Sequence[StudyFacts]) -> str:
@@ -243,8 +246,18 @@ def _name(study: StudyFacts, beside: Sequence[StudyFacts]) -> str:
     return name
 
 
-def _score(trial: TrialFacts | None) -> str:
-    return "–" if trial is None or trial.value is None else words.percent(trial.value)
+def _score(trial: TrialFacts | None) -> Cell:
+    return quantities.NONE if trial is None or trial.value is None else quantities.fraction(trial.value)
+
+
+def _failed(study: StudyFacts) -> Cell:
+    n = sum(trial.value is None for trial in study.trials)
+    return Cell(str(n), n)
+
+
+def _place(study: StudyFacts, best: TrialFacts | None) -> Cell:
+    """Return the number of the best trial, as the history counts."""
+    return quantities.NONE if best is None else Cell(str(at := study.trials.index(best) + 1), at)
 
 
 def _scratch(study: StudyFacts) -> bool:

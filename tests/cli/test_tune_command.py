@@ -145,7 +145,7 @@ def test_trials_are_runs_scored_on_validation_and_in_no_table(
     assert code == 0
     page = (tmp_path / "reports" / "index.html").read_text()
     assert 'id="tuning-1"' in page
-    assert 'class="card result' not in page
+    assert '<table class="scores"' not in page
 
 
 def test_the_best_values_are_a_request_that_says_so(

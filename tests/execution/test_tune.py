@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 from bench.errors import BenchError, SetupError, UsageError
 from bench.plan.request import RunRequest, read_request, validated, write_request
 from bench.registry import PROTOCOLS
+from bench.report.document import Document, Figure
+from bench.report.markdown import to_markdown
+from bench.report.plots import svg
 from bench.report.studies import StudyFacts, TrialFacts
-from bench.report.tuning import groups, history_plot, importance_plot, markdown
+from bench.report.tuning import draw_history, groups
+from bench.report.tuning import part as part_of
 from bench.spec import TunedSpec
 from bench.stats.cells import judging
 from bench.store.records import Metric
@@ -303,12 +307,13 @@ def test_reports_warn_of_different_budgets() -> None:
 def test_reports_show_best_values_history_and_importance() -> None:
     """The path of a tuned number: what was tried, what was best, and what mattered."""
     (group,) = groups([study("recon", [0.5, 0.7, None]), study("act", [None], importance=())])
-    text = "\n".join(markdown(group.studies))
+    shown = Document("Tuning", (part_of(group),))
+    text = to_markdown(shown)
     assert "| recon | 3 | 1 | 70.0 | 2 | linear.strengths=[10.0] | not tried |" in text
     assert "| act | 1 | 1 | – | – | – | not tried |" in text
-    history, importance = history_plot(group, "h"), importance_plot(group, "i")
-    assert "recon, trial 2: 70.0 (linear.strengths=[10.0])" in history.svg
-    assert importance is not None
-    assert "recon: linear.strengths 100 percent" in importance.alt
-    assert history_plot(group, "h").svg == history.svg
-    assert importance_plot(groups([study("act", [0.1], importance=())])[0], "i") is None
+    history, importance = (svg(block.draw, block.name) for block in shown.walk() if isinstance(block, Figure))
+    assert "recon, trial 2: 70.0 (linear.strengths=[10.0])" in history[0]
+    assert "recon: linear.strengths 100 percent" in importance[1]
+    assert svg(lambda: draw_history(group), "tuning-1-history") == history
+    (few,) = map(part_of, groups([study("act", [0.1], importance=())]))
+    assert len([block for block in few.blocks if isinstance(block, Figure)]) == 1

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from bench.report import contents
 from bench.report.html import to_html
+from bench.report.markdown import to_markdown
 from bench.report.model import ReportModel, build_model
-from bench.report.tables import floor
-from bench.report.terminal import print_report
-from bench.report.text import to_csv, to_markdown
+from bench.report.records import to_csv
+from bench.report.scores import floor
+from bench.report.terminal import render_terminal
 
 
 def _judged(make_grid: Any, maker: Any, counts: dict[int, int], spread: float = 0.0) -> Any:
@@ -36,8 +38,9 @@ def _judged(make_grid: Any, maker: Any, counts: dict[int, int], spread: float = 
 
 def _texts(model: ReportModel) -> list[str]:
     screen = Console(file=io.StringIO(), width=200)
-    print_report(model, (), screen)
-    texts = (screen.file.getvalue(), to_markdown(model, ()), to_html(model, ()))  # type: ignore[attr-defined]
+    document = contents.report(model)
+    render_terminal(document, screen)
+    texts = (screen.file.getvalue(), to_markdown(document), to_html(document))  # type: ignore[attr-defined]
     return [" ".join(text.split()) for text in texts]
 
 

@@ -19,11 +19,13 @@ import pytest
 from rich.console import Console
 
 from bench.errors import SetupError
+from bench.report import contents
 from bench.report.build import BuiltReport, build_report
 from bench.report.html import to_html
 from bench.report.model import build_model
+from bench.report.records import to_csv
 from bench.report.summary import Sentence
-from bench.report.text import to_csv
+from bench.report.terminal import render_terminal
 from tests.conftest import no_file_larger_than
 
 Maker = Callable[..., Any]
@@ -74,9 +76,19 @@ def read_csv(report: BuiltReport) -> list[dict[str, str]]:
 def test_the_same_rows_give_the_same_bytes(full_results: Any, full: BuiltReport, tmp_path: Path) -> None:
     """Reports are compared with diff; a date or a random name in them would hide what changed."""
     again = build_report(full_results.rows[::-1], full_results.runs[::-1], tmp_path / "deep" / "folder")
-    for one, other in ((full.html, again.html), (full.csv, again.csv), (full.markdown, again.markdown)):
+    for one, other in (
+        (full.html, again.html),
+        (full.csv, again.csv),
+        (full.markdown, again.markdown),
+        (full.json, again.json),
+    ):
         assert one.read_bytes() == other.read_bytes()
-    assert sorted(p.name for p in again.html.parent.iterdir()) == ["index.html", "results.csv", "results.md"]
+    assert sorted(p.name for p in again.html.parent.iterdir()) == [
+        "index.html",
+        "report.json",
+        "results.csv",
+        "results.md",
+    ]
 
 
 def test_page_is_whole_and_fetches_nothing(full: BuiltReport) -> None:
@@ -86,7 +98,7 @@ def test_page_is_whole_and_fetches_nothing(full: BuiltReport) -> None:
     assert page.addresses == ["data:,"]
     assert {link[1:] for link in page.links} <= set(page.ids)
     assert [name for name, n in page.ids.items() if n > 1] == []
-    assert page.tables == 6 * 3 + 2 + 2  # scores, pairs, candidates; smoke without pairs; failures and runs
+    assert page.tables == 6 * 3 + 2 + 3  # scores, pairs, candidates; smoke without pairs; cost, failures and runs
     urls = set(re.findall(r"https?://[^\s\"'<>]+", text))
     assert urls <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert "@import" not in text
@@ -163,7 +175,7 @@ def test_smoke_tables_are_headed_and_judge_nothing(smoke: Any, tmp_path: Path) -
     assert '<span class="smoke-word">SMOKE</span>' in page
     for text in (markdown, page.split("<main>")[1].split("How to read")[0], screen.getvalue()):
         assert "Smoke runs prove" in text
-    for text in (markdown, screen.getvalue(), page[page.index('<section class="card result') :]):
+    for text in (markdown, screen.getvalue(), page[page.index('id="table-1"') :]):
         assert "SMOKE: these runs prove" in text
         assert "±" not in text
         assert "verdict" not in text
@@ -187,7 +199,7 @@ def test_one_seed_shows_the_folds_and_no_interval(one_seed: Any, tmp_path: Path)
     """The deviation over folds of one encoder must never pass for an interval over pretrainings."""
     screen = io.StringIO()
     report = build_report(one_seed.rows, one_seed.runs, tmp_path, console=Console(file=screen, width=140))
-    section = report.markdown.read_text().split("## ")[1]
+    section = report.markdown.read_text().split("## ")[2]
     assert "folds of one encoder (s.d.)" in section
     assert "one seed: no comparison" in section
     assert "±" not in report.markdown.read_text() + screen.getvalue()
@@ -197,11 +209,8 @@ def test_one_seed_shows_the_folds_and_no_interval(one_seed: Any, tmp_path: Path)
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 160, 220])
 def test_terminal_tables_fit_and_keep_what_matters(full_results: Any, width: int) -> None:
     """In no terminal may a column be cut off: the verdict and what pretraining saw stay readable."""
-    from bench.report.summary import summarise_report
-    from bench.report.terminal import print_report
-
     model, screen = build_model(full_results.rows, full_results.runs), io.StringIO()
-    print_report(model, summarise_report(model), Console(file=screen, width=width))
+    render_terminal(contents.report(model), Console(file=screen, width=width))
     text = screen.getvalue()
     assert max(map(len, text.splitlines())) <= width
     words = " ".join(text.split())
@@ -313,7 +322,8 @@ def test_importing_statistics_and_reports_stays_cheap() -> None:
 def test_a_long_summary_is_short_and_keeps_its_warnings(one_seed: Any) -> None:
     """Eighty sentences at the top of a page are read by nobody, least of all the last, which qualifies the others."""
     findings = [Sentence("none", f"finding {i}.") for i in range(40)]
-    page = to_html(build_model(one_seed.rows, one_seed.runs), [*findings, Sentence("warning", "mind the names.")])
+    model = build_model(one_seed.rows, one_seed.runs)
+    page = to_html(contents.report(model, [*findings, Sentence("warning", "mind the names.")]))
     short, _, rest = page.partition("35 more</summary>")
     assert short.index("mind the names.") < short.index("finding 0.")
     assert "finding 4." in short

@@ -12,8 +12,8 @@ import pytest
 from bench.report.curves import curve_panels
 from bench.report.model import build_model
 from bench.report.runs import RunFacts, environment, failures
+from bench.report.scores import candidates, changes, how_measured, notes, scores
 from bench.report.summary import summarise_report
-from bench.report.tables import candidates, changes, how_measured, notes, row_texts
 from bench.stats.deviations import ALL, Deviation
 
 Maker = Callable[..., Any]
@@ -186,10 +186,10 @@ def test_a_number_nothing_was_chosen_for_does_not_claim_validation(maker: Maker)
         how_measured(section)
         == "1 pretraining seed (0), given split seed 0; nothing chosen, test split scored once; cpu in bf16"
     )
-    assert row_texts(section.rows[0], section)["chosen_on"] == "–"
+    assert scores(section).texts()[0]["chosen_on"] == "–"
     (section,) = build_model(results.rows, results.runs).sections
     assert "chosen on validation" in how_measured(section)
-    assert row_texts(section.rows[0], section)["chosen_on"] == "val"
+    assert scores(section).texts()[0]["chosen_on"] == "val"
 
 
 def test_queries_of_the_training_split_are_said(maker: Maker) -> None:
@@ -206,8 +206,8 @@ def test_candidates_stand_with_the_metric_they_are_chosen_by(maker: Maker) -> No
     results = maker().run("scratch", "recon", "linear", "ldraw40", 0, "all")
     other = [replace(row, name="mean_class_accuracy") for row in results.rows if row.split == "test"]
     first, second = build_model([*results.rows, *other], results.runs).sections
-    assert len(candidates(first)[1]) == 1
-    assert candidates(second)[1] == []
+    assert len(candidates(first).rows) == 1
+    assert candidates(second).rows == ()
 
 
 def test_tuned_methods_stand_in_a_table_that_says_so_under_their_own_names(maker: Maker) -> None:

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from bench.report import selection
 from bench.report.build import build_report
-from bench.report.tables import row_texts
+from bench.report.document import Table
+from bench.report.scores import scores
 from bench.store.queries import MetricRow
 from tests.conftest import bench_here
 
@@ -30,6 +31,11 @@ def printed(screen: Console) -> str:
 def beside(row: MetricRow, rule: str, gain: float, **changes: object) -> MetricRow:
     """The same run under another rule."""
     return replace(row, selection=rule, value=row.value + gain, **changes)  # type: ignore[arg-type]
+
+
+def headed(table: Table) -> list[dict[str, str]]:
+    """The texts of a table, by heading."""
+    return [dict(zip(table.headings, row.values(), strict=True)) for row in table.texts()]
 
 
 @pytest.fixture
@@ -54,8 +60,7 @@ def test_parts_of_the_data_have_names_of_their_own(results: Any, tmp_path: Path)
     part = {"pretrain_data": "shapes (25 %)", "run_key": "0" * 64}
     results.rows += [replace(row, **part) for row in results.rows if row.method == "recon" and row.seed == 0]
     built = build_report(results.rows, results.runs, tmp_path)
-    heads, body = selection.table(built.model.ledger, {})
-    names = [dict(zip(heads, texts, strict=True))["method"] for texts in body]
+    names = [row["method"] for row in headed(selection.table(built.model))]
     assert sorted(names) == ["recon, pretrained on shapes", "recon, pretrained on shapes (25 %)"]
 
 
@@ -67,8 +72,7 @@ def test_every_rule_has_its_column_and_the_honest_number_stays(results: Any, tmp
     assert all(
         row.cell.summary.mean != max(s.mean for s in line.scores.values()) for row in built.model.sections[0].rows
     )
-    heads, (texts,) = selection.table(built.model.ledger, {})
-    found = dict(zip(heads, texts, strict=True))
+    (found,) = headed(selection.table(built.model))
     mean = cell.summary.mean
     assert found["val"].startswith(f"{100 * mean:.1f} ±")
     assert found["last epoch"].startswith(f"{100 * (mean - 0.01):.1f}")
@@ -89,8 +93,8 @@ def test_every_rule_has_its_column_and_the_honest_number_stays(results: Any, tmp
 def test_lines_of_older_code_are_marked(results: Any, tmp_path: Path) -> None:
     """An inflation measured by older code would be quoted as today's."""
     results.rows = [replace(row, older_code=row.method == "recon" and row.seed == 1) for row in results.rows]
-    heads, (texts,) = selection.table(build_report(results.rows, results.runs, tmp_path).model.ledger, {})
-    assert dict(zip(heads, texts, strict=True))["method"] == "recon (older code)"
+    (found,) = headed(selection.table(build_report(results.rows, results.runs, tmp_path).model))
+    assert found["method"] == "recon (older code)"
 
 
 def test_without_other_rules_there_is_no_table(one_seed: Any, tmp_path: Path) -> None:
@@ -139,8 +143,7 @@ def test_one_network_has_one_line_and_options_are_told_apart(maker: Callable[...
     results += run(True, 0)
     results += run(False, 5)
     built = build_report(results.rows, results.runs, tmp_path)
-    heads, body = selection.table(built.model.ledger, {})
-    lines = [dict(zip(heads, texts, strict=True)) for texts in body]
+    lines = headed(selection.table(built.model))
     assert {line["method"] for line in lines} == {"recon"}
     assert sorted((line["judged by"], line["test"] != "–") for line in lines) == [
         ("finetune on ldraw40, all, nano [votes=0]", True),
@@ -153,4 +156,4 @@ def test_one_network_has_one_line_and_options_are_told_apart(maker: Callable[...
     assert line["seeds"] == "2"
     assert line["test"].endswith("(1 of 2 seeds)"), "the seed without --legacy has no such score"
     assert line["inflation"] == "+2.0", "over the seeds that have both"
-    assert row_texts(plain.rows[0], plain)["selection:test"].endswith("(+2.0, 1 of 2 seeds)")
+    assert scores(plain).texts()[0]["selection-test"].endswith("(+2.0, 1 of 2 seeds)")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bench.report.plots import svg
 from bench.report.studies import StudyFacts, TrialFacts
-from bench.report.tuning import groups, history_plot, rows
+from bench.report.tuning import draw_history, groups, table
 
 
 def test_the_best_trial_has_the_number_of_the_plot_where_a_trial_was_lost() -> None:
@@ -27,5 +28,5 @@ def test_the_best_trial_has_the_number_of_the_plot_where_a_trial_was_lost() -> N
         best=2,
     )
     (group,) = groups([study])
-    assert rows(group)[0][3:5] == ("70.0", "2")
-    assert "recon, trial 2: 70.0" in history_plot(group, "h").svg
+    assert [table(group).texts()[0][name] for name in ("best", "trial")] == ["70.0", "2"]
+    assert "recon, trial 2: 70.0" in svg(lambda: draw_history(group), "h")[0]

@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from bench.report import scaling, transfer
+from bench.report import contents, scaling, transfer
 from bench.report.html import to_html
+from bench.report.markdown import to_markdown
 from bench.report.model import ReportModel, build_model
-from bench.report.summary import summarise_report
-from bench.report.text import to_csv, to_markdown
+from bench.report.plots import svg
+from bench.report.records import to_csv
 from tests.report.conftest import Maker, Results
 
 PARTS = (0.1, 0.25, 1.0)
@@ -97,13 +98,13 @@ def test_one_figure_holds_every_method_beside_its_scratch() -> None:
         assert line.opponent is not None
         assert line.opponent.label == f"scratch ({line.label})"
         assert all(summary.low is not None for _, summary in line.points)
-    heads, body = scaling.headings(figure), scaling.rows(figure)
-    assert heads == ["method", "scratch", "10 %", "25 %", "100 %"]
-    assert [len(row) for row in body] == [5, 5]
-    plot = scaling.scaling_plot(figure, "parts0")
-    assert plot.svg.startswith("<svg")
-    assert "recon, 25 percent:" in plot.alt
-    assert plot.svg == scaling.scaling_plot(figure, "parts0").svg
+    table = scaling.table(figure, "parts")
+    assert table.headings == ["method", "scratch", "10 %", "25 %", "100 %"]
+    assert [len(row.cells) for row in table.rows] == [5, 5]
+    drawn, alt = svg(lambda: scaling.draw(figure), "parts0")
+    assert drawn.startswith("<svg")
+    assert "recon, 25 percent:" in alt
+    assert drawn == svg(lambda: scaling.draw(figure), "parts0")[0]
 
 
 def test_budgets_are_figures_of_their_own() -> None:
@@ -128,7 +129,7 @@ def test_labels_are_an_axis_and_settings_stay_apart() -> None:
     (figure,) = scaling.figures(model)
     assert (figure.axis, figure.parts) == ("labels", PARTS)
     assert [line.label for line in figure.lines] == ["recon", "scratch (recon)"]
-    assert "scratch" not in scaling.headings(figure)
+    assert "scratch" not in scaling.table(figure, "parts").headings
 
 
 def test_a_part_of_the_labels_says_how_many_objects_it_is() -> None:
@@ -140,7 +141,7 @@ def test_a_part_of_the_labels_says_how_many_objects_it_is() -> None:
     model = model_of(results)
     (figure,) = scaling.figures(model)
     assert figure.counts == ("104 of 312 training objects are labelled (10 %)",)
-    page, text = to_html(model, summarise_report(model)), to_markdown(model, summarise_report(model))
+    page, text = to_html(contents.report(model)), to_markdown(contents.report(model))
     for shown in (page, text):
         assert shown.count("104 of 312 training objects are labelled (10 %).") >= 2, "below the table and the curve"
 
@@ -157,11 +158,11 @@ def test_a_teacher_alone_is_not_called_scratch() -> None:
             name = {"pretrain_data": "shapes" if part == 1 else f"shapes ({100 * part:g} %)"}
             results += relabelled(one, {"encoder.fraction": part}, **name)
     (figure,) = scaling.figures(model_of(results))
-    assert scaling.headings(figure)[:2] == ["method", "render-classify"]
+    assert scaling.table(figure, "parts").headings[:2] == ["method", "render-classify"]
     (line,) = figure.lines
     assert line.opponent is not None
     assert line.opponent.label == "render-classify"
-    assert "scratch" not in scaling.scaling_plot(figure, "alone").svg
+    assert "scratch" not in svg(lambda: scaling.draw(figure), "alone")[0]
 
 
 def test_losses_are_compared_over_the_share_of_training() -> None:
@@ -171,7 +172,7 @@ def test_losses_are_compared_over_the_share_of_training() -> None:
     for panel in panels:
         assert [part for part, _ in panel.lines] == list(PARTS)
         assert all(points[-1][0] == pytest.approx(1.0) for _, points in panel.lines)
-    assert "25 percent of the data ends at" in scaling.loss_plot(panels, "loss0").alt
+    assert "25 percent of the data ends at" in svg(lambda: scaling.draw_losses(panels), "loss0")[1]
 
 
 def test_losses_of_two_recipes_are_never_averaged() -> None:
@@ -194,8 +195,8 @@ def test_a_matrix_holds_pairs_and_what_lies_between() -> None:
     (matrix,) = transfer.matrices(model_of(across()))
     assert matrix.trained == matrix.tested == ("shapes-cad", "shapes-scan")
     assert len(matrix.scores) == 4
-    assert transfer.headings(matrix)[1:] == list(matrix.tested)
-    assert "ldraw40" not in str(transfer.rows(matrix))
+    assert transfer.table(matrix, "m").headings[1:] == list(matrix.tested)
+    assert "ldraw40" not in str(transfer.table(matrix, "m").rows)
     assert transfer.notes([matrix]) == []
 
 
@@ -236,8 +237,8 @@ def test_a_matrix_says_which_classes_its_pairs_share() -> None:
     model = model_of(results)
     told = "shapes-cad > shapes-scan: 4 classes in common, of 10 trained on and 52 tested on."
     assert told in transfer.notes(transfer.matrices(model))
-    assert told.replace(">", "&gt;") in to_html(model, summarise_report(model))
-    assert told in to_markdown(model, summarise_report(model))
+    assert told.replace(">", "&gt;") in to_html(contents.report(model))
+    assert told in to_markdown(contents.report(model))
 
 
 @pytest.mark.parametrize("make", [over_pretraining, over_labels, across])
@@ -247,8 +248,8 @@ def test_every_rendering_shows_them_and_names_points_of_older_code(make: Callabl
     changed = next(run for run in results.runs if run.label["method"] == "recon" and run.spec["seed"] == 0)
     results.rows = [replace(row, older_code=row.run_key == changed.key) for row in results.rows]
     model = model_of(results)
-    summary = summarise_report(model)
-    page, text = html.unescape(to_html(model, summary)), to_markdown(model, summary).replace("\\", "")
+    document = contents.report(model)
+    page, text = html.unescape(to_html(document)), to_markdown(document).replace("\\", "")
     marked = {over_pretraining: "recon at 10 %", over_labels: "recon at 10 %"}.get(
         make, "shapes-cad > shapes-cad, recon from shapes, linear"
     )
@@ -269,21 +270,21 @@ def test_reports_without_parts_have_no_empty_figures(one_seed: Results) -> None:
     model = model_of(one_seed)
     assert not scaling.figures(model)
     assert not transfer.matrices(model)
-    assert scaling.TITLE not in to_html(model, summarise_report(model))
+    assert scaling.TITLE not in to_html(contents.report(model))
 
 
 def test_smoke_figures_have_no_intervals() -> None:
     """Smoke numbers mean nothing, and an interval would say that they do."""
     (figure,) = scaling.figures(model_of(over_pretraining("smoke")))
-    assert "±" not in str(scaling.rows(figure))
+    assert "±" not in str(scaling.table(figure, "parts"))
     assert "interval" not in figure.explained
-    assert figure.heading.startswith("SMOKE")
+    assert scaling.parts(model_of(over_pretraining("smoke")))[0].heading.startswith("SMOKE")
 
 
 def test_folds_and_seeds_are_two_spreads_in_the_files(full_results: Results) -> None:
     """A reader must be able to tell the luck of the folds from the worth of a pretraining."""
     model = build_model(full_results.rows, full_results.runs)
-    text = to_markdown(model, summarise_report(model))
+    text = to_markdown(contents.report(model))
     assert "s.d. over folds / seeds" in text
     records = [r for r in csv.DictReader(io.StringIO(to_csv(model))) if r["preset"] == "nano"]
     fewshot = [r for r in records if r["protocol"] == "fewshot"]

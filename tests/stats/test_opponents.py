@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bench.report.model import build_model
+from bench.report.scores import scores
 from bench.report.summary import summarise_report
-from bench.report.tables import columns, row_texts
 from bench.stats.cells import group_cells
 from bench.stats.opponents import opponent
 from bench.store.queries import MetricRow
@@ -67,8 +67,9 @@ def test_tables_say_who_the_opponent_is(
     records = [RunRecord(key, "f0", "done", spec, {"method": spec["encoder"]["method"]}) for key, spec in specs.items()]
     model = build_model(rows, records)
     section = model.sections[0]
-    assert columns(section)["difference"] == "difference to render-classify"
-    texts = {row.cell.method: row_texts(row, section) for row in section.rows}
+    table = scores(section)
+    assert "difference to render-classify" in table.headings
+    texts = {text["method"]: text for text in table.texts()}
     assert texts["recon"]["difference"].startswith("+21.0 [")
     assert "above render-classify" in texts["recon"]["verdict"]
     assert texts["render-classify"]["verdict"] == ""

@@ -30,17 +30,17 @@
     });
   }
   addEventListener("beforeprint", () => {
-    for (const box of document.querySelectorAll("details.how, details.candidates, details.protocol")) box.open = true;
+    for (const box of document.querySelectorAll("details.how, section:not(#provenance) details")) box.open = true;
   });
   const filter = document.getElementById("filter");
   filter?.addEventListener("input", () => {
     const wanted = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const card of document.querySelectorAll("section.result")) {
+    for (const card of document.querySelectorAll("section.card")) {
       const title = card.querySelector("h2").textContent.toLowerCase();
       for (const body of card.querySelectorAll("tbody")) {
         let shown = 0;
         for (const row of body.querySelectorAll("tr.row")) {
-          const text = `${title} ${body.dataset.setting ?? ""} ${row.textContent}`.toLowerCase();
+          const text = `${title} ${body.dataset.group ?? ""} ${row.textContent}`.toLowerCase();
           const keep = wanted.every((word) => text.includes(word));
           row.classList.toggle("hidden", !keep);
           shown += keep ? 1 : 0;

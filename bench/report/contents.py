@@ -1,0 +1,107 @@
+"""The report as a document: which part stands where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench.report import cost, curves, methods, provenance, scaling, scores, selection, transfer, tuning, words
+from bench.report.document import Block, Detail, Document, Facts, Findings, Fold, Item, Links, Paragraph, Part
+from bench.report.model import ReportModel
+from bench.report.summary import Sentence, summarise_report
+
+EMPTY = "No finished runs yet. Start with: bench run --method recon --protocol fewshot"
+MOST_FINDINGS = 5
+"""Findings that a page tells in short; a page of sentences is read by nobody."""
+MOST_PLOTS = 60
+"""Tables with a plot: a page of more takes minutes to draw, and a browser as long to show."""
+READING = (
+    (
+        "mean ± half-width",
+        "Mean over pretraining seeds with its 95 % Student-t interval. Folds are averaged within a seed first: they "
+        "are draws from one encoder, not independent pretrainings.",
+    ),
+    (
+        "folds of one encoder",
+        "With one seed there is no interval. The standard deviation over folds tells how much the draw of classes and "
+        "objects matters, and nothing about another pretraining.",
+    ),
+    (
+        "difference to scratch",
+        "Paired by seed and fold with the untrained encoder of the same architecture and backbone, judged in the same "
+        "way; points of accuracy with the 95 % interval of the paired difference.",
+    ),
+    (
+        "▲ above, ▼ below, ○ no difference shown",
+        "“Above” means that the interval of the paired difference lies above 0. “Not after Holm” marks a difference "
+        "that does not hold once all comparisons of its table are taken together (Holm’s correction at 0.05). “No "
+        "difference shown” is not “equal”.",
+    ),
+    (
+        "saw evaluated class names",
+        "How many of the class names it is evaluated on pretraining has seen: in captions, through a teacher, or as "
+        "supervision. A claim that pretraining helps rests on rows that saw none.",
+    ),
+    (
+        "chosen on",
+        "“val”: everything that was chosen (epoch, regularisation, initialisation of scratch) was chosen on validation "
+        "objects carved from the training split. The test split was scored once.",
+    ),
+)
+
+
+def report(model: ReportModel, summary: Sequence[Sentence] | None = None) -> Document:
+    """Build the document of a report.
+
+    Args:
+        model: What it says.
+        summary: The same in plain words; made from the model by default.
+    """
+    told = summarise_report(model) if summary is None else summary
+    shown = model.shown
+    blocks: list[Block] = [_summary(told)] if told else []
+    if shown:
+        blocks += [
+            Fold("How to read the numbers", (Facts(READING),), detail=Detail.PAGE),
+            Links(
+                f"{len(shown)} table{'s' * (len(shown) != 1)}",
+                tuple((one.title, one.anchor, f"preset {one.preset_words}") for one in shown),
+                detail=Detail.PAGE,
+            ),
+        ]
+    blocks += [scores.part(section, plot=at < MOST_PLOTS) for at, section in enumerate(shown)]
+    blocks += [selection.part(model)] if model.ledger else []
+    blocks += scaling.parts(model)
+    blocks += [transfer.part(found)] if (found := transfer.matrices(model)) else []
+    blocks += [tuning.part(group) for group in tuning.groups(model.studies)]
+    blocks += curves.parts(model.panels)
+    blocks += [cost.part(shown)] if shown else []
+    blocks += [methods.part(model.methods)] if model.methods else []
+    blocks += [provenance.failures(model.failures)] if model.failures else []
+    blocks += [provenance.part(model)] if model.runs else []
+    return Document("Benchmark report", tuple(blocks), _lead(model))
+
+
+def rules(model: ReportModel) -> Document:
+    """Build the document of ``bench report --selection``: how selection changes the numbers."""
+    shown = replace(selection.part(model), detail=Detail.ALWAYS) if model.ledger else Paragraph(selection.EMPTY)
+    return Document("Rules of selection", (shown,))
+
+
+def _lead(model: ReportModel) -> str:
+    if not model.sections:
+        return EMPTY
+    made, lost = model.environment, len(model.failures)
+    parts = [f"{made.runs:,} finished run{'s' * (made.runs != 1)}"]
+    parts += [] if made.seconds is None else [f"{words.seconds(made.seconds)} of computation"]
+    parts += [f"{lost:,} without a result"] if lost else []
+    return f"{', '.join(parts)}."
+
+
+def _summary(told: Sequence[Sentence]) -> Part:
+    items = [Item(one.text, one.kind, one.anchor) for one in told]
+    warnings = tuple(item for item in items if item.tone == "warning")
+    findings = tuple(item for item in items if item.tone != "warning")
+    blocks: tuple[Block, ...] = (Findings(warnings),) if warnings else ()
+    blocks += (Findings(findings, MOST_FINDINGS),) if findings else ()
+    return Part("In short", blocks, "summary", closing=True)

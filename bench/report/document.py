@@ -1,0 +1,383 @@
+"""A report as a document: typed blocks, made once and rendered many times.
+
+Renderers (`bench.report.terminal`, `html`, `markdown`, `data`) know these blocks and nothing of what they are about.
+A cell of a table carries its text, and beside it the raw number with its interval; a figure is drawn when a renderer
+asks for it, so that a renderer of text never imports matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+Tone: TypeAlias = Literal["", "above", "below", "none", "mixed", "no-comparison", "warning"]
+"""What a text says, for its colour; every text says it in words, too."""
+Narrow: TypeAlias = Literal["", "drop", "wrap", "sink", "below"]
+"""What a narrow screen does with a column: go without it, break its cells, or put them below their
+row; ``below``: every screen does."""
+Raw: TypeAlias = float | int | str | bool | None
+NOTHING = "–"
+MOST_ROWS = 200
+"""Rows of one table that a reader is shown; files for programs have all of them."""
+
+ItemT = TypeVar("ItemT")
+
+
+class Detail(IntEnum):
+    """Renderings that show a block."""
+
+    ALWAYS = 0
+    """The terminal too."""
+    FILES = 1
+    """Markdown and the page."""
+    PAGE = 2
+    """The page only, which can fold it away; and files for programs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Anything in a document.
+
+    Attributes:
+        detail: The renderings that show it.
+    """
+
+    detail: Detail = Detail.ALWAYS
+
+
+@dataclass(frozen=True)
+class Paragraph(Block):
+    """A paragraph of plain text.
+
+    Attributes:
+        text: The text.
+        look: ``soft`` beside what it explains, ``care`` where a reader has to know it, ``warning`` where all below it
+            means nothing without it.
+    """
+
+    text: str
+    look: Literal["", "soft", "care", "warning"] = ""
+
+
+@dataclass(frozen=True)
+class Prose(Block):
+    """Text that its author wrote in Markdown."""
+
+    markdown: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One entry of a list.
+
+    Attributes:
+        text: The text.
+        tone: What it says.
+        anchor: Part of the document that it is about; empty for none.
+    """
+
+    text: str
+    tone: Tone = ""
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Findings(Block):
+    """Sentences that a reader wants first, each with the sign of its tone.
+
+    Attributes:
+        items: The sentences.
+        most: How many a page shows before it folds the others away; 0 for all.
+    """
+
+    items: tuple[Item, ...]
+    most: int = 0
+
+
+@dataclass(frozen=True)
+class Notes(Block):
+    """Remarks below a table."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Facts(Block):
+    """Terms with what is to be said of each."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Links(Block):
+    """A table of contents; a page also lets the reader filter the rows of its tables.
+
+    Attributes:
+        title: What it lists.
+        items: Title, anchor and tag of each part.
+    """
+
+    title: str
+    items: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn figure.
+
+    Attributes:
+        canvas: The figure.
+        alt: What it shows, for those who do not see it.
+        hints: Text for a pointer by the identity (``gid``) of a mark.
+    """
+
+    canvas: Canvas
+    alt: str
+    hints: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Figure(Block):
+    """A figure.
+
+    Attributes:
+        name: Name, unique in the document.
+        draw: Draws it (within `bench.report.plots.svg`, which sets the style).
+        caption: How to read it.
+    """
+
+    name: str
+    draw: Callable[[], Drawing]
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: What is shown.
+        value: The raw value, at full precision; accuracies are fractions.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        tone: What it says.
+        hover: More of it, for a pointer.
+        items: The text in pieces, which a page lists below one another.
+    """
+
+    text: str
+    value: Raw = None
+    low: float | None = None
+    high: float | None = None
+    tone: Tone = ""
+    hover: str = ""
+    items: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+
+AnyCell: TypeAlias = Cell | str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: Name for programs; it stays when headings change.
+        heading: Heading.
+        unit: Unit of the raw values, e.g. ``fraction``, ``s``, ``FLOP``.
+        right: Whether it is aligned to the right.
+        whole: Whether its cells are names, which are not broken.
+        narrow: What a narrow screen does with it.
+        order: Place among the columns of which a narrow screen disposes, the smallest first.
+        optional: Whether it is left out where no row has anything in it.
+        bar: Whether a page draws its values and intervals, on one scale with zero.
+    """
+
+    name: str
+    heading: str
+    unit: str = ""
+    right: bool = False
+    whole: bool = False
+    narrow: Narrow = ""
+    order: int = 0
+    optional: bool = False
+    bar: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        cells: One per column.
+        quiet: Whether it stands back behind the others, as what they are compared with.
+    """
+
+    cells: tuple[AnyCell, ...]
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Field(Generic[ItemT]):
+    """A column and how its cells are made from what a row is about."""
+
+    column: Column
+    cell: Callable[[ItemT], AnyCell]
+
+
+@dataclass(frozen=True)
+class Table(Block):
+    """A table.
+
+    Attributes:
+        name: Name for programs.
+        columns: Columns.
+        rows: All rows, of which a reader is shown `most`.
+        group: Name of the column whose equal values, one below the other, belong together; empty for none.
+        most: Most rows that are shown.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    group: str = ""
+    most: int = MOST_ROWS
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        fields: Sequence[Field[ItemT]],
+        items: Iterable[ItemT],
+        quiet: Callable[[ItemT], bool] = lambda _: False,
+        group: str = "",
+    ) -> Table:
+        """Fill a table; optional columns without content are left out.
+
+        Args:
+            name: Name for programs.
+            fields: Columns.
+            items: What each row is about.
+            quiet: Whether a row stands back.
+            group: Column of rows that belong together.
+        """
+        rows = tuple(Row(tuple(one.cell(item) for one in fields), quiet(item)) for item in items)
+        kept = [
+            at
+            for at, one in enumerate(fields)
+            if not one.column.optional or any(str(row.cells[at]) not in ("", NOTHING) for row in rows)
+        ]
+        return cls(
+            name,
+            tuple(fields[at].column for at in kept),
+            rows if len(kept) == len(fields) else tuple(_only(row, kept) for row in rows),
+            group,
+        )
+
+    @classmethod
+    def plain(cls, name: str, headings: Sequence[str], rows: Iterable[Sequence[AnyCell]]) -> Table:
+        """Return a table whose headings are its names; cells of the first column stay whole."""
+        columns = tuple(Column(heading, heading, whole=at == 0) for at, heading in enumerate(headings))
+        return cls(name, columns, tuple(Row(tuple(row)) for row in rows))
+
+    @property
+    def headings(self) -> list[str]:
+        """Headings."""
+        return [column.heading for column in self.columns]
+
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """Rows that a reader is shown."""
+        return self.rows[: self.most]
+
+    @property
+    def left_out(self) -> str:
+        """Return a line on the rows that are not shown; empty for none."""
+        rest = len(self.rows) - self.most
+        return f"{rest:,} more rows are left out; report.json holds all {len(self.rows):,}." if rest > 0 else ""
+
+    def texts(self) -> list[dict[str, str]]:
+        """Return the texts of all rows, by column."""
+        names = [column.name for column in self.columns]
+        return [dict(zip(names, map(str, row.cells), strict=True)) for row in self.rows]
+
+    def only(self, names: Sequence[str]) -> Table:
+        """Return the table with some of its columns, in the order of `names`."""
+        places = {column.name: at for at, column in enumerate(self.columns)}
+        kept = [places[name] for name in names if name in places]
+        rows = tuple(_only(row, kept) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[at] for at in kept), rows=rows)
+
+
+def _only(row: Row, kept: Sequence[int]) -> Row:
+    return Row(tuple(row.cells[at] for at in kept), row.quiet)
+
+
+@dataclass(frozen=True)
+class Fold(Block):
+    """Blocks that a page shows on demand."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Part(Block):
+    """A heading with what stands below it.
+
+    Attributes:
+        title: Heading.
+        blocks: What stands below.
+        anchor: Name for links; empty for a part that nothing links to.
+        tag: What the title is about besides, e.g. ``preset nano``.
+        mark: A word of warning before the title.
+        closing: Whether it stands last on a terminal, where the last lines are read first.
+    """
+
+    title: str
+    blocks: tuple[Block, ...]
+    anchor: str = ""
+    tag: str = ""
+    mark: str = ""
+    closing: bool = False
+
+    @property
+    def heading(self) -> str:
+        """Title with its mark and tag, in one line of text."""
+        mark = f"{self.mark}: " if self.mark else ""
+        return f"{mark}{self.title}{', ' if self.tag else ''}{self.tag}"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole document.
+
+    Attributes:
+        title: Title.
+        blocks: Its blocks.
+        lead: A line below the title.
+        made: What writes the file, for those who would edit it; empty for nothing.
+    """
+
+    title: str
+    blocks: tuple[Block, ...]
+    lead: str = ""
+    made: str = ""
+
+    def walk(self) -> Iterator[Block]:
+        """Yield every block, those inside parts and folds too."""
+        left: list[Block] = list(reversed(self.blocks))
+        while left:
+            block = left.pop()
+            yield block
+            if isinstance(block, Part | Fold):
+                left.extend(reversed(block.blocks))

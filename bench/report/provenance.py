@@ -1,0 +1,70 @@
+"""What the runs were made with, and those that have no result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.report import quantities
+from bench.report.document import NOTHING, Cell, Column, Detail, Facts, Field, Fold, Part, Table
+from bench.report.model import ReportModel
+from bench.report.runs import NOT_RECORDED, Environment, Failure, RunLine
+
+RUN_FIELDS: tuple[Field[RunLine], ...] = (
+    Field(Column("run", "run"), lambda run: run.label),
+    Field(Column("seed", "seed"), lambda run: run.seed),
+    Field(Column("key", "key"), lambda run: Cell(run.key[:12], run.key, hover=run.key)),
+    Field(Column("fingerprint", "code"), lambda run: _code(run)),
+    Field(Column("commit", "commit"), lambda run: f"{run.commit[:12]}{' + changes' if run.dirty else ''}"),
+    Field(Column("host", "host"), lambda run: run.host or NOTHING),
+    Field(Column("device", "device"), lambda run: run.device or NOTHING),
+    Field(Column("seconds", "seconds", "s"), lambda run: quantities.seconds(run.seconds)),
+    Field(Column("finished", "finished"), lambda run: run.finished or NOTHING),
+    Field(Column("seed_streams", "seed streams"), lambda run: run.seeds or NOTHING),
+)
+FAILURE_FIELDS: tuple[Field[Failure], ...] = (
+    Field(Column("run", "run"), lambda failure: failure.label),
+    Field(Column("seed", "seed"), lambda failure: failure.seed),
+    Field(Column("status", "status"), lambda failure: failure.status),
+    Field(Column("reason", "reason", narrow="below"), lambda failure: _reason(failure)),
+    Field(Column("log", "log", narrow="below"), lambda failure: failure.log or NOTHING),
+)
+
+
+def _code(run: RunLine) -> Cell:
+    return Cell(f"{run.fingerprint[:8]}{' older' if run.older_code else ''}", run.fingerprint, hover=run.fingerprint)
+
+
+def _reason(failure: Failure) -> Cell:
+    """Return the first line of a reason; the page lists all of them."""
+    lines = tuple(failure.reason.splitlines())
+    return Cell(lines[0], failure.reason, items=lines if len(lines) > 1 else ())
+
+
+def failures(found: Sequence[Failure]) -> Part:
+    """Return the runs without a result as a part of the document."""
+    return Part("Runs without a result", (Table.of("failures", FAILURE_FIELDS, found),), "failures")
+
+
+def part(model: ReportModel) -> Part:
+    """Return what the runs were made with as a part of the document, the newest run first."""
+    newest = sorted(model.runs, key=lambda run: run.finished, reverse=True)
+    runs = Table.of("runs", RUN_FIELDS, newest)
+    title = f"All {len(newest)} runs" if len(newest) <= runs.most else f"The newest {runs.most} of {len(newest):,} runs"
+    return Part("Provenance", (facts(model.environment), Fold(title, (runs,))), "provenance", detail=Detail.PAGE)
+
+
+def facts(made: Environment) -> Facts:
+    """Return what runs have in common, and where they differ."""
+    versions = [f"{name} {version}" for name, version in made.versions]
+    kinds = {
+        "commits": made.commits,
+        "hosts": made.hosts,
+        "devices": made.devices,
+        "machines": made.machines,
+        "versions": versions,
+    }
+    return Facts(tuple((name, _joined(found)) for name, found in kinds.items()))
+
+
+def _joined(found: Iterable[str]) -> str:
+    return ", ".join(found) or NOT_RECORDED

@@ -1,0 +1,63 @@
+"""Numbers as cells: the text for people (`bench.report.words`) with the raw value and its interval beside it."""
+
+from __future__ import annotations
+
+from bench.report import words
+from bench.report.document import NOTHING, Cell, Tone
+from bench.stats.comparisons import Comparison, Verdict
+from bench.stats.intervals import Summary
+
+NONE = Cell(NOTHING)
+
+
+def tone(verdict: Verdict) -> Tone:
+    """Return what a verdict says; a comparison that could not be made says nothing of either."""
+    return verdict if verdict in ("above", "below", "none") else "no-comparison"
+
+
+def score(summary: Summary | None, *, smoke: bool = False, note: str = "") -> Cell:
+    """Return a mean with its interval; smoke scores have none.
+
+    Args:
+        summary: The scores; None for a dash.
+        smoke: Whether the scores prove paths only.
+        note: Text behind the number.
+    """
+    if summary is None:
+        return NONE
+    if smoke:
+        return Cell(words.percent(summary.mean) + note, summary.mean)
+    return Cell(words.score(summary) + note, summary.mean, summary.low, summary.high)
+
+
+def fraction(value: float) -> Cell:
+    """Return a fraction, in percent."""
+    return Cell(words.percent(value), value)
+
+
+def difference(comparison: Comparison | None) -> Cell:
+    """Return a paired difference with its interval, in points."""
+    if comparison is None:
+        return NONE
+    text = words.difference(comparison)
+    return Cell(text, comparison.difference, comparison.low, comparison.high, tone(comparison.verdict))
+
+
+def p_value(p: float | None) -> Cell:
+    """Return a p value."""
+    return Cell(words.p_value(p), p)
+
+
+def seconds(value: float | None) -> Cell:
+    """Return a duration."""
+    return Cell(words.seconds(value), value)
+
+
+def count(value: int | None) -> Cell:
+    """Return a number of parameters or of operations of a network."""
+    return Cell(words.count(value), value)
+
+
+def operations(value: float | None) -> Cell:
+    """Return floating-point operations."""
+    return Cell(words.operations(value), value)

@@ -1,0 +1,416 @@
+"""The table of accuracies of one section, with all that stands around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.report import quantities, words
+from bench.report.accuracy_plot import accuracy_plot
+from bench.report.document import (
+    NOTHING,
+    Block,
+    Cell,
+    Column,
+    Detail,
+    Field,
+    Figure,
+    Fold,
+    Notes,
+    Paragraph,
+    Part,
+    Table,
+)
+from bench.report.model import Pair, ReportRow, Section
+from bench.stats.cells import SCRATCH, Candidate
+from bench.stats.comparisons import Comparison
+from bench.stats.components import variance_components
+from bench.stats.deviations import Deviation
+from bench.stats.intervals import summarise
+from bench.stats.selection import inflation
+
+SMOKE_LINE = "SMOKE: these runs prove that every path works. Their numbers mean nothing and are not compared."
+CANDIDATES_LINE = (
+    "Validation chooses for each seed and setting: the encoder as it is, or (+bn) with BatchNorm statistics of the "
+    "unlabelled training clouds; scratch in two initialisations. Shown: validation / test accuracy in percent (seeds "
+    "it was chosen in). The test accuracy of the others is for information."
+)
+PAIRS_TITLE = "Pretrained methods against each other"
+
+
+def part(section: Section, *, plot: bool = True) -> Part:
+    """Return a section as a part of the document.
+
+    Args:
+        section: The section.
+        plot: Whether its plot is drawn.
+    """
+    card = next((row.facts.card for row in section.rows if row.facts.card), "")
+    options = protocol_options(section)
+    blocks: list[Block] = []
+    if section.smoke:
+        blocks.append(Paragraph(SMOKE_LINE, "warning"))
+    blocks += [Paragraph(line, "soft") for line in told(section)]
+    if card:
+        text = Paragraph(card, "soft", detail=Detail.PAGE)
+        blocks.append(Fold("What this protocol does", (text,), detail=Detail.PAGE))
+    blocks.append(scores(section))
+    blocks += [Paragraph(f"Protocol options: {options}.", "soft", detail=Detail.FILES)] if options else []
+    blocks += [Paragraph(line, "care") for line in changes(section)]
+    if plot:
+        blocks.append(Figure(section.anchor, lambda: accuracy_plot(section), _legend(section)))
+    blocks += [Notes(tuple(found))] if (found := notes(section)) else []
+    if section.pairs:
+        blocks.append(Part(PAIRS_TITLE, (pairs(section), Notes(tuple(pair_notes(section))))))
+    if (tried := candidates(section)).rows:
+        blocks.append(Fold("Candidates", (Paragraph(CANDIDATES_LINE, "soft"), tried), detail=Detail.FILES))
+    mark = "SMOKE" if section.smoke else ""
+    return Part(section.title, tuple(blocks), section.anchor, f"preset {section.preset_words}", mark)
+
+
+def scores(section: Section) -> Table:
+    """Return the table of accuracies."""
+    return Table.of(section.anchor, _fields(section), section.rows, lambda row: row.cell.is_opponent, "setting")
+
+
+def _fields(section: Section) -> list[Field[ReportRow]]:
+    """Return the columns of a table of accuracies: all that there is to say about a column stands here."""
+    smoke = section.smoke
+    metric = section.metric.replace("_", " ")
+    compared: list[Field[ReportRow]] = [
+        Field(
+            Column("span", "min–max", "fraction", narrow="drop", order=6, optional=True),
+            lambda row: Cell(words.span(row.cell.summary), row.cell.summary.minimum),
+        ),
+        Field(
+            Column(
+                "difference",
+                f"difference to {_opponent(section)}",
+                "fraction",
+                narrow="wrap",
+                order=12,
+                bar=True,
+                optional=True,
+            ),
+            lambda row: quantities.difference(row.versus),
+        ),
+        Field(Column("verdict", "verdict", whole=True, narrow="wrap", order=8), verdict),
+        Field(
+            Column("p_holm", "p (Holm)", narrow="drop", order=2, optional=True),
+            lambda row: quantities.p_value(row.versus.p_holm if row.versus else None),
+        ),
+    ]
+    return [
+        Field(Column("setting", "setting", narrow="drop", order=11), lambda row: row.cell.setting),
+        Field(Column("method", "method", whole=True, narrow="wrap", order=9), lambda row: row.cell.label),
+        Field(
+            Column("seeds", "seeds", right=True, narrow="drop", order=10),
+            lambda row: Cell(words.seeds(row.cell), row.cell.summary.n),
+        ),
+        Field(
+            Column("score", f"{metric} %", "fraction", right=True),
+            lambda row: quantities.score(row.cell.summary, smoke=smoke),
+        ),
+        Field(
+            Column("fold_deviation", f"{words.FOLDS_LABEL} (s.d.)", "fraction", right=True, optional=True),
+            lambda row: "" if smoke else Cell(words.fold_deviation(row.cell.summary), row.cell.summary.fold_deviation),
+        ),
+        Field(
+            Column("components", _spread_heading(section), right=True, narrow="drop", order=5, optional=True),
+            lambda row: "" if smoke else words.components(variance_components(row.cell.scores)),
+        ),
+        *([] if smoke else compared),
+        Field(Column("seen", "saw evaluated class names"), _seen),
+        Field(Column("pretrain_data", "pretrained on"), lambda row: row.cell.pretrain_data or "none"),
+        Field(
+            Column("pretrain_seconds", "pretraining", "s", right=True, narrow="drop", order=4),
+            lambda row: quantities.NONE if row.cell.is_scratch else quantities.seconds(row.facts.pretrain_seconds),
+        ),
+        Field(Column("size", "parameters, feature", narrow="drop", order=1, optional=True), _size),
+        Field(
+            Column("chosen_on", "chosen on", narrow="drop", order=3), lambda row: "val" if row.facts.chosen else NOTHING
+        ),
+        *([] if smoke else [_other_rule(rule) for rule in section.other_selections]),
+        Field(Column("code", "code", optional=True), lambda row: "older" if row.cell.older_code else ""),
+    ]
+
+
+def _seen(row: ReportRow) -> Cell:
+    seen = row.cell.seen
+    return Cell(words.seen(row.cell), None if seen is None else len(seen), hover=", ".join(seen or ()))
+
+
+def _size(row: ReportRow) -> Cell:
+    facts = row.facts
+    return Cell(", ".join(filter(None, (words.count(facts.parameters), facts.feature))), facts.parameters)
+
+
+def _other_rule(rule: str) -> Field[ReportRow]:
+    """Return the column of what another rule of selection would have reported."""
+    heading = "chosen on test (inflation)" if rule == "test" else "last epoch (inflation)"
+
+    def cell(row: ReportRow) -> Cell:
+        other = row.cell.by_selection.get(rule)
+        added = inflation(other, row.cell.scores) if other else None
+        if other is None or added is None:
+            return quantities.NONE
+        n = row.cell.summary.n
+        seeds = "" if added.n == n else f", {added.n} of {n} seeds"
+        mean = summarise(other).mean
+        return Cell(f"{words.percent(mean)} ({words.signed(added.mean)}{seeds})", mean)
+
+    return Field(Column(f"selection-{rule}", heading, "fraction", narrow="drop", order=7), cell)
+
+
+PAIR_FIELDS: tuple[Field[Pair], ...] = (
+    Field(Column("setting", "setting", whole=True), lambda pair: pair.setting),
+    Field(Column("compared", "compared"), lambda pair: pair.name),
+    Field(
+        Column("difference", "difference in points", "fraction"), lambda pair: quantities.difference(pair.comparison)
+    ),
+    Field(Column("verdict", "verdict"), lambda pair: _pair_verdict(pair.comparison)),
+    Field(Column("p_holm", "p (Holm)"), lambda pair: quantities.p_value(pair.comparison.p_holm)),
+    Field(Column("seeds", "paired seeds"), lambda pair: Cell(str(pair.comparison.n), pair.comparison.n)),
+)
+
+
+def pairs(section: Section) -> Table:
+    """Return the comparisons of pretrained methods with each other."""
+    return Table.of(f"{section.anchor}-pairs", PAIR_FIELDS, section.pairs)
+
+
+def _pair_verdict(found: Comparison) -> Cell:
+    weak = " (not after Holm)" if found.shown and not found.survives_holm else ""
+    text = f"{words.SYMBOLS[found.verdict]} {found.words}{weak}"
+    return Cell(text, found.verdict, tone=quantities.tone(found.verdict))
+
+
+def verdict(row: ReportRow) -> Cell:
+    """Return the verdict of a row against its opponent, with its symbol."""
+    found = row.versus
+    if row.cell.is_opponent:
+        return Cell("")
+    if found is None:
+        return Cell("no scratch run")
+    return Cell(
+        f"{words.SYMBOLS[found.verdict]} {_short_verdict(row, found)}",
+        found.verdict,
+        tone=quantities.tone(found.verdict),
+    )
+
+
+def _short_verdict(row: ReportRow, found: Comparison) -> str:
+    """Return the verdict of a row without the names of the two."""
+    one = ", this encoder" if found.error.over == "splits" else ""
+    if not found.shown:
+        return f"no difference shown{one}" if found.verdict == "none" else found.words
+    told = f"{found.verdict} {row.opponents_name}{one}"
+    return told if found.survives_holm else f"{told} (not after Holm)"
+
+
+def candidates(section: Section) -> Table:
+    """Return the table of candidates: one row per cell that had a choice, one column per candidate.
+
+    It stands with the metric that candidates are chosen by, and not again with every other one.
+    """
+    rows = [row for row in section.rows if row.cell.candidates and section.main]
+    names = sorted({candidate.variant for row in rows for candidate in row.cell.candidates})
+
+    def field(name: str) -> Field[ReportRow]:
+        return Field(Column(name, name, "fraction"), lambda row: _candidate(row, name))
+
+    fields = [
+        Field[ReportRow](Column("setting", "setting", whole=True), lambda row: row.cell.setting),
+        Field[ReportRow](Column("method", "method"), lambda row: row.cell.label),
+        *map(field, names),
+    ]
+    return Table.of(f"{section.anchor}-candidates", fields, rows)
+
+
+def _candidate(row: ReportRow, name: str) -> Cell:
+    found: Candidate | None = next((one for one in row.cell.candidates if one.variant == name), None)
+    if found is None:
+        return quantities.NONE
+    scores = (found.validation, found.test)
+    accuracy = " / ".join(NOTHING if score is None else words.percent(score.mean) for score in scores)
+    return Cell(f"{accuracy} ({found.chosen}/{len(row.cell.scores)})", None if found.test is None else found.test.mean)
+
+
+def _legend(section: Section) -> str:
+    intervals = not section.smoke and any(row.cell.summary.n > 1 for row in section.rows)
+    line = " Line: 95 % interval over seeds. Ticks below: single seeds." if intervals else ""
+    return f"Filled: pretrained. Hollow: scratch.{line}"
+
+
+def how_measured(section: Section) -> str:
+    """One line on what the numbers of a table are."""
+    seeds, splits = section.seeds, section.splits
+    text = f"{len(seeds)} pretraining seed{'s' * (len(seeds) != 1)} ({words.numbers(seeds)})"
+    if len(splits) > 1:
+        text += f" × {len(splits)} split seeds ({words.numbers(splits)})"
+    else:
+        text += f", given split seed {splits[0]}"
+    folds = f", {section.folds} folds averaged within each run" if section.folds else ""
+    votes = f", {section.votes} votes per object" if section.votes > 1 else ""
+    chosen = {row.facts.chosen for row in section.rows}
+    choice = "nothing chosen" if chosen == {False} else "chosen on validation"
+    scored = "scored once" if any(row.facts.queries for row in section.rows) else "test split scored once"
+    if section.main and any(row.cell.candidates for row in section.rows):
+        scored = "test split scored with every candidate, the one that validation chose counts"
+    made = sorted({found for row in section.rows if (found := numerics(row))})
+    return "; ".join(filter(None, (f"{text}{folds}", f"{choice}, {scored}{votes}", " or ".join(made))))
+
+
+def told(section: Section) -> list[str]:
+    """Return the lines above a table: how it was measured, and what needs no encoder."""
+    return [line for line in (f"{how_measured(section)}.", floor(section)) if line]
+
+
+def floor(section: Section) -> str:
+    """Say what needs no encoder: ``Chance 4.8 %, most frequent class 9.1 %.``; empty where nothing is known."""
+    found: dict[str, list[str]] = {}
+    for setting in section.settings:
+        if one := section.floors.get(setting):
+            chance = "" if one.chance is None else f"chance {words.percent(one.chance)} %, "
+            text = f"{chance}most frequent class {words.percent(one.majority)} %"
+            found.setdefault(text, []).append(setting)
+    if not found:
+        return ""
+    single = len(found) == 1 and len(section.floors) == len(section.settings)
+    told = "; ".join(text if single else f"{text} ({', '.join(settings)})" for text, settings in found.items())
+    return f"{told[0].upper()}{told[1:]}."
+
+
+def _repeated(section: Section) -> list[str]:
+    """Name metrics whose numbers are those of this table."""
+    names = ", ".join(metric.replace("_", " ") for metric in section.repeated)
+    return [f"{names.capitalize()} is the same: every class has as many test objects."] if names else []
+
+
+def numerics(row: ReportRow) -> str:
+    """Return device and precision, as ``cpu in bf16``; empty if unknown."""
+    names = ("device", "precision")
+    device, precision = (row.cell.spec.get(f"encoder.numerics.{name}", "") for name in names)
+    return f"{device} in {precision}" if device and precision else ""
+
+
+def changes(section: Section) -> list[str]:
+    """Say what the rows have that the preset would not give them: what all share, then what single rows have."""
+    common = [one for one in section.deviations if not one.of_all]
+    lines = [f"Differs from preset {section.preset}: {_listed(common)}."] if common else []
+    own: dict[str, list[str]] = {}
+    unknown: dict[str, list[str]] = {}
+    for row in section.rows:
+        name = f"{row.cell.label} {row.cell.setting}"
+        for one in (one for one in row.deviations if one.of_all):
+            unknown.setdefault(one.value, []).append(name)
+        left = [one for one in row.deviations if one not in common and not one.of_all]
+        if left:
+            own.setdefault(_listed(left), []).append(name)
+    for text, names in own.items():
+        lines.append(f"Differs from preset {section.preset} in some rows: {text} ({_some(names)}).")
+    for why, names in unknown.items():
+        lines.append(f"Whether these rows differ from preset {section.preset} is {why}: {_some(names)}.")
+    return lines
+
+
+def _listed(deviations: Iterable[Deviation]) -> str:
+    return "; ".join(one.words for one in deviations)
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return "; ".join(names[:most]) + (f"; and {len(names) - most} more" if len(names) > most else "")
+
+
+def _judged_together(section: Section) -> list[str]:
+    """Say what intervals and verdicts of the comparisons with scratch rest on; nothing without any."""
+    tested = [row.versus for row in section.rows if row.versus is not None and row.versus.p is not None]
+    return [_basis(tested, "comparisons of this table with scratch")] if tested and not section.smoke else []
+
+
+def _basis(tested: Sequence[Comparison], family: str) -> str:
+    moderated = any(c.moderated for c in tested)
+    own = "paired differences"
+    how = f"from {own}, their variance moderated over the {len(tested)} {family}" if moderated else f"from {own} alone"
+    holm = f"; Holm over the same {len(tested)}" if len(tested) > 1 else ""
+    return f"Intervals of differences and verdicts: Student-t {how}{holm}."
+
+
+def protocol_options(section: Section) -> str:
+    """The protocol's options, ``folds=10, head=linear``; recipes, lists and options at null stay out of the line."""
+    plain = [(name, value) for name, value in section.options if "." not in name and value[:1] not in "[{"]
+    return ", ".join(f"{name}={value}" for name, value in plain if value != "null")
+
+
+def _opponent(section: Section) -> str:
+    """Return the opponent of the table's cells; scratch by default."""
+    return " or ".join(dict.fromkeys(row.opponent for row in section.rows if row.opponent)) or SCRATCH
+
+
+def _spread_heading(section: Section) -> str:
+    return "s.d. over folds / seeds" + (" / split seeds / rest" if len(section.splits) > 1 else "")
+
+
+def notes(section: Section) -> list[str]:
+    """Return the notes below a table.
+
+    They name lost runs, the part of the data used and the basis of comparisons.
+    """
+    compared = [(f"{r.cell.label} {r.cell.setting}", r.versus) for r in section.rows if r.versus is not None]
+    clipped = {f"{row.cell.setting}: {row.facts.clipped}." for row in section.rows if row.facts.clipped}
+    clipped |= {f"{row.cell.setting}: queries: {row.facts.queries}." for row in section.rows if row.facts.queries}
+    clipped |= {f"{row.cell.setting}: {row.facts.labelled}." for row in section.rows if row.facts.labelled}
+    clipped |= {f"{row.facts.classes[0].upper()}{row.facts.classes[1:]}." for row in section.rows if row.facts.classes}
+    lost = [f"Without a number: {line}." for line in section.lost]
+    return (
+        lost
+        + _repeated(section)
+        + _not_run(section)
+        + sorted(clipped)
+        + _warned(section)
+        + _judged_together(section)
+        + _gathered(compared)
+    )
+
+
+def _not_run(section: Section) -> list[str]:
+    """Name cells that lack seeds which others of their table have."""
+    found: dict[str, list[str]] = {}
+    for row in section.rows:
+        cell = row.cell
+        lacking = set(section.seeds) - {unit.seed for unit in (*cell.scores, *cell.lost)}
+        if lacking and not cell.is_opponent and cell.spec.get("encoder.imported", "null") == "null":
+            found.setdefault(words.numbers(tuple(sorted(lacking))), []).append(f"{cell.label} {cell.setting}")
+    return [f"Not run with seed {seeds}: {_some(names)}." for seeds, names in found.items()]
+
+
+def _warned(section: Section) -> list[str]:
+    """Each warning of the runs once, with the rows it is about and in how many of their runs it was given."""
+    found: dict[str, list[str]] = {}
+    for row in section.rows:
+        for warning, n in row.facts.warnings:
+            found.setdefault(warning, []).append(f"{row.cell.label} {row.cell.setting}, {n} of {len(row.cell.scores)}")
+    return [f"{text[0].upper()}{text[1:]}: {_some(names, 6)} runs." for text, names in found.items()]
+
+
+def pair_notes(section: Section) -> list[str]:
+    """Return the notes below comparisons of methods, each with its pairs."""
+    older = words.older(f"{pair.name} {pair.setting}" for pair in section.pairs if pair.older_code)
+    tested = [pair.comparison for pair in section.pairs if pair.comparison.p is not None]
+    older += [_basis(tested, "comparisons of this list")] if tested else []
+    return older + _gathered([(f"{pair.name} {pair.setting}", pair.comparison) for pair in section.pairs])
+
+
+def _gathered(compared: Sequence[tuple[str, Comparison]]) -> list[str]:
+    """Each note of some comparisons once, with the names of those it is about."""
+    found: dict[str, list[str]] = {}
+    for name, comparison in compared:
+        for note in comparison.notes:
+            found.setdefault(note, []).append(name)
+    return [_note(note, where, len(compared)) for note, where in sorted(found.items())]
+
+
+def _note(note: str, where: list[str], compared: int) -> str:
+    text = note[0].upper() + note[1:]
+    if len(where) == compared:
+        return f"{text}."
+    return f"{text} ({_some(where)})."
