@@ -14,14 +14,39 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.api.checks import check, check_plugin, profile, verify
+    from bench.api.checks import (
+        check,
+        check_plugin,
+        profile,
+        profile_probes,
+        simulate_check,
+        update_baseline,
+        verify,
+    )
     from bench.api.common import load_plugins
-    from bench.api.data import add_data, audit_data, check_data, dataset, local_data, remove_data, show_data
+    from bench.api.data import (
+        add_data,
+        audit_data,
+        check_data,
+        dataset,
+        list_files,
+        local_data,
+        remove_data,
+        show_data,
+    )
     from bench.api.results import Comparison, Results, encoder, load
-    from bench.api.study import Study, StudyPlan, Tuned, study
-    from bench.api.units import available, card, fit_teacher, teacher
+    from bench.api.study import Search, Study, StudyPlan, Tuned, study
+    from bench.api.units import available, card, cards, describe, fit_teacher, new_plugin, recipes, teacher, write_cards
     from bench.api.weights import export_encoder, import_encoder
-    from bench.errors import BenchError, DataError, DivergedError, Interrupted, SetupError, UsageError
+    from bench.errors import (
+        BenchError,
+        DataError,
+        DivergedError,
+        Interrupted,
+        NotComparableError,
+        SetupError,
+        UsageError,
+    )
     from bench.version import __version__ as __version__
 
 __all__ = [
@@ -30,7 +55,9 @@ __all__ = [
     "DataError",
     "DivergedError",
     "Interrupted",
+    "NotComparableError",
     "Results",
+    "Search",
     "SetupError",
     "Study",
     "StudyPlan",
@@ -40,33 +67,42 @@ __all__ = [
     "audit_data",
     "available",
     "card",
+    "cards",
     "check",
     "check_data",
     "check_plugin",
     "dataset",
+    "describe",
     "encoder",
     "export_encoder",
     "fit_teacher",
     "import_encoder",
+    "list_files",
     "load",
     "load_plugins",
     "local_data",
+    "new_plugin",
     "profile",
+    "profile_probes",
+    "recipes",
     "remove_data",
     "show_data",
+    "simulate_check",
     "study",
     "teacher",
+    "update_baseline",
     "verify",
+    "write_cards",
 ]
 _MODULES = {
-    "api.checks": "check check_plugin profile verify",
+    "api.checks": "check check_plugin profile profile_probes simulate_check update_baseline verify",
     "api.common": "load_plugins",
-    "api.data": "add_data audit_data check_data dataset local_data remove_data show_data",
+    "api.data": "add_data audit_data check_data dataset list_files local_data remove_data show_data",
     "api.results": "Comparison Results encoder load",
-    "api.study": "Study StudyPlan Tuned study",
-    "api.units": "available card fit_teacher teacher",
+    "api.study": "Search Study StudyPlan Tuned study",
+    "api.units": "available card cards describe fit_teacher new_plugin recipes teacher write_cards",
     "api.weights": "export_encoder import_encoder",
-    "errors": "BenchError DataError DivergedError Interrupted SetupError UsageError",
+    "errors": "BenchError DataError DivergedError Interrupted NotComparableError SetupError UsageError",
     "version": "__version__",
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -25,6 +25,10 @@ class DataError(UsageError):
     """A data file or folder is missing or not in the layout its format promises (exit code 2)."""
 
 
+class NotComparableError(UsageError):
+    """Stored runs cannot be compared object by object: what is stored does not suffice (exit code 2)."""
+
+
 class SetupError(BenchError):
     """The machine, the results folder or the database cannot be used as it is (exit code 4)."""
 

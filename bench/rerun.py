@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from bench.comparing.differences import find_run
 from bench.data.base import DataPlace
 from bench.data.local import list_local, resolve_dataset_ref
 from bench.errors import BenchError, UsageError
@@ -26,7 +25,6 @@ from bench.plan.teachers import open_teacher
 from bench.plugins import load_plugin_file
 from bench.registry import DATASETS, REGISTRIES
 from bench.spec import DataSpec, PretrainSpec, RunSpec, content_key
-from bench.store.queries import run_rows
 from bench.store.records import Metric, RunRecord
 from bench.store.scratch import scratch_name
 from bench.store.store import Store
@@ -70,17 +68,6 @@ class Rerun:
     def identical(self) -> bool:
         """Whether every number and every prediction is the same to the last bit."""
         return not self.changes and not self.arrays
-
-
-def stored_run(workspace: Workspace, store_url: str | None, key: str) -> RunRecord:
-    """Read the run that a key, or its beginning, names; ``KEY@CODE`` for one version of the code.
-
-    Raises:
-        UsageError: None fits, or several do.
-    """
-    store = Store(workspace.results, store_url)
-    rows = [row.stored for row in run_rows(store, every_fingerprint=True)]
-    return store.load(find_run(rows, key))
 
 
 def load_plugins_of(record: RunRecord, given: Sequence[Path]) -> tuple[Path, ...]:

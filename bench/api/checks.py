@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.api.common import PathLike, registered
+from bench.api.common import DEVICES, DeviceName, PathLike, registered
+from bench.errors import UsageError, unknown_name
+from bench.progress import Progress, silent
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
+    from bench.gate.baseline import Baseline
+    from bench.gate.page import Simulation
     from bench.interop.comparison import FileResult
+    from bench.profiling.probes import ProbeProfile
     from bench.profiling.result import Profile
     from bench.stats.gate import GateReport
 
@@ -20,7 +27,7 @@ def profile(
     method: str = "recon",
     *,
     preset: str = "base",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: DeviceName = "auto",
     batch: int | None = None,
     fast_batch: int | None = None,
     threads: int | None = None,
@@ -29,6 +36,7 @@ def profile(
     quick: bool = False,
     assignments: Sequence[str] = (),
     plugins: Sequence[PathLike] = (),
+    progress: Progress = silent,
 ) -> Profile:
     """Measure the speed of a method's pretraining step (``bench profile``).
 
@@ -44,6 +52,7 @@ def profile(
         quick: Check that it works: one step, tiny teacher.
         assignments: ``backbone.``, ``recipe.`` or ``method.FIELD=VALUE`` texts.
         plugins: Plugin files.
+        progress: Told after every step.
 
     Returns:
         Every path's samples per second, stages, operations and memory, and the ratios.
@@ -70,7 +79,36 @@ def profile(
         overrides=tuple(assignments),
         plugins=tuple(map(str, files)),
     )
-    return measure(request)
+    return measure(request, progress)
+
+
+def profile_probes(
+    *,
+    objects: int = 12_000,
+    width: int = 1536,
+    threads: int | None = None,
+    oracle: bool = False,
+    progress: Progress = silent,
+) -> ProbeProfile:
+    """Measure the time of heads on cached features (``bench profile --probes``).
+
+    Args:
+        objects: Training objects of the linear probe and the SVM.
+        width: Width of the features.
+        threads: Threads; every core by default.
+        oracle: Let scikit-learn fit the chosen heads, too.
+        progress: Told after every head.
+
+    Raises:
+        UsageError: A number is out of range.
+    """
+    from bench.profiling.plan import ProbeRequest
+
+    request = ProbeRequest(objects, width, threads=threads, oracle=oracle)
+    request.check()
+    from bench.profiling.probes import profile_probes as measure
+
+    return measure(request, progress)
 
 
 def check(
@@ -80,6 +118,7 @@ def check(
     seeds: int | None = None,
     more_seeds: bool = False,
     plugins: Sequence[PathLike] = (),
+    screen: Console | None = None,
 ) -> GateReport:
     """Run a baseline's suite and compare it with the accepted numbers (``bench check``).
 
@@ -89,6 +128,7 @@ def check(
         seeds: How many of the baseline's seeds to run.
         more_seeds: Go on with more seeds while undecided.
         plugins: Plugin files.
+        screen: Where progress is printed; standard error by default.
 
     Returns:
         ``verdict`` (``pass``, ``fail``, ``undecided`` or ``broken``) and every cell.
@@ -99,19 +139,94 @@ def check(
     """
     from bench.gate.check import CheckRun
     from bench.gate.check import check as decide
-    from bench.texts import screen
 
+    if seeds is not None and seeds < 1:
+        raise UsageError(f"seeds {seeds}: expected at least 1")
     folder = None if results is None else Path(results)
     run = CheckRun(seeds, more_seeds, folder, registered(*plugins))
-    return decide(Path(baseline), screen(stderr=True), run)
+    return decide(Path(baseline), _screen(screen), run)
+
+
+def update_baseline(
+    baseline: PathLike,
+    *,
+    why: str | None = None,
+    results: PathLike | None = None,
+    plugins: Sequence[PathLike] = (),
+    screen: Console | None = None,
+) -> Baseline:
+    """Run a suite and write its numbers as the new baseline (``bench check --update``).
+
+    Args:
+        baseline: File to write; the suite lies beside it, a ``.yaml`` of the same name.
+        why: Why the baseline is replaced; kept with it, and needed where there is one.
+        results: Empty folder to run in and to keep; a temporary one by default.
+        plugins: Plugin files.
+        screen: Where progress is printed; standard error by default.
+
+    Raises:
+        SetupError: The suite cannot be read, the folder is not empty, or the file cannot be written.
+        UsageError: There is a baseline and no reason is given.
+        BenchError: A run of the suite failed.
+    """
+    from bench.gate.check import CheckRun, update
+
+    folder = None if results is None else Path(results)
+    return update(Path(baseline), _screen(screen), CheckRun(results=folder, plugins=registered(*plugins)), why)
+
+
+def simulate_check(baseline: PathLike, draws: int, *, page: PathLike | None = None) -> Simulation:
+    """Simulate how often a baseline's check finds changes (``bench check --simulate``); nothing is run.
+
+    Args:
+        baseline: Accepted numbers.
+        draws: Changes simulated per scenario.
+        page: Markdown file to write.
+
+    Raises:
+        SetupError: The baseline cannot be read, or the page cannot be written.
+        UsageError: The baseline has too few seeds.
+    """
+    from bench.gate.page import simulate_gate
+
+    if draws < 100:
+        raise UsageError(f"draws {draws}: expected at least 100")
+    return simulate_gate(Path(baseline), draws, None if page is None else Path(page))
+
+
+def _screen(screen: Console | None) -> Console:
+    from bench.texts import screen as default
+
+    return default(stderr=True) if screen is None else screen
+
+
+@dataclass(frozen=True)
+class PluginCheck:
+    """Outcome of one check of a plugin.
+
+    Attributes:
+        subject: Kind and name of the plugin, e.g. ``method my-method``.
+        check: Name of the check.
+        status: Whether it passed.
+        remark: A figure of a passed check, or the reason of a failed or skipped one.
+        what: What the check makes sure of.
+    """
+
+    subject: str
+    check: str
+    status: Literal["pass", "fail", "skip"]
+    remark: str
+    what: str
 
 
 def check_plugin(
     file: PathLike,
     *,
     names: Sequence[str] = (),
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: DeviceName = "auto",
     root: PathLike | None = None,
+    plugins: Sequence[PathLike] = (),
+    listener: Callable[[PluginCheck], None] = lambda check: None,
 ) -> pd.DataFrame:
     """Check a plugin file against the contracts at nano size (``bench check-plugin``).
 
@@ -120,21 +235,31 @@ def check_plugin(
         names: Only these plugins of the file.
         device: ``auto`` compares with a GPU where there is one, ``cuda`` insists on it.
         root: Folder of a data set that comes as files.
+        plugins: Further plugin files that this one needs.
+        listener: Told of each check when it is done.
 
     Returns:
-        One row per check: ``subject``, ``check``, ``status`` (``pass``, ``fail``, ``skip``), ``remark``.
+        One row per check: ``subject``, ``check``, ``status`` (``pass``, ``fail``, ``skip``), ``remark``, ``what``.
 
     Raises:
         UsageError: The file is missing, fails to import, or has no such plugin.
+        SetupError: A device is asked for that is not there.
     """
+    if device not in DEVICES:
+        raise unknown_name("device", device, DEVICES)
+    registered(*plugins, file)
+    from bench.conformance.suites import file_suites
+    from bench.training.precision import resolve_device
+
+    resolve_device(device)
+    done = []
+    for suite in file_suites(Path(file), tuple(names), device=device, root=None if root is None else Path(root)):
+        for one in suite.run():
+            done.append(PluginCheck(suite.subject, one.check, one.status, one.remark, suite.checks[one.check].what))
+            listener(done[-1])
     import pandas as pd
 
-    from bench.conformance.suites import file_suites
-
-    registered()
-    suites = file_suites(Path(file), tuple(names), device=device, root=None if root is None else Path(root))
-    rows = [(suite.subject, one.check, one.status, one.remark) for suite in suites for one in suite.run()]
-    return pd.DataFrame(rows, columns=["subject", "check", "status", "remark"])
+    return pd.DataFrame(map(astuple, done), columns=[field.name for field in fields(PluginCheck)])
 
 
 def verify(folder: PathLike) -> list[FileResult]:

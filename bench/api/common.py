@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, get_args
 
+from bench.errors import UsageError
 from bench.paths import Workspace
 
 Names = str | Sequence[str]
 """One name or several."""
 PathLike = str | Path
-
+DeviceName = Literal["auto", "cpu", "cuda"]
+Form = Literal["fair", "published"]
+DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
 
 _loaded: dict[Path, None] = {}
 """Plugin files of this process, in the order of their registration: jobs of its studies load them too."""
@@ -57,6 +61,23 @@ def registered(*files: PathLike) -> tuple[Path, ...]:
 def workspace_at(results: PathLike | None) -> Workspace:
     """Return the results folder meant, or the default one."""
     return Workspace.at(None if results is None else Path(results))
+
+
+def existing(results: PathLike | None) -> Workspace:
+    """Return a results folder for reading.
+
+    Raises:
+        UsageError: There is no such folder.
+        SetupError: A file is in its way.
+    """
+    place = workspace_at(results)
+    if not place.results.is_dir():
+        place.refuse_file()
+        raise UsageError(
+            f"no results folder at {place.results}; give the right one with --results (results=), or make it with: "
+            "bench run --method recon --protocol fewshot"
+        )
+    return place
 
 
 def looking(place: Workspace) -> Workspace:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from bench.api.common import PathLike, looking, registered, workspace_at
+from bench.api.common import PathLike, existing, looking, registered, workspace_at
+from bench.errors import UsageError, unknown_name
+from bench.progress import Progress, silent
+from bench.registry import DATASETS
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -16,8 +20,11 @@ if TYPE_CHECKING:
     from bench.inspection.adding import Added
     from bench.inspection.auditing import Audit
     from bench.inspection.facts import CheckReport
+    from bench.inspection.opening import Opened
 
 Split = Literal["train", "test"]
+Splits = Literal["train", "test", "all"]
+Up = Literal["y", "z"]
 
 
 def dataset(name: str, *, results: PathLike | None = None, preset: str = "nano", **options: JsonValue) -> Dataset:
@@ -45,13 +52,22 @@ def dataset(name: str, *, results: PathLike | None = None, preset: str = "nano",
     return open_dataset(located, place)
 
 
-def check_data(name: str, *, results: PathLike | None = None, assignments: Sequence[str] = ()) -> CheckReport:
+def check_data(
+    name: str,
+    *,
+    root: PathLike | None = None,
+    results: PathLike | None = None,
+    assignments: Sequence[str] = (),
+    plugins: Sequence[PathLike] = (),
+) -> CheckReport:
     """Read all of a data set and report what is wrong (``bench data check``).
 
     Args:
         name: ``NAME[:ROOT]``, or a name given with `add_data`.
+        root: Folder (or file) of the data, instead of ``:ROOT``.
         results: Results folder, which holds such names and the cache.
         assignments: ``data.FIELD=VALUE`` texts.
+        plugins: Plugin files.
 
     Returns:
         Counts, classes, coordinates, copies and ``problems``; a file that cannot be read is a problem, not an error.
@@ -60,11 +76,63 @@ def check_data(name: str, *, results: PathLike | None = None, assignments: Seque
         UsageError: The name or an option is wrong.
         DataError: There is nothing at the folder.
     """
-    registered()
+    opened = _opened(name, root, results, assignments, plugins)
     from bench.inspection.checking import check_dataset
-    from bench.inspection.opening import open_named
 
-    return check_dataset(open_named(name, looking(workspace_at(results)), None, assignments))
+    return check_dataset(opened)
+
+
+def list_files(
+    name: str,
+    path: PathLike,
+    *,
+    root: PathLike | None = None,
+    results: PathLike | None = None,
+    assignments: Sequence[str] = (),
+    plugins: Sequence[PathLike] = (),
+) -> tuple[int, str]:
+    """Write path, size and SHA-256 of every file of a data set as CSV (``bench data check --manifest``).
+
+    Args:
+        name: ``NAME[:ROOT]``, or a name given with `add_data`.
+        path: File to write.
+        root: See `check_data`, as for what follows.
+        results: Results folder.
+        assignments: ``data.FIELD=VALUE`` texts.
+        plugins: Plugin files.
+
+    Returns:
+        Lines below the heading, and the SHA-256 hex digest of what was written.
+
+    Raises:
+        UsageError: The name or an option is wrong.
+        DataError: There is nothing at the folder.
+        SetupError: The file cannot be written.
+    """
+    opened = _opened(name, root, results, assignments, plugins)
+    from bench.inspection.file_manifest import write_manifest
+
+    return write_manifest(opened, Path(path))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG that was written; a notebook shows it.
+
+    Attributes:
+        path: The file.
+        line: What it shows, in one line.
+    """
+
+    path: Path
+    line: str
+
+    def __fspath__(self) -> str:
+        """Return the file's path, for `open` and the like."""
+        return str(self.path)
+
+    def _repr_png_(self) -> bytes:
+        return self.path.read_bytes()
 
 
 def show_data(
@@ -74,11 +142,13 @@ def show_data(
     index: int | None = None,
     class_name: str | None = None,
     count: int = 1,
-    up: Literal["y", "z"] = "y",
+    up: Up = "y",
     out: PathLike | None = None,
+    root: PathLike | None = None,
     results: PathLike | None = None,
     assignments: Sequence[str] = (),
-) -> Path:
+    plugins: Sequence[PathLike] = (),
+) -> Picture:
     """Draw objects of a data set as a PNG (``bench data show``).
 
     Args:
@@ -89,23 +159,25 @@ def show_data(
         count: Objects side by side.
         up: Axis of the data that points up.
         out: File to write; named after the objects, in the current folder, when left out.
+        root: Folder (or file) of the data, instead of ``:ROOT``.
         results: Results folder.
         assignments: ``data.FIELD=VALUE`` texts.
-
-    Returns:
-        The file.
+        plugins: Plugin files.
 
     Raises:
-        UsageError: No such set, class or index.
+        UsageError: No such set, split, class, axis or index.
         DataError: The data cannot be read.
         SetupError: The picture cannot be written.
     """
-    registered()
-    from bench.inspection.opening import open_named
+    _one_of("split", split, Split)
+    _one_of("up", up, Up)
+    if index is not None and index < 0:
+        raise UsageError(f"index {index}: objects are counted from 0")
+    opened = _opened(name, root, results, assignments, plugins)
     from bench.inspection.showing import Wanted, show
 
-    opened = open_named(name, looking(workspace_at(results)), None, assignments)
-    return show(opened, Wanted(split, index, class_name, count, up), None if out is None else Path(out))[0]
+    wanted = Wanted(split, index, class_name, count, up)
+    return Picture(*show(opened, wanted, None if out is None else Path(out)))
 
 
 def audit_data(
@@ -114,9 +186,13 @@ def audit_data(
     *,
     threshold: float | None = None,
     neighbours: int | None = None,
-    a_split: Literal["train", "test", "all"] = "train",
-    b_split: Literal["train", "test", "all"] = "test",
+    a_split: Splits = "train",
+    b_split: Splits = "test",
+    a_assignments: Sequence[str] = (),
+    b_assignments: Sequence[str] = (),
     results: PathLike | None = None,
+    plugins: Sequence[PathLike] = (),
+    progress: Progress = silent,
 ) -> Audit:
     """Find shapes of one data set that are in another too, or copies within one (``bench data audit``).
 
@@ -127,7 +203,11 @@ def audit_data(
         neighbours: Most partners that an object is compared with.
         a_split: Split of `a`.
         b_split: Split of `b`.
+        a_assignments: ``data.FIELD=VALUE`` texts of `a`.
+        b_assignments: ``data.FIELD=VALUE`` texts of `b`.
         results: Results folder.
+        plugins: Plugin files.
+        progress: Told how many shapes were compared.
 
     Returns:
         ``report`` with every pair, and the clouds that were compared.
@@ -136,21 +216,21 @@ def audit_data(
         UsageError: A name or number is wrong.
         DataError: A file is broken.
     """
-    registered()
+    _one_of("a_split", a_split, Splits)
+    _one_of("b_split", b_split, Splits)
+    first = _opened(a, None, results, a_assignments, plugins)
+    second = None if b is None else _opened(b, None, results, b_assignments)
     from bench.data.duplicates import NEIGHBOURS, THRESHOLD
     from bench.inspection.auditing import audit
-    from bench.inspection.opening import open_named
-    from bench.progress import silent
 
-    place = looking(workspace_at(results))
     return audit(
-        open_named(a, place),
-        None if b is None else open_named(b, place),
+        first,
+        second,
         threshold=THRESHOLD if threshold is None else threshold,
         neighbours=NEIGHBOURS if neighbours is None else neighbours,
         a_split=a_split,
         b_split=b_split,
-        progress=silent,
+        progress=progress,
     )
 
 
@@ -162,6 +242,7 @@ def add_data(
     results: PathLike | None = None,
     assignments: Sequence[str] = (),
     force: bool = False,
+    plugins: Sequence[PathLike] = (),
 ) -> Added:
     """Give a local data set a name, once all its files have been read (``bench data add``).
 
@@ -172,13 +253,15 @@ def add_data(
         results: Results folder that keeps the name.
         assignments: ``data.FIELD=VALUE`` texts, kept with the name.
         force: Replace a name that exists.
+        plugins: Plugin files.
 
     Raises:
         UsageError: A bad or taken name, or an unknown format or option.
         DataError: The files are missing or broken.
         SetupError: The results folder cannot be written.
     """
-    registered()
+    registered(*plugins)
+    DATASETS.entry(format)
     from bench.inspection.adding import add_named
 
     place = workspace_at(results)
@@ -198,7 +281,31 @@ def remove_data(name: str, *, results: PathLike | None = None) -> LocalDataset:
 
 
 def local_data(*, results: PathLike | None = None) -> dict[str, LocalDataset]:
-    """Return the data sets that were given a name (``bench data list``)."""
+    """Return the data sets that were given a name (``bench data list``).
+
+    Raises:
+        UsageError: There is no results folder.
+    """
     from bench.data.local import list_local
 
-    return list_local(workspace_at(results).results)
+    return list_local(existing(results).results)
+
+
+def _opened(
+    name: str,
+    root: PathLike | None,
+    results: PathLike | None,
+    assignments: Sequence[str],
+    plugins: Sequence[PathLike] = (),
+) -> Opened:
+    """Open a data set for looking at it: nothing is written but the cache."""
+    registered(*plugins)
+    from bench.inspection.opening import open_named
+
+    return open_named(name, looking(workspace_at(results)), None if root is None else Path(root), assignments)
+
+
+def _one_of(what: str, value: str, choices: object) -> None:
+    """Refuse a value that is none of a Literal's."""
+    if value not in get_args(choices):
+        raise unknown_name(what, value, get_args(choices))

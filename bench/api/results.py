@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
-from bench.api.common import Names, PathLike, listed, looking, registered, workspace_at
-from bench.errors import UsageError
+from bench.api.common import Names, PathLike, existing, listed, looking, registered
 from bench.paths import Workspace
 from bench.registry import METHODS
 
@@ -18,14 +17,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.analysis.analyse import Analyst
+    from bench.comparing.differences import Differences
     from bench.comparing.pairs import Compared
+    from bench.execution.local import Listener
     from bench.models.encoder import Encoder
+    from bench.plan.encoders import StoredEncoder
+    from bench.protocols.cards import ProtocolCard
     from bench.report.model import ReportModel
     from bench.rerun import Rerun
     from bench.store.maintenance import RebuildReport, StoreStatus
     from bench.store.queries import MetricRow
     from bench.store.records import RunRecord
     from bench.store.store import Store
+
+Average = Literal["probabilities", "logits", "votes"]
+"""Ways to join the runs of an ensemble."""
 
 
 class Labels(TypedDict, total=False):
@@ -50,12 +56,21 @@ class Results:
         workspace: Results folder.
         store_url: Database URL, or None.
         keys: The runs this is about; None for all.
+        verify: Whether every run folder is read and checked, whatever the index says.
     """
 
-    def __init__(self, workspace: Workspace, store_url: str | None = None, keys: frozenset[str] | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        store_url: str | None = None,
+        keys: frozenset[str] | None = None,
+        *,
+        verify: bool = False,
+    ) -> None:
         self.workspace = workspace
         self.store_url = store_url
         self.keys = keys
+        self.verify = verify
 
     def runs(self, **labels: Unpack[Labels]) -> pd.DataFrame:
         """Return finished runs, oldest first.
@@ -160,8 +175,8 @@ class Results:
         first: str,
         second: str | None = None,
         *,
-        ensemble: Literal["probabilities", "logits", "votes"] | None = None,
-        where: Mapping[str, str] | None = None,
+        ensemble: Average | None = None,
+        where: Mapping[str, Names] | None = None,
         **labels: Unpack[Labels],
     ) -> Comparison:
         """Compare two methods, or two runs, object by object; nothing is run.
@@ -170,29 +185,30 @@ class Results:
             first: ``METHOD``, ``METHOD,FIELD=VALUE``, or a run's key.
             second: The same; None with `ensemble` to see the first alone.
             ensemble: Join the seeds of each side, averaging this.
-            where: Further fields of the specification that both must have, as ``bench why`` prints them.
+            where: Values of further fields of the specification that both must have, as ``bench why`` prints them.
             **labels: Only runs with these labels.
 
         Raises:
-            UsageError: Nothing stored fits, or the two were judged differently.
+            NotComparableError: What was found lacks answers by object, or was judged in different ways.
+            UsageError: Nothing stored fits.
         """
         from bench.comparing.groups import Shelf
         from bench.comparing.pairs import Comparer
 
         common = {name: list(values) for name, values in _wanted(labels).items()}
-        common |= {name: [value] for name, value in (where or {}).items()}
+        common |= {name: list(listed(values) or ()) for name, values in (where or {}).items()}
         shelf = Shelf(self._store(), common)
-        return Comparison(Comparer(self.workspace, shelf, ensemble).compare(first, second))
+        return Comparison(Comparer(looking(self.workspace), shelf, ensemble).compare(first, second))
 
-    def why(self, first: str, second: str) -> list[str]:
-        """Say which fields and modules make two runs differ, one line each.
+    def why(self, first: str, second: str) -> Differences:
+        """Say which fields and modules make two runs differ; printed, it is one line each.
 
         Raises:
             UsageError: A key fits no run, or several.
         """
         from bench.comparing.differences import differences
 
-        return differences(self.workspace, self.store_url, first, second).lines()
+        return differences(self.workspace, self.store_url, first, second, verify=self.verify)
 
     def report(self, out: PathLike = "reports") -> Path:
         """Write ``index.html``, ``results.csv``, ``results.md`` and ``report.json``.
@@ -220,36 +236,65 @@ class Results:
         render_terminal(contents.report(self._model), Console(file=text, width=width))
         return text.getvalue()
 
-    def rerun(self, key: str, *, datasets: Sequence[str] = (), plugins: Sequence[PathLike] = ()) -> Rerun:
+    def rerun(
+        self,
+        key: str,
+        *,
+        datasets: Sequence[str] = (),
+        plugins: Sequence[PathLike] = (),
+        listener: Listener = lambda job, event: None,
+    ) -> Rerun:
         """Do a stored run again from nothing and compare; both attempts stay.
 
         Args:
             key: Beginning of its key.
             datasets: Where data sets lie now, ``NAME:DIR``, if not where they lay.
             plugins: Plugin files, if they moved.
+            listener: Told of the events of jobs.
 
         Raises:
             UsageError: No run fits, or it cannot be done here.
         """
+        record = self.record(key)
         from bench.execution.local import PoolOptions
-        from bench.rerun import load_plugins_of, rerun, stored_run
+        from bench.rerun import load_plugins_of, rerun
 
-        record = stored_run(self.workspace, self.store_url, key)
+        self.workspace.prepare()
         files = load_plugins_of(record, [Path(path).resolve() for path in plugins])
         options = PoolOptions(workers=1, store_url=self.store_url, plugins=files)
-        return rerun(self.workspace, options, record, list(datasets), lambda job, event: None)
+        return rerun(self.workspace, options, record, list(datasets), listener)
 
     def encoders(self) -> pd.DataFrame:
         """Return the encoders of the folder: ``name``, ``key``, ``method``, ``trained_on``, ``seed``, ``created``."""
         import pandas as pd
 
-        from bench.plan.encoders import stored_encoders
-
         rows = [
             (one.name, one.key, one.spec.method, one.trained_on, one.spec.seed, one.created_at, str(one.folder))
-            for one in stored_encoders(self.workspace.results)
+            for one in self.stored_encoders()
         ]
         return pd.DataFrame(rows, columns=["name", "key", "method", "trained_on", "seed", "created", "folder"])
+
+    def stored_encoders(self) -> list[StoredEncoder]:
+        """Return the encoders of the folder with their specifications."""
+        from bench.plan.encoders import stored_encoders
+
+        return stored_encoders(self.workspace.results, digests=self.verify)
+
+    def split_digests(self, card: ProtocolCard) -> dict[str, str]:
+        """Return digests of everything drawn in the runs of a card, by data set, setting and split seed."""
+        from bench.store.queries import run_rows
+
+        wanted = {"name": card.name, "revision": card.revision, "form": card.form, "options": card.options}
+        found = {}
+        store = self._store()
+        for row in run_rows(store, keys=self.keys):
+            if (row.protocol, row.form) != (card.name, card.form):
+                continue
+            judged = store.load(row.stored).spec.get("protocol")
+            if isinstance(judged, dict) and {name: judged.get(name) for name in wanted} == wanted:
+                split = f", split seed {row.split_seed}" if row.split_seed else ""
+                found[f"{row.dataset}, {row.setting}{split}"] = str(row.provenance.get("split_digest", ""))
+        return dict(sorted(found.items()))
 
     def analyse(
         self, encoders: Names = (), methods: Names = (), *, seed: int | None = None, out: PathLike = "reports/analyses"
@@ -308,7 +353,7 @@ class Results:
     def _store(self) -> Store:
         from bench.store.store import Store
 
-        return Store.open_readonly(self.workspace.results, self.store_url, keys=self.keys)
+        return Store.open_readonly(self.workspace.results, self.store_url, keys=self.keys, verify=self.verify)
 
     def _metric_rows(self) -> list[MetricRow]:
         from bench.store.queries import metric_rows, run_rows
@@ -369,23 +414,28 @@ class Comparison:
         return self.text()
 
 
-def load(results: PathLike | None = None, *, store_url: str | None = None) -> Results:
+def load(
+    results: PathLike | None = None,
+    *,
+    store_url: str | None = None,
+    verify: bool = False,
+    plugins: Sequence[PathLike] = (),
+) -> Results:
     """Open a results folder for reading.
 
     Args:
         results: Results folder; ``BENCH_RESULTS`` or ``./results`` by default.
         store_url: Database URL instead of the SQLite file in it.
+        verify: Believe nothing of the index: read every run folder and check every checksum.
+        plugins: Plugin files that runs or encoders need.
 
     Raises:
         UsageError: There is no such folder.
         SetupError: A file is in its way.
     """
-    place = workspace_at(results)
-    if not place.results.is_dir():
-        place.refuse_file()
-        raise UsageError(f"no results folder at {place.results}; bench.study(...).run() makes one")
-    registered()
-    return Results(place, store_url)
+    place = existing(results)
+    registered(*plugins)
+    return Results(place, store_url, verify=verify)
 
 
 def encoder(name: str, results: PathLike | None = None) -> Encoder:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, get_args
 
 from bench.api.common import Names, PathLike, listed, loaded_plugins, looking, registered, workspace_at
 from bench.api.results import Results
-from bench.errors import Interrupted, UsageError
+from bench.errors import Interrupted, UsageError, unknown_name
 from bench.paths import Workspace
-from bench.plan.graph import Plan, Reuse
-from bench.plan.request import RunRequest, refuse_infinite, validated, write_request
+from bench.plan.request import Reuse, RunRequest, read_request, validated, write_request
 from bench.registry import METHODS
 
 if TYPE_CHECKING:
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from bench.execution.local import Listener, Outcome
+    from bench.plan.graph import Plan
     from bench.tuning.engine import Found
+    from bench.tuning.problems import Problem
 
 Seeds = int | str | Sequence[int]
 """A count (5: seeds 0 to 4), a list as on the command line (``"0,4,7"``), or the seeds themselves."""
@@ -132,12 +133,27 @@ class Study:
         """Build a study from the fields of a request, such as a YAML file holds.
 
         Raises:
-            UsageError: A field is unknown, or its value cannot be taken.
+            UsageError: A field or a name is unknown, or a value cannot be taken.
         """
-        refuse_infinite(dict(fields), "study")
-        request: RunRequest = validated(RunRequest, dict(fields), "study")
-        files = [Path(plugin) for plugin in (*loaded_plugins(), *request.plugins, *plugins)]
-        return cls(request, workspace_at(results), store_url, registered(*files))
+        request: RunRequest = validated(RunRequest, dict(fields), "request")
+        files = registered(*loaded_plugins(), *request.plugins, *plugins)
+        request.check_names()
+        return cls(request, workspace_at(results), store_url, files)
+
+    @classmethod
+    def read(
+        cls,
+        path: PathLike,
+        results: PathLike | None = None,
+        store_url: str | None = None,
+        plugins: Sequence[PathLike] = (),
+    ) -> Study:
+        """Read a study that was kept as YAML (`save`, ``bench run --config``).
+
+        Raises:
+            UsageError: The file is missing, is no YAML, or holds a wrong field, name or value.
+        """
+        return cls.of(read_request(Path(path)), results, store_url, plugins)
 
     def plan(self, reuse: Reuse = "exact") -> StudyPlan:
         """Say what would run and what is stored already; nothing is changed but the cache of data.
@@ -150,6 +166,7 @@ class Study:
         """
         from bench.plan.planning import make_plan
 
+        _check_reuse(reuse)
         place = looking(self.workspace)
         return StudyPlan(make_plan(self.request, place, self.store_url, reuse, readonly=True), place)
 
@@ -196,6 +213,7 @@ class Study:
         """
         from bench.plan.planning import make_plan
 
+        _check_reuse(reuse)
         self.workspace.prepare()
         return make_plan(self.request, self.workspace, self.store_url, reuse)
 
@@ -214,6 +232,7 @@ class Study:
         baseline: bool = False,
         timeout: float | None = None,
         jobs: int | None = None,
+        progress: bool = True,
     ) -> Tuned:
         """Search learning rates and the like by validation score (``bench tune``); call again to continue.
 
@@ -223,6 +242,7 @@ class Study:
             baseline: Tune scratch of each architecture too.
             timeout: Seconds after which no further trial is started.
             jobs: Jobs of a trial at a time.
+            progress: Print progress as the command line does.
 
         Returns:
             The best trial of each method, with the request that uses its values.
@@ -231,23 +251,47 @@ class Study:
             UsageError: The study is not of one protocol, data set and seed, or nothing of it can be tuned.
             Interrupted: It was stopped; every finished trial is stored.
         """
+        search = self.search(trials, what=what, baseline=baseline)
+        if progress:
+            from bench.screen import ProgressView
+            from bench.texts import screen
+
+            console = screen()
+            with ProgressView(console) as view:
+                found = search.run(
+                    view, lambda line: console.print(line, highlight=False, markup=False), timeout=timeout, jobs=jobs
+                )
+        else:
+            found = search.run(lambda job, event: None, lambda line: None, timeout=timeout, jobs=jobs)
+        if found.interrupted:
+            raise Interrupted("stopped; every finished trial is stored: call tune() again to continue")
+        return found
+
+    def search(
+        self, trials: int, *, what: Literal["downstream", "pretrain", "both"] = "downstream", baseline: bool = False
+    ) -> Search:
+        """Plan the searches of `tune` without running them.
+
+        Args:
+            trials: See `tune`, as for what follows.
+            what: ``downstream``, ``pretrain`` or ``both``.
+            baseline: Tune scratch of each architecture too.
+
+        Raises:
+            UsageError: The study is not of one protocol, data set and seed, or nothing of it can be tuned.
+            SetupError: The results folder cannot be written.
+        """
         from bench.tuning.spaces import validated_what
 
         searched = validated_what(what)
         if trials < 1:
             raise UsageError(f"trials {trials}: expected at least 1")
         request = self.request.model_copy(update={"plugins": tuple(map(str, self.plugins))})
-        request.check_names()
         self.workspace.prepare()
-        from bench.execution.local import PoolOptions
-        from bench.tuning.engine import Searcher
         from bench.tuning.problems import make_problems
 
         problems, left_out = make_problems(request, searched, self.workspace, baseline=baseline)
-        options = PoolOptions(workers=jobs, store_url=self.store_url, plugins=self.plugins)
-        searcher = Searcher(self.workspace, options, lambda job, event: None, lambda line: None)
-        failed = searcher.search(problems, trials, timeout)
-        return Tuned(tuple(map(searcher.conclude, problems)), tuple(left_out), tuple(failed))
+        return Search(self, trials, tuple(problems), tuple(left_out))
 
     def results(self, plan: Plan | None = None) -> Results:
         """Return the runs of this study that are stored."""
@@ -276,11 +320,55 @@ class Tuned:
         found: One per search: ``value`` (validation score), ``values`` (as overrides), ``config`` (a request).
         left_out: Why methods were left out.
         failed: Searches that cannot go on, with the reason.
+        interrupted: Whether it was stopped before all trials were made.
     """
 
     found: tuple[Found, ...]
     left_out: tuple[str, ...]
     failed: tuple[str, ...]
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Search:
+    """Searches of a study that have not run yet.
+
+    Attributes:
+        study: The study.
+        trials: Trials of each search in all.
+        problems: One per method: what is varied, and what is noted.
+        left_out: Why methods are left out.
+    """
+
+    study: Study
+    trials: int
+    problems: tuple[Problem, ...]
+    left_out: tuple[str, ...]
+
+    def run(
+        self, listener: Listener, say: Callable[[str], None], *, timeout: float | None = None, jobs: int | None = None
+    ) -> Tuned:
+        """Make the missing trials, telling a listener of every event and `say` of every trial.
+
+        Args:
+            listener: Told of the events of jobs.
+            say: Told of each trial in a line.
+            timeout: Seconds after which no further trial is started.
+            jobs: Jobs of a trial at a time.
+        """
+        from bench.execution.local import PoolOptions
+        from bench.tuning.engine import Searcher
+
+        study = self.study
+        options = PoolOptions(workers=jobs, store_url=study.store_url, plugins=study.plugins)
+        searcher = Searcher(study.workspace, options, listener, say)
+        failed: Sequence[str] = ()
+        interrupted = False
+        try:
+            failed = searcher.search(list(self.problems), self.trials, timeout)
+        except (Interrupted, KeyboardInterrupt):
+            interrupted = True
+        return Tuned(tuple(map(searcher.conclude, self.problems)), self.left_out, tuple(failed), interrupted)
 
 
 @dataclass(frozen=True)
@@ -342,3 +430,8 @@ class StudyPlan:
         total = [f"  {duration(sum(self._seconds.values()))} one after another"] if lines else []
         notes = [f"note: {note}" for note in self.plan.notes]
         return "\n".join([self.summary, *lines, *total, *notes, *(f"skipped: {line}" for line in self.skipped)])
+
+
+def _check_reuse(reuse: str) -> None:
+    if reuse not in get_args(Reuse):
+        raise unknown_name("reuse", reuse, get_args(Reuse))

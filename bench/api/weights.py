@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from bench.api.common import PathLike, registered, workspace_at
 from bench.api.results import load
-from bench.errors import DataError, UsageError
+from bench.errors import DataError, UsageError, unknown_name
+from bench.registry import METHODS
 
 if TYPE_CHECKING:
     from bench.interop.encoders import Imported
+
+Layout = Literal["pretrain", "finetune"]
+"""Kinds of the authors' files."""
 
 
 def import_encoder(
@@ -22,6 +26,7 @@ def import_encoder(
     assignments: Sequence[str] = (),
     saw_class_names: str | None = None,
     results: PathLike | None = None,
+    plugins: Sequence[PathLike] = (),
 ) -> Imported:
     """Read an official checkpoint and keep its encoder (``bench import``); no code in the file is run.
 
@@ -32,6 +37,7 @@ def import_encoder(
         assignments: What weights do not show: ``backbone.heads=6``, ``recon.reference=false``.
         saw_class_names: A file of class names that its training had read, ``none`` or ``unknown``.
         results: Results folder.
+        plugins: Plugin files.
 
     Returns:
         ``name`` and ``key`` for `bench.encoder`, and what was read from the file.
@@ -42,9 +48,8 @@ def import_encoder(
         SetupError: The results folder cannot be written.
     """
     from bench.plan.request import parse_assignment
-    from bench.registry import METHODS
 
-    registered()
+    registered(*plugins)
     for text in assignments:
         parse_assignment(text)
     if method is not None:
@@ -62,9 +67,10 @@ def export_encoder(
     name: str,
     path: PathLike,
     *,
-    layout: Literal["pretrain", "finetune"] = "pretrain",
+    layout: Layout = "pretrain",
     force: bool = False,
     results: PathLike | None = None,
+    plugins: Sequence[PathLike] = (),
 ) -> Path:
     """Write an encoder in its authors' layout, so that their code loads it (``bench export``).
 
@@ -74,6 +80,7 @@ def export_encoder(
         layout: Kind of the authors' files.
         force: Replace an existing file.
         results: Results folder.
+        plugins: Plugin files.
 
     Raises:
         UsageError: No such encoder or layout, or the file exists.
@@ -81,7 +88,9 @@ def export_encoder(
     """
     from bench.plan.encoders import find_encoder
 
-    file, place = Path(path), load(results).workspace
+    file, place = Path(path), load(results, plugins=plugins).workspace
+    if layout not in get_args(Layout):
+        raise unknown_name("layout", layout, get_args(Layout))
     find_encoder(place.results, name)
     if file.exists() and not file.is_dir() and not force:
         raise UsageError(f"{file} exists already; add --force (force=True) to replace it, or choose another file")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from bench.cli.common import PluginOption, ResultsOption, console, load_plugins, reading
+from bench.api.data import Split
+from bench.api.results import load
+from bench.cli.common import PluginOption, ResultsOption, console
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
     from bench.analysis.sources import Objects
 
 app = typer.Typer(help="Look into stored encoders: pictures and their numbers.", no_args_is_help=True)
-
-
-class Split(StrEnum):
-    """Splits of a data set."""
-
-    train = "train"
-    test = "test"
 
 
 EncoderOption = Annotated[
@@ -64,7 +58,7 @@ def attention_distance(
     method: MethodOption = None,
     seed: SeedOption = None,
     dataset: DatasetOption = None,
-    split: SplitOption = Split.test,
+    split: SplitOption = "test",
     preset: PresetOption = "nano",
     assignments: SetOption = None,
     count: CountOption = None,
@@ -88,7 +82,7 @@ def attention_maps(
     layer: Annotated[str | None, typer.Option(help="Layers from 1, e.g. 1,4, or all; the last by default.")] = None,
     head: Annotated[str | None, typer.Option(help="Heads from 1, e.g. 1,2, or all; their mean by default.")] = None,
     dataset: DatasetOption = None,
-    split: SplitOption = Split.test,
+    split: SplitOption = "test",
     preset: PresetOption = "nano",
     assignments: SetOption = None,
     count: CountOption = None,
@@ -113,7 +107,7 @@ def reconstructions(
     seed: SeedOption = None,
     mask_seed: Annotated[int, typer.Option(min=0, help="Draws the masks.")] = 0,
     dataset: DatasetOption = None,
-    split: SplitOption = Split.test,
+    split: SplitOption = "test",
     preset: PresetOption = "nano",
     assignments: SetOption = None,
     count: CountOption = None,
@@ -136,7 +130,7 @@ def embedding(
     perplexity: Annotated[float, typer.Option(help="Neighbours each object keeps to, roughly.")] = 30.0,
     layout_seed: Annotated[int, typer.Option(min=0, help="Seed of the t-SNE.")] = 0,
     dataset: DatasetOption = None,
-    split: SplitOption = Split.test,
+    split: SplitOption = "test",
     preset: PresetOption = "nano",
     assignments: SetOption = None,
     count: CountOption = None,
@@ -158,10 +152,7 @@ def _analyst(
     results: Path | None,
     plugin: list[Path] | None,
 ) -> Analyst:
-    from bench.api.results import Results
-
-    load_plugins(plugin)
-    return Results(reading(results)).analyse(encoder or (), method or (), seed=seed, out=out)
+    return load(results, plugins=plugin or ()).analyse(encoder or (), method or (), seed=seed, out=out)
 
 
 def _objects(
@@ -177,7 +168,7 @@ def _objects(
 
     return Objects(
         dataset=dataset or DEFAULT_DATASET,
-        split=split.value,
+        split=split,
         preset=preset,
         overrides=tuple(parse_assignment(text) for text in assignments or ()),
         count=count,

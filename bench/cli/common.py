@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,66 +47,11 @@ ThreadsOption = Annotated[
 ]
 
 
-def workspace(results: Path | None) -> Workspace:
-    """Return the workspace of a command, writable or an error."""
-    from bench.paths import Workspace
+def reading(results: Path | None) -> Workspace:
+    """Return the workspace of a command that only reads: it must be there, and nothing is created in it."""
+    from bench.api.common import existing
 
-    place = Workspace.at(results)
-    place.prepare()
-    return place
-
-
-def looking(results: Path | None) -> Workspace:
-    """Return the workspace of a command that looks at data: no results folder is needed, none is changed.
-
-    Nothing is written but the cache, and that only where it may be.
-
-    Raises:
-        SetupError: A file is in its way.
-    """
-    from dataclasses import replace
-
-    from bench.paths import Workspace
-    from bench.store.scratch import lent_cache
-
-    place = Workspace.at(results)
-    place.refuse_file()
-    return replace(place, cache=lent_cache(place.cache))
-
-
-def reading(results: Path | None, *, data: bool = False) -> Workspace:
-    """Return the workspace of a command that only reads: it must be there, and nothing is created in it.
-
-    Args:
-        results: The results folder; None for the default one.
-        data: Whether data sets are looked at too (see `looking`).
-
-    Raises:
-        UsageError: There is no such folder.
-        SetupError: A file is in its way.
-    """
-    from bench.errors import UsageError
-    from bench.paths import Workspace
-
-    place = Workspace.at(results)
-    if not place.results.is_dir():
-        place.refuse_file()
-        raise UsageError(
-            f"no results folder at {place.results}; give the right one with --results, or make it with: "
-            "bench run --method recon --protocol fewshot"
-        )
-    return looking(results) if data else place
-
-
-def load_plugins(files: Sequence[Path] | None) -> tuple[Path, ...]:
-    """Register installed plugins and the given plugin files."""
-    from bench.plugins import load_entry_points, load_plugin_file
-
-    load_entry_points()
-    paths = tuple(path.resolve() for path in files or ())
-    for path in paths:
-        load_plugin_file(path)
-    return paths
+    return existing(results)
 
 
 def note_environment(screen: Console) -> None:

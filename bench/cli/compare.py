@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from bench.api.results import Average, load
 from bench.cli.common import (
     PluginOption,
     ResultsOption,
     StoreOption,
     VerifyOption,
     console,
-    load_plugins,
-    reading,
 )
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.comparing.pairs import Compared
-
-
-class AverageKind(StrEnum):
-    """Ways to join the runs of an ensemble."""
-
-    probabilities = "probabilities"
-    logits = "logits"
-    votes = "votes"
 
 
 def compare(
@@ -50,7 +40,7 @@ def compare(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Join the seeds of A and of B; METHOD+METHOD joins methods too.")
     ] = False,
-    average: Annotated[AverageKind, typer.Option(help="What an ensemble averages.")] = AverageKind.probabilities,
+    average: Annotated[Average, typer.Option(help="What an ensemble averages.")] = "probabilities",
     classes: Annotated[int, typer.Option(min=0, help="How many of the classes that differ most to show.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Also write one CSV row per object.")] = None,
     plugin: PluginOption = None,
@@ -68,32 +58,30 @@ def compare(
     refused, unless both name such a field. Every stored accuracy is computed
     again from the stored answers; the exit code is 1 where one does not follow.
     """
-    from bench.comparing.groups import Shelf
-    from bench.comparing.pairs import Comparer
-    from bench.store.store import Store
-
-    load_plugins(plugin)
-    place = reading(results, data=True)
+    stored = load(results, store_url=store_url, verify=verify, plugins=plugin or ())
     if out is not None and not out.absolute().parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}")
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out} is a folder; give the name of a file")
-    common = {
-        "protocol": protocol or [],
-        "dataset": dataset or [],
-        "setting": setting or [],
-        "preset": preset or [],
-        "form": form or [],
-        "pretrain_data": pretrain_data or [],
-        "seed": [str(one) for one in seed or []],
-    }
+    fields: dict[str, list[str]] = {}
     for text in where or []:
         name, sign, value = text.partition("=")
         if not sign or not name or not value:
             raise UsageError(f"--where {text}: expected FIELD=VALUE")
-        common[name] = [*common.get(name, []), value]
-    shelf = Shelf(Store.open_readonly(place.results, store_url, verify=verify), common)
-    found = Comparer(place, shelf, average.value if ensemble else None).compare(first, second)
+        fields.setdefault(name, []).append(value)
+    found = stored.compare(
+        first,
+        second,
+        ensemble=average if ensemble else None,
+        where=fields,
+        protocol=protocol or (),
+        dataset=dataset or (),
+        setting=setting or (),
+        preset=preset or (),
+        form=form or (),
+        pretrain_data=pretrain_data or (),
+        seed=seed or (),
+    ).found
     raise typer.Exit(_show(found, classes, out))
 
 

@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli.common import (
-    PluginOption,
-    ResultsOption,
-    console,
-    load_plugins,
-    looking,
-    reading,
-)
+from bench.api import data
+from bench.api.data import Split, Splits, Up
+from bench.cli.common import PluginOption, ResultsOption, console
 
 app = typer.Typer(help="Name local data sets; check, show and audit data sets.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="NAME[:ROOT]: a data set, with its folder; see bench list datasets.")]
 RootOption = Annotated[Path | None, typer.Option("--root", help="Folder (or file), instead of :ROOT.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="data.FIELD=VALUE; repeatable.")]
-
-
-class Split(StrEnum):
-    """Splits that can be chosen."""
-
-    train = "train"
-    test = "test"
-
-
-class Splits(StrEnum):
-    """Splits that an audit can look at."""
-
-    train = "train"
-    test = "test"
-    all = "all"
-
-
-class Up(StrEnum):
-    """Axes that may point up."""
-
-    y = "y"
-    z = "z"
 
 
 @app.command()
@@ -57,11 +29,9 @@ def add(
     plugin: PluginOption = None,
 ) -> None:
     """Name a local data set; its files are read once to check them and are never changed."""
-    load_plugins(plugin)
-
-    from bench.api.data import add_data
-
-    added = add_data(name, format_, root, results=results, assignments=assignments or (), force=force)
+    added = data.add_data(
+        name, format_, root, results=results, assignments=assignments or (), force=force, plugins=plugin or ()
+    )
     screen = console()
     screen.print(f"{name}: {added.contents}", highlight=False, markup=False)
     for number, command in enumerate(added.uses):
@@ -73,9 +43,7 @@ def remove(
     name: Annotated[str, typer.Argument(help="Name given with bench data add.")], results: ResultsOption = None
 ) -> None:
     """Forget a name; the files stay."""
-    from bench.api.data import remove_data
-
-    gone = remove_data(name, results=results)
+    gone = data.remove_data(name, results=results)
     console().print(f"forgot {name}; its files in {gone.root} stay", highlight=False, markup=False)
 
 
@@ -84,11 +52,10 @@ def list_(results: ResultsOption = None) -> None:
     """List local names; embedded data sets and formats are in bench list datasets."""
     from rich.text import Text
 
-    from bench.api.data import local_data
     from bench.report.plain import TextTable
 
     rows = []
-    known = local_data(results=reading(results).results)
+    known = data.local_data(results=results)
     for name, entry in known.items():
         options = ", ".join(f"{field}={value}" for field, value in entry.options.items())
         rows.append((Text(name, style="bold"), entry.format, options, entry.root))
@@ -112,24 +79,17 @@ def check(
 
     Exit code 1 where something is wrong: unreadable files, NaN, an empty class, test objects that are in train.
     """
-    load_plugins(plugin)
-    place = looking(results)
-
+    report = data.check_data(name, root=root, results=results, assignments=assignments or (), plugins=plugin or ())
     from bench.inspection.check_tables import print_report
-    from bench.inspection.checking import check_dataset
-    from bench.inspection.file_manifest import write_manifest
-    from bench.inspection.opening import open_named
     from bench.store.publish import write_whole
 
-    opened = open_named(name, place, root, assignments or ())
-    report = check_dataset(opened)
     screen = console()
     print_report(report, screen)
     if json is not None:
         write_whole(json, report.model_dump_json(indent=2) + "\n")
         screen.print(f"wrote {json}", highlight=False, markup=False)
     if manifest is not None:
-        lines, digest = write_manifest(opened, manifest)
+        lines, digest = data.list_files(name, manifest, root=root, results=results, assignments=assignments or ())
         screen.print(f"wrote {manifest}: {lines:,} lines, SHA-256 {digest}", highlight=False, markup=False)
     raise typer.Exit(1 if report.problems else 0)
 
@@ -138,12 +98,12 @@ def check(
 def show(
     name: NameArgument,
     index: Annotated[
-        int | None, typer.Option("--index", min=0, help="Position in the split (or among those of --class).")
+        int | None, typer.Option("--index", help="Position in the split (or among those of --class).")
     ] = None,
-    split: Annotated[Split, typer.Option("--split", help="Split.")] = Split.train,
+    split: Annotated[Split, typer.Option("--split", help="Split.")] = "train",
     class_name: Annotated[str | None, typer.Option("--class", help="Only objects of this class.")] = None,
     count: Annotated[int, typer.Option("--count", help="Objects side by side, spread over the split.")] = 1,
-    up: Annotated[Up, typer.Option("--up", help="Axis of the data that points up.")] = Up.y,
+    up: Annotated[Up, typer.Option("--up", help="Axis of the data that points up.")] = "y",
     out: Annotated[Path | None, typer.Option("--out", help="PNG to write.")] = None,
     root: RootOption = None,
     assignments: SetOption = None,
@@ -151,17 +111,22 @@ def show(
     plugin: PluginOption = None,
 ) -> None:
     """Draw an object from several sides, several objects side by side, or a room."""
-    load_plugins(plugin)
-    place = looking(results)
-
-    from bench.inspection.opening import open_named
-    from bench.inspection.showing import Wanted, show
-
-    wanted = Wanted(split.value, index, class_name, count, up.value)
-    path, line = show(open_named(name, place, root, assignments or ()), wanted, out)
+    picture = data.show_data(
+        name,
+        split=split,
+        index=index,
+        class_name=class_name,
+        count=count,
+        up=up,
+        out=out,
+        root=root,
+        results=results,
+        assignments=assignments or (),
+        plugins=plugin or (),
+    )
     screen = console()
-    screen.print(line, highlight=False, markup=False)
-    screen.print(f"wrote {path}", highlight=False, markup=False)
+    screen.print(picture.line, highlight=False, markup=False)
+    screen.print(f"wrote {picture.path}", highlight=False, markup=False)
 
 
 @app.command()
@@ -174,8 +139,8 @@ def audit(
         float | None, typer.Option(help="Near pairs: at most so many times as far apart as two samples of a surface.")
     ] = None,
     neighbours: Annotated[int | None, typer.Option(help="Partners that an object is compared with.")] = None,
-    a_split: Annotated[Splits, typer.Option("--a-split", help="Split of A.")] = Splits.train,
-    b_split: Annotated[Splits, typer.Option("--b-split", help="Split of B.")] = Splits.test,
+    a_split: Annotated[Splits, typer.Option("--a-split", help="Split of A.")] = "train",
+    b_split: Annotated[Splits, typer.Option("--b-split", help="Split of B.")] = "test",
     a_set: Annotated[list[str] | None, typer.Option("--set-a", help="data.FIELD=VALUE of A; repeatable.")] = None,
     b_set: Annotated[list[str] | None, typer.Option("--set-b", help="data.FIELD=VALUE of B; repeatable.")] = None,
     pictured: Annotated[int, typer.Option("--top", min=0, help="Pairs in the picture.")] = 12,
@@ -184,24 +149,23 @@ def audit(
     plugin: PluginOption = None,
 ) -> None:
     """Find shapes of A (train) that are in B (test) too, exactly or nearly; or copies within one set."""
-    load_plugins(plugin)
-    place = looking(results)
-
-    from bench.data.duplicates import NEIGHBOURS, THRESHOLD
     from bench.data.told import told
-    from bench.inspection.audit_output import print_audit, write_audit
-    from bench.inspection.auditing import audit
-    from bench.inspection.opening import open_named
 
-    found = audit(
-        open_named(a, place, None, a_set or ()),
-        None if b is None else open_named(b, place, None, b_set or ()),
-        threshold=THRESHOLD if threshold is None else threshold,
-        neighbours=NEIGHBOURS if neighbours is None else neighbours,
-        a_split=a_split.value,
-        b_split=b_split.value,
+    found = data.audit_data(
+        a,
+        b,
+        threshold=threshold,
+        neighbours=neighbours,
+        a_split=a_split,
+        b_split=b_split,
+        a_assignments=a_set or (),
+        b_assignments=b_set or (),
+        results=results,
+        plugins=plugin or (),
         progress=told("shapes"),
     )
+    from bench.inspection.audit_output import print_audit, write_audit
+
     screen = console()
     print_audit(found.report, screen)
     for path in write_audit(found, out, pictured) if out is not None else ():

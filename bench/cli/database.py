@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 from rich.markup import escape
 
-from bench.cli.common import ResultsOption, StoreOption, console, reading
+from bench.api.results import load
+from bench.cli.common import ResultsOption, StoreOption, console
 
 app = typer.Typer(help="Rebuild and inspect the index of stored runs.", no_args_is_help=True)
 
@@ -13,9 +14,7 @@ app = typer.Typer(help="Rebuild and inspect the index of stored runs.", no_args_
 @app.command()
 def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> None:
     """Recreate the index from the run folders; damaged folders are set aside and named."""
-    from bench.api.results import Results
-
-    found = Results(reading(results), store_url).rebuild_index()
+    found = load(results, store_url=store_url).rebuild_index()
     screen = console()
     screen.print(f"indexed {found.indexed} finished and {found.failed} failed runs", highlight=False)
     if found.mended:
@@ -32,9 +31,7 @@ def status(results: ResultsOption = None, store_url: StoreOption = None) -> None
     """Show counts, sizes, and whether the index agrees with the run folders."""
     from dataclasses import fields
 
-    from bench.api.results import Results
-
-    found = Results(reading(results), store_url).index_status()
+    found = load(results, store_url=store_url).index_status()
     for field in fields(found):
         value = getattr(found, field.name)
         console().print(f"{field.name.replace('_', ' ')}: {value}", highlight=False, markup=False)

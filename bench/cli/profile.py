@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from bench.cli.common import PluginOption, console, load_plugins
+from bench.api import checks
+from bench.api.common import DeviceName
+from bench.cli.common import PluginOption, console
 from bench.errors import SetupError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from bench.profiling.probes import ProbeProfile
     from bench.profiling.result import PathResult, Profile
 
 
 def profile(
     method: Annotated[str, typer.Option("--method", "-m", help="Method, see bench list methods.")] = "recon",
     preset: Annotated[str, typer.Option(help="smoke, nano, tiny, small or base.")] = "base",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[DeviceName, typer.Option(help="auto takes a GPU where there is one.")] = "auto",
     batch: Annotated[
         int | None, typer.Option(help="Samples per step (CPU: 16 exact, 64 fast; GPU: the recipe's).")
     ] = None,
@@ -54,47 +58,47 @@ def profile(
     """
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise SetupError(f"--json {json_file}: its folder does not exist; make it first")
-    if probes:
-        _profile_probes(objects, width, threads, oracle, json_file)
-        return
-    from bench.profiling.plan import ProfileRequest
-    from bench.profiling.profile import profile as measure
-
-    plugins = load_plugins(plugin)
-    request = ProfileRequest(
-        method=method,
-        preset=preset,
-        device=device,
-        batch=batch,
-        fast_batch=fast_batch,
-        threads=threads,
-        repeats=repeats,
-        compile=compile_,
-        quick=quick,
-        overrides=tuple(assignments or ()),
-        plugins=tuple(str(path) for path in plugins),
-    )
     screen = console()
+    if probes:
+        with _Bar(screen) as bar:
+            heads = checks.profile_probes(objects=objects, width=width, threads=threads, oracle=oracle, progress=bar)
+        _print_heads(heads, oracle, screen)
+        _write(asdict(heads), json_file, screen)
+        return
     with _Bar(screen) as bar:
-        found = measure(request, bar)
+        found = checks.profile(
+            method,
+            preset=preset,
+            device=device,
+            batch=batch,
+            fast_batch=fast_batch,
+            threads=threads,
+            repeats=repeats,
+            compile=compile_,
+            quick=quick,
+            assignments=assignments or (),
+            plugins=plugin or (),
+            progress=bar,
+        )
     _print(found, screen)
-    if json_file is not None:
-        json_file.write_text(json.dumps(found.as_json(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        screen.print(f"written: {json_file}", highlight=False, markup=False)
+    _write(found.as_json(), json_file, screen)
 
 
-def _profile_probes(objects: int, width: int, threads: int | None, oracle: bool, json_file: Path | None) -> None:
-    """Measure heads on cached features and print a table."""
-    from dataclasses import asdict
+def _write(value: object, file: Path | None, screen: Console) -> None:
+    if file is not None:
+        file.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        screen.print(f"written: {file}", highlight=False, markup=False)
 
-    from bench.profiling.probes import ProbeRequest, profile_probes
+
+def _print_heads(found: ProbeProfile, oracle: bool, screen: Console) -> None:
+    """Print the times of heads on cached features."""
     from bench.report.plain import TextTable
 
-    screen = console()
-    with _Bar(screen) as bar:
-        found = profile_probes(ProbeRequest(objects, width, threads=threads, oracle=oracle), bar)
     screen.print(
-        escape(f"heads on cached features: {found.machine}, {found.threads} threads; {objects:,} objects x {width:,}"),
+        escape(
+            f"heads on cached features: {found.machine}, {found.threads} threads; "
+            f"{found.request.objects:,} objects x {found.request.width:,}"
+        ),
         highlight=False,
         soft_wrap=True,
     )
@@ -106,9 +110,6 @@ def _profile_probes(objects: int, width: int, threads: int | None, oracle: bool,
             other = [f"{one.oracle_seconds:.1f}", f"{100 * one.oracle_accuracy:.2f}"]
         rows.append([one.name, f"{one.seconds:.2f}", f"{100 * one.accuracy:.2f}", *(other if oracle else [])])
     screen.print(TextTable(headings, rows, whole=headings[:1], right=headings[1:]))
-    if json_file is not None:
-        json_file.write_text(json.dumps(asdict(found), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        screen.print(f"written: {json_file}", highlight=False, markup=False)
 
 
 class _Bar:

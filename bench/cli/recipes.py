@@ -6,10 +6,9 @@ from itertools import groupby
 
 from pydantic import JsonValue
 
+from bench.api.units import recipe_rows
 from bench.cli.common import console
 from bench.recipes.row import Row
-from bench.recipes.table import RECIPES
-from bench.registry import METHODS
 from bench.spec import Recipe
 
 _ALWAYS = {"epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "optimiser", "augmentation", "clip_norm"}
@@ -22,44 +21,11 @@ def print_recipes() -> None:
     from bench.report.plain import TextTable
 
     screen = console()
-    for units, rows in groupby(_rows(), key=lambda row: row.units):
+    for units, rows in groupby(recipe_rows(), key=lambda row: row.units):
         screen.print(Text(", ".join(units), style="bold"))
         cells = [(f"  {_when(row)}", _words(row), Text(row.source, style="dim")) for row in rows]
         screen.print(TextTable(("", " ", "source"), cells, below=("source",)))
         screen.print()
-
-
-def recipes_as_json() -> list[JsonValue]:
-    """Return the rows as data, all fields of a recipe included."""
-    return [_as_json(row) for row in _rows()]
-
-
-def _rows() -> list[Row]:
-    """The table, and the recipes that plugins' methods bring along."""
-    brought = [
-        Row(units=(entry.name,), source=entry.source, recipe=recipe, form="pretraining", presets=(preset,))
-        for entry in METHODS
-        if entry.source != "built in" and entry.unusable() is None
-        for preset, recipe in METHODS.load(entry.name).recipes.items()
-    ]
-    return [*RECIPES, *brought]
-
-
-def _as_json(row: Row) -> dict[str, JsonValue]:
-    recipe = None if row.recipe is None else row.recipe.model_dump(mode="json")
-    return {
-        "units": list(row.units),
-        "form": row.form,
-        "presets": list(row.presets),
-        "stage": row.stage,
-        "method": row.method,
-        "others": row.others,
-        "data": row.data,
-        "recipe": recipe,
-        "shortened": dict(row.shortened),
-        "figures": row.figures,
-        "source": row.source,
-    }
 
 
 def _when(row: Row) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from bench.api.results import load
+from bench.api.study import Study
 from bench.cli.common import (
     DatasetFilter,
     JsonOption,
@@ -22,20 +24,17 @@ from bench.cli.common import (
     ThreadsOption,
     chosen_labels,
     console,
-    load_plugins,
     note_environment,
     reading,
-    workspace,
 )
 from bench.errors import UsageError
+from bench.plan.request import Reuse, parse_assignment, read_request
 from bench.signals import INTERRUPTED
 
 if TYPE_CHECKING:
-    from bench.api.study import Study
     from bench.execution.local import Outcome
     from bench.paths import Workspace
-    from bench.plan.graph import Job, Plan, Reuse
-    from bench.plan.request import RunRequest
+    from bench.plan.graph import Job, Plan
 
 _SEED = re.compile(r"(?<!split) seed (\d+)")
 """Seed in the title of a job."""
@@ -108,7 +107,7 @@ def run(
     save_config: Annotated[Path | None, typer.Option(help="Write the request as YAML and stop.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="With --dry-run: every job by itself.")] = False,
-    reuse: Annotated[str, typer.Option(help="exact, or same-spec: older code's results count, marked.")] = "exact",
+    reuse: Annotated[Reuse, typer.Option(help="same-spec: older code's results count too, marked.")] = "exact",
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Jobs at a time; one per core by default, one on a GPU.")
     ] = None,
@@ -149,16 +148,11 @@ def run(
         "compile": compile_,
         "threads": threads,
     }
-    request = _request(config, {name: value for name, value in given.items() if value is not None}, assignments or [])
-    files = dict.fromkeys([*map(Path, request.plugins), *(path.resolve() for path in plugin or ())])
-    plugins = load_plugins(list(files))
-    if reuse not in ("exact", "same-spec"):
-        raise UsageError(f"--reuse '{reuse}': expected exact or same-spec")
-    request.check_names()
-    from bench.api.study import Study
-    from bench.paths import Workspace
-
-    study = Study(request, Workspace.at(results), store_url, plugins)
+    fields = read_request(config) if config is not None else {}
+    fields |= {name: value for name, value in given.items() if value is not None}
+    if assignments:
+        fields["overrides"] = _overrides(fields.get("overrides"), config) | dict(map(parse_assignment, assignments))
+    study = Study.of(fields, results, store_url, plugin or ())
     if save_config is not None:
         study.save(save_config)
         rest = {"--results": results, "--jobs": jobs, "--reuse": None if reuse == "exact" else reuse}
@@ -166,22 +160,14 @@ def run(
         line = shlex.join(["bench", "run", "--config", str(save_config), *told])
         console().print(f"wrote {save_config}; run it with: {line}", markup=False, highlight=False, soft_wrap=True)
         return
-    raise typer.Exit(execute(study, jobs, cast("Reuse", reuse), dry_run=dry_run, verbose=verbose))
+    raise typer.Exit(execute(study, jobs, reuse, dry_run=dry_run, verbose=verbose))
 
 
-def _request(config: Path | None, given: dict[str, Any], assignments: list[str]) -> RunRequest:
-    from bench.plan.request import RunRequest, parse_assignment, read_request, validated
-
-    values = read_request(config) if config is not None else {}
-    values.update(given)
-    overrides = values.get("overrides") or {}
-    if not isinstance(overrides, dict):
+def _overrides(given: object, config: Path | None) -> dict[str, object]:
+    """Return the overrides of a YAML file."""
+    if not isinstance(given or {}, dict):
         raise UsageError(f"{config}: overrides must be a mapping, e.g. 'overrides: {{recipe.lr: 0.001}}'")
-    overrides = dict(overrides)
-    overrides.update(parse_assignment(text) for text in assignments)
-    values["overrides"] = overrides
-    request: RunRequest = validated(RunRequest, values, "request")
-    return request
+    return dict(given or {})  # type: ignore[call-overload,no-any-return]
 
 
 def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = False, verbose: bool = False) -> int:
@@ -283,23 +269,17 @@ def rerun(
 
     Exit code 0 if all numbers are identical, 1 if not. Both attempts stay.
     """
-    from bench.execution.local import PoolOptions
+    screen, stored = console(), load(results, store_url=store_url)
+    record = stored.record(key)
     from bench.report.plain import plain_table
-    from bench.rerun import load_plugins_of, stored_run
-    from bench.rerun import rerun as run_again
     from bench.screen import ProgressView
 
-    screen, place = console(), workspace(results)
-    load_plugins(None)
-    record = stored_run(place, store_url, key)
-    plugins = load_plugins_of(record, [path.resolve() for path in plugin or ()])
     note_environment(screen)
     command = str(record.provenance.get("command") or "not stored by the version that made it")
     for line in (f"again: {record.key[:12]}, {', '.join(record.label.values())}", f"typed then: {command}"):
         screen.print(line, highlight=False, markup=False, soft_wrap=True)
-    options = PoolOptions(workers=1, store_url=store_url, plugins=plugins)
     with ProgressView(screen) as view:
-        found = run_again(place, options, record, dataset or [], view)
+        found = stored.rerun(key, datasets=dataset or (), plugins=plugin or (), listener=view)
     if not found.same_code:
         line = f"other code than then: bench why {record.key[:12]}@{record.fingerprint[:8]} against a run of today"
         screen.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bench.api.results import load
 from bench.cli.common import (
     DatasetFilter,
     JsonOption,
@@ -221,9 +222,7 @@ def why(
     store_url: StoreOption = None,
 ) -> None:
     """Say which field or module made two runs differ."""
-    from bench.comparing.differences import differences
-
-    found = differences(reading(results), store_url, first, second, verify=verify)
+    found = load(results, store_url=store_url, verify=verify).why(first, second)
     if json:
         print_json(found.as_json())
         return

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.common import PluginOption, ResultsOption, console, load_plugins
+from bench.api.units import fit_teacher, teacher
+from bench.cli.common import PluginOption, ResultsOption, console
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -28,10 +29,7 @@ def fit(
     plugin: PluginOption = None,
 ) -> None:
     """Fit the embedded teacher (once; later calls show its report), or download the weights of another."""
-    from bench.api.units import fit_teacher
-
-    load_plugins(plugin)
-    _print(fit_teacher(name, results=results, assignments=assignments or ()))
+    _print(fit_teacher(name, results=results, assignments=assignments or (), plugins=plugin or ()))
 
 
 @app.command()
@@ -42,10 +40,7 @@ def show(
     plugin: PluginOption = None,
 ) -> None:
     """Say what a teacher is, where its weights come from, and whether it is ready or what to do."""
-    from bench.api.units import teacher
-
-    load_plugins(plugin)
-    _print(teacher(name, results=results, assignments=assignments or ()))
+    _print(teacher(name, results=results, assignments=assignments or (), plugins=plugin or ()))
 
 
 def _print(report: Mapping[str, JsonValue]) -> None:

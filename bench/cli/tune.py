@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
 
+from bench.api.study import Study
 from bench.cli.common import (
     PluginOption,
     ResultsOption,
     StoreOption,
     ThreadsOption,
     console,
-    load_plugins,
     note_environment,
-    workspace,
 )
-from bench.errors import Interrupted
+from bench.plan.request import parse_assignment
 from bench.signals import INTERRUPTED
 
 if TYPE_CHECKING:
-    from bench.plan.request import RunRequest
+    from bench.api.study import Search
+    from bench.paths import Workspace
     from bench.tuning.engine import Found
 
 
@@ -31,10 +32,10 @@ def tune(
         list[str], typer.Option("--method", "-m", help="Method, scratch, or 'all' (with scratch); repeatable.")
     ],
     protocol: Annotated[str, typer.Option("--protocol", "-p", help="Protocol whose validation score counts.")],
-    trials: Annotated[
-        int, typer.Option("--trials", min=1, help="Trials of each method in all, earlier ones included.")
-    ],
-    what: Annotated[str, typer.Option(help="downstream, pretrain or both.")] = "downstream",
+    trials: Annotated[int, typer.Option("--trials", help="Trials of each method in all, earlier ones included.")],
+    what: Annotated[
+        Literal["downstream", "pretrain", "both"], typer.Option(help="Whose hyperparameters are searched.")
+    ] = "downstream",
     dataset: Annotated[str | None, typer.Option(help="What is evaluated: NAME[:ROOT].")] = None,
     pretrain_data: Annotated[str | None, typer.Option(help="What is pretrained on: NAME[:ROOT].")] = None,
     preset: Annotated[str | None, typer.Option(help="smoke, nano, tiny, small or base.")] = None,
@@ -74,10 +75,6 @@ def tune(
 
     A trial whose run fails counts as a trial (0 as exit code, and said in the table); 1 where a search cannot go on.
     """
-    from bench.tuning.spaces import validated_what
-
-    plugins = load_plugins(plugin)
-    searched = validated_what(what)
     given = {
         "methods": method,
         "protocols": [protocol],
@@ -93,69 +90,48 @@ def tune(
         "device": device,
         "compile": compile_,
         "threads": threads,
-        "plugins": [str(path) for path in plugins] or None,
+        "overrides": dict(map(parse_assignment, assignments or ())),
     }
-    request = _request({name: value for name, value in given.items() if value is not None}, assignments or [])
-    request.check_names()
-    from bench.execution.local import PoolOptions
-
+    study = Study.of(
+        {name: value for name, value in given.items() if value is not None}, results, store_url, plugin or ()
+    )
     both = "all" in method if baseline is None else baseline
-    options = PoolOptions(workers=jobs, store_url=store_url, plugins=plugins)
-    raise typer.Exit(_tune(request, searched, workspace(results), options, trials, timeout, both))
+    raise typer.Exit(_tune(study.search(trials, what=what, baseline=both), timeout, jobs))
 
 
-def _request(given: dict[str, Any], assignments: list[str]) -> RunRequest:
-    from bench.plan.request import RunRequest, parse_assignment, validated
-
-    overrides = dict(parse_assignment(text) for text in assignments)
-    request: RunRequest = validated(RunRequest, {**given, "overrides": overrides}, "request")
-    return request
-
-
-def _tune(
-    request: RunRequest, what: Any, place: Any, options: Any, trials: int, timeout: float | None, baseline: bool
-) -> int:
+def _tune(search: Search, timeout: float | None, jobs: int | None) -> int:
     """Search, and say what came of it.
 
     Returns:
         The exit code: 0 every search has its trials or the time is up, 1 one cannot go on, 130 interrupted.
     """
     from bench.screen import ProgressView
-    from bench.tuning.engine import Searcher
-    from bench.tuning.problems import make_problems
 
     screen = console()
 
     def say(line: str) -> None:
         screen.print(escape(line), highlight=False, soft_wrap=True)
 
-    problems, left_out = make_problems(request, what, place, baseline=baseline)
     note_environment(screen)
-    for line in dict.fromkeys(note for problem in problems for note in problem.notes):
+    for line in dict.fromkeys(note for problem in search.problems for note in problem.notes):
         screen.print(f"[yellow]note[/yellow]: {escape(line)}", highlight=False)
-    for line in left_out:
+    for line in search.left_out:
         screen.print(f"[yellow]left out[/yellow] {escape(line)}", highlight=False)
-    say(f"{len(problems)} search(es), {trials} trials each, scored on validation only:")
-    for dimension in max((problem.space.dimensions for problem in problems), key=len):
+    say(f"{len(search.problems)} search(es), {search.trials} trials each, scored on validation only:")
+    for dimension in max((problem.space.dimensions for problem in search.problems), key=len):
         say(f"  {dimension.describe()}")
-    broken: list[str] = []
-    stopped = False
     with ProgressView(screen) as view:
-        searcher = Searcher(place, options, view, say)
-        try:
-            broken = searcher.search(problems, trials, timeout)
-        except (Interrupted, KeyboardInterrupt):
-            stopped = True
-    _print([searcher.conclude(problem) for problem in problems], place)
-    for line in broken:
+        found = search.run(view, say, timeout=timeout, jobs=jobs)
+    _print(found.found, search.study.workspace)
+    for line in found.failed:
         screen.print(f"[red]failed[/red] {escape(line)}", highlight=False)
-    if stopped:
+    if found.interrupted:
         say("stopped; every finished trial is stored. Run the same command again to continue.")
         return INTERRUPTED
-    return 1 if broken else 0
+    return 1 if found.failed else 0
 
 
-def _print(found: list[Found], place: Any) -> None:
+def _print(found: Sequence[Found], place: Workspace) -> None:
     """Print the table of the searches, and how to go on from here."""
     from bench.report.document import Document
     from bench.report.terminal import render_terminal

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.common import JsonOption, PluginOption, console, load_plugins, note_environment, print_json
+from bench.api import checks
+from bench.cli.common import JsonOption, PluginOption, console, note_environment, print_json
 from bench.errors import UsageError
 from bench.texts import screen
-
-
-class Undecided(StrEnum):
-    """Meaning of an undecided check for CI."""
-
-    alarm = "alarm"
-    passes = "pass"
-
 
 app = typer.Typer(help="Compare with recorded reference numbers.", no_args_is_help=True)
 
@@ -53,14 +45,15 @@ def check(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="How many of the baseline's seeds to run.", show_default="3, or all if fewer"),
+        typer.Option(help="How many of the baseline's seeds to run.", show_default="3, or all if fewer"),
     ] = None,
     more_seeds: Annotated[
         bool, typer.Option("--more-seeds", help="Go on with more of the baseline's seeds while undecided.")
     ] = False,
     undecided: Annotated[
-        Undecided, typer.Option(help="Whether undecided at the end is an alarm (exit 3) or passes (exit 0).")
-    ] = Undecided.alarm,
+        Literal["alarm", "pass"],
+        typer.Option(help="Whether undecided at the end is an alarm (exit 3) or passes (exit 0)."),
+    ] = "alarm",
     junit: Annotated[Path | None, typer.Option(help="JUnit XML to write.", show_default=False)] = None,
     summary: Annotated[
         Path | None,
@@ -75,9 +68,7 @@ def check(
     ] = None,
     simulate: Annotated[
         int | None,
-        typer.Option(
-            min=100, help="Run nothing: simulate what the gate finds, with so many draws.", show_default=False
-        ),
+        typer.Option(help="Run nothing: simulate what the gate finds, with so many draws.", show_default=False),
     ] = None,
     page: Annotated[
         Path | None, typer.Option(help="With --simulate: Markdown file to write.", show_default=False)
@@ -88,9 +79,6 @@ def check(
 
     Exit code 0 pass, 1 fail, 3 undecided, 4 broken.
     """
-    from bench.gate import check as gate
-    from bench.gate import output
-
     if (update or simulate is not None) and (seeds is not None or more_seeds):
         raise UsageError("--seeds and --more-seeds are for comparing; a baseline has the seeds of its suite")
     if update and simulate is not None:
@@ -100,25 +88,30 @@ def check(
     if page is not None and simulate is None:
         raise UsageError("--page is written by --simulate; give both")
     if simulate is not None:
-        from bench.gate.page import show_characteristics
+        from bench.gate.page import print_simulation
 
-        show_characteristics(baseline, simulate, console(), page)
+        print_simulation(checks.simulate_check(baseline, simulate, page=page), console())
+        if page is not None:
+            console().print(f"wrote {page}", highlight=False, markup=False)
         return
-    progress = screen(stderr=json)
+    progress, plugins = screen(stderr=json), plugin or ()
     note_environment(progress)
-    run = gate.CheckRun(seeds, more_seeds, results, load_plugins(plugin))
     if update:
-        made = gate.update(baseline, progress, run, why)
+        made = checks.update_baseline(baseline, why=why, results=results, plugins=plugins, screen=progress)
         progress.print(f"wrote {baseline} with {len(made.cells)} cells", highlight=False, markup=False)
         return
-    report = gate.check(baseline, progress, run)
+    report = checks.check(
+        baseline, results=results, seeds=seeds, more_seeds=more_seeds, plugins=plugins, screen=progress
+    )
+    from bench.gate import output
+
     if json:
         print_json(output.as_json(report))
     else:
         output.print_report(report, console())
     if junit is not None:
-        output.write_junit(report, junit, baseline.name, undecided_passes=undecided == Undecided.passes)
+        output.write_junit(report, junit, baseline.name, undecided_passes=undecided == "pass")
     if summary is not None:
         output.append_summary(report, summary, baseline.name)
-    passes = report.verdict == "undecided" and undecided == Undecided.passes
+    passes = report.verdict == "undecided" and undecided == "pass"
     raise typer.Exit(0 if passes else report.exit_code)

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from bench.api.results import load
+from bench.api.weights import Layout, export_encoder, import_encoder
 from bench.cli.common import (
     PluginOption,
     ResultsOption,
     VerifyOption,
     console,
-    load_plugins,
-    reading,
 )
 
 if TYPE_CHECKING:
     from bench.interop.encoders import Imported
-
-
-class LayoutName(StrEnum):
-    """Kinds of files of the releases."""
-
-    pretrain = "pretrain"
-    finetune = "finetune"
 
 
 def import_(
@@ -50,9 +42,6 @@ def import_(
 
     No code in the file is run. Every protocol can judge the encoder.
     """
-    from bench.api.weights import import_encoder
-
-    load_plugins(plugin)
     _report(
         import_encoder(
             checkpoint,
@@ -61,6 +50,7 @@ def import_(
             assignments=assignments or (),
             saw_class_names=saw_class_names,
             results=results,
+            plugins=plugin or (),
         )
     )
 
@@ -68,9 +58,7 @@ def import_(
 def export(
     encoder: Annotated[str, typer.Argument(help="Name, or beginning of the key; see bench encoders.")],
     out: Annotated[Path, typer.Argument(help="File to write, e.g. encoder.pth.")],
-    layout: Annotated[
-        LayoutName, typer.Option(help="Names as in the authors' files of this kind.")
-    ] = LayoutName.pretrain,
+    layout: Annotated[Layout, typer.Option(help="Names as in the authors' files of this kind.")] = "pretrain",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     results: ResultsOption = None,
     plugin: PluginOption = None,
@@ -79,10 +67,7 @@ def export(
 
     Their code loads the file.
     """
-    from bench.api.weights import export_encoder
-
-    load_plugins(plugin)
-    path = export_encoder(encoder, out, layout=layout.value, force=force, results=reading(results).results)
+    path = export_encoder(encoder, out, layout=layout, force=force, results=results, plugins=plugin or ())
     console().print(f"wrote {path} ({_size(path.stat().st_size)})", highlight=False, markup=False)
 
 
@@ -91,14 +76,12 @@ def encoders(verify: VerifyOption = False, results: ResultsOption = None, plugin
 
     Both what was imported and what was trained here.
     """
-    from bench.plan.encoders import stored_encoders
     from bench.report.plain import TextTable
     from bench.stats.naming import percent
 
-    load_plugins(plugin)
     headings = ("name", "key", "method", "backbone", "pretrained on", "epochs", "seed", "stored")
     rows = []
-    found = stored_encoders(reading(results).results, digests=verify)
+    found = load(results, verify=verify, plugins=plugin or ()).stored_encoders()
     for encoder in found:
         b, recipe = encoder.spec.backbone, encoder.spec.recipe
         part = "" if encoder.spec.fraction == 1 else f"{percent(encoder.spec.fraction)} of "

@@ -33,13 +33,17 @@ class Differences:
 
     def lines(self) -> list[str]:
         """Return one line per difference; a single line where there is none."""
-        lines = [f"spec {name}: {' | '.join(values)}" for name, values in self.spec.items()]
+        lines = [f"spec {name}: {_words(*values)}" for name, values in self.spec.items()]
         if self.card is not None:
             lines.append(f"card: the protocol was described otherwise ({' | '.join(one[:12] for one in self.card)})")
         lines += [f"code {name}: {what}" for name, what in self.code.items()]
         a, b = self.runs
         heading = f"A {a.key[:12]}@{a.fingerprint[:8]}   B {b.key[:12]}@{b.fingerprint[:8]}"
         return [heading, *(lines or ["no difference: same specification and same code"])]
+
+    def __str__(self) -> str:
+        """Return `lines`, one below the other."""
+        return "\n".join(self.lines())
 
     def as_json(self) -> dict[str, object]:
         """Return the fields of ``bench why --json`` (see docs/results-folder.md#json-output)."""
@@ -50,6 +54,13 @@ class Differences:
             "card": None if self.card is None else list(self.card),
             "code": self.code,
         }
+
+
+def _words(a: str, b: str) -> str:
+    """Return the values of a field; where one run lacks the field, say which has it."""
+    if ABSENT in (a, b):
+        return f"only B has it, as {b}" if a == ABSENT else f"only A has it, as {a}"
+    return f"{a} | {b}"
 
 
 def differences(

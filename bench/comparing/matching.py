@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.comparing.groups import ABSENT, Member, StoredCell
-from bench.errors import BenchError, UsageError
+from bench.errors import NotComparableError, UsageError
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, judging, natural, sizing
 
 JOINED = ("preset", "dataset", "protocol", "form", "setting", "split_seed")
@@ -45,10 +45,6 @@ class Match:
         """Return what both were judged by, in words."""
         words = list(dict.fromkeys(cell.where for cell in (*self.first, *self.second)))
         return " and ".join(words)
-
-
-class NotComparableError(BenchError):
-    """Two cells cannot be compared; the others can."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.comparing.groups import Shelf, StoredCell, parse_group
-from bench.comparing.matching import Match, NotComparableError, is_opponent, match_cells
+from bench.comparing.matching import Match, is_opponent, match_cells
 from bench.comparing.naming import class_names
 from bench.data.splits import object_groups
-from bench.errors import UsageError
+from bench.errors import NotComparableError, UsageError
 from bench.paths import Workspace
 from bench.stats.answers import Answers, Average, read_answers, recompute
 from bench.stats.object_pairs import ObjectPair, Side, align, holm_pairs, join, pair_ensembles, pair_sides
@@ -77,7 +77,7 @@ class Comparer:
                 reasons.append(str(reason))
         if not pairs:
             more = f" (and {len(matches) - 1} more)" if len(matches) > 1 else ""
-            raise UsageError(f"{matches[0].where}: {reasons[0]}{more}")
+            raise NotComparableError(f"{matches[0].where}: {reasons[0]}{more}")
         read = len(self._answers)
         return Compared(tuple(holm_pairs(pairs)), tuple(left_out), read, self._checked, tuple(self._wrong))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -17,28 +18,48 @@ from bench.store.publish import write_whole
 _HEADINGS = ("what changed", "pass", "undecided", "fail", "pass ", "undecided ", "fail ", "seeds")
 
 
-def show_characteristics(path: Path, draws: int, screen: Console, page: Path | None) -> None:
-    """Print what a baseline's gate finds, and write it as a page.
+@dataclass(frozen=True)
+class Simulation:
+    """Shares of simulated changes that a gate passes, fails and leaves undecided.
+
+    Attributes:
+        draws: Changes simulated per scenario.
+        seeds: Seeds that a check runs first.
+        drawn: Outcomes with the baseline drawn anew each time.
+        stored: Outcomes given the stored baseline.
+    """
+
+    draws: int
+    seeds: int
+    drawn: tuple[Outcome, ...]
+    stored: tuple[Outcome, ...]
+
+
+def simulate_gate(path: Path, draws: int, page: Path | None = None) -> Simulation:
+    """Simulate what a baseline's gate finds.
 
     Args:
         path: The baseline.
         draws: Changes simulated per scenario.
-        screen: Where to print.
         page: Markdown file to write; None for none.
 
     Raises:
-        SetupError: The baseline cannot be read.
-        UsageError: It has too few seeds.
+        SetupError: The baseline cannot be read, or the page cannot be written.
+        UsageError: The baseline has too few seeds.
     """
     baseline = read_baseline(path)
     drawn, stored = simulate(baseline, draws), simulate(baseline, draws, redraw=False)
-    for name, outcomes in (("baseline drawn anew", drawn), ("given the stored baseline", stored)):
-        screen.print(f"\n{name}: % of {draws} changes, after {_planned(baseline)} seeds, then with --more-seeds")
-        screen.print(TextTable(_HEADINGS, rows(outcomes), right=_HEADINGS[1:]))
     if page is not None:
         checked = redraws(baseline) if len(baseline.seeds) >= 2 * PLANNED else None
         write_whole(page, _page(path, baseline, draws, drawn, stored, checked), "the page", "give a writable path")
-        screen.print(f"wrote {page}", highlight=False, markup=False)
+    return Simulation(draws, _planned(baseline), tuple(drawn), tuple(stored))
+
+
+def print_simulation(found: Simulation, screen: Console) -> None:
+    """Print the shares as two tables."""
+    for name, outcomes in (("baseline drawn anew", found.drawn), ("given the stored baseline", found.stored)):
+        screen.print(f"\n{name}: % of {found.draws} changes, after {found.seeds} seeds, then with --more-seeds")
+        screen.print(TextTable(_HEADINGS, rows(outcomes), right=_HEADINGS[1:]))
 
 
 def _planned(baseline: Baseline) -> int:

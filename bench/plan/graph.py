@@ -13,13 +13,13 @@ from bench.plan.code import encoder_fingerprint, run_fingerprint
 from bench.plan.encoders import encoder_key
 from bench.plan.labels import encoder_title, run_label
 from bench.plan.presets import preset
+from bench.plan.request import Reuse
 from bench.plan.resolve import Resolution
 from bench.plan.skips import Skipped
 from bench.registry import TEACHERS
 from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
 
 JobKind = Literal["teacher", "encoder", "evaluate"]
-Reuse = Literal["exact", "same-spec"]
 
 
 class PlannedRun(Frozen):

@@ -6,8 +6,8 @@ from bench.errors import UsageError
 from bench.paths import Workspace
 from bench.plan.code import encoder_fingerprint
 from bench.plan.encoders import StoredEncoder
-from bench.plan.graph import Plan, Reuse, Stored, build_plan
-from bench.plan.request import RunRequest
+from bench.plan.graph import Plan, Stored, build_plan
+from bench.plan.request import Reuse, RunRequest
 from bench.plan.resolve import resolve
 from bench.plan.teachers import open_teacher
 from bench.store.store import Store

@@ -16,6 +16,8 @@ from bench.registry import METHODS, PROTOCOLS
 from bench.spec import Budget, Frozen, TunedSpec
 from bench.yamltext import YamlError, parse_yaml, read_yaml
 
+Reuse = Literal["exact", "same-spec"]
+"""Which stored results count: those of the present code, or of older code too."""
 DEFAULT_DATASET = "shapes-scan-novel"
 MOST_SEEDS = 1000
 LARGEST_SEED = 2**63 - 1

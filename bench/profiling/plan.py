@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -52,6 +53,43 @@ class ProfileRequest(Frozen):
     quick: bool = False
     overrides: tuple[str, ...] = ()
     plugins: tuple[str, ...] = ()
+
+
+CLASSES = 40
+"""Classes of the made-up set whose heads are timed, as in ModelNet40."""
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """Request of a measurement of heads.
+
+    Attributes:
+        objects: Training objects of the linear probe and the SVM.
+        width: Width of the features.
+        seeds: Encoders of the few-shot grid.
+        threads: Threads; None for every core.
+        oracle: Whether scikit-learn fits the chosen heads, too.
+    """
+
+    objects: int = 12_000
+    width: int = 1536
+    seeds: int = 3
+    threads: int | None = None
+    oracle: bool = False
+
+    def check(self) -> None:
+        """Refuse numbers that are out of range.
+
+        Raises:
+            UsageError: A number is too small for few-shot folds or for the classes.
+        """
+        if self.objects < 50 * CLASSES or self.width < 2 or self.seeds < 1:
+            raise UsageError(
+                f"--probes with {self.objects} objects, width {self.width}, {self.seeds} seeds: expected at least "
+                f"{50 * CLASSES} objects, width 2 and 1 seed"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads {self.threads}: expected at least 1")
 
 
 class ProfilePlan:

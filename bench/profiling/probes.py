@@ -22,9 +22,9 @@ from torch import Tensor
 
 from bench.data.base import CloudSet
 from bench.environment import usable_cores
-from bench.errors import UsageError
 from bench.models.encoder import Encoder, EncoderOutput
 from bench.models.memory import keep_freed_memory
+from bench.profiling.plan import CLASSES, ProbeRequest
 from bench.progress import Progress, silent
 from bench.protocols.base import Candidate, Evaluation, HeldOut, Protocol, Subject, Task
 from bench.protocols.features import frozen_features
@@ -39,31 +39,10 @@ from bench.spec import Numerics
 from bench.store.scratch import temporary_folder
 
 Head = TypeVar("Head", bound=FrozenOptions)
-CLASSES = 40
-"""Classes of the made-up set, as in ModelNet40."""
 _LATENT = 8
 """Points of a made-up cloud: three numbers each decide the features."""
 _OVERLAP = 1.6
 """Spread of a class over the distance of two: heads have errors to differ in."""
-
-
-@dataclass(frozen=True)
-class ProbeRequest:
-    """Request of a measurement of heads.
-
-    Attributes:
-        objects: Training objects of the linear probe and the SVM.
-        width: Width of the features.
-        seeds: Encoders of the few-shot grid.
-        threads: Threads; None for every core.
-        oracle: Whether scikit-learn fits the chosen heads, too.
-    """
-
-    objects: int = 12_000
-    width: int = 1536
-    seeds: int = 3
-    threads: int | None = None
-    oracle: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,11 +112,7 @@ def profile_probes(request: ProbeRequest, progress: Progress = silent) -> ProbeP
     Raises:
         UsageError: A number is too small for few-shot folds or for the classes.
     """
-    if request.objects < 50 * CLASSES or request.width < 2 or request.seeds < 1:
-        raise UsageError(
-            f"--probes with {request.objects} objects, width {request.width}, {request.seeds} seeds: expected at least "
-            f"{50 * CLASSES} objects, width 2 and 1 seed"
-        )
+    request.check()
     keep_freed_memory()  # as every job does
     threads = request.threads or usable_cores()
     with torch_threads(threads), temporary_folder() as folder:

@@ -7,12 +7,12 @@ import re
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from bench.errors import UsageError
+from bench.errors import UsageError, unknown_name
 from bench.registry import REGISTRIES
 
-Kind = Literal["method", "protocol", "dataset", "teacher"]
+Kind = Literal["method", "protocol", "dataset", "teacher", "block"]
 Style = Literal["masked", "contrastive"]
 
 _CONFORMANCE = {
@@ -20,7 +20,10 @@ _CONFORMANCE = {
     "protocol": "ProtocolConformance",
     "dataset": "DatasetConformance",
     "teacher": "TeacherConformance",
+    "block": "PartConformance",
 }
+_ATTRIBUTE = {"block": "part"}
+"""Attribute of a conformance class that names the plugin, where it is not the kind."""
 _TEST = '''"""Conformance of `{name}`: one test per part of the contract."""
 
 from bench.conformance import {conformance}
@@ -49,6 +52,9 @@ def scaffold(kind: Kind, name: str, style: Style = "masked", out: Path | None = 
     Raises:
         UsageError: The name or the file's name cannot be used, or one of the files exists.
     """
+    for what, value, known in (("kind", kind, get_args(Kind)), ("style", style, get_args(Style))):
+        if value not in known:
+            raise unknown_name(what, value, known)
     check_name(kind, name)
     file = out or Path(f"{name.replace('-', '_')}.py")
     module = file.stem
@@ -64,7 +70,7 @@ def scaffold(kind: Kind, name: str, style: Style = "masked", out: Path | None = 
     conformance = _CONFORMANCE[kind]
     written = {
         file: example(kind, style, name),
-        test: _TEST.format(name=name, conformance=conformance, module=module, cls=cls, kind=kind),
+        test: _TEST.format(name=name, conformance=conformance, module=module, cls=cls, kind=_ATTRIBUTE.get(kind, kind)),
     }
     if existing := [str(path) for path in written if path.exists()]:
         raise UsageError(f"{' and '.join(existing)} exists already; choose another name, or another file with --out")

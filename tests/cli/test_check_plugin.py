@@ -139,7 +139,7 @@ def test_a_broken_method_gets_one_reason_and_exit_code_1(check: Call, tmp_path: 
         ("x = 1", (), "defines no Method, Protocol, Dataset, Teacher, Block, Norm or Tokenizer subclass with a name"),
         ("def broken(:", (), "fails to import: SyntaxError"),
         (BROKEN, ("--method", "mien"), "unknown plugin of bad.py 'mien': did you mean mine"),
-        (BROKEN, ("--device", "gpu"), "expected auto, cpu or cuda"),
+        (BROKEN, ("--device", "gpu"), "is not one of 'auto', 'cpu', 'cuda'"),
     ],
     ids=["missing", "no plugin", "syntax", "name", "device"],
 )

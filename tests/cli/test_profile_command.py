@@ -43,7 +43,7 @@ def test_a_quick_profile_prints_the_table_and_writes_json(tmp_path: Path) -> Non
         (["--set", "recipe.batch_size=8"], "say --batch N", 2),
         (["--set", "numerics.precision=fp32"], "unknown --set group 'numerics'", 2),
         (["--set", "method.mask_ratio=2"], "recon.mask_ratio = 2", 2),
-        (["--device", "tpu"], "unknown device 'tpu': did you mean cpu?", 2),
+        (["--device", "tpu"], "'tpu' is not one of 'auto', 'cpu', 'cuda'", 2),
         (["--json", "no/such/folder/file.json"], "its folder does not exist", 4),
         (["--preset", "smoke", "--quick", "--set", "backbone.width=25"], "not a multiple of backbone.heads", 2),
     ],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from pydantic import BaseModel
 
-from bench.cli.protocols import cards_as_markdown, read_card
+import bench
 from bench.protocols.base import Evaluation, Protocol, ProtocolOptions, Subject, Task
 from bench.protocols.cards import NOT_STATED, card_hash, card_of
 from bench.protocols.description import Description, augmented, set_aside, stated
@@ -28,7 +29,7 @@ def cards() -> list[tuple[str, str]]:
 def test_every_protocol_says_what_it_does_and_where_it_leaves_the_papers(name: str, form: str) -> None:
     """A reader could not tell what a number stands for, nor why it differs from the paper's."""
     for preset in ("smoke", "base"):
-        card = read_card(name, preset, form)
+        card = bench.card(name, preset=preset, form=form)
         assert card.form == form
         assert len(card.statement) > 200
         assert all(len(words) > 3 for words in card.points.values())
@@ -39,15 +40,15 @@ def test_every_protocol_says_what_it_does_and_where_it_leaves_the_papers(name: s
 def test_the_hash_follows_what_is_done_and_no_sentence() -> None:
     """Equal hashes of unequal protocols would hide a difference; better wording is none."""
     protocol = PROTOCOLS.load("fewshot")
-    card = read_card("fewshot", "nano", "fair")
+    card = bench.card("fewshot", preset="nano", form="fair")
     assert re.fullmatch(r"[0-9a-f]{64}", card.hash)
     assert card_hash(protocol, protocol.defaults("nano"), "fair") == card.hash
     other = [
-        read_card("fewshot", "nano", "fair", ["fewshot.queries=7"]),
+        bench.card("fewshot", preset="nano", form="fair", assignments=["fewshot.queries=7"]),
         card.model_copy(update={"revision": card.revision + 1}),
         card.model_copy(update={"description": card.description.model_copy(update={"split": None})}),
         card.model_copy(update={"description": card.description.model_copy(update={"votes": stated("none", votes=1)})}),
-        read_card("fewshot", "nano", "published"),
+        bench.card("fewshot", preset="nano", form="published"),
     ]
     assert len({card.hash, *(one.hash for one in other)}) == 1 + len(other)
     points = {name: getattr(card.description, name) for name in Description.model_fields}
@@ -112,21 +113,21 @@ def test_nothing_is_said_about_a_strangers_protocol_that_it_does_not_say_itself(
 
 def test_particulars_follow_the_options() -> None:
     """A card that ignored an option would state something that was not done."""
-    plain = read_card("finetune", "nano", "fair").points
+    plain = bench.card("finetune", preset="nano", form="fair").points
     assert plain["augmentation"] == "rotate_y, scale_translate"
     assert plain["votes"] == "none"
     changed = ["finetune.votes=10", "finetune.recipe.augmentation=[]", "finetune.normalise=false"]
-    own = read_card("finetune", "nano", "fair", changed).points
+    own = bench.card("finetune", preset="nano", form="fair", assignments=changed).points
     assert own["augmentation"] == "none"
     assert own["votes"].startswith("10 draws")
     assert own["normalisation"] == "as stored"
-    third = read_card("linear", "nano", "fair", ["protocol.validation_fraction=0.3"])
+    third = bench.card("linear", preset="nano", form="fair", assignments=["protocol.validation_fraction=0.3"])
     assert third.points["split"].startswith("30%")
 
 
 def test_show_prints_the_card_and_list_its_hash(call: Call) -> None:
     """What a run's ``card_hash`` stands for could not be looked up."""
-    card = read_card("linear", "smoke", "fair")
+    card = bench.card("linear", preset="smoke", form="fair")
     code, out, _ = call("protocols", "show", "linear", "--preset", "smoke")
     assert code == 0
     assert f"card {card.hash}" in out
@@ -141,7 +142,7 @@ def test_cards_state_what_each_form_sets_aside_and_how_it_scales_clouds() -> Non
     """A card that states another split or scale than the one used makes its numbers look comparable with others."""
 
     def point(name: str, form: str, field: str) -> str:
-        return read_card(name, "base", form).points[field]
+        return bench.card(name, preset="base", form=form).points[field]
 
     assert point("svm", "fair", "split").startswith("5 parts of the training split, each held out once")
     assert point("svm", "published", "split").startswith("all of the training split")
@@ -151,8 +152,8 @@ def test_cards_state_what_each_form_sets_aside_and_how_it_scales_clouds() -> Non
     assert point("finetune", "published", "normalisation").startswith("ModelNet: centred")
     assert "except for crosspoint" in point("svm", "published", "normalisation")
     for name in ("partseg", "semseg"):
-        assert "--legacy adds that column" in read_card(name, "base", "fair").statement
-        assert "here: selection=test" in read_card(name, "base", "published").statement
+        assert "--legacy adds that column" in bench.card(name, preset="base", form="fair").statement
+        assert "here: selection=test" in bench.card(name, preset="base", form="published").statement
 
 
 def test_options_of_the_other_form_are_not_shown(call: Call) -> None:
@@ -182,7 +183,7 @@ def test_wrong_names_are_one_line(call: Call, arguments: list[str], message: str
     assert len(err.strip().splitlines()) == 1
 
 
-def test_the_documentation_is_up_to_date() -> None:
+def test_the_documentation_is_up_to_date(tmp_path: Path) -> None:
     """Documentation that lags behind would describe another protocol than the one that runs."""
     written = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
-    assert written == cards_as_markdown(), "run: bench protocols docs"
+    assert written == bench.write_cards(tmp_path / "page.md").read_text(encoding="utf-8"), "run: bench protocols docs"

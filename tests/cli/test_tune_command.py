@@ -168,7 +168,7 @@ def test_the_best_values_are_a_request_that_says_so(
         (["-m", "reconn"], "unknown method 'reconn': did you mean recon"),
         (["-m", "scratch", "-p", "linea"], "unknown protocol 'linea': did you mean linear"),
         (["-m", "scratch", "-p", "retrieval"], "nothing to tune"),
-        (["-m", "scratch", "--what", "head"], "--what 'head': expected downstream, pretrain, both"),
+        (["-m", "scratch", "--what", "head"], "'head' is not one of 'downstream', 'pretrain', 'both'"),
         (["-m", "scratch", "--what", "pretrain"], "scratch (recon): it is not pretrained"),
         (["-m", "render-classify"], "it has no encoder"),
         (["-m", "scratch", "-p", "zeroshot"], "no text-aligned output"),

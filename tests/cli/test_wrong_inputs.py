@@ -57,7 +57,7 @@ def one_line(error: str) -> str:
         (["--set", "numerics.precision=fp8"], "fp8"),
         (["--config", "/no/such.yaml"], "'/no/such.yaml' does not exist"),
         (["--plugin", "/no/such.py"], "'/no/such.py' does not exist"),
-        (["--reuse", "always"], "expected exact or same-spec"),
+        (["--reuse", "always"], "is not one of 'exact', 'same-spec'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.errors import UsageError
-from bench.profiling.probes import ProbeRequest, profile_probes
+from bench.profiling.plan import ProbeRequest
+from bench.profiling.probes import profile_probes
 
 
 def test_heads_are_timed_and_agree_with_scikit_learn() -> None:
