@@ -42,7 +42,7 @@ from bench.stats.cells import (
 from bench.stats.comparisons import Comparison, Lost, compare, judge_family
 from bench.stats.deviations import Deviations, heading, shared
 from bench.stats.intervals import Unit
-from bench.stats.opponents import comparable, opponent
+from bench.stats.opponents import judged_alike, opponent
 from bench.stats.selection import LedgerLine, headline_lines, selection_ledger
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from bench.store.records import RunRecord
 
 SMOKE = "smoke"
+MOST_COMPARED = 50
+"""Pretrained cells of one setting that are compared with each other: their pairs grow with the square."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Section:
         repeats: Anchor of the table of accuracies that has the same numbers, because every class has as many test
             objects; empty where there is none. Such a table is in ``results.csv`` only.
         repeated: Metrics whose tables repeat this one.
+        too_many: Settings with more pretrained cells than `MOST_COMPARED`, which are not compared with each other.
     """
 
     anchor: str
@@ -136,6 +139,7 @@ class Section:
     floors: Mapping[str, Floor] = field(default_factory=dict)
     repeats: str = ""
     repeated: tuple[str, ...] = ()
+    too_many: tuple[str, ...] = ()
 
     @property
     def deviations(self) -> Deviations:
@@ -339,6 +343,7 @@ def _section(
         pairs=() if smoke else _pairs(cells),
         lost=lost,
         floors=floors(cells, runs),
+        too_many=_too_many(cells),
     )
 
 
@@ -363,7 +368,7 @@ def _options(cell: Cell) -> tuple[tuple[str, str], ...]:
 
 def _against_scratch(cells: Sequence[Cell]) -> dict[int, tuple[Comparison, str]]:
     """Compare every pretrained cell with its opponent, whose method stands beside; all are one family."""
-    found = [(cell, opponent(cell, cells)) for cell in cells if not cell.is_opponent]
+    found = [(cell, opponent(cell, own)) for own in judged_alike(cells) for cell in own if not cell.is_opponent]
     paired = [(cell, other) for cell, other in found if other is not None]
     family = judge_family([_compare((c.label, o.label), c, o) for c, o in paired])
     return {id(cell): (comparison, other.method) for (cell, other), comparison in zip(paired, family, strict=True)}
@@ -380,7 +385,8 @@ def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
     Pairs that one seed or none allows no verdict on are left out: the table above already says so.
     """
     pretrained = [cell for cell in cells if not cell.is_opponent]
-    found = [(a, b) for a, b in combinations(pretrained, 2) if comparable(a, b) and _differ_in_one(a, b)]
+    groups = [own for own in judged_alike(pretrained) if len(own) <= MOST_COMPARED]
+    found = [(a, b) for own in groups for a, b in combinations(own, 2) if _differ_in_one(a, b)]
     ranked = [(a, b) if a.summary.mean >= b.summary.mean else (b, a) for a, b in found]
     several = len({cell.pretrain_data for cell in pretrained}) > 1
     names = [_distinct_names(a, b, several) for a, b in ranked]
@@ -391,6 +397,12 @@ def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
         for (a, b), c in tested
         if c.verdict not in ("one-seed", "unpaired")
     )
+
+
+def _too_many(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Return the settings whose pretrained cells are too many to compare each with each."""
+    groups = judged_alike(cell for cell in cells if not cell.is_opponent)
+    return tuple(dict.fromkeys(own[0].setting for own in groups if len(own) > MOST_COMPARED))
 
 
 def _differ_in_one(a: Cell, b: Cell) -> bool:

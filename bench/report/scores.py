@@ -20,7 +20,7 @@ from bench.report.document import (
     Part,
     Table,
 )
-from bench.report.model import Pair, ReportRow, Section
+from bench.report.model import MOST_COMPARED, Pair, ReportRow, Section
 from bench.stats.cells import SCRATCH, Candidate
 from bench.stats.comparisons import Comparison
 from bench.stats.components import variance_components
@@ -165,7 +165,8 @@ PAIR_FIELDS: tuple[Field[Pair], ...] = (
     Field(Column("setting", "setting", whole=True), lambda pair: pair.setting),
     Field(Column("compared", "compared"), lambda pair: pair.name),
     Field(
-        Column("difference", "difference in points", "fraction"), lambda pair: quantities.difference(pair.comparison)
+        Column("difference", "difference in points", "fraction", bar=True),
+        lambda pair: quantities.difference(pair.comparison),
     ),
     Field(Column("verdict", "verdict"), lambda pair: _pair_verdict(pair.comparison)),
     Field(Column("p_holm", "p (Holm)"), lambda pair: quantities.p_value(pair.comparison.p_holm)),
@@ -363,6 +364,10 @@ def notes(section: Section) -> list[str]:
     lost = [f"Without a number: {line}." for line in section.lost]
     return (
         lost
+        + [
+            f"More than {MOST_COMPARED} methods in {setting}: not compared with each other; choose some with --method."
+            for setting in section.too_many
+        ]
         + _repeated(section)
         + _not_run(section)
         + sorted(clipped)

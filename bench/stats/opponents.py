@@ -26,8 +26,19 @@ def _teacher(cell: Cell) -> str | None:
 
 def comparable(first: Cell, second: Cell) -> bool:
     """Whether two cells were judged alike and differ in what was done to the encoder only."""
-    same = ("preset", "metric", "judge", "whole_setting", "label_fraction", "backbone")
-    return all(getattr(first, name) == getattr(second, name) for name in same)
+    return _judged(first) == _judged(second)
+
+
+def judged_alike(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Group cells that may be compared (`comparable`), so that nobody has to try all pairs."""
+    found: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(_judged(cell), []).append(cell)
+    return list(found.values())
+
+
+def _judged(cell: Cell) -> tuple[object, ...]:
+    return (cell.preset, cell.metric, cell.judge, cell.whole_setting, cell.label_fraction, cell.backbone)
 
 
 def _agreement(first: Cell, second: Cell) -> int:

@@ -52,6 +52,14 @@ def test_a_narrow_screen_goes_without_what_can_be_spared() -> None:
     assert printed(table, 42)[2].split() == [KEY, *METHOD.split()]
 
 
+def test_a_unit_stays_with_its_heading() -> None:
+    """``bench runs`` headed a column "test / accuracy, / %": a reader guesses what the sign belongs to."""
+    table = TextTable(("judged by", "test accuracy %"), [("linear on shapes-scan-novel " * 2, "58.7")])
+    heads = [line.strip() for line in printed(table, 60)[:3]]
+    assert "%" not in heads
+    assert any(line.endswith("accuracy %") for line in heads)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text(alphabet="ab -±1\n日", max_size=60), st.integers(1, 30))
 def test_wrapped_text_loses_nothing(text: str, width: int) -> None:
