@@ -73,6 +73,8 @@ def _read(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _source(name: str) -> Path:
+    if (own := _file(name)) is not None:
+        return own
     module = sys.modules.get(name)  # plugin files are not on the import path
     spec = module.__spec__ if module is not None else importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
@@ -81,11 +83,12 @@ def _source(name: str) -> Path:
 
 
 @cache
-def _exists(name: str) -> bool:
-    """Whether `name` is a module of this package, judged by its file."""
-    root = Path(__file__).parent
-    path = root.joinpath(*name.split(".")[1:])
-    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+def _file(name: str) -> Path | None:
+    """Return the file of a module of this package; the import system would import its parents first."""
+    package, *inner = name.split(".")
+    path = Path(__file__).parent.joinpath(*inner)
+    found = (one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file())
+    return next(found, None) if package == PACKAGE else None
 
 
 @cache
@@ -129,7 +132,7 @@ def _imports(tree: ast.Module, name: str, is_package: bool) -> Iterator[str]:
             if parts[0] == PACKAGE:
                 for length in range(2, len(parts) + 1):
                     module = ".".join(parts[:length])
-                    if _exists(module):
+                    if _file(module) is not None:
                         yield module
             elif name.partition(".")[0] != PACKAGE:
                 yield from (m for m in map(".".join, _beginnings(parts)) if _is_users(m))

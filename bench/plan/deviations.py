@@ -12,15 +12,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError
 
-from bench.chosen import ChosenMethod, chosen_method
 from bench.errors import BenchError
+from bench.plan import defaults
 from bench.plan.presets import Preset, preset
-from bench.plan.recipes import part_of, shipped_recipe
+from bench.plan.recipes import part_of
 from bench.plan.request import RunRequest
-from bench.plan.untrained import network_of
-from bench.registry import BACKBONE_PARTS, DATASETS, METHODS, PROTOCOLS, TEACHERS
+from bench.registry import BACKBONE_PARTS
 from bench.spec import (
     BackboneSpec,
     DataSpec,
@@ -30,7 +29,6 @@ from bench.spec import (
     Recipe,
     RunSpec,
     TeacherSpec,
-    TransformerShape,
 )
 from bench.stats.cells import flatten
 from bench.stats.deviations import ALL, Deviation, Deviations
@@ -63,8 +61,7 @@ def deviations(run: RunSpec) -> Deviations:
     found = [*_encoder(run.encoder, size, run.protocol.form, run.matched is not None)]
     if run.matched is not None:
         found.append(Deviation("matched", f"{run.matched.by} of {run.matched.target:,}"))
-    protocol = PROTOCOLS.load(run.protocol.name)
-    default = protocol.defaults(size.name, run.protocol.form).model_dump(mode="json")
+    default = defaults.protocol_defaults(run.protocol.name, size.name, run.protocol.form)
     found += _differing("protocol", run.protocol.options, default)
     found += _data("data", run.data, size)
     found += _data("train_data", run.train_data, size)
@@ -108,8 +105,7 @@ def _fields(backbone: BackboneSpec) -> Options:
 
 def _backbone(own: BackboneSpec, size: Preset) -> Options:
     """Backbone of a preset, with the default options of the parts that a run chose."""
-    chosen = {part: registry.load(getattr(own, part)) for part, registry in BACKBONE_PARTS.items()}
-    options = {f"{part}_options": loaded.Options().model_dump(mode="json") for part, loaded in chosen.items()}
+    options = {f"{part}_options": defaults.part_defaults(part, getattr(own, part)) for part in BACKBONE_PARTS}
     return _fields(size.backbone) | options
 
 
@@ -117,20 +113,14 @@ def _method_options(spec: PretrainSpec, size: Preset, form: str) -> Options:
     """Options of a method by default; of `scratch` those of the network it is."""
     if spec.method == "scratch":
         name = str(spec.options["architecture"])
-        method = METHODS.load(name)
-        kept = network_of(ChosenMethod(name, method, method.defaults(size.name)), form)[1]
-        return {"architecture": name, "architecture_options": kept}
-    method = METHODS.load(spec.method)
-    shape = spec.options.get("transformer")
-    teacher = TransformerShape.model_validate(shape) if isinstance(shape, dict) else None
-    options: Options = method.complete(method.defaults(size.name), teacher).model_dump(mode="json")
-    return options
+        return {"architecture": name, "architecture_options": defaults.network_defaults(name, size.name, form)}
+    return defaults.method_defaults(spec.method, size.name, spec.options.get("transformer"))
 
 
 def _recipe(spec: PretrainSpec, own: Recipe, size: Preset) -> Options:
     """Recipe that a method is shipped with, brought to the part of the data."""
     assert spec.data is not None
-    shipped = shipped_recipe(spec.method, size.name, spec.data.name)
+    shipped = defaults.recipe_defaults(spec.method, size.name, spec.data.name)
     if spec.fraction < 1 and spec.budget == "steps":
         objects = spec.data.options.get("objects")
         if isinstance(objects, int):
@@ -144,9 +134,7 @@ def _recipe(spec: PretrainSpec, own: Recipe, size: Preset) -> Options:
 def _supervision(spec: PretrainSpec, stage: str) -> Iterable[Deviation]:
     """Captions that are not those of the data set where it has any."""
     assert spec.data is not None
-    chosen = chosen_method(spec.method, spec.options)
-    reads = "text" in chosen.method.uses(chosen.options)
-    default = "dataset" if reads and DATASETS.load(spec.data.name).card.has_captions else "none"
+    default = defaults.caption_default(spec.method, spec.options, spec.data.name)
     if spec.captions != default:
         yield Deviation(f"{stage}captions", spec.captions, default)
 
@@ -157,26 +145,12 @@ def _teacher(group: str, spec: TeacherSpec | None, size: Preset) -> Iterable[Dev
     if spec.name != _DEFAULTS[group]:
         yield Deviation(group, spec.name, str(_DEFAULTS[group] or "none"))
     else:
-        default = _option_defaults(TEACHERS.load(spec.name).Options, size.teacher.get(spec.name, {}))
-        yield from _differing(group, spec.options, default)
+        yield from _differing(group, spec.options, defaults.teacher_defaults(spec.name, size.name))
 
 
 def _data(group: str, spec: DataSpec | None, size: Preset) -> Iterable[Deviation]:
     if spec is not None:
-        default = _option_defaults(DATASETS.load(spec.name).Options, size.data.get(spec.name, {}))
-        yield from _differing(group, spec.options, default)
-
-
-def _option_defaults(options: type[BaseModel], given: Options) -> Options:
-    """Options by default; those that have none are left out."""
-    names = [name for name, field in options.model_fields.items() if not field.is_required() or name in given]
-    return {name: value for name, value in _dumped(options, given).items() if name in names}
-
-
-def _dumped(options: type[BaseModel], given: Options) -> Options:
-    plain = {name: f.get_default(call_default_factory=True) for name, f in options.model_fields.items()}
-    values: Options = options.model_construct(**{**plain, **given}).model_dump(mode="json")
-    return values
+        yield from _differing(group, spec.options, defaults.data_defaults(spec.name, size.name))
 
 
 def _numerics(spec: Numerics) -> Iterable[Deviation]:

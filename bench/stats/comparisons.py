@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bench.stats import student
 from bench.stats.intervals import CONFIDENCE, MeanError, Scores, Unit, fold_mean, mean_error
 from bench.stats.moderation import moderate
 
@@ -197,17 +198,15 @@ def _no_comparison(n: int, error: MeanError) -> Verdict:
 
 def _judged(found: Comparison, variance: float, df: float, moderated: bool = False) -> Comparison:
     """Fill in interval, p value and verdict, from the variance of the mean difference."""
-    from scipy import stats
-
     assert found.difference is not None
     scale = math.sqrt(variance)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * scale
+    half = student.quantile((1 + CONFIDENCE) / 2, df) * scale
     low, high = found.difference - half, found.difference + half
     return replace(
         found,
         low=low,
         high=high,
-        p=2 * float(stats.t.sf(abs(found.difference) / scale, df)),
+        p=student.two_sided(found.difference / scale, df),
         verdict="above" if low > 0 else "below" if high < 0 else "none",
         moderated=moderated,
         df=df,

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from bench.stats import student
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -66,9 +68,7 @@ class MeanError:
         """Half the Student-t interval of the mean; None without a variance."""
         if self.variance is None:
             return None
-        from scipy import stats
-
-        return float(stats.t.ppf((1 + confidence) / 2, self.df)) * math.sqrt(self.variance)
+        return student.quantile((1 + confidence) / 2, self.df) * math.sqrt(self.variance)
 
 
 def mean_error(values: Mapping[Unit, float]) -> MeanError:

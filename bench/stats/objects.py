@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.stats import student
 from bench.stats.intervals import crossed_error
 
 Right = npt.NDArray[np.bool_]
@@ -147,8 +148,6 @@ def cross(
     Returns:
         The comparison; None with fewer than `FEWEST_SEEDS` seeds or two objects.
     """
-    from scipy import stats
-
     names, unit = np.unique(np.asarray(objects), return_inverse=True)
     if len(first) < FEWEST_SEEDS or len(names) < 2:
         return None
@@ -161,7 +160,7 @@ def cross(
         difference=mean,
         low=None if half is None else mean - half,
         high=None if half is None else mean + half,
-        p=1.0 if error.variance is None else 2 * float(stats.t.sf(abs(mean) / math.sqrt(error.variance), error.df)),
+        p=1.0 if error.variance is None else student.two_sided(mean / math.sqrt(error.variance), error.df),
         df=error.df,
         seeds=len(first),
         objects=len(names),

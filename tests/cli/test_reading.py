@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from compare_runs import Compare, rows
 
 from bench.plan.encoders import stored_encoders
 from bench.tuning.studies import open_storage
+from tests.conftest import bench_environment
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +121,31 @@ def test_a_page_says_the_command_that_writes_it(
         code, _, error = call("report", "--page", typed, "--results", results)
         assert code == 0, error
         assert page.with_suffix(".md").read_text().startswith(f"<!-- Written by `bench report --page {typed}` from")
+
+
+NEVER_IMPORTED = ("torch", "timm", "open_clip", "sklearn")
+
+
+def test_reading_what_is_stored_imports_no_network_library(results: Path, tmp_path: Path) -> None:
+    """Importing torch took longer than reading thousands of runs, and seven times the memory."""
+    (a, b, *_) = [row.stored.key[:16] for row in rows(results, method="point-mae", protocol="linear")]
+    commands = ["runs", "runs --json", "runs --failed", f"why {a} {b}", f"compare {a} {b}", "db status"]
+    commands += [f"report --out {tmp_path}/report", "runs --help"]
+    lines = [
+        "import sys",
+        "from bench.cli.main import main",
+        f"for command in {commands}:",
+        f"    sys.argv = ['bench', *command.split(), '--results', {str(results)!r}]",
+        "    try: main()",
+        "    except SystemExit as stop: assert not stop.code, (command, stop.code)",
+        f"    print('imported:', command, [name for name in {NEVER_IMPORTED} if name in sys.modules])",
+    ]
+    environment = bench_environment() | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    asked = [sys.executable, "-P", "-c", "\n".join(lines)]
+    first = subprocess.run(asked, capture_output=True, text=True, env=environment, check=False)
+    assert first.returncode == 0, first.stderr  # It asks the methods for their defaults, and keeps the answers.
+    again = subprocess.run(asked, capture_output=True, text=True, env=environment, check=False)
+    found = [line for line in again.stdout.splitlines() if line.startswith("imported:")]
+    assert found == [f"imported: {command} []" for command in commands], again.stdout + again.stderr
+    said = [line for line in first.stdout.splitlines() if not line.startswith("imported:")]
+    assert said == [line for line in again.stdout.splitlines() if not line.startswith("imported:")]

@@ -1,0 +1,167 @@
+"""Defaults of built-in methods, protocols, data sets, teachers and parts, answered without importing them.
+
+Listing stored runs names what each changed of its defaults. Asking a method for them imports torch, which takes longer
+than all the rest. Answers are therefore kept in the user's cache (``~/.cache/recon-bench``), and count while no file of
+this package has changed. Names that plugins registered are asked every time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from pydantic import VERSION as PYDANTIC
+from pydantic import BaseModel, JsonValue
+
+from bench.chosen import ChosenMethod, chosen_method
+from bench.errors import SetupError
+from bench.plan.presets import preset
+from bench.plan.recipes import shipped_recipe
+from bench.plan.untrained import network_of
+from bench.registry import BACKBONE_PARTS, DATASETS, METHODS, PROTOCOLS, TEACHERS, Entry
+from bench.spec import Options, Recipe, TransformerShape
+from bench.store.publish import write_whole
+
+Form = Literal["fair", "published"]
+_PACKAGE = Path(__file__).parents[1]
+
+
+def protocol_defaults(name: str, size: str, form: Form) -> Options:
+    """Return the options of a protocol in a preset."""
+    return _options(
+        [PROTOCOLS.entry(name)],
+        ("protocol", name, size, form),
+        lambda: PROTOCOLS.load(name).defaults(size, form).model_dump(mode="json"),
+    )
+
+
+def method_defaults(name: str, size: str, transformer: JsonValue) -> Options:
+    """Return the options of a method in a preset, completed by the shape of its teacher's transformer, if any."""
+
+    def asked() -> Options:
+        teacher = TransformerShape.model_validate(transformer) if isinstance(transformer, dict) else None
+        method = METHODS.load(name)
+        options: Options = method.complete(method.defaults(size), teacher).model_dump(mode="json")
+        return options
+
+    return _options([METHODS.entry(name)], ("method", name, size, transformer), asked)
+
+
+def network_defaults(name: str, size: str, form: str) -> Options:
+    """Return the options of the untrained network that a method is compared with."""
+
+    def asked() -> Options:
+        method = METHODS.load(name)
+        return network_of(ChosenMethod(name, method, method.defaults(size)), form)[1]
+
+    return _options([METHODS.entry(name)], ("network", name, size, form), asked)
+
+
+def recipe_defaults(method: str, size: str, dataset: str) -> Recipe:
+    """Return the recipe that a method is shipped with (see `bench.plan.recipes.shipped_recipe`)."""
+    return Recipe.model_validate(
+        _options(
+            [METHODS.entry(method), DATASETS.entry(dataset)],
+            ("recipe", method, size, dataset),
+            lambda: shipped_recipe(method, size, dataset).model_dump(mode="json"),
+        )
+    )
+
+
+def part_defaults(part: str, name: str) -> Options:
+    """Return the options of a part of the backbone."""
+    registry = BACKBONE_PARTS[part]
+    return _options(
+        [registry.entry(name)], ("part", part, name), lambda: registry.load(name).Options().model_dump(mode="json")
+    )
+
+
+def teacher_defaults(name: str, size: str) -> Options:
+    """Return the options of a teacher in a preset, without those that have no default."""
+    given = preset(size).teacher.get(name, {})
+    return _options(
+        [TEACHERS.entry(name)], ("teacher", name, size), lambda: _with_default(TEACHERS.load(name).Options, given)
+    )
+
+
+def data_defaults(name: str, size: str) -> Options:
+    """Return the options of a data set in a preset, without those that have no default."""
+    given = preset(size).data.get(name, {})
+    return _options(
+        [DATASETS.entry(name)], ("data", name, size), lambda: _with_default(DATASETS.load(name).Options, given)
+    )
+
+
+def caption_default(method: str, options: Options, dataset: str) -> str:
+    """Return where captions come from: the data set, if the method reads texts and the data set has some."""
+
+    def asked() -> str:
+        chosen = chosen_method(method, options)
+        reads = "text" in chosen.method.uses(chosen.options)
+        return "dataset" if reads and DATASETS.load(dataset).card.has_captions else "none"
+
+    entries = [METHODS.entry(method), DATASETS.entry(dataset)]
+    return str(_answer(entries, ("captions", method, options, dataset), asked))
+
+
+def _with_default(options: type[BaseModel], given: Options) -> Options:
+    fields = options.model_fields
+    plain = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+    values = options.model_construct(**{**plain, **given}).model_dump(mode="json")
+    return {name: values[name] for name, field in fields.items() if not field.is_required() or name in given}
+
+
+def _options(entries: Sequence[Entry], question: tuple[object, ...], ask: Callable[[], Options]) -> Options:
+    return cast(Options, _answer(entries, question, ask))
+
+
+def _answer(entries: Sequence[Entry], question: tuple[object, ...], ask: Callable[[], JsonValue]) -> JsonValue:
+    """Return what is kept, or ask and keep it; what a plugin has a part in is asked every time."""
+    kept = _kept()
+    if kept is None or any(entry.source != "built in" for entry in entries):
+        return ask()
+    name = json.dumps(question, sort_keys=True)
+    if name not in kept:
+        kept[name] = ask()
+        with contextlib.suppress(SetupError, RuntimeError):  # There may be no home, or one that cannot be written.
+            write_whole(_place(), json.dumps({"code": _code()[0], "answers": kept}))
+    return kept[name]
+
+
+@cache
+def _kept() -> dict[str, JsonValue] | None:
+    """Return the answers that the code of this process gave before; None where they cannot be told to be its own."""
+    code, changed = _code()
+    if changed > _process_start():
+        return None
+    try:
+        stored = json.loads(_place().read_bytes())
+        answers = stored["answers"] if stored["code"] == code else {}
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError):  # None yet, no home, or no file of ours.
+        return {}
+    return answers if isinstance(answers, dict) else {}
+
+
+def _place() -> Path:
+    own = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) / "recon-bench" / f"defaults-{sha256(str(_PACKAGE).encode()).hexdigest()[:16]}.json"
+
+
+@cache
+def _code() -> tuple[str, float]:
+    """Return a digest of names, sizes and times of the package's files, and the time of the latest change."""
+    found = sorted((path.as_posix(), path.stat()) for path in _PACKAGE.rglob("*.py"))
+    listing: list[Any] = [(name, state.st_size, state.st_mtime_ns) for name, state in found]
+    return sha256(repr((PYDANTIC, listing)).encode()).hexdigest(), max(state.st_mtime for _, state in found)
+
+
+def _process_start() -> float:
+    import psutil
+
+    return float(psutil.Process().create_time())
