@@ -17,6 +17,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ ARRAY_BYTES = 256 * _MB
 
 LABEL_LENGTH = 1_000
 
+_MAGIC = np.lib.format.MAGIC_LEN
 _HEADS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -204,16 +206,26 @@ def decode_arrays(content: bytes) -> Arrays:
 
 def _array(content: bytes) -> npt.NDArray[np.generic]:
     """Read one ``.npy``; memory is taken for what is there, not for what its head claims."""
-    part = io.BytesIO(content)
-    version = np.lib.format.read_magic(part)
+    version = np.lib.format.read_magic(io.BytesIO(content))
     if version not in _HEADS:
         raise ValueError(f"format {version} of an array")
-    shape, _, dtype = _HEADS[version](part)
-    if math.prod(shape) * dtype.itemsize != len(content) - part.tell() or math.prod(shape) > max(len(content), 1000):
+    width = 2 if version == (1, 0) else 4
+    begin = _MAGIC + width
+    begin += int.from_bytes(content[_MAGIC:begin], "little")
+    shape, fortran, dtype = _head(version, content[_MAGIC:begin])
+    if math.prod(shape) * dtype.itemsize != len(content) - begin or math.prod(shape) > max(len(content), 1000):
         raise ValueError("an array with another number of values than its head says")
-    part.seek(0)
-    array: npt.NDArray[np.generic] = np.lib.format.read_array(part, allow_pickle=False)
-    return array
+    if fortran or dtype.hasobject or begin == len(content):
+        array: npt.NDArray[np.generic] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        return array
+    return np.frombuffer(content, dtype, offset=begin).reshape(shape).copy()
+
+
+@lru_cache(1_000)
+def _head(version: tuple[int, int], text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the head of an array, from its length on; most arrays have one of few."""
+    head: tuple[tuple[int, ...], bool, np.dtype[Any]] = _HEADS[version](io.BytesIO(text))
+    return head
 
 
 def _check_spec(key: str, spec: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 DEPTH = 40
 """Levels of nesting that a stored specification or provenance may have; those of bench have fewer than ten."""
 
+_PARSED = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _TAG = "$float"
 _NON_FINITE = {"nan", "inf", "-inf"}
 
@@ -39,6 +40,15 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
         separators=(",", ":") if indent is None else None,
     )
     return text if _encodable(text) else json.dumps(json.loads(text), sort_keys=True, ensure_ascii=True, indent=indent)
+
+
+def dump_parsed(value: Any) -> str:
+    """Serialise, in one line and several times as fast, what `loads` returned: its keys are known to be text."""
+    try:
+        text = _PARSED.encode(value)
+    except ValueError:  # A number that is none.
+        return dumps(value)
+    return text if _encodable(text) else dumps(value)
 
 
 def dump_bytes(value: Any) -> bytes:

@@ -16,6 +16,9 @@ _LONG = 100
 _NAME = "$text"
 _PLAIN = "$json"
 """Holds, as JSON, a mapping that would be taken for a name."""
+_CUT: dict[bytes, tuple[str, dict[str, str]]] = {}
+"""Name and texts of values that were cut before, by their SHA-256: thousands of runs have the same parts."""
+_MOST_CUT = 8_000
 
 
 def digest(text: str) -> str:
@@ -27,13 +30,21 @@ def pack(value: Any, into: dict[str, str]) -> str:
     """Cut a value into texts.
 
     Args:
-        value: Plain data.
+        value: Plain data, as `bench.store.jsontext.loads` gives it.
         into: Receives the texts by name.
 
     Returns:
         Name of the whole.
     """
-    return _store(jsontext.dumps(_parts(value, into)), into)
+    whole = hashlib.sha256(jsontext.dump_parsed(value).encode("utf-8", "surrogatepass")).digest()
+    if whole not in _CUT:
+        if len(_CUT) >= _MOST_CUT:
+            _CUT.clear()
+        own: dict[str, str] = {}
+        _CUT[whole] = _store(jsontext.dump_parsed(_parts(value, own)), own), own
+    name, texts = _CUT[whole]
+    into |= texts
+    return name
 
 
 class Texts:
@@ -91,7 +102,7 @@ def _parts(value: Any, into: dict[str, str]) -> Any:
     """Return a value with its long parts replaced by names; the value itself stays."""
     if isinstance(value, dict):
         if _NAME in value or _PLAIN in value:
-            return {_PLAIN: jsontext.dumps(value)}
+            return {_PLAIN: jsontext.dump_parsed(value)}
         return {field: _named(inner, into) for field, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_named(item, into) for item in value]
@@ -100,11 +111,11 @@ def _parts(value: Any, into: dict[str, str]) -> Any:
 
 def _named(value: Any, into: dict[str, str]) -> Any:
     if isinstance(value, str):
-        return value if len(value) < _LONG else {_NAME: _store(jsontext.dumps(value), into)}
+        return value if len(value) < _LONG else {_NAME: _store(jsontext.dump_parsed(value), into)}
     if not isinstance(value, dict | list | tuple):
         return value
     parts = _parts(value, into)
-    text = jsontext.dumps(parts)
+    text = jsontext.dump_parsed(parts)
     return parts if len(text) < _LONG else {_NAME: _store(text, into)}
 
 
