@@ -13,7 +13,7 @@ VERSION = 1
 
 
 def to_json(document: Document) -> str:
-    """Return a document as JSON (see docs/results-folder.md#report-json)."""
+    """Return a document as JSON (see docs/report.md)."""
     content = {
         "version": VERSION,
         "title": document.title,
