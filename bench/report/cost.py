@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.report import quantities
-from bench.report.document import Cell, Column, Field, Notes, Part, Table
+from bench.report.document import Cell, Field, Notes, Part, Table
 from bench.report.model import ReportRow, Section
 from bench.report.runs import RunFacts
 
@@ -58,35 +58,47 @@ def _pretraining(cost: Cost, cell: Cell) -> Cell:
 
 
 FIELDS: tuple[Field[Cost], ...] = (
-    Field(Column("method", "method", whole=True), lambda cost: cost.method),
-    Field(Column("preset", "preset", narrow="sink", order=2), lambda cost: cost.preset),
+    Field("method", "method", lambda cost: cost.method, whole=True),
+    Field("preset", "preset", lambda cost: cost.preset, sink=2),
+    Field("parameters", "encoder parameters", lambda cost: quantities.count(cost.facts.parameters), right=True),
     Field(
-        Column("parameters", "encoder parameters", right=True, optional=True),
-        lambda cost: quantities.count(cost.facts.parameters),
-    ),
-    Field(
-        Column("flops_forward", "operations of a cloud", "FLOP", right=True, narrow="drop", order=1, optional=True),
+        "flops_forward",
+        "operations of a cloud",
         lambda cost: quantities.operations(cost.facts.flops),
+        right=True,
+        drop=1,
     ),
     Field(
-        Column("pretrain_seconds", "pretraining of one seed", "s", right=True, optional=True),
+        "pretrain_seconds",
+        "pretraining of one seed",
         lambda cost: _pretraining(cost, quantities.seconds(cost.facts.pretrain_seconds)),
+        right=True,
     ),
     Field(
-        Column("pretrain_cpu_seconds", "its processor time", "s", right=True, optional=True),
+        "pretrain_cpu_seconds",
+        "its processor time",
         lambda cost: _pretraining(cost, quantities.seconds(cost.facts.pretrain_cpu_seconds)),
+        right=True,
     ),
     Field(
-        Column("step_flops", "operations of its training step", "FLOP", right=True, optional=True),
+        "step_flops",
+        "operations of its training step",
         lambda cost: _pretraining(cost, quantities.operations(cost.facts.step_flops)),
+        right=True,
     ),
     Field(
-        Column("evaluate_seconds", "longest evaluation of one run", "s", right=True, narrow="drop", order=4),
+        "evaluate_seconds",
+        "longest evaluation of one run",
         lambda cost: quantities.seconds(cost.longest("evaluate_seconds")),
+        right=True,
+        drop=4,
     ),
     Field(
-        Column("evaluate_cpu_seconds", "its processor time", "s", right=True, narrow="drop", order=3, optional=True),
+        "evaluate_cpu_seconds",
+        "its processor time",
         lambda cost: quantities.seconds(cost.longest("evaluate_cpu_seconds")),
+        right=True,
+        drop=3,
     ),
 )
 

@@ -27,7 +27,9 @@ def _block(block: Block) -> dict[str, object]:
     found: dict[str, object] = {"type": type(block).__name__.lower()}
     if isinstance(block, Table):
         names = [column.name for column in block.columns]
-        columns = [{"name": one.name, "heading": one.heading, "unit": one.unit} for one in block.columns]
+        columns = [
+            {"name": one.name, "heading": one.heading, "unit": block.unit(at)} for at, one in enumerate(block.columns)
+        ]
         rows = [dict(zip(names, map(_cell, row.cells), strict=True)) for row in block.rows]
         return found | {"name": block.name, "columns": columns, "rows": rows}
     if isinstance(block, Figure):

@@ -8,7 +8,7 @@ asks for it, so that a renderer of text never imports matplotlib.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 Tone: TypeAlias = Literal["", "above", "below", "none", "mixed", "no-comparison", "warning"]
 """What a text says, for its colour; every text says it in words, too."""
-Narrow: TypeAlias = Literal["", "drop", "wrap", "sink", "below"]
-"""What a narrow screen does with a column: go without it, break its cells, or put them below their
-row; ``below``: every screen does."""
 Raw: TypeAlias = float | int | str | bool | None
 NOTHING = "–"
 MOST_ROWS = 200
@@ -163,6 +160,7 @@ class Cell:
     Attributes:
         text: What is shown.
         value: The raw value, at full precision; accuracies are fractions.
+        unit: Its unit, e.g. ``fraction``, ``s``, ``FLOP``.
         low: Lower end of its 95 % interval.
         high: Upper end.
         tone: What it says.
@@ -172,6 +170,7 @@ class Cell:
 
     text: str
     value: Raw = None
+    unit: str = ""
     low: float | None = None
     high: float | None = None
     tone: Tone = ""
@@ -193,23 +192,24 @@ class Column:
     Attributes:
         name: Name for programs; it stays when headings change.
         heading: Heading.
-        unit: Unit of the raw values, e.g. ``fraction``, ``s``, ``FLOP``.
         right: Whether it is aligned to the right.
         whole: Whether its cells are names, which are not broken.
-        narrow: What a narrow screen does with it.
-        order: Place among the columns of which a narrow screen disposes, the smallest first.
-        optional: Whether it is left out where no row has anything in it.
+        drop: A narrow screen goes without it: place in the order of such steps, from 1; 0 for never.
+        wrap: Its cells, whole else, are broken then.
+        sink: Its cells stand below their row then.
+        below: Its cells always stand below their row.
         bar: Whether a page draws its values and intervals, on one scale with zero.
     """
 
     name: str
     heading: str
-    unit: str = ""
+    _: KW_ONLY
     right: bool = False
     whole: bool = False
-    narrow: Narrow = ""
-    order: int = 0
-    optional: bool = False
+    drop: int = 0
+    wrap: int = 0
+    sink: int = 0
+    below: bool = False
     bar: bool = False
 
 
@@ -227,10 +227,9 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Field(Generic[ItemT]):
-    """A column and how its cells are made from what a row is about."""
+class Field(Column, Generic[ItemT]):
+    """A column with how its cells are made from what a row is about."""
 
-    column: Column
     cell: Callable[[ItemT], AnyCell]
 
 
@@ -261,7 +260,7 @@ class Table(Block):
         quiet: Callable[[ItemT], bool] = lambda _: False,
         group: str = "",
     ) -> Table:
-        """Fill a table; optional columns without content are left out.
+        """Fill a table; columns without content are left out.
 
         Args:
             name: Name for programs.
@@ -272,13 +271,11 @@ class Table(Block):
         """
         rows = tuple(Row(tuple(one.cell(item) for one in fields), quiet(item)) for item in items)
         kept = [
-            at
-            for at, one in enumerate(fields)
-            if not one.column.optional or any(str(row.cells[at]) not in ("", NOTHING) for row in rows)
+            at for at in range(len(fields)) if not rows or any(str(row.cells[at]) not in ("", NOTHING) for row in rows)
         ]
         return cls(
             name,
-            tuple(fields[at].column for at in kept),
+            tuple(fields[at] for at in kept),
             rows if len(kept) == len(fields) else tuple(_only(row, kept) for row in rows),
             group,
         )
@@ -288,6 +285,11 @@ class Table(Block):
         """Return a table whose headings are its names; cells of the first column stay whole."""
         columns = tuple(Column(heading, heading, whole=at == 0) for at, heading in enumerate(headings))
         return cls(name, columns, tuple(Row(tuple(row)) for row in rows))
+
+    def unit(self, at: int) -> str:
+        """Return the unit of a column's values; empty for none."""
+        cells = (row.cells[at] for row in self.rows)
+        return next((cell.unit for cell in cells if isinstance(cell, Cell) and cell.unit), "")
 
     @property
     def headings(self) -> list[str]:

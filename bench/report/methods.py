@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from bench.report.document import NOTHING, Cell, Column, Detail, Field, Part, Table
+from bench.report.document import NOTHING, Cell, Detail, Field, Part, Table
 from bench.report.runs import NOT_RECORDED
 from bench.report.words import count
 
@@ -125,17 +125,14 @@ def deviation_texts(line: MethodLine) -> tuple[str, ...]:
 
 
 FIELDS: tuple[Field[MethodLine], ...] = (
-    Field(Column("method", "method", whole=True), lambda line: line.name),
-    Field(Column("paper", "published in"), lambda line: line.paper),
-    Field(Column("stages", "stages"), lambda line: " → ".join(line.stages) or "none"),
-    Field(Column("modalities", "pretraining reads"), lambda line: ", ".join(line.modalities)),
-    Field(Column("class_names", "class names in pretraining"), lambda line: line.sees_class_names),
-    Field(Column("release_splits", "release pretrains on"), lambda line: line.release_splits),
-    Field(Column("sizes", "parameters, feature"), lambda line: _listed(line.sizes)),
-    Field(
-        Column("deviations", "differs from the release [what restores it]"),
-        lambda line: _listed(deviation_texts(line)),
-    ),
+    Field("method", "method", lambda line: line.name, whole=True),
+    Field("paper", "published in", lambda line: line.paper),
+    Field("stages", "stages", lambda line: " → ".join(line.stages) or "none"),
+    Field("modalities", "pretraining reads", lambda line: ", ".join(line.modalities)),
+    Field("class_names", "class names in pretraining", lambda line: line.sees_class_names),
+    Field("release_splits", "release pretrains on", lambda line: line.release_splits),
+    Field("sizes", "parameters, feature", lambda line: _listed(line.sizes)),
+    Field("deviations", "differs from the release [what restores it]", lambda line: _listed(deviation_texts(line))),
 )
 
 

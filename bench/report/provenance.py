@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.report import quantities
-from bench.report.document import NOTHING, Cell, Column, Detail, Facts, Field, Fold, Part, Table
+from bench.report.document import NOTHING, Cell, Detail, Facts, Field, Fold, Part, Table
 from bench.report.model import ReportModel
 from bench.report.runs import NOT_RECORDED, Environment, Failure, RunLine
 
 RUN_FIELDS: tuple[Field[RunLine], ...] = (
-    Field(Column("run", "run"), lambda run: run.label),
-    Field(Column("seed", "seed"), lambda run: run.seed),
-    Field(Column("key", "key"), lambda run: Cell(run.key[:12], run.key, hover=run.key)),
-    Field(Column("fingerprint", "code"), lambda run: _code(run)),
-    Field(Column("commit", "commit"), lambda run: f"{run.commit[:12]}{' + changes' if run.dirty else ''}"),
-    Field(Column("host", "host"), lambda run: run.host or NOTHING),
-    Field(Column("device", "device"), lambda run: run.device or NOTHING),
-    Field(Column("seconds", "seconds", "s"), lambda run: quantities.seconds(run.seconds)),
-    Field(Column("finished", "finished"), lambda run: run.finished or NOTHING),
-    Field(Column("seed_streams", "seed streams"), lambda run: run.seeds or NOTHING),
+    Field("run", "run", lambda run: run.label),
+    Field("seed", "seed", lambda run: run.seed),
+    Field("key", "key", lambda run: Cell(run.key[:12], run.key, hover=run.key)),
+    Field("fingerprint", "code", lambda run: _code(run)),
+    Field("commit", "commit", lambda run: f"{run.commit[:12]}{' + changes' if run.dirty else ''}"),
+    Field("host", "host", lambda run: run.host or NOTHING),
+    Field("device", "device", lambda run: run.device or NOTHING),
+    Field("seconds", "seconds", lambda run: quantities.seconds(run.seconds)),
+    Field("finished", "finished", lambda run: run.finished or NOTHING),
+    Field("seed_streams", "seed streams", lambda run: run.seeds or NOTHING),
 )
 FAILURE_FIELDS: tuple[Field[Failure], ...] = (
-    Field(Column("run", "run"), lambda failure: failure.label),
-    Field(Column("seed", "seed"), lambda failure: failure.seed),
-    Field(Column("status", "status"), lambda failure: failure.status),
-    Field(Column("reason", "reason", narrow="below"), lambda failure: _reason(failure)),
-    Field(Column("log", "log", narrow="below"), lambda failure: failure.log or NOTHING),
+    Field("run", "run", lambda failure: failure.label),
+    Field("seed", "seed", lambda failure: failure.seed),
+    Field("status", "status", lambda failure: failure.status),
+    Field("reason", "reason", lambda failure: _reason(failure), below=True),
+    Field("log", "log", lambda failure: failure.log or NOTHING, below=True),
 )
 
 

@@ -26,13 +26,13 @@ def score(summary: Summary | None, *, smoke: bool = False, note: str = "") -> Ce
     if summary is None:
         return NONE
     if smoke:
-        return Cell(words.percent(summary.mean) + note, summary.mean)
-    return Cell(words.score(summary) + note, summary.mean, summary.low, summary.high)
+        return Cell(words.percent(summary.mean) + note, summary.mean, "fraction")
+    return Cell(words.score(summary) + note, summary.mean, "fraction", summary.low, summary.high)
 
 
 def fraction(value: float) -> Cell:
     """Return a fraction, in percent."""
-    return Cell(words.percent(value), value)
+    return Cell(words.percent(value), value, "fraction")
 
 
 def difference(comparison: Comparison | None) -> Cell:
@@ -40,7 +40,7 @@ def difference(comparison: Comparison | None) -> Cell:
     if comparison is None:
         return NONE
     text = words.difference(comparison)
-    return Cell(text, comparison.difference, comparison.low, comparison.high, tone(comparison.verdict))
+    return Cell(text, comparison.difference, "fraction", comparison.low, comparison.high, tone(comparison.verdict))
 
 
 def p_value(p: float | None) -> Cell:
@@ -50,7 +50,7 @@ def p_value(p: float | None) -> Cell:
 
 def seconds(value: float | None) -> Cell:
     """Return a duration."""
-    return Cell(words.seconds(value), value)
+    return Cell(words.seconds(value), value, "s")
 
 
 def count(value: int | None) -> Cell:
@@ -60,4 +60,4 @@ def count(value: int | None) -> Cell:
 
 def operations(value: float | None) -> Cell:
     """Return floating-point operations."""
-    return Cell(words.operations(value), value)
+    return Cell(words.operations(value), value, "FLOP")

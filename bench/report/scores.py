@@ -10,7 +10,6 @@ from bench.report.document import (
     NOTHING,
     Block,
     Cell,
-    Column,
     Detail,
     Field,
     Figure,
@@ -25,7 +24,7 @@ from bench.stats.cells import SCRATCH, Candidate
 from bench.stats.comparisons import Comparison
 from bench.stats.components import variance_components
 from bench.stats.deviations import Deviation
-from bench.stats.intervals import summarise
+from bench.stats.intervals import Summary, summarise
 from bench.stats.selection import inflation
 
 SMOKE_LINE = "SMOKE: these runs prove that every path works. Their numbers mean nothing and are not compared."
@@ -78,60 +77,58 @@ def _fields(section: Section) -> list[Field[ReportRow]]:
     metric = section.metric.replace("_", " ")
     compared: list[Field[ReportRow]] = [
         Field(
-            Column("span", "min–max", "fraction", narrow="drop", order=6, optional=True),
-            lambda row: Cell(words.span(row.cell.summary), row.cell.summary.minimum),
+            "span",
+            "min–max",
+            lambda row: Cell(words.span(row.cell.summary), row.cell.summary.minimum, "fraction"),
+            drop=6,
         ),
         Field(
-            Column(
-                "difference",
-                f"difference to {_opponent(section)}",
-                "fraction",
-                narrow="wrap",
-                order=12,
-                bar=True,
-                optional=True,
-            ),
+            "difference",
+            f"difference to {_opponent(section)}",
             lambda row: quantities.difference(row.versus),
+            wrap=12,
+            bar=True,
         ),
-        Field(Column("verdict", "verdict", whole=True, narrow="wrap", order=8), verdict),
-        Field(
-            Column("p_holm", "p (Holm)", narrow="drop", order=2, optional=True),
-            lambda row: quantities.p_value(row.versus.p_holm if row.versus else None),
-        ),
+        Field("verdict", "verdict", verdict, whole=True, wrap=8),
+        Field("p_holm", "p (Holm)", lambda row: quantities.p_value(row.versus.p_holm if row.versus else None), drop=2),
     ]
     return [
-        Field(Column("setting", "setting", narrow="drop", order=11), lambda row: row.cell.setting),
-        Field(Column("method", "method", whole=True, narrow="wrap", order=9), lambda row: row.cell.label),
+        Field("setting", "setting", lambda row: row.cell.setting, drop=11),
+        Field("method", "method", lambda row: row.cell.label, whole=True, wrap=9),
+        Field("seeds", "seeds", lambda row: Cell(words.seeds(row.cell), row.cell.summary.n), right=True, drop=10),
+        Field("score", f"{metric} %", lambda row: quantities.score(row.cell.summary, smoke=smoke), right=True),
         Field(
-            Column("seeds", "seeds", right=True, narrow="drop", order=10),
-            lambda row: Cell(words.seeds(row.cell), row.cell.summary.n),
+            "fold_deviation",
+            f"{words.FOLDS_LABEL} (s.d.)",
+            lambda row: "" if smoke else _fold_deviation(row.cell.summary),
+            right=True,
         ),
         Field(
-            Column("score", f"{metric} %", "fraction", right=True),
-            lambda row: quantities.score(row.cell.summary, smoke=smoke),
-        ),
-        Field(
-            Column("fold_deviation", f"{words.FOLDS_LABEL} (s.d.)", "fraction", right=True, optional=True),
-            lambda row: "" if smoke else Cell(words.fold_deviation(row.cell.summary), row.cell.summary.fold_deviation),
-        ),
-        Field(
-            Column("components", _spread_heading(section), right=True, narrow="drop", order=5, optional=True),
+            "components",
+            _spread_heading(section),
             lambda row: "" if smoke else words.components(variance_components(row.cell.scores)),
+            right=True,
+            drop=5,
         ),
         *([] if smoke else compared),
-        Field(Column("seen", "saw evaluated class names"), _seen),
-        Field(Column("pretrain_data", "pretrained on"), lambda row: row.cell.pretrain_data or "none"),
+        Field("seen", "saw evaluated class names", _seen),
+        Field("pretrain_data", "pretrained on", lambda row: row.cell.pretrain_data or "none"),
         Field(
-            Column("pretrain_seconds", "pretraining", "s", right=True, narrow="drop", order=4),
+            "pretrain_seconds",
+            "pretraining",
             lambda row: quantities.NONE if row.cell.is_scratch else quantities.seconds(row.facts.pretrain_seconds),
+            right=True,
+            drop=4,
         ),
-        Field(Column("size", "parameters, feature", narrow="drop", order=1, optional=True), _size),
-        Field(
-            Column("chosen_on", "chosen on", narrow="drop", order=3), lambda row: "val" if row.facts.chosen else NOTHING
-        ),
+        Field("size", "parameters, feature", _size, drop=1),
+        Field("chosen_on", "chosen on", lambda row: "val" if row.facts.chosen else NOTHING, drop=3),
         *([] if smoke else [_other_rule(rule) for rule in section.other_selections]),
-        Field(Column("code", "code", optional=True), lambda row: "older" if row.cell.older_code else ""),
+        Field("code", "code", lambda row: "older" if row.cell.older_code else ""),
     ]
+
+
+def _fold_deviation(summary: Summary) -> Cell:
+    return Cell(words.fold_deviation(summary), summary.fold_deviation, "fraction")
 
 
 def _seen(row: ReportRow) -> Cell:
@@ -156,21 +153,18 @@ def _other_rule(rule: str) -> Field[ReportRow]:
         n = row.cell.summary.n
         seeds = "" if added.n == n else f", {added.n} of {n} seeds"
         mean = summarise(other).mean
-        return Cell(f"{words.percent(mean)} ({words.signed(added.mean)}{seeds})", mean)
+        return Cell(f"{words.percent(mean)} ({words.signed(added.mean)}{seeds})", mean, "fraction")
 
-    return Field(Column(f"selection-{rule}", heading, "fraction", narrow="drop", order=7), cell)
+    return Field(f"selection-{rule}", heading, cell, drop=7)
 
 
 PAIR_FIELDS: tuple[Field[Pair], ...] = (
-    Field(Column("setting", "setting", whole=True), lambda pair: pair.setting),
-    Field(Column("compared", "compared"), lambda pair: pair.name),
-    Field(
-        Column("difference", "difference in points", "fraction", bar=True),
-        lambda pair: quantities.difference(pair.comparison),
-    ),
-    Field(Column("verdict", "verdict"), lambda pair: _pair_verdict(pair.comparison)),
-    Field(Column("p_holm", "p (Holm)"), lambda pair: quantities.p_value(pair.comparison.p_holm)),
-    Field(Column("seeds", "paired seeds"), lambda pair: Cell(str(pair.comparison.n), pair.comparison.n)),
+    Field("setting", "setting", lambda pair: pair.setting, whole=True),
+    Field("compared", "compared", lambda pair: pair.name),
+    Field("difference", "difference in points", lambda pair: quantities.difference(pair.comparison), bar=True),
+    Field("verdict", "verdict", lambda pair: _pair_verdict(pair.comparison)),
+    Field("p_holm", "p (Holm)", lambda pair: quantities.p_value(pair.comparison.p_holm)),
+    Field("seeds", "paired seeds", lambda pair: Cell(str(pair.comparison.n), pair.comparison.n)),
 )
 
 
@@ -217,11 +211,11 @@ def candidates(section: Section) -> Table:
     names = sorted({candidate.variant for row in rows for candidate in row.cell.candidates})
 
     def field(name: str) -> Field[ReportRow]:
-        return Field(Column(name, name, "fraction"), lambda row: _candidate(row, name))
+        return Field(name, name, lambda row: _candidate(row, name))
 
     fields = [
-        Field[ReportRow](Column("setting", "setting", whole=True), lambda row: row.cell.setting),
-        Field[ReportRow](Column("method", "method"), lambda row: row.cell.label),
+        Field[ReportRow]("setting", "setting", lambda row: row.cell.setting, whole=True),
+        Field[ReportRow]("method", "method", lambda row: row.cell.label),
         *map(field, names),
     ]
     return Table.of(f"{section.anchor}-candidates", fields, rows)
@@ -233,7 +227,8 @@ def _candidate(row: ReportRow, name: str) -> Cell:
         return quantities.NONE
     scores = (found.validation, found.test)
     accuracy = " / ".join(NOTHING if score is None else words.percent(score.mean) for score in scores)
-    return Cell(f"{accuracy} ({found.chosen}/{len(row.cell.scores)})", None if found.test is None else found.test.mean)
+    value = None if found.test is None else found.test.mean
+    return Cell(f"{accuracy} ({found.chosen}/{len(row.cell.scores)})", value, "fraction")
 
 
 def _legend(section: Section) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from bench.report import quantities, words
 from bench.report.apart import set_apart
-from bench.report.document import Cell, Column, Detail, Field, Paragraph, Part, Table
+from bench.report.document import Cell, Detail, Field, Paragraph, Part, Table
 from bench.report.model import ReportModel
 from bench.stats.cells import Cell as ScoredCell
 from bench.stats.cells import judging
@@ -42,22 +42,19 @@ class _Line:
 
 
 _FIELDS: tuple[Field[_Line], ...] = (
-    Field(Column("judged", "judged by"), lambda one: _judged(one)),
-    Field(Column("method", "method"), lambda one: _method(one)),
-    Field(Column("seeds", "seeds"), lambda one: Cell(str(one.line.scores[VAL].n), one.line.scores[VAL].n)),
-    Field(Column("val", "val", "fraction"), lambda one: _score(one.line, VAL)),
-    Field(Column("last", "last epoch", "fraction", optional=True), lambda one: _score(one.line, LAST)),
-    Field(Column("test", "test", "fraction", optional=True), lambda one: _score(one.line, TEST)),
-    Field(Column("val_voted", "val, voted", "fraction", optional=True), lambda one: _voted(one.line, "val")),
-    Field(Column("last_voted", "last, voted", "fraction", optional=True), lambda one: _voted(one.line, "last")),
-    Field(Column("test_voted", "test, voted", "fraction", optional=True), lambda one: _voted(one.line, "test")),
-    Field(Column("maximum", "max of votes", "fraction", optional=True), lambda one: _maximum(one.line)),
-    Field(Column("inflation", "inflation", "fraction", optional=True), lambda one: _inflation(one.line)),
-    Field(
-        Column("best_of_seeds", "best seed", "fraction", optional=True),
-        lambda one: _added(one.line, one.line.best_of_seeds),
-    ),
-    Field(Column("together", "all habits", "fraction", optional=True), lambda one: _added(one.line, one.line.together)),
+    Field("judged", "judged by", lambda one: _judged(one)),
+    Field("method", "method", lambda one: _method(one)),
+    Field("seeds", "seeds", lambda one: Cell(str(one.line.scores[VAL].n), one.line.scores[VAL].n)),
+    Field("val", "val", lambda one: _score(one.line, VAL)),
+    Field("last", "last epoch", lambda one: _score(one.line, LAST)),
+    Field("test", "test", lambda one: _score(one.line, TEST)),
+    Field("val_voted", "val, voted", lambda one: _voted(one.line, "val")),
+    Field("last_voted", "last, voted", lambda one: _voted(one.line, "last")),
+    Field("test_voted", "test, voted", lambda one: _voted(one.line, "test")),
+    Field("maximum", "max of votes", lambda one: _maximum(one.line)),
+    Field("inflation", "inflation", lambda one: _inflation(one.line)),
+    Field("best_of_seeds", "best seed", lambda one: _added(one.line, one.line.best_of_seeds)),
+    Field("together", "all habits", lambda one: _added(one.line, one.line.together)),
 )
 
 
@@ -135,8 +132,8 @@ def _inflation(line: LedgerLine) -> Cell:
     ends = (
         "" if found.low is None or found.high is None else f" [{words.signed(found.low)}, {words.signed(found.high)}]"
     )
-    return Cell(f"{words.signed(found.mean)}{ends}", found.mean, found.low, found.high)
+    return Cell(f"{words.signed(found.mean)}{ends}", found.mean, "fraction", found.low, found.high)
 
 
 def _added(line: LedgerLine, value: float | None) -> Cell:
-    return quantities.NONE if value is None or _smoke(line) else Cell(words.signed(value), value)
+    return quantities.NONE if value is None or _smoke(line) else Cell(words.signed(value), value, "fraction")

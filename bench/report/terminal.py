@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.text import Text
@@ -108,15 +108,20 @@ def _print_block(block: Block, console: Console) -> None:
 def text_table(table: Table) -> TextTable:
     """Return a table fitted to any width."""
     columns = table.columns
-    ordered: Sequence[int] = sorted(range(len(columns)), key=lambda at: columns[at].order)
+    steps = sorted(
+        (order, step, at)
+        for at, one in enumerate(columns)
+        for step, order in (("drop", one.drop), ("wrap", one.wrap), ("sink", one.sink))
+        if order
+    )
     return TextTable(
         table.headings,
         (map(_styled, row.cells) for row in table.shown),
-        whole=[at for at, column in enumerate(columns) if column.whole],
-        steps=[(step, at) for at in ordered if (step := columns[at].narrow) in ("drop", "wrap", "sink")],
-        below=[at for at, column in enumerate(columns) if column.narrow == "below"],
-        right=[at for at, column in enumerate(columns) if column.right],
-        group=next((at for at, column in enumerate(columns) if column.name == table.group), None),
+        whole=[at for at, one in enumerate(columns) if one.whole],
+        steps=[(step, at) for _, step, at in steps],
+        below=[at for at, one in enumerate(columns) if one.below],
+        right=[at for at, one in enumerate(columns) if one.right],
+        group=next((at for at, one in enumerate(columns) if one.name == table.group), None),
     )
 
 

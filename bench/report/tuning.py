@@ -11,7 +11,6 @@ from bench.report import quantities
 from bench.report.document import (
     Block,
     Cell,
-    Column,
     Detail,
     Drawing,
     Field,
@@ -129,19 +128,18 @@ class _Line:
 
 
 FIELDS: tuple[Field[_Line], ...] = (
-    Field(Column("method", "method", whole=True), lambda one: _name(one.study, one.beside)),
-    Field(Column("trials", "trials"), lambda one: Cell(str(len(one.study.trials)), len(one.study.trials))),
-    Field(Column("failed", "failed"), lambda one: _failed(one.study)),
-    Field(Column("best", "best on validation", "fraction"), lambda one: _score(one.best)),
-    Field(Column("trial", "trial"), lambda one: _place(one.study, one.best)),
+    Field("method", "method", lambda one: _name(one.study, one.beside), whole=True),
+    Field("trials", "trials", lambda one: Cell(str(len(one.study.trials)), len(one.study.trials))),
+    Field("failed", "failed", lambda one: _failed(one.study)),
+    Field("best", "best on validation", lambda one: _score(one.best)),
+    Field("trial", "trial", lambda one: _place(one.study, one.best)),
     Field(
-        Column("values", "best values", narrow="sink"),
+        "values",
+        "best values",
         lambda one: "–" if one.best is None else ", ".join(f"{path}={value}" for path, value in one.best.values),
+        sink=1,
     ),
-    Field(
-        Column("shipped", "as shipped", "fraction"),
-        lambda one: Cell("not tried") if one.shipped is None else _score(one.shipped),
-    ),
+    Field("shipped", "as shipped", lambda one: Cell("not tried") if one.shipped is None else _score(one.shipped)),
 )
 
 

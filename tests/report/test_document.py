@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench.report import contents, curves
 from bench.report.build import build_report
-from bench.report.document import Cell, Column, Document, Field, Table
+from bench.report.document import Cell, Document, Field, Table
 from bench.report.html import to_html
 from bench.report.markdown import to_markdown
 from bench.report.model import MOST_COMPARED, build_model
@@ -53,7 +53,7 @@ def test_json_holds_the_raw_numbers_of_every_table(full_results: Any, tmp_path: 
 
 def test_long_tables_are_cut_for_readers_and_whole_for_programs() -> None:
     """A page of 100,000 rows is opened by no browser; a row that is missing without a word was never run."""
-    fields: list[Field[int]] = [Field(Column("n", "number"), lambda n: Cell(f"run {n}!", n))]
+    fields: list[Field[int]] = [Field("n", "number", lambda n: Cell(f"run {n}!", n))]
     document = Document("Runs", (Table.of("runs", fields, range(1000)),))
     for text in (on_screen(document), to_markdown(document), to_html(document)):
         assert "run 199!" in text
