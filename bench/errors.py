@@ -43,13 +43,14 @@ class Interrupted(BenchError):  # noqa: N818 (it is a request carried out, not a
     """Work was stopped on request (Ctrl-C, SIGTERM) after its state was saved; the line says how to go on."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+def unknown_name(kind: str, name: str, known: Iterable[str], *, plugin: bool = False) -> UsageError:
     """Build the error for a name that does not exist, with near-miss suggestions.
 
     Args:
         kind: What the name stands for, e.g. ``"method"``.
         name: The name the user gave.
         known: Every name that would have been accepted.
+        plugin: Whether a plugin file may define the name.
 
     Returns:
         The error to raise.
@@ -57,4 +58,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
-    return UsageError(f"unknown {kind} '{name}': {hint}")
+    own = f"; if '{name}' comes from your own file, add --plugin FILE" if plugin else ""
+    return UsageError(f"unknown {kind} '{name}': {hint}{own}")

@@ -116,7 +116,7 @@ class Registry(Generic[T]):
         try:
             return self._entries[name]
         except KeyError:
-            raise unknown_name(self.kind[:-1], name, self._entries) from None
+            raise unknown_name(self.kind[:-1], name, self._entries, plugin=True) from None
 
     def load(self, name: str) -> type[T]:
         """Import and return the class behind a name.

@@ -208,13 +208,13 @@ class PluginCheck:
         subject: Kind and name of the plugin, e.g. ``method my-method``.
         check: Name of the check.
         status: Whether it passed.
-        remark: A figure of a passed check, or the reason of a failed or skipped one.
+        remark: A figure of a passed check, or the reason of any other outcome.
         what: What the check makes sure of.
     """
 
     subject: str
     check: str
-    status: Literal["pass", "fail", "skip"]
+    status: Literal["pass", "warn", "fail", "skip"]
     remark: str
     what: str
 
@@ -239,7 +239,8 @@ def check_plugin(
         listener: Told of each check when it is done.
 
     Returns:
-        One row per check: ``subject``, ``check``, ``status`` (``pass``, ``fail``, ``skip``), ``remark``, ``what``.
+        One row per check: ``subject``, ``check``, ``what``, ``remark`` and ``status`` (``pass``, ``warn``, ``fail`` or
+        ``skip``).
 
     Raises:
         UsageError: The file is missing, fails to import, or has no such plugin.

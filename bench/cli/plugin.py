@@ -17,7 +17,12 @@ from bench.cli.common import PluginOption, console
 if TYPE_CHECKING:
     from bench.api.checks import PluginCheck
 
-_MARKS = {"pass": "[green]pass[/green]", "fail": "[bold red]FAIL[/bold red]", "skip": "[yellow]skip[/yellow]"}
+_MARKS = {
+    "warn": "[yellow]warn[/yellow]",
+    "pass": "[green]pass[/green]",
+    "fail": "[bold red]FAIL[/bold red]",
+    "skip": "[yellow]skip[/yellow]",
+}
 _WIDTH = 18
 """Characters of the longest name of a check."""
 
@@ -71,6 +76,7 @@ def check_plugin(
     def conclude() -> None:
         if counts:
             told = f"{counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped"
+            told += f", {counts['warn']} with a warning" if counts["warn"] else ""
             screen.print(f"  {told}", highlight=False)
 
     def show(one: PluginCheck) -> None:

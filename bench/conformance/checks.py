@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.protocols.threads import torch_threads
 
 K = TypeVar("K")
-Status = Literal["pass", "fail", "skip"]
+Status = Literal["pass", "warn", "fail", "skip"]
 
 
 class CheckFailed(Exception):  # noqa: N818 (an outcome, not an error)
@@ -23,6 +23,15 @@ class CheckFailed(Exception):  # noqa: N818 (an outcome, not an error)
 
 class CheckSkipped(Exception):  # noqa: N818 (an outcome, not an error)
     """The check cannot be made here, or does not apply; the text says why."""
+
+
+class CheckDoubted(Exception):  # noqa: N818 (an outcome, not an error)
+    """The contract is kept, but something wants a look; the text says what."""
+
+
+def warn(reason: str) -> NoReturn:
+    """End a check with a warning, which fails nothing."""
+    raise CheckDoubted(reason)
 
 
 def fail(reason: str) -> NoReturn:
@@ -49,7 +58,7 @@ class Check(Generic[K]):
         name: Name on screen.
         what: What it makes sure of, in one line.
         run: Makes the check on a kit and returns a remark; raises `CheckFailed` or `CheckSkipped`.
-        needs: Checks that have to pass first; otherwise this one is skipped, so that one mistake is one failure.
+        needs: Checks whose subject this one uses: unless they pass, this one is skipped, and says on account of which.
     """
 
     name: str
@@ -140,25 +149,30 @@ class Suite(Generic[K]):
     def _make(self, check: Check[K]) -> Outcome:
         if check.name in self.left_out:
             return Outcome(check.name, "skip", self.left_out[check.name])
-        for need in check.needs:
-            status = self.outcome(need).status
-            if status != "pass":
-                return Outcome(
-                    check.name,
-                    "skip",
-                    f"needs '{need}', which {'failed' if status == 'fail' else 'was'}"
-                    f"{'' if status == 'fail' else ' skipped'}",
-                )
+        if (missing := self._missing(check)) is not None:
+            return Outcome(check.name, "skip", missing)
         try:
             # One thread, as a job has: networks this small on many threads only wait for each other.
             with torch.random.fork_rng(devices=[]), torch_threads(1):
                 return Outcome(check.name, "pass", _one_line(check.run(self.kit)))
+        except CheckDoubted as reason:
+            return Outcome(check.name, "warn", _one_line(str(reason)))
         except CheckSkipped as reason:
             return Outcome(check.name, "skip", _one_line(str(reason)))
         except (CheckFailed, BenchError) as reason:
             return Outcome(check.name, "fail", _one_line(str(reason)))
         except Exception as error:
             return Outcome(check.name, "fail", _one_line(self._told(error)))
+
+    def _missing(self, check: Check[K]) -> str | None:
+        """Say which failed check this one depends on, directly or through others; None where all it needs is there."""
+        for need in check.needs:
+            outcome = self.outcome(need)
+            if outcome.status == "fail":
+                return f"depends on '{need}', which failed"
+            if outcome.status == "skip":
+                return self._missing(self.checks[need]) or f"depends on '{need}', which was skipped"
+        return None
 
     def _told(self, error: Exception) -> str:
         """An unexpected exception, with the line of the plugin it came through."""

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.conformance.checks import Checks, fail, listed, skip
-from bench.conformance.declarations import check_import, check_name, check_options
+from bench.conformance.declarations import check_import, check_name, check_options, check_texts
 from bench.data.base import CloudSet, DataPlace, Dataset, DatasetCard, SplitName
 from bench.store.scratch import scratch_name
 
@@ -76,7 +76,13 @@ def metadata(kit: DatasetKit) -> str:
     return f"licence {card.licence}"
 
 
-@DATASET_CHECKS.add("manifest", "options", "metadata")
+@DATASET_CHECKS.add("texts")
+def texts(kit: DatasetKit) -> str:
+    """Card and docstring say what the plugin is, not what the example of ``bench new`` is."""
+    return check_texts(kit.dataset)
+
+
+@DATASET_CHECKS.add("manifest", "options")
 def manifest(kit: DatasetKit) -> str:
     """The manifest is a SHA-256 digest and the same every time."""
     first, second = kit.open(), kit.open()
@@ -104,7 +110,7 @@ def splits(kit: DatasetKit) -> str:
         if not np.isfinite(clouds.points).all():
             row = int(np.flatnonzero(~np.isfinite(clouds.points).all((1, 2)))[0])
             fail(f"{split}: the cloud of object {row} is not finite")
-        if kit.dataset.card.in_unit_sphere and (off := _off_sphere(clouds.points)):
+        if getattr(getattr(kit.dataset, "card", None), "in_unit_sphere", False) and (off := _off_sphere(clouds.points)):
             fail(f"{split}: the card says in_unit_sphere, but {off}")
         if int(clouds.labels.min()) < 0 or int(clouds.labels.max()) >= len(classes):
             fail(
@@ -140,7 +146,7 @@ def _check_array(
         fail(f"{split}: {what} is {array.dtype} {list(array.shape)}, expected {wanted}")
 
 
-@DATASET_CHECKS.add("extras", "splits")
+@DATASET_CHECKS.add("extras", "splits", "metadata")
 def extras(kit: DatasetKit) -> str:
     """Captions, views, normals and parts have one entry per object, and the card says which there are."""
     card = kit.dataset.card

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from bench.conformance.checks import fail, listed, skip
+from bench.conformance.checks import fail, listed, skip, warn
 from bench.errors import UsageError
 from bench.fingerprint import PLACE_MARK
 from bench.plan.presets import PRESETS
@@ -35,6 +38,36 @@ def check_name(plugin: type[Any]) -> str:
     if not summary:
         fail(f"{plugin.__name__} has no docstring: its first line is what 'bench list' shows")
     return str(summary)
+
+
+def check_texts(plugin: type[Any]) -> str:
+    """Warn where a card or docstring still says what the example of ``bench new`` says."""
+    card = getattr(plugin, "card", None)
+    said = {f"card.{name}": value for name, value in (dict(card) if isinstance(card, BaseModel) else {}).items()}
+    said["the docstring"] = (plugin.__doc__ or "").strip().partition("\n")[0]
+    kept = [name for name, value in said.items() if isinstance(value, str) and value in _template_texts()]
+    if kept:
+        verb = "says" if len(kept) == 1 else "say"
+        warn(f"{' and '.join(kept)} still {verb} what the example of bench new says: write what yours is")
+    return "none of the example's"
+
+
+@cache
+def _template_texts() -> frozenset[str]:
+    """Return sentences of the examples of ``bench new``: first lines of docstrings, and texts of cards.
+
+    Answers in one word, such as a licence, and what most methods say in the same words do not count.
+    """
+    found = set()
+    for file in resources.files("bench.scaffold.examples").iterdir():
+        if not file.name.endswith(".py") or file.name == "__init__.py":
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and (text := ast.get_docstring(node)):
+                found.add(text.partition("\n")[0])
+            elif isinstance(node, ast.keyword) and node.arg in ("paper", "summary", "citation"):
+                found.add(str(getattr(node.value, "value", "")))
+    return frozenset(text for text in found if " " in text)
 
 
 def check_options(plugin: type[Any]) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.conformance.checks import Checks, fail, listed, skip
-from bench.conformance.declarations import check_import, check_name, check_options
+from bench.conformance.declarations import check_import, check_name, check_options, check_texts
 from bench.conformance.method_kit import MethodKit
 from bench.errors import BenchError, UsageError, unknown_name
 from bench.methods.base import AnyMethod, MethodCard, PretrainModel
@@ -96,7 +96,13 @@ def _check_recipes(method: type[AnyMethod]) -> None:
             fail(str(error))
 
 
-@CONTRACT.add("architecture", "metadata")
+@CONTRACT.add("texts")
+def texts(kit: MethodKit) -> str:
+    """Card and docstring say what the plugin is, not what the example of ``bench new`` is."""
+    return check_texts(kit.method)
+
+
+@CONTRACT.add("architecture", "options")
 def architecture(kit: MethodKit) -> str:
     """The network that architecture() names, which ``scratch`` takes, is the encoder's own."""
     if not kit.method.has_encoder:
@@ -119,7 +125,7 @@ def architecture(kit: MethodKit) -> str:
     return name if name == kit.method.name else f"that of {name}"
 
 
-@CONTRACT.add("builds", "metadata")
+@CONTRACT.add("builds", "options")
 def builds(kit: MethodKit) -> str:
     """The network builds, and its encoder is the one that build_encoder makes."""
     if not kit.method.has_encoder:
@@ -239,7 +245,7 @@ def draws(kit: MethodKit) -> str:
     return f"{len(first)} tensors, independent of global seeds"
 
 
-@CONTRACT.add("same seed", "draws")
+@CONTRACT.add("same seed", "losses")
 def same_seed(kit: MethodKit) -> str:
     """The same seed gives the same network and, over three steps, bitwise the same losses."""
     first, second = kit.model(seed=3), kit.model(seed=3)

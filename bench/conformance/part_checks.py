@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.conformance.checks import Checks, fail, listed, skip
-from bench.conformance.declarations import check_import, check_name, check_options
+from bench.conformance.declarations import check_import, check_name, check_options, check_texts
 from bench.conformance.method_kit import MethodKit
 from bench.models.parts import Block, BlockSite, Norm, Tokenizer
 from bench.plan.presets import PRESETS
@@ -79,13 +79,19 @@ def options(kit: PartKit) -> str:
     return check_options(kit.part)
 
 
-@PART_CHECKS.add("metadata", "options")
+@PART_CHECKS.add("metadata")
 def metadata(kit: PartKit) -> str:
     """Name and summary."""
     return check_name(kit.part)
 
 
-@PART_CHECKS.add("shapes", "metadata")
+@PART_CHECKS.add("texts")
+def texts(kit: PartKit) -> str:
+    """Card and docstring say what the plugin is, not what the example of ``bench new`` is."""
+    return check_texts(kit.part)
+
+
+@PART_CHECKS.add("shapes", "options")
 def shapes(kit: PartKit) -> str:
     """As many tokens of the same width come out, float32 and finite, for every number of patches."""
     module = kit.build().train()

@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from bench.conformance.checks import CheckFailed, Checks, fail, listed
-from bench.conformance.declarations import check_import, check_name, check_options
+from bench.conformance.declarations import check_import, check_name, check_options, check_texts
 from bench.data.base import CloudSet
 from bench.errors import BenchError
 from bench.models.encoder import Encoder
@@ -128,7 +128,13 @@ def metadata(kit: ProtocolKit) -> str:
     return f"revision {revision}, {' and '.join(kit.protocol.forms)}"
 
 
-@PROTOCOL_CHECKS.add("statement", "options", "metadata")
+@PROTOCOL_CHECKS.add("texts")
+def texts(kit: ProtocolKit) -> str:
+    """Card and docstring say what the plugin is, not what the example of ``bench new`` is."""
+    return check_texts(kit.protocol)
+
+
+@PROTOCOL_CHECKS.add("statement", "options")
 def statement(kit: ProtocolKit) -> str:
     """Every preset offers settings, and card() states what is done."""
     for preset, form in itertools.product(PRESETS, kit.protocol.forms):
@@ -141,7 +147,7 @@ def statement(kit: ProtocolKit) -> str:
     return f"settings {', '.join(settings)}"
 
 
-@PROTOCOL_CHECKS.add("description", "statement")
+@PROTOCOL_CHECKS.add("description", "options")
 def description(kit: ProtocolKit) -> str:
     """describe() is the same every time, and with card() covers every option."""
     protocol = kit.protocol
@@ -195,7 +201,7 @@ def _changes(chosen: BaseModel) -> Iterator[tuple[str, BaseModel]]:
             break
 
 
-@PROTOCOL_CHECKS.add("evaluates", "statement")
+@PROTOCOL_CHECKS.add("evaluates", "options")
 def evaluates(kit: ProtocolKit) -> str:
     """An evaluation gives a headline number on the test split, predictions and a digest of its splits."""
     task = kit.task("evaluates", kit.protocol.forms[0])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.conformance.checks import Checks, fail, skip
-from bench.conformance.declarations import check_import, check_name, check_options
+from bench.conformance.declarations import check_import, check_name, check_options, check_texts
 from bench.errors import SetupError
 from bench.store.scratch import scratch_name
 from bench.teachers.base import Teacher
@@ -66,7 +66,7 @@ def options(kit: TeacherKit) -> str:
     return check_options(kit.teacher)
 
 
-@TEACHER_CHECKS.add("metadata", "options")
+@TEACHER_CHECKS.add("metadata")
 def metadata(kit: TeacherKit) -> str:
     """Name, summary and an identity that is known without weights."""
     summary = check_name(kit.teacher)
@@ -76,7 +76,13 @@ def metadata(kit: TeacherKit) -> str:
     return summary
 
 
-@TEACHER_CHECKS.add("widths", "metadata")
+@TEACHER_CHECKS.add("texts")
+def own_texts(kit: TeacherKit) -> str:
+    """Card and docstring say what the plugin is, not what the example of ``bench new`` is."""
+    return check_texts(kit.teacher)
+
+
+@TEACHER_CHECKS.add("widths", "options")
 def widths(kit: TeacherKit) -> str:
     """It encodes images or texts or both, and says how wide its features are."""
     teacher = kit.prepared
@@ -100,8 +106,8 @@ def images(kit: TeacherKit) -> str:
     return "grey and colour, repeatable"
 
 
-@TEACHER_CHECKS.add("texts", "widths")
-def texts(kit: TeacherKit) -> str:
+@TEACHER_CHECKS.add("sentences", "widths")
+def sentences(kit: TeacherKit) -> str:
     """Features of sentences are float32, finite, the same every time and for every batch."""
     teacher = kit.prepared
     if not teacher.text_dim:

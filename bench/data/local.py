@@ -141,7 +141,7 @@ def add_local(
     """
     check_name(name, known_formats)
     if format_name not in known_formats:
-        raise unknown_name("data set format", format_name, known_formats)
+        raise unknown_name("data set format", format_name, known_formats, plugin=True)
     folder = root.expanduser().resolve()
     if not folder.is_dir() and not (takes_file and folder.exists()):
         raise DataError(f"{root}: {'is not a folder' if folder.exists() else 'no such folder'}; give the data's folder")
@@ -198,12 +198,14 @@ def resolve_dataset_ref(ref: str, results: Path, known_formats: Iterable[str]) -
         return DatasetRef(name, root, {}, f"{name}:{_folder_label(root)}")
     local = list_local(results)
     if name not in local:
-        raise unknown_name("data set", name, [*known, *local])
+        raise unknown_name("data set", name, [*known, *local], plugin=True)
     entry = local[name]
     if colon:
         raise UsageError(f"'{name}' is a local data set and has its folder ({entry.root}) already: write just {name}")
     if entry.format not in known:
-        raise UsageError(f"local data set '{name}': {unknown_name('data set format', entry.format, known)}")
+        raise UsageError(
+            f"local data set '{name}': {unknown_name('data set format', entry.format, known, plugin=True)}"
+        )
     if not Path(entry.root).exists():
         raise DataError(
             f"local data set '{name}': {entry.root} is not there any more; bring it back, or run "

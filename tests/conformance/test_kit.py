@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+import bench
 from bench.conformance.checks import CheckFailed, Checks, Suite, fail, skip
 from bench.conformance.method_kit import MethodKit
 from bench.conformance.method_training import compare_devices
@@ -62,12 +63,35 @@ def test_one_mistake_is_one_failure_and_unexpected_errors_are_failures() -> None
     suite = Suite("toy", 0, checks)
     assert [(o.check, o.status, o.remark) for o in suite.run()] == [
         ("first", "fail", "KeyError: 'lost'"),
-        ("second", "skip", "needs 'first', which failed"),
-        ("third", "skip", "needs 'second', which was skipped"),
+        ("second", "skip", "depends on 'first', which failed"),
+        ("third", "skip", "depends on 'first', which failed"),
         ("fourth", "skip", "not here"),
     ]
     with pytest.raises(ValueError, match="before what it needs"):
         checks.add("fifth", "sixth")(_first)
+
+
+def test_a_failed_check_stops_only_those_that_use_its_subject() -> None:
+    """An author with a typo in the card would fix it blind, and learn of the next fault only afterwards."""
+
+    class Unnamed(Sound):
+        """A sound method under a name that cannot be typed."""
+
+        name = "Not A Name"
+
+    outcomes = {one.check: one for one in method_suite(Unnamed, size=TINY, device="cpu", left_out=NO_PROCESS).run()}
+    assert outcomes.pop("metadata").status == "fail"
+    assert not [one for one in outcomes.values() if one.status == "fail"]
+    assert not [one for one in outcomes.values() if "depends on" in one.remark]
+
+
+def test_texts_of_the_example_are_named(tmp_path: Path) -> None:
+    """Another paper's name would stand in every report beside the author's numbers."""
+    file, _ = bench.new_plugin("dataset", "texted", out=tmp_path / "texted.py")
+    checks = bench.check_plugin(file, device="cpu").set_index("check")
+    assert checks.loc["texts", "status"] == "warn"
+    assert "card.summary and the docstring still say" in str(checks.loc["texts", "remark"])
+    assert set(checks["status"]) <= {"pass", "warn", "skip"}
 
 
 def test_checks_leave_the_random_state_alone() -> None:
