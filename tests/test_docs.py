@@ -194,6 +194,27 @@ def test_the_page_on_own_data_works_as_it_stands(tmp_path: Path, monkeypatch: py
     assert opened.classes() == ("ball", "plate", "rod")
 
 
+def test_a_page_has_one_title() -> None:
+    """A reader who follows "Your own protocol" to "Adding a protocol" wonders whether it is the page that was meant."""
+    text = re.sub(r"!!python\S+", "", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    navigation = {page: title for group in yaml.safe_load(text)["nav"] for title, page in titles_in(group)}
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = {page: title for title, page in re.findall(r"\| \[([^]]+)\]\((\S+?)\)", index)}
+    heads = {page: re.search(r"^# (.+)$", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.M) for page in listed}
+    assert {page: head and head[1] for page, head in heads.items()} == listed
+    assert {page: title for page, title in navigation.items() if page in listed} == listed
+
+
+def titles_in(group: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield title and page of all entries of a group of the navigation."""
+    for title, inner in group.items():
+        if isinstance(inner, str):
+            yield title, inner
+        else:
+            for one in inner:
+                yield from titles_in(one)
+
+
 def test_every_page_is_in_the_navigation() -> None:
     """Nobody would find the page on the web site."""
     text = re.sub(r"!!python\S+", "", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ def protocol_page(cards: Sequence[ProtocolCard], summaries: Mapping[str, str]) -
         cards: The cards, those of one protocol together.
         summaries: What each protocol is, by name.
     """
-    parts = ["# Protocols", "", _INTRO, ""]
+    parts = ["# Protocol cards", "", _INTRO, ""]
     for name, forms in groupby(cards, key=lambda card: card.name):
         parts += [f"## {name}", "", f"{summaries[name]}.", ""]
         for card in forms:

@@ -340,7 +340,7 @@ class Wide(ToyTeacher):
     [
         (ToyTeacher, None, ""),
         (Companionable, "images", "depend on the others in the batch"),
-        (Wide, "texts", "features of sentences are float32 [4, 3], expected float32 [4, 4]"),
+        (Wide, "sentences", "features of sentences are float32 [4, 3], expected float32 [4, 4]"),
     ],
 )
 def test_teachers(teacher: type[Teacher], check: str | None, words: str) -> None:
