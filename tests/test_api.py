@@ -73,7 +73,7 @@ def test_a_study_is_planned_run_and_read(study: bench.Study, results: bench.Resu
     assert comparison.text(200).splitlines()[0] in told.stdout
     assert len(comparison.objects) == 36
     a, b = results.runs()["key"][:2]
-    assert any(line.startswith("spec ") for line in results.why(a, b))
+    assert any(line.startswith("spec ") for line in results.why(a, b).lines())
 
 
 def test_an_encoder_is_a_module(results: bench.Results, study: bench.Study, toy_modelnet: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_request_is_kept(study: bench.Study, tmp_path: Path) -> None:
     ("call", "message"),
     [
         (lambda place: bench.study("recn", results=place / "none").plan(), "unknown method 'recn': did you mean recon"),
-        (lambda place: bench.study(sedes=3), "unknown field of study 'sedes': did you mean seeds"),
+        (lambda place: bench.study(sedes=3), "unknown field of request 'sedes': did you mean seeds"),
         (lambda place: bench.study(seeds=0), "expected a count such as 5"),
         (lambda place: bench.study(overrides={"recipe.lr": float("nan")}), "expected a finite number"),
         (lambda place: bench.load(place / "none"), "no results folder at"),
