@@ -24,6 +24,7 @@ from typing import IO
 
 from bench.environment import job_environment
 from bench.errors import SetupError
+from bench.fingerprint import fingerprint
 from bench.signals import stop_signals
 
 _ENDED = "ended "
@@ -226,8 +227,10 @@ def main() -> None:
     """Load what workers need, then serve on the socket whose descriptor is the only argument."""
     for name in _LOADED:
         importlib.import_module(name)
-
     gc.freeze()  # pages that no collection touches stay shared
+    # Each job says which code made its result; what its modules are is read here, once, as they are loaded.
+    fingerprint(name for name in _LOADED if name.startswith("bench."))
+    gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as control:
         serve(control)
 
