@@ -96,22 +96,33 @@ def bench_environment(package_root: Path = ROOT, **extra: str) -> dict[str, str]
     }
 
 
+@contextmanager
+def environment_of_jobs() -> Iterator[None]:
+    """Let all commands in this process give their jobs the same environment, so that one server forks them all."""
+    before = dict(os.environ)
+    os.environ.pop("PYTEST_CURRENT_TEST", None)
+    os.environ.update(COLUMNS="200", BENCH_CHECKPOINT_SECONDS="0")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def bench_here(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Call ``bench`` in this process and return what a process would have: seconds of imports are saved.
 
     Jobs still have processes of their own, forked from one server that all calls share.
     """
-    argv, environment = sys.argv, dict(os.environ)
+    argv = sys.argv
     entries = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
     out, err, code = io.StringIO(), io.StringIO(), 1
     told = logging.StreamHandler(err)  # what a process does with warnings unless pytest collects them
     told.setLevel(logging.WARNING)
     logging.getLogger().addHandler(told)
     sys.argv = ["bench", *map(str, arguments)]
-    os.environ.pop("PYTEST_CURRENT_TEST", None)  # jobs that inherit something else need another server
-    os.environ.update(COLUMNS="200", BENCH_CHECKPOINT_SECONDS="0")
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with environment_of_jobs(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 0
@@ -120,8 +131,6 @@ def bench_here(*arguments: object) -> subprocess.CompletedProcess[str]:
     finally:
         logging.getLogger().removeHandler(told)
         sys.argv = argv
-        os.environ.clear()
-        os.environ.update(environment)
         for kind, registry in REGISTRIES.items():
             registry._entries = entries[kind]
     return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())

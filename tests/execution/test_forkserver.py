@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -16,8 +15,8 @@ import pytest
 
 from bench.environment import job_environment
 from bench.errors import SetupError
-from bench.execution.forkserver import ForkServer
-from tests.conftest import bench_environment
+from bench.execution.forkserver import ForkServer, server_for
+from tests.conftest import bench_environment, environment_of_jobs
 
 LOOKS_FOR_A_GPU = """
 import importlib, threading, torch
@@ -41,19 +40,20 @@ def test_loading_asks_for_no_gpu_and_starts_no_thread() -> None:
 
 def test_a_killed_server_takes_its_workers_along_and_is_started_anew(tmp_path: Path) -> None:
     """Else a study would hang, or end with jobs that nobody hears of, when memory ran out."""
-    server = ForkServer(job_environment(1))
     payload = {"job": "none"}  # the worker ends with a traceback, exit code 1
-    with (tmp_path / "job.log").open("a") as log, contextlib.closing(server):
-        for _ in range(2):
+    with (tmp_path / "job.log").open("a") as log, environment_of_jobs():
+        server = server_for(1)  # the one of all commands in this process: they go on with the one started anew
+        for attempt in ("killed", "started anew"):
             with tempfile.TemporaryFile("w+") as job:
                 json.dump(payload, job)
                 job.seek(0)
                 worker = server.start(job, log)
                 assert list(worker.lines()) == []
             assert worker.returncode == 1
-            started = [int(pid) for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()]
-            os.kill(started[-1], signal.SIGKILL)
-            wait_until_gone(started[-1])
+            if attempt == "killed":
+                assert server._server is not None
+                os.kill(server._server.pid, signal.SIGKILL)
+                wait_until_gone(server._server.pid)
 
 
 def wait_until_gone(pid: int) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import bench_command, bench_environment, bench_here, children, meanwhile, wait_for
 
-LONG = ("--set", "recipe.epochs=40")
+LONG = ("--set", "recipe.epochs=30")
 
 
 def request(data: Path, results: Path, *more: object) -> list[object]:
@@ -143,31 +143,19 @@ def test_why_names_the_field_that_differs(finished: Path) -> None:
     assert "no difference" in same.stdout
 
 
-def test_two_at_once_do_the_work_once(tmp_path: Path, toy_modelnet: Path) -> None:
-    """Else a cluster of users would pay twice, or overwrite each other."""
-    results = tmp_path / "results"
-    command = request(toy_modelnet, results, *LONG, "--no-baseline")
-    with subprocess.Popen(
-        bench_command(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=bench_environment()
-    ) as other:
-        wait_for(lambda: checkpointed(results, {}))  # it is at the encoder
-        here = bench_here(*command)
-        said, _ = other.communicate(timeout=200)
-    assert (here.returncode, other.returncode) == (0, 0), here.stdout + here.stderr + said
-    lines = [line for line in computed(results) if " data " not in line]
-    assert len(lines) == len(set(lines)) == 2, lines  # one encoder, one run
-    assert len(metrics(results)) == 1
-    assert not list(results.glob("quarantine/*"))
-
-
 def living(pids: list[int]) -> list[int]:
     """Those of the processes that have not ended."""
     return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
+def checkpoints(results: Path) -> dict[Path, int]:
+    """When each checkpoint was written."""
+    return {file: file.stat().st_mtime_ns for file in results.glob("work/*/*.safetensors")}
+
+
 def checkpointed(results: Path, before: dict[Path, int]) -> bool:
     """Whether a checkpoint was written since."""
-    return any(before.get(file) != file.stat().st_mtime_ns for file in results.glob("work/*/*.safetensors"))
+    return any(before.get(file) != written for file, written in checkpoints(results).items())
 
 
 def workers(pid: int) -> list[int]:
@@ -175,10 +163,13 @@ def workers(pid: int) -> list[int]:
     return [worker for server in children(pid) for worker in children(server)]
 
 
-def test_kill_9_then_the_same_command_gives_the_same_numbers(
+def test_whoever_is_killed_or_waits_the_numbers_are_the_same(
     tmp_path: Path, finished: Path, toy_modelnet: Path
 ) -> None:
-    """First a worker is killed, then the command, which goes on from where the worker was."""
+    """A worker is killed, then the next command, while another one waits for what that is at: hours must not be lost.
+
+    The second command was started with Ctrl-C and a closed terminal ignored, as under nohup: neither stops it.
+    """
     results = tmp_path / "results"
     command = request(toy_modelnet, results, *LONG)
     with meanwhile(lambda: checkpointed(results, {}), lambda: os.kill(*workers(os.getpid()), signal.SIGKILL)):
@@ -186,22 +177,39 @@ def test_kill_9_then_the_same_command_gives_the_same_numbers(
     assert lost.returncode == 1, lost.stdout + lost.stderr
     failed = [json.loads(file.read_text()) for file in results.glob("failed/*/*/record.json")]
     assert any("killed by signal 9" in record["error"] for record in failed)
-    before = {file: file.stat().st_mtime_ns for file in results.glob("work/*/*.safetensors")}
+    before = checkpoints(results)
+    assert before, "the second command has to go on from a checkpoint"
+    ignored = (signal.SIGINT, signal.SIGHUP)
     process = subprocess.Popen(
         bench_command(*command, "--jobs", 1),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=bench_environment(),
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored] and None,
     )
     wait_for(lambda: checkpointed(results, before))
     started = [*children(process.pid), *workers(process.pid)]
-    process.kill()
-    process.wait(timeout=120)
-    wait_for(lambda: not living(started))
-    assert before, "the second command has to go on from a checkpoint"
-    resumed = bench_here(*command)
+    assert len(started) == 2, "a server and the worker it forked"
+    for number in ignored:
+        for pid in (process.pid, *started):
+            os.kill(pid, number)
+    heard = checkpoints(results)
+    wait_for(lambda: checkpointed(results, heard))  # it goes on
+    os.kill(started[1], signal.SIGSTOP)  # for as long as the other one has not begun to wait
+
+    def kill_it() -> None:
+        time.sleep(1)  # the worker of the other one begins to wait for this
+        assert living([process.pid, *started]) == [process.pid, *started]
+        process.kill()
+        os.kill(started[1], signal.SIGCONT)
+        process.wait(timeout=120)
+
+    with meanwhile(lambda: workers(os.getpid()), kill_it):
+        resumed = bench_here(*command, "--jobs", 1)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    wait_for(lambda: not living(started))
     assert metrics(results) == metrics(finished)
+    assert not list(results.glob("quarantine/*"))
 
 
 ENDLESS = ("--no-baseline", "--set", "recipe.epochs=2000")
@@ -216,54 +224,30 @@ def stopped_cleanly(results: Path, code: int, output: str) -> bool:
     return checkpointed(results, {})
 
 
-def test_a_closed_terminal_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, toy_modelnet: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM], ids=["closed terminal", "scheduler"])
+def test_asked_to_stop_it_keeps_its_state_and_says_how_to_go_on(
+    number: signal.Signals, tmp_path: Path, toy_modelnet: Path
+) -> None:
     """As Ctrl-C does: hours of training would be lost, or go on unseen."""
 
-    def deaf(number: int, frame: object) -> None:
+    def deaf(heard: int, frame: object) -> None:
         raise AssertionError("the command did not listen")
 
     results, stopped = tmp_path / "results", list[int]()
 
     def hang_up() -> None:
         stopped.extend(workers(os.getpid()))
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGHUP)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
-    before = signal.signal(signal.SIGHUP, deaf)
+    before = signal.signal(number, deaf)
     try:
         with meanwhile(lambda: checkpointed(results, {}), hang_up):
             done = bench_here(*request(toy_modelnet, results, *ENDLESS))
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
     assert stopped_cleanly(results, done.returncode, done.stdout + done.stderr)
     assert stopped
     assert not living(stopped)
-
-
-def test_what_was_ignored_from_the_start_stays_ignored(tmp_path: Path, toy_modelnet: Path) -> None:
-    """In the background under nohup a closed terminal stops nothing; a scheduler's SIGTERM still does."""
-    results = tmp_path / "results"
-    ignored = (signal.SIGINT, signal.SIGHUP)
-    process = subprocess.Popen(
-        bench_command(*request(toy_modelnet, results, *ENDLESS)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=bench_environment(),
-        preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored] and None,
-    )
-    wait_for(lambda: checkpointed(results, {}))
-    started = [*children(process.pid), *workers(process.pid)]
-    assert len(started) == 2, "a server and the worker it forked"
-    for number in ignored:
-        for pid in (process.pid, *started):
-            os.kill(pid, number)
-    time.sleep(0.5)
-    assert process.poll() is None
-    assert living(started) == started
-    process.terminate()
-    output, _ = process.communicate(timeout=120)
-    assert stopped_cleanly(results, process.returncode, output)
-    assert not living(started)
 
 
 PLUGIN = '''
