@@ -47,13 +47,17 @@ def read_results(
     Raises:
         UsageError: No run has such labels.
     """
-    choose = fitting(labels or {})
+    fits = fitting(labels or {})
     store = Store.open_readonly(
-        workspace.results, store_url, keys=keys, verify=verify, choose=choose if labels else None
+        workspace.results,
+        store_url,
+        keys=keys,
+        verify=verify,
+        choose=(lambda heads: list(filter(fits, heads))) if labels else None,
     )
     if labels:
         require_stored(store, labels)
-    runs = [run for run in choose(store.runs()) if (keys is None or run.key in keys) and not run.row.trial]
+    runs = [run for run in store.runs() if fits(run.row) and (keys is None or run.key in keys) and not run.row.trial]
     wanted = {run.key for run in runs}
     code = _CodeReader()
     current = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -28,7 +29,7 @@ from bench.cli.common import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.store.index import IndexedRun
+    from bench.store.index import Head
     from bench.store.queries import RunRow
     from bench.store.store import Store
 
@@ -67,13 +68,16 @@ def runs(
     most = None if json or every else SHOWN
     status: Literal["done", "failed"] = "failed" if failed else "done"
 
-    def choose(found: list[IndexedRun]) -> list[IndexedRun]:
-        own = [run for run in fitting(labels)(found) if run.status == status]
-        return own if most is None else sorted(own, key=lambda run: run.row.created_at)[-most:]
+    fits = fitting(labels)
+
+    def choose(found: list[Head]) -> list[Head]:
+        own = [run for run in found if run.status == status and fits(run)]
+        return own if most is None else sorted(own, key=attrgetter("created_at"))[-most:]
 
     store = Store.open_readonly(reading(results).results, store_url, verify=verify, choose=choose)
-    done = {run.key for run in (*store.runs(), *store.others()) if run.status == "done"}
-    broken = {run.key for run in (*store.runs(), *store.others()) if run.status == "failed"} - done
+    heads = store.heads()
+    done = {run.key for run in heads if run.status == "done"}
+    broken = {run.key for run in heads if run.status == "failed"} - done
     rows = failed_rows(store, unresolved=True) if failed else run_rows(store, every_fingerprint=True)
     if not (broken if failed else done) and not json:
         nothing = "no run failed, or what failed was done since" if failed else nothing_stored(store)
@@ -100,7 +104,7 @@ def runs(
     if (
         most is not None
         and len(rows) == most
-        and (more := len([run for run in fitting(labels)(store.others()) if run.status == status]))
+        and (more := sum(run.status == status and fits(run) for run in store.others()))
     ):
         screen.print(
             f"the newest {most} of {most + more:,} runs; narrow with --method, --protocol, --dataset or --preset, "

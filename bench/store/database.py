@@ -7,6 +7,7 @@ a PostgreSQL URL. Several results folders may share a database; each has rows of
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from enum import Enum
@@ -301,7 +302,7 @@ def _configure_sqlite(engine: Engine) -> None:
         # The driver would otherwise open transactions on its own, deferred and too late.
         connection.isolation_level = None
         # A row that was tampered with must be readable, to be seen as such.
-        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        connection.text_factory = functools.partial(str, encoding="utf-8", errors="surrogateescape")
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA trusted_schema = OFF")

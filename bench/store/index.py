@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import JsonValue
@@ -74,6 +74,28 @@ class Row(NamedTuple):
     own: str
     cost: str
     error: str | None
+
+
+class Head(NamedTuple):
+    """Columns by which runs are chosen, with a digest of their own, so that the others may stay unread."""
+
+    id: int
+    folder: str
+    listed: str
+    key: str
+    status: str
+    created_at: str
+    preset: str
+    method: str
+    architecture: str
+    protocol: str
+    form: str
+    setting: str
+    dataset: str
+    pretrain_data: str
+    seed: int
+    split_seed: int
+    trial: int
 
 
 class MetricPath(NamedTuple):
@@ -190,7 +212,10 @@ def put(
             for run in some:
                 remove(session, results, run.folder)
         made = insert(RunTable).returning(RunTable.id, sort_by_parameter_order=True)
-        rows = [{"results": results, "digest": run.digest, **run.row._asdict()} for run in some]
+        rows = [
+            {"results": results, "digest": run.digest, "head_digest": _head_digest(run.row), **run.row._asdict()}
+            for run in some
+        ]
         ids = session.execute(made, rows).scalars().all()
         numbers = [
             {"run_id": own, "place": place, "value": None if math.isnan(value) else value}
@@ -218,7 +243,7 @@ def relist(session: Session, runs: Iterable[tuple[IndexedRun, str]]) -> None:
     for run, state in runs:
         row = run.row._replace(listed=state)
         changed = update(RunTable).where(RunTable.id == run.id, RunTable.digest == run.digest)
-        session.execute(changed.values(listed=state, digest=_digest(tuple(row))))
+        session.execute(changed.values(listed=state, digest=_digest(tuple(row)), head_digest=_head_digest(row)))
 
 
 def remove(session: Session, results: str, folder: str | None = None) -> None:
@@ -232,45 +257,63 @@ def remove(session: Session, results: str, folder: str | None = None) -> None:
         session.execute(delete(TextTable).where(TextTable.results == results))
 
 
-def read(session: Session, results: str, key: str | None = None) -> dict[str, IndexedRun | None]:
-    """Return the rows by folder, of one key's folders or of all, without numbers; None for a row that was altered.
+def heads(session: Session, results: str, key: str | None = None) -> dict[str, Head | None]:
+    """Return which runs have rows, by folder, of one key's folders or of all; None for a row that was altered.
 
     Columns are read as the driver gives them, since a row that was tampered with may hold anything.
     """
     mine = RunTable.results == results
     if key is not None:
         mine &= RunTable.folder.startswith(f"runs/{key}/", autoescape=True)
-    wanted: list[ColumnClause[Any]] = [column(name) for name in ("id", "digest", *Row._fields)]
-    indexed: dict[str, IndexedRun | None] = {}
+    wanted: list[ColumnClause[Any]] = [column(name) for name in ("head_digest", *Head._fields)]
+    found: dict[str, Head | None] = {}
     once: dict[Any, Any] = {}
-    spared = range(Row._fields.index("preset"), len(Row._fields))
-    for found in session.execute(select(*wanted).select_from(RunTable.__table__).where(mine)):
-        run_id, digest, *values = found
-        for at in spared:  # Most runs have these from few values.
-            if at not in _LARGE:
-                values[at] = once.setdefault(values[at], values[at])
-        row = Row._make(values)
-        folder = str(row.folder)
-        sound = folder not in indexed and _digest(tuple(row)) == digest
-        indexed[folder] = IndexedRun(row, digest, id=run_id) if sound else None
-    return indexed
+    for digest, *values in session.connection().execute(select(*wanted).select_from(RunTable.__table__).where(mine)):
+        for at in _SHARED:
+            values[at] = once.setdefault(values[at], values[at])
+        head = Head._make(values)
+        folder = str(head.folder)
+        found[folder] = head if folder not in found and _digest(tuple(head[1:])) == digest else None
+    return found
 
 
-def complete(session: Session, results: str, runs: Sequence[IndexedRun], texts: Texts) -> list[IndexedRun]:
-    """Read numbers and texts of runs; return those that may be believed.
+def complete(session: Session, results: str, chosen: Sequence[Head], texts: Texts) -> list[IndexedRun]:
+    """Read rows, numbers and texts of runs; return those that may be believed.
 
     Args:
-        session: The transaction in which their rows were read.
+        session: A transaction.
         results: The results folder as the database names it.
-        runs: Their rows.
+        chosen: The runs.
         texts: Receives the texts that they name.
     """
-    by_id: dict[object, IndexedRun] = {run.id: run for run in runs}
+    by_id = {run.id: run for run in _rows(session, results, chosen) if run.id is not None}
     for run_id, values in _numbers(session, results, list(by_id)):
         if (run := by_id.get(run_id)) is not None:
             run.values = values
+    runs = list(by_id.values())
     _read_texts(session, results, runs, texts)
     return [run for run in runs if _is_whole(run, texts)]
+
+
+def _rows(session: Session, results: str, chosen: Sequence[Head]) -> Iterator[IndexedRun]:
+    """Yield the unaltered rows of runs."""
+    wanted: list[ColumnClause[Any]] = [column(name) for name in ("id", "digest", *Row._fields)]
+    query = select(*wanted).select_from(RunTable.__table__)
+    by_id = {head.id: head for head in chosen}
+    many = [query.where(RunTable.results == results)]
+    some = many if len(by_id) > _MANY else [query.where(RunTable.id.in_(ids)) for ids in _batches(by_id)]
+    once: dict[Any, Any] = {}
+    spared = range(Row._fields.index("preset"), len(Row._fields))
+    for one in some:
+        for run_id, digest, *values in session.connection().execute(one):
+            if (head := by_id.get(run_id)) is None:
+                continue
+            for at in spared:  # Most runs have these from few values.
+                if at not in _LARGE:
+                    values[at] = once.setdefault(values[at], values[at])
+            row = Row._make(values)
+            if _head(row) == head[1:] and _digest(tuple(row)) == digest:
+                yield IndexedRun(row, digest, id=run_id)
 
 
 def _is_whole(run: IndexedRun, texts: Texts) -> bool:
@@ -287,7 +330,7 @@ def _is_whole(run: IndexedRun, texts: Texts) -> bool:
         return False
 
 
-def _numbers(session: Session, results: str, ids: Sequence[object]) -> Iterator[tuple[object, list[Any]]]:
+def _numbers(session: Session, results: str, ids: Sequence[int]) -> Iterator[tuple[int, list[Any]]]:
     """Yield the numbers of runs by the identity of their rows."""
     number: tuple[Any, ...] = (column("run_id"), column("value"))
     query = select(*number).select_from(MetricTable.__table__).order_by(MetricTable.run_id, MetricTable.place)
@@ -459,6 +502,15 @@ def _path(metric: Metric) -> list[Any]:
 def _plain(values: Iterable[Any]) -> list[Any]:
     """Return numbers as the database gives them back."""
     return [None if value != value else value for value in values]
+
+
+_head = attrgetter(*Head._fields[1:])
+_SHARED = tuple(Head._fields.index(name) for name in ("status", *Head._fields[Head._fields.index("preset") :]))
+"""Columns of a head that most runs have from few values."""
+
+
+def _head_digest(row: Row) -> str:
+    return _digest(_head(row))
 
 
 def _digest(values: object) -> str:

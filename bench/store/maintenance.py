@@ -22,7 +22,7 @@ from bench.store.artifacts import ARTIFACTS, ArtifactStore
 from bench.store.database import Condition, Database, ForeignDatabaseError
 from bench.store.failures import DamagedDatabaseError, file_failure
 from bench.store.files import shown
-from bench.store.index import IndexedRun
+from bench.store.index import Head, IndexedRun
 from bench.store.leases import Holder
 from bench.store.scan import FAILED, RUNS, View
 from bench.store.schema import VERSION, LeaseTable, MetricTable, RunTable
@@ -163,7 +163,7 @@ def refresh(database: Database, keys: Collection[str] | None = None, *, verify: 
     indexed = view.indexed
     lost = [damage.folder.relative_to(database.results).as_posix() for damage in view.damaged]
     lost = [name for name in lost if name in indexed]
-    put = [run for run in view.fresh if indexed.get(run.folder) != run]
+    put = [run for run in view.fresh if view.rows.get(run.folder) != run]
     if put or view.gone or lost or view.unlisted:
         try:
             with database.write() as session:
@@ -196,19 +196,17 @@ def looked(
     key = next(iter(keys)) if keys is not None and len(keys) == 1 else None
     texts = Texts()
     with database.read() as session:
-        indexed = index.read(session, database.owner, key)
+        indexed = index.heads(session, database.owner, key)
 
-    def complete(runs: list[IndexedRun]) -> list[IndexedRun]:
+    def complete(chosen: list[Head]) -> list[IndexedRun]:
         with (
             database.read() as session
         ):  # of its own: one that stayed open while folders are read would keep writers out
-            return index.complete(session, database.owner, runs, texts)
+            return index.complete(session, database.owner, chosen, texts)
 
-    view = scan.look(
-        database.results, indexed, keys=keys, verify=verify, keep=keep, choose=choose, complete=complete, texts=texts
+    return scan.look(
+        database.results, indexed, complete, keys=keys, verify=verify, keep=keep, choose=choose, texts=texts
     )
-    view.indexed = indexed
-    return view
 
 
 def replace_file(database: Database, report: RebuildReport, *, keep: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from bench.errors import UsageError, unknown_name
 from bench.store import jsontext
-from bench.store.index import IndexedRun, MetricPath, Status, numbers, provenance_of
+from bench.store.index import Head, IndexedRun, MetricPath, Row, Status, numbers, provenance_of
 from bench.store.shared import Texts
 from bench.store.store import Store, StoredRun
 
@@ -233,7 +233,7 @@ def failed_rows(
 
 def failed_runs(store: Store, *, keys: Collection[str] | None = None) -> list[IndexedRun]:
     """Return the newest failed attempts of keys without a finished run, as the index has them, oldest first."""
-    done = {run.key for run in (*store.runs(), *store.others()) if run.status == "done"}
+    done = {run.key for run in store.heads() if run.status == "done"}
     runs = [run for run in _fitting(store.runs(), "failed", keys, None) if run.key not in done]
     newest = {run.key: run for run in runs}
     return [run for run in runs if newest[run.key] is run]
@@ -263,8 +263,8 @@ def narrow(rows: Sequence[_Row], wanted: Mapping[str, Collection[str]]) -> list[
     return kept
 
 
-def fitting(wanted: Mapping[str, Collection[str]]) -> Callable[[list[IndexedRun]], list[IndexedRun]]:
-    """Return what picks the runs that have, of every label, one of the values asked for (for `Store.open_readonly`).
+def fitting(wanted: Mapping[str, Collection[str]]) -> Callable[[Head | Row], bool]:
+    """Return what says whether a run has, of every label, one of the values asked for.
 
     Raises:
         UsageError: There is no such label.
@@ -274,10 +274,7 @@ def fitting(wanted: Mapping[str, Collection[str]]) -> Callable[[list[IndexedRun]
             raise unknown_name("label of a run", label, LABELS)
     asked = [(attrgetter(label), frozenset(values)) for label, values in wanted.items()]
 
-    def choose(runs: list[IndexedRun]) -> list[IndexedRun]:
-        return [run for run in runs if all(str(get(run.row)) in values for get, values in asked)]
-
-    return choose
+    return lambda run: all(str(get(run)) in values for get, values in asked)
 
 
 def require_stored(store: Store, wanted: Mapping[str, Collection[str]], status: Status | None = None) -> None:
@@ -286,8 +283,7 @@ def require_stored(store: Store, wanted: Mapping[str, Collection[str]], status: 
     Raises:
         UsageError: No run has one of the values, or none has them together; stored values are named.
     """
-    found = [run for run in (*store.runs(), *store.others()) if status in (None, run.status)]
-    rows = [run.row for run in found]
+    rows = [run for run in store.heads() if status in (None, run.status)]
     if not rows:
         return
     for label, values in wanted.items():
@@ -295,7 +291,7 @@ def require_stored(store: Store, wanted: Mapping[str, Collection[str]], status: 
         for value in values:
             if value not in known:
                 raise unknown_name(f"{label} of a stored run", value, known)
-    if not fitting(wanted)(found):
+    if not any(map(fitting(wanted), rows)):
         words = ", ".join(f"{label} {' or '.join(values)}" for label, values in wanted.items())
         raise UsageError(f"no stored run has {words} together")
 

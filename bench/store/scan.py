@@ -17,7 +17,7 @@ from bench.store import codec, files, folders, index
 from bench.store.failures import file_failure
 from bench.store.files import shown
 from bench.store.folders import DamagedFolderError
-from bench.store.index import IndexedRun
+from bench.store.index import Head, IndexedRun
 from bench.store.records import RunRecord
 from bench.store.shared import Texts
 
@@ -52,11 +52,12 @@ class View:
         changed: Folders whose content changed after it was indexed.
         moved: Folders whose files have other times or places than when they were indexed, with the same content.
         gone: Rows without a folder.
-        others: Rows that nobody asked for, of folders whose content was not looked at.
+        others: Heads of rows that nobody asked for, of folders whose content was not looked at.
         unlisted: Rows of runs that are the only ones in their folder, of which the row does not say so, and its state.
         texts: Texts that the rows of `runs` name.
         new_texts: Those of `fresh`, by name.
-        indexed: The rows that were looked at.
+        indexed: Which runs had rows, by folder; None for one that was altered.
+        rows: Whole rows of those that were chosen and may be believed, by folder.
     """
 
     runs: list[IndexedRun] = field(default_factory=list)
@@ -69,11 +70,12 @@ class View:
     changed: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
-    others: list[IndexedRun] = field(default_factory=list)
+    others: list[Head] = field(default_factory=list)
     unlisted: list[tuple[IndexedRun, str]] = field(default_factory=list)
     texts: Texts = field(default_factory=Texts)
     new_texts: dict[str, str] = field(default_factory=dict)
-    indexed: Mapping[str, IndexedRun | None] = field(default_factory=dict)
+    indexed: Mapping[str, Head | None] = field(default_factory=dict)
+    rows: dict[str, IndexedRun] = field(default_factory=dict)
 
     def disagreement(self) -> str:
         """Say in words where index and folders differ; empty where they agree."""
@@ -89,13 +91,13 @@ class View:
 
 def look(
     results: Path,
-    indexed: Mapping[str, IndexedRun | None],
+    indexed: Mapping[str, Head | None],
+    complete: Callable[[list[Head]], list[IndexedRun]] | None = None,
     *,
     keys: Collection[str] | None = None,
     verify: bool = False,
     keep: bool = False,
     choose: Choose | None = None,
-    complete: Callable[[list[IndexedRun]], list[IndexedRun]] | None = None,
     texts: Texts | None = None,
 ) -> View:
     """Look at the run folders; nothing is changed.
@@ -106,39 +108,40 @@ def look(
 
     Args:
         results: Results folder.
-        indexed: Rows of the index by folder (`bench.store.index.read`).
+        indexed: Rows of the index by folder (`bench.store.index.heads`).
+        complete: Reads whole rows; returns those that may be believed. None where there are none.
         keys: Only the runs of these keys; None for all.
         verify: Read every folder, predictions and curves too.
         keep: Keep the whole records of the folders that are read.
         choose: Picks the rows that are wanted; of the others only the place of the folder is looked at. Runs without
             a row are read, whatever they are.
-        complete: Reads numbers and texts of rows; returns those that may be believed.
         texts: Where `complete` puts the texts.
     """
-    view, there = View(texts=texts or Texts()), set()
-    rows: list[IndexedRun] = []
+    view, there = View(texts=texts or Texts(), indexed=indexed), set()
+    rows: list[Head] = []
     unread: list[str] = []
+    unlisted: dict[str, str] = {}
     for name, row, state in _entries(results, indexed, keys):
         there.add(name)
         if row is None:
             unread.append(name)
         else:
             rows.append(row)
-            if state and state != row.row.listed:
-                view.unlisted.append((row, state))
+            if state and state != row.listed:
+                unlisted[name] = state
     wanted = rows if choose is None else choose(rows)
-    whole = {run.folder for run in (wanted if complete is None else complete(wanted))}
-    for run in wanted:
-        if not verify and run.folder in whole and run.row.signature == _signature(results / run.folder):
+    view.rows = {} if complete is None else {run.folder: run for run in complete(wanted)}
+    for head in wanted:
+        run = view.rows.get(head.folder)
+        if not verify and run is not None and run.row.signature == _signature(results / run.folder):
             view.runs.append(run)
         else:
-            unread.append(run.folder)
-    if len(wanted) < len(rows):
-        chosen = {run.folder for run in wanted}
-        view.others = [run for run in rows if run.folder not in chosen]
-    altered = {run.folder for run in wanted} - whole
+            unread.append(head.folder)
+    chosen = {head.folder for head in wanted}
+    view.others = [head for head in rows if head.folder not in chosen]
+    view.unlisted = [(view.rows[name], state) for name, state in unlisted.items() if name in view.rows]
     for name, found in _read_all(results, unread, series=verify or keep, keep=keep):
-        _note(view, results, name, found, indexed, altered=name in altered)
+        _note(view, results, name, found)
     view.texts.raw |= view.new_texts
     view.runs.sort(key=lambda run: (run.row.created_at, run.folder))
     view.gone = [name for name in indexed if name not in there and _key(name, keys)]
@@ -146,17 +149,10 @@ def look(
 
 
 Read = tuple[IndexedRun, RunRecord | None]
-Choose = Callable[[list[IndexedRun]], list[IndexedRun]]
+Choose = Callable[[list[Head]], list[Head]]
 
 
-def _note(
-    view: View,
-    results: Path,
-    name: str,
-    found: Read | SetupError,
-    indexed: Mapping[str, IndexedRun | None],
-    altered: bool,
-) -> None:
+def _note(view: View, results: Path, name: str, found: Read | SetupError) -> None:
     """Enter what was found in a folder into a view."""
     folder = results / name
     if isinstance(found, DamagedFolderError):
@@ -167,16 +163,16 @@ def _note(
         view.refused.append((folder, found))
         return
     run, record = found
-    row = indexed.get(name)
+    row = view.rows.get(name)
     view.runs.append(run)
     view.fresh.append(run)
     view.new_texts |= run.texts or {}
     run.texts = None
     if record is not None:
         view.records[name] = record
-    if name not in indexed:
+    if name not in view.indexed:
         view.missing.append(name)
-    elif row is None or altered:
+    elif row is None:
         view.altered.append(name)
     elif not index.same(row, run):
         (view.altered if row.row.signature == run.row.signature else view.changed).append(name)
@@ -278,13 +274,13 @@ def _settled(state: os.stat_result) -> bool:
 
 
 def _entries(
-    results: Path, indexed: Mapping[str, IndexedRun | None], keys: Collection[str] | None
-) -> Iterator[tuple[str, IndexedRun | None, str]]:
+    results: Path, indexed: Mapping[str, Head | None], keys: Collection[str] | None
+) -> Iterator[tuple[str, Head | None, str]]:
     """Yield every run folder with its row, and the state of the folder above where it is the only one in it.
 
     A folder that has held one run and has not changed since is not listed again.
     """
-    rows: dict[str, IndexedRun | None] = {}
+    rows: dict[str, Head | None] = {}
     for name, row in indexed.items():
         above = name.rpartition("/")[0]
         rows[above] = None if above in rows else row
@@ -292,7 +288,7 @@ def _entries(
         for key, found in _keys(results / parent, keys):
             row = rows.get(above := f"{parent}/{key}")
             state = "" if found is None else files.listing(found)
-            if row is not None and state and row.row.listed == state:
+            if row is not None and state and row.listed == state:
                 yield row.folder, row, state
                 continue
             try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Double, ForeignKey, Integer, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-VERSION = 3
+VERSION = 4
 """Raised whenever a table changes. An index of an earlier version is made again from the run folders."""
 
 
@@ -50,6 +50,8 @@ class RunTable(Base):
     folder: Mapped[str] = mapped_column(String(400))
     digest: Mapped[str] = mapped_column(String(32))
     """SHA-256 of every other value of the row, its beginning."""
+    head_digest: Mapped[str] = mapped_column(String(32))
+    """SHA-256 of the values that runs are chosen by (`bench.store.index.Head`), its beginning."""
     signature: Mapped[str] = mapped_column(String(32))
     """Sizes, times and inodes of the folder and its files (`bench.store.files.signature`)."""
     listed: Mapped[str] = mapped_column(String(64))

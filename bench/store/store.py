@@ -23,7 +23,7 @@ from bench.store.database import BUSY_SECONDS, Condition, Database, NewerDatabas
 from bench.store.failures import file_failure
 from bench.store.files import shown
 from bench.store.folders import DamagedFolderError
-from bench.store.index import IndexedRecord, IndexedRun
+from bench.store.index import Head, IndexedRecord, IndexedRun, Row
 from bench.store.leases import Holder, Lease
 from bench.store.maintenance import RebuildReport
 from bench.store.records import RunRecord
@@ -148,9 +148,13 @@ class Store:
         """
         return self._current().runs
 
-    def others(self) -> list[IndexedRun]:
-        """Return the rows that were not chosen (see `open_readonly`), without numbers, in no order."""
+    def others(self) -> list[Head]:
+        """Return what the index tells of the runs that were not chosen (see `open_readonly`), in no order."""
         return self._current().others
+
+    def heads(self) -> list[Head | Row]:
+        """Return what every run, chosen or not, is chosen by."""
+        return [*(run.row for run in self.runs()), *self.others()]
 
     def texts(self) -> Texts:
         """Return what the rows of `runs` name."""
@@ -379,7 +383,7 @@ class Store:
     def _indexed(self) -> set[str]:
         """Return the folders that have rows now."""
         with self.database.read() as session:
-            return set(index.read(session, self.database.owner))
+            return set(index.heads(session, self.database.owner))
 
     def _looked(self) -> tuple[View, str]:
         """Look at everything; say in words why a file of the index cannot be used at all."""

@@ -152,7 +152,7 @@ def test_a_run_published_between_walk_and_rewrite_keeps_its_rows(store: Store, m
     assert rebuild(store.results).indexed == 2
     monkeypatch.undo()
     with store.database.read() as session:
-        assert {run.key for run in index.read(session, "").values() if run} == {key_of(1), key_of(3)}
+        assert {run.key for run in index.heads(session, "").values() if run} == {key_of(1), key_of(3)}
 
 
 def test_a_rebuild_does_not_lose_a_run_published_meanwhile(tmp_path: Path, start: Start) -> None:

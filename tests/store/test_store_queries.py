@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
+import pytest
+from sqlalchemy import event, text
 from store_helpers import FINGERPRINT, LABEL, key_of, make_record
 
 from bench.store import Metric, Store, failed_rows, metric_rows, run_rows
+from bench.store.index import Head
+from bench.store.queries import fitting
 
 OLD, NEW = "0" * 64, "1" * 64
 
@@ -68,3 +74,39 @@ def test_unknown_seen_names_stay_unknown(store: Store) -> None:
     """'none' and 'unknown' are different claims in the column 'saw evaluated class names'."""
     store.publish(make_record(1, seen_names=None))
     assert {(row.seen, row.seen_total) for row in metric_rows(store)} == {(None, None)}
+
+
+FORGED = ["method = 'act'", "status = 'failed'", "created_at = '0'", "preset = x'00'", "head_digest = digest"]
+
+
+@pytest.mark.parametrize("change", FORGED)
+def test_no_forged_row_hides_a_run_from_a_filtered_reading(store: Store, change: str) -> None:
+    """Only the rows that are chosen are read whole: one that was altered must not choose itself away."""
+    store.publish(make_record(1))
+    store.publish(make_record(2, label=LABEL | {"method": "act"}))
+    with store.database.write() as session:
+        session.execute(text(f"UPDATE runs SET {change} WHERE method = 'recon'"))
+
+    def newest_of_recon(heads: list[Head]) -> list[Head]:
+        return sorted((one for one in heads if fitting({"method": ["recon"]})(one)), key=attrgetter("created_at"))[-1:]
+
+    reader = Store.open_readonly(store.results, choose=newest_of_recon)
+    assert [(run.key, run.row.method) for run in reader.runs()] == [(key_of(1), "recon")]
+    assert [row.value for row in metric_rows(reader)] == [row.value for row in metric_rows(store, keys=[key_of(1)])]
+
+
+def test_statements_do_not_grow_with_what_is_not_asked_for(store: Store) -> None:
+    """Listing ten runs of a large study took as long as reading all of it."""
+    asked = []
+    for others in (2, 40):
+        for number in range(others):
+            store.publish(make_record(100 + number, label=LABEL | {"method": "act"}))
+        store.publish(make_record(1))
+        reader = Store.open_readonly(store.results, choose=lambda heads: [h for h in heads if h.method == "recon"])
+        said: list[str] = []
+        with reader.database.read() as session:
+            event.listen(session.get_bind(), "before_cursor_execute", lambda *given, said=said: said.append(given[2]))
+        assert [run.key for run in reader.runs()] == [key_of(1)]
+        assert len(reader.others()) == others
+        asked.append(len(said))
+    assert asked[0] == asked[1] > 0

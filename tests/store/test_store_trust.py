@@ -50,9 +50,9 @@ def execute(results: Path, *commands: str) -> None:
 
 ROW = "INSERT INTO runs SELECT {} FROM runs WHERE id = 1"
 COLUMNS = (
-    "id, results, folder, digest, signature, listed, numbers, manifest_sha256, size_bytes, key, fingerprint, status, "
-    "failure, created_at, preset, method, architecture, protocol, form, setting, dataset, pretrain_data, seed, "
-    "split_seed, trial, seen, seen_total, spec, label, paths, provenance, own, cost, error"
+    "id, results, folder, digest, head_digest, signature, listed, numbers, manifest_sha256, size_bytes, key, "
+    "fingerprint, status, failure, created_at, preset, method, architecture, protocol, form, setting, dataset, "
+    "pretrain_data, seed, split_seed, trial, seen, seen_total, spec, label, paths, provenance, own, cost, error"
 )
 FORGERIES = {
     "a value": ["UPDATE metrics SET value = 0.987"],
@@ -73,6 +73,7 @@ FORGERIES = {
             "signature": "'x'",
             "manifest_sha256": "x'00'",
             "digest": "'x'",
+            "head_digest": "'x'",
             "seen": "'[]'",
             "folder": "'runs/../x'",
             "results": "'x'",
