@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bench.report.document import MOST_ROWS, Drawing
+from bench.report.document import Drawing
 from bench.report.model import Section
 from bench.report.plots import INK, MARKERS, PAPER, SERIES, canvas
 from bench.report.words import percent, spread
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+MOST_DRAWN = 60
+"""Rows of a table that its plot shows."""
+
+
 def accuracy_plot(section: Section) -> Drawing:
     """Draw dots with intervals, one panel per setting, one line per method; single seeds as small ticks."""
-    rows = section.rows[:MOST_ROWS]
+    rows = section.rows[:MOST_DRAWN]
     labels = list(dict.fromkeys(_row_label(row.cell.label, row.cell.pretrain_data, section) for row in rows))
     colours = _colours(section)
     settings = tuple(dict.fromkeys(row.cell.setting for row in rows))

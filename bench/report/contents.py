@@ -13,7 +13,7 @@ from bench.report.summary import Sentence, summarise_report
 EMPTY = "No finished runs yet. Start with: bench run --method recon --protocol fewshot"
 MOST_FINDINGS = 5
 """Findings that a page tells in short; a page of sentences is read by nobody."""
-MOST_PLOTS = 60
+MOST_PLOTS = 24
 """Tables with a plot: a page of more takes minutes to draw, and a browser as long to show."""
 READING = (
     (

@@ -6,7 +6,7 @@ Losses of different methods are different quantities, so no two methods ever sha
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MAX_PANELS_PER_METHOD = 4
 MOST_ENCODERS = 40
 """Encoders of a preset whose curves are read."""
+MOST_PANELS = 40
+"""Panels of a preset that are drawn."""
 MOST_LINES = 10
 """Lines of a panel: runs of one encoder and one way of judging whose curves are read."""
 MOST_JUDGEMENTS = 8
@@ -48,7 +50,7 @@ class Panel:
         name: Name of the series, e.g. ``pretrain/total``.
         lines: (seed, points) in the order of the seeds.
         hidden: Whether the method may have further series, which were left out of the plot.
-        left_out: Encoders of the preset whose curves are not shown.
+        left_out: Whether the preset has more encoders, whose curves are not shown.
     """
 
     preset: str
@@ -59,7 +61,7 @@ class Panel:
     name: str
     lines: tuple[tuple[str, Series], ...]
     hidden: bool
-    left_out: int = 0
+    left_out: bool = False
 
 
 def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
@@ -77,14 +79,14 @@ def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
         owned[owner][_judged(run.label)].setdefault((seed_of(run), str(run.spec.get("split_seed"))), run)
     found: dict[Key, dict[str, set[tuple[str, Series]]]] = {}
     presets: dict[str, list[Key]] = defaultdict(list)
-    left: Counter[str] = Counter()
+    left: set[str] = set()
     for owner in sorted(owned):
         own = presets[owner[0].preset]
         if len(own) < MOST_ENCODERS and (lines := _read(owned[owner])):
             found[owner] = lines
             own.append(owner)
         elif len(own) == MOST_ENCODERS:
-            left[owner[0].preset] += 1
+            left.add(owner[0].preset)
     differences = name_encoders({owner: encoders[owner] for owner in found})
     panels = []
     for owner, by_series in sorted(found.items(), key=lambda item: (item[0][0], differences[item[0]])):
@@ -95,7 +97,7 @@ def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
         for series in names[:MAX_PANELS_PER_METHOD]:
             drawn = sorted(by_series[series], key=lambda line: (line[0].zfill(12), line[1]))[:MOST_LINES]
             data = label[-3:]
-            panels.append(Panel(label.preset, method, *data, series, tuple(drawn), hidden, left[label.preset]))
+            panels.append(Panel(label.preset, method, *data, series, tuple(drawn), hidden, label.preset in left))
     return tuple(panels)
 
 
@@ -126,9 +128,9 @@ def parts(panels: Sequence[Panel]) -> list[Part]:
             told.append(f"Series beyond the first {MAX_PANELS_PER_METHOD} of a method are in the run folders only.")
         if any(len(panel.lines) == MOST_LINES for panel in own):
             told.append(f"At most {MOST_LINES} runs of an encoder are drawn.")
-        if own[0].left_out:
-            told.append(f"{own[0].left_out} more encoders are left out; choose with --method.")
-        figure = Figure(f"curves{at}", lambda own=own: draw(own))  # type: ignore[misc]
+        if own[0].left_out or len(own) > MOST_PANELS:
+            told.append("Further encoders are left out; choose some with --method.")
+        figure = Figure(f"curves{at}", lambda own=own[:MOST_PANELS]: draw(own))  # type: ignore[misc]
         blocks = (Paragraph(" ".join(told), "soft"), figure)
         found.append(Part("Training curves", blocks, f"curves-{at + 1}", f"preset {preset}", detail=Detail.PAGE))
     return found

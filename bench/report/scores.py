@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.report import quantities, words
-from bench.report.accuracy_plot import accuracy_plot
+from bench.report.accuracy_plot import MOST_DRAWN, accuracy_plot
 from bench.report.document import (
     NOTHING,
     Block,
@@ -234,7 +234,8 @@ def _candidate(row: ReportRow, name: str) -> Cell:
 def _legend(section: Section) -> str:
     intervals = not section.smoke and any(row.cell.summary.n > 1 for row in section.rows)
     line = " Line: 95 % interval over seeds. Ticks below: single seeds." if intervals else ""
-    return f"Filled: pretrained. Hollow: scratch.{line}"
+    cut = f" The first {MOST_DRAWN} rows of the table." if len(section.rows) > MOST_DRAWN else ""
+    return f"Filled: pretrained. Hollow: scratch.{line}{cut}"
 
 
 def how_measured(section: Section) -> str:
