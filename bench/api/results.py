@@ -401,10 +401,11 @@ class Comparison:
 
         from rich.console import Console
 
-        from bench.report.object_pairs import print_pairs
+        from bench.report.object_pairs import document
+        from bench.report.terminal import render_terminal
 
         text = io.StringIO()
-        print_pairs(self.found.pairs, classes, Console(file=text, width=width))
+        render_terminal(document(self.found.pairs, classes), Console(file=text, width=width))
         lines = [f"left out {line}" for line in self.found.left_out]
         lines += [f"cannot be reproduced {line}" for line in self.found.wrong]
         return "\n".join([text.getvalue().rstrip(), *lines])

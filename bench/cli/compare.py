@@ -91,10 +91,11 @@ def _show(found: Compared, classes: int, out: Path | None) -> int:
     Returns:
         The exit code: 1 where a stored number does not follow from the stored answers.
     """
-    from bench.report.object_pairs import pairs_as_csv, print_pairs
+    from bench.report.object_pairs import document, pairs_as_csv
+    from bench.report.terminal import render_terminal
 
     screen = console()
-    print_pairs(found.pairs, classes, screen)
+    render_terminal(document(found.pairs, classes), screen)
     for line in found.left_out:
         screen.print(f"[yellow]left out[/yellow] {escape(line)}", highlight=False)
     for line in found.wrong:

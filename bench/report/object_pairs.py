@@ -1,21 +1,18 @@
-"""Comparisons object by object, in the terminal and as CSV."""
+"""Comparisons object by object: as a document, and as CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bench.report.plain import TextTable
+from bench.report import quantities
+from bench.report.document import AnyCell, Block, Cell, Document, Field, Notes, Paragraph, Part, Table
 from bench.report.words import p_value, percent, signed
 from bench.stats.answers import NO_CLASS, Answers
 from bench.stats.object_pairs import ObjectPair, Side
-from bench.stats.objects import FEWEST_SEEDS, Crossed, Paired
+from bench.stats.objects import FEWEST_SEEDS, ClassDifference, Crossed, Paired
 from bench.texts import csv_text
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
 
 EXPLAINED = (
     "What is said of the methods is about other pretrainings and other objects: both are draws, crossed. It needs "
@@ -31,37 +28,33 @@ ENSEMBLES = (
 )
 
 
-def print_pairs(pairs: Sequence[ObjectPair], classes: int, console: Console) -> None:
-    """Print comparisons.
+def document(pairs: Sequence[ObjectPair], classes: int) -> Document:
+    """Build the document of comparisons.
 
     Args:
         pairs: The comparisons.
         classes: Most classes to show of each.
-        console: Where to.
     """
-    from rich.markup import escape
-    from rich.text import Text
+    blocks: list[Block] = [_part(pair, len(pairs), classes, at) for at, pair in enumerate(pairs, start=1)]
+    if len(pairs) > 1 and (judged := [pair for pair in pairs if pair.main is not None]):
+        blocks.append(Part("All comparisons", (Table.of("comparisons", _OVERVIEW, judged),), "comparisons"))
+    told = [EXPLAINED] if any(pair.per_seed for pair in pairs) else []
+    told += [ENSEMBLES] if any(side.joined for pair in pairs for side in pair.sides) else []
+    return Document("Comparison object by object", (*blocks, Notes(tuple(told))))
 
-    for pair in pairs:
-        console.print(Text(heading(pair), style="bold"))
-        for note in pair.notes:
-            console.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
-        if pair.per_seed:
-            console.print(_seeds(pair))
-        if any(side.joined for side in pair.sides):
-            console.print(_ensembles(pair))
-        for line in sentences(pair, len(pairs)):
-            console.print(Text(line))
-        if classes and pair.classes:
-            console.print(_classes(pair, classes))
-        console.print()
-    if len(pairs) > 1 and any(pair.main for pair in pairs):
-        console.print(_overview(pairs))
-        console.print()
-    if any(pair.per_seed for pair in pairs):
-        console.print(Text(EXPLAINED, style="dim"))
-    if any(side.joined for pair in pairs for side in pair.sides):
-        console.print(Text(ENSEMBLES, style="dim"))
+
+def _part(pair: ObjectPair, family: int, classes: int, at: int) -> Part:
+    blocks: list[Block] = [Paragraph(f"note: {note}", "care") for note in pair.notes]
+    if pair.per_seed:
+        rows = list(zip(pair.seeds, pair.per_seed, strict=True))
+        rows += [("all", pair.pooled)] if len(rows) > 1 and pair.pooled is not None else []
+        blocks.append(Table.of(f"seeds-{at}", _SEEDS, rows))
+    if joined := [side for side in pair.sides if side.joined is not None]:
+        blocks.append(Table.of(f"ensembles-{at}", _ENSEMBLES, joined))
+    blocks += [Paragraph(line) for line in sentences(pair, family)]
+    if classes and (differing := [one for one in pair.classes if one.gained][:classes]):
+        blocks.append(Table.of(f"classes-{at}", _classes(pair), differing))
+    return Part(heading(pair), tuple(blocks), f"pair-{at}")
 
 
 def heading(pair: ObjectPair) -> str:
@@ -130,98 +123,93 @@ def _p(value: float | None) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def _seeds(pair: ObjectPair) -> RenderableType:
-    """The 2x2 table of every seed, and of all together."""
-    heads = ["seed", "A %", "B %", "A − B", "95 %", "p"]
-    counts = pair.per_seed[0].table is not None
-    if counts:
-        heads[1:1] = ["both right", "only A", "only B", "neither"]
-    rows = [_row(seed, found) for seed, found in zip(pair.seeds, pair.per_seed, strict=True)]
-    if len(rows) > 1 and pair.pooled is not None:
-        rows.append(_row("all", pair.pooled))
-    return _table([*heads, "test"], rows)
+def _count(name: str) -> Callable[[tuple[str, Paired]], Cell]:
+    def cell(row: tuple[str, Paired]) -> Cell:
+        table = row[1].table
+        return quantities.NONE if table is None else quantities.number(getattr(table, name))
+
+    return cell
 
 
-def _row(seed: str, found: Paired) -> list[str]:
-    counts = [] if found.table is None else [found.table.both, found.table.only_first, found.table.only_second]
-    counts += [] if found.table is None else [found.table.neither]
-    return [
-        seed,
-        *map(str, counts),
-        percent(found.first),
-        percent(found.second),
-        signed(found.difference),
-        f"[{signed(found.low)}, {signed(found.high)}]",
-        p_value(found.test.p),
-        found.test.name,
-    ]
+_SEEDS: tuple[Field[tuple[str, Paired]], ...] = (
+    Field("seed", "seed", lambda row: row[0], whole=True),
+    Field("both", "both right", _count("both"), right=True, drop=4),
+    Field("only_a", "only A", _count("only_first"), right=True),
+    Field("only_b", "only B", _count("only_second"), right=True),
+    Field("neither", "neither", _count("neither"), right=True, drop=3),
+    Field("a", "A %", lambda row: quantities.fraction(row[1].first), right=True, drop=5),
+    Field("b", "B %", lambda row: quantities.fraction(row[1].second), right=True, drop=6),
+    Field("difference", "A − B [95 %]", lambda row: _difference(row[1]), right=True),
+    Field("p", "p", lambda row: quantities.p_value(row[1].test.p), right=True),
+    Field("test", "test", lambda row: row[1].test.name, drop=2),
+)
+_OVERVIEW: tuple[Field[ObjectPair], ...] = (
+    Field("pair", "A and B", lambda pair: " and ".join(side.name for side in pair.sides), whole=True, wrap=1),
+    Field("where", "where", lambda pair: pair.where),
+    Field("scores", "A / B %", lambda pair: _main(pair, lambda one: f"{percent(one.first)} / {percent(one.second)}")),
+    Field("methods", "methods: A − B [95 %]", lambda pair: _interval(pair.methods)),
+    Field("p", "p", lambda pair: quantities.p_value(None if pair.methods is None else pair.methods.p), right=True),
+    Field("p_holm", "p (Holm)", lambda pair: quantities.p_value(pair.p_holm), right=True),
+    Field(
+        "better", "these models better on: A / B", lambda pair: _main(pair, lambda one: f"{one.better} / {one.worse}")
+    ),
+    Field("p_models", "p of these models", lambda pair: _main(pair, lambda one: quantities.p_value(one.test.p))),
+)
+_ENSEMBLES: tuple[Field[Side], ...] = (
+    Field("ensemble", "ensemble of", lambda side: side.name, whole=True),
+    Field("runs", "runs", lambda side: quantities.number(len(side.runs)), right=True),
+    Field("single", "single runs %", lambda side: _singles([run.accuracy for run in side.runs]), right=True),
+    Field("joined", "ensemble %", lambda side: _of(side, lambda joined: joined.accuracy), right=True),
+    Field("gain", "gain", lambda side: _gain(side), right=True),
+    Field(
+        "single_class_mean",
+        "class mean: single %",
+        lambda side: quantities.fraction(float(np.mean([run.mean_class_accuracy for run in side.runs]))),
+        right=True,
+    ),
+    Field("class_mean", "ensemble %", lambda side: _of(side, lambda joined: joined.mean_class_accuracy), right=True),
+)
 
 
-def _overview(pairs: Sequence[ObjectPair]) -> RenderableType:
-    """All comparisons in one table, with Holm's correction over them."""
-    rows = [
-        [
-            " and ".join(side.name for side in pair.sides),
-            pair.where,
-            f"{percent(found.first)} / {percent(found.second)}",
-            _interval(pair.methods),
-            p_value(None if pair.methods is None else pair.methods.p),
-            p_value(pair.p_holm),
-            f"{found.better} / {found.worse}",
-            p_value(found.test.p),
-        ]
-        for pair in pairs
-        if (found := pair.main) is not None
-    ]
-    heads = ["A and B", "where", "A / B %", "methods: A − B [95 %]", "p", "p (Holm)"]
-    return _table([*heads, "these models better on: A / B", "p of these models"], rows)
+def _classes(pair: ObjectPair) -> tuple[Field[ClassDifference], ...]:
+    return (
+        Field("class", "classes that differ most", lambda one: pair.class_name(one.label), whole=True),
+        Field("n", "n", lambda one: quantities.number(one.n), right=True),
+        Field("a", "A %", lambda one: quantities.fraction(one.first), right=True),
+        Field("b", "B %", lambda one: quantities.fraction(one.second), right=True),
+        Field("difference", "A − B", lambda one: quantities.points(one.first - one.second), right=True),
+    )
 
 
-def _interval(found: Crossed | None) -> str:
-    if found is None:
-        return "no claim"
-    ends = "" if found.low is None or found.high is None else f" [{signed(found.low)}, {signed(found.high)}]"
-    return f"{signed(found.difference)}{ends}"
+def _difference(found: Paired) -> Cell:
+    return quantities.points(found.difference, found.low, found.high)
 
 
-def _ensembles(pair: ObjectPair) -> RenderableType:
-    heads = ["ensemble of", "runs", "single runs %", "ensemble %", "gain", "class mean: single %", "ensemble %"]
-    return _table(heads, [_ensemble(side, side.joined) for side in pair.sides if side.joined is not None])
+def _better(found: Paired) -> str:
+    return f"{found.better} / {found.worse}"
 
 
-def _ensemble(side: Side, joined: Answers) -> list[str]:
-    single = [run.accuracy for run in side.runs]
-    by_class = float(np.mean([run.mean_class_accuracy for run in side.runs]))
-    mean = float(np.mean(single))
-    return [
-        side.name,
-        str(len(side.runs)),
-        f"{percent(mean)} ({percent(min(single))}–{percent(max(single))})",
-        percent(joined.accuracy),
-        signed(joined.accuracy - mean),
-        percent(by_class),
-        percent(joined.mean_class_accuracy),
-    ]
+def _main(pair: ObjectPair, told: Callable[[Paired], AnyCell]) -> AnyCell:
+    return quantities.NONE if pair.main is None else told(pair.main)
 
 
-def _classes(pair: ObjectPair, most: int) -> RenderableType:
-    shown = [one for one in pair.classes if one.gained][:most]
-    rows = [
-        [
-            pair.class_name(one.label),
-            str(one.n),
-            percent(one.first),
-            percent(one.second),
-            signed(one.first - one.second),
-        ]
-        for one in shown
-    ]
-    return _table(["classes that differ most", "n", "A %", "B %", "A − B"], rows)
+def _interval(found: Crossed | None) -> Cell:
+    return Cell("no claim") if found is None else quantities.points(found.difference, found.low, found.high)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> TextTable:
-    left = (heads[0], "test", "where")
-    return TextTable(heads, rows, whole=heads[:1], right=[head for head in heads if head not in left])
+def _of(side: Side, score: Callable[[Answers], float]) -> Cell:
+    return quantities.NONE if side.joined is None else quantities.fraction(score(side.joined))
+
+
+def _singles(values: Sequence[float]) -> Cell:
+    mean = float(np.mean(values))
+    return Cell(f"{percent(mean)} ({percent(min(values))}–{percent(max(values))})", mean, "fraction")
+
+
+def _gain(side: Side) -> Cell:
+    if side.joined is None:
+        return quantities.NONE
+    return quantities.points(side.joined.accuracy - float(np.mean([run.accuracy for run in side.runs])))
 
 
 def pairs_as_csv(pairs: Sequence[ObjectPair]) -> str:

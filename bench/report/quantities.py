@@ -35,6 +35,17 @@ def fraction(value: float) -> Cell:
     return Cell(words.percent(value), value, "fraction")
 
 
+def number(value: int) -> Cell:
+    """Return a count."""
+    return Cell(str(value), value)
+
+
+def points(value: float, low: float | None = None, high: float | None = None) -> Cell:
+    """Return a difference of fractions with its interval, in points."""
+    ends = "" if low is None or high is None else f" [{words.signed(low)}, {words.signed(high)}]"
+    return Cell(f"{words.signed(value)}{ends}", value, "fraction", low, high)
+
+
 def difference(comparison: Comparison | None) -> Cell:
     """Return a paired difference with its interval, in points."""
     if comparison is None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.report import quantities, words
+from bench.report import quantities
 from bench.report.apart import set_apart
 from bench.report.document import Cell, Detail, Field, Paragraph, Part, Table
 from bench.report.model import ReportModel
@@ -129,11 +129,8 @@ def _inflation(line: LedgerLine) -> Cell:
     found = line.inflation
     if found is None or _smoke(line):
         return quantities.NONE
-    ends = (
-        "" if found.low is None or found.high is None else f" [{words.signed(found.low)}, {words.signed(found.high)}]"
-    )
-    return Cell(f"{words.signed(found.mean)}{ends}", found.mean, "fraction", found.low, found.high)
+    return quantities.points(found.mean, found.low, found.high)
 
 
 def _added(line: LedgerLine, value: float | None) -> Cell:
-    return quantities.NONE if value is None or _smoke(line) else Cell(words.signed(value), value, "fraction")
+    return quantities.NONE if value is None or _smoke(line) else quantities.points(value)
