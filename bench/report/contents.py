@@ -1,4 +1,4 @@
-"""The report as a document: which part stands where."""
+"""The report as a document: its parts in their order."""
 
 from __future__ import annotations
 

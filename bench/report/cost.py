@@ -1,4 +1,4 @@
-"""What each method cost: size, operations, time of the clock and of the processors."""
+"""Cost of each method: size, operations, time of the clock and of the processors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runs were made with, and those that have no result."""
+"""Provenance of the runs, and the runs without a result."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from bench.texts import csv_text
 
 @dataclass(frozen=True)
 class _Line:
-    """What a record is made from."""
+    """One cell with all that its record is made from."""
 
     section: Section
     row: ReportRow
