@@ -8,11 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer
 
 import bench
 from bench.analysis.analyse import Analyst
+from bench.api.frames import ShortFrame
 from bench.cli.main import app
 from tests.conftest import ROOT, bench_here
 
@@ -145,3 +147,18 @@ def test_methods_named_beside_a_command_exist() -> None:
         if not any(hasattr(kind, "".join(name)) for kind in kinds)
     ]
     assert missing == []
+
+
+def test_a_frame_prints_what_fits_a_terminal() -> None:
+    """Thirty columns of a run in a terminal were lines cut in the middle, the score among those left out."""
+    rows = [
+        {"key": "0123456789abcdef", "method": "point-mae", "score": number / 7, "folder": "x" * 90} for number in (3, 4)
+    ]
+    frame = ShortFrame.of(rows, ("key", "method", "nothing", "score"))
+    lines = str(frame).splitlines()
+    assert lines[0].split() == ["key", "method", "score"]
+    assert lines[1].split() == ["0123456789ab", "point-mae", "0.4286"]
+    assert "folder" in lines[-1]
+    assert all(len(line) <= 80 for line in lines)
+    assert type(frame[frame["score"] > 0.5]) is pd.DataFrame
+    assert str(ShortFrame.of([], ("key",))) == "no rows"

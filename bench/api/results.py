@@ -86,8 +86,7 @@ class Results:
         Raises:
             UsageError: No run has such a label.
         """
-        import pandas as pd
-
+        from bench.api.frames import ShortFrame
         from bench.store.queries import LABELS, narrow, run_rows
 
         chosen = narrow(run_rows(self._store(), keys=self.keys), _wanted(labels))
@@ -108,7 +107,8 @@ class Results:
                     **row.cost,
                 }
             )
-        return pd.DataFrame(rows)
+        shown = ("key", "method", "protocol", "setting", "dataset", "seed", "score", "metric", "preset", "split_seed")
+        return ShortFrame.of(rows, shown)
 
     def metrics(self, **labels: Unpack[Labels]) -> pd.DataFrame:
         """Return every stored number with its path: split, selection, variant, fold, epoch, votes, objects.
@@ -126,14 +126,14 @@ class Results:
 
     def failures(self) -> pd.DataFrame:
         """Return runs that failed or diverged and were not done since: their labels, ``key`` and ``error``."""
-        import pandas as pd
-
+        from bench.api.frames import ShortFrame
         from bench.store.queries import LABELS, failed_rows
 
         rows = failed_rows(self._store(), keys=self.keys, unresolved=True)
-        columns = ["key", *LABELS, "error"]
-        table = [(row.stored.key, *(getattr(row, name) for name in LABELS), row.error) for row in rows]
-        return pd.DataFrame(table, columns=columns)
+        table = [
+            {"key": row.stored.key, **{name: getattr(row, name) for name in LABELS}, "error": row.error} for row in rows
+        ]
+        return ShortFrame.of(table, ("key", "method", "seed", "error"), ["key", *LABELS, "error"])
 
     def record(self, key: str) -> RunRecord:
         """Return everything stored about one run, every checksum verified.
@@ -164,11 +164,13 @@ class Results:
         Among its columns: ``mean``, ``low``, ``high`` (fractions, 95 % Student-t over seeds), ``n_seeds``, and against
         scratch ``paired_difference``, ``paired_low``, ``paired_high``, ``p``, ``p_holm``, ``verdict``.
         """
-        import pandas as pd
-
+        from bench.api.frames import ShortFrame
         from bench.report.records import COLUMNS, cell_rows
 
-        return pd.DataFrame(list(cell_rows(self._model)), columns=list(COLUMNS))
+        shown = ("method", "protocol", "setting", "dataset", "mean", "low", "high", "n_seeds", "verdict")
+        return ShortFrame.of(
+            [dict(zip(COLUMNS, row, strict=True)) for row in cell_rows(self._model)], shown, list(COLUMNS)
+        )
 
     def compare(
         self,

@@ -323,7 +323,7 @@ def report(
     json: JsonOption = False,
     store_url: StoreOption = None,
 ) -> None:
-    """Print tables of what is stored; write HTML, CSV, Markdown, JSON.
+    """Print stored results; write HTML, CSV, Markdown and JSON.
 
     The HTML page needs no other file.
     """
@@ -349,6 +349,3 @@ def report(
         return
     shown = escape(str(made.html))
     screen.print(f"report: [bold]{shown}[/bold]  (open it in a browser; CSV, Markdown and JSON lie beside it)")
-    screen.print("next: more seeds give an interval:  bench run --method recon --protocol fewshot --seeds 5")
-    screen.print("      your own files:               bench run --dataset modelnet-h5:DIR   (see docs/own-data.md)")
-    screen.print("      where pretraining pays:       make demo-full")

@@ -49,6 +49,7 @@ def _part(pair: ObjectPair, family: int, classes: int, at: int) -> Part:
         rows = list(zip(pair.seeds, pair.per_seed, strict=True))
         rows += [("all", pair.pooled)] if len(rows) > 1 and pair.pooled is not None else []
         blocks.append(Table.of(f"seeds-{at}", _SEEDS, rows))
+        blocks += [Paragraph(line) for line in (_all_counts(pair),) if line]
     if joined := [side for side in pair.sides if side.joined is not None]:
         blocks.append(Table.of(f"ensembles-{at}", _ENSEMBLES, joined))
     blocks += [Paragraph(line) for line in sentences(pair, family)]
@@ -113,9 +114,29 @@ def _found(found: Paired, pair: ObjectPair) -> str:
         odds = f"; odds that A is the right one where one is: {found.table.odds:.2f}".replace("inf", "∞")
     return (
         f"A better on {found.better} objects, B on {found.worse}, the same on "
-        f"{found.units - found.better - found.worse}; {pair.measure} {signed(found.difference)} points "
-        f"[{signed(found.low)}, {signed(found.high)}]{odds}; p {_p(found.test.p)} ({found.test.name})"
+        f"{found.units - found.better - found.worse}; {pair.measure} {signed(found.difference)} points"
+        f"{_ends(found)}{odds}; p {_p(found.test.p)} ({found.test.name})"
     )
+
+
+def _ends(found: Paired) -> str:
+    if _undivided(found):
+        return ", no object tells them apart: no interval"
+    return f" [{signed(found.low)}, {signed(found.high)}]"
+
+
+def _undivided(found: Paired) -> bool:
+    """Whether no object tells the two apart: then nothing says how often one might, and there is no interval."""
+    return not found.better and not found.worse and found.low == found.high
+
+
+def _all_counts(pair: ObjectPair) -> str:
+    """Say what the row of all seeds counts; empty where there is none."""
+    if pair.pooled is None or pair.pooled.table is None or len(pair.per_seed) < 2:
+        return ""
+    seeds, asked, objects = len(pair.per_seed), len(pair.sides[0].runs[0].ids), pair.pooled.units
+    about = f"{objects} objects" if asked == objects else f"{asked} questions about {objects} objects"
+    return f"row all: {seeds} seeds x {about} = {seeds * asked} answers"
 
 
 def _p(value: float | None) -> str:
@@ -182,6 +203,8 @@ def _classes(pair: ObjectPair) -> tuple[Field[ClassDifference], ...]:
 
 
 def _difference(found: Paired) -> Cell:
+    if _undivided(found):
+        return quantities.points(found.difference)
     return quantities.points(found.difference, found.low, found.high)
 
 

@@ -104,6 +104,8 @@ def _words(labels: Labels, values: Mapping[str, str]) -> tuple[str, ...]:
     """Say fields of a spec, those of the encoder first; scaled ones with their part, which is another in every part."""
     words = []
     for name, value in sorted(values.items(), key=lambda item: (item[0].startswith(TUNED_VALUES), item[0])):
+        if value in ("{}", "[]"):  # nothing is set; the name of the other encoder says what it has
+            continue
         shown = value[:8] if re.fullmatch(r"[0-9a-f]{32,}", value) else value
         where = f" on {percent(labels.fraction)}" if labels.fraction < 1 and _SCALED.fullmatch(name) else ""
         words.append(f"{name.removeprefix('encoder.').removeprefix(TUNED_VALUES)}={shown}{where}")

@@ -36,6 +36,18 @@ def test_encoders_are_told_apart_across_settings(row: Row) -> None:
     assert set(same.values()) == {"recon"}
 
 
+def test_empty_fields_stand_in_no_name(row: Row) -> None:
+    """A reader of "[numerics.plugins={}]" learns nothing."""
+    own = spec()
+    own["encoder"]["numerics"] = {"plugins": {"blocks.gated": "1"}}
+    plain = spec()
+    plain["encoder"]["numerics"] = {"plugins": {}}
+    assert set(labels(row, {"a": (plain, {}), "b": (own, {})}).values()) == {
+        "recon",
+        "recon [numerics.plugins.blocks.gated=1]",
+    }
+
+
 def test_parts_of_the_labels_and_further_metrics_change_no_name(row: Row) -> None:
     """A curve over labels would fall into as many methods as it has points."""
     part = spec() | {"label_fraction": 0.1}
