@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,7 +94,34 @@ def _in_one_line(error: Exception) -> str:
         problem = error.errors(include_url=False)[0]
         field = ".".join(map(str, (error.title, *problem["loc"])))
         return f"{field}: {problem['msg'].removeprefix('Value error, ')}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{changed(error)}"
+
+
+def changed(error: Exception) -> str:
+    """Say where a name of `bench` is now, or how a class of it is called now; empty for other errors.
+
+    Args:
+        error: What a plugin's code raised.
+    """
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "bench":
+        wanted = re.search(r"cannot import name '(\w+)'", str(error))
+        places = _places(wanted[1]) if wanted else []
+        now = f"; it is {' or '.join(places)} now" if places else ""
+        return f"{now}; docs/building-blocks.md lists what there is"
+    found = re.match(r"(\w+)\.__init__\(\) (got|takes|missing)", str(error)) if isinstance(error, TypeError) else None
+    if found is None or len(places := _places(found[1])) != 1:
+        return ""
+    module, _, name = places[0].rpartition(".")
+    return (
+        f"; it is called as {name}{inspect.signature(getattr(sys.modules[module], name))} now (docs/building-blocks.md)"
+    )
+
+
+def _places(name: str) -> list[str]:
+    """Return the places of a class or function in the modules of `bench` that are loaded."""
+    loaded = [module for module in sys.modules if module.partition(".")[0] == "bench"]
+    own = [module for module in loaded if getattr(getattr(sys.modules[module], name, None), "__module__", "") == module]
+    return [f"{module}.{name}" for module in sorted(own)]
 
 
 def _plugin_entries(module_name: str, path: Path) -> Iterator[Entry]:

@@ -6,6 +6,8 @@ import pytest
 
 import bench
 from bench.data.local import resolve_dataset_ref
+from bench.models.decoder import MaskedDecoder
+from bench.plugins import changed
 from bench.registry import REGISTRIES
 
 
@@ -24,3 +26,14 @@ def test_an_unknown_data_set_may_come_from_a_plugin(tmp_path: Path) -> None:
 def test_other_names_have_no_such_hint() -> None:
     with pytest.raises(bench.UsageError, match=r"did you mean nano\?$"):
         bench.study(preset="nono")
+
+
+def test_a_plugin_that_calls_an_older_bench_is_told_what_changed(tmp_path: Path) -> None:
+    """A bare TypeError from a class that the author never saw says nothing of what to write instead."""
+    with pytest.raises(TypeError) as caught:
+        MaskedDecoder(256, 2, 4, 32, drop_path=0.1)  # type: ignore[arg-type, call-arg]
+    assert "it is called as MaskedDecoder(backbone:" in changed(caught.value)
+    file = tmp_path / "older.py"
+    file.write_text("from bench.models.blocks import Block\n")
+    with pytest.raises(bench.UsageError, match=r"it is bench\.models\.parts\.Block.* now; docs/building-blocks"):
+        bench.load_plugins(file)

@@ -11,6 +11,7 @@ from typing import Generic, Literal, NoReturn, TypeVar
 import torch
 
 from bench.errors import BenchError
+from bench.plugins import changed
 from bench.protocols.threads import torch_threads
 
 K = TypeVar("K")
@@ -180,7 +181,7 @@ class Suite(Generic[K]):
         for frame in traceback.extract_tb(error.__traceback__):
             if self.source is not None and Path(frame.filename) == self.source:
                 where = f" ({self.source.name}, line {frame.lineno})"
-        return f"{type(error).__name__}: {str(error).strip() or 'no message'}{where}"
+        return f"{type(error).__name__}: {str(error).strip() or 'no message'}{changed(error)}{where}"
 
 
 def _one_line(text: str) -> str:
