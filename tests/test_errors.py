@@ -34,6 +34,6 @@ def test_a_plugin_that_calls_an_older_bench_is_told_what_changed(tmp_path: Path)
         MaskedDecoder(256, 2, 4, 32, drop_path=0.1)  # type: ignore[arg-type, call-arg]
     assert "it is called as MaskedDecoder(backbone:" in changed(caught.value)
     file = tmp_path / "older.py"
-    file.write_text("from bench.models.blocks import Block\n")
-    with pytest.raises(bench.UsageError, match=r"it is bench\.models\.parts\.Block.* now; docs/building-blocks"):
+    file.write_text("from bench.models.blocks import MaskedDecoder\n")
+    with pytest.raises(bench.UsageError, match=r"it is bench\.models\.decoder\.MaskedDecoder now; docs/building-blocks"):
         bench.load_plugins(file)
