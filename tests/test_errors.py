@@ -35,5 +35,7 @@ def test_a_plugin_that_calls_an_older_bench_is_told_what_changed(tmp_path: Path)
     assert "it is called as MaskedDecoder(backbone:" in changed(caught.value)
     file = tmp_path / "older.py"
     file.write_text("from bench.models.blocks import MaskedDecoder\n")
-    with pytest.raises(bench.UsageError, match=r"it is bench\.models\.decoder\.MaskedDecoder now; docs/building-blocks"):
+    with pytest.raises(
+        bench.UsageError, match=r"it is bench\.models\.decoder\.MaskedDecoder now; docs/building-blocks"
+    ):
         bench.load_plugins(file)
