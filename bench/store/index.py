@@ -35,7 +35,7 @@ _SEED = "$seed"
 """Mark for a seed in a shared specification; its value says which."""
 _BATCH = 500
 _MANY = 2_000
-"""From so many runs on, whole tables are read instead of single rows."""
+"""From so many runs on, all texts are read instead of single ones."""
 
 _T = TypeVar("_T")
 
@@ -286,8 +286,8 @@ def complete(session: Session, results: str, chosen: Sequence[Head], texts: Text
         chosen: The runs.
         texts: Receives the texts that they name.
     """
-    by_id = {run.id: run for run in _rows(session, results, chosen) if run.id is not None}
-    for run_id, values in _numbers(session, results, list(by_id)):
+    by_id = {run.id: run for run in _rows(session, chosen) if run.id is not None}
+    for run_id, values in _numbers(session, list(by_id)):
         if (run := by_id.get(run_id)) is not None:
             run.values = values
     runs = list(by_id.values())
@@ -295,17 +295,15 @@ def complete(session: Session, results: str, chosen: Sequence[Head], texts: Text
     return [run for run in runs if _is_whole(run, texts)]
 
 
-def _rows(session: Session, results: str, chosen: Sequence[Head]) -> Iterator[IndexedRun]:
+def _rows(session: Session, chosen: Sequence[Head]) -> Iterator[IndexedRun]:
     """Yield the unaltered rows of runs."""
     wanted: list[ColumnClause[Any]] = [column(name) for name in ("id", "digest", *Row._fields)]
     query = select(*wanted).select_from(RunTable.__table__)
     by_id = {head.id: head for head in chosen}
-    many = [query.where(RunTable.results == results)]
-    some = many if len(by_id) > _MANY else [query.where(RunTable.id.in_(ids)) for ids in _batches(by_id)]
     once: dict[Any, Any] = {}
     spared = range(Row._fields.index("preset"), len(Row._fields))
-    for one in some:
-        for run_id, digest, *values in session.connection().execute(one):
+    for ids in _batches(by_id):
+        for run_id, digest, *values in session.connection().execute(query.where(RunTable.id.in_(ids))):
             if (head := by_id.get(run_id)) is None:
                 continue
             for at in spared:  # Most runs have these from few values.
@@ -330,17 +328,12 @@ def _is_whole(run: IndexedRun, texts: Texts) -> bool:
         return False
 
 
-def _numbers(session: Session, results: str, ids: Sequence[int]) -> Iterator[tuple[int, list[Any]]]:
+def _numbers(session: Session, ids: Sequence[int]) -> Iterator[tuple[int, list[Any]]]:
     """Yield the numbers of runs by the identity of their rows."""
     number: tuple[Any, ...] = (column("run_id"), column("value"))
     query = select(*number).select_from(MetricTable.__table__).order_by(MetricTable.run_id, MetricTable.place)
-    if len(ids) > _MANY:
-        own = [query.where(MetricTable.run_id.in_(select(RunTable.id).where(RunTable.results == results)))]
-        own = [query] if not results else own
-    else:
-        own = [query.where(MetricTable.run_id.in_(some)) for some in _batches(ids)]
-    for one in own:
-        found = session.execute(one, execution_options={"yield_per": 10_000})
+    for some in _batches(ids):
+        found = session.connection().execute(query.where(MetricTable.run_id.in_(some)))
         for run_id, rows in groupby(found, key=itemgetter(0)):
             yield run_id, [row[1] for row in rows]
 

@@ -100,6 +100,7 @@ class Store:
         self._keys: Collection[str] | None = None
         self._choose: scan.Choose | None = None
         self._seen: View | None = None
+        self._taken: dict[str, IndexedRun] = {}
         if readonly:
             maintenance.require_results(self.results)
         else:
@@ -427,8 +428,10 @@ class Store:
 
     def _said(self, run: IndexedRun) -> bool:
         """Whether the rows that were taken say the same of a run as its folder."""
-        taken = [] if self._seen is None else [one for one in self._seen.runs if one.folder == run.folder]
-        return all(index.same(one, run) for one in taken)
+        if self._seen is not None and len(self._taken) != len(self._seen.runs):
+            self._taken = {one.folder: one for one in self._seen.runs}
+        taken = self._taken.get(run.folder)
+        return taken is None or index.same(taken, run)
 
     def _index(self, folder: Path) -> IndexedRun:
         """Write the rows of a folder unless they are there.
