@@ -14,7 +14,7 @@ from bench.conformance.checks import Checks, fail, listed, skip
 from bench.conformance.declarations import check_import, check_name, check_options, check_texts
 from bench.conformance.method_kit import MethodKit
 from bench.errors import BenchError, UsageError, unknown_name
-from bench.methods.base import AnyMethod, MethodCard, PretrainModel
+from bench.methods.base import MethodCard, PretrainModel
 from bench.models.encoder import Encoder
 from bench.plan.presets import PRESETS
 from bench.plan.request import validated
@@ -43,7 +43,7 @@ def options(kit: MethodKit) -> str:
 
 @CONTRACT.add("metadata", "options")
 def metadata(kit: MethodKit) -> str:
-    """Name, card and recipes are complete and agree with what pretraining reads."""
+    """Name and card are complete and agree with what pretraining reads."""
     method = kit.method
     check_name(method)
     card = getattr(method, "card", None)
@@ -53,9 +53,6 @@ def metadata(kit: MethodKit) -> str:
         return f"{', '.join(card.modalities)}; a teacher alone"
     if not card.stages:
         fail("card.stages is empty: name what is trained, e.g. ('pretraining',)")
-    if "nano" not in method.recipes:
-        fail("recipes has no 'nano': bench run needs one for its default preset; start from another method's")
-    _check_recipes(method)
     uses = kit.uses
     for preset in PRESETS:
         options = kit.completed(method.defaults(preset))
@@ -82,8 +79,14 @@ def metadata(kit: MethodKit) -> str:
     return f"{', '.join(card.modalities)}; {' then '.join(card.stages)}; {told}"
 
 
-def _check_recipes(method: type[AnyMethod]) -> None:
-    """Fail unless the recipe of every preset is one that `bench run` takes."""
+@CONTRACT.add("recipes", "options")
+def recipes(kit: MethodKit) -> str:
+    """The recipe of every preset is one that ``bench run`` takes."""
+    method = kit.method
+    if not method.has_encoder:
+        return "a teacher alone needs none"
+    if "nano" not in method.recipes:
+        fail("recipes has no 'nano': bench run needs one for its default preset; start from another method's")
     for preset in method.recipes:
         if preset not in PRESETS:
             fail(f"recipes: {unknown_name('preset', preset, PRESETS)!s}")
@@ -94,6 +97,7 @@ def _check_recipes(method: type[AnyMethod]) -> None:
             validated(Recipe, recipe.model_dump(), f"the recipe of preset {preset}: recipe")
         except UsageError as error:
             fail(str(error))
+    return listed(sorted(method.recipes))
 
 
 @CONTRACT.add("texts")
@@ -245,7 +249,7 @@ def draws(kit: MethodKit) -> str:
     return f"{len(first)} tensors, independent of global seeds"
 
 
-@CONTRACT.add("same seed", "losses")
+@CONTRACT.add("same seed", "draws", "recipes")
 def same_seed(kit: MethodKit) -> str:
     """The same seed gives the same network and, over three steps, bitwise the same losses."""
     first, second = kit.model(seed=3), kit.model(seed=3)

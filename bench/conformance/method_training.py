@@ -23,7 +23,7 @@ TOLERANCE = 1e-3
 """Relative difference between a CPU and a GPU."""
 
 
-@TRAINING.add("finite", "losses")
+@TRAINING.add("finite", "losses", "recipes")
 def finite(kit: MethodKit) -> str:
     """Losses and gradients are finite on three different batches."""
     model = kit.model()

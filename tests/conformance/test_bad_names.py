@@ -97,9 +97,9 @@ class Loose(PointMAE):
 @pytest.mark.parametrize(
     ("method", "check", "words"),
     [
-        (Augmented, "metadata", "preset base: recipe.augmentation = ('rotate_y', 'rotate_z'): unknown augmentation"),
-        (Hasty, "metadata", "preset base: recipe.lr = inf: expected a finite number"),
-        (Misspelt, "metadata", "unknown preset 'bass': did you mean base"),
+        (Augmented, "recipes", "preset base: recipe.augmentation = ('rotate_y', 'rotate_z'): unknown augmentation"),
+        (Hasty, "recipes", "preset base: recipe.lr = inf: expected a finite number"),
+        (Misspelt, "recipes", "unknown preset 'bass': did you mean base"),
         (Orphan, "metadata", "first_stage names 'act-dvea'"),
         (Borrowed, "architecture", "whose network differs in"),
         (Elsewhere, "architecture", "names 'point-mea', which is no registered method"),

@@ -30,7 +30,7 @@ def test_a_built_in_method_conforms(name: str) -> None:
     suite = method_suite(METHODS.load(name), size=SMALL, steps=15, image_size=32, device="auto", left_out=TAUGHT_APART)
     outcomes = list(suite.run())
     if not METHODS.load(name).has_encoder:
-        assert {o.check for o in outcomes if o.status == "pass"} == {"options", "metadata"}
+        assert {o.check for o in outcomes if o.status == "pass"} == {"options", "metadata", "recipes", "texts"}
         return
     assert {o.check: o.remark for o in outcomes if o.status == "fail"} == {}
     skipped = {o.check for o in outcomes if o.status == "skip"}
@@ -106,7 +106,7 @@ def test_a_failed_or_skipped_check_is_a_failed_or_skipped_test() -> None:
 
     with pytest.raises(pytest.fail.Exception, match=r"method sound, builds: backbone\.points 4 is less than"):
         Mine().test_conforms("builds")
-    with pytest.raises(pytest.skip.Exception, match="needs 'builds', which failed"):
+    with pytest.raises(pytest.skip.Exception, match="depends on 'builds', which failed"):
         Mine().test_conforms("losses")
     Mine().test_conforms("metadata")
 
