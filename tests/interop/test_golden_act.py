@@ -59,26 +59,6 @@ def gradients(model: nn.Module, layout: Layout, **losses: Tensor) -> Arrays:
 
 
 @pytest.mark.parametrize(
-    "name", ["act_student", "act_student_clsloss", "act_dvae", "act_classify", "act_classify_linear"]
-)
-def test_every_output_is_compared(name: str, tmp_path: Path) -> None:
-    """Our ACT would not be the published one."""
-    result = verify_file(GOLDEN / f"{name}.npz")
-    assert result.status == "pass", result.detail
-    arrays = recorded(f"{name}.npz")
-    for key in [key for key in arrays if key.startswith(("out/", "mid/"))][::3]:
-        if key == "mid/neighborhood":
-            continue  # compared as a set of points
-        wrong = arrays[key].copy()
-        flat = wrong.reshape(-1)
-        at = int(np.abs(flat.astype(np.float64)).argmax())
-        flat[at] = flat[at] + 1 if wrong.dtype.kind == "i" else flat[at] * 1.002
-        result = verify(tmp_path, arrays | {key: wrong})
-        assert result.status == "fail", key
-        assert key in result.detail
-
-
-@pytest.mark.parametrize(
     ("name", "key"),
     [
         ("act_dvae", "dgcnn_1.layer3.0.weight"),
