@@ -13,15 +13,15 @@ from tests.conftest import bench_here
 
 
 def test_a_quick_profile_prints_the_table_and_writes_json(tmp_path: Path) -> None:
-    """Neither a person nor a script could read what was measured."""
+    """Neither a person nor a script could read what was measured. A live teacher: tests/execution/test_profile.py."""
     target = tmp_path / "profile.json"
-    done = bench_here("profile", "--method", "recon", "--preset", "smoke", "--quick", "--batch", 4, "--json", target)
+    done = bench_here("profile", "--method", "point-mae", "--preset", "smoke", "--quick", "--batch", 4, "--json", target)
     assert done.returncode == 0, done.stderr
-    for words in ("matmul peak:", "samples/s", "exact + teacher", "tokenize", "optimiser", "fast / exact:"):
+    for words in ("matmul peak:", "samples/s", "tokenize", "optimiser", "fast / exact:"):
         assert words in done.stdout
     found = json.loads(target.read_text())
-    assert [path["name"] for path in found["paths"]] == ["exact", "exact + teacher", "fast"]
-    assert [path["tokenize"] for path in found["paths"]] == ["all", "all", "visible"]
+    assert [path["name"] for path in found["paths"]] == ["exact", "fast"]
+    assert [path["tokenize"] for path in found["paths"]] == ["all", "visible"]
     for path in found["paths"]:
         assert path["samples_per_second"] == pytest.approx(path["batch"] / path["seconds"][0])
         assert sum(path["stages"].values()) == pytest.approx(path["seconds"][0], rel=0.02)

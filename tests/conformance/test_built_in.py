@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,10 +38,13 @@ def test_a_built_in_method_conforms(name: str) -> None:
     assert skipped <= {"import", "no captions", "devices"}, skipped
 
 
-def test_importing_the_methods_has_no_side_effects() -> None:
-    """bench list would be slow, or one method would change another's random numbers."""
+def test_importing_methods_and_examples_has_no_side_effects_and_the_kit_needs_no_pytest() -> None:
+    """A list would be slow, one method would change another's random numbers, or check-plugin would want pytest."""
     modules = sorted({entry.module for entry in METHODS if entry.source == "built in"})
-    statement = "; ".join(f"importlib.import_module('{module}')" for module in modules)
+    examples = resources.files("bench.scaffold.examples").iterdir()
+    modules += sorted(f"bench.scaffold.examples.{file.name[:-3]}" for file in examples if file.name.endswith(".py"))
+    statement = "; ".join(f"importlib.import_module('{module}')" for module in ("bench.conformance.suites", *modules))
+    statement = f"sys.modules['pytest'] = None; {statement}"  # as where it is not installed
     assert "no side effects" in try_import(statement, "bench.methods.base")
 
 
@@ -109,17 +113,3 @@ def test_a_failed_or_skipped_check_is_a_failed_or_skipped_test() -> None:
     with pytest.raises(pytest.skip.Exception, match="depends on 'builds', which failed"):
         Mine().test_conforms("losses")
     Mine().test_conforms("metadata")
-
-
-def test_bench_does_not_need_pytest() -> None:
-    """bench check-plugin must work where pytest is not installed."""
-    code = (
-        "import sys; sys.modules['pytest'] = None\n"
-        "import bench.conformance, bench.conformance.suites\n"
-        "try:\n    bench.conformance.MethodConformance\nexcept ImportError:\n    print('lazy')"
-    )
-    import subprocess
-    import sys
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "lazy"
