@@ -15,7 +15,9 @@ from tests.conftest import bench_here
 def test_a_quick_profile_prints_the_table_and_writes_json(tmp_path: Path) -> None:
     """Neither a person nor a script could read what was measured. A live teacher: tests/execution/test_profile.py."""
     target = tmp_path / "profile.json"
-    done = bench_here("profile", "--method", "point-mae", "--preset", "smoke", "--quick", "--batch", 4, "--json", target)
+    done = bench_here(
+        "profile", "--method", "point-mae", "--preset", "smoke", "--quick", "--batch", 4, "--json", target
+    )
     assert done.returncode == 0, done.stderr
     for words in ("matmul peak:", "samples/s", "tokenize", "optimiser", "fast / exact:"):
         assert words in done.stdout
