@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.report.build import BuiltReport, build_report
 from bench.store.queries import MetricRow
 from bench.store.records import RunRecord
 
@@ -265,3 +266,15 @@ def one_seed() -> Results:
 @pytest.fixture(scope="session")
 def smoke() -> Results:
     return grid(Maker(preset="smoke"), datasets=("shapes-scan",), settings=("5w2s",), linear=False)
+
+
+@pytest.fixture(scope="session")
+def full(full_results: Results, tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
+    """The report of `full_results`; its files are read only."""
+    return build_report(full_results.rows, full_results.runs, tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture(scope="session")
+def one_seed_page(one_seed: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of `one_seed`; it is read only."""
+    return build_report(one_seed.rows, one_seed.runs, tmp_path_factory.mktemp("one")).html

@@ -6,17 +6,17 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from bench.report import contents, curves
-from bench.report.build import build_report
+from bench.report.data import to_json
 from bench.report.document import Cell, Document, Field, Table
 from bench.report.html import to_html
 from bench.report.markdown import to_markdown
 from bench.report.model import MOST_COMPARED, build_model
+from bench.report.records import to_csv
 from bench.report.scores import notes
 from bench.report.terminal import render_terminal
 
@@ -35,16 +35,16 @@ def on_screen(document: Document, width: int = 80) -> str:
     return screen.getvalue()
 
 
-def test_json_holds_the_raw_numbers_of_every_table(full_results: Any, tmp_path: Path) -> None:
+def test_json_holds_the_raw_numbers_of_every_table(full_results: Any) -> None:
     """A program that parses "64.1 ± 2.7" loses digits, and breaks when the text changes."""
-    built = build_report(full_results.rows, full_results.runs, tmp_path)
-    told = json.loads(built.json.read_text())
+    model = build_model(full_results.rows, full_results.runs)
+    told = json.loads(to_json(contents.report(model)))
     tables = [block for block in blocks(told) if block["type"] == "table"]
-    means = {(record["mean"], record["low"]) for record in csv.DictReader(io.StringIO(built.csv.read_text()))}
+    means = {(record["mean"], record["low"]) for record in csv.DictReader(io.StringIO(to_csv(model)))}
     scores = [row["score"] for table in tables for row in table["rows"] if isinstance(row.get("score"), dict)]
     assert {(str(one["value"]), str(one.get("low", ""))) for one in scores} == means
     (runs,) = (table for table in tables if table["name"] == "runs")
-    assert {row["key"]["value"] for row in runs["rows"]} == {run.key for run in built.model.runs}
+    assert {row["key"]["value"] for row in runs["rows"]} == {run.key for run in model.runs}
     for table in tables:
         names = [column["name"] for column in table["columns"]]
         assert len(set(names)) == len(names), "two columns of one name are one in JSON"
@@ -61,11 +61,11 @@ def test_long_tables_are_cut_for_readers_and_whole_for_programs() -> None:
         assert "800 more rows are left out; report.json holds all 1,000." in text
 
 
-def test_cost_stands_in_every_rendering(full_results: Any) -> None:
+def test_cost_stands_in_every_rendering(maker: Maker) -> None:
     """Wall time of a shared machine says little: the work of a step and processor time stand beside it."""
-    for run in full_results.runs:
-        run.cost |= {"pretrain_cpu_seconds": 360.0, "pretrain_step_flops": 2.5e9}
-    document = contents.report(build_model(full_results.rows, full_results.runs))
+    results = maker().run("recon", "recon", "linear", "ldraw40", 0, "all")
+    results.runs[0].cost |= {"pretrain_cpu_seconds": 360.0, "pretrain_step_flops": 2.5e9}
+    document = contents.report(build_model(results.rows, results.runs))
     for text in (on_screen(document, 120), to_markdown(document), to_html(document)):
         assert "6 min 00 s" in text
         assert "2.5 GFLOP" in text

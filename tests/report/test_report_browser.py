@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.report.build import build_report
+from bench.report.build import BuiltReport
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
@@ -47,10 +49,10 @@ def browse(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-def test_page_sorts_filters_and_stays_quiet(full_results: Any, tmp_path: Path, browse: Callable[..., Any]) -> None:
+def test_page_sorts_filters_and_stays_quiet(full: BuiltReport, tmp_path: Path, browse: Callable[..., Any]) -> None:
     """Tables sort by number and filter by words, plots are drawn, nothing is fetched, nothing is complained about."""
-    page = build_report(full_results.rows, full_results.runs, tmp_path / "out").html
-    page.write_text(page.read_text().replace("</body>", PROBE))
+    page = tmp_path / "index.html"
+    page.write_text(full.html.read_text().replace("</body>", PROBE))
     done = browse("--window-size=1440,1000", "--dump-dom", page.as_uri())
     found = dict(re.findall(r'data-([a-z]+)="([^"]*)"', re.findall(r"<body[^>]*>", done.stdout)[0]))
     assert found["high"] == "recon,point-mae,scratch (recon),scratch (point-mae)"
@@ -65,11 +67,10 @@ def test_page_sorts_filters_and_stays_quiet(full_results: Any, tmp_path: Path, b
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
 
 
-def test_page_is_drawn_in_light_and_dark(one_seed: Any, tmp_path: Path, browse: Callable[..., Any]) -> None:
+def test_page_is_drawn_in_light_and_dark(one_seed_page: Path, tmp_path: Path, browse: Callable[..., Any]) -> None:
     """A page that stays white in the dark, or draws nothing, would be noticed by readers only."""
     from PIL import Image
 
-    page = build_report(one_seed.rows, one_seed.runs, tmp_path / "out").html
     corner, colours = {}, {}
     for name, scheme in (("light", 1), ("dark", 0)):
         shot = tmp_path / f"{name}.png"
@@ -77,7 +78,7 @@ def test_page_is_drawn_in_light_and_dark(one_seed: Any, tmp_path: Path, browse: 
             f"--screenshot={shot}",
             "--window-size=1200,1400",
             f"--blink-settings=preferredColorScheme={scheme}",
-            page.as_uri(),
+            one_seed_page.as_uri(),
         )
         image = Image.open(shot).convert("RGB")
         corner[name] = image.getpixel((2, 2))
@@ -88,26 +89,25 @@ def test_page_is_drawn_in_light_and_dark(one_seed: Any, tmp_path: Path, browse: 
     assert min(colours.values()) > 100
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_is_cut_at_the_edge(one_seed: Any, tmp_path: Path, browse: Callable[..., Any], width: int) -> None:
+def test_nothing_is_cut_at_the_edge(one_seed_page: Path, tmp_path: Path, browse: Callable[..., Any]) -> None:
     """Columns beyond the edge of a screen or a phone are not seen, and nothing says that they are there."""
-    page = build_report(one_seed.rows, one_seed.runs, tmp_path / "out").html
     probe = """<script>
     const edge = document.documentElement.clientWidth, boxes = (e) => e.getBoundingClientRect();
     const wide = [...document.querySelectorAll("body *")].filter((e) => !e.closest(".scroll, figure"));
     document.body.dataset.beyond = wide.filter((e) => boxes(e).width && boxes(e).right > edge + 1).length;
     document.body.dataset.first = boxes(document.querySelector("table.scores")).top;
+    document.body.dataset.edge = edge;
     </script></body>"""
-    page.write_text(page.read_text().replace("</body>", probe))
-    frame = page.with_name("frame.html")  # a browser without a screen makes no window as narrow as a phone
-    frame.write_text(
-        f'<iframe src="index.html" style="width:{width}px;height:800px"></iframe>'
-        + """<script>
-    onload = () => { Object.assign(document.body.dataset, frames[0].document.body.dataset); };</script>"""
-    )
-    done = browse(
-        "--allow-file-access-from-files", f"--window-size={max(width, 500)},900", "--dump-dom", frame.as_uri()
-    )
-    found = dict(re.findall(r'data-([a-z]+)="([^"]*)"', done.stdout))
-    assert found["beyond"] == "0"
-    assert float(found["first"]) < 2 * 844
+    (tmp_path / "index.html").write_text(one_seed_page.read_text().replace("</body>", probe))
+    frame = tmp_path / "frame.html"  # a browser without a screen makes no window as narrow as a phone
+    frames = [f'<iframe src="index.html" style="width:{width}px;height:800px"></iframe>' for width in (1280, 390)]
+    script = """<script>onload = () => {
+        for (const shown of document.querySelectorAll("iframe"))
+            shown.title = JSON.stringify({...shown.contentDocument.body.dataset});
+    };</script>"""
+    frame.write_text("".join(frames) + script)
+    done = browse("--allow-file-access-from-files", "--window-size=1400,900", "--dump-dom", frame.as_uri())
+    found = [json.loads(html.unescape(title)) for title in re.findall(r'title="([^"]*)"', done.stdout)]
+    assert [one["beyond"] for one in found] == ["0", "0"]
+    assert [int(one["edge"]) // 100 for one in found] == [12, 3], "one as wide as a screen, one as a phone"
+    assert all(float(one["first"]) < 2 * 844 for one in found)
