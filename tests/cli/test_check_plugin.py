@@ -73,7 +73,7 @@ def test_the_documented_method_is_short_conforms_and_runs(
     with monkeypatch.context() as patch:
         patch.setattr(METHODS, "_entries", dict(METHODS._entries))
         load_plugin_file(file)
-        suite = method_suite(METHODS.load("my-masked"), size=SMALL, steps=15, device="cpu", left_out=NO_PROCESS)
+        suite = method_suite(METHODS.load("my-masked"), size=SMALL, steps=9, device="cpu", left_out=NO_PROCESS)
         outcomes = list(suite.run())
     assert suite.subject == "method my-masked"
     assert [outcome for outcome in outcomes if outcome.status == "fail"] == []

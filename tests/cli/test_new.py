@@ -50,7 +50,7 @@ def test_a_method_that_is_written_passes_every_check(call: Compare, folder: Path
     code, _, error = call("new", "method", f"own-{style}", "--style", style, "--out", "deep.py")
     assert (code, error) == (0, "")
     (entry,) = load_plugin_file(folder / "deep.py")
-    suite = method_suite(METHODS.load(f"own-{style}"), size=SMALL, steps=15, device="cpu", left_out=NO_PROCESS)
+    suite = method_suite(METHODS.load(f"own-{style}"), size=SMALL, steps=9, device="cpu", left_out=NO_PROCESS)
     assert entry.name == f"own-{style}"
     outcomes = {outcome.check: outcome for outcome in suite.run()}
     without = [outcomes.pop(name).status for name in ("import", "no captions", "devices")]

@@ -28,7 +28,7 @@ def test_a_built_in_method_conforms(name: str) -> None:
     """Whoever copies one of our files starts from a method that keeps its contract."""
     if name in ("scratch", "render-classify"):
         pytest.skip("it has nothing to pretrain and no architecture of its own")
-    suite = method_suite(METHODS.load(name), size=SMALL, steps=15, image_size=32, device="auto", left_out=TAUGHT_APART)
+    suite = method_suite(METHODS.load(name), size=SMALL, steps=9, image_size=32, device="auto", left_out=TAUGHT_APART)
     outcomes = list(suite.run())
     if not METHODS.load(name).has_encoder:
         assert {o.check for o in outcomes if o.status == "pass"} == {"options", "metadata", "recipes", "texts"}
@@ -54,7 +54,7 @@ class TestPointMAE(MethodConformance):
     method = PointMAE
     size = SMALL
     options: ClassVar[dict[str, Any]] = {"mask": "block", "tokenize": "all"}
-    steps = 12
+    steps = 9
     left_out = TAUGHT_APART
 
 

@@ -16,7 +16,7 @@ NO_PROCESS = {"import": "tested apart, it starts a process"}
 
 @cache
 def failed(method: type[Method]) -> dict[str, str]:
-    suite = method_suite(method, size=TINY, steps=12, device="cpu", left_out=NO_PROCESS)
+    suite = method_suite(method, size=TINY, steps=8, device="cpu", left_out=NO_PROCESS)
     return {outcome.check: outcome.remark for outcome in suite.run() if outcome.status == "fail"}
 
 
