@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import pytest
 from compare_runs import Compare, record, reset, rows
 
 from bench.store.store import Store
-from tests.conftest import CLASSES, bench_environment
+from tests.conftest import CLASSES
 
 
 def altered(results: Path, tmp_path: Path, **changes: object) -> Path:
@@ -219,18 +217,3 @@ def test_specifications_that_share_a_name_are_told_apart(compare: Compare, resul
     code, output, _ = compare("point-mae,encoder.recipe.lr=0.123", "scratch", place=tmp_path / "two")
     assert code == 0
     assert "4 runs" in output
-
-
-def test_nothing_heavy_is_imported(results: Path) -> None:
-    """Comparing what is stored must start at once, on a machine without torch's libraries too."""
-    code = (
-        "import sys; from bench.cli.main import main; sys.argv = ['bench', 'compare', 'point-mae', 'scratch', "
-        f"'--ensemble', '--results', {str(results)!r}]\n"
-        "try: main()\n"
-        "except SystemExit as stop: assert not stop.code, stop.code\n"
-        "print('heavy:', sorted({'torch', 'timm', 'matplotlib', 'sklearn'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, env=bench_environment(), check=False
-    )
-    assert "heavy: []" in done.stdout, done.stdout + done.stderr
