@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -25,6 +26,7 @@ from hypothesis import settings
 from bench.cli.main import main
 from bench.registry import REGISTRIES
 
+gc.disable()  # until all tests are collected: importing makes little garbage, and looking for it takes seconds
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background; what tests start should hear Ctrl-C
@@ -32,6 +34,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ("ball", "rod", "disc", "slab", "ring", "cross")
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, in what the tests make."""
+    gc.enable()
 
 
 def toy_cloud(kind: int, rng: np.random.Generator, points: int) -> np.ndarray:

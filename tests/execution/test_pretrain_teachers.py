@@ -144,8 +144,11 @@ def pretrain(tmp_path: Path, teachers: dict[str, Teacher]) -> Pretrain:
     return run
 
 
-@pytest.mark.parametrize("name", ["tiny-clip", "timm"])
-@pytest.mark.parametrize("recipe", [{}, {"teacher_crops": 3, "teacher_prompts": 4}], ids=["plain", "drawn"])
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [("timm", {}), ("tiny-clip", {"teacher_crops": 3, "teacher_prompts": 4})],
+    ids=["two teachers", "drawn crops and prompts"],
+)
 def test_a_live_teacher_gives_the_cached_losses(pretrain: Pretrain, name: str, recipe: dict[str, int]) -> None:
     """The speed of a cache may be claimed only if it changes nothing but time."""
     cached, live = pretrain(name, **recipe), pretrain(name, live=True, **recipe)

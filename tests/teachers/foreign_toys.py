@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import open_clip
 import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
+
+if TYPE_CHECKING:
+    import open_clip
 
 TIMM = "test_vit"
 """timm's own model for tests: 64 wide, pictures of 160 pixels."""
@@ -64,6 +67,8 @@ def timm_folder(folder: Path) -> tuple[Path, nn.Module]:
 
 def clip_model() -> open_clip.CLIP:
     """A CLIP small enough to build in a moment."""
+    import open_clip  # takes seconds, which only those who build one should pay
+
     torch.manual_seed(2)
     vision = open_clip.CLIPVisionCfg(layers=1, width=64, patch_size=16, image_size=CLIP_SIDE)
     text = open_clip.CLIPTextCfg(context_length=16, width=64, heads=1, layers=1)

@@ -31,46 +31,44 @@ def uninterrupted(precision: Precision = "fp32") -> dict[str, object]:
     return outcome(objective, train(objective, None, precision))
 
 
-@pytest.mark.parametrize(
-    ("precision", "moments"),
-    [
-        # In the first step, mid-epoch before and inside a forward pass, in the middle of writing the first and
-        # a later checkpoint (odd fsync: the file, even: its folder after the rename), inside validation.
-        ("fp32", ["prepare:1", "prepare:4", "fsync:1", "compute:3", "fsync:5", "fsync:6", "validate:1", "compute:7"]),
-        ("bf16", ["compute:6", "fsync:3", "validate:2"]),
-    ],
-)
-def test_killed_runs_end_as_an_uninterrupted_one(precision: Precision, moments: list[str], tmp_path: Path) -> None:
+# In the first step, mid-epoch before and inside a forward pass, in the middle of writing the first and
+# a later checkpoint (odd fsync: the file, even: its folder after the rename), inside validation.
+MOMENTS = ("prepare:1", "prepare:4", "fsync:1", "compute:3", "fsync:5", "fsync:6", "validate:1", "compute:7")
+
+
+def test_killed_runs_end_as_an_uninterrupted_one(tmp_path: Path) -> None:
     subprocess.run(
-        [sys.executable, str(HERE / "killed_children.py"), str(tmp_path), precision, *moments],
+        [sys.executable, str(HERE / "killed_children.py"), str(tmp_path), "fp32", *MOMENTS],
         env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"},
         check=True,
         timeout=200,
     )
     ended = json.loads((tmp_path / "outcome.json").read_text())
     assert ended.pop("resumed_from") > 0
-    assert ended == json.loads(json.dumps(uninterrupted(precision)))
+    assert ended == json.loads(json.dumps(uninterrupted()))
     assert len(list((tmp_path / "work").iterdir())) == 2, "the two newest checkpoints are kept"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_request_saves_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "precision"), [(signal.SIGINT, "fp32"), (signal.SIGTERM, "bf16")])
+def test_a_stop_request_saves_and_says_how_to_go_on(
+    number: signal.Signals, precision: Precision, tmp_path: Path
+) -> None:
     def send(moment: str, count: int) -> None:
         if (moment, count) == ("compute", 6):
             os.kill(os.getpid(), number)
 
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted) as stopped:
-        train(ToyObjective(send), tmp_path)
+        train(ToyObjective(send), tmp_path, precision)
     line = str(stopped.value)
     assert f"toy stopped by {number.name} in epoch 2 of 5, after step 6 of {STEPS}" in line
     assert "run the same command again" in line
     assert "\n" not in line
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     again = ToyObjective()
-    result = train(again, tmp_path)
+    result = train(again, tmp_path, precision)
     assert result.resumed_from == 6
-    assert outcome(again, result) == uninterrupted()
+    assert outcome(again, result) == uninterrupted(precision)
 
 
 def test_a_second_ctrl_c_is_not_swallowed() -> None:
