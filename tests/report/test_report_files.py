@@ -64,6 +64,11 @@ class Page(HTMLParser):
         assert self.open.pop() == tag, f"</{tag}> closes another tag"
 
 
+@pytest.fixture(scope="module")
+def one_run(maker: Maker) -> Any:
+    return maker().run("scratch", "recon", "linear", "ldraw40", 0, "all")
+
+
 def read_csv(report: BuiltReport) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(report.csv.read_text())))
 
@@ -289,20 +294,20 @@ def test_numbers_selected_on_test_have_a_column_of_their_own(maker: Maker, tmp_p
     assert (record["selection"], float(record["mean"])) == ("val", chosen[0].value)
 
 
-def test_a_place_that_cannot_be_written_is_one_clear_line(one_seed: Any, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_one_clear_line(one_run: Any, tmp_path: Path) -> None:
     """No traceback for a wrong --out, and the old report stays."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(SetupError, match="cannot write the report file") as caught:
-        build_report(one_seed.rows, one_seed.runs, tmp_path / "file")
+        build_report(one_run.rows, one_run.runs, tmp_path / "file")
     assert "\n" not in str(caught.value)
     assert (tmp_path / "file").read_text() == "x"
 
 
-def test_a_write_that_fails_leaves_the_old_report(one_seed: Any, tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_the_old_report(one_run: Any, tmp_path: Path) -> None:
     """A disk that fills up while writing must not leave half a page."""
     (tmp_path / "index.html").write_text("old")
     with no_file_larger_than(1000), pytest.raises(SetupError, match="File too large"):
-        build_report(one_seed.rows, one_seed.runs, tmp_path)
+        build_report(one_run.rows, one_run.runs, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["index.html"]
     assert (tmp_path / "index.html").read_text() == "old"
 
@@ -317,10 +322,10 @@ def test_importing_statistics_and_reports_stays_cheap() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_long_summary_is_short_and_keeps_its_warnings(one_seed: Any) -> None:
+def test_a_long_summary_is_short_and_keeps_its_warnings(one_run: Any) -> None:
     """Eighty sentences at the top of a page are read by nobody, least of all the last, which qualifies the others."""
     findings = [Sentence("none", f"finding {i}.") for i in range(40)]
-    model = build_model(one_seed.rows, one_seed.runs)
+    model = build_model(one_run.rows, one_run.runs)
     page = to_html(contents.report(model, [*findings, Sentence("warning", "mind the names.")]))
     short, _, rest = page.partition("35 more</summary>")
     assert short.index("mind the names.") < short.index("finding 0.")
