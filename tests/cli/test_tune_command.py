@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from bench.cli.main import main
+from bench.execution.local import PoolOptions
 from bench.paths import Workspace
 from bench.plan.request import RunRequest
 from bench.spec import RunSpec, canonical_json
 from bench.store.queries import metric_rows, run_rows
 from bench.store.store import Store
 from bench.tuning import studies
+from bench.tuning.engine import Searcher
 from bench.tuning.problems import make_problems
-from tests.conftest import bench_command, bench_environment, bench_here, wait_for
+from tests.conftest import bench_here, environment_of_jobs, wait_for
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -50,20 +52,36 @@ def search(data: Path, results: Path, trials: int) -> list[object]:
     ]  # fmt: skip
 
 
+def asked(data: Path) -> RunRequest:
+    """The same search, as Python asks for it."""
+    return RunRequest(
+        methods=("scratch",), protocols=("linear",), datasets=(f"modelnet-h5:{data}",), preset="smoke", seeds=(3,),
+        baseline=False, overrides={"scratch.architecture": "point-mae"},
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory, toy_modelnet: Path) -> tuple[Path, list[str]]:
-    """Results of a search that two processes worked on at once, and what they printed."""
+def searched(tmp_path_factory: pytest.TempPathFactory, toy_modelnet: Path) -> tuple[Path, str]:
+    """Results of a search that a searcher and a command worked on at once, and what the command printed.
+
+    Both are in this process, which saves starting another; that leases hold between processes is for tests/store.
+    """
     results = tmp_path_factory.mktemp("searched") / "results"
-    command = search(toy_modelnet, results, 2)
-    with subprocess.Popen(
-        bench_command(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=bench_environment()
-    ) as other:
+    place = Workspace.at(results)
+    place.prepare()
+    problems, _ = make_problems(asked(toy_modelnet), "downstream", place, baseline=False)
+
+    def beside() -> list[str]:
+        searcher = Searcher(place, PoolOptions(), lambda job, event: None, lambda line: None)
+        return searcher.search(problems, 2)
+
+    with environment_of_jobs(), ThreadPoolExecutor(1) as pool:
+        other = pool.submit(beside)
         wait_for((results / studies.FILE).exists)
-        here = bench_here(*command)
-        said, _ = other.communicate(timeout=200)
-    outputs = [here.stdout, said]
-    assert (here.returncode, other.returncode) == (0, 0), [*outputs, here.stderr]
-    return results, outputs
+        here = bench_here(*search(toy_modelnet, results, 2))
+        assert other.result(timeout=200) == []
+    assert here.returncode == 0, here.stdout + here.stderr
+    return results, here.stdout
 
 
 def trials_of(results: Path) -> list[tuple[dict[str, object], float]]:
@@ -74,54 +92,36 @@ def trials_of(results: Path) -> list[tuple[dict[str, object], float]]:
     return [(dict(trial.user_attrs["values"]), float(trial.value or 0.0)) for trial in found]
 
 
-def test_two_processes_make_the_trials_of_one(
-    searched: tuple[Path, list[str]], toy_modelnet: Path, call: Call, tmp_path: Path
-) -> None:
-    """Two commands at once must neither spoil a search nor give it more trials, nor change what it tries."""
-    results, outputs = searched
+def test_two_at_once_make_the_trials_of_one(searched: tuple[Path, str], toy_modelnet: Path) -> None:
+    """Two searchers at once must neither spoil a search nor give it more trials, nor change what it tries."""
+    results, output = searched
     together = trials_of(results)
     assert len(together) == 2
     assert len({json.dumps(values) for values, _ in together}) == 2
-    for output in outputs:
-        assert "--set 'linear.strengths=" in output
-    alone = make_problems(
-        RunRequest(
-            methods=("scratch",),
-            protocols=("linear",),
-            datasets=(f"modelnet-h5:{toy_modelnet}",),
-            preset="smoke",
-            seeds=(3,),
-            baseline=False,
-            overrides={"scratch.architecture": "point-mae"},
-        ),
-        "downstream",
-        Workspace.at(results),
-        baseline=False,
-    )[0][0]
+    assert "--set 'linear.strengths=" in output
+    (alone,), _ = make_problems(asked(toy_modelnet), "downstream", Workspace.at(results), baseline=False)
     assert studies.names(studies.open_storage(results)) == [alone.name]
 
 
-def test_continuing_adds_what_is_missing_and_repeats_nothing(
-    searched: tuple[Path, list[str]], toy_modelnet: Path, call: Call
-) -> None:
+def test_continuing_adds_what_is_missing_and_repeats_nothing(searched: tuple[Path, str], toy_modelnet: Path) -> None:
     """A second command would else begin anew, or give the method more trials than the others."""
     results, _ = searched
     before = trials_of(results)
-    code, out, _ = call(*search(toy_modelnet, results, 3))
-    assert code == 0
-    assert "trial 3 of 3" in out
-    assert "trial 2 of 3" not in out
+    done = bench_here(*search(toy_modelnet, results, 3))
+    assert done.returncode == 0
+    assert "trial 3 of 3" in done.stdout
+    assert "trial 2 of 3" not in done.stdout
     after = trials_of(results)
     assert after[:2] == before
     assert len(after) == 3
-    code, out, _ = call(*search(toy_modelnet, results, 2))
-    assert code == 0
-    assert "trial 3 of" not in out
+    done = bench_here(*search(toy_modelnet, results, 2))
+    assert done.returncode == 0
+    assert "trial 3 of" not in done.stdout
     assert len(trials_of(results)) == 3
 
 
 def test_trials_are_runs_scored_on_validation_and_in_no_table(
-    searched: tuple[Path, list[str]], call: Call, tmp_path: Path
+    searched: tuple[Path, str], call: Call, tmp_path: Path
 ) -> None:
     """Trials in tables would show test scores of many settings, and the best of them would be picked on test."""
     results, _ = searched
@@ -148,9 +148,7 @@ def test_trials_are_runs_scored_on_validation_and_in_no_table(
     assert '<table class="scores"' not in page
 
 
-def test_the_best_values_are_a_request_that_says_so(
-    searched: tuple[Path, list[str]], call: Call, toy_modelnet: Path
-) -> None:
+def test_the_best_values_are_a_request_that_says_so(searched: tuple[Path, str], call: Call, toy_modelnet: Path) -> None:
     """A tuned number that looked like an untuned one would hide the search behind it."""
     results, _ = searched
     (config,) = (results / "tuned").glob("*.yaml")
