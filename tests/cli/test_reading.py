@@ -133,7 +133,7 @@ def test_reading_what_is_stored_imports_no_network_library(
     """Importing torch took longer than reading thousands of runs, and seven times the memory."""
     (a, b, *_) = [row.stored.key[:16] for row in rows(results, method="point-mae", protocol="linear")]
     commands = ["runs", "runs --json", "runs --failed", f"why {a} {b}", f"compare {a} {b}", "db status"]
-    commands += [f"report --out {tmp_path}/report", "runs --help"]
+    commands += ["compare point-mae scratch --ensemble", f"report --out {tmp_path}/report", "runs --help"]
     lines = [
         "import sys",
         "from bench.cli.main import main",
