@@ -30,8 +30,9 @@ from bench.stats.selection import inflation
 SMOKE_LINE = "SMOKE: these runs prove that every path works. Their numbers mean nothing and are not compared."
 CANDIDATES_LINE = (
     "Validation chooses for each seed and setting: the encoder as it is, or (+bn) with BatchNorm statistics of the "
-    "unlabelled training clouds; scratch in two initialisations. Shown: validation / test accuracy in percent (seeds "
-    "it was chosen in). The test accuracy of the others is for information."
+    "unlabelled training clouds; scratch in PyTorch's initialisation (default) or a truncated normal one (trunc). "
+    "Shown: validation / test accuracy in percent (seeds it was chosen in). The test accuracy of the others is for "
+    "information."
 )
 PAIRS_TITLE = "Pretrained methods against each other"
 
