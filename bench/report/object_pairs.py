@@ -208,10 +208,6 @@ def _difference(found: Paired) -> Cell:
     return quantities.points(found.difference, found.low, found.high)
 
 
-def _better(found: Paired) -> str:
-    return f"{found.better} / {found.worse}"
-
-
 def _main(pair: ObjectPair, told: Callable[[Paired], AnyCell]) -> AnyCell:
     return quantities.NONE if pair.main is None else told(pair.main)
 
