@@ -1,1 +1,4 @@
-"""One training loop for pretraining and fine-tuning: schedule, optimiser groups, precision, checkpoints, resume."""
+"""One training loop for pretraining and fine-tuning.
+
+Schedule, optimiser groups, precision, checkpoints and resuming.
+"""

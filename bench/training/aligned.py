@@ -1,6 +1,8 @@
-"""Heads into teachers' spaces, kept beside an encoder so that it can be compared with texts and pictures.
+"""Projection heads into teachers' feature spaces, stored with an encoder.
 
-They lie in a file of their own: the encoder's stays what it is, and a protocol that needs no heads reads none.
+With them, a protocol compares the encoder's features with a teacher's features of texts and pictures.
+
+The heads have a file of their own, so that protocols which need none do not read them.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _FEATURES = "features"
 
 @dataclass(frozen=True)
 class StoredHead:
-    """A linear layer from one of an encoder's features into a teacher's space.
+    """Linear layer from an encoder feature into a teacher's space.
 
     Attributes:
         feature: Name of the encoder's feature it reads.
@@ -39,7 +41,11 @@ class StoredHead:
 
 
 def save_heads(heads: Mapping[str, tuple[str, nn.Linear]], folder: Path) -> None:
-    """Write heads, by space (``image``, ``text``) the encoder's feature and the layer; no file where there are none."""
+    """Write the heads of an encoder into its folder.
+
+    `heads` maps a space (``image``, ``text``) to the name of the encoder's feature and the layer that reads it. No
+    heads, no file.
+    """
     if not heads:
         return
     tensors: dict[str, npt.NDArray[np.float32]] = {}
@@ -51,7 +57,10 @@ def save_heads(heads: Mapping[str, tuple[str, nn.Linear]], folder: Path) -> None
 
 
 def load_heads(folder: Path) -> dict[str, StoredHead]:
-    """Read the heads of an encoder's folder, by space; none where there is no file."""
+    """Return the stored heads of an encoder, by space.
+
+    Empty if the folder has no file of heads.
+    """
     if not (folder / FILE).is_file():
         return {}
     tensors = load_file(folder / FILE)
@@ -62,7 +71,10 @@ def load_heads(folder: Path) -> dict[str, StoredHead]:
 
 
 def stored_widths(folder: Path) -> dict[str, int]:
-    """Return the width D of every head of an encoder's folder, by space, without reading weights."""
+    """Return the output width of every stored head, by space.
+
+    Reads the header of the file, not the weights.
+    """
     if not (folder / FILE).is_file():
         return {}
     with safe_open(folder / FILE, framework="numpy") as file:

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file each, written beside its place and renamed into it.
+"""Checkpoints: one safetensors file each, replaced atomically.
 
 The JSON header travels inside the file as safetensors metadata and the file's name carries the digest of its
 bytes, so a checkpoint is either whole or not used: there is no moment at which a kill leaves half a state.
@@ -29,7 +29,7 @@ _DIGEST_LENGTH = 16
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state read back.
+    """State read from a checkpoint file.
 
     Attributes:
         step: Optimiser steps done.
@@ -43,7 +43,9 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, data: bytes) -> None:
-    """Write a file so that a reader finds the old content, or the new, never a part.
+    """Replace a file atomically.
+
+    A reader finds the old content or the new content, never a part.
 
     Args:
         path: Final place; its folder is made if need be.
@@ -57,17 +59,20 @@ def write_checkpoint(path: Path, data: bytes) -> None:
 
 
 def serialise(tensors: dict[str, Tensor], header: dict[str, Any]) -> bytes:
-    """Return safetensors bytes of copies of the tensors, with the header (JSON) and a digest of all as metadata."""
+    """Return tensors and header as safetensors bytes.
+
+    The metadata hold the header (JSON) and a digest of everything.
+    """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(header, allow_nan=False)
     return bytes(safetensors_torch.save(plain, {"bench": text, "sha256": _digest(plain, text)}))
 
 
 def deserialise(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Invert `serialise`.
+    """Return tensors and header of bytes made by `serialise`.
 
     Raises:
-        ValueError: The bytes are not whole, not ours, or were altered.
+        ValueError: The bytes are incomplete, altered, or no checkpoint.
     """
     try:
         tensors = {name: tensor.clone() for name, tensor in safetensors_torch.load(data).items()}
@@ -83,7 +88,10 @@ def deserialise(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _digest(tensors: dict[str, Tensor], text: str) -> str:
-    """SHA-256 of contiguous tensors with their names, types and shapes, and of the header's text."""
+    """Return the SHA-256 of tensors and header.
+
+    Names, types and shapes of the tensors count as well; the tensors are contiguous.
+    """
     sha = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(f"\0{name} {tensor.dtype} {list(tensor.shape)}\0".encode())
@@ -92,7 +100,7 @@ def _digest(tensors: dict[str, Tensor], text: str) -> str:
 
 
 class CheckpointFolder:
-    """The newest checkpoints of one stage of one run.
+    """Newest checkpoints of one training stage of one run.
 
     Args:
         folder: Work folder; belongs to this stage alone.
@@ -107,7 +115,7 @@ class CheckpointFolder:
         self.keep = keep
 
     def _files(self) -> list[tuple[int, Path]]:
-        """Checkpoint files with their steps, newest first."""
+        """Return checkpoint files with their steps, newest first."""
         found = []
         for path in self.folder.glob("step-*.safetensors"):
             step = path.name.split("-")[1]
@@ -130,7 +138,7 @@ class CheckpointFolder:
         return path
 
     def load(self) -> Checkpoint | None:
-        """Read the newest whole checkpoint of this identity, or None.
+        """Return the newest undamaged checkpoint of this identity, or None.
 
         A file that is damaged or belongs to something else is set aside with the suffix ``.aside`` and reported
         in the log (left in place it would count as the newest); left-overs of a killed write are removed.
@@ -156,5 +164,5 @@ class CheckpointFolder:
 
 
 def all_finite(tensors: dict[str, Tensor]) -> bool:
-    """Whether no floating-point tensor holds NaN or an infinity."""
+    """Return whether no floating-point tensor holds NaN or infinity."""
     return all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point())

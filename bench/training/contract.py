@@ -1,4 +1,4 @@
-"""Inputs and results of the training loop."""
+"""Types that go into the training loop and come out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ class Objective(ABC):
 
     @abstractmethod
     def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:
-        """Make one step's input: gather objects, augment, group, draw masks. Runs eagerly, without gradient.
+        """Make the input of one step, eagerly and without gradient.
+
+        Gathers objects, augments, groups points and draws masks.
 
         Args:
             index: int64 ``[B]`` objects of the step, on the CPU.
@@ -41,18 +43,26 @@ class Objective(ABC):
 
     @abstractmethod
     def compute(self, prepared: Any) -> dict[str, Tensor]:
-        """Return scalar losses by name; ``total`` is minimised. May be compiled."""
+        """Return scalar losses by name; ``total`` is minimised.
+
+        May be compiled.
+        """
 
     def expect(self, index: Tensor) -> None:  # noqa: B027 (most objectives hold their data and need no warning)
-        """Hear which objects (int64 ``[B]``) the next step will be about, so as to read them ahead."""
+        """Announce the objects (int64 ``[B]``) of the next step.
+
+        An objective that reads its data from disk can read ahead.
+        """
 
 
 @dataclass(frozen=True)
 class TrainingPlace:
-    """Folders and progress of a stage; nothing here changes a number.
+    """Folders and progress callback of a training stage.
+
+    Nothing here changes a result.
 
     Attributes:
-        folder: Work folder for checkpoints, of this stage alone; None trains without.
+        folder: Folder for the checkpoints of this stage alone; None: no checkpoints.
         compile_cache: Folder for compiled kernels, shared by all runs; None leaves torch's own.
         checkpoint_seconds: Time between checkpoints; longer where saving would take more than a twentieth of the time.
             0 saves after every step.
@@ -67,12 +77,12 @@ class TrainingPlace:
 
 @dataclass(frozen=True)
 class Selected:
-    """The state validation chose.
+    """Model state that validation selected.
 
     Attributes:
-        epoch: After which epoch, counted from 1.
-        metrics: What validation measured then.
-        state: The model's state dict then, on the CPU.
+        epoch: Number of the selected epoch, counted from 1.
+        metrics: Validation metrics after that epoch.
+        state: State dict of the model after that epoch, on the CPU.
     """
 
     epoch: int
@@ -82,7 +92,7 @@ class Selected:
 
 @dataclass(frozen=True)
 class FitResult:
-    """Result of a finished stage.
+    """Result of a finished training stage.
 
     Attributes:
         curves: Per epoch (counted from 1): mean of each loss, ``lr``, and ``val_*`` of each validation metric.
@@ -93,7 +103,7 @@ class FitResult:
         peak_memory_bytes: Peak of the process, or on CUDA of torch's allocations.
         resumed_from: Step this session continued from, or None.
         compile_seconds: Time of the first step of each session when compiling.
-        best: What validation chose; None without validation. The model itself is left in its last state.
+        best: State that validation selected; None without validation. The model itself is left in its last state.
     """
 
     curves: Curves

@@ -1,4 +1,7 @@
-"""Fine-tuning: a classifier on labelled clouds, or a head on cached features, selected on validation."""
+"""Fine-tuning of a classifier, with the epoch selected on validation.
+
+Trains a whole network on labelled clouds, or a head on cached features.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from bench.training.precision import autocast
 
 
 class ClassificationObjective(Objective):
-    """Cross-entropy without smoothing (docs/reference.md#fine-tuning).
+    """Cross-entropy without label smoothing (docs/reference.md#fine-tuning).
 
     Args:
         classifier: Maps inputs to logits ``[B, classes]``.
@@ -53,7 +56,7 @@ class ClassificationObjective(Objective):
         self.steps = 0
 
     def __len__(self) -> int:
-        """Objects trained on."""
+        """Return the number of training objects."""
         return len(self._labels)
 
     def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:
@@ -76,7 +79,7 @@ class ClassificationObjective(Objective):
 
 
 def predict(classifier: nn.Module, inputs: Tensor, numerics: Numerics, batch_size: int = 128) -> Tensor:
-    """Return logits float32 ``[n, classes]`` on the CPU.
+    """Return classifier logits, float32 ``[n, classes]`` on the CPU.
 
     The classifier is run in evaluation mode and left in the mode it came in; every input is used as it is.
 
@@ -117,7 +120,7 @@ def finetune(
     identity: str = "",
     after_epoch: Callable[[int], None] | None = None,
 ) -> FitResult:
-    """Train a classifier in place and keep the epoch validation likes best.
+    """Train a classifier in place and select the best epoch.
 
     Args:
         classifier: Maps inputs to logits; frozen parameters stay frozen.
@@ -129,7 +132,7 @@ def finetune(
         numerics: Device, precision, compilation.
         seed: Root seed of order and augmentation.
         n_points: Random points drawn from the M in each step; None takes all.
-        cut: What is done to clouds in each step before points are drawn.
+        cut: Transform of the clouds in each step, before points are drawn.
         stage: What is running, in words.
         place: Folders and progress.
         identity: Digest of what a checkpoint must agree in besides the starting weights and the training data.
@@ -165,7 +168,10 @@ def finetune(
 def _validation(
     classifier: nn.Module, inputs: Tensor | None, labels: Tensor | None, numerics: Numerics
 ) -> Validate | None:
-    """Return the callback that measures accuracy and loss on held-out objects, or None without any."""
+    """Return a function that measures held-out accuracy and loss.
+
+    None without held-out objects.
+    """
     if inputs is None or labels is None:
         return None
     _check("validation", inputs, labels)
@@ -187,7 +193,10 @@ def _watched(
     recipe: Recipe,
     after_epoch: Callable[[int], None] | None,
 ) -> Validate | None:
-    """Follow every validation by the caller's look at the epoch; its number comes from the step, as after a resume."""
+    """Call `after_epoch` with the epoch's number after each validation.
+
+    The number is computed from the training step, so that it is right after a resume.
+    """
     if validate is None or after_epoch is None:
         return validate
     per_epoch = len(objective) // min(recipe.batch_size, len(objective))
@@ -201,7 +210,10 @@ def _watched(
 
 
 def _digest(identity: str, classifier: nn.Module, points: Tensor, labels: Tensor) -> str:
-    """Digest of what fine-tuning starts from: a checkpoint of another encoder or fold must not be continued."""
+    """Return the digest of the starting weights and training data.
+
+    It keeps a checkpoint of another encoder or fold from being continued.
+    """
     digest = hashlib.sha256(identity.encode())
     for tensor in (points, labels, *classifier.state_dict().values()):
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

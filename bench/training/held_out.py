@@ -1,8 +1,8 @@
-"""Pretraining losses on objects that are not trained on, beside the same losses on some that are.
+"""Pretraining losses on held-out objects and on training objects.
 
-Training's own curves cannot be compared with them: they are means over an epoch in which the weights move, with
-stochastic depth on and BatchNorm following the batch. So both sets are measured alike: after each epoch, in
-evaluation mode, with draws (points, augmentation, masks) that are the same in every epoch, seed and method.
+The loss curves of training cannot be compared with held-out losses: they are means over an epoch in which the weights
+change, with stochastic depth and BatchNorm in training mode. So both sets are measured alike: after each epoch, in
+evaluation mode, with random draws (points, augmentation, masks) that are the same in every epoch, seed and method.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ SEEN = "seen"
 
 @dataclass(frozen=True)
 class LossMeter:
-    """Measures the losses of a network that is being trained, without touching its training.
+    """Measure losses of a network in training without changing it.
 
     Attributes:
-        objectives: By name of the set, the losses on it; their model is the one in training.
+        objectives: Objective of each set, by the set's name; their model is the one in training.
         sizes: Objects of each set.
-        batch: Objects at a time: as in training, since contrast depends on it. What is left over is not measured.
+        batch: Batch size, that of training since contrastive losses depend on it. A last partial batch is dropped.
         numerics: Device and precision, those of training.
-        step: Gives the optimiser step that training is at, for schedules by step.
+        step: Returns the current optimiser step, for schedules by step.
     """
 
     objectives: Mapping[str, Objective]
@@ -44,9 +44,11 @@ class LossMeter:
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:
-        """Return the mean of every loss by ``SET_LOSS``; the model is in evaluation mode.
+        """Return the mean of every loss, named ``SET_LOSS``.
 
-        A loss that is not finite is left out: measuring never ends a training.
+        The model has to be in evaluation mode.
+
+        Leaves out losses that are not finite: measuring never ends a training.
         """
         found = {
             f"{name}_{loss}": value

@@ -1,4 +1,4 @@
-"""Stopping cleanly on Ctrl-C, on a scheduler's SIGTERM and when the terminal is closed."""
+"""Save and stop on Ctrl-C, SIGTERM or a closed terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from bench.signals import stop_signals
 
 
 class StopRequest:
-    """Context in which the first stop signal (`bench.signals`) only sets a flag, so a step is never cut in half.
+    """Context manager that turns a stop signal into a flag.
+
+    The step under way is finished after the first signal of `bench.signals`.
 
     The previous handlers come back with the first signal, so that a second Ctrl-C stops at once, and at exit.
     Outside the main thread signals cannot be caught and the context does nothing.

@@ -1,7 +1,7 @@
-"""The one training loop: pretraining and fine-tuning are objectives it minimises.
+"""The training loop, which minimises an `Objective`.
 
-Every random draw is derived from its position (epoch, step), never from history: the order from
-``("order", epoch)``, augmentation and masks from ``("augmentation", step, "input")``, drop path and dropout from
+Every random draw depends on its position (epoch, step) only, never on earlier draws: the order on
+``("order", epoch)``, augmentation and masks on ``("augmentation", step, "input")``, drop path and dropout on
 ``("augmentation", step, "network")``. A resumed run therefore draws what an uninterrupted one would have drawn,
 and on CPU ends with the same bits.
 """
@@ -55,7 +55,9 @@ def fit(
     select: str | None = "accuracy",
     identity: str = "",
 ) -> FitResult:
-    """Minimise an objective; continue from the newest checkpoint in the place's folder if there is one.
+    """Minimise an objective.
+
+    Continues from the newest checkpoint in the place's folder, if there is one.
 
     Batches are drawn without replacement and the last partial one is dropped; where there are fewer objects than
     `recipe.batch_size`, the batch is all of them. torch's global random state is the same afterwards as before.
@@ -72,9 +74,9 @@ def fit(
         decays: Whether a parameter decays.
         in_head_group: Whether a parameter belongs to the head group; None: there is no head (pretraining).
         validate: Called after each epoch with the model in evaluation mode.
-        select: Validation metric to maximise; the earliest best epoch is kept. None: what `validate` gives is put
-            among the curves under its own names, and chooses nothing.
-        identity: Whatever else a checkpoint must agree in to be continued (a digest of the data, say).
+        select: Validation metric to maximise; the earliest best epoch is kept. None: the metrics of `validate` enter
+            the curves under their own names and select nothing.
+        identity: Further text that a checkpoint must agree in to be continued, e.g. a digest of the data.
 
     Returns:
         Curves, costs and the selected state.
@@ -96,11 +98,13 @@ def fit(
 
 
 class Loop:
-    """One call of `fit`, or a series of single steps (see `bench.profiling`).
+    """State of one call of `fit`.
+
+    `bench.profiling` takes single steps of it.
 
     Attributes:
-        compute: The objective's, compiled where the numerics say so.
-        optimiser: There after `set_up`.
+        compute: `Objective.compute`, compiled if the numerics say so.
+        optimiser: Exists after `set_up`.
     """
 
     def __init__(
@@ -154,7 +158,7 @@ class Loop:
             self._compile()
 
     def _identity(self, extra: str, trainable: list[str]) -> str:
-        """Digest of everything a checkpoint must agree in to be continued."""
+        """Return the digest that a checkpoint must have to continue."""
         layout: list[Any] = [[name, list(t.shape), str(t.dtype)] for name, t in self.model.state_dict().items()]
         return content_key(
             {
@@ -179,7 +183,7 @@ class Loop:
         self.compute = torch.compile(self.objective.compute, dynamic=False)
 
     def run(self, stop: StopRequest) -> FitResult:
-        """Train to the end, or until asked to stop."""
+        """Train to the end, or until a stop signal arrives."""
         pace = Pace(self.place.progress)
         order = torch.empty(0, dtype=torch.int64)
         ordered_epoch = -1
@@ -215,11 +219,11 @@ class Loop:
         return self._result()
 
     def step(self, index: Tensor, first: bool, upcoming: Tensor | None = None) -> dict[str, Tensor]:
-        """Take one optimiser step on the objects at `index` and return the detached losses.
+        """Take one optimiser step and return the detached losses.
 
         Args:
-            index: int64 ``[B]``.
-            first: Whether it is the session's first, which compiles.
+            index: Objects of the step, int64 ``[B]``.
+            first: Whether it is the first step of this session, which compiles.
             upcoming: int64 ``[B]``, objects of the step after this one, where they are known.
         """
         step = self.state.step
@@ -254,7 +258,7 @@ class Loop:
         return detached
 
     def _finish_epoch(self, epoch: int) -> None:
-        """Close an epoch: curves, validation, selection."""
+        """Record an epoch's curves, validate, and update the selection."""
         self._check_finite(self.state.sums, self.state.step - 1)
         row = {name: float(value) / self.steps_per_epoch for name, value in self.state.sums.items()}
         row["lr"] = rate(epoch, self.recipe)
@@ -284,7 +288,10 @@ class Loop:
         )
 
     def _save_if_due(self, stop: StopRequest, ends_epoch: bool) -> None:
-        """Save when it is time, when asked to stop, and at the very end; then stop if asked to."""
+        """Save a checkpoint if one is due.
+
+        It is due after an interval, at the end, and on a stop signal, after which `Interrupted` is raised.
+        """
         since = time.perf_counter() - self.saved_at
         interval = self.place.checkpoint_seconds and max(self.place.checkpoint_seconds, self.save_cost / _SAVE_SHARE)
         # The end of an epoch is a better place than the middle of one, so it is taken a little early.
@@ -330,7 +337,7 @@ class Loop:
 
 
 def _from_compiler(error: BaseException) -> bool:
-    """Whether an exception, or one it was raised from, comes from torch's compiler rather than from the model."""
+    """Return whether torch's compiler raised an exception or its cause."""
     seen: BaseException | None = error
     while seen is not None:
         if type(seen).__module__.startswith(("torch._dynamo", "torch._inductor")):

@@ -1,6 +1,6 @@
 """AdamW (or Adam) and its parameter groups (docs/reference.md#optimiser-groups).
 
-Which parameter belongs where is told by two predicates, because names are the model's business:
+Two predicates, which belong to the model, sort its parameters by name:
 ``decays(name, parameter)`` and ``in_head_group(name)``, for our models those of `bench.models.roles`.
 """
 
@@ -86,7 +86,10 @@ def parameter_groups(
 
 
 def build_optimiser(groups: list[Group], recipe: Recipe) -> torch.optim.Optimizer:
-    """Build the recipe's optimiser over the groups; each carries ``lr_scale`` and starts at the warm-up rate."""
+    """Build the recipe's optimiser over parameter groups.
+
+    Each group carries ``lr_scale`` and starts at the warm-up rate.
+    """
     params: list[dict[str, Any]] = [
         {"params": group.parameters, "weight_decay": group.weight_decay, "lr_scale": group.lr_scale} for group in groups
     ]

@@ -1,4 +1,4 @@
-"""Resolve device, precision, compilation and op backend."""
+"""Resolve device, precision, compilation and the backend of operations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _CPU_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies bf16 in hardware (AVX512-BF16, AMX, or Arm BF16).
+    """Return whether the processor multiplies bf16 in hardware.
+
+    That is AVX512-BF16, AMX, or Arm BF16.
 
     Args:
         cpuinfo: The kernel's description of the processor; where it is absent the answer is no, since emulated
@@ -39,12 +41,15 @@ def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def has_bf16(device: Device) -> bool:
-    """Whether bf16 runs in hardware on the device."""
+    """Return whether the device multiplies bf16 in hardware."""
     return bool(torch.cuda.is_bf16_supported()) if device == "cuda" else cpu_has_bf16()
 
 
 def has_compiler(device: Device) -> bool:
-    """Whether `torch.compile` can build kernels here: a C++ compiler on PATH (``CXX`` or g++), Triton for CUDA."""
+    """Return whether `torch.compile` can build kernels on this machine.
+
+    It needs a C++ compiler on PATH (``CXX`` or g++), for CUDA Triton.
+    """
     if shutil.which(os.environ.get("CXX") or "g++") is None:
         return False
     if device == "cpu":
@@ -55,7 +60,7 @@ def has_compiler(device: Device) -> bool:
 
 
 def compile_pays(device: Device, samples: int | None) -> bool:
-    """Whether compiling the step ends a run sooner.
+    """Return whether a run with a compiled step ends sooner.
 
     Args:
         device: Where it runs.
@@ -66,7 +71,7 @@ def compile_pays(device: Device, samples: int | None) -> bool:
 
 
 def resolve_device(device: str) -> Device:
-    """Resolve ``auto`` to what the machine has.
+    """Resolve ``auto`` to CUDA where torch finds it, else CPU.
 
     Raises:
         UsageError: Not one of auto, cpu, cuda.
@@ -96,7 +101,9 @@ def resolve_numerics(
     plugins: Mapping[str, str] | None = None,
     threads: int | None = None,
 ) -> Numerics:
-    """Resolve every ``auto`` to what this machine does, for the key.
+    """Resolve every ``auto`` of the numerics for this machine.
+
+    The result enters the key.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -142,5 +149,8 @@ def resolve_numerics(
 
 
 def autocast(device: Device, precision: Precision) -> torch.autocast:
-    """Mixed precision for a forward pass: bf16 where it is safe, or nothing for fp32."""
+    """Return the mixed-precision context of a forward pass.
+
+    bf16 autocast for ``bf16``; for ``fp32`` it does nothing.
+    """
     return torch.autocast(device_type=device, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -1,4 +1,7 @@
-"""Pretraining: a method's network on clouds, in memory or streamed, with cached teacher features."""
+"""Pretraining of a method's network on clouds and teacher features.
+
+Clouds are in memory or streamed; teacher features are cached or computed step by step.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +27,23 @@ from bench.training.streaming import StreamedRows
 
 
 class PretrainNetwork(Protocol):
-    """Protocol of a method's network in pretraining (`bench.methods.base`)."""
+    """Interface of a method's network in pretraining (`bench.methods.base`)."""
 
     def prepare(self, batch: Batch) -> Any:
         """Group points and draw masks; eager, without gradient."""
 
     def compute(self, prepared: Any) -> dict[str, Tensor]:
-        """Return scalar losses by name, with ``total``; compiled where the spec says so."""
+        """Return scalar losses by name, with ``total``.
+
+        Compiled where the spec says so.
+        """
 
 
 @runtime_checkable
 class FeatureSource(Protocol):
-    """Teacher features that are not a tensor in memory: mapped from a file, or computed when they are drawn.
+    """Teacher features that are not held in memory.
+
+    They are mapped from a file, or computed when they are drawn.
 
     Attributes:
         choices: Features of each object, of which a step draws one; None where there is nothing to draw.
@@ -46,10 +54,13 @@ class FeatureSource(Protocol):
     width: int
 
     def __len__(self) -> int:
-        """Number of objects."""
+        """Return the number of objects."""
 
     def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
-        """Return float32 ``[B, width]`` of objects (int64 ``[B]``) at choices (int64 ``[B]``), on their device."""
+        """Return features of some objects, float32 ``[B, width]``.
+
+        `index` and `choice` are int64 ``[B]``; the result is on their device.
+        """
 
 
 Features = Tensor | FeatureSource
@@ -57,7 +68,7 @@ Rows = Tensor | StreamedRows
 
 
 def feature_width(features: Features | None) -> int | None:
-    """Width of features; None where there are none."""
+    """Return the width of features, or None without features."""
     if features is None:
         return None
     return int(features.shape[-1]) if isinstance(features, Tensor) else features.width
@@ -65,7 +76,7 @@ def feature_width(features: Features | None) -> int | None:
 
 @dataclass(frozen=True)
 class PretrainData:
-    """Everything pretraining reads: tensors, or what stays where it is and is read step by step.
+    """Inputs of pretraining: tensors, or rows read step by step.
 
     Attributes:
         points: float32 ``[n, N, 3]``.
@@ -86,12 +97,14 @@ class PretrainData:
 
     @property
     def streamed(self) -> dict[str, StreamedRows]:
-        """Fields that are read step by step."""
+        """Return the fields that are read step by step."""
         fields = {name: getattr(self, name) for name in _SHAPES}
         return {name: rows for name, rows in fields.items() if isinstance(rows, StreamedRows)}
 
     def check(self) -> None:
-        """Check that shapes agree and values are finite; those of streamed rows when they are read.
+        """Check that shapes agree and values are finite.
+
+        Streamed rows are checked when they are read.
 
         Raises:
             DataError: One line naming the field.
@@ -118,7 +131,10 @@ class PretrainData:
             raise DataError(f"pretraining data: points has shape {tuple(self.points.shape)}, expected [n, N, 3]")
 
     def resident(self, limit: int) -> PretrainData:
-        """Return the data with streamed fields read into memory, smallest first, up to `limit` bytes in all."""
+        """Read streamed fields into memory while they fit.
+
+        Smallest first, up to `limit` bytes in all.
+        """
         read: dict[str, Tensor] = {}
         left = limit
         for name, rows in sorted(self.streamed.items(), key=lambda item: item[1].nbytes):
@@ -130,8 +146,8 @@ class PretrainData:
     def to(self, device: torch.device) -> PretrainData:
         """Return the data on a device, floats as float32.
 
-        On a GPU data take half of the free memory at most; what does not fit stays with the host, and each step's part
-        is moved.
+        On a GPU the data take at most half of the free memory; the rest stays in host memory, and each step moves its
+        own rows.
         """
         tensors = {name: field for name in _SHAPES if isinstance(field := getattr(self, name), Tensor)}
         moved: dict[str, Rows] = {name: rows.to(device) for name, rows in self.streamed.items()}
@@ -146,7 +162,10 @@ class PretrainData:
         return replace(self, **moved)  # type: ignore[arg-type]
 
     def part(self, index: Tensor) -> PretrainData:
-        """Return the objects at `index` (int64 ``[m]``); what is streamed stays where it is."""
+        """Return the objects at `index` (int64 ``[m]``).
+
+        Streamed fields are not read.
+        """
 
         def pick(features: Features | None) -> Features | None:
             if isinstance(features, Tensor):
@@ -180,14 +199,16 @@ def _part(source: FeatureSource | None, index: Tensor) -> FeatureSource | None:
 
 
 class PretrainObjective(Objective):
-    """Random points, augmentation and a random view per object and step, then the method's own losses.
+    """Sample points and views, augment, and compute the method's losses.
+
+    Every object draws its own points and view in every step.
 
     Args:
         model: A method's network; both an `nn.Module` and a `PretrainNetwork`.
         data: On the device the model runs on.
         points: Points drawn from each cloud in each step.
         augment: Applied to the drawn points, normalisation included (docs/data-formats.md#shapenet-55).
-        point_views: Views of each cloud, every one with points and augmentation of its own.
+        point_views: Augmented copies of each cloud, every one with its own random points.
 
     Attributes:
         step: Optimiser steps taken before the last one that was prepared.
@@ -241,16 +262,19 @@ def _rows(rows: Rows, index: Tensor) -> Tensor:
 
 
 def _choices(features: Features) -> int | None:
-    """Features of each object, of which a step draws one; None where there is but one and nothing is drawn."""
+    """Return the number of features per object to choose from.
+
+    None for a single feature, for which nothing is drawn.
+    """
     if not isinstance(features, Tensor):
         return features.choices
     return features.shape[1] if features.ndim > 2 else None
 
 
 def _pick(features: Features | None, index: Tensor, generator: torch.Generator) -> Tensor | None:
-    """Rows at `index`, each from a random one of its views where there are several.
+    """Return the features of objects, each from one random view.
 
-    A tensor, a file and a live teacher draw alike, so that they see the same views and crops.
+    Draws alike for a tensor, a file and a live teacher, so that all see the same views and crops.
     """
     if features is None:
         return None

@@ -1,4 +1,4 @@
-"""Pace of a running stage: how often its progress is told, and how fast it is."""
+"""Throttle and measure the progress of a training stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MIN_INTERVAL_S = 0.5
 
 
 class Pace:
-    """Tells of progress now and then, and measures the pace.
+    """Report progress at intervals and measure throughput.
 
     The first step of a session is left out of the pace: it holds compilation and the first touch of memory.
 
@@ -27,14 +27,16 @@ class Pace:
         self._origin: tuple[float, int] | None = None
 
     def due(self, done: int, total: int) -> bool:
-        """Note that `done` steps are finished, and tell whether it is time to tell."""
+        """Record `done` finished steps; return whether to report now."""
         now = time.perf_counter()
         if self._origin is None:
             self._origin = (now, done)
         return done >= total or now - self._sent >= self._interval
 
     def send(self, stage: str, done: int, total: int, losses: Mapping[str, float], batch: int) -> None:
-        """Tell of progress, with the newest losses and the throughput of this session without its first step.
+        """Report progress with the newest losses and the throughput.
+
+        The first step of this session does not count for the throughput.
 
         Args:
             stage: What is running, in words, e.g. ``pretrain point-mae``.

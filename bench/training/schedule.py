@@ -1,10 +1,10 @@
-"""The cosine schedule with linear warm-up, one learning rate per epoch (docs/reference.md#learning-rate-schedule).
+"""Cosine learning-rate schedule with warm-up (docs/reference.md#learning-rate-schedule).
 
-With `T` the stated number of epochs, `W` the warm-up, `b` the base rate, `w` the warm-up rate and `m` the
-minimum, the rate as a function of schedule time `t` is::
+The rate is constant within an epoch. With `T` the stated number of epochs, `W` the warm-up, `b` the base rate, `w` the
+warm-up rate and `m` the minimum, the rate as a function of schedule time `t` is::
 
     t < W        w + t (b - w) / W
-    W <= t < T   m + (b - m) (1 + cos(pi t / T)) / 2      (the warm-up is not a prefix: t, not t - W)
+    W <= t < T   m + (b - m) (1 + cos(pi t / T)) / 2      (the cosine starts at t = 0, not at W)
     t >= T       m
 
 Only the map from epoch to `t` differs:
@@ -13,7 +13,7 @@ Only the map from epoch to `t` differs:
   epoch is spent at the warm-up rate, none at the minimum, and a run lasts exactly `T` epochs;
 * `reference_schedule`: the released loops set the rate at the *end* of an epoch and run one epoch more than
   stated, so `t = max(e - 1, 0)` for `e` of `0 .. T`: epochs 0 and 1 both run at the warm-up rate;
-* ``reference_schedule="late"``: the same without the epoch more, as the released segmentation loops;
+* ``reference_schedule="late"``: the same without the additional epoch, as in the released segmentation loops;
 * ``reference_schedule="early"``: CrossPoint's loop steps the schedule at the *start* of an epoch already, so
   `t = e + 1` for `e` of `0 .. T-1`: no epoch runs at the first rate, the last one runs at the minimum.
 """
@@ -26,12 +26,15 @@ from bench.spec import Recipe
 
 
 def epochs_run(recipe: Recipe) -> int:
-    """Number of epochs the loop runs: the stated one, or one more with ``reference_schedule=True``."""
+    """Return the number of epochs that the loop runs.
+
+    One more than stated with ``reference_schedule=True``.
+    """
     return recipe.epochs + int(recipe.reference_schedule is True)
 
 
 def rate_at(time: float, recipe: Recipe, scale: float = 1.0) -> float:
-    """Learning rate at a schedule time.
+    """Return the learning rate at a schedule time.
 
     Args:
         time: Schedule time `t` in epochs, at least 0.
@@ -51,7 +54,7 @@ def rate_at(time: float, recipe: Recipe, scale: float = 1.0) -> float:
 
 
 def rate(epoch: int, recipe: Recipe, scale: float = 1.0) -> float:
-    """Learning rate of a whole epoch.
+    """Return the learning rate of a whole epoch.
 
     Args:
         epoch: Epoch index from 0 to ``epochs_run(recipe) - 1``.

@@ -1,4 +1,4 @@
-"""All that changes while a stage runs, and its way into a checkpoint and back."""
+"""Mutable state of a training stage, packed into checkpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.training.contract import Curves, Selected
 
 @dataclass
 class State:
-    """Progress of a stage, besides the model's and the optimiser's own tensors.
+    """Progress of a stage, besides model and optimiser tensors.
 
     Attributes:
         step: Optimiser steps done.
@@ -27,7 +27,7 @@ class State:
         peak_memory: Peak memory in bytes over all sessions.
         curves: One row per finished epoch.
         sums: Running sum of each loss in the epoch under way, float64 scalars on the device.
-        best: What validation chose so far.
+        best: State that validation has selected so far.
     """
 
     step: int = 0
@@ -42,7 +42,7 @@ class State:
 
 
 def pack(state: State, model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the JSON header a checkpoint needs."""
+    """Return the tensors and JSON header of a checkpoint."""
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     for index, values in optimiser.state_dict()["state"].items():
         tensors.update({f"optimiser/{index}/{key}": value for key, value in values.items()})
@@ -64,7 +64,10 @@ def pack(state: State, model: nn.Module, optimiser: torch.optim.Optimizer) -> tu
 
 
 def unpack(found: Checkpoint, model: nn.Module, optimiser: torch.optim.Optimizer, device: torch.device) -> State:
-    """Invert `pack`: restore model and optimiser in place and return the state."""
+    """Restore model and optimiser in place and return the state.
+
+    Inverse of `pack`.
+    """
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}, "sum": {}, "best": {}}
     for name, tensor in found.tensors.items():
         part, _, rest = name.partition("/")
@@ -92,7 +95,10 @@ def unpack(found: Checkpoint, model: nn.Module, optimiser: torch.optim.Optimizer
 
 
 def peak_memory_bytes(device: str) -> int:
-    """Peak resident memory of this process, or on CUDA the peak of torch's allocations."""
+    """Return the peak memory of this process in bytes.
+
+    Resident memory on a CPU, torch's allocations on CUDA.
+    """
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,7 @@
-"""Rows of arrays that are too large for the device, or for memory, brought there step by step."""
+"""Rows of large arrays, moved to the device per step.
+
+For arrays that exceed the memory of the device or of the host.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,19 @@ Array = npt.NDArray[Any] | MappedRows
 
 
 class StreamedRows:
-    """Objects of an array that stays in its file or in the host's memory; a step reads those that it draws.
+    """Objects of an array on disk or in host memory.
 
-    It is a `bench.training.pretraining.FeatureSource` as well: of each object there are as many choices as the second
-    of three or more axes is long.
+    A step reads only the objects that it draws.
+
+    Also a `bench.training.pretraining.FeatureSource`: with three or more axes, the second one holds the choices of an
+    object.
 
     Args:
         array: ``[n, ...]``, memory-mapped or in memory; never written to.
         name: What it holds, for messages.
         device: Where rows are wanted.
-        ahead: Whether a thread reads the next step's rows while this step is computed; None: where the device is not
-            the CPU, which has nothing to wait for.
+        ahead: Whether a thread reads the next step's rows while this step is computed; None: unless the device is the
+            CPU.
 
     Attributes:
         shape: Shape of the array.
@@ -52,11 +57,11 @@ class StreamedRows:
         return int(self.shape[0])
 
     def to(self, device: torch.device) -> StreamedRows:
-        """Return the same rows, wanted on a device."""
+        """Return the same rows for another device."""
         return StreamedRows(self.array, self.name, device)
 
     def part(self, index: Tensor) -> StreamedRows:
-        """Return some objects (int64 ``[m]``), which stay where they are, too."""
+        """Return some objects (int64 ``[m]``), without reading them."""
         rows, array = index.cpu().numpy(), self.array
         source, rows = (array.source, array.index[rows]) if isinstance(array, MappedRows) else (array, rows)
         return StreamedRows(MappedRows(source, rows), self.name, self.device)
@@ -68,16 +73,20 @@ class StreamedRows:
         return values
 
     def expect(self, index: Tensor) -> None:
-        """Read ahead what the next step will `pick` (int64 ``[B]``), in a thread; on a CPU this does nothing.
+        """Read the objects of the next step (int64 ``[B]``) ahead.
 
-        Of several choices the step's own is not known yet: such rows are read when they are picked.
+        A thread does so; on a CPU nothing happens.
+
+        Where an object has several choices, the one of the next step is not known yet, so nothing is read ahead.
         """
         if self._thread is not None and self.choices in (None, 1):
             rows = index.cpu().numpy()
             self._expected = (rows, self._thread.submit(self._read, rows, None))
 
     def pick(self, index: Tensor, choice: Tensor | None = None) -> Tensor:
-        """Return objects on the device, of each the whole row ``[B, ...]`` or one choice among several.
+        """Return objects on the device.
+
+        Whole rows ``[B, ...]``, or one choice of each.
 
         Args:
             index: int64 ``[B]``.
