@@ -1,8 +1,10 @@
-"""The search: trial after trial, each a normal run through planner and pool, scored on validation only.
+"""Hyperparameter search: trials run one by one, scored on validation.
 
-A search survives everything that a run survives: its trials lie in one Optuna file, a trial that was interrupted is
-gone on with by the next command, and its runs are reused where they are stored. One process at a time draws and runs
-trials of one search, under a lease; what is drawn depends on the seed and on the trials before, and on nothing else.
+Every trial is a normal run through planner and pool.
+
+A search can be interrupted like a run: its trials lie in one Optuna file, the next command continues an interrupted
+trial, and stored runs are reused. One process at a time draws and runs trials of one search, under a lease; the drawn
+values depend on the seed and on the earlier trials only.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ class Found:
 
     Attributes:
         problem: The search.
-        trials: Trials that count.
-        failed: Trials among them whose run failed.
+        trials: Number of trials that count.
+        failed: Number of those whose run failed.
         number: Best trial, from 1; None where all failed.
         value: Its validation score.
         values: Its values, as assignments of ``--set``.
@@ -61,7 +63,7 @@ class Found:
 
 
 class Searcher:
-    """Runs the trials of searches in one results folder."""
+    """Run the trials of searches in one results folder."""
 
     def __init__(self, workspace: Workspace, options: PoolOptions, listener: Listener, say: Say) -> None:
         """Open the store and the file of searches.
@@ -81,7 +83,9 @@ class Searcher:
         self._waited = ""
 
     def search(self, problems: Sequence[Problem], trials: int, timeout: float | None = None) -> list[str]:
-        """Bring every search to a number of trials, in turns, so that budgets are equal whenever it is stopped.
+        """Run every search up to a number of trials.
+
+        Searches take turns, so that their budgets are equal whenever they are stopped.
 
         Args:
             problems: The searches.
@@ -112,7 +116,7 @@ class Searcher:
         return [f"{name.partition(' |')[0]}: {reason}" for name, reason in broken.items()]
 
     def conclude(self, problem: Problem) -> Found:
-        """Say what came of a search, and write the request with its best values."""
+        """Return a search's result and write its best request."""
         trials = self._counted(problem)
         top = studies.best(trials)
         failed = sum(trial.state.name != "COMPLETE" for trial in trials)
@@ -145,7 +149,7 @@ class Searcher:
         return len(self._counted(problem))
 
     def _advance(self, problem: Problem, target: int, trials: int) -> None:
-        """Make sure that a search has `target` trials, done here or by another process."""
+        """Ensure that a search has `target` trials."""
         once(
             self._store,
             "search",
@@ -157,7 +161,7 @@ class Searcher:
         )
 
     def _one(self, problem: Problem, trials: int) -> None:
-        """Run one trial, under the search's lease."""
+        """Run one trial; the caller holds the search's lease."""
         whole = len(problem.first) == len(problem.space.dimensions)
         study = studies.create(self._storage, problem.name, problem.facts, problem.first, whole=whole)
         trial = open_trial(self._storage, study, problem.space, problem.request.seeds[0])
@@ -184,7 +188,7 @@ class Searcher:
         self._say(f"  failed, counts as a trial: {error}")
 
     def _run(self, plan: Plan) -> str:
-        """Run what is missing; return why it failed, empty where it did not."""
+        """Run missing jobs; return the failure's reason, or ""."""
         if plan.jobs:
             outcome = LocalPool(self._workspace, self._options, self._listener).run(plan)
             if outcome.interrupted:
@@ -196,7 +200,7 @@ class Searcher:
         return (failed[0].error or "its run failed") if failed else ""
 
     def _score(self, plan: Plan, metric: str) -> float:
-        """Validation score of the runs of a trial.
+        """Return the validation score of a trial.
 
         Raises:
             BenchError: A run validated nothing.
@@ -213,18 +217,18 @@ class Searcher:
 
 
 def assignments(values: dict[str, JsonValue]) -> str:
-    """Values as they would be written on the command line, without quotes."""
+    """Return assignments as a command line has them, unquoted."""
     return " ".join(f"{path}={as_text(value)}" for path, value in values.items())
 
 
 def as_text(value: JsonValue) -> str:
-    """A value as ``--set`` reads it back."""
+    """Return a value as text that ``--set`` parses."""
     text = yaml.safe_dump(value, default_flow_style=True, width=1000)
     return text.removesuffix("...\n").strip()
 
 
 def _open(store: Store, results: Path) -> RDBStorage:
-    """Open the file of searches while nobody else makes its tables."""
+    """Open the Optuna file; one process at a time creates it."""
     opened: list[RDBStorage] = []
     once(
         store,

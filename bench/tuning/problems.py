@@ -1,4 +1,4 @@
-"""Search problems, one per method, all in the same space."""
+"""Search problems, one per method, in the same search space."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from bench.tuning.spaces import PRETRAINING, SearchSpace, What, search_space
 
 SCRATCH = "scratch"
 _PRETRAINING_GROUPS = frozenset({"recipe", "first_recipe", "pretrain_data", "teacher", "text_teacher"})
-"""Groups of ``--set`` that mean nothing to an encoder that is not pretrained."""
+"""Groups of ``--set`` that have no effect on an encoder without pretraining."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One search.
+    """Search problem of one method.
 
     Attributes:
         name: Name of the search, unique for everything that changes a trial.
         label: Method, for ``scratch`` with its architecture.
-        request: What every trial has in common.
-        offered: The space, the same for every method.
-        space: What of it exists for this method.
-        first: Values as shipped, as the sampler would have drawn them; those outside the space are missing.
-        facts: What reports say about the search.
+        request: Fields that all trials have in common.
+        offered: Search space of the protocol, the same for every method.
+        space: Those of its dimensions that have an effect on this method.
+        first: Default values in the sampler's form; those outside the space are missing.
+        facts: Description of the search for reports.
         notes: Decisions of the plan, one line each.
     """
 
@@ -47,7 +47,7 @@ class Problem:
 
     @property
     def key(self) -> str:
-        """Digest of the name, for leases and files."""
+        """Return the digest of the name, for leases and files."""
         return content_key(self.name)
 
     def trial(self, values: dict[str, JsonValue]) -> RunRequest:
@@ -55,7 +55,10 @@ class Problem:
         return self.request.model_copy(update={"overrides": {**self.request.overrides, **values}, "trial": True})
 
     def tuned(self, values: dict[str, JsonValue], trials: int) -> RunRequest:
-        """Return the request of runs with chosen values, which say that they were chosen."""
+        """Return the request with the best values of a search.
+
+        The request records that its values were tuned.
+        """
         spec = TunedSpec(
             study=self.name,
             method=self.request.methods[0],
@@ -68,21 +71,21 @@ class Problem:
 
 @dataclass(frozen=True)
 class Subject:
-    """A method to tune; for ``scratch``, in the architecture of another."""
+    """Method to tune; ``scratch`` with an architecture."""
 
     method: str
     architecture: str = ""
 
     @property
     def label(self) -> str:
-        """Name in tables."""
+        """Return the name for tables."""
         return f"{self.method} ({self.architecture})" if self.architecture else self.method
 
 
 def make_problems(
     request: RunRequest, what: What, workspace: Workspace, *, baseline: bool
 ) -> tuple[list[Problem], list[str]]:
-    """Turn a request into one problem per method.
+    """Make one search problem per method of a request.
 
     Args:
         request: Methods (``all`` for every one), one protocol, one data set, one seed.
@@ -91,7 +94,7 @@ def make_problems(
         baseline: Whether ``scratch`` is tuned too, in the architecture of each method.
 
     Returns:
-        The problems, and why other methods of the request are left out.
+        The problems, and a reason for each method that is left out.
 
     Raises:
         UsageError: The request is wrong, or nothing of it can be tuned.
@@ -117,7 +120,7 @@ def make_problems(
 
 
 def _subjects(request: RunRequest, baseline: bool) -> list[Subject]:
-    """Return the methods, then ``scratch`` in each architecture asked for."""
+    """Return the methods, then ``scratch`` in each requested architecture."""
     names = METHODS.standalone() if "all" in request.methods else tuple(dict.fromkeys(request.methods))
     for name in names:
         METHODS.entry(name)
@@ -133,14 +136,17 @@ def _subjects(request: RunRequest, baseline: bool) -> list[Subject]:
 
 
 def _check_overrides(request: RunRequest, subjects: list[Subject]) -> None:
-    """Refuse an assignment that none of several methods takes (of one alone the plan says so)."""
+    """Refuse an assignment that applies to none of several methods.
+
+    For a single method the planner reports it.
+    """
     for path in request.overrides:
         if path != "scratch.architecture" and not any(path in _overrides(request, subject) for subject in subjects):
             raise UsageError(f"--set {path}: no method of this request has that field; see bench list methods -v")
 
 
 def _overrides(request: RunRequest, subject: Subject) -> dict[str, JsonValue]:
-    """Return the assignments that concern a method."""
+    """Return the assignments that apply to a method."""
     others = frozenset(METHODS.names()) - {subject.method, subject.architecture}
     foreign = others | (_PRETRAINING_GROUPS if subject.method == SCRATCH else frozenset())
     kept = {path: value for path, value in request.overrides.items() if path.partition(".")[0] not in foreign}
@@ -148,7 +154,7 @@ def _overrides(request: RunRequest, subject: Subject) -> dict[str, JsonValue]:
 
 
 def _problem(subject: Subject, request: RunRequest, what: What, workspace: Workspace, *, alone: bool) -> Problem | str:
-    """Make the problem of one method, or say why there is none."""
+    """Return a method's search problem, or why it has none."""
     if not METHODS.load(subject.method).has_encoder:
         return "it has no encoder, only a teacher: nothing of it is trained"
     if subject.method == SCRATCH and what == "pretrain":
@@ -188,7 +194,7 @@ def _problem(subject: Subject, request: RunRequest, what: What, workspace: Works
 
 
 def _shipped(run: RunSpec, space: SearchSpace) -> dict[str, float | int | str]:
-    """Return the values of the run as it is without a search, where the space holds them."""
+    """Return the default values that lie in the search space."""
     found = {}
     for dimension in space.dimensions:
         if dimension in PRETRAINING:

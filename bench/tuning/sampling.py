@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STARTUP_TRIALS = 10
-"""Trials drawn at random before the sampler models what is good (Optuna's default)."""
+"""Random trials before the sampler fits its model (Optuna's default)."""
 
 
 def open_trial(storage: RDBStorage, study: Study, space: SearchSpace, seed: int) -> FrozenTrial:
-    """Return the trial that was begun and not finished, or draw one.
+    """Return the unfinished trial, or draw a new one.
 
-    To be called by the one process that works on the search: a trial that is said to be running then belongs to a
-    process that is gone.
+    Only the process that holds the search's lease may call this: a trial in state RUNNING then belongs to a dead
+    process.
 
     Args:
         storage: The file the search lies in.
         study: The search.
-        space: What is drawn.
+        space: Dimensions to draw.
         seed: Seed of the search.
     """
     wanted = {dimension.path for dimension in space.dimensions}
     for trial in study.get_trials(deepcopy=False):
         if trial.state.name == "RUNNING" and trial.params.keys() >= wanted:
             return trial
-        if trial.state.name == "RUNNING":  # died while its values were drawn; the next draw gives the same ones
+        if trial.state.name == "RUNNING":  # its process died while drawing; the next draw gives the same values
             studies.note(storage, study, trial, {studies.LOST: True})
             study.tell(trial.number, state=studies.state("FAIL"))
     study.sampler = _sampler(seed, len(studies.counted(study.get_trials(deepcopy=False))))
@@ -50,7 +50,10 @@ def open_trial(storage: RDBStorage, study: Study, space: SearchSpace, seed: int)
 
 
 def _sampler(seed: int, place: int) -> BaseSampler:
-    """Sampler of the trial at a place. Methods share the stream: their random trials are the same points."""
+    """Return the sampler of the trial with number `place`.
+
+    Methods share the seed, so their random trials are the same points.
+    """
     import optuna
 
     return optuna.samplers.TPESampler(

@@ -1,6 +1,8 @@
-"""Search spaces of ``bench tune``: by protocol, and the same for every method, ``scratch`` included.
+"""Search spaces of ``bench tune``, one per protocol.
 
-A space is made from the protocol and its options alone; no method is asked. Learning rates of the papers differ 25 to
+Every method has the same space, ``scratch`` included.
+
+A space depends on the protocol and its options alone. Learning rates of the papers differ 25 to
 50 times between methods (docs/reference.md#fine-tuning), so the ranges hold all of them.
 """
 
@@ -20,21 +22,21 @@ Kind = Literal["log", "uniform", "integer", "choice"]
 WHATS: tuple[What, ...] = get_args(What)
 
 _DIGITS = 4
-"""Significant digits of a number that is tried: what is printed is exactly what ran."""
+"""Significant digits of a trial's values, so that the printed value is exactly the one that ran."""
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One thing that is searched.
+    """One searched hyperparameter.
 
     Attributes:
-        path: Where it is set, as for ``--set``, e.g. ``finetune.recipe.lr``.
+        path: Field as in ``--set``, e.g. ``finetune.recipe.lr``.
         kind: ``log`` and ``uniform`` (numbers), ``integer`` (on a logarithmic scale), ``choice``.
         low: Smallest number.
         high: Largest number.
         choices: Values by name, for ``choice``.
-        listed: Whether the field wants a list, which then has this one value.
-        pretraining: Whether it changes pretraining, which ``scratch`` has none of.
+        listed: Whether the field is a list; it then gets the value as its only entry.
+        pretraining: Whether it changes pretraining, so that it has no effect on ``scratch``.
     """
 
     path: str
@@ -46,7 +48,7 @@ class Dimension:
     pretraining: bool = False
 
     def value(self, drawn: float | int | str) -> JsonValue:
-        """Turn what the sampler drew into what is set."""
+        """Return the field's value for a sampled number or name."""
         found: JsonValue
         if self.kind == "choice":
             found = dict(self.choices)[str(drawn)]
@@ -57,7 +59,10 @@ class Dimension:
         return [found] if self.listed else found
 
     def drawn(self, value: object) -> float | int | str | None:
-        """Return what the sampler would have drawn to get a value; None where it is outside the space."""
+        """Return the sampler's form of a value (inverse of `value`).
+
+        None if the value lies outside the space.
+        """
         if self.listed:
             value = value[0] if isinstance(value, list) and len(value) == 1 else None
         if self.kind == "choice":
@@ -67,7 +72,10 @@ class Dimension:
         return int(value) if self.kind == "integer" else float(value)
 
     def describe(self) -> str:
-        """Return the dimension in one line, e.g. ``finetune.recipe.lr: 1e-05 to 0.01, logarithmic``."""
+        """Describe the dimension in one line.
+
+        For example ``finetune.recipe.lr: 1e-05 to 0.01, logarithmic``.
+        """
         if self.kind == "choice":
             return f"{self.path}: {', '.join(name for name, _ in self.choices)}"
         scale = {"log": ", logarithmic", "integer": ", whole numbers, logarithmic", "uniform": ""}[self.kind]
@@ -86,23 +94,29 @@ class SearchSpace:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the whole space; methods tuned in spaces of equal digest had the same chances."""
+        """Return the SHA-256 of the space.
+
+        Methods tuned in spaces of equal digest are comparable.
+        """
         plain: list[JsonValue] = [
             [d.path, d.kind, d.low, d.high, [[name, value] for name, value in d.choices]] for d in self.dimensions
         ]
         return content_key(plain)
 
     def of(self, *, pretrained: bool) -> SearchSpace:
-        """Return what of the space exists for an encoder: without pretraining, its dimensions do nothing."""
+        """Return the dimensions that have an effect on an encoder.
+
+        Without pretraining, dimensions of pretraining have none.
+        """
         return self if pretrained else SearchSpace(tuple(d for d in self.dimensions if not d.pretraining))
 
     def values(self, drawn: Mapping[str, Any]) -> dict[str, JsonValue]:
-        """Turn what the sampler drew, by path, into assignments of ``--set``."""
+        """Return assignments of ``--set`` for sampled values, by path."""
         return {d.path: d.value(drawn[d.path]) for d in self.dimensions}
 
 
 def search_space(protocol: str, options: Mapping[str, JsonValue], what: What) -> SearchSpace:
-    """Return the space of a protocol under its options.
+    """Return the search space of a protocol and its options.
 
     Args:
         protocol: Name of the protocol.
@@ -126,7 +140,10 @@ def search_space(protocol: str, options: Mapping[str, JsonValue], what: What) ->
 
 
 def _check_recipes(dimensions: tuple[Dimension, ...], options: Mapping[str, JsonValue]) -> None:
-    """Refuse to change fields of a recipe that is not there: the others would be nobody's choice."""
+    """Refuse dimensions of a recipe that the options leave unset.
+
+    The remaining fields of such a recipe would have no values.
+    """
     for dimension in dimensions:
         _, name, *inner = dimension.path.split(".")
         if inner and not isinstance(options.get(name), dict):
@@ -134,10 +151,10 @@ def _check_recipes(dimensions: tuple[Dimension, ...], options: Mapping[str, Json
 
 
 def validated_what(text: str) -> What:
-    """Read ``--what``.
+    """Parse ``--what``.
 
     Raises:
-        UsageError: It is none of the three.
+        UsageError: The text is none of the three choices.
     """
     for what in WHATS:
         if text == what:
@@ -157,7 +174,7 @@ PRETRAINING = (
     _log("recipe.lr", 1e-5, 1e-2, pretraining=True),
     _log("recipe.weight_decay", 1e-4, 0.5, pretraining=True),
 )
-"""Of pretraining; its epochs stay what they are."""
+"""Dimensions of pretraining; its number of epochs is not searched."""
 
 _CLOUDS: dict[str, JsonValue] = {
     "none": [],
@@ -174,7 +191,7 @@ _PARTS: dict[str, JsonValue] = {
 
 
 def _tuned_encoder(recipe: str, augmentations: Mapping[str, JsonValue]) -> tuple[Dimension, ...]:
-    """Training of encoder and head together: rates, decay, how much faster the head learns, augmentation."""
+    """Return dimensions of fine-tuning encoder and head together."""
     return (
         _log(f"{recipe}.lr", 1e-5, 1e-2),
         _log(f"{recipe}.weight_decay", 1e-4, 0.5),
@@ -184,12 +201,15 @@ def _tuned_encoder(recipe: str, augmentations: Mapping[str, JsonValue]) -> tuple
 
 
 def _tuned_head(recipe: str) -> tuple[Dimension, ...]:
-    """Training of a head on frozen features."""
+    """Return dimensions of training a head on frozen features."""
     return (_log(f"{recipe}.lr", 1e-5, 3e-2), _log(f"{recipe}.weight_decay", 1e-5, 0.5))
 
 
 def _strength(protocol: str) -> tuple[Dimension, ...]:
-    """The penalty of a convex head: C, the inverse of its weight decay, finer than the protocol's own grid."""
+    """Return a convex head's penalty C as a dimension.
+
+    C is the inverse of the weight decay; the search is finer than the protocol's own grid.
+    """
     return (_log(f"{protocol}.strengths", 1e-2, 1e5, listed=True),)
 
 
@@ -231,7 +251,10 @@ def _zeroshot(protocol: str, options: Mapping[str, JsonValue]) -> tuple[Dimensio
 
 
 def _derived(protocol: str, options: Mapping[str, JsonValue]) -> tuple[Dimension, ...]:
-    """Space of any other protocol: every recipe among its options, and penalties it chooses from."""
+    """Return the space of any other protocol.
+
+    It holds rate and decay of every recipe among the options, and the penalty C if the options list penalties.
+    """
     found: list[Dimension] = []
     for name, value in options.items():
         if isinstance(value, dict) and {"lr", "weight_decay"} <= value.keys():

@@ -1,6 +1,6 @@
-"""Searches at rest: one Optuna file in the results folder, apart from the results themselves.
+"""Stored searches: one Optuna file in the results folder.
 
-Optuna keeps the trials (parameters, values, states); what a trial ran lies in the store like every other run.
+Optuna stores the trials (parameters, values, states); the runs of a trial are stored like every other run.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 FILE = "tuning.sqlite"
 FACTS, VALUES, RUNS, CODE, ERROR, LOST, SHIPPED = "facts", "values", "runs", "code", "error", "lost", "shipped"
-"""Names of what is noted beside a study and its trials."""
+"""Names of the attributes that are stored with a study and its trials."""
 _BUSY_SECONDS = 60.0
 _ENOUGH = 5
-"""Finished trials below which importances are noise."""
+"""Number of finished trials below which importances are noise."""
 
 
 def open_storage(results: Path) -> RDBStorage:
-    """Open the file of searches, made where absent.
+    """Open the Optuna file; create it if absent.
 
     Raises:
         SetupError: It cannot be used, or is no such file.
@@ -55,26 +55,29 @@ def open_storage(results: Path) -> RDBStorage:
 
 
 def names(storage: RDBStorage) -> list[str]:
-    """Names of the searches, oldest first."""
+    """Return the names of the searches, oldest first."""
     return [study.study_name for study in storage.get_all_studies()]
 
 
 def load(storage: RDBStorage, name: str) -> Study:
-    """Load a search; its sampler is set where trials are drawn."""
+    """Load a search.
+
+    Its sampler is set where trials are drawn (`bench.tuning.sampling`).
+    """
     import optuna
 
     return optuna.load_study(study_name=name, storage=storage)
 
 
 def create(storage: RDBStorage, name: str, facts: dict[str, Any], first: dict[str, Any], *, whole: bool) -> Study:
-    """Load a search, or make it and queue its first trial.
+    """Load a search, or create it with its first trial.
 
     Args:
-        storage: The file.
+        storage: The Optuna file.
         name: Name of the search.
-        facts: What reports say about it.
-        first: Parameters of the first trial; those that are missing are drawn.
-        whole: Whether none is missing, so that the trial stands for the values as shipped.
+        facts: Description of the search for reports.
+        first: Parameters of the first trial; missing ones are drawn.
+        whole: Whether none is missing, so that the first trial has exactly the default values.
     """
     import optuna
 
@@ -87,7 +90,7 @@ def create(storage: RDBStorage, name: str, facts: dict[str, Any], first: dict[st
 
 
 def note(storage: RDBStorage, study: Study, trial: FrozenTrial, facts: dict[str, Any]) -> None:
-    """Write facts beside an unfinished trial."""
+    """Store facts with an unfinished trial."""
     identity = storage.get_study_id_from_name(study.study_name)
     row = storage.get_trial_id_from_study_id_trial_number(identity, trial.number)
     for name, value in facts.items():
@@ -95,25 +98,30 @@ def note(storage: RDBStorage, study: Study, trial: FrozenTrial, facts: dict[str,
 
 
 def state(name: str) -> TrialState:
-    """Optuna's state of a name."""
+    """Return Optuna's trial state of a name."""
     from optuna.trial import TrialState
 
     return TrialState[name]
 
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Trials that count: finished ones, failed ones among them; not those lost before their values were drawn."""
+    """Return the trials that count: finished and failed ones.
+
+    Those lost before their values were drawn do not count.
+    """
     return [trial for trial in trials if trial.state.is_finished() and LOST not in trial.user_attrs]
 
 
 def best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The trial with the highest validation score; of equals the first."""
+    """Return the trial with the highest score, earliest on ties."""
     scored = [trial for trial in trials if trial.value is not None and trial.state.name == "COMPLETE"]
     return max(scored, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
 
 def read_studies(results: Path) -> tuple[StudyFacts, ...]:
-    """Read every search of a results folder that has a counted trial, for reports.
+    """Read every search of a results folder, for reports.
+
+    Searches without a trial that counts are left out.
 
     Raises:
         SetupError: The file is damaged.
@@ -126,7 +134,10 @@ def read_studies(results: Path) -> tuple[StudyFacts, ...]:
 
 
 def read_study(study: Study) -> StudyFacts | None:
-    """Read one search; None where it was not made by ``bench tune`` or has no counted trial yet."""
+    """Read one search for reports.
+
+    None if ``bench tune`` did not make it or no trial counts yet.
+    """
     facts = study.user_attrs.get(FACTS)
     trials = counted(study.get_trials(deepcopy=False))
     if not isinstance(facts, dict) or not trials:
@@ -162,7 +173,10 @@ def _trial(trial: FrozenTrial) -> TrialFacts:
 
 
 def _importance(study: Study) -> tuple[tuple[str, float], ...]:
-    """Share of each parameter in what sets the best trials apart (PED-ANOVA); empty where trials cannot tell."""
+    """Return the importance of each parameter (PED-ANOVA).
+
+    Empty if there are too few or too similar trials.
+    """
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     values = [t.value for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"]
