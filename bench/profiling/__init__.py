@@ -1,1 +1,4 @@
-"""Measuring a pretraining step: one process per path, the training loop's own step in each."""
+"""Measure pretraining steps, one process per path.
+
+Every process takes the training loop's own step.
+"""

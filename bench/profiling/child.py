@@ -1,7 +1,8 @@
-"""The process that measures one path: ``python -m bench.profiling.child``.
+"""Process that measures one path: ``python -m bench.profiling.child``.
 
-Reads a path as one line of JSON, then one command per line; answers each with one line of JSON. A process of its
-own makes the peak memory, the compiled kernels and the hooks of a path its own, and lets paths take turns step by step.
+Reads a path (`bench.profiling.trial.PathSpec`) as one line of JSON, then one command per line; answers each with one
+line of JSON. Separate processes keep the peak memory, compiled kernels and hooks of paths apart, and let paths take
+turns step by step.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ def answer(trial: Any, command: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure until standard input ends."""
+    """Answer commands until standard input ends."""
     replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever libraries print belongs in the log
+    os.dup2(2, 1)  # prints of libraries go to the log
     from bench.errors import BenchError
     from bench.models.memory import keep_freed_memory
     from bench.plugins import load_entry_points, load_plugin_file

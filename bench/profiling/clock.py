@@ -1,6 +1,6 @@
-"""Time the stages of a training step from outside.
+"""Time the stages of a training step with hooks.
 
-The code that is timed is the code that trains.
+The training code itself is timed, unchanged.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ STAGES = (
 
 
 class StageClock:
-    """Exclusive seconds per stage: a stage that runs inside another one is taken out of it.
+    """Exclusive seconds per stage of a step.
 
-    So the stages of a step add up to the step.
+    A nested stage does not count for the stage around it. So the stages add up to the step.
 
     Args:
         device: On CUDA every reading waits for the device, which makes a step slower than it is untimed.
@@ -49,13 +49,13 @@ class StageClock:
         self._since = 0.0
 
     def now(self) -> float:
-        """Return the time in seconds, with the device's work done."""
+        """Return the time in seconds, after pending device work."""
         if self._cuda:
             torch.cuda.synchronize()
         return time.perf_counter()
 
     def start(self) -> None:
-        """Forget what was measured and begin a step in the stage ``other``."""
+        """Reset the clock and begin a step in stage ``other``."""
         self.seconds = {}
         self._running = ["other"]
         self._since = self.now()
@@ -67,7 +67,7 @@ class StageClock:
         return dict(self.seconds)
 
     def enter(self, stage: str) -> None:
-        """Begin a stage; outside a step this does nothing."""
+        """Begin a stage; has no effect outside a step."""
         if self._running:
             self._credit()
             self._running.append(stage)
@@ -100,7 +100,7 @@ class StageClock:
 def watch(loop: Loop, clock: StageClock) -> None:
     """Time every part of a loop's step.
 
-    The objective's and the network's two halves are wrapped, modules get hooks, the optimiser its own step hooks.
+    Wraps `prepare` and `compute` of objective and network, and hooks modules and the optimiser.
     In a compiled step the network's modules are not watched: they have no boundaries any more.
 
     Args:
@@ -124,14 +124,14 @@ def watch(loop: Loop, clock: StageClock) -> None:
         clock.enter("optimiser")
 
     loop.compute = compute_then_backward
-    # The hook before the optimiser ends the backward pass; what follows it, clearing gradients, belongs to it.
+    # The optimiser's stage begins where the backward pass ends and includes clearing the gradients after the step.
     loop.optimiser.register_step_pre_hook(begin_optimiser)
     if not compiled:
         _watch_parts(model, clock)
 
 
 def _watch_parts(model: nn.Module, clock: StageClock) -> None:
-    """Watch the parts of a network: known ones by their class or name, frozen ones as the teacher, else ``other``."""
+    """Hook the parts of a network (stages: see `_stage`)."""
     for name, part in model.named_children():
         stage = _stage(name, part)
         if stage is not None:
@@ -139,7 +139,11 @@ def _watch_parts(model: nn.Module, clock: StageClock) -> None:
 
 
 def _stage(name: str, part: nn.Module) -> str | None:
-    """Stage of a network's part; None: heads, which are part of the loss, the rest of `compute`."""
+    """Return the stage of a network's part.
+
+    Known parts by class or name, frozen ones ``teacher``, others ``other``. None for heads: their time counts for the
+    loss.
+    """
     parameters = list(part.parameters())
     if not parameters or isinstance(part, nn.Linear) or "head" in name:
         return None
@@ -154,7 +158,10 @@ def _stage(name: str, part: nn.Module) -> str | None:
 
 
 def _watch_part(part: nn.Module, stage: str, clock: StageClock) -> None:
-    """Hook a part, and inside an encoder its own parts too: pretraining does not always call it as a whole."""
+    """Hook a part, and inside an encoder its own parts.
+
+    Pretraining does not always call an encoder as a whole.
+    """
     if isinstance(part, nn.ModuleList | nn.ModuleDict):
         for child in part.children():
             _watch_part(child, stage, clock)

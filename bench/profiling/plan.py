@@ -1,4 +1,4 @@
-"""A profile resolved: which paths are measured, and what each of them trains."""
+"""Resolve a profile: which paths to measure, with which training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _QUICK_LENT = TransformerShape(width=64, depth=2, heads=2, mlp_width=128)
 
 
 class ProfileRequest(Frozen):
-    """Request of a profile.
+    """Request of ``bench profile``.
 
     Attributes:
         method: A method that is pretrained.
@@ -37,7 +37,7 @@ class ProfileRequest(Frozen):
         threads: Threads of torch; None: every core this process may use.
         repeats: Measured steps of each path.
         compile: Whether to measure a compiled path too.
-        quick: A path check: tiny teacher, one repeat, nothing compiled; its figures mean nothing.
+        quick: Check only that it runs: tiny teacher, one repeat, nothing compiled; its figures mean nothing.
         overrides: Assignments of ``--set`` to ``backbone``, ``recipe`` and ``method``.
         plugins: Plugin files.
     """
@@ -56,19 +56,19 @@ class ProfileRequest(Frozen):
 
 
 CLASSES = 40
-"""Classes of the made-up set whose heads are timed, as in ModelNet40."""
+"""Classes of the synthetic set on which heads are timed, as many as in ModelNet40."""
 
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """Request of a measurement of heads.
+    """Request of ``bench profile --probes``.
 
     Attributes:
         objects: Training objects of the linear probe and the SVM.
         width: Width of the features.
         seeds: Encoders of the few-shot grid.
         threads: Threads; None for every core.
-        oracle: Whether scikit-learn fits the chosen heads, too.
+        oracle: Whether to time scikit-learn on the chosen heads, too.
     """
 
     objects: int = 12_000
@@ -93,7 +93,7 @@ class ProbeRequest:
 
 
 class ProfilePlan:
-    """A request, resolved."""
+    """Profile request with every default resolved."""
 
     def __init__(self, request: ProfileRequest) -> None:
         METHODS.entry(request.method)
@@ -109,7 +109,7 @@ class ProfilePlan:
             raise UsageError(f"--repeats {request.repeats}: expected at least 1")
         if request.threads is not None and request.threads < 1:
             raise UsageError(f"--threads {request.threads}: expected at least 1")
-        # These load torch, for seconds: what is wrong with the request is said before.
+        # These imports load torch, which takes seconds, so the request is checked first.
         from bench.models.ops.backend import resolve_backend
         from bench.training.precision import has_compiler, resolve_device, resolve_numerics
 
@@ -151,7 +151,10 @@ class ProfilePlan:
         self._chosen: BaseModel = chosen
 
     def options(self, tokenize: str) -> BaseModel:
-        """Return the method's options with the given patches tokenized, where it has that choice."""
+        """Return the method's options for ``tokenize`` all or visible.
+
+        Unchanged for a method without that option.
+        """
         chosen = self._chosen
         if "tokenize" in type(chosen).model_fields:
             chosen = chosen.model_copy(update={"tokenize": tokenize})
@@ -170,7 +173,7 @@ class ProfilePlan:
         return min(self.recipe.batch_size, _CPU_FAST_BATCH if fast else _CPU_EXACT_BATCH)
 
     def paths(self) -> list[dict[str, Any]]:
-        """Return what the processes are told, in the order in which they take turns."""
+        """Return the specification of each process, in order of turns."""
         names: list[PathName] = [EXACT, *([TEACHER] if "images" in self.uses else []), FAST]
         names += [COMPILED] if self.compiles else []
         return [self._path(name) for name in names]

@@ -1,9 +1,9 @@
-"""Time heads on cached features.
+"""Time protocol heads on cached synthetic features.
 
-They are the few-shot grid, the linear probe and the SVM, search of C included.
+The heads are the few-shot grid, the linear probe and the SVM, with their search of C.
 
-The protocols themselves are timed, on made-up features of the size asked for, which an encoder that costs nothing hands
-out once; what is measured is what a protocol does after that. scikit-learn can be asked for the same heads.
+The protocols themselves are timed, on random features of the requested size that a trivial encoder returns; the time of
+computing features is left out. Optionally scikit-learn fits the same heads.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from bench.store.scratch import temporary_folder
 
 Head = TypeVar("Head", bound=FrozenOptions)
 _LATENT = 8
-"""Points of a made-up cloud: three numbers each decide the features."""
+"""Points of a synthetic cloud; their 24 coordinates determine its features."""
 _OVERLAP = 1.6
-"""Spread of a class over the distance of two: heads have errors to differ in."""
+"""Spread within a class, relative to the distance of classes: large enough that heads make errors."""
 
 
 @dataclass(frozen=True)
 class ProbeTime:
-    """One protocol's time.
+    """Time and accuracy of one protocol's heads.
 
     Attributes:
-        name: What was done.
-        seconds: Time after the features were there.
-        accuracy: Test accuracy on the made-up set.
+        name: Protocol and size.
+        seconds: Time without computing the features.
+        accuracy: Test accuracy on the synthetic set.
         oracle_seconds: Time of scikit-learn's fit at the chosen C alone, without the search; None if not asked.
         oracle_accuracy: Its accuracy.
     """
@@ -66,12 +66,12 @@ class ProbeTime:
 
 @dataclass(frozen=True)
 class ProbeProfile:
-    """Everything measured.
+    """Result of timing the heads.
 
     Attributes:
         machine: The machine in words.
         threads: Threads used.
-        request: What was asked.
+        request: The request.
         times: One per protocol.
     """
 
@@ -82,7 +82,7 @@ class ProbeProfile:
 
 
 class _Lookup(Encoder):
-    """Features that are a fixed function of 24 numbers, as wide as asked."""
+    """Encoder whose features are a random projection of 24 coordinates."""
 
     def __init__(self, width: int, seed: int) -> None:
         super().__init__()
@@ -103,11 +103,11 @@ class _Lookup(Encoder):
 
 
 def profile_probes(request: ProbeRequest, progress: Progress = silent) -> ProbeProfile:
-    """Measure the heads.
+    """Time the heads.
 
     Args:
-        request: What to measure.
-        progress: Told before every measurement.
+        request: Sizes and seeds.
+        progress: Called before every measurement.
 
     Raises:
         UsageError: A number is too small for few-shot folds or for the classes.
@@ -139,7 +139,7 @@ def profile_probes(request: ProbeRequest, progress: Progress = silent) -> ProbeP
 
 
 def _task(objects: int, cache: Path) -> Task:
-    """A made-up set of overlapping classes."""
+    """Return a synthetic task of overlapping classes."""
     centres = numpy_stream(0, "data", "profile", "classes").normal(size=(CLASSES, 3 * _LATENT))
 
     def split(name: str, count: int) -> CloudSet:
@@ -162,7 +162,10 @@ def _subject(width: int, seed: int) -> Subject:
 def _timed(
     protocol: type[Protocol[Head]], task: Task, subjects: list[Subject], settings: tuple[str, ...], options: Head
 ) -> tuple[list[Evaluation], float]:
-    """Evaluate everything and return the seconds it took, features not counted."""
+    """Evaluate a protocol and return results and seconds.
+
+    Features are computed before the clock starts.
+    """
     for subject in subjects:
         frozen_features(subject.candidates[""], task, options.feature, normalise=options.normalise)
     start = time.perf_counter()
@@ -176,7 +179,10 @@ def _accuracy(found: Evaluation) -> float:
 
 
 def _oracle(name: str, task: Task, subject: Subject, found: Evaluation) -> tuple[float, float]:
-    """Seconds and accuracy of scikit-learn's head at the chosen C, on the same features."""
+    """Return seconds and accuracy of scikit-learn's head.
+
+    It is fitted at the chosen C on the same features.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import LinearSVC
 

@@ -1,4 +1,4 @@
-"""The processes of a profile, one per path."""
+"""Processes of a profile, one per path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.store.scratch import temporary_folder
 
 
 class PathProcess:
-    """A process that measures one path."""
+    """Process that measures one path."""
 
     def __init__(self, path: dict[str, Any], environment: dict[str, str], log: Path) -> None:
         self.name = path["name"]
@@ -72,17 +72,20 @@ class PathProcess:
 
 @contextmanager
 def path_processes(plan: ProfilePlan) -> Iterator[list[PathProcess]]:
-    """Start a process per path and wait until all are built; all are gone afterwards."""
+    """Start a process per path; wait until all are ready.
+
+    All processes are closed when the context ends.
+    """
     with temporary_folder() as folder, ExitStack() as stack:
         environment = job_environment(plan.threads)
-        # Kernels compiled into a fresh folder make the warm-up that of a first run; a folder of the user's stays.
+        # An empty folder for compiled kernels makes the warm-up that of a first run; a folder set by the user is kept.
         environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
         children: list[PathProcess] = []
         for number, path in enumerate(plan.paths()):
             child = PathProcess(path, environment, folder / f"{number}.log")
             stack.callback(child.close)
             children.append(child)
-            if number == 0:  # what is wrong with one path is mostly wrong with all: find out before starting more
+            if number == 0:  # most errors concern every path: wait for the first before starting more
                 child.reply()
         for child in children[1:]:
             child.reply()

@@ -1,7 +1,6 @@
 """Measure a method's pretraining step, exact and fast, by stage.
 
-Every path runs in a process of its own and takes one step per round, so that whatever else the machine does falls on
-all of them alike.
+Every path runs in its own process and takes one step per round, so that other load on the machine affects all alike.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def profile(request: ProfileRequest, progress: Progress = silent) -> Profile:
     """Measure a method's pretraining step.
 
     Args:
-        request: What to measure; the method's plugins are registered.
+        request: Method, sizes and device; the method's plugins are registered.
         progress: Told after every step.
 
     Raises:
@@ -49,12 +48,12 @@ class _Measured:
     memory: int = 0
 
     def median(self) -> dict[str, Any]:
-        """Return the step whose time is the (lower) median."""
+        """Return the step with the (lower) median time."""
         return sorted(self.steps, key=lambda step: float(step["seconds"]))[(len(self.steps) - 1) // 2]
 
 
 def _measure(plan: ProfilePlan, progress: Progress) -> tuple[dict[str, _Measured], list[dict[Precision, float]]]:
-    """Let the paths warm up, then take turns."""
+    """Warm up every path, then measure steps in turns."""
     peaks: list[dict[Precision, float]] = []
     with path_processes(plan) as children:
         found = {child.name: _Measured() for child in children}
@@ -70,7 +69,7 @@ def _measure(plan: ProfilePlan, progress: Progress) -> tuple[dict[str, _Measured
             progress(done, total, f"compiling, first step of {child.name}" if child.name == COMPILED else child.name)
             warm = [float(child.ask("step")["seconds"]) for _ in range(_WARM_STEPS)]
             found[child.name].first = warm[0]
-            if child.name != COMPILED:  # in which operations are fused out of sight; they are those of the fast path
+            if child.name != COMPILED:  # compiled operations cannot be counted; they equal those of the fast path
                 found[child.name].flops = float(child.ask("flops")["flops"])
             advance(f"warmed up {child.name}")
         for number in range(plan.repeats):

@@ -1,4 +1,4 @@
-"""Result of a profile: figures, ratios and targets of each path."""
+"""Result of a profile: figures, ratios and their targets."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _RELEASED_RATE = 0.045
 
 
 class PathResult(Frozen):
-    """One path.
+    """Measurements of one path.
 
     Attributes:
-        name: Which.
-        precision: Numbers of the matrix products.
+        name: Name of the path.
+        precision: Number type of the matrix products.
         compile: Whether the step was compiled.
         tokenize: Which patches the tokenizer saw; None for a method without that option.
         batch: Samples per step.
-        seconds: Of each measured step.
-        stages: Seconds per stage of the step whose time is the median; they add up to it.
-        samples_per_second: At the median step.
-        flops_per_sample: Of matrix products and convolutions, backward included.
-        flops_per_second: Of the same, at the median step.
-        share_of_peak: Of the measured matmul peak in the path's precision.
-        peak_memory_bytes: Of the path's process, or on CUDA of its tensors.
-        warmup_seconds: What the first step took longer than a later one; compilation, where the path is compiled.
+        seconds: Time of each measured step.
+        stages: Seconds per stage of the median step; they add up to its time.
+        samples_per_second: Throughput at the median step.
+        flops_per_sample: Operations of matrix products and convolutions, backward included.
+        flops_per_second: The same operations per second, at the median step.
+        share_of_peak: `flops_per_second` over the measured matrix-product peak in the path's precision.
+        peak_memory_bytes: Peak memory of the path's process, on CUDA of its tensors.
+        warmup_seconds: Additional time of the first step, mostly compilation on a compiled path.
     """
 
     name: PathName
@@ -54,17 +54,17 @@ class PathResult(Frozen):
     warmup_seconds: float
 
     def hours(self, samples: int) -> float:
-        """Return the hours a training of so many samples takes, the warm-up included."""
+        """Return the hours of a training, with the warm-up."""
         return (self.warmup_seconds + samples / self.samples_per_second) / 3600
 
 
 class Ratio(Frozen):
-    """A figure that has a target where the size is one that targets are stated for.
+    """Ratio of two figures, with its target if one applies.
 
     Attributes:
-        name: What is divided by what.
-        value: The figure.
-        target: What it should at least be; None where none is stated.
+        name: Numerator and denominator in words.
+        value: The ratio.
+        target: Least value to reach; None if none is set for this size.
     """
 
     name: str
@@ -73,14 +73,14 @@ class Ratio(Frozen):
 
     @property
     def verdict(self) -> str:
-        """``reached``, ``not reached`` or ``no target at this size``."""
+        """Return ``reached``, ``not reached`` or ``no target at this size``."""
         if self.target is None:
             return "no target at this size"
         return "reached" if self.value >= self.target else "not reached"
 
 
 class Profile(Frozen):
-    """Everything one call measured.
+    """Result of one profile.
 
     Attributes:
         method: Method.
@@ -88,17 +88,17 @@ class Profile(Frozen):
         backbone: Sizes.
         options: Options of the method on the fast path.
         recipe: Recipe on the fast path, with its batch.
-        planned_samples: Objects times epochs of the preset's own pretraining, over which a warm-up is weighed.
+        planned_samples: Objects times epochs of the preset's pretraining, which decide whether a warm-up pays.
         device: ``cpu`` or ``cuda``.
         machine: Processor and cores, or the GPU.
         threads: Threads of torch.
-        versions: Of Python, torch and the harness.
+        versions: Versions of Python, torch and the harness.
         peak: Measured FLOP/s of a matrix product by precision, median over the rounds.
-        paths: In the order of the table.
-        fast: Name of the path that ends the preset's own pretraining soonest, warm-up included.
-        teacher_seconds_per_image: Of the live teacher; None where the method has no image teacher.
-        teacher_views: Views of each object a cache of this recipe keeps.
-        ratios: With their targets.
+        paths: Measured paths, in the order of the table.
+        fast: Name of the path that ends the preset's pretraining soonest, warm-up included.
+        teacher_seconds_per_image: Time of the live image teacher; None if the method has none.
+        teacher_views: Views of each object that the cache of features keeps.
+        ratios: Ratios with their targets.
     """
 
     method: str
@@ -119,18 +119,21 @@ class Profile(Frozen):
     ratios: tuple[Ratio, ...]
 
     def path(self, name: str) -> PathResult | None:
-        """Return a path by name; None where it was not measured."""
+        """Return a path by name, or None if not measured."""
         return next((path for path in self.paths if path.name == name), None)
 
     def as_json(self) -> JsonValue:
-        """Return everything as plain data, verdicts included."""
+        """Return everything, verdicts included, as JSON values."""
         plain: dict[str, JsonValue] = self.model_dump(mode="json")
         plain["ratios"] = [{**ratio.model_dump(mode="json"), "verdict": ratio.verdict} for ratio in self.ratios]
         return plain
 
 
 def fastest(paths: tuple[PathResult, ...], planned_samples: int) -> PathResult:
-    """Return the fast path that ends a training of so many samples soonest, its warm-up included."""
+    """Return the fast path that ends a training soonest.
+
+    The warm-up counts.
+    """
     candidates = [path for path in paths if path.name in (FAST, COMPILED)]
     return min(candidates, key=lambda path: path.hours(planned_samples))
 
@@ -144,15 +147,15 @@ def ratios(
     sized: bool,
     released: bool,
 ) -> tuple[Ratio, ...]:
-    """Compare paths.
+    """Return the ratios between paths, with their targets.
 
     Args:
-        paths: All of them.
-        fast: The one that counts as fast.
+        paths: All measured paths.
+        fast: The path that represents the fast ones.
         peak: FLOP/s by precision.
         device: Targets differ between CPU and CUDA.
-        sized: Whether this is the size that targets are stated for.
-        released: Whether it is besides the model whose released code was measured.
+        sized: Whether targets are set for this size.
+        released: Whether moreover the released code of this model was measured.
     """
     targets = (_CUDA_TARGETS if device == "cuda" else _CPU_TARGETS) if sized else {}
     by_name = {path.name: path for path in paths}

@@ -1,4 +1,7 @@
-"""One path of a profile, ready to take steps: synthetic data of the preset's sizes, a method, the training loop."""
+"""One path of a profile, ready to take steps.
+
+Synthetic data of the preset's sizes, a method, and the training loop.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +38,15 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class PathSpec(Frozen):
-    """Path of a profile that one process measures.
+    """Specification of one path, read by its process.
 
     Attributes:
         name: The path's name in the table.
-        spec: What is trained; its data and teachers are synthetic and have the widths given here.
-        preset: Where the options of a first stage come from.
+        spec: Specification of the training; data and teachers are synthetic, with the widths given here.
+        preset: Preset of the options of a first stage.
         image_width: Width of the image teacher's features.
-        live_model: timm model that encodes every image in every step; None reads features as from the cache.
-        transformer: Token transformer for a method that is built upon one.
+        live_model: timm model that encodes every image in every step; None: features are read as from the cache.
+        transformer: Architecture of the token transformer for a method that needs one.
         threads: Threads of torch.
         plugins: Plugin files to load.
         peak_size: Rows and columns of the matrices whose product is the peak.
@@ -61,20 +64,21 @@ class PathSpec(Frozen):
 
 
 class LiveTeacher(nn.Module):
-    """A network in front of another: encodes each step's images, then hands over to the method's own `prepare`.
+    """Network that runs an image teacher inside every step.
 
-    The images are synthetic; which of them belong to a batch changes nothing about the time.
+    Encodes the step's images, then calls the method's own `prepare`. The images are synthetic; their choice does
+    not change the time.
     """
 
     def __init__(self, network: PretrainModel, teacher: nn.Module, images: Tensor, clock: StageClock) -> None:
         super().__init__()
         self.network = network
         self._encode = clock.around("teacher", self._features)
-        self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: no part of what is trained
+        self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, so not trained
         self._images = images
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """Encode as many images as there are clouds and prepare the batch with their features."""
+        """Encode one image per cloud and prepare the batch."""
         batch.image_features = self._encode(len(batch.points))
         return self.network.prepare(batch)
 
@@ -92,7 +96,7 @@ class LiveTeacher(nn.Module):
 
 
 class Trial:
-    """A path under measurement."""
+    """Training of one path, measured step by step."""
 
     def __init__(self, path: PathSpec) -> None:
         """Build the network, its data and the loop around it.
@@ -127,7 +131,7 @@ class Trial:
         self._steps = 0
 
     def step(self) -> dict[str, Any]:
-        """Take one step; return its ``seconds`` and the seconds of its ``stages``."""
+        """Take one step; return ``seconds`` and the seconds per stage."""
         self.clock.start()
         began = self.clock.now()
         self.loop.step(self._index, first=self._steps == 0)
@@ -137,13 +141,19 @@ class Trial:
         return {"seconds": ended - began, "stages": stages}
 
     def flops(self) -> float:
-        """Count the operations of one step's matrix products and convolutions, backward included, per sample."""
+        """Return the operations of one step per sample.
+
+        Counts matrix products and convolutions, backward included.
+        """
         with FlopCounterMode(display=False) as counter:
             self.loop.step(self._index, first=False)
         return float(counter.get_total_flops()) / self.batch
 
     def memory(self) -> int:
-        """Return the peak memory in bytes of this process, or on CUDA of its tensors."""
+        """Return the peak memory of this process in bytes.
+
+        On CUDA that of its tensors.
+        """
         if self.device == "cuda":
             return peak_memory_bytes("cuda")
         try:  # unlike `getrusage`, this does not start from the peak of the process that started this one
@@ -154,7 +164,10 @@ class Trial:
 
 
 def matmul_rate(device: str, dtype: torch.dtype, size: int) -> float:
-    """Measure the best FLOP/s of a square matrix product in four tries."""
+    """Return the best FLOP/s of a matrix product.
+
+    The best of four tries with square matrices.
+    """
     a = torch.randn(size, size, device=device, dtype=dtype)
     clock = StageClock(device)
     seconds = []
@@ -166,7 +179,10 @@ def matmul_rate(device: str, dtype: torch.dtype, size: int) -> float:
 
 
 def build_network(chosen: ChosenMethod, path: PathSpec) -> PretrainModel:
-    """Build a method's network with untrained weights and everything it is built around."""
+    """Build a method's network with untrained weights.
+
+    A first stage and a token transformer are built as well where it needs them.
+    """
     seed_torch(path.spec.seed)
     uses = chosen.method.uses(chosen.options)
     given = Given(
@@ -188,7 +204,10 @@ def _first_stage(method: type[AnyMethod], path: PathSpec) -> Encoder | None:
 
 
 def synthetic_data(chosen: ChosenMethod, path: PathSpec) -> PretrainData:
-    """Draw data of the sizes training would see: twice as many points as a step draws, features of two views."""
+    """Draw random data of the sizes that training would see.
+
+    Twice as many points as a step draws, features of two views.
+    """
     spec = path.spec
     assert spec.recipe is not None
     count = spec.recipe.batch_size
@@ -216,6 +235,9 @@ def _live_model(name: str, device: str) -> nn.Module:
 
 
 def _cache_folder() -> Path | None:
-    """Folder of compiled kernels: the one the parent made, so that the warm-up is a cold one."""
+    """Return the cache folder of compiled kernels, or None.
+
+    The parent process sets it to an empty folder, so that the warm-up includes compilation.
+    """
     folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     return Path(folder) if folder else None
