@@ -1,7 +1,7 @@
-"""Recipes of the protocols, ours (fair) and the papers' (published), by method and data set.
+"""Recipes of the protocols, by method and data set.
 
-The papers' are recorded from the released configurations. A protocol whose release trains for so many epochs on the
-authors' sizes is shortened for ``smoke`` and ``nano`` (`Row.shortened`).
+The fair ones are ours; the published ones are recorded from the released configurations and train fewer epochs at
+``smoke`` and ``nano`` (`Row.shortened`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _CLASSIFICATION = Recipe(
     clip_norm=10.0,
     reference_schedule=True,
 )
-"""What all releases' classification shares."""
+"""Fields that the classification recipes of all releases share."""
 _FEW = _CLASSIFICATION.model_copy(update={"epochs": 150})
 _SEGMENTATION = Recipe(
     epochs=300,
@@ -68,14 +68,14 @@ def _changed(recipe: Recipe, **changes: object) -> Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Released(Row):
-    """Training of a classifier as released.
+    """Published recipe of a classifier.
 
     Attributes:
         recipe: Its recipe; the schedule is the released loop's, 301 epochs for 300.
-        from_points: Points of a cloud from which on it holds.
+        from_points: Least points per cloud for which the recipe holds.
         drop_path: Largest rate of stochastic depth, rising linearly over the blocks.
         normalise: Whether the release centres clouds and scales them into the unit sphere.
-        vote_augmentation: What each vote does to its draw of points.
+        vote_augmentation: Augmentation of the points of each vote.
     """
 
     recipe: Recipe
@@ -86,7 +86,7 @@ class Released(Row):
 
     @property
     def title(self) -> str:
-        """Method and data set, e.g. ``recon on modelnet``."""
+        """Return method and data set, e.g. ``recon on modelnet``."""
         kind = "scanobjectnn" if self.data == "pb_t50_rs" else self.data
         return f"{self.method} on {kind}" if kind else f"{self.method}, few-shot"
 
@@ -174,15 +174,15 @@ RELEASED: tuple[Released, ...] = (
     _few_shot("recon", "probe", _recon(_FEW, 1e-3, ROTATE)),
     _few_shot("two-tower", "probe", _recon(_FEW, 1e-3, ROTATE)),
 )
-"""Releases' training of classifiers; the papers' "from scratch" rows take Point-MAE's, probes ACT's."""
+"""Published recipes of classifiers; the papers' "from scratch" rows take Point-MAE's, probes ACT's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Row):
-    """A support vector machine as released.
+    """Published support vector machine.
 
     Attributes:
-        strength: C, on features as they are.
+        strength: Penalty C on features that are not normalised.
     """
 
     recipe: None = None
@@ -222,7 +222,9 @@ MACHINES: tuple[Machine, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShot(Row):
-    """Choices of ReCon's zero-shot evaluation for one data set; they look tuned on the evaluated data.
+    """ReCon's zero-shot choices for one data set.
+
+    They look tuned on the evaluated data.
 
     Attributes:
         ratio: Weight of the text projection.
@@ -336,7 +338,7 @@ FAIR: tuple[Row, ...] = (
     _fair("semseg", NANO, "ours, not searched", _SCENES, epochs=6, batch_size=16, warmup_epochs=1, lr=2e-3),
     _fair("semseg", SMOKE, _PATH, _SCENES, epochs=1, batch_size=16, warmup_epochs=1, lr=2e-3),
 )
-"""Ours, the same for every method."""
+"""Fair recipes, the same for every method."""
 
 DOWNSTREAM: tuple[Row, ...] = (*FAIR, *RELEASED, *SEGMENTATION, *MACHINES, *ZERO_SHOT)
 
@@ -346,20 +348,23 @@ def fair_recipe(unit: str, preset: str = "base", stage: str = "") -> Recipe:
 
     Args:
         unit: Name of the protocol.
-        preset: Size of everything.
+        preset: Size preset.
         stage: What is trained, for a protocol that trains several things.
     """
     return _recipe(_only(FAIR, unit, preset=preset, stage=stage))
 
 
 def released_epochs(unit: str, preset: str, stage: str = "") -> int | None:
-    """Epochs that a preset shortens the releases' training to; None for the published number."""
+    """Return the shortened number of epochs of a preset.
+
+    None for the published number.
+    """
     rows = [row for row in (*RELEASED, *SEGMENTATION) if unit in row.units and stage in ("", row.stage)]
     return rows[0].shortened.get(preset)
 
 
 def released_training(unit: str, method: str, data: Sequence[str] = (), stage: str = "", points: int = 0) -> Released:
-    """Return how the releases train a classifier.
+    """Return the published recipe of a classifier.
 
     Args:
         unit: Name of the protocol.
@@ -375,7 +380,9 @@ def released_training(unit: str, method: str, data: Sequence[str] = (), stage: s
 
 
 def released_segmentation(unit: str, method: str) -> Recipe:
-    """Return the recipe by which the releases train segmentation, on the released loops' schedule.
+    """Return the published recipe of a segmentation network.
+
+    It has the schedule of the released loops.
 
     Args:
         unit: ``partseg`` or ``semseg``.
@@ -385,12 +392,18 @@ def released_segmentation(unit: str, method: str) -> Recipe:
 
 
 def released_strength(unit: str, method: str) -> float:
-    """Return C of the papers' support vector machines, on features as they are."""
+    """Return the published penalty C of a support vector machine.
+
+    It holds for features that are not normalised.
+    """
     return _of_method([row for row in MACHINES if unit in row.units], method)[0].strength
 
 
 def zero_shot_choices(data: str) -> ZeroShot:
-    """Return the release's choices for a data set; those of the last row where it has no row."""
+    """Return ReCon's zero-shot choices for a data set.
+
+    Those of the last row if the data set has none of its own.
+    """
     return next((row for row in ZERO_SHOT if row.data == data), ZERO_SHOT[-1])
 
 
@@ -398,7 +411,7 @@ R = TypeVar("R", bound=Row)
 
 
 def _of_method(rows: Sequence[R], method: str) -> list[R]:
-    """Rows of a method's own release; those that others take where it has none."""
+    """Return rows of a method, else rows for other methods."""
     return [row for row in rows if row.method == method] or [row for row in rows if row.others]
 
 

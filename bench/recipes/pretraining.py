@@ -1,6 +1,6 @@
-"""Recipes of pretraining, by method and preset.
+"""Pretraining recipes, by method and preset.
 
-They are resolved into the specification of a run, so that this module is no part of its code fingerprint.
+The specification of a run holds the resolved recipe, so this module is not part of its code fingerprint.
 """
 
 from __future__ import annotations

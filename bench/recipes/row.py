@@ -1,4 +1,4 @@
-"""Row of the table of recipes, and what is done to a recipe before it is used."""
+"""Row of the table of recipes, and adaptations of recipes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AUTHORS = ("tiny", "small", "base")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A recipe, what it is for and where its figures come from.
+    """A recipe, its use and the source of its figures.
 
     Attributes:
         units: Methods or protocols that use it.
@@ -27,7 +27,7 @@ class Row:
         form: Form of the protocol; ``pretraining`` for a method.
         presets: Presets that take it.
         method: Method whose release has it, for a published recipe of a protocol; empty: every method.
-        others: Whether methods whose release has none take it, too.
+        others: Whether methods without a published recipe take it, too.
         data: Data set it belongs to; empty: every one.
         shortened: Epochs by preset, where one trains less than the release.
     """
@@ -45,14 +45,17 @@ class Row:
 
     @property
     def figures(self) -> dict[str, JsonValue]:
-        """Figures beside the recipe, by name: the fields that a kind of row adds."""
+        """Return further figures by name: fields that subclasses add."""
         known = {one.name for one in fields(Row)}
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in known}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
 
 
 def shortened(recipe: Recipe, epochs: int | None) -> Recipe:
-    """Bring a recipe to `epochs` epochs, its warm-up in proportion; None leaves it."""
+    """Return a recipe of `epochs` epochs, warm-up scaled.
+
+    None leaves the recipe unchanged.
+    """
     if epochs is None or epochs == recipe.epochs:
         return recipe
     warmup = round(recipe.warmup_epochs * epochs / recipe.epochs)
@@ -60,15 +63,15 @@ def shortened(recipe: Recipe, epochs: int | None) -> Recipe:
 
 
 def in_unit_sphere(recipe: Recipe) -> Recipe:
-    """Return a recipe whose first augmentation is the unit sphere."""
+    """Return a recipe that scales clouds into the unit sphere first."""
     if "unit_sphere" in recipe.augmentation:
         return recipe
     return recipe.model_copy(update={"augmentation": ("unit_sphere", *recipe.augmentation)})
 
 
 def published(recipe: Recipe) -> dict[str, Recipe]:
-    """Return the authors' recipe under every preset of the authors' sizes.
+    """Return the authors' recipe for every preset of authors' sizes.
 
-    All of them bring the points that a step drew into the unit sphere first (docs/data-formats.md#shapenet-55).
+    Each scales the sampled points into the unit sphere first (docs/data-formats.md#shapenet-55).
     """
     return dict.fromkeys(AUTHORS, in_unit_sphere(recipe))

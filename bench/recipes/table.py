@@ -1,4 +1,4 @@
-"""All recipes, methods first."""
+"""All recipes, those of methods first."""
 
 from __future__ import annotations
 
