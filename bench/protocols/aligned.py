@@ -1,4 +1,7 @@
-"""Clouds in a space shared with texts: an encoder's projections, or what a teacher sees of their depth views."""
+"""Clouds in an image-text space: an encoder's projections or depth views.
+
+A teacher alone has no encoder; its image network embeds depth views of the clouds instead.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ Projections = dict[str, dict[Split, Array]]
 
 
 def open_alignment(task: Task) -> Alignment:
-    """Return heads and teacher.
+    """Return the task's alignment: the trained heads and their teacher.
 
     Raises:
         BenchError: There are none.
@@ -34,7 +37,9 @@ def open_alignment(task: Task) -> Alignment:
 
 
 def projections(subject: Subject, task: Task, alignment: Alignment, *, normalise: bool) -> Projections:
-    """Project an encoder's features of both splits; the encoder is run once, and its features are cached.
+    """Project an encoder's features of both splits into the shared space.
+
+    The encoder is run once, and its features are cached.
 
     Raises:
         BenchError: The encoder has no heads, or gives features that are not finite.
@@ -79,7 +84,10 @@ def seen_views(
 
 
 def regrouped(subject: Subject, groups: int, group_size: int) -> Subject:
-    """Return the subject with its clouds cut into patches otherwise than in pretraining, as ReCon's release does."""
+    """Return the subject with another patch size than in pretraining.
+
+    ReCon's release does so for zero-shot classification.
+    """
 
     def build(candidate: Candidate) -> Encoder:
         encoder = candidate.build()
@@ -97,14 +105,14 @@ def regrouped(subject: Subject, groups: int, group_size: int) -> Subject:
 
 
 def unit(features: Array) -> Array:
-    """Divide by the length along the last axis; a zero stays zero."""
+    """Normalise vectors along the last axis; a zero vector stays zero."""
     lengths = np.linalg.norm(features, axis=-1, keepdims=True)
     scaled: Array = features / np.maximum(lengths, np.float32(1e-12))
     return scaled
 
 
 def mean_view(views: Array, weights: npt.NDArray[np.float32] | None = None) -> Array:
-    """Weighted mean of unit features of views.
+    """Average unit features over views, by weight.
 
     Args:
         views: ``[n, V, D]``.

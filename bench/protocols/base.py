@@ -34,7 +34,7 @@ Form = Literal["fair", "published"]
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts by which a protocol decides whether it applies.
+    """Facts about encoder and data that decide whether a protocol applies.
 
     Attributes:
         method: Name of the method.
@@ -59,7 +59,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One set of weights that may be judged.
+    """One set of weights that validation may choose.
 
     Attributes:
         name: Short name for tables, e.g. ``trained`` or ``trunc+bn``.
@@ -118,12 +118,14 @@ class Subject:
     options: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def variant(self, name: str) -> str:
-        """Name of a candidate for `Metric.variant`: empty for the only one."""
+        """Return a candidate's name for `Metric.variant`; empty for the only one."""
         return name if len(self.candidates) > 1 else ""
 
 
 class HeldOut:
-    """The test split: its clouds are open, its labels stay sealed until the one final scoring.
+    """The test split, with its labels sealed until the final scoring.
+
+    Its clouds are open.
 
     Class counts are open too: they describe the data set (which folds it can carry) and no single object.
 
@@ -155,17 +157,17 @@ class HeldOut:
 
     @property
     def captions(self) -> tuple[str, ...] | None:
-        """One sentence per object, for retrieval, where nothing is chosen; None where there are none."""
+        """One sentence per object, or None; used by retrieval, which chooses nothing."""
         return self._clouds.captions
 
     def unlabelled(self) -> CloudSet:
-        """Return the split with its pictures and sentences, every label and part left out."""
+        """Return the split with images and captions but without any label."""
         import numpy as np
 
         return replace(self._clouds, labels=np.zeros_like(self._clouds.labels), parts=None)
 
     def class_pool(self) -> npt.NDArray[np.int64]:
-        """As many labels of each class as there are objects of it, sorted: counts without the objects."""
+        """The labels of the split, sorted: class counts without the objects."""
         import numpy as np
 
         return np.sort(self._clouds.labels)
@@ -173,7 +175,10 @@ class HeldOut:
     def positions(
         self, choose: Callable[[npt.NDArray[np.int64]], Sequence[npt.NDArray[np.int64]]]
     ) -> list[npt.NDArray[np.int64]]:
-        """Return who will be asked without saying what they are: positions chosen by label, in ascending order.
+        """Return test positions chosen by label, in ascending order, without their labels.
+
+        A protocol can then note a network's predictions for them after every epoch, and compare these with the labels
+        later.
 
         What a network says about them after every epoch can then be noted down, to be compared with labels later.
 
@@ -185,14 +190,18 @@ class HeldOut:
         return [np.sort(index) for index in choose(self._clouds.labels)]
 
     def categories(self) -> npt.NDArray[np.int64]:
-        """Category of each object ``[m]`` where it is an input: part segmentation is told what an object is.
+        """Category of each object ``[m]``, an input of part segmentation.
+
+        It says what an object is.
 
         What it is judged by, the parts, stays sealed. No protocol that predicts the class may ask for this.
         """
         return self._clouds.labels
 
     def reveal_parts(self) -> npt.NDArray[np.int64]:
-        """Return the part of each point ``[m, N]`` and count the access; to be called once, as `reveal`.
+        """Return the part of each point ``[m, N]``; call once.
+
+        Every call is counted, as by `reveal`.
 
         Raises:
             UsageError: The data set has no part labels.
@@ -203,14 +212,17 @@ class HeldOut:
         return self._clouds.parts
 
     def reveal(self) -> npt.NDArray[np.int64]:
-        """Return the labels ``[m]`` and count the access; to be called once, after every choice is made."""
+        """Return the labels ``[m]``; call once, after every choice is made.
+
+        Every call is counted.
+        """
         self.revealed += 1
         return self._clouds.labels
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Source of a split's objects in a whole data set.
+    """Where the objects of a split lie in the whole data set.
 
     Caches hold every data set once, whatever part of it is used.
 
@@ -227,7 +239,7 @@ class Origin:
 
 @dataclass
 class Task:
-    """A data set made ready to judge an encoder on it.
+    """A data set prepared for judging an encoder.
 
     Attributes:
         train: Training split; validation is carved from it by the protocol.
@@ -289,7 +301,10 @@ class Evaluation:
 
 
 class ProtocolOptions(Frozen):
-    """Base of every protocol's options: immutable, refuses unknown fields, and what only pretraining does."""
+    """Base of every protocol's options: immutable, refuses unknown fields.
+
+    It also refuses a recipe with fields that only pretraining uses.
+    """
 
     @model_validator(mode="after")
     def _recipes_have_no_teacher(self) -> ProtocolOptions:
@@ -301,7 +316,9 @@ class ProtocolOptions(Frozen):
 
 
 class Protocol(Configured[OptionsT], ABC):
-    """A protocol. Third-party protocols subclass this in one file and are used as classes, never instantiated.
+    """Base class of protocols; used as a class, never instantiated.
+
+    A third-party protocol subclasses it in one file.
 
     Raise `revision` whenever what is done changes, so that older results are not compared with newer ones; better
     wording of `card` and `describe` needs none.
@@ -333,33 +350,38 @@ class Protocol(Configured[OptionsT], ABC):
     @classmethod
     @abstractmethod
     def settings(cls, options: OptionsT) -> tuple[str, ...]:
-        """Settings offered under these options, in the order of the table."""
+        """Return the settings offered under these options, in table order."""
 
     @classmethod
     @abstractmethod
     def defaults(cls, preset: str, form: Form = "fair") -> OptionsT:
-        """Options of a preset in a form."""
+        """Return the options of a preset in a form."""
 
     @classmethod
     def skip(cls, facts: Facts, options: OptionsT) -> str | None:
-        """Return why this protocol does not apply, in one line; None where it does."""
+        """Return why this protocol does not apply; None if it does."""
         if not facts.objects:
             return "the data set has no labelled objects"
         return None
 
     @classmethod
     def skip_setting(cls, facts: Facts, options: OptionsT, setting: str) -> str | None:
-        """Return why one setting does not apply where the others do; None where it does."""
+        """Return why one setting does not apply; None if it does."""
         return None
 
     @classmethod
     def trains_encoder(cls, options: OptionsT) -> bool:
-        """Return whether encoders are trained again, so that a run is worth a process of its own."""
+        """Return whether the encoder is trained again.
+
+        Such a run is worth a process of its own.
+        """
         return False
 
     @classmethod
     def calibrates(cls, options: OptionsT, form: Form) -> bool:
-        """Return whether every encoder is offered with BatchNorm statistics of the unlabelled training clouds, too.
+        """Return whether candidates with recalibrated BatchNorm statistics are added.
+
+        The statistics are those of the unlabelled training clouds.
 
         Validation then chooses between the candidates, of pretrained encoders as of `scratch`.
         """
@@ -367,7 +389,7 @@ class Protocol(Configured[OptionsT], ABC):
 
     @classmethod
     def idle(cls, options: OptionsT) -> Mapping[str, str]:
-        """Return options that do nothing beside the values of the others, and why.
+        """Return options that have no effect beside the others, with reasons.
 
         Returns:
             By dotted path, e.g. ``recipe.head_lr_scale``, the end of a sentence that begins with "does nothing". A
@@ -377,13 +399,16 @@ class Protocol(Configured[OptionsT], ABC):
 
     @classmethod
     def describe(cls, options: OptionsT) -> Description:
-        """State point by point what is done under these options; what is left out is shown as not stated."""
+        """Describe point by point what is done under these options.
+
+        A point that is left out is shown as not stated.
+        """
         return Description()
 
     @classmethod
     @abstractmethod
     def card(cls, options: OptionsT) -> str:
-        """State in plain sentences what is done under these options."""
+        """Describe in plain sentences what is done under these options."""
 
     @classmethod
     @abstractmethod

@@ -1,4 +1,6 @@
-"""Deviations of protocols from the papers, by protocol, form and paper (docs/reference.md#protocols).
+"""How built-in protocols deviate from the papers (docs/reference.md#protocols).
+
+Grouped by protocol, form and paper.
 
 Data only. A protocol of a plugin brings its own (`bench.protocols.base.Protocol.deviations`).
 """

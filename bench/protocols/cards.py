@@ -1,4 +1,6 @@
-"""Protocol cards: the versioned statement of what a protocol does under its options, and where it leaves the papers.
+"""Protocol cards: versioned statements of what a protocol does.
+
+A card also says where the protocol leaves the papers.
 
 A run carries the card's hash, so that two numbers can be told to have come about alike. Importing this is cheap, and
 nothing that makes a number imports it: wording may improve without a stored result going stale.
@@ -18,7 +20,7 @@ NOT_STATED = "not stated by the protocol"
 
 
 class ProtocolCard(BaseModel):
-    """Card of a protocol, for people and as data.
+    """Card of a protocol, readable by people and by programs.
 
     Attributes:
         name: Protocol.
@@ -50,7 +52,7 @@ class ProtocolCard(BaseModel):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of what is done, as data: no sentence is part of it, so that wording may improve."""
+        """SHA-256 of the description's values; rewording does not change it."""
         values = self.description.model_dump(
             mode="json", exclude={name: {"words"} for name in Description.model_fields}
         )
@@ -67,7 +69,7 @@ class ProtocolCard(BaseModel):
 
 
 def card_of(protocol: type[Protocol[OptionsT]], options: OptionsT, form: Form) -> ProtocolCard:
-    """Make the card of a protocol under its options.
+    """Build the card of a protocol under its options.
 
     Args:
         protocol: The protocol.
@@ -88,5 +90,5 @@ def card_of(protocol: type[Protocol[OptionsT]], options: OptionsT, form: Form) -
 
 
 def card_hash(protocol: type[Protocol[OptionsT]], options: OptionsT, form: Form) -> str:
-    """Hash of a protocol's card; a run's provenance carries it."""
+    """Return the hash of a protocol's card, stored in a run's provenance."""
     return card_of(protocol, options, form).hash

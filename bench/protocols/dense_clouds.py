@@ -1,4 +1,6 @@
-"""Clouds that classifiers are trained on: more points than an encoder sees, from which each step draws.
+"""Training clouds with more points than an encoder sees.
+
+Each training step draws the encoder's points from them.
 
 The fair form cuts a cloud to them once, by farthest point sampling from its first point. The releases shuffle a cloud
 whenever it is looked at and cut it then, so that all its points are seen in time (docs/reference.md#fine-tuning).
@@ -24,7 +26,7 @@ _OVERSAMPLING = 1200 / 1024
 
 @dataclass(frozen=True)
 class DenseClouds:
-    """Training clouds, and what is done to them at each look before points are drawn.
+    """Training clouds, and the transform applied before points are drawn.
 
     Attributes:
         points: float32 ``[n, M, 3]``.
@@ -36,12 +38,12 @@ class DenseClouds:
 
 
 def dense_points(points: int) -> int:
-    """Points that each step draws from, for as many as an encoder sees (docs/reference.md#fine-tuning)."""
+    """Return how many points each step draws from (docs/reference.md#fine-tuning)."""
     return points if points >= MANY else int(np.ceil(_OVERSAMPLING * points))
 
 
 def dense_clouds(task: Task, *, normalise: bool) -> DenseClouds:
-    """Training split of a task as its form has it.
+    """Return the training clouds of a task, prepared for its form.
 
     Args:
         task: The task.
@@ -58,7 +60,7 @@ def dense_clouds(task: Task, *, normalise: bool) -> DenseClouds:
 
 
 def shuffled_cut(count: int, task: Task) -> Transform:
-    """The releases' cut: shuffle each cloud, then keep its `count` farthest points, fewer than it has."""
+    """Return the releases' transform: shuffle, then farthest point sampling."""
 
     def cut(points: Tensor, generator: torch.Generator) -> Tensor:
         order = torch.rand(points.shape[:2], generator=generator, device=generator.device).argsort(1)

@@ -27,7 +27,7 @@ class Stated(BaseModel):
 
 
 class SplitStated(Stated):
-    """Parts of a data set for training, choices and test.
+    """How a data set is split into training, validation and test.
 
     Attributes:
         drawn: Whether anything hangs on the split seed, such as a part set aside for choices, or folds.
@@ -37,7 +37,7 @@ class SplitStated(Stated):
 
 
 class Description(BaseModel):
-    """Points of a protocol under given options; None is not stated.
+    """Point-by-point description of a protocol; None means not stated.
 
     Attributes:
         points: How many points of a cloud are seen, and which.
@@ -59,12 +59,12 @@ class Description(BaseModel):
 
 
 def stated(words: str, **values: JsonValue) -> Stated:
-    """State one point: words for people, values for the hash."""
+    """Build one point: words for people, values for the hash."""
     return Stated(words=words, values=values)
 
 
 def split_stated(words: str, *, drawn: bool, **values: JsonValue) -> SplitStated:
-    """State what is trained, chosen and tested on, and whether the split seed draws any of it."""
+    """Build the point about splits, and whether the split seed matters."""
     return SplitStated(words=words, values=values, drawn=drawn)
 
 
@@ -103,24 +103,24 @@ EPOCH_CHOSEN = stated(
 
 
 def normalised(wanted: bool) -> Stated:
-    """State that clouds are brought to the unit sphere, or stay as stored."""
+    """Say whether clouds are scaled into the unit sphere."""
     return stated(UNIT_SPHERE, scale="unit sphere") if wanted else AS_STORED
 
 
 def augmented(names: Iterable[str]) -> Stated:
-    """State augmentations by name."""
+    """Name the augmentations used."""
     found: list[JsonValue] = list(names)
     return stated(", ".join(map(str, found)), names=found) if found else NOT_AUGMENTED
 
 
 def set_aside(share: float, of: str = "training class") -> SplitStated:
-    """State that a share of everything is set aside for choices."""
+    """Say which share of the training data is set aside for validation."""
     words = f"{share:.0%} of every {of} for validation, stratified, {SPLIT_SEED}"
     return split_stated(words, drawn=True, set_aside=share, of=of)
 
 
 def voted(votes: int, repeats: int = 1) -> Stated:
-    """State votes over draws of points, which have rows of their own."""
+    """Describe voting over random draws of points; voted scores have own rows."""
     if not votes:
         return NO_VOTES
     most = f"; maximum of {repeats} repeats in a row of its own" if repeats > 1 else ""
@@ -129,7 +129,7 @@ def voted(votes: int, repeats: int = 1) -> Stated:
 
 
 def on_frozen_features(normalise: bool, split: SplitStated, selection: Stated) -> Description:
-    """Describe a protocol that passes every cloud through a frozen encoder once."""
+    """Describe a protocol that encodes every cloud once with frozen weights."""
     return Description(
         points=FARTHEST,
         normalisation=normalised(normalise),
@@ -141,7 +141,10 @@ def on_frozen_features(normalise: bool, split: SplitStated, selection: Stated) -
 
 
 def published_probe(recipe: Recipe | None, validation_fraction: float) -> Description:
-    """Describe a head trained in steps by a recipe, or by the authors' of the method and data set."""
+    """Describe a head trained by a given or a released recipe.
+
+    The released recipe is that of the authors for the method and data set.
+    """
     return Description(
         points=DRAWN,
         normalisation=MODELNET_SCALED,

@@ -1,4 +1,4 @@
-"""Frozen features: every cloud reduced once, every encoder run once per data set, everything cached.
+"""Frozen features of prepared clouds, computed once and cached.
 
 Clouds are normalised and reduced by farthest point sampling once per (data set, split, number of points). An encoder
 is run once over them, in eval mode and float32, and all the features it offers are stored, so that every head,
@@ -40,7 +40,7 @@ CLOUD_BATCH = 64
 
 
 def clipped_points(task: Task) -> str | None:
-    """Return a note where clouds have fewer points than the encoder takes.
+    """Return a note if clouds have fewer points than the encoder takes.
 
     All points are then used.
     """
@@ -51,7 +51,7 @@ def clipped_points(task: Task) -> str | None:
 
 
 def prepared_clouds(task: Task, split: Split, *, normalise: bool, count: int | None = None) -> Array:
-    """Clouds as an encoder sees them at evaluation, cached.
+    """Return clouds as the encoder sees them at evaluation, cached.
 
     Args:
         task: The task.
@@ -72,7 +72,10 @@ def prepared_clouds(task: Task, split: Split, *, normalise: bool, count: int | N
 
 
 def whole_clouds(task: Task, split: Split, *, normalise: bool, count: int | None = None) -> Array:
-    """Clouds of all objects of the data set a split comes from, see `prepared_clouds`; only some may be the task's."""
+    """Return prepared clouds of a split's whole data set.
+
+    See `prepared_clouds`; a task may use only some of them.
+    """
     points = _source(task, split)[1]
     count = min(count or task.points, points.shape[1])
     file = task.cache / "clouds" / f"{_clouds_key(task, split, normalise, count)[:32]}.npy"
@@ -96,7 +99,7 @@ def whole_clouds(task: Task, split: Split, *, normalise: bool, count: int | None
 
 
 def farthest_points(points: Tensor, count: int, task: Task) -> Tensor:
-    """The `count` farthest points ``[B, count, 3]`` of clouds ``[B, N, 3]``, sampled from the first.
+    """Sample the `count` farthest points ``[B, count, 3]`` of ``[B, N, 3]``.
 
     In the published form by the authors' operator (docs/reference.md#farthest-point-sampling).
     """
@@ -108,7 +111,7 @@ def farthest_points(points: Tensor, count: int, task: Task) -> Tensor:
 
 
 def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise: bool) -> dict[Split, Array]:
-    """Features of both splits under one candidate's weights, cached.
+    """Return one feature of both splits under a candidate's weights, cached.
 
     Args:
         candidate: The weights; the encoder is built only if something has to be computed.
@@ -144,7 +147,7 @@ def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise
 
 
 def _source(task: Task, split: Split) -> tuple[str, Array]:
-    """Manifest and clouds of the data set that a split comes from."""
+    """Return manifest and clouds of the data set behind a split."""
     origin = task.origins.get(split)
     if origin is not None:
         return origin.manifest, origin.points
@@ -152,7 +155,7 @@ def _source(task: Task, split: Split) -> tuple[str, Array]:
 
 
 def _of_task(values: Array, task: Task, split: Split) -> Array:
-    """Rows of the task's objects among those of the data set."""
+    """Select the task's objects among those of the whole data set."""
     origin = task.origins.get(split)
     return values if origin is None else values[origin.rows]
 
@@ -162,7 +165,7 @@ def _ready(candidate: Candidate, task: Task) -> Encoder:
 
 
 def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, normalise: bool) -> Mapping[str, Array]:
-    """Run the encoder over a split; every feature it offers, ``[n, F]`` each."""
+    """Run the encoder over a split; return all its features ``[n, F]``."""
     clouds = whole_clouds(task, split, normalise=normalise)
     made = {name: np.empty((len(clouds), width), np.float32) for name, width in encoder.feature_dims.items()}
 
@@ -186,7 +189,7 @@ def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, no
 
 
 def _blame_clouds(seen: Array, stored: Array, rows: npt.NDArray[np.int64], split: Split) -> None:
-    """Blame the clouds, not the weights, for features that are not finite where no encoder could make any of them.
+    """Raise if non-finite features are the clouds' fault, not the weights'.
 
     Args:
         seen: Clouds as the encoder saw them, ``[m, n, 3]``.
@@ -207,7 +210,10 @@ def _blame_clouds(seen: Array, stored: Array, rows: npt.NDArray[np.int64], split
 
 @cache
 def _code() -> str:
-    """Digest of this module and what it imports: edited code must not meet files that older code left."""
+    """Return the fingerprint of this module, which cached files carry.
+
+    Edited code must not read files that older code wrote.
+    """
     return fingerprint([__name__]).digest
 
 

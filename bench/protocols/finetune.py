@@ -84,7 +84,10 @@ class Finetune(Protocol[FinetuneOptions]):
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> FinetuneOptions:
-        """Options of a preset: 300 epochs; ``nano`` six (docs/nano.md), ``smoke`` only walks the path."""
+        """Return the options of a preset.
+
+        300 epochs; ``nano`` six (docs/nano.md); ``smoke`` only tests that everything runs.
+        """
         if form == "published":
             repeats = {"smoke": 2, "nano": 2}.get(preset, VOTE_REPEATS)
             return cls.Options(
@@ -98,12 +101,15 @@ class Finetune(Protocol[FinetuneOptions]):
 
     @classmethod
     def calibrates(cls, options: FinetuneOptions, form: Form) -> bool:
-        """See `Protocol.calibrates`: where a probe is the start; training itself measures the statistics anew."""
+        """Return whether training starts from a probe.
+
+        Fine-tuning itself measures BatchNorm statistics anew.
+        """
         return form == "fair" and options.head == "probe"
 
     @classmethod
     def trains_encoder(cls, options: FinetuneOptions) -> bool:
-        """See `Protocol.trains_encoder`: all of it."""
+        """Return True: the whole encoder is trained."""
         return True
 
     @classmethod

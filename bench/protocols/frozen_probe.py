@@ -1,4 +1,7 @@
-"""Probes on frozen features whose one setting (a strength, a number of neighbours) is chosen on validation."""
+"""Probes on frozen features whose setting is chosen on validation.
+
+A setting is a penalty strength or a number of neighbours.
+"""
 
 from __future__ import annotations
 
@@ -43,18 +46,18 @@ class Head(ABC):
 
     @abstractmethod
     def note(self, setting: int) -> dict[str, JsonValue]:
-        """Return the notes of a record on the chosen setting."""
+        """Return a record's notes on the chosen setting."""
 
     @abstractmethod
     def scores(self, train: Array, labels: Labels, classes: int, query: Array, settings: Sequence[int]) -> Array:
-        """Fit on ``[n, F]`` and score ``[m, F]``, under several settings.
+        """Fit on ``[n, F]`` and score ``[m, F]``, once per setting.
 
         Returns:
             ``[len(settings), m, K]``; the largest score names the class.
         """
 
     def held_out(self, features: Array, labels: Labels, classes: int, parts: Parts, settings: Sequence[int]) -> Labels:
-        """Fit every part's training objects and name the classes of what it holds out.
+        """Fit on each part's training objects and predict its held-out ones.
 
         Returns:
             ``[len(settings), objects held out]``, part after part.
@@ -64,17 +67,25 @@ class Head(ABC):
 
 
 def carved(task: Task, fraction: float) -> Parts:
-    """One validation part of every class, see `carve_validation`; views of an object stay on one side."""
+    """Return one stratified validation part; views of an object stay together.
+
+    See `carve_validation`.
+    """
     return [carve_validation(task.train.labels, fraction, task.split_seed, object_groups(task.train.ids))]
 
 
 def crossed(task: Task, folds: int) -> Parts:
-    """Folds that are held out in turn, see `cross_validation`; views of an object stay on one side."""
+    """Return cross-validation folds; views of an object stay together.
+
+    See `cross_validation`.
+    """
     return cross_validation(task.train.labels, folds, task.split_seed, object_groups(task.train.ids))
 
 
 def judge_probe(subject: Subject, task: Task, head: Head, feature: str, normalise: bool, parts: Parts) -> Evaluation:
-    """Choose setting and candidate on what the parts hold out, refit on all training objects, score test once.
+    """Choose setting and candidate on validation, refit, score test once.
+
+    The final fit uses all training objects.
 
     Raises:
         UsageError: The encoder has no such feature.
@@ -103,7 +114,7 @@ def judge_probe(subject: Subject, task: Task, head: Head, feature: str, normalis
 
 
 class _Probe:
-    """One evaluation."""
+    """One evaluation of one subject."""
 
     def __init__(self, subject: Subject, task: Task, head: Head, parts: Parts) -> None:
         self.subject, self.task, self.head, self.parts = subject, task, head, parts
@@ -112,13 +123,13 @@ class _Probe:
         self.stopped: dict[str, bool] = {}
 
     def read(self, feature: str, normalise: bool) -> None:
-        """Get the features of every candidate, train and test."""
+        """Read the features of every candidate for both splits."""
         for name, candidate in self.subject.candidates.items():
             found = frozen_features(candidate, self.task, feature, normalise=normalise)
             self.features[name] = (found["train"], found["test"])
 
     def validate(self, name: str) -> npt.NDArray[np.float64]:
-        """Validation accuracy of a candidate at every setting."""
+        """Return a candidate's validation accuracy at every setting."""
         self.task.progress(list(self.features).index(name), len(self.features), self.head.name)
         features, labels = self.features[name][0], self.task.train.labels
         settings = range(len(self.head.order))
@@ -129,7 +140,10 @@ class _Probe:
         return accuracy
 
     def test_scores(self, name: str, choice: Choice) -> list[Array]:
-        """Scores of the test split at the chosen setting; behind it, for the ledger, at every setting."""
+        """Return test scores at the chosen setting, then at all settings.
+
+        Scores at all settings are only made for ``--legacy``.
+        """
         train, test = self.features[name]
         chosen = self.head.order.index(choice.strengths[name])
         labels, classes = self.task.train.labels, len(self.task.train.classes)
@@ -144,7 +158,7 @@ class _Probe:
     def score(
         self, table: dict[str, npt.NDArray[np.float64]], choice: Choice, scores: dict[str, list[Array]]
     ) -> tuple[list[Metric], dict[str, npt.NDArray[np.generic]]]:
-        """Score the test split, once, after every choice is made."""
+        """Score the test split once, after every choice is made."""
         labels = self.task.test.reveal()
         predictions: dict[str, npt.NDArray[np.generic]] = {
             "ids": np.array(self.task.test.ids),

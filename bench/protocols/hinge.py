@@ -1,4 +1,6 @@
-"""Linear support vector machines for probes: all classes against the rest at once, along a path of strengths.
+"""Linear support vector machines for probes, solved for all classes together.
+
+One class against the rest, along a path of penalty strengths.
 
 The objective of each class is scikit-learn's `LinearSVC` with its defaults (squared hinge, quadratic penalty, the
 intercept penalised like a weight): ``|w|^2 / 2 + C sum_i max(0, 1 - t_i f_i)^2``. liblinear solves one class after
@@ -34,7 +36,7 @@ _CHOOSING = 1e-5
 
 @dataclass(frozen=True)
 class HingeFit:
-    """Fitted machines of K classes at S strengths.
+    """Fitted machines for K classes at S strengths.
 
     Attributes:
         scaling: Scaling measured on the training features.
@@ -50,11 +52,14 @@ class HingeFit:
 
     @property
     def stopped(self) -> bool:
-        """Whether a problem was given up at the bound of iterations."""
+        """Whether a problem reached the iteration limit before it converged."""
         return max(self.iterations) >= MAX_ITERATIONS
 
     def scores(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """Distances to the margins ``[S, m, K]`` of objects ``[m, F]``; the largest names the class."""
+        """Return decision values ``[S, m, K]`` of objects ``[m, F]``.
+
+        The largest names the class.
+        """
         with torch_threads(None if features.size >= _LARGE else 1):
             scaled = self.scaling(_double(features))
             return (scaled @ self.weights + self.intercepts[:, None]).numpy()
@@ -114,7 +119,9 @@ def hinge_held_out(
     *,
     max_iterations: int = MAX_ITERATIONS,
 ) -> npt.NDArray[np.int64]:
-    """Fit the first positions of every part and name the classes of the second, at every strength.
+    """Fit each part's training objects and predict its held-out ones.
+
+    At every strength; a part is a pair of positions, training objects first.
 
     Features are scaled and brought into their eigenbasis once, by all objects: neither looks at labels, and of a fit it
     changes nothing but the scaling, which the final fit takes from all objects too.
@@ -156,7 +163,9 @@ def _double(features: npt.NDArray[np.floating]) -> Tensor:
 
 
 class _Problem:
-    """K machines that share their objects, in reduced coordinates ``[n, r+1]`` (intercept last).
+    """K binary problems on the same objects, in reduced coordinates.
+
+    Coordinates are ``[n, r+1]``, the intercept last.
 
     Weights are ``[K, 1, r+1]``: a batch of K problems for `Memory`.
     """
@@ -169,13 +178,13 @@ class _Problem:
         self.sign = torch.where(member, 1.0, -1.0).to(coordinates.dtype)
 
     def start(self) -> Tensor:
-        """Zero weights."""
+        """Return zero weights."""
         return self.z.new_zeros(len(self.sign), 1, self.z.shape[1])
 
     def minimise(
         self, strength: float, start: Tensor, limit: int, tolerance: float | None = None
     ) -> tuple[Tensor, int]:
-        """Minimise from `start`; returns the optimum and the iterations used."""
+        """Minimise from `start`; return the optimum and the iterations used."""
         w = start.clone()
         margin = self._along(w)
         gradient = self._gradient(w, margin, strength)
@@ -199,7 +208,7 @@ class _Problem:
         return w, limit
 
     def _along(self, w: Tensor) -> Tensor:
-        """Signed score ``[K, n]`` of every object."""
+        """Return each object's score times its sign, ``[K, n]``."""
         return (w[:, 0] @ self.across) * self.sign
 
     def _gradient(self, w: Tensor, margin: Tensor, strength: float) -> Tensor:
@@ -209,7 +218,10 @@ class _Problem:
     def _line_search(
         self, w: Tensor, margin: Tensor, gradient: Tensor, direction: Tensor, along: Tensor, strength: float
     ) -> Tensor:
-        """Minimiser along the direction by safeguarded Newton steps on the convex piecewise quadratic, ``[K]``."""
+        """Return the minimiser ``[K]`` along the search direction.
+
+        Safeguarded Newton steps on a convex, piecewise quadratic function.
+        """
         linear = (w * direction).sum((1, 2))
         quadratic = direction.square().sum((1, 2))
         step = torch.ones(len(w), dtype=w.dtype)

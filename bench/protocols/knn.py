@@ -50,17 +50,20 @@ class Knn(Protocol[KnnOptions]):
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> KnnOptions:
-        """Options of a preset: the same for all, except that ``smoke`` tries one distance."""
+        """Return the options of a preset; ``smoke`` tries one distance only."""
         return cls.Options(distances=("cosine",), ks=(1, 5)) if preset == "smoke" else cls.Options()
 
     @classmethod
     def calibrates(cls, options: KnnOptions, form: Form) -> bool:
-        """See `Protocol.calibrates`: in the fair form; no release does it."""
+        """Return whether this is the fair form.
+
+        No release recalibrates BatchNorm.
+        """
         return form == "fair"
 
     @classmethod
     def describe(cls, options: KnnOptions) -> Description:
-        """Say it point by point."""
+        """See `Protocol.describe`."""
         return on_frozen_features(options.normalise, set_aside(options.validation_fraction), SETTING_CHOSEN)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""The selection ledger: what a protocol would report had the epoch been chosen on validation, last, or on test.
+"""Selection ledger: scores by epoch chosen on validation, last, or on test.
 
 Choosing on test needs what a network says about the test split after every epoch. That is noted down while it trains,
 without a label; labels are revealed once, when every other choice is made, and the notes are compared with them.
@@ -38,21 +38,21 @@ class Answers:
     voted: Callable[[int, int], Scores] | None = None
 
     def of(self, epoch: int) -> Labels:
-        """Class ``[m]`` at an epoch."""
+        """Return the predicted classes ``[m]`` of an epoch."""
         if epoch in self.logits:
             predicted: Labels = self.logits[epoch].argmax(-1)
             return predicted
         return self.predicted[epoch]
 
     def chosen_on_test(self, labels: Labels) -> int:
-        """The epoch with the highest test accuracy, the earliest of equals."""
+        """Return the epoch with the highest test accuracy, the earliest of ties."""
         epochs = sorted({*self.predicted, *self.logits})
         return max(epochs, key=lambda epoch: (float((self.of(epoch) == labels).mean()), -epoch))
 
 
 @dataclass(frozen=True)
 class Voting:
-    """Settings of voted numbers.
+    """Number of votes, and of repeats of the whole vote.
 
     Attributes:
         votes: Draws of points averaged for one prediction.
@@ -66,7 +66,7 @@ class Voting:
 def ledger_rows(
     answers: Answers, labels: Labels, variant: str, headline: bool, voting: Voting | None = None
 ) -> list[Metric]:
-    """Every number of one candidate on the test split.
+    """Return every score of one candidate on the test split.
 
     Args:
         answers: What it says.
@@ -99,12 +99,12 @@ def ledger_rows(
 
 
 def best_of_name(repeats: int) -> str:
-    """Name of the metric that is the maximum over repeated votes."""
+    """Return the metric name for the maximum over repeated votes."""
     return f"accuracy[max of {repeats} repeats]"
 
 
 def test_curve(answers: Answers, labels: Labels) -> list[tuple[float, float]]:
-    """Test accuracy by epoch, for a curve that was read after the fact."""
+    """Return test accuracy by epoch, computed after the labels are revealed."""
     return [(float(e), float((answers.of(e) == labels).mean())) for e in sorted(answers.predicted)]
 
 

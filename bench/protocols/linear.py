@@ -1,4 +1,7 @@
-"""Linear probe: logistic regression on frozen features, or the releases' trained linear layer."""
+"""Linear probe: logistic regression on frozen features, or the releases' layer.
+
+The published form trains a linear layer as the releases do.
+"""
 
 from __future__ import annotations
 
@@ -35,24 +38,33 @@ class Linear(Protocol[LinearOptions]):
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> LinearOptions:
-        """Options of a preset: ``smoke`` tries two strengths; published training is shortened for small presets."""
+        """Return the options of a preset.
+
+        ``smoke`` tries two strengths; published training is shortened for small presets.
+        """
         if form == "published":
             return cls.Options(form="published", published_epochs=released_epochs("linear", preset))
         return cls.Options(strengths=(1.0, 100.0)) if preset == "smoke" else cls.Options()
 
     @classmethod
     def trains_encoder(cls, options: LinearOptions) -> bool:
-        """See `Protocol.trains_encoder`: in the published form its class token, with the encoder run in every step."""
+        """Return whether the class token is trained, as in the published form.
+
+        The encoder then runs in every step.
+        """
         return options.form == "published"
 
     @classmethod
     def calibrates(cls, options: LinearOptions, form: Form) -> bool:
-        """See `Protocol.calibrates`: in the fair form; no release does it."""
+        """Return whether this is the fair form.
+
+        No release recalibrates BatchNorm.
+        """
         return form == "fair"
 
     @classmethod
     def describe(cls, options: LinearOptions) -> Description:
-        """Say it point by point."""
+        """See `Protocol.describe`."""
         if options.form == "published":
             return published_probe(options.recipe, options.validation_fraction)
         return on_frozen_features(options.normalise, set_aside(options.validation_fraction), SETTING_CHOSEN)

@@ -1,4 +1,6 @@
-"""Multinomial logistic regression for probes: many small problems, or one large one, along a path of strengths.
+"""Multinomial logistic regression for probes, along a path of strengths.
+
+Solves many small problems at once, or one large one.
 
 The objective is scikit-learn's: ``sum_i CE_i + |W|^2 / (2 C)`` with an unpenalised intercept. Three facts make it
 fast. (1) The optimum lies in the span of the training features, so a problem with n objects and F features needs
@@ -43,7 +45,7 @@ _SHARE = 5
 
 @dataclass(frozen=True)
 class Scaling:
-    """Affine map of features: centred, unit deviation, divided by the square root of their number.
+    """Affine map of features: standardised, divided by the square root of F.
 
     The last factor gives every object a squared norm near 1 whatever the width of the encoder, so one grid of
     strengths is the same budget for narrow and wide features. The equivalent C of scikit-learn on plainly
@@ -73,7 +75,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class LogisticFit:
-    """Fitted heads of B problems at S strengths.
+    """Fitted heads for B problems at S strengths.
 
     Attributes:
         scaling: Scaling measured on the training features of each problem.
@@ -89,17 +91,17 @@ class LogisticFit:
 
     @property
     def stopped(self) -> bool:
-        """Whether a problem was given up at the bound of iterations."""
+        """Whether a problem reached the iteration limit before it converged."""
         return max(self.iterations) >= MAX_ITERATIONS
 
     def problem(self, index: int) -> LogisticFit:
-        """The heads of one problem alone (B = 1)."""
+        """Return the heads of one problem alone (B = 1)."""
         at = slice(index, index + 1)
         scaling = Scaling(self.scaling.mean[at], self.scaling.scale[at])
         return LogisticFit(scaling, self.weights[at], self.intercepts[at], self.iterations)
 
     def logits(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """Logits ``[B, S, m, K]`` of objects ``[B, m, F]``."""
+        """Return logits ``[B, S, m, K]`` of objects ``[B, m, F]``."""
         with torch_threads(None if features[0].size >= _LARGE else 1):
             logits = _side_by_side(self.scaling(_double(features)), self.weights)
             return (logits + self.intercepts[:, :, None]).numpy()
@@ -156,7 +158,7 @@ def fit_logistic(
 def _path(
     x: Tensor, y: Tensor, classes: int, strengths: Sequence[float], tolerance: float, limit: int, dtype: torch.dtype
 ) -> LogisticFit:
-    """Fit a batch at every strength, from strong to weak regularisation, iterating in `dtype`."""
+    """Fit a batch at every strength, from strong to weak regularisation."""
     scaling = Scaling.of(x)
     coordinates, span = reduce_features(scaling(x))
     problem = _Problem(coordinates.to(dtype), y, classes)
@@ -171,7 +173,10 @@ def _path(
 
 
 def _side_by_side(left: Tensor, right: Tensor) -> Tensor:
-    """Products ``[B, S, m, K]`` of ``[B, m, r]`` and ``[B, S, r, K]``: as one, for broadcasting would copy the left."""
+    """Multiply ``[B, m, r]`` by ``[B, S, r, K]`` without copying the left.
+
+    Returns ``[B, S, m, K]``; all strengths are one matrix product, since broadcasting would copy `left`.
+    """
     wide = left @ right.transpose(1, 2).flatten(2)
     return wide.reshape(*wide.shape[:-1], right.shape[1], right.shape[3]).transpose(1, 2)
 
@@ -182,7 +187,7 @@ def _double(features: npt.NDArray[np.floating]) -> Tensor:
 
 @dataclass(frozen=True)
 class Span:
-    """Directions that scaled features of B problems take, as a product that is never formed.
+    """Basis of the scaled features' span, kept as two factors.
 
     Attributes:
         outer: ``[B, F, m]``.
@@ -193,7 +198,7 @@ class Span:
     inner: Tensor | None = None
 
     def weights(self, reduced: Tensor) -> Tensor:
-        """Weights ``[B, S, F, K]`` on features, of weights ``[B, S, K, r]`` on coordinates."""
+        """Map weights ``[B, S, K, r]`` on coordinates to features, ``[B, S, F, K]``."""
         inner = reduced.mT if self.inner is None else self.inner[:, None] @ reduced.mT
         return _side_by_side(self.outer, inner)
 
@@ -220,7 +225,9 @@ def reduce_features(x: Tensor) -> tuple[Tensor, Span]:
 
 
 class _Problem:
-    """B problems that share their shape, in reduced coordinates ``[B, n, r+1]`` (intercept last).
+    """B problems of one shape, in reduced coordinates.
+
+    Coordinates are ``[B, n, r+1]``, the intercept last.
 
     Weights are ``[B, K, r+1]`` and logits ``[B, K, n]``: with the few classes in the middle, softmax and sums run
     along the objects.
@@ -232,11 +239,11 @@ class _Problem:
         self.target = torch.nn.functional.one_hot(labels, classes).to(coordinates.dtype).mT.contiguous()
 
     def start(self) -> Tensor:
-        """Zero weights."""
+        """Return zero weights."""
         return self.z.new_zeros(len(self.z), self.target.shape[1], self.z.shape[-1])
 
     def minimise(self, strength: float, start: Tensor, tolerance: float, limit: int) -> tuple[Tensor, int]:
-        """Minimise from `start`; returns the optimum and the iterations used."""
+        """Minimise from `start`; return the optimum and the iterations used."""
         penalty = torch.full_like(self.curvature[0], 1 / strength)
         penalty[-1] = 0
         w = start.clone()
@@ -272,7 +279,9 @@ class _Problem:
     def _line_search(
         self, w: Tensor, logits: Tensor, gradient: Tensor, direction: Tensor, along: Tensor, penalty: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Minimise along the direction by safeguarded Newton steps on the convex 1-D objective.
+        """Minimise along the direction by safeguarded Newton steps.
+
+        The objective is convex in the step.
 
         Returns:
             The step ``[B, 1, 1]``, and logits and shares after it ``[B, K, n]``.
@@ -310,7 +319,7 @@ class Memory:
         self.weights: list[Tensor] = []
 
     def add(self, move: Tensor, change: Tensor) -> None:
-        """Remember a move and the change of the gradient it caused; problems that stood still are left out."""
+        """Store a step and the gradient's change; skip problems that stood still."""
         product = (move * change).sum((1, 2), keepdim=True)
         useful = product > 1e-20
         self.weights.append(torch.where(useful, 1 / product.clamp_min(1e-20), 0.0))
@@ -321,7 +330,10 @@ class Memory:
                 items.pop(0)
 
     def direction(self, gradient: Tensor, metric: Tensor) -> Tensor:
-        """Two-loop recursion ``[B, K, r+1]``, with the metric as the Hessian before any history."""
+        """Return the L-BFGS direction ``[B, K, r+1]`` by the two-loop recursion.
+
+        `metric` is the diagonal Hessian before any history.
+        """
         vector = gradient.clone()
         factors: list[Tensor] = []
         for move, change, weight in reversed(list(zip(self.moves, self.changes, self.weights, strict=True))):

@@ -1,4 +1,4 @@
-"""Options that protocols on frozen features share."""
+"""Options shared by protocols on frozen features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ CANDIDATES = (
 
 
 def idle_on_features(recipe: str) -> dict[str, str]:
-    """Return what does nothing in a recipe on frozen features; see `bench.protocols.base.Protocol.idle`.
+    """Return recipe fields that have no effect on frozen features.
+
+    See `bench.protocols.base.Protocol.idle`.
 
     Args:
         recipe: Option that holds the recipe.
@@ -30,7 +32,7 @@ def idle_on_features(recipe: str) -> dict[str, str]:
 
 
 def recipe_words(recipe: Recipe) -> str:
-    """State how a head, or a head and its encoder, are trained, for a card."""
+    """Describe for a card how a head or a network is trained."""
     scale = f", times {recipe.head_lr_scale:g} in the head's linear layers" if recipe.head_lr_scale != 1 else ""
     clip = "not clipped" if recipe.clip_norm is None else f"clipped at {recipe.clip_norm:g}"
     return (

@@ -1,4 +1,4 @@
-"""Heads of the probes on frozen features: logistic regression, support vectors, neighbours."""
+"""Heads of probes on frozen features: logistic regression, SVM, neighbours."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ class LogisticHead(_StrengthHead):
 
 
 class HingeHead(_StrengthHead):
-    """Support vector machines, one class against the rest; on features as they are where `standardise` is false."""
+    """Support vector machines, one class against the rest.
+
+    Features are not standardised if `standardise` is false.
+    """
 
     name = "support vectors"
 
@@ -75,7 +78,9 @@ class HingeHead(_StrengthHead):
 
 
 class PairwiseHead(_StrengthHead):
-    """libsvm's linear machines, one class against one other, on features as they are (CrossPoint's evaluation).
+    """libsvm's linear machines, one class against one (CrossPoint's evaluation).
+
+    Features are not standardised.
 
     The class named is libsvm's own: of classes with equally many won duels the first, whatever their margins.
     The products of all objects with each other are made at once, which changes no number and saves libsvm from making
@@ -105,7 +110,10 @@ class PairwiseHead(_StrengthHead):
 
 
 class NeighbourHead(Head):
-    """Vote of the k nearest training objects, in features standardised on the training part."""
+    """Vote of the k nearest training objects on standardised features.
+
+    Mean and deviation are those of the training part.
+    """
 
     name = "neighbours"
 
@@ -138,7 +146,7 @@ class NeighbourHead(Head):
 
 
 def _nearest(train: torch.Tensor, query: torch.Tensor, distance: Distance, k: int) -> npt.NDArray[np.int64]:
-    """Positions ``[m, k]`` of the nearest training objects, nearest first."""
+    """Return the nearest training objects ``[m, k]``, nearest first."""
     if distance == "cosine":
         train, query = (torch.nn.functional.normalize(t, dim=1) for t in (train, query))
     bias = 0.0 if distance == "cosine" else 0.5 * train.square().sum(1)
@@ -148,7 +156,10 @@ def _nearest(train: torch.Tensor, query: torch.Tensor, distance: Distance, k: in
 
 
 def _votes(neighbours: Labels, classes: int) -> npt.NDArray[np.float64]:
-    """Votes ``[m, K]`` of neighbours' labels ``[m, k]``, plus less than one vote that grows with nearness."""
+    """Return votes ``[m, K]`` for neighbours' labels ``[m, k]``.
+
+    Less than one vote is added that grows with nearness, to break ties.
+    """
     counts = np.zeros((len(neighbours), classes))
     rows = np.arange(len(neighbours))
     for rank in range(neighbours.shape[1]):

@@ -1,4 +1,4 @@
-"""Data sets of the papers, and those that count as one of them."""
+"""Match data sets to those of the papers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def data_kind(dataset: Dataset | None) -> Kind:
-    """Return which of the papers' two data sets applies.
+    """Return ModelNet or ScanObjectNN, whose recipe fits a data set.
 
     ModelNet by name, ScanObjectNN for every other.
     """
@@ -19,13 +19,13 @@ def data_kind(dataset: Dataset | None) -> Kind:
 
 
 def data_rows(dataset: Dataset | None) -> tuple[str, ...]:
-    """Return the names that recipes for a data set may have, the closest first."""
+    """Return names under which recipes are looked up, closest first."""
     hardest = dataset is not None and getattr(dataset.options, "variant", "") == "pb_t50_rs"
     return ("pb_t50_rs", data_kind(dataset)) if hardest else (data_kind(dataset),)
 
 
 def zero_shot_case(dataset: Dataset | None) -> ZeroShot:
-    """Return the release's choices for a data set in zero-shot classification."""
+    """Return the releases' zero-shot settings for a data set."""
     if dataset is None:
         return zero_shot_choices("")
     if dataset.name.startswith("modelnet"):

@@ -41,7 +41,7 @@ class PartScores:
 
 
 def part_scores(predicted: Labels, truth: Labels, category: Labels, allowed: Flags) -> PartScores:
-    """Score parts.
+    """Score predicted parts by intersection over union.
 
     Args:
         predicted: Part of each point ``[n, N]``, 0 to P - 1.
@@ -69,7 +69,7 @@ def part_scores(predicted: Labels, truth: Labels, category: Labels, allowed: Fla
 
 
 def instance_ious(predicted: Labels, truth: Labels, allowed: Flags) -> Fractions:
-    """Mean IoU of each object over the parts of its category.
+    """Return the mean IoU of each object over its category's parts.
 
     Args:
         predicted: See `part_scores`.
@@ -92,7 +92,7 @@ def instance_ious(predicted: Labels, truth: Labels, allowed: Flags) -> Fractions
 
 
 def _table(owner: Counts, part: Counts, objects: int, parts: int) -> Counts:
-    """Count points of each object and part ``[n, P]``; a part beyond the known ones has no column."""
+    """Count points of each object and part ``[n, P]``; ignore unknown parts."""
     flat = np.bincount(owner * (parts + 1) + np.minimum(part, parts), minlength=objects * (parts + 1))
     return flat.reshape(objects, parts + 1)[:, :parts].astype(np.int64)
 
@@ -115,13 +115,13 @@ class SceneScores:
 
 
 def confusion(predicted: Labels, truth: Labels, classes: int) -> Counts:
-    """Count points by true class (row) and predicted class (column), ``[C, C]``."""
+    """Return the confusion matrix ``[C, C]`` (true class, predicted class)."""
     flat = truth.astype(np.int64).ravel() * classes + predicted.astype(np.int64).ravel()
     return np.bincount(flat, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
 
 
 def scene_scores(table: Counts) -> SceneScores:
-    """Score a confusion table ``[C, C]`` with rows of true classes.
+    """Score a confusion matrix ``[C, C]`` whose rows are true classes.
 
     Classes that neither occur nor were predicted are left out of the mean IoU, classes that do not occur out of the
     mean accuracy.

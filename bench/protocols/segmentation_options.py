@@ -1,4 +1,4 @@
-"""Options, recipes and sentences that part and semantic segmentation share."""
+"""Options, recipes and card texts shared by both segmentations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL_PRESETS = ("smoke", "nano")
 
 
 class HeadSizes(ProtocolOptions):
-    """Widths of the segmentation head; the defaults are the published ones."""
+    """Widths of the segmentation head; defaults are the published ones."""
 
     hidden: int | None = Field(None, ge=1, le=WIDEST)
     """First layer of the propagation to points; null: four times the encoder's width."""
@@ -46,24 +46,30 @@ class SegmentationOptions(PublishedTraining):
 
 
 def recipe_of(options: PublishedTraining, released: Recipe) -> Recipe:
-    """The recipe that is run: the one given, else the released one, shortened where that is asked."""
+    """Return the recipe: the one given, else the released one.
+
+    The released one is shortened if the options say so.
+    """
     return options.recipe or shortened(released, options.published_epochs)
 
 
 def pilot_recipe(recipe: Recipe) -> Recipe:
-    """The short training by which several candidates are compared."""
+    """Return a short recipe for comparing several candidates."""
     return shortened(recipe, -(-recipe.epochs // PILOT_SHARE))
 
 
 def sizes(preset: str) -> dict[str, object]:
-    """Points, patches and head of a preset: published for the published backbones, narrow for the small ones."""
+    """Return points, patches and head widths of a preset.
+
+    Published for the published backbones, narrow for the small ones.
+    """
     if preset in SMALL_PRESETS:
         return {"head": NARROW}
     return {"points": 2048, "groups": 128, "group_size": 32}
 
 
 def training_words(options: SegmentationOptions, fair: str, published: str) -> str:
-    """Return the sentences of the card about training."""
+    """Describe the training in sentences for the card."""
     form: Form = options.form
     if options.recipe is not None:
         words = recipe_words(options.recipe) + (", the same for every method" if form == "fair" else "")

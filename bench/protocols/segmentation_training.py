@@ -1,4 +1,4 @@
-"""Training a network that labels points: one loop for parts and scenes, resumable, with notes for the ledger."""
+"""Train a point-labelling network: one resumable loop for parts and scenes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Draw = Callable[[Tensor, torch.Generator], Batch]
 
 
 class SegmentationObjective(Objective):
-    """Negative log-likelihood of every labelled point (docs/reference.md#part-segmentation).
+    """Negative log-likelihood of labelled points (docs/reference.md#part-segmentation).
 
     Attributes:
         steps: Iterations of the whole training, the one under way included.
@@ -79,7 +79,9 @@ class SegmentationObjective(Objective):
 
 
 def point_loss(log_probabilities: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Weighted mean negative log-likelihood of the labelled points; 0 where a batch has none.
+    """Return the weighted mean negative log-likelihood of labelled points.
+
+    0 if a batch has none.
 
     Args:
         log_probabilities: ``[B, N, C]``.
@@ -94,7 +96,7 @@ def point_loss(log_probabilities: Tensor, labels: Tensor, weights: Tensor | None
 
 
 def in_head_group(name: str) -> bool:
-    """Return whether a parameter has ReCon's tenfold rate.
+    """Return whether ReCon trains a parameter at ten times the rate.
 
     Its released name has "conv" in it, outside the encoder (docs/reference.md#part-segmentation): these are the
     head's linear layers and all of its category branch; its other norms are no convolutions.
@@ -104,7 +106,7 @@ def in_head_group(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Work:
-    """A training of segmentation and its measure.
+    """Everything that defines one segmentation training and its scoring.
 
     Attributes:
         protocol: Names stages, curves and seed streams.
@@ -142,15 +144,15 @@ class Work:
 
     @property
     def numerics(self) -> Numerics:
-        """The task's, without compilation: training, validation and test differ in the size of their batches."""
+        """Numerics without compilation, because batch sizes differ between phases."""
         return self.task.numerics.model_copy(update={"compile": False})
 
     def seed(self, purpose: str) -> int:
-        """Seed of one purpose from the probe stream."""
+        """Return the seed of one purpose from the probe stream."""
         return derive(self.task.seed, "probe", self.protocol, purpose)
 
     def build(self, encoder: Encoder) -> PartSegmenter:
-        """Put a fresh head, drawn from the probe stream, on an encoder.
+        """Put a fresh, seeded head on an encoder.
 
         Raises:
             UsageError: The encoder hands out no tokens of its blocks.
@@ -191,7 +193,7 @@ class Trained:
     load: Callable[[], PartSegmenter]
 
     def at(self, epoch: int) -> PartSegmenter:
-        """The network after an epoch: the chosen, the last, or one whose weights were written down."""
+        """Return the network after the chosen, last or a stored epoch."""
         file = self.folder / "trained.safetensors" if epoch in self.epochs else note_file(self.folder, epoch)
         part = {self.epochs[1]: "last/", self.epochs[0]: "best/"}.get(epoch, "weights/")
         tensors = _read(file)
@@ -200,13 +202,13 @@ class Trained:
         return segmenter
 
     def noted(self, epoch: int) -> dict[str, npt.NDArray[Any]]:
-        """Return the notes of an epoch."""
+        """Return the stored predictions of an epoch."""
         tensors = _read(note_file(self.folder, epoch), epoch)
         return {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith("weights/")}
 
 
 def note_file(folder: Path, epoch: int) -> Path:
-    """Return the file with the notes of an epoch."""
+    """Return the file that holds an epoch's predictions."""
     return folder / "epochs" / f"epoch-{epoch:05d}.safetensors"
 
 
@@ -224,7 +226,10 @@ def _read(file: Path, epoch: int | None = None) -> dict[str, Tensor]:
 
 
 def choose_candidate(subject: Subject, work: Work) -> tuple[str, dict[str, float]]:
-    """Choose among candidates by short trainings; return the name and each one's validation metric."""
+    """Choose among candidates by short trainings.
+
+    Returns the name, and each candidate's validation metric.
+    """
     if len(subject.candidates) == 1:
         return next(iter(subject.candidates)), {}
     recipe = pilot_recipe(work.recipe)
@@ -236,7 +241,7 @@ def choose_candidate(subject: Subject, work: Work) -> tuple[str, dict[str, float
 
 
 def train(candidate: Candidate, work: Work, recipe: Recipe, *, final: bool) -> Trained:
-    """Train a candidate, or read what a former session finished.
+    """Train a candidate, or load it if a former session finished it.
 
     Args:
         candidate: The starting weights.
@@ -306,7 +311,7 @@ def _write_note(folder: Path, epoch: int, segmenter: PartSegmenter, work: Work) 
 
 
 def _finished(folder: Path, identity: str, load: Callable[[], PartSegmenter]) -> Trained | None:
-    """A training that a former session finished; None where there is none or its file is damaged."""
+    """Load a finished training; None if there is none or it is damaged."""
     try:
         _, header = deserialise((folder / "trained.safetensors").read_bytes())
     except (OSError, ValueError):
@@ -349,7 +354,7 @@ def metric_rows(
     votes: int = 1,
     n_objects: int,
 ) -> list[Metric]:
-    """Rows of several metrics that came about alike (see `Metric`)."""
+    """Return rows of several metrics with the same provenance (see `Metric`)."""
     path: dict[str, object] = {"split": split, "selection": selection, "variant": variant, "headline": headline}
     path |= {"epoch": epoch, "votes": votes, "n_objects": n_objects}
     return [Metric.model_validate({"name": name, "value": value, **path}) for name, value in values.items()]
@@ -363,7 +368,7 @@ def log_probabilities(
     take: Callable[[int, int, Tensor], None],
     report: Progress = silent,
 ) -> None:
-    """Run a network in evaluation mode over clouds, batch by batch.
+    """Run a network over clouds, batch by batch, in evaluation mode.
 
     Args:
         segmenter: Moved to the device of `numerics`, left in evaluation mode.

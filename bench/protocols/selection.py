@@ -1,4 +1,4 @@
-"""Choosing on validation: the strength of every candidate, then the candidate."""
+"""Choose penalty strength, then candidate, by validation accuracy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DECIMALS = 9
 
 @dataclass(frozen=True)
 class Choice:
-    """Choice of validation.
+    """Candidate and strengths that validation chose.
 
     Attributes:
         candidate: Name of the best candidate; of several equally good ones the first.
@@ -35,7 +35,7 @@ class Choice:
 
 
 def choose(table: Mapping[str, npt.NDArray[np.float64]], strengths: Sequence[float]) -> Choice:
-    """Choose from validation accuracies.
+    """Choose strength and candidate by validation accuracy.
 
     Args:
         table: Accuracy at every strength, ``[S]``, by candidate.
@@ -55,14 +55,17 @@ def choose(table: Mapping[str, npt.NDArray[np.float64]], strengths: Sequence[flo
 
 
 def first_best(accuracy: Mapping[str, float]) -> str:
-    """Return the candidate with the highest accuracy; of several the first."""
+    """Return the candidate with the highest accuracy, the first of ties."""
     return max(accuracy, key=lambda name: round(accuracy[name], _DECIMALS))
 
 
 def strength_rows(
     values: npt.NDArray[np.float64], strengths: Sequence[float], variant: str, n_objects: int
 ) -> list[Metric]:
-    """Validation accuracy of one candidate at every strength that was tried, as rows ``accuracy[C=...]``."""
+    """Return a candidate's validation accuracy at every strength.
+
+    Rows are called ``accuracy[C=...]``.
+    """
     return [
         Metric(
             name=f"accuracy[C={strength:g}]",
@@ -77,6 +80,6 @@ def strength_rows(
 
 
 def mean_class_accuracy(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> float:
-    """Mean over the classes that occur of the share of their objects predicted right."""
+    """Return recall averaged over the classes that occur."""
     present = np.unique(labels)
     return float(np.mean([np.mean(predicted[labels == c] == c) for c in present]))

@@ -44,7 +44,7 @@ class SvmOptions(FrozenOptions, FormOptions):
 
 
 class Svm(Protocol[SvmOptions]):
-    """A linear SVM on the feature made for it."""
+    """Linear SVM on the feature that the method names for it."""
 
     name: ClassVar[str] = "svm"
     revision: ClassVar[int] = 3
@@ -60,14 +60,17 @@ class Svm(Protocol[SvmOptions]):
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> SvmOptions:
-        """Options of a preset: the same for all, except that ``smoke`` tries two strengths."""
+        """Return the options of a preset; ``smoke`` tries two strengths."""
         if form == "published":
             return cls.Options(form="published")
         return cls.Options(strengths=(1.0, 100.0)) if preset == "smoke" else cls.Options()
 
     @classmethod
     def calibrates(cls, options: SvmOptions, form: Form) -> bool:
-        """See `Protocol.calibrates`: in the fair form; no release does it."""
+        """Return whether this is the fair form.
+
+        No release recalibrates BatchNorm.
+        """
         return form == "fair"
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Using cores by giving each its own batch.
+"""Use several cores by giving each its own batch.
 
 An operator that is split over threads waits for the slowest of them thousands of times a second; on a machine that
 is busy with something else, that wait is most of the time. Batches in parallel wait once, and as every operator runs
@@ -34,7 +34,7 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
 
 def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Do the items on as many cores as the process may use, one each, and yield the results in order.
+    """Process items on all usable cores; yield results in order.
 
     Runs under inference mode, with torch's operators on one thread. What is not started is dropped when the caller
     stops asking (an error, Ctrl-C).
@@ -55,7 +55,9 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Re
 
 
 def for_batches(total: int, size: int, device: str, work: Callable[[int, int], None], report: Progress) -> None:
-    """Call ``work(start, stop)`` for every batch, under inference mode; on the CPU several at a time.
+    """Call ``work(start, stop)`` for every batch, in inference mode.
+
+    On the CPU several batches run at a time.
 
     Args:
         total: Number of rows.

@@ -1,4 +1,4 @@
-"""Training a classifier on clouds, epoch by epoch, and everything the selection ledger wants to know about it."""
+"""Train a classifier on clouds, with scores for every selection rule."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PILOT_SHARE = 5
 
 @dataclass(frozen=True)
 class Training:
-    """Settings by which a classifier is trained and judged.
+    """Settings for training and scoring a classifier.
 
     Attributes:
         protocol: Name of the protocol: it names stages, curves and seed streams.
@@ -135,7 +135,7 @@ def judge_trained(subject: Subject, task: Task, training: Training) -> Evaluatio
 
 @dataclass
 class _Session:
-    """One evaluation: the data made ready, and trainings on it."""
+    """One evaluation: the prepared data and the trainings on them."""
 
     task: Task
     training: Training
@@ -167,7 +167,10 @@ class _Session:
         return self._clouds(None, test=True)
 
     def choose(self, subject: Subject) -> tuple[str, dict[str, float]]:
-        """Choose among candidates by probes or short trainings; returns the name and each one's validation accuracy."""
+        """Choose among candidates by probes or short trainings.
+
+        Returns the name, and each candidate's validation accuracy.
+        """
         if self.training.strengths:
             probes = {name: self._start(candidate).accuracy for name, candidate in subject.candidates.items()}
             return first_best(probes), probes
@@ -181,7 +184,7 @@ class _Session:
         return first_best(pilots), pilots
 
     def train(self, candidate: Candidate, recipe: Recipe, *, final: bool) -> Trained:
-        """Train a candidate, or read what a former session finished.
+        """Train a candidate, or load it if a former session finished it.
 
         Args:
             candidate: The starting weights.
@@ -227,7 +230,7 @@ class _Session:
         return Trained(folder / "trained.safetensors", *found, result.curves, notebook, build)
 
     def answers(self, trained: Trained) -> Answers:
-        """Return test predictions of the chosen, last and every noted epoch."""
+        """Return test predictions of the chosen, last and every stored epoch."""
         best, last = trained.epochs
         numerics = self._numerics()
         logits = {epoch: predict(trained.at(epoch), self._test, numerics).numpy() for epoch in {best, last}}
@@ -258,7 +261,7 @@ class _Session:
         )
 
     def notes(self, name: str, candidate: Candidate, trained: Trained) -> dict[str, JsonValue]:
-        """Decisions of this evaluation."""
+        """Return the notes for the run's record."""
         notes: dict[str, JsonValue] = {
             "candidate": name,
             **({"strength": self._start(candidate).strength} if self.training.strengths else {}),
@@ -298,7 +301,7 @@ class _Session:
         return derive(self.task.seed, "probe", self.training.protocol, purpose)
 
     def _classifier(self, candidate: Candidate) -> Classifier:
-        """A fresh classifier; its head is drawn from the probe stream."""
+        """Build a classifier whose head is drawn from the probe stream."""
         encoder = candidate.build()
         if self.training.feature not in encoder.feature_dims:
             raise unknown_name("encoder feature", self.training.feature, encoder.feature_dims)
@@ -328,7 +331,10 @@ class _Session:
         return ProbeStart(float(accuracy[best]), strengths[best], _head_state(fit, best))
 
     def _refitted(self, candidate: Candidate, untrained: Selected) -> Selected:
-        """Return epoch 0 with its probe fitted on all training objects, as the linear probe's own protocol does."""
+        """Refit the starting probe on all training objects.
+
+        The linear probe's own protocol does the same for its final score.
+        """
         found = frozen_features(candidate, self.task, self.training.feature, normalise=self.training.normalise)["train"]
         labels, classes = self.task.train.labels, len(self.task.train.classes)
         fit = fit_logistic(found[None], labels[None], classes, [self._start(candidate).strength])
@@ -336,7 +342,7 @@ class _Session:
         return replace(untrained, state=untrained.state | head)
 
     def _untrained(self, classifier: Classifier, points: Tensor, labels: Tensor) -> Selected:
-        """Return the start as epoch 0, which validation may choose, too."""
+        """Return the starting weights as epoch 0, which validation may choose."""
         predicted = predict(classifier, points, self._numerics()).argmax(1)
         state = {name: t.detach().cpu().clone() for name, t in classifier.state_dict().items()}
         return Selected(0, {"accuracy": float((predicted == labels).double().mean())}, state)
@@ -362,7 +368,10 @@ class _Session:
 
 
 def set_drop_path(encoder: nn.Module, rate: float) -> None:
-    """Give every stack of blocks stochastic depth that rises linearly from 0 to `rate`."""
+    """Set stochastic depth to rise linearly from 0 to `rate`.
+
+    Each stack of blocks is counted on its own.
+    """
     inside: set[nn.Module] = set()  # a block may hold a list of its own, which is no stack
     for stack in encoder.modules():
         if not isinstance(stack, nn.ModuleList) or stack in inside:
@@ -375,7 +384,7 @@ def set_drop_path(encoder: nn.Module, rate: float) -> None:
 
 
 def _head_state(fit: LogisticFit, at: int) -> dict[str, Tensor]:
-    """Return the state of a ``standardised`` head that equals a probe."""
+    """Return the state of a ``standardised`` head equivalent to a probe."""
     root = fit.weights.shape[2] ** 0.5  # the probe divides standardised features by it
     return {
         "0.running_mean": fit.scaling.mean[0, 0],

@@ -12,7 +12,7 @@ from bench.spec import MOST, Recipe
 
 
 class FormOptions(ProtocolOptions):
-    """Base of options whose statement depends on the form.
+    """Base of options that are valid in one form only.
 
     Attributes:
         fair_only: Fields that mean something in the fair form alone; in the published one they keep their defaults.
@@ -60,7 +60,9 @@ def check_form(protocol: str, options: FormOptions, task: Task) -> None:
 
 
 def refuse_other_form(protocol: str, options: BaseModel, form: Form) -> None:
-    """Refuse options whose form was set by hand to another than the one asked for; options without one are good.
+    """Refuse options whose own `form` differs from the one asked for.
+
+    Options without a form are accepted.
 
     Raises:
         UsageError: They disagree.

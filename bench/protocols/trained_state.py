@@ -1,4 +1,4 @@
-"""Stored weights and notes of a training by epochs."""
+"""Stored weights and test predictions of a training by epochs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.training.finetuning import predict
 
 @dataclass(frozen=True)
 class Notebook:
-    """Test predictions of a classifier after every epoch.
+    """Test predictions of a classifier after every epoch, kept in files.
 
     With them its weights, where votes will be asked for.
 
@@ -35,7 +35,7 @@ class Notebook:
     weights: bool
 
     def note(self, epoch: int, classifier: nn.Module, numerics: Numerics) -> None:
-        """Write down an epoch; an epoch trained again after an interruption is written again."""
+        """Store the predictions of an epoch, replacing any older ones."""
         if self.clouds is None:
             return
         predicted = predict(classifier, self.clouds, numerics).argmax(1).to(torch.int32)
@@ -44,11 +44,11 @@ class Notebook:
         write_checkpoint(self._file(epoch), serialise(tensors, {"epoch": epoch}))
 
     def predicted(self, epoch: int) -> Labels:
-        """Class ``[m]`` at an epoch."""
+        """Return the predicted classes ``[m]`` of an epoch."""
         return np.asarray(self._read(epoch)["predicted"].numpy(), dtype=np.int64)
 
     def state(self, epoch: int) -> dict[str, Tensor]:
-        """Weights after an epoch."""
+        """Return the weights after an epoch."""
         prefix = "weights/"
         return {n.removeprefix(prefix): t for n, t in self._read(epoch).items() if n.startswith(prefix)}
 
@@ -89,7 +89,7 @@ class Trained:
     build: Callable[[], nn.Module] = field(repr=False)
 
     def at(self, epoch: int) -> nn.Module:
-        """The classifier after an epoch: the chosen, the last, or one whose weights were noted down."""
+        """Return the classifier after the chosen, last or a stored epoch."""
         classifier = self.build()
         if epoch in self.epochs:
             part = "best/" if epoch == self.epochs[0] else "last/"
@@ -104,7 +104,7 @@ class Trained:
 def store_training(
     file: Path, identity: str, classifier: nn.Module, result: FitResult
 ) -> tuple[tuple[int, int], tuple[float, float]]:
-    """Write a finished training.
+    """Write a finished training to a file.
 
     Returns:
         The chosen and the last epoch, and their validation accuracies.
@@ -122,7 +122,7 @@ def store_training(
 
 
 def read_training(file: Path, identity: str, notebook: Notebook, build: Callable[[], nn.Module]) -> Trained | None:
-    """A training that a former session finished; None where there is none or its file is damaged."""
+    """Load a finished training; None if there is none or it is damaged."""
     try:
         _, header = deserialise(file.read_bytes())
     except (OSError, ValueError):

@@ -14,7 +14,7 @@ from bench.training.finetuning import predict
 
 @dataclass(frozen=True)
 class Voter:
-    """Draws points and asks a classifier.
+    """Averages a classifier's logits over random draws of points.
 
     Attributes:
         clouds: float32 ``[m, M, 3]``, more points than the classifier sees.
@@ -33,13 +33,19 @@ class Voter:
     numerics: Numerics
 
     def draw(self, repeat: int, vote: int) -> Tensor:
-        """Clouds ``[m, points, 3]`` of one vote: the same positions in every cloud, as in the releases."""
+        """Return clouds ``[m, points, 3]`` of one vote.
+
+        All clouds are cut at the same positions, as in the releases.
+        """
         generator = torch_stream(self.seed, "augmentation", "vote", repeat, vote)
         drawn = subsample(self.clouds, self.points, generator, common=True)
         return compose(self.augmentation)(drawn, generator)
 
     def logits(self, classifier: nn.Module, repeat: int = 0) -> Tensor:
-        """Mean logits ``[m, K]`` over the votes of one repeat, on the CPU."""
+        """Return mean logits ``[m, K]`` over the votes of one repeat.
+
+        On the CPU.
+        """
         total = predict(classifier, self.draw(repeat, 0), self.numerics)
         for vote in range(1, self.votes):
             total = total + predict(classifier, self.draw(repeat, vote), self.numerics)

@@ -36,7 +36,7 @@ _HALF = 0.5
 
 @dataclass(frozen=True)
 class Draw:
-    """One episode; class by class.
+    """One episode's classes, support objects and query objects.
 
     Attributes:
         classes: int64 ``[way]``, position = local label.
@@ -49,7 +49,7 @@ class Draw:
     query: Index
 
     def labels(self, index: Index) -> Index:
-        """Local labels of supports or queries: every class has as many."""
+        """Return local labels of supports or queries; classes have equal counts."""
         return np.repeat(np.arange(len(self.classes), dtype=np.int64), len(index) // len(self.classes))
 
 
@@ -82,7 +82,7 @@ def draw_episodes(labels: Index, pool: Index, setting: Setting, runs: int, seed:
 
 
 def judge_episodes(subject: Subject, task: Task, setting: str, options: FewShotOptions) -> Evaluation:
-    """Judge a subject in CrossPoint's form; the test split is never looked at.
+    """Judge a subject by CrossPoint's episodes, without using the test split.
 
     Raises:
         UsageError: The setting is malformed, or the encoder has no such feature.
@@ -142,7 +142,9 @@ def judge_episodes(subject: Subject, task: Task, setting: str, options: FewShotO
 
 
 def _set_aside(task: Task, fraction: float) -> tuple[Index, Index, str]:
-    """Set objects aside for choosing an initialisation, whether or not there is one to choose: runs stay paired.
+    """Set objects aside for choosing the initialisation of `scratch`.
+
+    They are set aside even if there is nothing to choose, so that the episodes of all methods are the same.
 
     Returns:
         Positions that episodes are drawn from, those set aside, and why there are more of these than was asked for.
@@ -156,7 +158,7 @@ def _set_aside(task: Task, fraction: float) -> tuple[Index, Index, str]:
 
 
 def fitted(labels: Index, pool: Index, setting: str, queries: int, *, held_out: bool = False) -> Setting:
-    """Fit a setting to the objects there are: fewer ways where there are fewer classes, then fewer queries.
+    """Reduce ways, then queries, to what the data set can provide.
 
     Args:
         labels: int64 ``[n]``, of the training split.
@@ -188,7 +190,10 @@ def fitted(labels: Index, pool: Index, setting: str, queries: int, *, held_out: 
 
 
 def _scores(features: Array, draw: Draw) -> npt.NDArray[np.floating]:
-    """Scores ``[q, way]`` of the queries; features are standardised on the supports."""
+    """Return SVM scores ``[q, way]`` of the queries.
+
+    Features are standardised by mean and deviation of the supports.
+    """
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(features[draw.support].astype(np.float64))
@@ -206,7 +211,7 @@ def _accuracies(features: Array, draws: tuple[Draw, ...]) -> list[float]:
 def _rows(
     scores: list[npt.NDArray[np.floating]], asked: tuple[Draw, ...], variant: str, headline: bool
 ) -> list[Metric]:
-    """Accuracy per run, and their mean."""
+    """Return one accuracy per episode, and their mean."""
     found = [float((s.argmax(-1) == d.labels(d.query)).mean()) for s, d in zip(scores, asked, strict=True)]
     objects = len(np.unique(np.concatenate([draw.query for draw in asked])))
     rows = [

@@ -1,4 +1,4 @@
-"""Folds of a few-shot setting: who is supported, who validates, who is asked.
+"""Folds of a few-shot setting: support, validation and query objects.
 
 Supports and classes are drawn without test labels (only how many test objects each class has is looked at); the
 queries follow when the labels are revealed for scoring. Everything hangs on the split seed, so that methods and
@@ -35,7 +35,7 @@ _COMPARED = 64
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold before its queries are known.
+    """One fold before its test queries are known.
 
     Attributes:
         number: From 0.
@@ -56,7 +56,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Folds:
-    """Everything drawn for one setting.
+    """All test folds and validation episodes of one setting.
 
     Attributes:
         setting: The setting as it can be run.
@@ -77,13 +77,16 @@ class Folds:
     given: tuple[Index, ...] | None = None
 
     def positions(self, task: Task) -> list[Index]:
-        """Positions in the test split that each fold will ask about, in ascending order, labels staying sealed."""
+        """Return the query positions of each fold without revealing labels.
+
+        Positions are in the test split, in ascending order.
+        """
         if self.given is not None:
             return [np.sort(query) for query in self.given]
         return task.test.positions(lambda labels: [episode.query for episode in self.asked(task, labels)])
 
     def asked(self, task: Task, labels: Index) -> list[Episode]:
-        """Draw the queries of the test folds, now that the labels of the test split are known."""
+        """Draw the queries of the test folds, given the test labels."""
         if self.given is not None:
             return [_given_episode(fold, query, labels) for fold, query in zip(self.test, self.given, strict=True)]
         drawn = episodes(
@@ -102,13 +105,13 @@ class Folds:
         return drawn
 
     def digest(self, asked: list[Episode]) -> str:
-        """SHA-256 over classes, supports, validation objects and queries."""
+        """Return the SHA-256 of all classes, supports, validation objects and queries."""
         own = [part for fold in (*self.test, *self.validation) for part in (fold.classes, fold.support, fold.val)]
         return split_digest(*own, *(episode.query for episode in asked))
 
 
 def draw_folds(task: Task, setting: str, options: FewShotOptions) -> Folds:
-    """Draw the folds of a setting, clipped to what the data set can carry.
+    """Draw the folds of a setting, reduced to what the data allow.
 
     Raises:
         UsageError: The setting is malformed.
@@ -146,7 +149,10 @@ def draw_folds(task: Task, setting: str, options: FewShotOptions) -> Folds:
 
 
 def _blind(episode: Episode, pool: Index, val: Index, labels: Index, queries: int) -> Fold:
-    """A test fold without its queries, with the first validation objects of its classes (already in random draw)."""
+    """Build a test fold without queries from an episode.
+
+    Its validation objects are the first ones of its classes, which are in random order already.
+    """
     held = [val[labels[val] == c][:queries] for c in episode.classes]
     return Fold(
         number=episode.fold,
@@ -159,7 +165,7 @@ def _blind(episode: Episode, pool: Index, val: Index, labels: Index, queries: in
 
 
 def _given_folds(task: Task, setting: str, options: FewShotOptions) -> Folds:
-    """Take the folds that the data set brings along.
+    """Use the folds that come with the data set.
 
     They hold no validation objects. Supports of the other folds, whatever their setting, are further objects of the
     training split: those of a fold's classes that are not among its own supports serve its choices.
@@ -202,7 +208,7 @@ def _given_folds(task: Task, setting: str, options: FewShotOptions) -> Folds:
 
 
 def _distinct(objects: Index, same: Index) -> Index:
-    """The first of equal objects, in their order."""
+    """Drop repeated objects, keeping the first of each."""
     return objects[np.sort(np.unique(same[objects], return_index=True)[1])]
 
 
@@ -212,6 +218,6 @@ def _given_episode(fold: Fold, query: Index, labels: Index) -> Episode:
 
 
 def _local(classes: Index, labels: Index) -> Index:
-    """Positions among the classes of a fold."""
+    """Return positions of labels among the classes of a fold."""
     order = np.argsort(classes, kind="stable")
     return np.asarray(order[np.searchsorted(classes[order], labels)], dtype=np.int64)

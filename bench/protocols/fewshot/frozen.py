@@ -22,14 +22,14 @@ from bench.store.records import Metric
 
 
 class Frozen(Protocol):
-    """Heads fitted on the supports of several folds, at one or more strengths."""
+    """Heads fitted on the supports of several folds and strengths."""
 
     def scores(self, fold: int, features: Array) -> npt.NDArray[np.floating]:
-        """Scores ``[S, q, way]`` of objects ``[q, F]`` under the head of a fold."""
+        """Return scores ``[S, q, way]`` of objects ``[q, F]`` in a fold."""
 
     @property
     def stopped(self) -> bool:
-        """Whether a solver gave up before a head was solved."""
+        """Whether a solver reached its iteration limit before it converged."""
 
 
 Fit = Callable[["Array", tuple[Fold, ...], int, tuple[float, ...]], Frozen]
@@ -38,7 +38,7 @@ Fit = Callable[["Array", tuple[Fold, ...], int, tuple[float, ...]], Frozen]
 
 @dataclass(frozen=True)
 class LogisticHeads:
-    """Multinomial logistic regression, all folds at once."""
+    """Multinomial logistic regression, fitted for all folds at once."""
 
     fit: LogisticFit
 
@@ -82,7 +82,7 @@ class HingeHeads:
 
 
 def judge_frozen(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, fit: Fit) -> Judged:
-    """Heads on frozen features; strength and candidate are chosen on the validation episodes."""
+    """Fit heads on frozen features; choose strength and candidate on validation."""
     features = {
         name: frozen_features(candidate, task, options.feature, normalise=options.normalise)
         for name, candidate in subject.candidates.items()
@@ -133,7 +133,7 @@ def _frozen_answer(heads: Frozen, features: Array) -> Answer:
 
 
 def _validation_accuracy(heads: Frozen, features: Array, folds: Folds) -> npt.NDArray[np.float64]:
-    """Mean over the validation episodes of the accuracy at every strength, ``[S]``."""
+    """Return the accuracy ``[S]`` at each strength, averaged over validation episodes."""
     scores = [
         (heads.scores(i, features[fold.val]).argmax(-1) == fold.val_labels).mean(-1)
         for i, fold in enumerate(folds.validation)

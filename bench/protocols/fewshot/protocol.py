@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class FewShot(Protocol[FewShotOptions]):
-    """w-way n-shot classification over folds shared by every method and seed."""
+    """w-way n-shot classification over folds shared by all methods and seeds."""
 
     name: ClassVar[str] = "fewshot"
     revision: ClassVar[int] = 2
@@ -51,7 +51,10 @@ class FewShot(Protocol[FewShotOptions]):
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> FewShotOptions:
-        """Options of a preset: ``nano`` probes cached features, ``smoke`` only walks the path, others fine-tune."""
+        """Return the options of a preset.
+
+        ``nano`` probes cached features, ``smoke`` only tests that everything runs, the others fine-tune.
+        """
         if form == "published":
             few: dict[str, Any] = {"ways_shots": ("5w2s",), "folds": 2, "queries": 4} if preset == "smoke" else {}
             return cls.Options(form="published", published_epochs=released_epochs("fewshot", preset), **few)
@@ -70,17 +73,20 @@ class FewShot(Protocol[FewShotOptions]):
 
     @classmethod
     def trains_encoder(cls, options: FewShotOptions) -> bool:
-        """See `Protocol.trains_encoder`: for every fold, unless the head sees frozen features."""
+        """Return whether a head sees anything but frozen features."""
         return options.head == "full" or (options.form == "published" and options.head != "svm")
 
     @classmethod
     def calibrates(cls, options: FewShotOptions, form: Form) -> bool:
-        """See `Protocol.calibrates`: in the fair form, on frozen features; no release does it."""
+        """Return whether this is the fair form on frozen features.
+
+        No release recalibrates BatchNorm.
+        """
         return form == "fair" and options.head != "full"
 
     @classmethod
     def idle(cls, options: FewShotOptions) -> Mapping[str, str]:
-        """See `Protocol.idle`: every head has its own training."""
+        """See `Protocol.idle`: each head ignores the other heads' recipes."""
         if options.form == "published":
             return {}  # where they belong to the fair form
         needed = {"strengths": ("linear", "svm"), "mlp_recipe": ("mlp",), "full_recipe": ("full",)}
@@ -181,7 +187,7 @@ class FewShot(Protocol[FewShotOptions]):
 
     @classmethod
     def _judge(cls, subject: Subject, task: Task, options: FewShotOptions, folds: Folds) -> Judged:
-        """Fit the heads and make every choice, without a look at a test label."""
+        """Fit the heads and make every choice, without any test label."""
         if options.form == "published":
             from bench.protocols.fewshot.training import judge_released
 

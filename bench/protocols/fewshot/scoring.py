@@ -1,4 +1,4 @@
-"""Few-shot results: what heads answered, the choices made before, and the one scoring of the queries."""
+"""Score few-shot heads once, after every choice is made."""
 
 from __future__ import annotations
 
@@ -95,7 +95,10 @@ def finish(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, 
 
 
 def _who_was_asked(asked: list[Episode], ids: tuple[str, ...]) -> dict[str, npt.NDArray[np.generic]]:
-    """Per query: its name, its fold, its position in the test split and its class; per fold: each logit's class."""
+    """Return what identifies each query, and the class of each logit.
+
+    Per query: object name, fold, position in the test split and class. Per fold: the class of each logit.
+    """
     return {
         "ids": np.array([ids[at] for e in asked for at in e.query]),
         "fold": np.repeat([e.fold for e in asked], [len(e.query) for e in asked]).astype(np.int16),
@@ -108,7 +111,7 @@ def _who_was_asked(asked: list[Episode], ids: tuple[str, ...]) -> dict[str, npt.
 def _test_rows(
     said: list[npt.NDArray[np.integer]], asked: list[Episode], variant: str, headline: bool, rule: Rule = "val"
 ) -> list[Metric]:
-    """Accuracy per fold, and their mean."""
+    """Return the accuracy of each fold, and their mean."""
     scores = [float((labels == e.query_labels).mean()) for labels, e in zip(said, asked, strict=True)]
     objects = len(np.unique(np.concatenate([e.query for e in asked])))
 
@@ -128,7 +131,7 @@ def _test_rows(
 
 
 def _ledger_rows(tried: Tried, asked: list[Episode], variant: str) -> list[Metric]:
-    """Return rows of the last epoch and of choosing on test."""
+    """Return accuracies of the last epoch and of choosing on test."""
     said = [tried.answers(i, episode.query) for i, episode in enumerate(asked)]
     rows: list[Metric] = []
     if tried.last is not None:

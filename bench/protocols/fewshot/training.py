@@ -1,4 +1,7 @@
-"""Few-shot heads trained by epochs, fold by fold: on frozen features, or together with the encoder on clouds."""
+"""Few-shot heads trained by epochs, one fold at a time.
+
+They are trained on frozen features, or on clouds together with the encoder.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ OUTPUTS = 40
 
 @dataclass(frozen=True)
 class TrainedFold:
-    """A fold's classifier at the epoch validation chose.
+    """A fold's classifier at the epoch that validation chose.
 
     Attributes:
         load: Returns the classifier.
@@ -63,7 +66,7 @@ class TrainedFold:
 
 @dataclass(frozen=True)
 class How:
-    """Training of the folds' classifiers on clouds.
+    """How the classifiers of the folds are trained.
 
     Attributes:
         recipe: Recipe.
@@ -84,12 +87,15 @@ class How:
     ledger: bool = False
 
     def notes(self, epoch: int) -> bool:
-        """Whether an epoch is noted down."""
+        """Whether predictions for the queries are stored after an epoch."""
         return self.ledger or epoch == epochs_run(self.recipe)
 
 
 def judge_mlp(subject: Subject, task: Task, options: FewShotOptions, folds: Folds) -> Judged:
-    """MLP-3 on frozen features of every candidate; the candidate is chosen by the mean over folds."""
+    """Train MLP-3 heads on frozen features of every candidate.
+
+    The candidate is chosen by its mean validation accuracy over folds.
+    """
     # Heads are trained on the CPU in float32 and on one thread: they are small, and add no noise of the machine.
     numerics = task.numerics.model_copy(update={"device": "cpu", "precision": "fp32", "compile": False})
     how = How(options.mlp_recipe, options.normalise, ledger=task.legacy)
@@ -156,7 +162,7 @@ def _train_mlp(
 
 @dataclass(frozen=True)
 class BestEpoch:
-    """State, number and validation accuracy of the epoch validation chose."""
+    """State, number and validation accuracy of the chosen epoch."""
 
     state: dict[str, Tensor]
     epoch: int
@@ -177,7 +183,7 @@ def _at_best(module: nn.Module, result: FitResult, noted: dict[int, Index]) -> T
 
 
 def tried_epochs(trained: list[TrainedFold], queries: list[Index], complete: bool) -> Tried:
-    """Return the predictions of every noted epoch for the queries."""
+    """Return the query predictions of every stored epoch."""
     rows = [np.stack([fold.noted[epoch] for epoch in sorted(fold.noted)]) for fold in trained]
 
     def answers(position: int, query: Index) -> npt.NDArray[np.integer]:
@@ -187,7 +193,10 @@ def tried_epochs(trained: list[TrainedFold], queries: list[Index], complete: boo
 
 
 def fold_answer(trained: list[TrainedFold], inputs: npt.NDArray[np.float32], numerics: Numerics) -> Answer:
-    """Answer with each fold's classifier at the epoch validation chose; `inputs` are those of the test split."""
+    """Return a function that answers with each fold's chosen classifier.
+
+    `inputs` are those of the test split.
+    """
 
     def answer(position: int, query: Index) -> npt.NDArray[np.floating]:
         logits: npt.NDArray[np.floating] = predict(
@@ -199,34 +208,34 @@ def fold_answer(trained: list[TrainedFold], inputs: npt.NDArray[np.float32], num
 
 
 def eager(numerics: Numerics) -> Numerics:
-    """A fold is over before a compiler has paid for itself."""
+    """Turn compilation off: a fold is too short to profit."""
     return numerics.model_copy(update={"compile": False})
 
 
 def stream(task: Task, folds: Folds, fold: Fold, purpose: str) -> int:
-    """Seed of a fold's own stream."""
+    """Return the seed of one purpose in one fold."""
     return derive(task.seed, "probe", "fewshot", purpose, folds.setting.way, folds.setting.shot, fold.number)
 
 
 def fresh(task: Task, folds: Folds, fold: Fold, build: Callable[[], Module]) -> Module:
-    """Build a module with its initialisation drawn from the probe stream of the fold."""
+    """Build a module, its initialisation drawn from the fold's own seed."""
     with torch.random.fork_rng(devices=[]):
         seed_torch(stream(task, folds, fold, "head"))
         return build()
 
 
 def val_objects(folds: tuple[Fold, ...]) -> int:
-    """Validation objects of all folds together."""
+    """Count the different validation objects of all folds."""
     return len(np.unique(np.concatenate([fold.val for fold in folds])))
 
 
 def fold_notes(trained: list[TrainedFold]) -> dict[str, Any]:
-    """Return the notes of a record on trained folds."""
+    """Return a record's notes on the chosen epochs of the folds."""
     return {"epochs_chosen": [t.epoch for t in trained]}
 
 
 def mean_curves(trained: list[TrainedFold]) -> Curves:
-    """Mean over folds of every curve, as ``finetune/NAME``."""
+    """Average every training curve over folds, as ``finetune/NAME``."""
     return {
         f"finetune/{name}": [
             (x, float(np.mean([t.curves[name][i][1] for t in trained])))
@@ -243,7 +252,10 @@ def judge_full(subject: Subject, task: Task, options: FewShotOptions, folds: Fol
 
 
 def judge_released(subject: Subject, task: Task, options: FewShotOptions, folds: Folds) -> Judged:
-    """Train as the method's authors do; the epoch is still chosen on validation, see `judge_clouds`."""
+    """Train as the method's authors do, but choose epochs on validation.
+
+    See `judge_clouds`.
+    """
     assert options.head != "svm"  # the options say so
     published = released_training("fewshot", subject.method, stage="full" if options.head == "full" else "probe")
     how = How(
@@ -262,7 +274,9 @@ def judge_released(subject: Subject, task: Task, options: FewShotOptions, folds:
 
 
 def judge_clouds(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, how: How) -> Judged:
-    """Train classifiers on clouds; of several candidates fold 0 chooses one by its validation accuracy.
+    """Train classifiers on clouds, one fold after the other.
+
+    Of several candidates, the one with the best validation accuracy in fold 0 is used.
 
     Finished folds are kept in the work folder, so that an interrupted evaluation goes on where it was.
     """
@@ -305,7 +319,7 @@ def judge_clouds(subject: Subject, task: Task, options: FewShotOptions, folds: F
 
 @dataclass(frozen=True)
 class Clouds:
-    """Clouds that folds are trained and judged on.
+    """Clouds on which folds are trained and judged.
 
     Attributes:
         dense: Training split with points to draw from.
@@ -321,7 +335,7 @@ class Clouds:
 
 
 class _Full:
-    """Fine-tunes one candidate, fold by fold."""
+    """Fine-tunes one candidate, one fold at a time."""
 
     def __init__(
         self,
@@ -338,7 +352,7 @@ class _Full:
         self.title = f"fine-tune {folds.setting.name}" + (f" ({candidate.name})" if subject.variant("x") else "")
 
     def train(self, fold: Fold) -> TrainedFold:
-        """Train a fold, or load it where a former session finished it."""
+        """Train a fold, or load it if a former session finished it."""
         identity = self._identity(fold)
         folder = self.task.workdir / f"fewshot-{self.folds.setting.name}" / identity[:16]
         done = self._finished(folder / "fold.safetensors", identity, fold)
@@ -409,7 +423,7 @@ class _Full:
         )
 
     def _finished(self, file: Path, identity: str, fold: Fold) -> TrainedFold | None:
-        """A fold that a former session finished; None where there is none or its file is damaged."""
+        """Load a finished fold; None if there is none or it is damaged."""
         try:
             _, header = deserialise(file.read_bytes())
         except (OSError, ValueError):

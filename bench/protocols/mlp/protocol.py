@@ -1,4 +1,7 @@
-"""MLP-3 probe: the three-layer head on frozen features, or the releases' version that trains the class token too."""
+"""MLP-3 probe on frozen features, or trained as the releases do.
+
+The releases train the class token too.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from bench.recipes.downstream import fair_recipe, released_epochs
 
 
 class Mlp(Protocol[MlpOptions]):
-    """The papers' three-layer head on the transfer feature."""
+    """Three-layer head of the papers on the transfer feature."""
 
     name: ClassVar[str] = "mlp"
     revision: ClassVar[int] = 2
@@ -36,19 +39,28 @@ class Mlp(Protocol[MlpOptions]):
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> MlpOptions:
-        """Options of a preset: ``smoke`` only walks the path; published training is shortened for small presets."""
+        """Return the options of a preset.
+
+        ``smoke`` only tests that everything runs; published training is shortened for small presets.
+        """
         if form == "published":
             return cls.Options(form="published", recipe=None, published_epochs=released_epochs("mlp", preset))
         return cls.Options(recipe=fair_recipe("mlp", preset))
 
     @classmethod
     def trains_encoder(cls, options: MlpOptions) -> bool:
-        """See `Protocol.trains_encoder`: in the published form its class token, with the encoder run in every step."""
+        """Return whether the class token is trained, as in the published form.
+
+        The encoder then runs in every step.
+        """
         return options.form == "published"
 
     @classmethod
     def calibrates(cls, options: MlpOptions, form: Form) -> bool:
-        """See `Protocol.calibrates`: in the fair form; no release does it."""
+        """Return whether this is the fair form.
+
+        No release recalibrates BatchNorm.
+        """
         return form == "fair"
 
     @classmethod
@@ -58,7 +70,7 @@ class Mlp(Protocol[MlpOptions]):
 
     @classmethod
     def describe(cls, options: MlpOptions) -> Description:
-        """Say it point by point."""
+        """See `Protocol.describe`."""
         if options.form == "published":
             return published_probe(options.recipe, options.validation_fraction)
         return on_frozen_features(options.normalise, set_aside(options.validation_fraction), EPOCH_CHOSEN)

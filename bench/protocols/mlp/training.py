@@ -1,4 +1,4 @@
-"""MLP-3 head on cached features, with the ledger of its epochs."""
+"""MLP-3 head on cached features, with test predictions of every epoch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ Array = npt.NDArray[np.float32]
 
 
 def judge_mlp_probe(subject: Subject, task: Task, options: MlpOptions) -> Evaluation:
-    """Train a head per candidate, choose epoch and candidate on validation, score the test split once.
+    """Train a head per candidate, choose on validation, score test once.
+
+    Epoch and candidate are chosen on validation.
 
     Raises:
         UsageError, DataError, BenchError: See `Mlp.evaluate`.
@@ -76,7 +78,7 @@ def judge_mlp_probe(subject: Subject, task: Task, options: MlpOptions) -> Evalua
 
 
 class _Head:
-    """A trained head of one candidate.
+    """The trained head of one candidate.
 
     Attributes:
         width: Width of the feature.
@@ -125,7 +127,7 @@ class _Head:
         self.answers = Answers(best, last, logits, predicted)
 
     def validation_rows(self, variant: str, headline: bool) -> list[Metric]:
-        """Validation accuracy at the chosen and at the last epoch."""
+        """Return validation accuracy at the chosen and at the last epoch."""
         found = zip(("val", "last"), (self.answers.best, self.answers.last), self.accuracy, strict=True)
         return [
             Metric.model_validate(
@@ -137,7 +139,10 @@ class _Head:
 
 
 def _standardised(features: Array, train: Labels, query: Array | None = None) -> torch.Tensor:
-    """Features (or others, `query`) with mean 0 and deviation 1 on the training part; constant ones are centred."""
+    """Standardise features by the training part; constant ones are only centred.
+
+    `query` are the features to standardise, if not the same.
+    """
     known = np.asarray(features[train], dtype=np.float64)
     deviation = known.std(0)
     mean = known.mean(0)

@@ -1,4 +1,7 @@
-"""Clouds with a part per point, as a network sees them: numbered parts, and points drawn once and for all."""
+"""Clouds with part labels, prepared for a segmentation network.
+
+Parts are numbered, and the points of each cloud are drawn once.
+"""
 
 from __future__ import annotations
 
@@ -48,19 +51,24 @@ class PartTable:
         return len(self.ids)
 
     def number(self, parts: npt.NDArray[np.integer]) -> Parts:
-        """Turn the data set's ids into numbers: `VOID` where negative, P where no category has the part."""
+        """Map the data set's part ids to numbers from 0.
+
+        `VOID` where negative, P where no category has the part.
+        """
         place = np.searchsorted(self.ids, parts)
         known = self.ids[np.minimum(place, len(self.ids) - 1)] == parts
         return np.where(parts < 0, VOID, np.where(known, place, len(self.ids))).astype(np.int16)
 
     def restore(self, numbers: npt.NDArray[np.integer]) -> Parts:
-        """Turn numbers back into the data set's ids; `VOID` stays."""
+        """Map part numbers back to the data set's ids; `VOID` stays."""
         ids = self.ids[np.clip(numbers, 0, len(self.ids) - 1)]
         return np.where(numbers < 0, VOID, ids).astype(np.int16)
 
 
 def part_table(task: Task) -> PartTable:
-    """Read which parts each category has: stated by the data set, else read off the training split.
+    """Return which parts each category has.
+
+    The data set states them, or they are read from the training split.
 
     Raises:
         DataError: No point belongs to a part.
@@ -80,7 +88,10 @@ def _seen(train: CloudSet) -> dict[str, list[int]]:
 
 
 def limit_objects(labels: Index, each: int | None, split_seed: int) -> Index:
-    """Choose at most `each` objects of every category, the same for every method; ascending positions."""
+    """Choose at most `each` objects per category; return ascending positions.
+
+    The choice depends on the split seed only, so it is the same for every method.
+    """
     if each is None:
         return np.arange(len(labels), dtype=np.int64)
     kept: list[Index] = []
@@ -93,7 +104,7 @@ def limit_objects(labels: Index, each: int | None, split_seed: int) -> Index:
 
 @dataclass(frozen=True)
 class FixedClouds:
-    """Clouds reduced to some of their points, which stay the same.
+    """Clouds reduced to a fixed subset of their points.
 
     Attributes:
         points: float32 ``[n, K, 3]``.
@@ -104,14 +115,19 @@ class FixedClouds:
     picks: Index
 
     def of(self, parts: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
-        """Parts of these points, ``[n, K]``, from those of the stored clouds ``[n, N]``."""
+        """Return the parts ``[n, K]`` of the kept points.
+
+        `parts` are those of the stored clouds ``[n, N]``.
+        """
         return np.take_along_axis(np.asarray(parts), self.picks, axis=1)
 
 
 def fixed_clouds(
     task: Task, split: Literal["train", "test"], rows: Index | None, count: int, *, normalise: bool
 ) -> FixedClouds:
-    """Reduce clouds by farthest point sampling from their first point; the picks are cached.
+    """Reduce clouds by farthest point sampling; the picks are cached.
+
+    Sampling starts at the first point.
 
     Args:
         task: The task.
@@ -156,5 +172,8 @@ def _sample(task: Task, points: npt.NDArray[np.float32], count: int, split: str)
 
 @cache
 def _code() -> str:
-    """Digest of this module and what it imports: edited code must not meet files that older code left."""
+    """Return the fingerprint of this module, which cached files carry.
+
+    Edited code must not read files that older code wrote.
+    """
     return fingerprint([__name__]).digest

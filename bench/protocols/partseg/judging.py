@@ -38,7 +38,7 @@ OVERSAMPLING = 1.2
 
 
 def judge_parts(subject: Subject, task: Task, options: PartSegmentationOptions) -> Evaluation:
-    """Train, choose on validation, score the test split once."""
+    """Train a segmenter, choose on validation, score the test split once."""
     session = _Session(task, options, part_table(task))
     work = session.work(subject.architecture)
     name, pilots = choose_candidate(subject, work)
@@ -69,14 +69,14 @@ def judge_parts(subject: Subject, task: Task, options: PartSegmentationOptions) 
 
 @dataclass(frozen=True)
 class _Objects:
-    """Objects whose parts are asked for: clouds, and the category of each ``[n]``."""
+    """Objects to segment: clouds, and the category of each ``[n]``."""
 
     clouds: FixedClouds
     category: Index
 
 
 class _Session:
-    """The data made ready, and what is asked of it."""
+    """One evaluation: the prepared data and the training on it."""
 
     def __init__(self, task: Task, options: PartSegmentationOptions, table: PartTable) -> None:
         self.task, self.options, self.table = task, options, table
@@ -109,7 +109,10 @@ class _Session:
         return fixed_clouds(self.task, split, rows, count, normalise=self.options.normalise)
 
     def draw(self, index: Tensor, generator: torch.Generator) -> Batch:
-        """Gather training objects with points drawn anew: with replacement in the published form only."""
+        """Return a training batch with points drawn anew.
+
+        With replacement in the published form only.
+        """
         batch, available = len(index), self._points.shape[1]
         if self.options.form == "published":
             picks = torch.randint(available, (batch, self.points), generator=generator)
@@ -120,7 +123,7 @@ class _Session:
         return points, self._parts[index].gather(1, picks), self._category[index]
 
     def work(self, architecture: str) -> Work:
-        """Return the training of part segmentation."""
+        """Return the description of the training."""
         published = self.options.form == "published"
         return Work(
             protocol="partseg",
@@ -147,7 +150,10 @@ class _Session:
         return {"predicted": torch.from_numpy(self.predict(segmenter, self.test))}
 
     def predict(self, segmenter: PartSegmenter, objects: _Objects) -> Parts:
-        """Most likely part of each point ``[n, N]`` among those of its object's category."""
+        """Predict the part of each point ``[n, N]``.
+
+        Only parts of the object's category may be named.
+        """
         found = np.empty(objects.clouds.points.shape[:2], dtype=np.int16)
         numerics = self.task.numerics
 
@@ -160,11 +166,14 @@ class _Session:
         return found
 
     def scores(self, predicted: Parts, truth: Parts, objects: _Objects) -> PartScores:
-        """Score predictions."""
+        """Score predicted parts."""
         return part_scores(predicted, truth, objects.category, self.table.allowed)
 
     def metrics(self, variant: str, trained: Trained, scored: dict[int, PartScores], noted: bool) -> list[Metric]:
-        """Every number of the chosen candidate: each selection rule on both splits, and the categories' IoU."""
+        """Return all scores of the chosen candidate.
+
+        Each selection rule on both splits, and the IoU of every category.
+        """
         best, last = trained.epochs
         rows: list[Metric] = []
         for rule, epoch, values in zip(("val", "last"), trained.epochs, trained.validation, strict=True):
@@ -183,7 +192,7 @@ class _Session:
         return rows
 
     def notes(self, name: str, trained: Trained) -> dict[str, JsonValue]:
-        """Decisions of this evaluation."""
+        """Return the notes for the run's record."""
         notes: dict[str, JsonValue] = {
             "candidate": name,
             "epoch": trained.epochs[0],

@@ -1,4 +1,4 @@
-"""Part segmentation: which part of its object each point belongs to."""
+"""Part segmentation: the part of its object that each point shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from bench.recipes.downstream import PARTS_AUGMENTATION, fair_recipe, released_e
 
 
 class PartSegmentation(Protocol[PartSegmentationOptions]):
-    """Encoder and segmentation head, fine-tuned; judged by the IoU of parts over objects and categories."""
+    """Encoder and segmentation head, fine-tuned; scored by part IoU.
+
+    IoU is averaged over objects and over categories.
+    """
 
     name: ClassVar[str] = "partseg"
     revision: ClassVar[int] = 2
@@ -34,7 +37,10 @@ class PartSegmentation(Protocol[PartSegmentationOptions]):
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> PartSegmentationOptions:
-        """Options of a preset: released sizes and epochs, but few objects and epochs for ``smoke`` and ``nano``."""
+        """Return the options of a preset.
+
+        Released sizes and epochs, but few objects and epochs for ``smoke`` and ``nano``.
+        """
         limit = {"smoke": 4, "nano": 12}.get(preset)
         common = {**sizes(preset), "form": form, "objects_per_category": limit}
         if form == "published":
@@ -43,12 +49,12 @@ class PartSegmentation(Protocol[PartSegmentationOptions]):
 
     @classmethod
     def skip(cls, facts: Facts, options: PartSegmentationOptions) -> str | None:
-        """Say so where the data set labels no parts."""
+        """Return a reason if the data set has no part labels."""
         return super().skip(facts, options) or (None if facts.parts else "the data set has no part labels")
 
     @classmethod
     def trains_encoder(cls, options: PartSegmentationOptions) -> bool:
-        """See `Protocol.trains_encoder`: all of it."""
+        """Return True: the whole encoder is trained."""
         return True
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Retrieval: galleries, ranks of the first right answer, and what chance gives."""
+"""Retrieval scores: galleries, ranks of the first match, and chance level."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ROWS = 512
 
 
 def judge(subject: Subject, task: Task, setting: str, *, normalise: bool) -> Evaluation:
-    """Judge an encoder with heads, or a teacher alone, in one direction."""
+    """Judge an encoder or a teacher alone in one retrieval direction."""
     alignment = open_alignment(task)
     captions = task.test.captions
     if captions is None:
@@ -60,7 +60,7 @@ def judge(subject: Subject, task: Task, setting: str, *, normalise: bool) -> Eva
 
 
 def first_right(queries: Array, gallery: Array, meaning: Index) -> tuple[Index, Index]:
-    """Rank, for every query, of the first object of its own meaning.
+    """Return the rank of the first match of every query.
 
     Args:
         queries: ``[n, D]``.
@@ -103,7 +103,10 @@ def chance(meaning: Index, ks: Sequence[int]) -> tuple[dict[int, float], float]:
 
 
 def _none_among_first(n: int, m: int) -> npt.NDArray[np.float64]:
-    """Probability that none of m right objects is among the first k of n in random order, for k = 0..n."""
+    """Return the chance that k random picks miss all m matches.
+
+    For k = 0..n, picked among n objects without replacement.
+    """
     k = np.arange(n + 1)
     possible = k <= n - m
     kept = np.where(possible, k, 0)
@@ -115,7 +118,10 @@ def _none_among_first(n: int, m: int) -> npt.NDArray[np.float64]:
 def _clouds(
     subject: Subject, task: Task, alignment: Alignment, space: str, notes: dict[str, JsonValue], *, normalise: bool
 ) -> Array:
-    """Clouds of the test split in the shared space, ``[n, D]``, by the projection into `space` where there is one."""
+    """Return clouds of the test split in the shared space, ``[n, D]``.
+
+    By the projection into `space`, if the encoder has one.
+    """
     if not subject.candidates:
         rendering, views = seen_views(subject, task, alignment, normalise=normalise)
         notes["feature"] = f"mean of {rendering.views} depth views"
@@ -127,7 +133,7 @@ def _clouds(
 
 
 def _pictures(task: Task, alignment: Alignment, notes: dict[str, JsonValue]) -> Array:
-    """Features of one picture of every test object, ``[n, D]``."""
+    """Return features of one image of every test object, ``[n, D]``."""
     clouds = with_views(task.test.unlabelled(), 1, DEPTH_SIZE)
     assert clouds.views is not None
     one = replace(clouds, views=clouds.views[:, :1])

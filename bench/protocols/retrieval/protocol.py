@@ -1,4 +1,4 @@
-"""Cross-modal retrieval on held-out objects: clouds find their captions and pictures, captions their clouds."""
+"""Cross-modal retrieval of held-out objects: clouds, captions and images."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Retrieval(Protocol[RetrievalOptions]):
 
     @classmethod
     def settings(cls, options: RetrievalOptions) -> tuple[str, ...]:
-        """Return who looks for what."""
+        """Return the retrieval directions, e.g. clouds that search captions."""
         return SETTINGS
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> RetrievalOptions:
-        """Options of a preset: the same for all."""
+        """Return the options, which are the same for all presets."""
         return cls.Options()
 
     @classmethod
     def skip(cls, facts: Facts, options: RetrievalOptions) -> str | None:
-        """Say that there is nothing to find, or nothing to find it with."""
+        """Return a reason if captions or a shared space are missing."""
         reason = super().skip(facts, options)
         if reason is not None:
             return reason
@@ -53,14 +53,14 @@ class Retrieval(Protocol[RetrievalOptions]):
 
     @classmethod
     def skip_setting(cls, facts: Facts, options: RetrievalOptions, setting: str) -> str | None:
-        """Say that the shared space holds no pictures."""
+        """Return a reason if the shared space holds no images."""
         if setting == "cloud-to-image" and not facts.pictures:
             return "the teacher of its texts knows no pictures"
         return None
 
     @classmethod
     def describe(cls, options: RetrievalOptions) -> Description:
-        """Say it point by point."""
+        """See `Protocol.describe`."""
         return on_frozen_features(
             options.normalise,
             split_stated("test split of the data set alone; nothing is set aside", drawn=False, test="all"),

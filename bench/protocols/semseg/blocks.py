@@ -1,4 +1,6 @@
-"""Rooms as networks see them: columns of 1 m x 1 m, drawn at random, laid out as tiles, or slid over a room.
+"""Blocks of rooms: columns of 1 m x 1 m.
+
+They are drawn at random, laid out as tiles, or slid over a room.
 
 Coordinates of a block are metres: x and y relative to the middle of its column, z above the room's lowest point.
 
@@ -33,7 +35,7 @@ TRIES = 20
 
 @dataclass(frozen=True)
 class RoomSplit:
-    """Rooms by their use; positions in `Dataset.rooms`.
+    """Rooms of training, validation and test, as positions in `Dataset.rooms`.
 
     Attributes:
         train: Trained on.
@@ -49,7 +51,9 @@ class RoomSplit:
 def split_rooms(
     rooms: Sequence[Room], test_area: int, validation_area: int | None, fraction: float, split_seed: int
 ) -> RoomSplit:
-    """Hold the test area out and set rooms of the other areas aside for validation.
+    """Split rooms into training, validation and the held-out test area.
+
+    Validation rooms come from the other areas.
 
     Args:
         rooms: All rooms.
@@ -85,7 +89,9 @@ def split_rooms(
 
 
 class RoomGrid:
-    """Points of a room sorted into cells of one block's side, so that a column is found without a look at all.
+    """Points of a room, sorted into cells for fast column lookup.
+
+    A cell's side is that of a block.
 
     Attributes:
         points: float32 ``[n, 3]``, as in `Room`.
@@ -102,7 +108,7 @@ class RoomGrid:
         self._starts = np.searchsorted(flattened[self._order], np.arange(int(self._shape.prod()) + 1))
 
     def column(self, x: float, y: float) -> Index:
-        """Rows of the points within half a block of (x, y) along both axes, ascending."""
+        """Return rows of points in the block around (x, y), ascending."""
         centre = np.array([x, y])
         first = np.maximum(np.floor((centre - _REACH - self._low) / BLOCK).astype(np.int64), 0)
         last = np.minimum(np.floor((centre + _REACH - self._low) / BLOCK).astype(np.int64), self._shape - 1)
@@ -117,15 +123,19 @@ class RoomGrid:
         return found
 
     def relative(self, rows: Index, x: float, y: float) -> Points:
-        """Coordinates of points as a block about (x, y), ``[..., 3]``."""
+        """Return coordinates ``[..., 3]`` relative to a block around (x, y)."""
         return np.asarray(self.points[rows] - np.array([x, y, 0.0]), dtype=np.float32)
 
 
 class BlockSampler:
-    """Draws training blocks: a room in proportion to its points, a point of it as the middle, points of the column."""
+    """Draws random training blocks.
+
+    A room is drawn in proportion to its points, then one of its points as the middle, then points of the column around
+    it.
+    """
 
     def __init__(self, rooms: Sequence[Room], points: int) -> None:
-        """Take rooms; a room is sorted when a block is first drawn from it.
+        """Store the rooms; each is sorted when first used.
 
         Args:
             rooms: Training rooms.
@@ -138,11 +148,14 @@ class BlockSampler:
 
     @property
     def total(self) -> int:
-        """Points of all rooms."""
+        """Number of points of all rooms."""
         return int(self._sizes[-1])
 
     def draw(self, rng: np.random.Generator) -> tuple[Points, Index]:
-        """Draw a block: coordinates ``[points, 3]`` and labels ``[points]``; points repeat only in sparse columns."""
+        """Draw coordinates ``[points, 3]`` and labels ``[points]`` of a block.
+
+        Points repeat in sparse columns only.
+        """
         number = int(np.searchsorted(self._sizes, int(rng.random() * self.total), side="right"))
         if number not in self._grids:
             room = self.rooms[number]
@@ -162,7 +175,7 @@ class BlockSampler:
 
 
 def pick(rows: Index, count: int, rng: np.random.Generator) -> Index:
-    """Draw `count` of the rows in random order; where there are fewer, all of them and repeats."""
+    """Draw `count` rows at random; repeat rows if there are fewer."""
     order = rows[np.argsort(rng.random(len(rows)), kind="stable")]
     if len(rows) >= count:
         return order[:count]
@@ -171,7 +184,7 @@ def pick(rows: Index, count: int, rng: np.random.Generator) -> Index:
 
 
 def tile_blocks(rooms: Sequence[Room], points: int, seed: int) -> tuple[Points, Index]:
-    """Cut one block from every tile of 1 m x 1 m that holds points.
+    """Return one block for every occupied tile of 1 m x 1 m.
 
     Every epoch is validated on them.
 
@@ -196,7 +209,7 @@ def tile_blocks(rooms: Sequence[Room], points: int, seed: int) -> tuple[Points, 
 
 
 def windows(grid: RoomGrid, stride: float = STRIDE) -> Iterator[tuple[float, float, Index]]:
-    """Slide a column over a room; every point lies in one window or more.
+    """Slide a column over a room, so that every point is covered.
 
     Yields:
         Middle x and y and the rows of the points inside, for every window that holds any.
@@ -219,7 +232,9 @@ def _starts(low: float, high: float, stride: float) -> list[float]:
 
 
 def window_batches(column: Index, points: int, rng: np.random.Generator) -> Index:
-    """Cut a window's points, in random order, into blocks of `points`; the last one is filled up with repeats.
+    """Cut a window's points into blocks of `points`, in random order.
+
+    The last block is filled up with repeats.
 
     Returns:
         int64 ``[b, points]``: every row of the column occurs.

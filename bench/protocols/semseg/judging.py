@@ -73,7 +73,7 @@ def judge_rooms(subject: Subject, task: Task, dataset: Dataset, options: Semanti
 
 
 class _Session:
-    """The rooms made ready, and what is asked of them."""
+    """One evaluation: the prepared rooms and the training on them."""
 
     def __init__(self, task: Task, dataset: Dataset, options: SemanticSegmentationOptions) -> None:
         self.task, self.options = task, options
@@ -94,11 +94,14 @@ class _Session:
 
     @cached_property
     def _test_blocks(self) -> tuple[Points, Index]:
-        """Tiles of the test rooms, which only the column of selection on test looks at."""
+        """Tiles of the test rooms, used only for selection on test."""
         return tile_blocks(self.test, self.points, self.task.split_seed)
 
     def draw(self, index: Tensor, generator: torch.Generator) -> Batch:
-        """Draw as many blocks as asked for; which ones is the generator's business, not the index's."""
+        """Draw as many blocks as `index` is long.
+
+        Which ones depends on the generator only.
+        """
         rng = np.random.Generator(np.random.PCG64(int(torch.randint(2**62, (), generator=generator))))
         drawn = [self.sampler.draw(rng) for _ in range(len(index))]
         device = torch.device(self.task.numerics.device)
@@ -106,7 +109,7 @@ class _Session:
         return points, torch.from_numpy(np.stack([labels for _, labels in drawn])).to(device), None
 
     def work(self, architecture: str) -> Work:
-        """Return the training of semantic segmentation."""
+        """Return the description of the training."""
         options = self.options
         return Work(
             protocol="semseg",
@@ -132,7 +135,7 @@ class _Session:
         return {"predicted": torch.from_numpy(self._label(segmenter, self._test_blocks[0]))}
 
     def _label(self, segmenter: PartSegmenter, blocks: Points) -> Labels:
-        """Likeliest class of each point of blocks ``[b, N]``."""
+        """Predict the class of each point of blocks ``[b, N]``."""
         found = np.empty(blocks.shape[:2], dtype=np.uint8)
 
         def take(start: int, stop: int, labelled: Tensor) -> None:
@@ -146,12 +149,15 @@ class _Session:
         return scene_scores(confusion(predicted, truth, len(self.classes))).miou
 
     def test_curve(self, trained: Trained) -> dict[int, float]:
-        """Block mIoU on the test rooms by epoch, from what was noted down; empty without the ledger's column."""
+        """Return block mIoU on the test rooms by epoch.
+
+        Computed from stored predictions; empty without ``--legacy``.
+        """
         epochs = range(1, trained.epochs[1] + 1) if self.ledger else ()
         return {epoch: self._block_miou(trained.noted(epoch)["predicted"], False) for epoch in epochs}
 
     def label(self, segmenter: PartSegmenter) -> list[Labels]:
-        """Label whole test rooms."""
+        """Predict the classes of whole test rooms."""
         options, task = self.options, self.task
         return label_rooms(
             segmenter,
@@ -166,7 +172,7 @@ class _Session:
         )
 
     def tables(self, predicted: list[Labels], truth: list[Labels]) -> Counts:
-        """Confusion of each room ``[rooms, C, C]``."""
+        """Return the confusion matrix of each room ``[rooms, C, C]``."""
         pairs = zip(predicted, truth, strict=True)
         return np.stack([confusion(answer, labels, len(self.classes)) for answer, labels in pairs])
 
@@ -178,7 +184,10 @@ class _Session:
         scored: Mapping[int, SceneScores],
         curve: Mapping[int, float],
     ) -> list[Metric]:
-        """Every number of the chosen candidate: each selection rule, and the classes' IoU."""
+        """Return all scores of the chosen candidate.
+
+        Each selection rule, and the IoU of every class.
+        """
         rows: list[Metric] = []
         for rule, epoch, values in zip(("val", "last"), trained.epochs, trained.validation, strict=True):
             rows += metric_rows(values, "val", rule, variant, epoch=epoch, n_objects=len(self.val_blocks[0]))
@@ -196,7 +205,7 @@ class _Session:
         return rows
 
     def notes(self, name: str, trained: Trained) -> dict[str, JsonValue]:
-        """Decisions of this evaluation."""
+        """Return the notes for the run's record."""
         return {
             "candidate": name,
             "epoch": trained.epochs[0],
@@ -211,7 +220,10 @@ class _Session:
 
 
 def class_weights(rooms: list[Room], classes: int) -> npt.NDArray[np.float32]:
-    """Weight of each class ``[C]``: (largest frequency / frequency)^(1/3), 0 for a class that does not occur."""
+    """Return class weights ``[C]``: (largest frequency / frequency)^(1/3).
+
+    0 for a class that does not occur.
+    """
     counts = np.sum([np.bincount(room.labels, minlength=classes) for room in rooms], axis=0)
     weights = np.cbrt(counts.max() / np.maximum(counts, 1))
     return np.where(counts > 0, weights, 0.0).astype(np.float32)

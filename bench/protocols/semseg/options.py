@@ -13,7 +13,10 @@ from bench.spec import MOST
 
 
 class SemanticSegmentationOptions(SegmentationOptions):
-    """Options of semantic segmentation; the test area is the data set's option ``test_area``."""
+    """Options of semantic segmentation.
+
+    The test area is an option of the data set, ``test_area``.
+    """
 
     validation_area: int | None = Field(None, ge=1, le=1_000)
     """Area that is validated on; null carves rooms from every training area."""

@@ -1,4 +1,4 @@
-"""Semantic segmentation: what each point of a room belongs to, in rooms of an area that training never saw."""
+"""Semantic segmentation of rooms in an area held out from training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from bench.recipes.downstream import PARTS_AUGMENTATION, fair_recipe, released_e
 
 
 class SemanticSegmentation(Protocol[SemanticSegmentationOptions]):
-    """Encoder and segmentation head, fine-tuned on blocks of rooms; judged on whole rooms of the held-out area."""
+    """Encoder and segmentation head, fine-tuned on blocks of rooms.
+
+    Scored on whole rooms of the held-out area.
+    """
 
     name: ClassVar[str] = "semseg"
     revision: ClassVar[int] = 2
@@ -35,7 +38,10 @@ class SemanticSegmentation(Protocol[SemanticSegmentationOptions]):
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> SemanticSegmentationOptions:
-        """Options of a preset: released sizes and epochs, but few blocks and epochs for ``smoke`` and ``nano``."""
+        """Return the options of a preset.
+
+        Released sizes and epochs, but few blocks and epochs for ``smoke`` and ``nano``.
+        """
         blocks = {"smoke": 32, "nano": 480}.get(preset)
         common = {**sizes(preset), "form": form, "blocks_per_epoch": blocks}
         if form == "published":
@@ -46,12 +52,12 @@ class SemanticSegmentation(Protocol[SemanticSegmentationOptions]):
 
     @classmethod
     def skip(cls, facts: Facts, options: SemanticSegmentationOptions) -> str | None:
-        """Say so where the data set has no rooms."""
+        """Return a reason if the data set has no rooms."""
         return None if facts.rooms else "the data set has no rooms"
 
     @classmethod
     def trains_encoder(cls, options: SemanticSegmentationOptions) -> bool:
-        """See `Protocol.trains_encoder`: all of it."""
+        """Return True: the whole encoder is trained."""
         return True
 
     @classmethod

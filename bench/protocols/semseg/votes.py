@@ -1,4 +1,4 @@
-"""Labelling whole rooms: a window slides over them, and what it answers for a point adds up."""
+"""Label whole rooms by summing the answers of sliding windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHUNK = 1024
 
 
 def room_blocks(room: Room, grid: RoomGrid, points: int, vote: int, seed: int) -> tuple[Points, Index]:
-    """Cut a room into the blocks that are answered once, the same for every method.
+    """Cut a room into blocks that cover every point, seeded.
 
     Args:
         room: The room.
@@ -60,7 +60,7 @@ def label_rooms(
     numerics: Numerics,
     report: Progress,
 ) -> list[Labels]:
-    """Label every point of whole rooms.
+    """Label every point of whole rooms by voting over windows.
 
     Args:
         segmenter: The network.
@@ -92,7 +92,7 @@ def label_rooms(
 
 
 def _answers(segmenter: PartSegmenter, blocks: Points, classes: int, vote: Vote, numerics: Numerics) -> Tensor:
-    """Return what blocks ``[b, N, 3]`` add to their points, ``[b, N, C]``."""
+    """Return the scores ``[b, N, C]`` that blocks ``[b, N, 3]`` contribute."""
     answers = torch.empty(*blocks.shape[:2], classes)
 
     def take(start: int, stop: int, found: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Zero-shot evaluation: ways to make a feature, the choice among them, and the one scoring of the test split."""
+"""Zero-shot evaluation: candidate features, choice on validation, one scoring."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNIFORM, WEIGHTED = "views alike", "views weighted"
 
 @dataclass(frozen=True)
 class Asked:
-    """Ways to answer, before one is chosen.
+    """Ways to compute zero-shot scores, before one is chosen.
 
     Attributes:
         answers: By name, gives the cosines ``[n, K]`` of a split; also those that only a choice on test would take.
@@ -113,7 +113,7 @@ def _of_teacher(
 
 
 class _Scoring:
-    """Chooses on validation, then scores the test split once.
+    """Choose on validation, then score the test split once.
 
     Args:
         task: The task.
@@ -167,7 +167,7 @@ class _Scoring:
         return metrics, predictions
 
     def notes(self) -> dict[str, JsonValue]:
-        """Return what was decided."""
+        """Return the notes for the run's record."""
         notes: dict[str, JsonValue] = {"feature": self.chosen, "tried": list(self.asked.tried), **self.asked.notes}
         if self.held is not None:
             notes["validation_objects"] = len(self.held)
@@ -175,7 +175,7 @@ class _Scoring:
         return notes | {"clipped": clipped} if clipped else notes
 
     def _validated(self, count: int) -> list[Metric]:
-        """Validation accuracy of the chosen way, and of every way that was tried."""
+        """Return validation accuracies of the chosen way and all others tried."""
         rows = [Metric(value=self.validation[self.chosen], split="val", n_objects=count)]
         return rows + [
             Metric(name=f"accuracy[{name}]", value=value, split="val", headline=False, n_objects=count)
@@ -183,7 +183,10 @@ class _Scoring:
         ]
 
     def _train_and_test(self, test: Array, labels: Index) -> Metric:
-        """Accuracy over training and test objects together, the papers' starred figure."""
+        """Return accuracy over training and test objects together.
+
+        This is the papers' starred figure.
+        """
         train = self.asked.answers[self.chosen]("train")
         right = int((train.argmax(-1) == self.task.train.labels).sum()) + int((test.argmax(-1) == labels).sum())
         count = len(train) + len(test)

@@ -1,4 +1,7 @@
-"""Zero-shot classification: which class's sentences lie nearest to a cloud in a space shared with texts."""
+"""Zero-shot classification: name the class whose sentences lie nearest.
+
+Clouds and sentences are compared in a space that both share.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from bench.protocols.zeroshot.options import ZeroshotOptions
 
 
 class Zeroshot(Protocol[ZeroshotOptions]):
-    """Classification by class names, without a label to train on."""
+    """Classification by class names, without any training label."""
 
     name: ClassVar[str] = "zeroshot"
     revision: ClassVar[int] = 1
@@ -42,14 +45,17 @@ class Zeroshot(Protocol[ZeroshotOptions]):
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> ZeroshotOptions:
-        """Options of a preset: published patches belong to the authors' sizes of networks."""
+        """Return the options of a preset.
+
+        Published patch sizes are used with the authors' network sizes only.
+        """
         if form == "fair":
             return cls.Options()
         return cls.Options(form="published", patches="own" if preset in ("smoke", "nano") else "published")
 
     @classmethod
     def skip(cls, facts: Facts, options: ZeroshotOptions) -> str | None:
-        """Return the reason why an encoder has no way to texts."""
+        """Return a reason if the encoder cannot be compared with texts."""
         return super().skip(facts, options) or no_text(facts)
 
     @classmethod
@@ -104,7 +110,7 @@ class Zeroshot(Protocol[ZeroshotOptions]):
 
 
 def no_text(facts: Facts) -> str | None:
-    """Return why an encoder cannot be compared with texts; None where it can."""
+    """Return why an encoder cannot be compared with texts, or None."""
     return None if facts.aligned else f"no text-aligned output: {facts.unaligned or 'it shares no space with texts'}"
 
 

@@ -1,4 +1,4 @@
-"""Several views of a cloud made one answer, as PointCLIP does."""
+"""Combine several views of a cloud into one score, as PointCLIP does."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ ROUNDS = 2
 
 
 def view_cosines(views: Array, classes: Array, weights: npt.NDArray[np.float32] | None = None) -> Array:
-    """Weighted mean over views ``[n, V, D]`` of their cosines with the classes ``[K, D]``, ``[n, K]``."""
+    """Return cosines ``[n, K]`` of views with classes, averaged by weight.
+
+    `views` are ``[n, V, D]``, `classes` are ``[K, D]``.
+    """
     similar: Array = mean_view(views, weights) @ unit(classes).T
     return similar
 
 
 def search_weights(views: Array, classes: Array, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Search the views' weights for accuracy, one view after the other; of equally good weights the first.
+    """Search view weights for validation accuracy, one view at a time.
+
+    Of equally good weights the first is taken.
 
     Starts with all alike, and leaves a weight alone unless another is strictly better.
 

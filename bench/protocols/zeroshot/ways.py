@@ -1,4 +1,6 @@
-"""Zero-shot classification's arithmetic: prompts and their sum, the fused feature, cosines, and what validation tries.
+"""Features and scores of zero-shot classification.
+
+Prompts, the fused feature, cosines, and the ways that validation tries.
 
 Source: ReCon (arXiv 2302.02318); docs/reference.md#zero-shot.
 """
@@ -26,7 +28,7 @@ FIXED_RATIO = 0.25
 
 @dataclass(frozen=True)
 class Way:
-    """A way to make one feature of the projections.
+    """One way to make a feature of an encoder's projections.
 
     Attributes:
         kind: Projections that enter.
@@ -42,7 +44,7 @@ class Way:
         return self.kind if self.ratio is None else f"{self.kind}, ratio={self.ratio:g}"
 
     def fuse(self, projected: Mapping[str, Array]) -> Array:
-        """Make one feature ``[n, D]`` of the projections ``[n, D]`` by space."""
+        """Combine the projections ``[n, D]`` into one feature ``[n, D]``."""
         if self.kind != "both":
             return projected[self.kind]
         assert self.ratio is not None
@@ -51,7 +53,7 @@ class Way:
 
 
 def class_sentences(names: Sequence[str], *, raw: bool) -> list[list[str]]:
-    """Put every class name into the 60 templates.
+    """Put every class name into the 60 prompt templates.
 
     Args:
         names: Class names.
@@ -68,7 +70,9 @@ def class_sentences(names: Sequence[str], *, raw: bool) -> list[list[str]]:
 
 
 def class_embeddings(teacher: Teacher, names: Sequence[str], cache: Path, *, raw: bool) -> Array:
-    """Sum of a class's 60 text features, not normalised before or after; float32 ``[K, D]``.
+    """Return class embeddings ``[K, D]``: sums of 60 text features.
+
+    float32, not normalised before or after.
 
     Every sentence is encoded once and cached.
 
@@ -83,7 +87,7 @@ def class_embeddings(teacher: Teacher, names: Sequence[str], cache: Path, *, raw
 
 
 def cosines(features: Array, classes: Array) -> Array:
-    """Cosine of every feature ``[n, D]`` with every class ``[K, D]``, ``[n, K]``."""
+    """Return cosines ``[n, K]`` of features ``[n, D]`` and classes ``[K, D]``."""
     similar: Array = unit(features) @ unit(classes).T
     return similar
 
@@ -94,7 +98,7 @@ def ways(
     ratio: float | None,
     grid: Sequence[float],
 ) -> tuple[Way, ...]:
-    """Ways that validation may choose from; of equally good ones the first is taken.
+    """Return the ways that validation may choose from, in tie-break order.
 
     Args:
         spaces: Projections that are there, of ``image`` and ``text``.
@@ -123,7 +127,10 @@ def ways(
 
 
 def fixed_way(spaces: Collection[str], ratio: float = FIXED_RATIO) -> Way:
-    """ReCon's untuned way: both with a given ratio, or the only projection there is."""
+    """Return ReCon's untuned way.
+
+    Both projections with a given ratio, or the only projection there is.
+    """
     return Way("both", ratio) if len(spaces) > 1 else Way("image") if "image" in spaces else Way("text")
 
 
@@ -133,7 +140,9 @@ def possible(way: Way, spaces: Collection[str]) -> bool:
 
 
 def top_k_accuracy(logits: Array, labels: npt.NDArray[np.int64], k: int = 5) -> float:
-    """Share of objects whose class is among the k highest; all count where there are no more than k classes.
+    """Return the share of objects whose class is among the top k.
+
+    All count if there are no more than k classes.
 
     A class that ties with the true one counts as above it, so that equal logits are no success.
     """
