@@ -1,1 +1,1 @@
-"""Protocols: ways to judge an encoder on a data set, one file each."""
+"""Protocols: ways to judge an encoder on a data set."""

@@ -1,4 +1,4 @@
-"""Clouds in an image-text space: an encoder's projections or depth views.
+"""Clouds in an image-text space: encoder projections or depth views.
 
 A teacher alone has no encoder; its image network embeds depth views of the clouds instead.
 """
@@ -37,7 +37,7 @@ def open_alignment(task: Task) -> Alignment:
 
 
 def projections(subject: Subject, task: Task, alignment: Alignment, *, normalise: bool) -> Projections:
-    """Project an encoder's features of both splits into the shared space.
+    """Project features of both splits into the shared space.
 
     The encoder is run once, and its features are cached.
 
@@ -105,7 +105,7 @@ def regrouped(subject: Subject, groups: int, group_size: int) -> Subject:
 
 
 def unit(features: Array) -> Array:
-    """Normalise vectors along the last axis; a zero vector stays zero."""
+    """Normalise vectors along the last axis; zero vectors stay zero."""
     lengths = np.linalg.norm(features, axis=-1, keepdims=True)
     scaled: Array = features / np.maximum(lengths, np.float32(1e-12))
     return scaled

@@ -1,4 +1,4 @@
-"""The contract of a protocol, which judges an encoder on data.
+"""Contract of a protocol, which judges an encoder on data.
 
 Importing this module (and the module of every protocol) is cheap: numpy and torch come in when something is
 evaluated, so that listing, planning and ``--dry-run`` stay instant.
@@ -34,7 +34,7 @@ Form = Literal["fair", "published"]
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts about encoder and data that decide whether a protocol applies.
+    """Facts that decide whether a protocol applies to an encoder.
 
     Attributes:
         method: Name of the method.
@@ -74,7 +74,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class AlignedHead:
-    """A linear layer from one of an encoder's features into a teacher's space.
+    """Linear layer from an encoder's feature into a teacher's space.
 
     Attributes:
         feature: Name of the encoder's feature it reads.
@@ -118,12 +118,12 @@ class Subject:
     options: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def variant(self, name: str) -> str:
-        """Return a candidate's name for `Metric.variant`; empty for the only one."""
+        """Return a candidate's name for `Metric.variant`; empty if alone."""
         return name if len(self.candidates) > 1 else ""
 
 
 class HeldOut:
-    """The test split, with its labels sealed until the final scoring.
+    """The test split; labels stay sealed until the final scoring.
 
     Its clouds are open.
 
@@ -157,17 +157,17 @@ class HeldOut:
 
     @property
     def captions(self) -> tuple[str, ...] | None:
-        """One sentence per object, or None; used by retrieval, which chooses nothing."""
+        """One sentence per object, or None; only retrieval uses them."""
         return self._clouds.captions
 
     def unlabelled(self) -> CloudSet:
-        """Return the split with images and captions but without any label."""
+        """Return the split with images and captions but without labels."""
         import numpy as np
 
         return replace(self._clouds, labels=np.zeros_like(self._clouds.labels), parts=None)
 
     def class_pool(self) -> npt.NDArray[np.int64]:
-        """The labels of the split, sorted: class counts without the objects."""
+        """All labels, sorted: class counts that point to no object."""
         import numpy as np
 
         return np.sort(self._clouds.labels)
@@ -175,7 +175,7 @@ class HeldOut:
     def positions(
         self, choose: Callable[[npt.NDArray[np.int64]], Sequence[npt.NDArray[np.int64]]]
     ) -> list[npt.NDArray[np.int64]]:
-        """Return test positions chosen by label, in ascending order, without their labels.
+        """Return test positions chosen by label, ascending, without the labels.
 
         A protocol can then note a network's predictions for them after every epoch, and compare these with the labels
         later.
@@ -212,7 +212,7 @@ class HeldOut:
         return self._clouds.parts
 
     def reveal(self) -> npt.NDArray[np.int64]:
-        """Return the labels ``[m]``; call once, after every choice is made.
+        """Return the labels ``[m]``; call once, after all choices.
 
         Every call is counted.
         """
@@ -222,7 +222,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the objects of a split lie in the whole data set.
+    """Positions of a split's objects in the whole data set.
 
     Caches hold every data set once, whatever part of it is used.
 
@@ -359,14 +359,14 @@ class Protocol(Configured[OptionsT], ABC):
 
     @classmethod
     def skip(cls, facts: Facts, options: OptionsT) -> str | None:
-        """Return why this protocol does not apply; None if it does."""
+        """Return why this protocol does not apply, or None."""
         if not facts.objects:
             return "the data set has no labelled objects"
         return None
 
     @classmethod
     def skip_setting(cls, facts: Facts, options: OptionsT, setting: str) -> str | None:
-        """Return why one setting does not apply; None if it does."""
+        """Return why one setting does not apply, or None."""
         return None
 
     @classmethod
@@ -389,7 +389,7 @@ class Protocol(Configured[OptionsT], ABC):
 
     @classmethod
     def idle(cls, options: OptionsT) -> Mapping[str, str]:
-        """Return options that have no effect beside the others, with reasons.
+        """Return options that have no effect beside the others.
 
         Returns:
             By dotted path, e.g. ``recipe.head_lr_scale``, the end of a sentence that begins with "does nothing". A

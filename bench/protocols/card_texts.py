@@ -1,4 +1,4 @@
-"""How built-in protocols deviate from the papers (docs/reference.md#protocols).
+"""Deviations of built-in protocols from the papers (docs/reference.md#protocols).
 
 Grouped by protocol, form and paper.
 

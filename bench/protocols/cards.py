@@ -90,5 +90,5 @@ def card_of(protocol: type[Protocol[OptionsT]], options: OptionsT, form: Form) -
 
 
 def card_hash(protocol: type[Protocol[OptionsT]], options: OptionsT, form: Form) -> str:
-    """Return the hash of a protocol's card, stored in a run's provenance."""
+    """Return the hash of a card, for a run's provenance."""
     return card_of(protocol, options, form).hash

@@ -43,7 +43,7 @@ def dense_points(points: int) -> int:
 
 
 def dense_clouds(task: Task, *, normalise: bool) -> DenseClouds:
-    """Return the training clouds of a task, prepared for its form.
+    """Return a task's training clouds, prepared for its form.
 
     Args:
         task: The task.

@@ -27,7 +27,7 @@ class Stated(BaseModel):
 
 
 class SplitStated(Stated):
-    """How a data set is split into training, validation and test.
+    """Split of a data set into training, validation and test.
 
     Attributes:
         drawn: Whether anything hangs on the split seed, such as a part set aside for choices, or folds.
@@ -64,7 +64,7 @@ def stated(words: str, **values: JsonValue) -> Stated:
 
 
 def split_stated(words: str, *, drawn: bool, **values: JsonValue) -> SplitStated:
-    """Build the point about splits, and whether the split seed matters."""
+    """Build the point about splits; say whether the seed matters."""
     return SplitStated(words=words, values=values, drawn=drawn)
 
 
@@ -114,13 +114,13 @@ def augmented(names: Iterable[str]) -> Stated:
 
 
 def set_aside(share: float, of: str = "training class") -> SplitStated:
-    """Say which share of the training data is set aside for validation."""
+    """State the share of training data set aside for validation."""
     words = f"{share:.0%} of every {of} for validation, stratified, {SPLIT_SEED}"
     return split_stated(words, drawn=True, set_aside=share, of=of)
 
 
 def voted(votes: int, repeats: int = 1) -> Stated:
-    """Describe voting over random draws of points; voted scores have own rows."""
+    """Describe voting over random draws of points."""
     if not votes:
         return NO_VOTES
     most = f"; maximum of {repeats} repeats in a row of its own" if repeats > 1 else ""
@@ -129,7 +129,7 @@ def voted(votes: int, repeats: int = 1) -> Stated:
 
 
 def on_frozen_features(normalise: bool, split: SplitStated, selection: Stated) -> Description:
-    """Describe a protocol that encodes every cloud once with frozen weights."""
+    """Describe a protocol that encodes every cloud once, frozen."""
     return Description(
         points=FARTHEST,
         normalisation=normalised(normalise),
@@ -141,7 +141,7 @@ def on_frozen_features(normalise: bool, split: SplitStated, selection: Stated) -
 
 
 def published_probe(recipe: Recipe | None, validation_fraction: float) -> Description:
-    """Describe a head trained by a given or a released recipe.
+    """Describe a head trained by a given or released recipe.
 
     The released recipe is that of the authors for the method and data set.
     """

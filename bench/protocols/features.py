@@ -40,7 +40,7 @@ CLOUD_BATCH = 64
 
 
 def clipped_points(task: Task) -> str | None:
-    """Return a note if clouds have fewer points than the encoder takes.
+    """Return a note if clouds have too few points.
 
     All points are then used.
     """
@@ -99,7 +99,7 @@ def whole_clouds(task: Task, split: Split, *, normalise: bool, count: int | None
 
 
 def farthest_points(points: Tensor, count: int, task: Task) -> Tensor:
-    """Sample the `count` farthest points ``[B, count, 3]`` of ``[B, N, 3]``.
+    """Return `count` farthest points of each cloud, ``[B, count, 3]``.
 
     In the published form by the authors' operator (docs/reference.md#farthest-point-sampling).
     """
@@ -111,7 +111,7 @@ def farthest_points(points: Tensor, count: int, task: Task) -> Tensor:
 
 
 def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise: bool) -> dict[Split, Array]:
-    """Return one feature of both splits under a candidate's weights, cached.
+    """Return one feature of both splits for a candidate, cached.
 
     Args:
         candidate: The weights; the encoder is built only if something has to be computed.
@@ -147,7 +147,7 @@ def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise
 
 
 def _source(task: Task, split: Split) -> tuple[str, Array]:
-    """Return manifest and clouds of the data set behind a split."""
+    """Return manifest and clouds of a split's whole data set."""
     origin = task.origins.get(split)
     if origin is not None:
         return origin.manifest, origin.points
@@ -155,7 +155,7 @@ def _source(task: Task, split: Split) -> tuple[str, Array]:
 
 
 def _of_task(values: Array, task: Task, split: Split) -> Array:
-    """Select the task's objects among those of the whole data set."""
+    """Select the task's objects from the whole data set."""
     origin = task.origins.get(split)
     return values if origin is None else values[origin.rows]
 
@@ -165,7 +165,7 @@ def _ready(candidate: Candidate, task: Task) -> Encoder:
 
 
 def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, normalise: bool) -> Mapping[str, Array]:
-    """Run the encoder over a split; return all its features ``[n, F]``."""
+    """Encode a split; return all features, ``[n, F]`` each."""
     clouds = whole_clouds(task, split, normalise=normalise)
     made = {name: np.empty((len(clouds), width), np.float32) for name, width in encoder.feature_dims.items()}
 
@@ -189,7 +189,7 @@ def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, no
 
 
 def _blame_clouds(seen: Array, stored: Array, rows: npt.NDArray[np.int64], split: Split) -> None:
-    """Raise if non-finite features are the clouds' fault, not the weights'.
+    """Raise if clouds, not weights, make features NaN or infinite.
 
     Args:
         seen: Clouds as the encoder saw them, ``[m, n, 3]``.

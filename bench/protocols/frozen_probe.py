@@ -50,14 +50,14 @@ class Head(ABC):
 
     @abstractmethod
     def scores(self, train: Array, labels: Labels, classes: int, query: Array, settings: Sequence[int]) -> Array:
-        """Fit on ``[n, F]`` and score ``[m, F]``, once per setting.
+        """Fit on ``[n, F]`` and score ``[m, F]`` for each setting.
 
         Returns:
             ``[len(settings), m, K]``; the largest score names the class.
         """
 
     def held_out(self, features: Array, labels: Labels, classes: int, parts: Parts, settings: Sequence[int]) -> Labels:
-        """Fit on each part's training objects and predict its held-out ones.
+        """Fit each part's training objects; predict its held-out ones.
 
         Returns:
             ``[len(settings), objects held out]``, part after part.
@@ -67,7 +67,7 @@ class Head(ABC):
 
 
 def carved(task: Task, fraction: float) -> Parts:
-    """Return one stratified validation part; views of an object stay together.
+    """Return one stratified validation part, grouped by object.
 
     See `carve_validation`.
     """
@@ -140,7 +140,7 @@ class _Probe:
         return accuracy
 
     def test_scores(self, name: str, choice: Choice) -> list[Array]:
-        """Return test scores at the chosen setting, then at all settings.
+        """Return test scores at the chosen setting, then at others.
 
         Scores at all settings are only made for ``--legacy``.
         """

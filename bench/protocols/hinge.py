@@ -1,4 +1,4 @@
-"""Linear support vector machines for probes, solved for all classes together.
+"""Linear support vector machines, solved for all classes together.
 
 One class against the rest, along a path of penalty strengths.
 
@@ -74,7 +74,7 @@ def fit_hinge(
     standardise: bool = True,
     max_iterations: int = MAX_ITERATIONS,
 ) -> HingeFit:
-    """Fit one class against the rest, for every class and strength.
+    """Fit one machine per class and strength, one against rest.
 
     Args:
         features: ``[n, F]``.

@@ -50,7 +50,7 @@ class Knn(Protocol[KnnOptions]):
 
     @classmethod
     def defaults(cls, preset: str, form: Form = "fair") -> KnnOptions:
-        """Return the options of a preset; ``smoke`` tries one distance only."""
+        """Return the options of a preset; ``smoke`` tries one distance."""
         return cls.Options(distances=("cosine",), ks=(1, 5)) if preset == "smoke" else cls.Options()
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Selection ledger: scores by epoch chosen on validation, last, or on test.
+"""Selection ledger: scores by the rule that chose the epoch.
 
 Choosing on test needs what a network says about the test split after every epoch. That is noted down while it trains,
 without a label; labels are revealed once, when every other choice is made, and the notes are compared with them.
@@ -45,7 +45,7 @@ class Answers:
         return self.predicted[epoch]
 
     def chosen_on_test(self, labels: Labels) -> int:
-        """Return the epoch with the highest test accuracy, the earliest of ties."""
+        """Return the first epoch with the highest test accuracy."""
         epochs = sorted({*self.predicted, *self.logits})
         return max(epochs, key=lambda epoch: (float((self.of(epoch) == labels).mean()), -epoch))
 
@@ -104,7 +104,7 @@ def best_of_name(repeats: int) -> str:
 
 
 def test_curve(answers: Answers, labels: Labels) -> list[tuple[float, float]]:
-    """Return test accuracy by epoch, computed after the labels are revealed."""
+    """Return test accuracy by epoch, once labels are revealed."""
     return [(float(e), float((answers.of(e) == labels).mean())) for e in sorted(answers.predicted)]
 
 

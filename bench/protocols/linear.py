@@ -1,4 +1,4 @@
-"""Linear probe: logistic regression on frozen features, or the releases' layer.
+"""Linear probe on frozen features, or trained as released.
 
 The published form trains a linear layer as the releases do.
 """
@@ -48,7 +48,7 @@ class Linear(Protocol[LinearOptions]):
 
     @classmethod
     def trains_encoder(cls, options: LinearOptions) -> bool:
-        """Return whether the class token is trained, as in the published form.
+        """Return whether the class token is trained (published form).
 
         The encoder then runs in every step.
         """

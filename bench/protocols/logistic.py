@@ -45,7 +45,7 @@ _SHARE = 5
 
 @dataclass(frozen=True)
 class Scaling:
-    """Affine map of features: standardised, divided by the square root of F.
+    """Affine map of features: standardised, then divided by sqrt(F).
 
     The last factor gives every object a squared norm near 1 whatever the width of the encoder, so one grid of
     strengths is the same budget for narrow and wide features. The equivalent C of scikit-learn on plainly
@@ -101,7 +101,7 @@ class LogisticFit:
         return LogisticFit(scaling, self.weights[at], self.intercepts[at], self.iterations)
 
     def logits(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """Return logits ``[B, S, m, K]`` of objects ``[B, m, F]``."""
+        """Return logits ``[B, S, m, K]`` of ``[B, m, F]``."""
         with torch_threads(None if features[0].size >= _LARGE else 1):
             logits = _side_by_side(self.scaling(_double(features)), self.weights)
             return (logits + self.intercepts[:, :, None]).numpy()
@@ -158,7 +158,7 @@ def fit_logistic(
 def _path(
     x: Tensor, y: Tensor, classes: int, strengths: Sequence[float], tolerance: float, limit: int, dtype: torch.dtype
 ) -> LogisticFit:
-    """Fit a batch at every strength, from strong to weak regularisation."""
+    """Fit a batch at every strength, strongest regularisation first."""
     scaling = Scaling.of(x)
     coordinates, span = reduce_features(scaling(x))
     problem = _Problem(coordinates.to(dtype), y, classes)
@@ -173,7 +173,7 @@ def _path(
 
 
 def _side_by_side(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply ``[B, m, r]`` by ``[B, S, r, K]`` without copying the left.
+    """Multiply ``[B, m, r]`` by ``[B, S, r, K]`` without a copy.
 
     Returns ``[B, S, m, K]``; all strengths are one matrix product, since broadcasting would copy `left`.
     """
@@ -198,13 +198,16 @@ class Span:
     inner: Tensor | None = None
 
     def weights(self, reduced: Tensor) -> Tensor:
-        """Map weights ``[B, S, K, r]`` on coordinates to features, ``[B, S, F, K]``."""
+        """Map weights on coordinates to features, ``[B, S, F, K]``.
+
+        `reduced` is ``[B, S, K, r]``.
+        """
         inner = reduced.mT if self.inner is None else self.inner[:, None] @ reduced.mT
         return _side_by_side(self.outer, inner)
 
 
 def reduce_features(x: Tensor) -> tuple[Tensor, Span]:
-    """Express scaled features ``[B, n, F]`` in the eigenbasis of their span.
+    """Express scaled features ``[B, n, F]`` in their eigenbasis.
 
     Returns:
         Coordinates ``[B, n, r+1]``, the last column ones for the intercept, and the span.
@@ -267,8 +270,10 @@ class _Problem:
         return w, limit
 
     def _metric(self, share: Tensor, penalty: Tensor) -> Tensor:
-        """Diagonal estimate of the Hessian ``[B, 1, r+1]``: a softmax with shares p bends by (1 - |p|^2) / (K - 1)
-        on average over the directions that move its logits apart.
+        """Return a diagonal estimate of the Hessian, ``[B, 1, r+1]``.
+
+        The curvature of a softmax with shares p is (1 - |p|^2) / (K - 1), averaged over the directions that change
+        its logits relative to one another.
         """
         bend = (1 - share.square().sum(1)).mean(-1) / (share.shape[1] - 1)
         return (self.curvature * bend[:, None] + penalty).clamp_min(1e-12)[:, None]
@@ -319,7 +324,7 @@ class Memory:
         self.weights: list[Tensor] = []
 
     def add(self, move: Tensor, change: Tensor) -> None:
-        """Store a step and the gradient's change; skip problems that stood still."""
+        """Store steps and gradient changes; skip problems without a step."""
         product = (move * change).sum((1, 2), keepdim=True)
         useful = product > 1e-20
         self.weights.append(torch.where(useful, 1 / product.clamp_min(1e-20), 0.0))
@@ -330,7 +335,7 @@ class Memory:
                 items.pop(0)
 
     def direction(self, gradient: Tensor, metric: Tensor) -> Tensor:
-        """Return the L-BFGS direction ``[B, K, r+1]`` by the two-loop recursion.
+        """Return the L-BFGS direction ``[B, K, r+1]`` (two-loop recursion).
 
         `metric` is the diagonal Hessian before any history.
         """

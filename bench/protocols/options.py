@@ -32,7 +32,7 @@ def idle_on_features(recipe: str) -> dict[str, str]:
 
 
 def recipe_words(recipe: Recipe) -> str:
-    """Describe for a card how a head or a network is trained."""
+    """Describe for a card how a network is trained."""
     scale = f", times {recipe.head_lr_scale:g} in the head's linear layers" if recipe.head_lr_scale != 1 else ""
     clip = "not clipped" if recipe.clip_norm is None else f"clipped at {recipe.clip_norm:g}"
     return (

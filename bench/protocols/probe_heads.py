@@ -132,7 +132,10 @@ class NeighbourHead(Head):
         return {"distance": distance, "k": k}
 
     def scores(self, train: Array, labels: Labels, classes: int, query: Array, settings: Sequence[int]) -> Array:
-        """See `Head.scores`. A score is the number of votes; the nearest of equals decides."""
+        """See `Head.scores`; a score is the number of votes.
+
+        Of classes with equally many votes the nearest neighbour decides.
+        """
         x = torch.from_numpy(np.asarray(train, dtype=np.float64))
         scaling = Scaling.of(x)
         spread, asked = scaling(x), scaling(torch.from_numpy(np.asarray(query, dtype=np.float64)))

@@ -23,7 +23,7 @@ def judge_published(
     feature: str,
     validation_fraction: float,
 ) -> Evaluation:
-    """Train as the releases do, but choose the epoch on validation.
+    """Train as the releases do; choose the epoch on validation.
 
     Raises:
         UsageError, DataError, BenchError, SetupError, Interrupted: See `judge_trained`.

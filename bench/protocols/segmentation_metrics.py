@@ -69,7 +69,7 @@ def part_scores(predicted: Labels, truth: Labels, category: Labels, allowed: Fla
 
 
 def instance_ious(predicted: Labels, truth: Labels, allowed: Flags) -> Fractions:
-    """Return the mean IoU of each object over its category's parts.
+    """Return each object's mean IoU over its category's parts.
 
     Args:
         predicted: See `part_scores`.
@@ -92,7 +92,7 @@ def instance_ious(predicted: Labels, truth: Labels, allowed: Flags) -> Fractions
 
 
 def _table(owner: Counts, part: Counts, objects: int, parts: int) -> Counts:
-    """Count points of each object and part ``[n, P]``; ignore unknown parts."""
+    """Count points of each object and known part, ``[n, P]``."""
     flat = np.bincount(owner * (parts + 1) + np.minimum(part, parts), minlength=objects * (parts + 1))
     return flat.reshape(objects, parts + 1)[:, :parts].astype(np.int64)
 
@@ -121,7 +121,7 @@ def confusion(predicted: Labels, truth: Labels, classes: int) -> Counts:
 
 
 def scene_scores(table: Counts) -> SceneScores:
-    """Score a confusion matrix ``[C, C]`` whose rows are true classes.
+    """Score a confusion matrix ``[C, C]``; rows are true classes.
 
     Classes that neither occur nor were predicted are left out of the mean IoU, classes that do not occur out of the
     mean accuracy.

@@ -1,4 +1,7 @@
-"""Train a point-labelling network: one resumable loop for parts and scenes."""
+"""Train a network that labels points of parts or scenes.
+
+One resumable loop for both.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,7 @@ def point_loss(log_probabilities: Tensor, labels: Tensor, weights: Tensor | None
 
 
 def in_head_group(name: str) -> bool:
-    """Return whether ReCon trains a parameter at ten times the rate.
+    """Return whether ReCon trains a parameter at tenfold rate.
 
     Its released name has "conv" in it, outside the encoder (docs/reference.md#part-segmentation): these are the
     head's linear layers and all of its category branch; its other norms are no convolutions.
@@ -193,7 +196,7 @@ class Trained:
     load: Callable[[], PartSegmenter]
 
     def at(self, epoch: int) -> PartSegmenter:
-        """Return the network after the chosen, last or a stored epoch."""
+        """Return the network after the chosen, last or stored epoch."""
         file = self.folder / "trained.safetensors" if epoch in self.epochs else note_file(self.folder, epoch)
         part = {self.epochs[1]: "last/", self.epochs[0]: "best/"}.get(epoch, "weights/")
         tensors = _read(file)
@@ -241,7 +244,7 @@ def choose_candidate(subject: Subject, work: Work) -> tuple[str, dict[str, float
 
 
 def train(candidate: Candidate, work: Work, recipe: Recipe, *, final: bool) -> Trained:
-    """Train a candidate, or load it if a former session finished it.
+    """Train a candidate, or load it if finished earlier.
 
     Args:
         candidate: The starting weights.
@@ -311,7 +314,7 @@ def _write_note(folder: Path, epoch: int, segmenter: PartSegmenter, work: Work) 
 
 
 def _finished(folder: Path, identity: str, load: Callable[[], PartSegmenter]) -> Trained | None:
-    """Load a finished training; None if there is none or it is damaged."""
+    """Load a finished training; None if missing or damaged."""
     try:
         _, header = deserialise((folder / "trained.safetensors").read_bytes())
     except (OSError, ValueError):
@@ -354,7 +357,7 @@ def metric_rows(
     votes: int = 1,
     n_objects: int,
 ) -> list[Metric]:
-    """Return rows of several metrics with the same provenance (see `Metric`)."""
+    """Return rows of several metrics with one provenance."""
     path: dict[str, object] = {"split": split, "selection": selection, "variant": variant, "headline": headline}
     path |= {"epoch": epoch, "votes": votes, "n_objects": n_objects}
     return [Metric.model_validate({"name": name, "value": value, **path}) for name, value in values.items()]
@@ -368,7 +371,7 @@ def log_probabilities(
     take: Callable[[int, int, Tensor], None],
     report: Progress = silent,
 ) -> None:
-    """Run a network over clouds, batch by batch, in evaluation mode.
+    """Run a network over clouds in batches, in evaluation mode.
 
     Args:
         segmenter: Moved to the device of `numerics`, left in evaluation mode.

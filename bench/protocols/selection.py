@@ -55,7 +55,7 @@ def choose(table: Mapping[str, npt.NDArray[np.float64]], strengths: Sequence[flo
 
 
 def first_best(accuracy: Mapping[str, float]) -> str:
-    """Return the candidate with the highest accuracy, the first of ties."""
+    """Return the candidate with the highest accuracy (first of ties)."""
     return max(accuracy, key=lambda name: round(accuracy[name], _DECIMALS))
 
 

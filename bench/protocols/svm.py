@@ -44,7 +44,7 @@ class SvmOptions(FrozenOptions, FormOptions):
 
 
 class Svm(Protocol[SvmOptions]):
-    """Linear SVM on the feature that the method names for it."""
+    """Linear SVM on the feature made for it."""
 
     name: ClassVar[str] = "svm"
     revision: ClassVar[int] = 3

@@ -1,4 +1,4 @@
-"""Train a classifier on clouds, with scores for every selection rule."""
+"""Train a classifier on clouds; score it by every rule."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class _Session:
         return first_best(pilots), pilots
 
     def train(self, candidate: Candidate, recipe: Recipe, *, final: bool) -> Trained:
-        """Train a candidate, or load it if a former session finished it.
+        """Train a candidate, or load it if finished earlier.
 
         Args:
             candidate: The starting weights.
@@ -230,7 +230,7 @@ class _Session:
         return Trained(folder / "trained.safetensors", *found, result.curves, notebook, build)
 
     def answers(self, trained: Trained) -> Answers:
-        """Return test predictions of the chosen, last and every stored epoch."""
+        """Return test predictions of chosen, last and stored epochs."""
         best, last = trained.epochs
         numerics = self._numerics()
         logits = {epoch: predict(trained.at(epoch), self._test, numerics).numpy() for epoch in {best, last}}
@@ -301,7 +301,7 @@ class _Session:
         return derive(self.task.seed, "probe", self.training.protocol, purpose)
 
     def _classifier(self, candidate: Candidate) -> Classifier:
-        """Build a classifier whose head is drawn from the probe stream."""
+        """Build a classifier, its head drawn from the probe stream."""
         encoder = candidate.build()
         if self.training.feature not in encoder.feature_dims:
             raise unknown_name("encoder feature", self.training.feature, encoder.feature_dims)
@@ -342,7 +342,7 @@ class _Session:
         return replace(untrained, state=untrained.state | head)
 
     def _untrained(self, classifier: Classifier, points: Tensor, labels: Tensor) -> Selected:
-        """Return the starting weights as epoch 0, which validation may choose."""
+        """Return the starting weights as epoch 0, a possible choice."""
         predicted = predict(classifier, points, self._numerics()).argmax(1)
         state = {name: t.detach().cpu().clone() for name, t in classifier.state_dict().items()}
         return Selected(0, {"accuracy": float((predicted == labels).double().mean())}, state)
@@ -384,7 +384,7 @@ def set_drop_path(encoder: nn.Module, rate: float) -> None:
 
 
 def _head_state(fit: LogisticFit, at: int) -> dict[str, Tensor]:
-    """Return the state of a ``standardised`` head equivalent to a probe."""
+    """Return the state of a ``standardised`` head equal to a probe."""
     root = fit.weights.shape[2] ** 0.5  # the probe divides standardised features by it
     return {
         "0.running_mean": fit.scaling.mean[0, 0],

@@ -1,4 +1,4 @@
-"""Options of protocols that train by epochs or come in two forms."""
+"""Options of protocols that train, or have two forms."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_form(protocol: str, options: FormOptions, task: Task) -> None:
 
 
 def refuse_other_form(protocol: str, options: BaseModel, form: Form) -> None:
-    """Refuse options whose own `form` differs from the one asked for.
+    """Refuse options whose `form` is not the one requested.
 
     Options without a form are accepted.
 

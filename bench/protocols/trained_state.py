@@ -20,7 +20,7 @@ from bench.training.finetuning import predict
 
 @dataclass(frozen=True)
 class Notebook:
-    """Test predictions of a classifier after every epoch, kept in files.
+    """Test predictions of a classifier after every epoch, in files.
 
     With them its weights, where votes will be asked for.
 
@@ -89,7 +89,7 @@ class Trained:
     build: Callable[[], nn.Module] = field(repr=False)
 
     def at(self, epoch: int) -> nn.Module:
-        """Return the classifier after the chosen, last or a stored epoch."""
+        """Return the classifier after the chosen, last or stored epoch."""
         classifier = self.build()
         if epoch in self.epochs:
             part = "best/" if epoch == self.epochs[0] else "last/"
@@ -122,7 +122,7 @@ def store_training(
 
 
 def read_training(file: Path, identity: str, notebook: Notebook, build: Callable[[], nn.Module]) -> Trained | None:
-    """Load a finished training; None if there is none or it is damaged."""
+    """Load a finished training; None if missing or damaged."""
     try:
         _, header = deserialise(file.read_bytes())
     except (OSError, ValueError):

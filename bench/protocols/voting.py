@@ -42,7 +42,7 @@ class Voter:
         return compose(self.augmentation)(drawn, generator)
 
     def logits(self, classifier: nn.Module, repeat: int = 0) -> Tensor:
-        """Return mean logits ``[m, K]`` over the votes of one repeat.
+        """Return mean logits ``[m, K]`` over votes of one repeat.
 
         On the CPU.
         """

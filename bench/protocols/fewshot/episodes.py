@@ -49,7 +49,7 @@ class Draw:
     query: Index
 
     def labels(self, index: Index) -> Index:
-        """Return local labels of supports or queries; classes have equal counts."""
+        """Return local labels of supports or queries, class by class."""
         return np.repeat(np.arange(len(self.classes), dtype=np.int64), len(index) // len(self.classes))
 
 
@@ -82,7 +82,7 @@ def draw_episodes(labels: Index, pool: Index, setting: Setting, runs: int, seed:
 
 
 def judge_episodes(subject: Subject, task: Task, setting: str, options: FewShotOptions) -> Evaluation:
-    """Judge a subject by CrossPoint's episodes, without using the test split.
+    """Judge a subject by CrossPoint's episodes of the training split.
 
     Raises:
         UsageError: The setting is malformed, or the encoder has no such feature.
@@ -158,7 +158,7 @@ def _set_aside(task: Task, fraction: float) -> tuple[Index, Index, str]:
 
 
 def fitted(labels: Index, pool: Index, setting: str, queries: int, *, held_out: bool = False) -> Setting:
-    """Reduce ways, then queries, to what the data set can provide.
+    """Reduce ways, then queries, to what the data set provides.
 
     Args:
         labels: int64 ``[n]``, of the training split.

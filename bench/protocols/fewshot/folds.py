@@ -86,7 +86,7 @@ class Folds:
         return task.test.positions(lambda labels: [episode.query for episode in self.asked(task, labels)])
 
     def asked(self, task: Task, labels: Index) -> list[Episode]:
-        """Draw the queries of the test folds, given the test labels."""
+        """Draw the queries of the test folds from test labels."""
         if self.given is not None:
             return [_given_episode(fold, query, labels) for fold, query in zip(self.test, self.given, strict=True)]
         drawn = episodes(
@@ -105,13 +105,13 @@ class Folds:
         return drawn
 
     def digest(self, asked: list[Episode]) -> str:
-        """Return the SHA-256 of all classes, supports, validation objects and queries."""
+        """Return the SHA-256 of classes, supports, validation objects and queries."""
         own = [part for fold in (*self.test, *self.validation) for part in (fold.classes, fold.support, fold.val)]
         return split_digest(*own, *(episode.query for episode in asked))
 
 
 def draw_folds(task: Task, setting: str, options: FewShotOptions) -> Folds:
-    """Draw the folds of a setting, reduced to what the data allow.
+    """Draw the folds of a setting, reduced to available objects.
 
     Raises:
         UsageError: The setting is malformed.

@@ -1,4 +1,4 @@
-"""Few-shot heads on frozen features: logistic regression and support vector machines."""
+"""Few-shot heads on frozen features: logistic regression and SVM."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Frozen(Protocol):
     """Heads fitted on the supports of several folds and strengths."""
 
     def scores(self, fold: int, features: Array) -> npt.NDArray[np.floating]:
-        """Return scores ``[S, q, way]`` of objects ``[q, F]`` in a fold."""
+        """Return scores ``[S, q, way]`` of objects ``[q, F]``."""
 
     @property
     def stopped(self) -> bool:
@@ -82,7 +82,7 @@ class HingeHeads:
 
 
 def judge_frozen(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, fit: Fit) -> Judged:
-    """Fit heads on frozen features; choose strength and candidate on validation."""
+    """Fit heads on frozen features; choose strength and candidate."""
     features = {
         name: frozen_features(candidate, task, options.feature, normalise=options.normalise)
         for name, candidate in subject.candidates.items()
@@ -133,7 +133,7 @@ def _frozen_answer(heads: Frozen, features: Array) -> Answer:
 
 
 def _validation_accuracy(heads: Frozen, features: Array, folds: Folds) -> npt.NDArray[np.float64]:
-    """Return the accuracy ``[S]`` at each strength, averaged over validation episodes."""
+    """Return mean accuracy ``[S]`` of the validation episodes by strength."""
     scores = [
         (heads.scores(i, features[fold.val]).argmax(-1) == fold.val_labels).mean(-1)
         for i, fold in enumerate(folds.validation)

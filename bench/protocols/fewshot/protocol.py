@@ -187,7 +187,7 @@ class FewShot(Protocol[FewShotOptions]):
 
     @classmethod
     def _judge(cls, subject: Subject, task: Task, options: FewShotOptions, folds: Folds) -> Judged:
-        """Fit the heads and make every choice, without any test label."""
+        """Fit heads and make every choice without any test label."""
         if options.form == "published":
             from bench.protocols.fewshot.training import judge_released
 

@@ -43,7 +43,7 @@ class Tried:
 
 @dataclass
 class Judged:
-    """Heads fitted and choices made, before any test label is known.
+    """Fitted heads and the choices made before scoring.
 
     Attributes:
         candidate: The chosen candidate.
@@ -95,7 +95,7 @@ def finish(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, 
 
 
 def _who_was_asked(asked: list[Episode], ids: tuple[str, ...]) -> dict[str, npt.NDArray[np.generic]]:
-    """Return what identifies each query, and the class of each logit.
+    """Return the identity of each query and logit.
 
     Per query: object name, fold, position in the test split and class. Per fold: the class of each logit.
     """
@@ -131,7 +131,7 @@ def _test_rows(
 
 
 def _ledger_rows(tried: Tried, asked: list[Episode], variant: str) -> list[Metric]:
-    """Return accuracies of the last epoch and of choosing on test."""
+    """Return accuracies at the last epoch and chosen on test."""
     said = [tried.answers(i, episode.query) for i, episode in enumerate(asked)]
     rows: list[Metric] = []
     if tried.last is not None:

@@ -66,7 +66,7 @@ class TrainedFold:
 
 @dataclass(frozen=True)
 class How:
-    """How the classifiers of the folds are trained.
+    """Settings for training the classifiers of the folds.
 
     Attributes:
         recipe: Recipe.
@@ -218,7 +218,7 @@ def stream(task: Task, folds: Folds, fold: Fold, purpose: str) -> int:
 
 
 def fresh(task: Task, folds: Folds, fold: Fold, build: Callable[[], Module]) -> Module:
-    """Build a module, its initialisation drawn from the fold's own seed."""
+    """Build a module with its initialisation seeded by the fold."""
     with torch.random.fork_rng(devices=[]):
         seed_torch(stream(task, folds, fold, "head"))
         return build()
@@ -230,7 +230,7 @@ def val_objects(folds: tuple[Fold, ...]) -> int:
 
 
 def fold_notes(trained: list[TrainedFold]) -> dict[str, Any]:
-    """Return a record's notes on the chosen epochs of the folds."""
+    """Return notes on the epochs chosen in the folds."""
     return {"epochs_chosen": [t.epoch for t in trained]}
 
 
@@ -252,7 +252,7 @@ def judge_full(subject: Subject, task: Task, options: FewShotOptions, folds: Fol
 
 
 def judge_released(subject: Subject, task: Task, options: FewShotOptions, folds: Folds) -> Judged:
-    """Train as the method's authors do, but choose epochs on validation.
+    """Train as the method's authors do; choose epochs on validation.
 
     See `judge_clouds`.
     """
@@ -352,7 +352,7 @@ class _Full:
         self.title = f"fine-tune {folds.setting.name}" + (f" ({candidate.name})" if subject.variant("x") else "")
 
     def train(self, fold: Fold) -> TrainedFold:
-        """Train a fold, or load it if a former session finished it."""
+        """Train a fold, or load it if finished earlier."""
         identity = self._identity(fold)
         folder = self.task.workdir / f"fewshot-{self.folds.setting.name}" / identity[:16]
         done = self._finished(folder / "fold.safetensors", identity, fold)
@@ -423,7 +423,7 @@ class _Full:
         )
 
     def _finished(self, file: Path, identity: str, fold: Fold) -> TrainedFold | None:
-        """Load a finished fold; None if there is none or it is damaged."""
+        """Load a finished fold; None if missing or damaged."""
         try:
             _, header = deserialise(file.read_bytes())
         except (OSError, ValueError):

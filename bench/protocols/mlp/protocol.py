@@ -1,4 +1,4 @@
-"""MLP-3 probe on frozen features, or trained as the releases do.
+"""MLP-3 probe on frozen features, or trained as released.
 
 The releases train the class token too.
 """
@@ -49,7 +49,7 @@ class Mlp(Protocol[MlpOptions]):
 
     @classmethod
     def trains_encoder(cls, options: MlpOptions) -> bool:
-        """Return whether the class token is trained, as in the published form.
+        """Return whether the class token is trained (published form).
 
         The encoder then runs in every step.
         """

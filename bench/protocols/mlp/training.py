@@ -1,4 +1,4 @@
-"""MLP-3 head on cached features, with test predictions of every epoch."""
+"""MLP-3 head on cached features, with scores of every epoch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Array = npt.NDArray[np.float32]
 
 
 def judge_mlp_probe(subject: Subject, task: Task, options: MlpOptions) -> Evaluation:
-    """Train a head per candidate, choose on validation, score test once.
+    """Train heads, choose on validation, score test once.
 
     Epoch and candidate are chosen on validation.
 
@@ -127,7 +127,7 @@ class _Head:
         self.answers = Answers(best, last, logits, predicted)
 
     def validation_rows(self, variant: str, headline: bool) -> list[Metric]:
-        """Return validation accuracy at the chosen and at the last epoch."""
+        """Return validation accuracy at the chosen and last epoch."""
         found = zip(("val", "last"), (self.answers.best, self.answers.last), self.accuracy, strict=True)
         return [
             Metric.model_validate(
@@ -139,7 +139,7 @@ class _Head:
 
 
 def _standardised(features: Array, train: Labels, query: Array | None = None) -> torch.Tensor:
-    """Standardise features by the training part; constant ones are only centred.
+    """Standardise features by the training part.
 
     `query` are the features to standardise, if not the same.
     """

@@ -60,7 +60,7 @@ class PartTable:
         return np.where(parts < 0, VOID, np.where(known, place, len(self.ids))).astype(np.int16)
 
     def restore(self, numbers: npt.NDArray[np.integer]) -> Parts:
-        """Map part numbers back to the data set's ids; `VOID` stays."""
+        """Map part numbers to the data set's ids; `VOID` stays."""
         ids = self.ids[np.clip(numbers, 0, len(self.ids) - 1)]
         return np.where(numbers < 0, VOID, ids).astype(np.int16)
 

@@ -38,7 +38,7 @@ OVERSAMPLING = 1.2
 
 
 def judge_parts(subject: Subject, task: Task, options: PartSegmentationOptions) -> Evaluation:
-    """Train a segmenter, choose on validation, score the test split once."""
+    """Train a segmenter, choose on validation, score test once."""
     session = _Session(task, options, part_table(task))
     work = session.work(subject.architecture)
     name, pilots = choose_candidate(subject, work)

@@ -1,4 +1,4 @@
-"""Part segmentation: the part of its object that each point shows."""
+"""Part segmentation: find the part that each point shows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PartSegmentation(Protocol[PartSegmentationOptions]):
 
     @classmethod
     def skip(cls, facts: Facts, options: PartSegmentationOptions) -> str | None:
-        """Return a reason if the data set has no part labels."""
+        """Return a reason if the data set labels no parts."""
         return super().skip(facts, options) or (None if facts.parts else "the data set has no part labels")
 
     @classmethod

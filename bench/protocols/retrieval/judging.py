@@ -1,4 +1,4 @@
-"""Retrieval scores: galleries, ranks of the first match, and chance level."""
+"""Retrieval scores: galleries, ranks of first matches, and chance."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ROWS = 512
 
 
 def judge(subject: Subject, task: Task, setting: str, *, normalise: bool) -> Evaluation:
-    """Judge an encoder or a teacher alone in one retrieval direction."""
+    """Judge an encoder or a teacher in one retrieval direction."""
     alignment = open_alignment(task)
     captions = task.test.captions
     if captions is None:
@@ -84,7 +84,7 @@ def first_right(queries: Array, gallery: Array, meaning: Index) -> tuple[Index, 
 
 
 def chance(meaning: Index, ks: Sequence[int]) -> tuple[dict[int, float], float]:
-    """Return recall at every k and median rank of random order.
+    """Return recall at k and median rank of random order.
 
     A query with m right objects among n has none among the first k with probability C(n - m, k) / C(n, k).
 
@@ -103,7 +103,7 @@ def chance(meaning: Index, ks: Sequence[int]) -> tuple[dict[int, float], float]:
 
 
 def _none_among_first(n: int, m: int) -> npt.NDArray[np.float64]:
-    """Return the chance that k random picks miss all m matches.
+    """Return the chance that k random picks miss all matches.
 
     For k = 0..n, picked among n objects without replacement.
     """
@@ -118,7 +118,7 @@ def _none_among_first(n: int, m: int) -> npt.NDArray[np.float64]:
 def _clouds(
     subject: Subject, task: Task, alignment: Alignment, space: str, notes: dict[str, JsonValue], *, normalise: bool
 ) -> Array:
-    """Return clouds of the test split in the shared space, ``[n, D]``.
+    """Return test clouds in the shared space, ``[n, D]``.
 
     By the projection into `space`, if the encoder has one.
     """
@@ -133,7 +133,7 @@ def _clouds(
 
 
 def _pictures(task: Task, alignment: Alignment, notes: dict[str, JsonValue]) -> Array:
-    """Return features of one image of every test object, ``[n, D]``."""
+    """Return features of one image per test object, ``[n, D]``."""
     clouds = with_views(task.test.unlabelled(), 1, DEPTH_SIZE)
     assert clouds.views is not None
     one = replace(clouds, views=clouds.views[:, :1])

@@ -43,7 +43,7 @@ class Retrieval(Protocol[RetrievalOptions]):
 
     @classmethod
     def skip(cls, facts: Facts, options: RetrievalOptions) -> str | None:
-        """Return a reason if captions or a shared space are missing."""
+        """Return a reason if captions or shared space are missing."""
         reason = super().skip(facts, options)
         if reason is not None:
             return reason

@@ -89,7 +89,7 @@ def split_rooms(
 
 
 class RoomGrid:
-    """Points of a room, sorted into cells for fast column lookup.
+    """Points of a room in cells, for fast column lookup.
 
     A cell's side is that of a block.
 
@@ -108,7 +108,7 @@ class RoomGrid:
         self._starts = np.searchsorted(flattened[self._order], np.arange(int(self._shape.prod()) + 1))
 
     def column(self, x: float, y: float) -> Index:
-        """Return rows of points in the block around (x, y), ascending."""
+        """Return rows of points in a block, ascending."""
         centre = np.array([x, y])
         first = np.maximum(np.floor((centre - _REACH - self._low) / BLOCK).astype(np.int64), 0)
         last = np.minimum(np.floor((centre + _REACH - self._low) / BLOCK).astype(np.int64), self._shape - 1)
@@ -123,7 +123,7 @@ class RoomGrid:
         return found
 
     def relative(self, rows: Index, x: float, y: float) -> Points:
-        """Return coordinates ``[..., 3]`` relative to a block around (x, y)."""
+        """Return coordinates ``[..., 3]`` relative to a block's middle."""
         return np.asarray(self.points[rows] - np.array([x, y, 0.0]), dtype=np.float32)
 
 
@@ -175,7 +175,7 @@ class BlockSampler:
 
 
 def pick(rows: Index, count: int, rng: np.random.Generator) -> Index:
-    """Draw `count` rows at random; repeat rows if there are fewer."""
+    """Draw `count` rows at random; repeat if there are fewer."""
     order = rows[np.argsort(rng.random(len(rows)), kind="stable")]
     if len(rows) >= count:
         return order[:count]
@@ -184,7 +184,7 @@ def pick(rows: Index, count: int, rng: np.random.Generator) -> Index:
 
 
 def tile_blocks(rooms: Sequence[Room], points: int, seed: int) -> tuple[Points, Index]:
-    """Return one block for every occupied tile of 1 m x 1 m.
+    """Return one block per tile that holds points.
 
     Every epoch is validated on them.
 
@@ -209,7 +209,7 @@ def tile_blocks(rooms: Sequence[Room], points: int, seed: int) -> tuple[Points, 
 
 
 def windows(grid: RoomGrid, stride: float = STRIDE) -> Iterator[tuple[float, float, Index]]:
-    """Slide a column over a room, so that every point is covered.
+    """Slide a column over a room, covering every point.
 
     Yields:
         Middle x and y and the rows of the points inside, for every window that holds any.
@@ -232,7 +232,7 @@ def _starts(low: float, high: float, stride: float) -> list[float]:
 
 
 def window_batches(column: Index, points: int, rng: np.random.Generator) -> Index:
-    """Cut a window's points into blocks of `points`, in random order.
+    """Cut a window's points into blocks, in random order.
 
     The last block is filled up with repeats.
 

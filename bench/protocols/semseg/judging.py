@@ -41,7 +41,7 @@ Labels = npt.NDArray[np.uint8]
 
 
 def judge_rooms(subject: Subject, task: Task, dataset: Dataset, options: SemanticSegmentationOptions) -> Evaluation:
-    """Train on blocks, choose on validation, score whole test rooms once."""
+    """Train on blocks, choose on validation, score whole rooms once."""
     session = _Session(task, dataset, options)
     work = session.work(subject.architecture)
     name, pilots = choose_candidate(subject, work)
@@ -94,7 +94,7 @@ class _Session:
 
     @cached_property
     def _test_blocks(self) -> tuple[Points, Index]:
-        """Tiles of the test rooms, used only for selection on test."""
+        """Tiles of the test rooms, for selection on test only."""
         return tile_blocks(self.test, self.points, self.task.split_seed)
 
     def draw(self, index: Tensor, generator: torch.Generator) -> Batch:

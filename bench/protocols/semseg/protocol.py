@@ -1,4 +1,4 @@
-"""Semantic segmentation of rooms in an area held out from training."""
+"""Semantic segmentation of rooms in an area held out."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def label_rooms(
 
 
 def _answers(segmenter: PartSegmenter, blocks: Points, classes: int, vote: Vote, numerics: Numerics) -> Tensor:
-    """Return the scores ``[b, N, C]`` that blocks ``[b, N, 3]`` contribute."""
+    """Return scores ``[b, N, C]`` of blocks ``[b, N, 3]``."""
     answers = torch.empty(*blocks.shape[:2], classes)
 
     def take(start: int, stop: int, found: Tensor) -> None:

@@ -175,7 +175,7 @@ class _Scoring:
         return notes | {"clipped": clipped} if clipped else notes
 
     def _validated(self, count: int) -> list[Metric]:
-        """Return validation accuracies of the chosen way and all others tried."""
+        """Return validation accuracies of all ways that were tried."""
         rows = [Metric(value=self.validation[self.chosen], split="val", n_objects=count)]
         return rows + [
             Metric(name=f"accuracy[{name}]", value=value, split="val", headline=False, n_objects=count)

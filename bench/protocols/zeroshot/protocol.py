@@ -55,7 +55,7 @@ class Zeroshot(Protocol[ZeroshotOptions]):
 
     @classmethod
     def skip(cls, facts: Facts, options: ZeroshotOptions) -> str | None:
-        """Return a reason if the encoder cannot be compared with texts."""
+        """Return a reason if texts and encoder share no space."""
         return super().skip(facts, options) or no_text(facts)
 
     @classmethod
@@ -110,7 +110,7 @@ class Zeroshot(Protocol[ZeroshotOptions]):
 
 
 def no_text(facts: Facts) -> str | None:
-    """Return why an encoder cannot be compared with texts, or None."""
+    """Return why encoder and texts share no space, or None."""
     return None if facts.aligned else f"no text-aligned output: {facts.unaligned or 'it shares no space with texts'}"
 
 

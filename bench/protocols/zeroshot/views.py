@@ -1,4 +1,4 @@
-"""Combine several views of a cloud into one score, as PointCLIP does."""
+"""Combine several views of a cloud, as PointCLIP does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUNDS = 2
 
 
 def view_cosines(views: Array, classes: Array, weights: npt.NDArray[np.float32] | None = None) -> Array:
-    """Return cosines ``[n, K]`` of views with classes, averaged by weight.
+    """Return weighted mean cosines ``[n, K]`` of views and classes.
 
     `views` are ``[n, V, D]``, `classes` are ``[K, D]``.
     """
@@ -23,7 +23,7 @@ def view_cosines(views: Array, classes: Array, weights: npt.NDArray[np.float32] 
 
 
 def search_weights(views: Array, classes: Array, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Search view weights for validation accuracy, one view at a time.
+    """Search view weights for validation accuracy, one by one.
 
     Of equally good weights the first is taken.
 

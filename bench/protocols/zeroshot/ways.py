@@ -87,7 +87,10 @@ def class_embeddings(teacher: Teacher, names: Sequence[str], cache: Path, *, raw
 
 
 def cosines(features: Array, classes: Array) -> Array:
-    """Return cosines ``[n, K]`` of features ``[n, D]`` and classes ``[K, D]``."""
+    """Return cosines ``[n, K]`` of features and classes.
+
+    `features` are ``[n, D]``, `classes` are ``[K, D]``.
+    """
     similar: Array = unit(features) @ unit(classes).T
     return similar
 
@@ -98,7 +101,7 @@ def ways(
     ratio: float | None,
     grid: Sequence[float],
 ) -> tuple[Way, ...]:
-    """Return the ways that validation may choose from, in tie-break order.
+    """Return the ways validation may choose from, in tie-break order.
 
     Args:
         spaces: Projections that are there, of ``image`` and ``text``.
@@ -140,7 +143,7 @@ def possible(way: Way, spaces: Collection[str]) -> bool:
 
 
 def top_k_accuracy(logits: Array, labels: npt.NDArray[np.int64], k: int = 5) -> float:
-    """Return the share of objects whose class is among the top k.
+    """Return the share of objects with a top-k class right.
 
     All count if there are no more than k classes.
 
