@@ -1,4 +1,4 @@
-"""Conformance kit: does a method, protocol, data set, teacher or part of the backbone keep its contract?
+"""Conformance kit: checks that a plugin keeps its kind's contract.
 
 ``bench check-plugin my_method.py`` runs it on a file. In an author's own tests:
 
@@ -25,7 +25,10 @@ __all__ = ["DatasetConformance", "MethodConformance", "PartConformance", "Protoc
 
 
 def __getattr__(name: str) -> Any:
-    """Import the pytest classes on first use: pytest is no requirement of `bench`."""
+    """Import the pytest classes on first use.
+
+    Others than plugin authors need no pytest.
+    """
     if name not in __all__:
         raise AttributeError(f"module 'bench.conformance' has no attribute '{name}'")
     from bench.conformance import pytest_classes

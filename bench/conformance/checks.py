@@ -1,4 +1,4 @@
-"""Checks: named functions that pass, fail or are skipped with a reason."""
+"""Checks: named functions that pass, fail or are skipped."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Status = Literal["pass", "warn", "fail", "skip"]
 
 
 class CheckFailed(Exception):  # noqa: N818 (an outcome, not an error)
-    """The contract is broken; the text says how and what to do."""
+    """The plugin breaks the contract; the text says how."""
 
 
 class CheckSkipped(Exception):  # noqa: N818 (an outcome, not an error)
-    """The check cannot be made here, or does not apply; the text says why."""
+    """The check cannot be made here; the text says why."""
 
 
 class CheckDoubted(Exception):  # noqa: N818 (an outcome, not an error)
-    """The contract is kept, but something wants a look; the text says what."""
+    """The contract is kept, but the text names a doubt."""
 
 
 def warn(reason: str) -> NoReturn:
@@ -46,7 +46,7 @@ def skip(reason: str) -> NoReturn:
 
 
 def listed(names: list[str], most: int = 4) -> str:
-    """Join names for a reason, the first few of many."""
+    """Join names for a message; count all but the first."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
@@ -69,13 +69,18 @@ class Check(Generic[K]):
 
 
 class Checks(Generic[K]):
-    """The checks of one kind of plugin, in order; they may continue those of another module."""
+    """Ordered checks of one kind of plugin.
+
+    They may continue the checks of another module.
+    """
 
     def __init__(self, before: Checks[K] | None = None) -> None:
         self._checks: dict[str, Check[K]] = {} if before is None else dict(before._checks)
 
     def add(self, name: str, *needs: str) -> Callable[[Callable[[K], str]], Callable[[K], str]]:
-        """Register a function as a check; the first line of its docstring says what it makes sure of.
+        """Register a function as a check, described by its docstring.
+
+        The first line of the docstring says what the check makes sure of, and is shown to users.
 
         Args:
             name: Name on screen.
@@ -98,7 +103,7 @@ class Checks(Generic[K]):
         return self._checks[name]
 
     def names(self) -> tuple[str, ...]:
-        """Names in order."""
+        """Names of the checks, in order."""
         return tuple(self._checks)
 
 
@@ -119,7 +124,7 @@ class Outcome:
 
 @dataclass
 class Suite(Generic[K]):
-    """Checks on one subject; every check is made once, after those it needs.
+    """Checks of one plugin; each runs once.
 
     Attributes:
         subject: Name on screen, e.g. ``method my-method``.
@@ -137,12 +142,12 @@ class Suite(Generic[K]):
     _made: dict[str, Outcome] = field(default_factory=dict)
 
     def run(self) -> Iterator[Outcome]:
-        """Make all checks, one after the other."""
+        """Run all checks in order."""
         for name in self.checks.names():
             yield self.outcome(name)
 
     def outcome(self, name: str) -> Outcome:
-        """Make one check, and before it what it needs."""
+        """Run one check, after those it needs."""
         if name not in self._made:
             self._made[name] = self._make(self.checks[name])
         return self._made[name]
@@ -166,7 +171,7 @@ class Suite(Generic[K]):
             return Outcome(check.name, "fail", _one_line(self._told(error)))
 
     def _missing(self, check: Check[K]) -> str | None:
-        """Say which failed check this one depends on, directly or through others; None where all it needs is there."""
+        """Return why a needed check did not pass, or None."""
         for need in check.needs:
             outcome = self.outcome(need)
             if outcome.status == "fail":
@@ -176,7 +181,7 @@ class Suite(Generic[K]):
         return None
 
     def _told(self, error: Exception) -> str:
-        """An unexpected exception, with the line of the plugin it came through."""
+        """Describe an unexpected exception, with its line in the plugin."""
         where = ""
         for frame in traceback.extract_tb(error.__traceback__):
             if self.source is not None and Path(frame.filename) == self.source:

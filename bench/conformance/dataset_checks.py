@@ -1,4 +1,4 @@
-"""Checks of a data set: both splits load, arrays have the promised form, the manifest stands for the content."""
+"""Checks of a data set: splits, array formats, manifest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.store.scratch import scratch_name
 
 @dataclass
 class DatasetKit:
-    """A data set and where it may read.
+    """A data set under test, with its folder.
 
     Attributes:
         dataset: The data set's class.
@@ -78,7 +78,7 @@ def metadata(kit: DatasetKit) -> str:
 
 @DATASET_CHECKS.add("texts")
 def texts(kit: DatasetKit) -> str:
-    """Card and docstring say what the plugin is, not what the example of ``bench new`` is."""
+    """Card and docstring describe the plugin, not the ``bench new`` example."""
     return check_texts(kit.dataset)
 
 
@@ -96,7 +96,7 @@ def manifest(kit: DatasetKit) -> str:
 
 @DATASET_CHECKS.add("splits", "manifest")
 def splits(kit: DatasetKit) -> str:
-    """Both splits load: clouds finite and float32, labels in range, one name per object."""
+    """Both splits load: finite float32 clouds, valid labels, unique names."""
     classes = kit.open().classes()
     if not classes or len(set(classes)) < len(classes):
         fail("classes() is empty or names a class twice")
@@ -128,7 +128,7 @@ def splits(kit: DatasetKit) -> str:
 
 
 def _off_sphere(points: npt.NDArray[np.float32]) -> str:
-    """Say where the first cloud lies that is not in the unit sphere; empty if all are."""
+    """Locate the first cloud outside the unit sphere, if any."""
     middle = np.abs(points.mean(1)).max(1)
     radius = np.linalg.norm(points, axis=-1).max(1)
     wrong = np.flatnonzero((middle > _ROUNDING) | (np.abs(radius - 1) > _ROUNDING))
@@ -148,7 +148,7 @@ def _check_array(
 
 @DATASET_CHECKS.add("extras", "splits", "metadata")
 def extras(kit: DatasetKit) -> str:
-    """Captions, views, normals and parts have one entry per object, and the card says which there are."""
+    """Captions, views, normals and parts match objects and card."""
     card = kit.dataset.card
     found = []
     for split, clouds in kit.splits.items():
@@ -181,7 +181,7 @@ def extras(kit: DatasetKit) -> str:
 
 @DATASET_CHECKS.add("repeats", "splits")
 def repeats(kit: DatasetKit) -> str:
-    """Opened again it holds the same objects, and train_size() counts them."""
+    """Loading again gives the same objects, train_size() of them."""
     again = kit.open()
     if again.train_size() != len(kit.splits["train"]):
         fail(f"train_size() is {again.train_size()}, the training split has {len(kit.splits['train'])} objects")

@@ -1,4 +1,4 @@
-"""Checks that every kind of plugin shares: its name, its options, and what importing its module does."""
+"""Checks shared by all kinds: name, options, import."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def check_name(plugin: type[Any]) -> str:
-    """Fail unless a plugin has a name for the command line and a summary for ``bench list``; return the summary."""
+    """Fail unless a plugin has a name and a summary.
+
+    Returns the summary.
+    """
     name = getattr(plugin, "name", None)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         fail(f"{plugin.__name__}.name is {name!r}: expected lower-case words joined by hyphens, e.g. 'my-method'")
@@ -41,7 +44,7 @@ def check_name(plugin: type[Any]) -> str:
 
 
 def check_texts(plugin: type[Any]) -> str:
-    """Warn where a card or docstring still says what the example of ``bench new`` says."""
+    """Warn if a text is still that of ``bench new``."""
     card = getattr(plugin, "card", None)
     said = {f"card.{name}": value for name, value in (dict(card) if isinstance(card, BaseModel) else {}).items()}
     said["the docstring"] = (plugin.__doc__ or "").strip().partition("\n")[0]
@@ -54,7 +57,10 @@ def check_texts(plugin: type[Any]) -> str:
 
 @cache
 def _template_texts() -> frozenset[str]:
-    """Return sentences of the examples of ``bench new``: first lines of docstrings, and texts of cards.
+    """Return sentences of the ``bench new`` examples to compare with.
+
+    First lines of docstrings, and texts of cards; one-word answers such as a licence, and texts that most methods
+    share, are left out.
 
     Answers in one word, such as a licence, and what most methods say in the same words do not count.
     """
@@ -71,7 +77,7 @@ def _template_texts() -> frozenset[str]:
 
 
 def check_options(plugin: type[Any]) -> str:
-    """Fail unless options are immutable, refuse unknown fields and survive the way through a run's specification."""
+    """Fail unless options are immutable, strict, and survive JSON."""
     options: type[BaseModel] = plugin.Options
     if not (inspect.isclass(options) and issubclass(options, BaseModel)):
         fail(f"{plugin.__name__}.Options is no pydantic model; derive it from the base class's Options")
@@ -103,7 +109,7 @@ def check_options(plugin: type[Any]) -> str:
 
 
 def _shipped(plugin: type[Any]) -> dict[str, BaseModel]:
-    """Return the options that a plugin ships for every preset; a protocol does so for each of its forms."""
+    """Return a plugin's options for every preset and form."""
     if not hasattr(plugin, "defaults"):
         return {}
     if not hasattr(plugin, "forms"):
@@ -116,7 +122,7 @@ def _shipped(plugin: type[Any]) -> dict[str, BaseModel]:
 
 
 def plugin_file(plugin: type[Any]) -> Path | None:
-    """File that defines a class, where there is one."""
+    """Return the file that defines a class, or None."""
     module = sys.modules.get(plugin.__module__)
     file = getattr(module, "__file__", None)
     return None if file is None else Path(file)
@@ -147,7 +153,9 @@ print(json.dumps({{"seconds": seconds, "changed": changed, "cuda": torch.cuda.is
 
 
 def check_import(plugin: type[Any], baseline: str) -> str:
-    """Fail unless importing a plugin is quick and has no side effects; a fresh process tries it.
+    """Fail unless a plugin imports quickly, without side effects.
+
+    A fresh process imports it.
 
     Args:
         plugin: The class.
@@ -161,7 +169,7 @@ def check_import(plugin: type[Any], baseline: str) -> str:
 
 
 def try_import(statement: str, baseline: str) -> str:
-    """Run an import statement in a fresh process and fail if it is slow or has side effects.
+    """Import in a fresh process; fail on side effects.
 
     Args:
         statement: Python source in one line; `importlib`, `Path` and `load_plugin_file` are at hand.

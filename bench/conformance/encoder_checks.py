@@ -1,4 +1,4 @@
-"""Checks of what a method hands over: the encoder's shapes, its independence of company and luck, its weights."""
+"""Checks of a method's encoder: shapes, independence, weights."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _CLOSE = 1e-4
 
 @torch.no_grad()
 def _encode(encoder: Encoder, points: Tensor) -> dict[str, Tensor]:
-    """Every feature of clouds by name."""
+    """Return every feature of clouds by name."""
     return dict(encoder.features(encoder(points)))
 
 
 @METHOD_CHECKS.add("encoder shapes", "builds")
 def shapes(kit: MethodKit) -> str:
-    """Tokens, centres and every promised feature have the promised shape, for a batch of any size, one included."""
+    """Tokens, centres and features have the promised shapes."""
     encoder = kit.encoder().eval()
     for name in ("transfer", "svm"):
         if name not in encoder.feature_dims:
@@ -76,7 +76,7 @@ def _check_tensor(what: str, value: Tensor, shape: tuple[int, ...]) -> None:
 
 @METHOD_CHECKS.add("encoder repeats", "encoder shapes")
 def repeats(kit: MethodKit) -> str:
-    """In evaluation mode the same clouds give bitwise the same features, whatever the global seed."""
+    """The same clouds give bitwise the same features in evaluation."""
     encoder, points = kit.encoder().eval(), kit.clouds()
     found = []
     for seed in (1, 2):
@@ -92,7 +92,7 @@ def repeats(kit: MethodKit) -> str:
 
 @METHOD_CHECKS.add("encoder objects", "encoder repeats")
 def objects(kit: MethodKit) -> str:
-    """An object's features do not depend on its place in the batch or on the others there."""
+    """An object's features do not depend on its batch."""
     encoder, points = kit.encoder().eval(), kit.clouds()
     order = torch.randperm(len(points), generator=torch.Generator().manual_seed(0)).roll(1)
     whole = _encode(encoder, points)
@@ -115,7 +115,7 @@ def objects(kit: MethodKit) -> str:
 
 @METHOD_CHECKS.add("encoder points", "encoder shapes")
 def points(kit: MethodKit) -> str:
-    """Clouds with another number of points than in pretraining are encoded too."""
+    """Clouds may have more or fewer points than in pretraining."""
     encoder = kit.encoder().eval()
     fewest = max(kit.size.groups, kit.size.group_size)
     counts = (fewest, 2 * kit.size.points)
@@ -127,7 +127,7 @@ def points(kit: MethodKit) -> str:
 
 @METHOD_CHECKS.add("freeze", "encoder shapes")
 def freeze(kit: MethodKit) -> str:
-    """Under a frozen-feature protocol no weight and no BatchNorm buffer of the encoder changes."""
+    """A frozen-feature protocol changes no weight or BatchNorm buffer."""
     classifier = Classifier(kit.encoder(), CLASSES).freeze().train()
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
     optimiser = torch.optim.AdamW([p for p in classifier.parameters() if p.requires_grad], lr=0.1)
@@ -150,7 +150,7 @@ def freeze(kit: MethodKit) -> str:
 
 @METHOD_CHECKS.add("checkpoint", "encoder repeats", "finite")
 def checkpoint(kit: MethodKit) -> str:
-    """The trained encoder, stored and rebuilt from the options alone, gives identical features."""
+    """The stored encoder, rebuilt from options alone, gives identical features."""
     model = kit.model()
     for _ in kit.train(model, kit.batches(3)):
         pass

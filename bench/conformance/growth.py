@@ -1,4 +1,7 @@
-"""Measuring whether something piles up from step to step, in ways that do not depend on the allocator's mood."""
+"""Detect memory that grows from step to step.
+
+Objects are counted, so that the allocator does not matter.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import torch
 
 @dataclass(frozen=True)
 class Usage:
-    """Objects and memory alive that were made while `watching`.
+    """Objects and memory created since `watching` began.
 
     Attributes:
         tensors: Tensors that Python knows of.
@@ -46,7 +49,10 @@ _WORDS = {
 
 @contextmanager
 def watching() -> Iterator[None]:
-    """Let Python count its allocations, and set aside what is alive already, so that looks are quick."""
+    """Count Python's allocations during the block.
+
+    What is alive already is left out, so that each count is quick.
+    """
     already = tracemalloc.is_tracing()
     gc.freeze()
     if not already:
@@ -60,7 +66,7 @@ def watching() -> Iterator[None]:
 
 
 def usage() -> Usage:
-    """Look at what is alive, after collecting garbage."""
+    """Count what is alive, after collecting garbage."""
     gc.collect()
     alive = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
     storages = {}
@@ -78,7 +84,7 @@ def usage() -> Usage:
 
 
 def _nodes(tensors: list[torch.Tensor]) -> int:
-    """Number of nodes of the autograd graphs behind tensors."""
+    """Count the nodes of the autograd graphs behind tensors."""
     waiting: list[Any] = [tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None]
     seen: set[Any] = set(waiting)
     while waiting:
@@ -90,7 +96,9 @@ def _nodes(tensors: list[torch.Tensor]) -> int:
 
 
 def growing(before: Usage, middle: Usage, after: Usage, steps: int) -> str:
-    """Say what grew in both of two equally long stretches of steps; empty if nothing did.
+    """Name what grew in both of two equally long stretches.
+
+    Empty if nothing did.
 
     One stretch alone may warm up a cache; both cannot.
     """

@@ -1,4 +1,4 @@
-"""Checks of a method's contract: what it declares, what it builds, what its losses look like, what it draws."""
+"""Checks of a method: declarations, networks, losses, random draws."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def metadata(kit: MethodKit) -> str:
 
 @CONTRACT.add("recipes", "options")
 def recipes(kit: MethodKit) -> str:
-    """The recipe of every preset is one that ``bench run`` takes."""
+    """Every preset has a recipe that ``bench run`` accepts."""
     method = kit.method
     if not method.has_encoder:
         return "a teacher alone needs none"
@@ -102,13 +102,13 @@ def recipes(kit: MethodKit) -> str:
 
 @CONTRACT.add("texts")
 def texts(kit: MethodKit) -> str:
-    """Card and docstring say what the plugin is, not what the example of ``bench new`` is."""
+    """Card and docstring describe the plugin, not the ``bench new`` example."""
     return check_texts(kit.method)
 
 
 @CONTRACT.add("architecture", "options")
 def architecture(kit: MethodKit) -> str:
-    """The network that architecture() names, which ``scratch`` takes, is the encoder's own."""
+    """architecture() names a network equal to the encoder's own."""
     if not kit.method.has_encoder:
         skip("a teacher alone: it has no network (has_encoder is False)")
     name, kept = kit.method.architecture(kit.resolved)
@@ -131,7 +131,7 @@ def architecture(kit: MethodKit) -> str:
 
 @CONTRACT.add("builds", "options")
 def builds(kit: MethodKit) -> str:
-    """The network builds, and its encoder is the one that build_encoder makes."""
+    """The network builds, and its encoder equals that of build_encoder."""
     if not kit.method.has_encoder:
         skip("a teacher alone: it has no network (has_encoder is False)")
     model = kit.model()
@@ -155,7 +155,7 @@ def builds(kit: MethodKit) -> str:
 
 
 def _check_heads(kit: MethodKit, model: PretrainModel, encoder: Encoder) -> None:
-    """Fail unless heads into teachers' spaces are those that aligned() promises, on features that are there."""
+    """Fail unless the heads are those that aligned() promises."""
     heads, promised = model.aligned_heads(), kit.method.aligned(kit.resolved)
     if set(heads) != promised:
         fail(
@@ -172,7 +172,7 @@ def _check_heads(kit: MethodKit, model: PretrainModel, encoder: Encoder) -> None
 
 
 def _differing(one: Encoder, other: Encoder) -> list[str]:
-    """Names of the tensors that only one of two encoders has, or that have another shape in the other."""
+    """Name tensors missing or shaped differently in one encoder."""
     ours, theirs = _layout(one), _layout(other)
     return sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
 
@@ -183,7 +183,10 @@ def _layout(encoder: Encoder) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
 
 @CONTRACT.add("losses", "builds")
 def losses(kit: MethodKit) -> str:
-    """Losses are float32 scalars, in mixed precision too, and ``total`` is accounted for by the other terms."""
+    """Losses are float32 scalars; the other terms make up ``total``.
+
+    In mixed precision too.
+    """
     model = kit.model()
     found = kit.losses(model, kit.batch())
     _check_losses(found, "")
@@ -221,7 +224,7 @@ def _check_losses(found: object, where: str) -> None:
 
 @CONTRACT.add("no captions", "losses")
 def no_captions(kit: MethodKit) -> str:
-    """Without captions the text term is off, or the method says in one line that it needs them."""
+    """Without captions, the method drops the text term or refuses."""
     if "text" not in kit.uses:
         skip("reads no text")
     try:
@@ -234,7 +237,7 @@ def no_captions(kit: MethodKit) -> str:
 
 @CONTRACT.add("draws", "losses")
 def draws(kit: MethodKit) -> str:
-    """Draws of prepare() come from the batch's generator, so that a resumed run repeats them."""
+    """Random draws of prepare() come from the batch's generator."""
     model = kit.model()
     with _global_seeds(1), torch.no_grad():
         before = _global_state()
@@ -251,7 +254,7 @@ def draws(kit: MethodKit) -> str:
 
 @CONTRACT.add("same seed", "draws", "recipes")
 def same_seed(kit: MethodKit) -> str:
-    """The same seed gives the same network and, over three steps, bitwise the same losses."""
+    """The same seed gives bitwise the same network and losses."""
     first, second = kit.model(seed=3), kit.model(seed=3)
     other = second.state_dict()
     if differing := [name for name, t in first.state_dict().items() if not _equal(t, other[name])]:
@@ -274,13 +277,13 @@ def _detached(
 
 
 def _equal(one: Tensor, two: Tensor) -> bool:
-    """Bitwise equality, NaN included."""
+    """Return whether values are bitwise equal, NaN included."""
     return one.shape == two.shape and bool(((one == two) | ((one != one) & (two != two))).all())
 
 
 @contextmanager
 def _global_seeds(seed: int) -> Iterator[None]:
-    """Seed every global generator, and put them back as they were."""
+    """Seed every global generator for the block, then restore it."""
     state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Inputs, networks and training steps for the checks of a method."""
+"""Inputs, networks and training steps for checks of methods."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLASSES = 4
 
 @dataclass
 class MethodKit:
-    """A method with everything around it made up.
+    """A method under test, with made-up inputs.
 
     Attributes:
         method: The method's class.
@@ -59,12 +59,15 @@ class MethodKit:
 
     @cached_property
     def resolved(self) -> BaseModel:
-        """Options as a run would carry them: read from JSON, completed by the teacher's transformer."""
+        """Options as a run stores them.
+
+        Read from JSON, completed by the teacher's transformer.
+        """
         asked = self.options if self.options is not None else self.method.defaults(self.preset)
         return self.completed(asked)
 
     def completed(self, asked: BaseModel) -> BaseModel:
-        """Return options as a run would carry them."""
+        """Return options as a run would store them."""
         options = self.method.parse(asked.model_dump(mode="json"))
         if "transformer" in self.method.uses(options):
             completed = self.method.complete(options, SHAPE)
@@ -73,7 +76,7 @@ class MethodKit:
 
     @cached_property
     def uses(self) -> frozenset[str]:
-        """Return what pretraining reads besides points."""
+        """Inputs that pretraining reads besides points."""
         return self.method.uses(self.resolved)
 
     @property
@@ -82,7 +85,7 @@ class MethodKit:
         return self.method.recipe(self.preset) or Recipe(lr=1e-3)
 
     def given(self, *, captions: bool = True) -> Given:
-        """Make up what the network is built around.
+        """Make up what a network is built from (`Given`).
 
         Args:
             captions: False for data without captions.
@@ -118,7 +121,7 @@ class MethodKit:
         return self.method.build_encoder(self.size, self.resolved).train()
 
     def clouds(self, seed: int = 0, count: int | None = None, points: int | None = None) -> Tensor:
-        """Make up clouds ``[B, N, 3]`` of different shapes in the unit sphere."""
+        """Make up different clouds ``[B, N, 3]``, in the unit sphere."""
         generator = torch.Generator().manual_seed(seed)
         count, points = count or self.batch_size, points or self.size.points
         ball = torch.nn.functional.normalize(torch.randn(count, points, 3, generator=generator), dim=-1)
@@ -130,7 +133,7 @@ class MethodKit:
         return clouds / radius
 
     def batch(self, seed: int = 0, *, step: int = 0, captions: bool = True) -> Batch:
-        """Make up a step's input that has what the method reads, and nothing else."""
+        """Make up one step's batch of what the method reads."""
         generator = torch.Generator().manual_seed(1000 + seed)
         n, uses = self.batch_size, self.uses
         points = self.clouds(seed)
@@ -157,7 +160,10 @@ class MethodKit:
     def losses(
         self, model: PretrainModel, batch: Batch, seed: int = 0, precision: Precision = "fp32"
     ) -> dict[str, Tensor]:
-        """Compute losses as the training loop does: preparation without gradient, then seeded computation."""
+        """Compute losses as the training loop does.
+
+        Preparation without gradient, then seeded computation.
+        """
         with torch.no_grad():
             prepared = model.prepare(batch)
         seed_torch(seed)
@@ -166,7 +172,7 @@ class MethodKit:
             return model.compute(prepared)
 
     def train(self, model: PretrainModel, batches: Iterator[Batch]) -> Iterator[dict[str, Tensor]]:
-        """Train on batches with the recipe's optimiser at its base rate.
+        """Train on batches with the recipe's optimiser and base rate.
 
         Yields:
             The losses of each step, after the backward pass and before the optimiser's step.
@@ -187,12 +193,12 @@ class MethodKit:
             optimiser.step()
 
     def batches(self, count: int, start: int = 0) -> Iterator[Batch]:
-        """Make up different batches, one after the other."""
+        """Make up different batches."""
         return (self.batch(seed, step=seed) for seed in range(start, start + count))
 
 
 def _seeded(build: Callable[[], M]) -> M:
-    """Build something from a seed of its own, and leave torch's global generator as it was."""
+    """Build something from a seed; leave torch's generator unchanged."""
     with torch.random.fork_rng(devices=[]):
         seed_torch(20)
         return build()

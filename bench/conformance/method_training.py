@@ -1,4 +1,4 @@
-"""Checks of a method in training: it learns, everything is reached, nothing is lost or piles up."""
+"""Checks of a method in training: learning, resuming, memory."""
 
 from __future__ import annotations
 
@@ -113,7 +113,10 @@ def devices(kit: MethodKit) -> str:
 
 
 def compare_devices(kit: MethodKit, device: torch.device) -> str:
-    """Fail unless losses and features on another device are those of the CPU; return the largest difference."""
+    """Fail unless another device gives the CPU's losses and features.
+
+    Returns the largest difference.
+    """
     model = kit.model()
     there = copy.deepcopy(model).to(device)
     before = torch.backends.cudnn.allow_tf32
@@ -134,7 +137,7 @@ def compare_devices(kit: MethodKit, device: torch.device) -> str:
 
 
 def _values(kit: MethodKit, model: torch.nn.Module, device: torch.device) -> dict[str, Tensor]:
-    """Losses in training mode and features in evaluation mode, on the CPU."""
+    """Return losses in training mode and features in evaluation mode."""
     from bench.methods.base import PretrainModel
 
     assert isinstance(model, PretrainModel)

@@ -1,4 +1,4 @@
-"""Checks of a part of the backbone: a block, a norm layer or a tokenizer."""
+"""Checks of a block, a norm layer or a tokenizer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Part = Block | Norm | Tokenizer
 
 @dataclass
 class PartKit:
-    """A part of the backbone with inputs made up for it.
+    """A part of the backbone under test, with made-up inputs.
 
     Attributes:
         part: Its class.
@@ -41,7 +41,7 @@ class PartKit:
         return "tokenizer" if issubclass(self.part, Tokenizer) else "norm"
 
     def build(self, width: int = SIZE.width) -> nn.Module:
-        """Build it with its default options."""
+        """Build the part with its default options."""
         options = self.part.Options()
         if issubclass(self.part, Block):
             return self.part(BlockSite(width, heads=2, number=1), options)
@@ -50,7 +50,7 @@ class PartKit:
         return self.part(width, options)
 
     def inputs(self, batch: int, patches: int, free: int = 0) -> tuple[Tensor, ...]:
-        """Make up the input of its forward pass."""
+        """Make up the inputs of the part's forward pass."""
         draw = torch.Generator().manual_seed(patches)
         if self.field == "tokenizer":
             return (torch.randn(batch, patches, SIZE.group_size, 3, generator=draw) / 4,)
@@ -58,7 +58,7 @@ class PartKit:
         return (tokens, torch.randn(batch, patches, 3, generator=draw)) if self.field == "block" else (tokens,)
 
     def cases(self) -> Iterator[tuple[int, int]]:
-        """Yield numbers of patches and of free tokens that occur in encoders and decoders."""
+        """Yield numbers of patches and free tokens that networks use."""
         for patches in (1, 2, 7, 64):
             for free in (0, 1, 3) if self.field == "block" else (0,):
                 yield patches, free
@@ -87,13 +87,13 @@ def metadata(kit: PartKit) -> str:
 
 @PART_CHECKS.add("texts")
 def texts(kit: PartKit) -> str:
-    """Card and docstring say what the plugin is, not what the example of ``bench new`` is."""
+    """Card and docstring describe the plugin, not the ``bench new`` example."""
     return check_texts(kit.part)
 
 
 @PART_CHECKS.add("shapes", "options")
 def shapes(kit: PartKit) -> str:
-    """As many tokens of the same width come out, float32 and finite, for every number of patches."""
+    """Tokens keep number and width and stay finite float32."""
     module = kit.build().train()
     count = 0
     for patches, free in kit.cases():
@@ -131,7 +131,7 @@ def gradients(kit: PartKit) -> str:
 @PART_CHECKS.add("independence", "shapes")
 @torch.no_grad()
 def independence(kit: PartKit) -> str:
-    """In evaluation a cloud's tokens are the same every time and do not depend on the others in the batch."""
+    """In evaluation tokens repeat, whatever the rest of the batch."""
     module = kit.build().eval()
     given = kit.inputs(4, 7, 1 if kit.field == "block" else 0)
     found: Tensor = module(*given)
@@ -147,7 +147,7 @@ def independence(kit: PartKit) -> str:
 
 @PART_CHECKS.add("pretraining", "gradients")
 def pretraining(kit: PartKit) -> str:
-    """ReCon with it learns: the loss stays finite and falls on one batch."""
+    """ReCon with this part learns: the loss falls on one batch."""
     if kit.part.name not in BACKBONE_PARTS[kit.field]:
         skip("it is not registered; bench check-plugin FILE does that")
     size = BackboneSpec.model_validate(SIZE.model_dump() | {kit.field: kit.part.name})

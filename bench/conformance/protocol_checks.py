@@ -1,4 +1,4 @@
-"""Checks of a protocol: what it declares, and one evaluation of a small encoder on made-up data."""
+"""Checks of a protocol: declarations, and one small evaluation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CLASSES, TRAIN, TEST = 10, 12, 8
 
 @dataclass
 class ProtocolKit:
-    """A protocol with an encoder and a data set made up.
+    """A protocol under test; encoder and data are made up.
 
     Attributes:
         protocol: The protocol's class.
@@ -51,7 +51,7 @@ class ProtocolKit:
         return TemporaryDirectory(prefix=f"{scratch_name()}-")
 
     def task(self, name: str, form: Form = "fair", split_seed: int = 0) -> Task:
-        """Make a task with folders of its own."""
+        """Make a task with its own folders."""
         folder = Path(self._folder.name) / name
         folder.mkdir()
         return Task(
@@ -69,7 +69,7 @@ class ProtocolKit:
         )
 
     def evaluate(self, task: Task, setting: int = 0) -> Evaluation:
-        """Judge a small untrained encoder in a setting of preset smoke, in the form of the task."""
+        """Judge a small untrained encoder in a smoke setting."""
         options = self.protocol.defaults("smoke", task.form)
         subject = Subject("made-up", "made-up", {"": Candidate("", _encoder, "0" * 64)})
         return self.protocol.evaluate(subject, task, self.protocol.settings(options)[setting], options)
@@ -82,7 +82,7 @@ def _encoder() -> Encoder:
 
 
 def _clouds(split: str, per_class: int) -> CloudSet:
-    """Ellipsoids, every class with axes of its own."""
+    """Make ellipsoids with different axes for every class."""
     axes = np.random.default_rng(7).uniform(0.2, 1.0, (CLASSES, 3))
     rng = np.random.default_rng(len(split))
     labels = np.repeat(np.arange(CLASSES, dtype=np.int64), per_class)
@@ -115,7 +115,7 @@ def options(kit: ProtocolKit) -> str:
 
 @PROTOCOL_CHECKS.add("metadata")
 def metadata(kit: ProtocolKit) -> str:
-    """Name, revision, forms and one line on what is judged are there."""
+    """Name, revision, forms and a one-line summary are there."""
     check_name(kit.protocol)
     revision = getattr(kit.protocol, "revision", None)
     if not isinstance(revision, int) or revision < 1:
@@ -130,7 +130,7 @@ def metadata(kit: ProtocolKit) -> str:
 
 @PROTOCOL_CHECKS.add("texts")
 def texts(kit: ProtocolKit) -> str:
-    """Card and docstring say what the plugin is, not what the example of ``bench new`` is."""
+    """Card and docstring describe the plugin, not the ``bench new`` example."""
     return check_texts(kit.protocol)
 
 
@@ -149,7 +149,7 @@ def statement(kit: ProtocolKit) -> str:
 
 @PROTOCOL_CHECKS.add("description", "options")
 def description(kit: ProtocolKit) -> str:
-    """describe() is the same every time, and with card() covers every option."""
+    """describe() is deterministic, and with card() covers every option."""
     protocol = kit.protocol
     for form in protocol.forms:
         chosen = protocol.defaults("smoke", form)
@@ -180,7 +180,7 @@ def _told(protocol: type[AnyProtocol], chosen: BaseModel, form: Form) -> tuple[s
 
 
 def _changes(chosen: BaseModel) -> Iterator[tuple[str, BaseModel]]:
-    """Yield options with one field changed, as far as a value that is valid with the others can be guessed."""
+    """Yield options that differ in one field each."""
     used_by_other_form = (*getattr(chosen, "fair_only", ()), *getattr(chosen, "published_only", ()), "form")
     for name in type(chosen).model_fields:
         value = getattr(chosen, name)
@@ -203,7 +203,7 @@ def _changes(chosen: BaseModel) -> Iterator[tuple[str, BaseModel]]:
 
 @PROTOCOL_CHECKS.add("evaluates", "options")
 def evaluates(kit: ProtocolKit) -> str:
-    """An evaluation gives a headline number on the test split, predictions and a digest of its splits."""
+    """An evaluation gives a headline score, predictions and split digest."""
     task = kit.task("evaluates", kit.protocol.forms[0])
     found = kit.evaluate(task)
     headline = _check_evaluation(kit, found, task)
@@ -212,7 +212,7 @@ def evaluates(kit: ProtocolKit) -> str:
 
 @PROTOCOL_CHECKS.add("forms and settings", "evaluates")
 def forms_and_settings(kit: ProtocolKit) -> str:
-    """Every other setting of preset smoke, in every form, gives such an evaluation too."""
+    """Every other setting and form gives such an evaluation too."""
     tried = 0
     for form in kit.protocol.forms:
         settings = kit.protocol.settings(kit.protocol.defaults("smoke", form))
@@ -229,7 +229,10 @@ def forms_and_settings(kit: ProtocolKit) -> str:
 
 
 def _check_evaluation(kit: ProtocolKit, found: Evaluation, task: Task) -> Metric:
-    """Fail unless an evaluation can be stored, found again and compared; return its headline."""
+    """Fail unless an evaluation can be stored and compared.
+
+    Returns its headline metric.
+    """
     if not any(m.headline and m.split == "test" and m.fold is None for m in found.metrics):
         fail("no metric is a headline of the test split over all folds (headline=True, split='test', fold=None)")
     if broken := [m.name for m in found.metrics if not math.isfinite(m.value)]:
@@ -252,7 +255,7 @@ def _check_evaluation(kit: ProtocolKit, found: Evaluation, task: Task) -> Metric
 
 @PROTOCOL_CHECKS.add("same seed", "evaluates")
 def same_seed(kit: ProtocolKit) -> str:
-    """The same task judged again gives the same numbers from the same splits."""
+    """The same task gives the same numbers and splits again."""
     found = []
     for seed in (1, 2):
         seed_torch(seed)
@@ -266,7 +269,7 @@ def same_seed(kit: ProtocolKit) -> str:
 
 @PROTOCOL_CHECKS.add("split seed", "same seed")
 def split_seed(kit: ProtocolKit) -> str:
-    """Another split seed shows what describe() says of the split."""
+    """Another split seed has the effect that describe() states."""
     form = kit.protocol.forms[0]
     first, other = (kit.evaluate(kit.task(f"split-{seed}", form, seed)) for seed in (0, 1))
     moved = first.split_digest != other.split_digest or first.metrics != other.metrics

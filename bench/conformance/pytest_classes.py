@@ -1,4 +1,4 @@
-"""The checks as pytest classes, for an author's own test suite.
+"""The checks as pytest classes, for a plugin's own tests.
 
     from bench.conformance import MethodConformance
 
@@ -37,7 +37,7 @@ _SUITES: dict[type[object], Suite[Any]] = {}
 
 
 class _Conformance:
-    """One test per check; checks that others need are made once per class."""
+    """One test per check; needed checks run once per class."""
 
     left_out: ClassVar[Mapping[str, str]] = {}
     """Checks that are skipped, with the reason."""
@@ -45,7 +45,7 @@ class _Conformance:
     @classmethod
     @abstractmethod
     def suite(cls) -> Suite[Any]:
-        """Return the suite."""
+        """Return the checks with their results so far."""
 
     def _make(self, check: str) -> None:
         tests = type(self)
@@ -75,7 +75,7 @@ class MethodConformance(_Conformance):
 
     @classmethod
     def suite(cls) -> Suite[Any]:
-        """Return the suite."""
+        """Return the checks of the method."""
         shipped = cls.method.defaults("nano").model_dump(mode="json")
         return method_suite(
             cls.method,
@@ -94,7 +94,7 @@ class MethodConformance(_Conformance):
 
 
 class DatasetConformance(_Conformance):
-    """Checks of a data set; derive from it and set `dataset`."""
+    """Checks of a data set; subclass and set `dataset`."""
 
     dataset: ClassVar[type[Dataset]]
     root: ClassVar[Path | None] = None
@@ -102,7 +102,7 @@ class DatasetConformance(_Conformance):
 
     @classmethod
     def suite(cls) -> Suite[Any]:
-        """Return the suite."""
+        """Return the checks of the data set."""
         return dataset_suite(cls.dataset, root=cls.root, left_out=cls.left_out)
 
     @pytest.mark.parametrize("check", DATASET_CHECKS.names())
@@ -118,7 +118,7 @@ class ProtocolConformance(_Conformance):
 
     @classmethod
     def suite(cls) -> Suite[Any]:
-        """Return the suite."""
+        """Return the checks of the protocol."""
         return protocol_suite(cls.protocol, left_out=cls.left_out)
 
     @pytest.mark.parametrize("check", PROTOCOL_CHECKS.names())
@@ -134,7 +134,7 @@ class TeacherConformance(_Conformance):
 
     @classmethod
     def suite(cls) -> Suite[Any]:
-        """Return the suite."""
+        """Return the checks of the teacher."""
         return teacher_suite(cls.teacher, left_out=cls.left_out)
 
     @pytest.mark.parametrize("check", TEACHER_CHECKS.names())
@@ -144,13 +144,13 @@ class TeacherConformance(_Conformance):
 
 
 class PartConformance(_Conformance):
-    """Checks of a block, norm layer or tokenizer; derive from it and set `part`."""
+    """Checks of a part of the backbone; subclass, set `part`."""
 
     part: ClassVar[type[Part]]
 
     @classmethod
     def suite(cls) -> Suite[Any]:
-        """Return the suite."""
+        """Return the checks of the part."""
         return part_suite(cls.part, left_out=cls.left_out)
 
     @pytest.mark.parametrize("check", PART_CHECKS.names())

@@ -1,4 +1,4 @@
-"""The suite of each kind of plugin, and the suites of everything a plugin file defines."""
+"""Checks of each kind of plugin and of plugin files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def method_suite(
 def dataset_suite(
     dataset: type[Dataset], *, root: Path | None = None, left_out: Mapping[str, str] | None = None
 ) -> Suite[DatasetKit]:
-    """Return the checks of a data set; `root` is its folder where it comes as files."""
+    """Return the checks of a data set.
+
+    `root` is its folder, for a set that comes as files.
+    """
     kit = DatasetKit(dataset, root)
     return Suite(_subject("data set", dataset), kit, DATASET_CHECKS, plugin_file(dataset), left_out or {})
 
@@ -73,7 +76,7 @@ def teacher_suite(teacher: type[Teacher], *, left_out: Mapping[str, str] | None 
 
 
 def part_suite(part: type[Part], *, left_out: Mapping[str, str] | None = None) -> Suite[PartKit]:
-    """Return the checks of a part of the backbone: a block, a norm layer or a tokenizer."""
+    """Return the checks of a block, norm layer or tokenizer."""
     kit = PartKit(part)
     return Suite(_subject(kit.field, part), kit, PART_CHECKS, plugin_file(part), left_out or {})
 
@@ -85,7 +88,7 @@ def _subject(kind: str, plugin: type[Any]) -> str:
 def file_suites(
     path: Path, names: tuple[str, ...] = (), *, device: str = "auto", root: Path | None = None
 ) -> list[Suite[Any]]:
-    """Register a plugin file and return the suites of what it defines.
+    """Register a plugin file; return checks of what it defines.
 
     Args:
         path: A Python file.

@@ -1,4 +1,4 @@
-"""Checks of a teacher: its widths, and that features depend on the item alone."""
+"""Checks of a teacher: widths, and features independent of others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIDE = 64
 
 @dataclass
 class TeacherKit:
-    """A teacher, prepared once in a folder of its own.
+    """A teacher under test, prepared once in its own folder.
 
     Attributes:
         teacher: The teacher's class.
@@ -37,12 +37,12 @@ class TeacherKit:
         return TemporaryDirectory(prefix=f"{scratch_name()}-")
 
     def open(self) -> Teacher:
-        """Open it anew, with its default options."""
+        """Open the teacher anew, with its default options."""
         return self.teacher(Path(self._cache.name))
 
     @cached_property
     def prepared(self) -> Teacher:
-        """The teacher with its weights in place."""
+        """The teacher with its weights ready."""
         teacher = self.open()
         try:
             teacher.prepare()
@@ -68,7 +68,7 @@ def options(kit: TeacherKit) -> str:
 
 @TEACHER_CHECKS.add("metadata")
 def metadata(kit: TeacherKit) -> str:
-    """Name, summary and an identity that is known without weights."""
+    """Name, summary, and an identity known without weights."""
     summary = check_name(kit.teacher)
     identity = kit.open().identity()
     if not re.fullmatch(r"[0-9a-f]{64}", identity) or identity != kit.open().identity():
@@ -78,13 +78,13 @@ def metadata(kit: TeacherKit) -> str:
 
 @TEACHER_CHECKS.add("texts")
 def own_texts(kit: TeacherKit) -> str:
-    """Card and docstring say what the plugin is, not what the example of ``bench new`` is."""
+    """Card and docstring describe the plugin, not the ``bench new`` example."""
     return check_texts(kit.teacher)
 
 
 @TEACHER_CHECKS.add("widths", "options")
 def widths(kit: TeacherKit) -> str:
-    """It encodes images or texts or both, and says how wide its features are."""
+    """It encodes images or texts, and states the feature widths."""
     teacher = kit.prepared
     if not teacher.ready():
         fail("ready() is False after prepare(): it would be made again for every run")
@@ -95,7 +95,10 @@ def widths(kit: TeacherKit) -> str:
 
 @TEACHER_CHECKS.add("images", "widths")
 def images(kit: TeacherKit) -> str:
-    """Features of images, grey or coloured, are float32, finite, the same every time and for every batch."""
+    """Image features are finite, repeatable and independent of the batch.
+
+    float32; of grey and coloured images.
+    """
     teacher = kit.prepared
     if not teacher.image_dim:
         skip("a teacher of texts alone")
@@ -108,7 +111,10 @@ def images(kit: TeacherKit) -> str:
 
 @TEACHER_CHECKS.add("sentences", "widths")
 def sentences(kit: TeacherKit) -> str:
-    """Features of sentences are float32, finite, the same every time and for every batch."""
+    """Text features are finite, repeatable and independent of the batch.
+
+    float32.
+    """
     teacher = kit.prepared
     if not teacher.text_dim:
         skip("a teacher of images alone")
