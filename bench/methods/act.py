@@ -1,4 +1,7 @@
-"""ACT: masked distillation of an autoencoder built around a pretrained transformer (Dong et al., ICLR 2023)."""
+"""ACT: masked distillation from a transformer-based autoencoder.
+
+Source: Dong et al., Autoencoders as Cross-Modal Teachers, ICLR 2023 (docs/reference.md#act-student).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ from bench.spec import DEEPEST, WIDEST, BackboneSpec, Recipe
 
 
 class ACTModel(PretrainModel):
-    """Predict, for hidden patches, the features that the first stage's frozen network gives the whole cloud."""
+    """Predict the frozen autoencoder's features of hidden patches.
+
+    The autoencoder, act-dvae, sees the whole cloud.
+    """
 
     def __init__(
         self, backbone: BackboneSpec, options: ACTOptions, teacher: DvaeEncoder | None, target_width: int
@@ -54,18 +60,21 @@ class ACTModel(PretrainModel):
         self.tap = shallow_block(options.shallow_block, backbone.depth) if options.cls_loss else None
 
     def train(self, mode: bool = True) -> ACTModel:
-        """Switch the mode; the teacher follows only with teacher_mode=reference, as in the release."""
+        """Switch training mode; keep the teacher in evaluation mode.
+
+        With teacher_mode=reference the teacher follows, as in the release.
+        """
         super().train(mode)
         if self.teacher is not None and self.options.teacher_mode == "deterministic":
             self.teacher.eval()
         return self
 
     def prepare(self, batch: Batch, mask: Tensor | None = None, targets: Tensor | None = None) -> dict[str, Tensor]:
-        """Cut patches and draw masks (or take `mask`, bool ``[B, G]``), and what a sampling teacher draws.
+        """Cut patches, draw masks and the teacher's random numbers.
 
         Args:
             batch: The step's input.
-            mask: Hidden patches to use instead of drawn ones.
+            mask: Hidden patches, bool ``[B, G]``, to use instead of drawn ones.
             targets: Teacher's features of all patches ``[B, G, D]`` to use instead of running it.
         """
         o = self.options
@@ -93,7 +102,10 @@ class ACTModel(PretrainModel):
         return prepared
 
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``distil``, with ``cls_loss`` also ``distil_cls``, and their sum ``total``."""
+        """Return ``distil``, with ``cls_loss`` also ``distil_cls``, and ``total``.
+
+        ``total`` is their sum.
+        """
         visible_centres, masked_centres = prepared["visible_centres"], prepared["masked_centres"]
         target = gather_points(self._targets(prepared), prepared["masked"])
         tokens = embed_visible(self.trunk.tokenizer, prepared)
@@ -106,7 +118,7 @@ class ACTModel(PretrainModel):
         return losses | {"total": torch.stack(list(losses.values())).sum()}
 
     def encoder(self) -> StudentEncoder:
-        """Return the student's encoder; the teacher and the decoder stay behind."""
+        """Return the student's encoder, without teacher and decoder."""
         return self.trunk
 
     def _targets(self, prepared: dict[str, Tensor]) -> Tensor:
@@ -128,11 +140,11 @@ class ACTOptions(MethodOptions):
     """Attention heads of the decoder; None: the backbone's (published)."""
     loss: DistillationLoss = "cosine"
     target: Literal["smoothed", "transformer"] = "smoothed"
-    """Features after the autoencoder's second graph network (published) or right after its transformer."""
+    """Distil features after the autoencoder's second graph network (published) or right after its transformer."""
     cls_loss: bool = False
     """Predict the same targets once more from the class token and shallow patch tokens; off as published."""
     shallow_block: int | None = Field(None, ge=0, le=DEEPEST)
-    """Block those tokens come from, counted from 0; None: three quarters up (9 of 12: published)."""
+    """Block of those patch tokens, counted from 0; None: three quarters up (9 of 12: published)."""
     patch_width: int | None = Field(None, ge=1, le=WIDEST)
     """Width of the patch embedding; None: the backbone's width (published), otherwise a linear layer follows."""
     teacher_mode: Literal["deterministic", "reference"] = "deterministic"
@@ -174,7 +186,10 @@ class ACT(Method[ACTOptions]):
 
     @classmethod
     def parts_used(cls, backbone: BackboneSpec, options: ACTOptions) -> frozenset[str]:
-        """Return all parts; with a `patch_width` of its own the patch embedding is the published one."""
+        """Return all parts, or with `patch_width` all but the tokenizer.
+
+        That option always uses the published tokenizer.
+        """
         plain = options.patch_width in (None, backbone.width)
         return super().parts_used(backbone, options) - (frozenset() if plain else {"tokenizer"})
 
@@ -195,7 +210,7 @@ class ACT(Method[ACTOptions]):
 
     @classmethod
     def architecture(cls, options: ACTOptions) -> tuple[str, dict[str, JsonValue]]:
-        """Point-MAE's network, unless patches are embedded at a width of their own."""
+        """Return Point-MAE's network, unless `patch_width` is set."""
         if options.patch_width is None:
             return "point-mae", {"reference": options.reference}
         return super().architecture(options)

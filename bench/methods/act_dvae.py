@@ -1,4 +1,7 @@
-"""First stage of ACT: an autoencoder of point patches around a pretrained transformer (Dong et al., ICLR 2023)."""
+"""First stage of ACT: autoencoder around a pretrained transformer.
+
+Source: Dong et al., Autoencoders as Cross-Modal Teachers, ICLR 2023 (docs/reference.md#act-autoencoder).
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,13 @@ from bench.spec import WIDEST, BackboneSpec, Recipe, TransformerShape
 
 
 class ActDvaeModel(PretrainModel):
-    """Reconstruct every patch from a discrete code that has passed the pretrained transformer."""
+    """Reconstruct patches from discrete codes and a pretrained transformer.
+
+    Every patch becomes a code; the codes pass the transformer before the decoder.
+    """
 
     def __init__(self, backbone: BackboneSpec, options: ActDvaeOptions, transformer: TokenTransformer) -> None:
-        """Build with PyTorch's initialisation around the weights of a pretrained transformer."""
+        """Build around a pretrained transformer, with PyTorch's initialisation elsewhere."""
         super().__init__()
         self.backbone = backbone
         self.options = options
@@ -39,7 +45,10 @@ class ActDvaeModel(PretrainModel):
         lent.requires_grad_(options.tuning == "full")
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """Cut patches, draw Gumbel noise and the dropout of prompts, look up this step's temperature and KL weight."""
+        """Cut patches and draw Gumbel noise and prompt dropout.
+
+        Looks up this step's temperature and weight of the KL term, too.
+        """
         o, backbone = self.options, self.backbone
         patches = cut_patches(batch.points, backbone.groups, backbone.group_size, self.trunk.sampling)
         temperature = half_cosine(batch.step, 0, o.temperature_steps, 1.0, o.temperature_floor)
@@ -56,12 +65,12 @@ class ActDvaeModel(PretrainModel):
         }
 
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``recon`` (coarse plus fine), ``kl`` before its weight, and ``total``."""
+        """Return ``recon`` (coarse plus fine), ``kl`` unweighted, and ``total``."""
         logits, coarse, fine = self.reconstruct(prepared)
         return self.losses(logits, coarse, fine, prepared)
 
     def losses(self, logits: Tensor, coarse: Tensor, fine: Tensor, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Judge what `reconstruct` returned."""
+        """Return the losses of the outputs of `reconstruct`."""
         truth = prepared["patches"].flatten(0, 1)
         kind = self.options.loss
         recon = masked_reconstruction(coarse.flatten(0, 1), truth, kind)
@@ -70,7 +79,10 @@ class ActDvaeModel(PretrainModel):
         return {"recon": recon, "kl": kl, "total": recon + prepared["kl_weight"] * kl}
 
     def reconstruct(self, prepared: dict[str, Tensor], *, hard: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Return code logits ``[B, G, codes]``, and coarse ``[B, G, K/4, 3]`` and fine ``[B, G, K, 3]`` points."""
+        """Return code logits and coarse and fine points.
+
+        Shapes ``[B, G, codes]``, ``[B, G, K/4, 3]`` and ``[B, G, K, 3]``.
+        """
         graph = centre_graph(prepared["centres"])
         logits = self.trunk.logits(prepared["patches"], graph)
         vectors = self.trunk.code_vectors(logits, prepared["temperature"], prepared["noise"], hard=hard)
@@ -79,7 +91,7 @@ class ActDvaeModel(PretrainModel):
         return logits, coarse, fine
 
     def encoder(self) -> DvaeEncoder:
-        """Return everything but the decoder."""
+        """Return the network without its decoder."""
         return self.trunk
 
 
@@ -93,7 +105,7 @@ class ActDvaeOptions(MethodOptions):
     prompts: int = Field(64, ge=1, le=1_024)
     """Prompts in front of the patches, with tuning=prompt."""
     deep_prompts: bool = True
-    """Give every later block prompts of its own."""
+    """Give every later block its own prompts."""
     prompt_dropout: float = Field(0.1, ge=0, lt=1)
     codes: int = Field(8192, ge=4, le=WIDEST, multiple_of=4)
     """Entries of the codebook."""
@@ -113,7 +125,7 @@ class ActDvaeOptions(MethodOptions):
     kl_start: int = Field(10_000, ge=0, le=1_000_000_000)
     """Steps before the KL term sets in."""
     kl_steps: int = Field(100_000, ge=1, le=1_000_000_000)
-    """Steps over which its weight rises from 0."""
+    """Steps over which the weight of the KL term rises from 0."""
     reference: bool = False
     """Restore the release's quirks: sampler, and no gradient through a frozen transformer without prompts."""
 
@@ -149,7 +161,10 @@ class ActDvae(Method[ActDvaeOptions]):
 
     @classmethod
     def defaults(cls, preset: str) -> ActDvaeOptions:
-        """Published options; small networks and schedules of the same share of the run for smoke and nano."""
+        """Return published options; smaller and shorter for smoke and nano.
+
+        Widths are smaller; schedules keep their share of the run.
+        """
         if preset == "smoke":
             sizes = {"prompts": 2, "codes": 32, "graph_width": 8, "folding_width": 16}
             return cls.parse(sizes | {"temperature_steps": 3, "kl_start": 1, "kl_steps": 3})
@@ -170,12 +185,15 @@ class ActDvae(Method[ActDvaeOptions]):
 
     @classmethod
     def complete(cls, options: ActDvaeOptions, teacher: TransformerShape | None) -> ActDvaeOptions:
-        """Write the architecture of the teacher's token transformer into the options."""
+        """Store the architecture of the teacher's token transformer."""
         return cls.parse(options.model_dump() | {"transformer": teacher})
 
     @classmethod
     def width_step(cls, backbone: BackboneSpec, options: ActDvaeOptions) -> int:
-        """Return the number that widths are multiples of; features of the backbone's width pass a grouped norm."""
+        """Return the number that must divide the backbone's widths.
+
+        Includes the groups of the GroupNorm over features of the backbone's width.
+        """
         return math.lcm(super().width_step(backbone, options), GROUPS if options.feature_width is None else 1)
 
     @classmethod
@@ -188,7 +206,7 @@ class ActDvae(Method[ActDvaeOptions]):
 
     @classmethod
     def build_encoder(cls, backbone: BackboneSpec, options: ActDvaeOptions) -> Encoder:
-        """Build everything but the decoder, with PyTorch's initialisation."""
+        """Build the encoder with PyTorch's initialisation."""
         return _encoder(backbone, options)
 
 

@@ -1,4 +1,4 @@
-"""The contract of a pretraining method: a network with a loss, and its encoder."""
+"""Interface of a pretraining method: network, loss and encoder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bench.spec import BackboneSpec, Frozen, Recipe, TransformerShape
 
 @dataclass(frozen=True)
 class Given:
-    """Inputs of a network besides its own options.
+    """Inputs of a network besides its options.
 
     Attributes:
         image: Width of the image teacher's features; None switches the term off.
@@ -50,23 +50,29 @@ class PretrainModel(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """Turn a batch into the tensors `compute` needs; all random draws but stochastic depth happen here."""
+        """Return the tensors that `compute` needs.
+
+        All random numbers are drawn here, except those of stochastic depth.
+        """
 
     @abstractmethod
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return scalar losses by name; ``total`` is the one to minimise."""
+        """Return scalar losses by name; ``total`` is minimised."""
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return ``compute(prepare(batch))``."""
         return self.compute(self.prepare(batch))
 
     def aligned_heads(self) -> Mapping[str, tuple[str, nn.Linear]]:
-        """Return the heads into teachers' spaces: by space, the encoder feature it reads and the layer."""
+        """Return projection heads into teachers' feature spaces.
+
+        For each space (``image``, ``text``): the name of the encoder feature that the head reads, and the layer.
+        """
         return {}
 
     @abstractmethod
     def encoder(self) -> Encoder:
-        """The part that is transferred, sharing parameters with this model."""
+        """Return the transferred part, which shares this model's parameters."""
 
 
 class MethodOptions(Frozen):
@@ -74,70 +80,82 @@ class MethodOptions(Frozen):
 
 
 class Method(Configured[OptionsT], ABC):
-    """A pretraining method. Third-party methods subclass this in one file."""
+    """A pretraining method, implemented in one file.
+
+    Third-party methods subclass this.
+    """
 
     name: ClassVar[str]
     card: ClassVar[MethodCard]
     uses_images: ClassVar[bool] = False
     uses_text: ClassVar[bool] = False
     point_views: ClassVar[int] = 1
-    """Differently augmented views of each cloud that a step needs; the others are `Batch.other_points`."""
+    """Number of augmented views of each cloud in a step; those after the first are `Batch.other_points`."""
     first_stage: ClassVar[str | None] = None
     """Name of the method that has to be trained first; its encoder arrives as `Given.first_stage`."""
     has_encoder: ClassVar[bool] = True
-    """False for a method that is its teacher alone, judged only by protocols that judge teachers."""
+    """False for a method that consists of its teacher alone; only protocols for teachers evaluate it."""
     untrained: ClassVar[Mapping[str, str]] = {}
-    """Trainable parameters of the network that the loss does not reach: name (``*`` matches anything) and reason."""
+    """Trainable parameters without gradient from the loss: name (``*`` matches anything) and reason."""
     recipes: ClassVar[Mapping[str, Recipe]] = {}
-    """By preset: the authors' for ``tiny``, ``small``, ``base`` (see `published`), ours for ``nano``, ``smoke``."""
+    """Recipe by preset: the authors' for ``tiny``, ``small``, ``base`` (`bench.recipes`), ours otherwise."""
 
     Options: ClassVar[type[BaseModel]] = MethodOptions
     """Options of the method; they enter the key."""
 
     @classmethod
     def defaults(cls, preset: str) -> OptionsT:
-        """Options of a preset before the user's own: the method's defaults unless it says otherwise."""
+        """Return a preset's options, before the user's changes."""
         return cls.parse({})
 
     @classmethod
     def uses(cls, options: OptionsT) -> frozenset[str]:
-        """Return what pretraining reads besides points.
+        """Return the inputs of pretraining besides points.
 
-        Of ``images`` and ``text`` (a frozen teacher's features), ``labels``, ``pixels`` (the images themselves) and
-        ``transformer`` (the teacher's token transformer, as a part of the network).
+        A subset of ``images`` and ``text`` (a frozen teacher's features), ``labels``, ``pixels`` (the images
+        themselves) and ``transformer`` (the teacher's token transformer, as a part of the network).
         """
         read = {"images": cls.uses_images, "text": cls.uses_text}
         return frozenset(name for name, used in read.items() if used)
 
     @classmethod
     def aligned(cls, options: OptionsT) -> frozenset[str]:
-        """Teachers' spaces (``image``, ``text``) that the trained network has heads into; see `aligned_heads`."""
+        """Return the teachers' spaces with a projection head.
+
+        A subset of ``image`` and ``text``; the heads are `PretrainModel.aligned_heads`.
+        """
         return frozenset()
 
     @classmethod
     def architecture(cls, options: OptionsT) -> tuple[str, dict[str, JsonValue]]:
-        """Method, and its options, that `build_encoder` gives the same untrained network for.
+        """Return the method and options that define the untrained network.
 
-        A method that trains another one's network names that one, so that both are compared with one `scratch`.
+        A method that trains another method's network returns that method, so that both are compared with the same
+        `scratch`.
         """
         return cls.name, options.model_dump(mode="json")
 
     @classmethod
     def width_step(cls, backbone: BackboneSpec, options: OptionsT) -> int:
-        """Return the number that widths of the backbone are multiples of: its heads, those of a decoder, and more."""
+        """Return the number that must divide the backbone's widths.
+
+        It follows from the heads of encoder and decoder and from grouped norms.
+        """
         return math.lcm(backbone.heads, getattr(options, "decoder_heads", None) or 1)
 
     @classmethod
     def parts_used(cls, backbone: BackboneSpec, options: OptionsT) -> frozenset[str]:
-        """Return the parts of the backbone that the network is built of, by the field of `BackboneSpec`.
+        """Return the backbone parts that the network uses.
 
-        A method whose network is not the shared backbone, or a piece of it, names those it takes.
+        They are named by their field in `BackboneSpec`. By default all of them.
         """
         return frozenset({"block", "norm", "tokenizer"})
 
     @classmethod
     def complete(cls, options: OptionsT, teacher: TransformerShape | None) -> OptionsT:
-        """Fill in what hangs on the teacher's token transformer, so that the options alone rebuild the encoder.
+        """Add facts about the teacher's token transformer to the options.
+
+        The completed options alone are enough to rebuild the encoder.
 
         Args:
             options: As the user and the preset gave them.
@@ -147,7 +165,7 @@ class Method(Configured[OptionsT], ABC):
 
     @classmethod
     def recipe(cls, preset: str) -> Recipe | None:
-        """Return the recipe of a preset; None where there is nothing to train (`scratch`).
+        """Return the recipe of a preset; None without training (`scratch`).
 
         Raises:
             UsageError: The method has recipes, but none for this preset.
@@ -159,17 +177,20 @@ class Method(Configured[OptionsT], ABC):
     @classmethod
     @abstractmethod
     def build(cls, backbone: BackboneSpec, options: OptionsT, given: Given) -> PretrainModel:
-        """Build the pretraining network with its own initialisation (draws from torch's global generator).
+        """Build the pretraining network with the method's initialisation.
 
-        Frozen parts keep ``requires_grad`` False on their parameters, and stay in evaluation mode by the model's
-        own `train`.
+        Random weights come from torch's global generator. Frozen parameters keep ``requires_grad`` False; the model's
+        `train` keeps frozen parts in evaluation mode.
         """
 
     @classmethod
     @abstractmethod
     def build_encoder(cls, backbone: BackboneSpec, options: OptionsT) -> Encoder:
-        """Build just the encoder (same architecture as `PretrainModel.encoder`), PyTorch default initialisation."""
+        """Build the encoder alone with PyTorch's initialisation.
+
+        Its architecture is that of `PretrainModel.encoder`.
+        """
 
 
 AnyMethod = Method[BaseModel]
-"""A method of which only its name is known: options are made by its `parse`."""
+"""A method whose class is known only at run time; its `parse` makes the options."""

@@ -18,10 +18,10 @@ Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Deviation(BaseModel):
-    """One point where the default differs from the authors' release.
+    """One deviation of the default from the authors' release.
 
-    One sentence is accepted too: ``only visible patches are embedded (tokenize=all restores it)``; a sentence
-    without such an ending says that nothing restores the release.
+    Also parsed from one sentence: ``only visible patches are embedded (tokenize=all restores it)``. Without such an
+    ending, no option restores the release.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +43,7 @@ class Deviation(BaseModel):
 
 
 class MethodCard(BaseModel):
-    """Typed metadata of a method, shown by ``bench list methods -v`` and in reports."""
+    """Description of a method, for listings and reports."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

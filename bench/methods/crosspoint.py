@@ -1,4 +1,7 @@
-"""CrossPoint: contrast of two views of a cloud, and of the cloud with its image (Afham et al., CVPR 2022)."""
+"""CrossPoint: contrast of cloud views and of clouds with images.
+
+Source: Afham et al., CrossPoint, CVPR 2022 (docs/reference.md#crosspoint-losses).
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,13 @@ Channels = Annotated[int, Field(ge=1, le=4_096)]
 
 
 class CrossPointModel(PretrainModel):
-    """Two views of each cloud through one encoder, its image through another; every pair attracts, all else repels."""
+    """Contrast two views of each cloud, and clouds with images.
+
+    Both views pass one point encoder, the image its own encoder.
+    """
 
     def __init__(self, backbone: BackboneSpec, options: CrossPointOptions, given: Given) -> None:
-        """Build with random weights on both sides.
+        """Build point and image networks with random weights.
 
         Raises:
             UsageError: The data gives no images and a term needs them.
@@ -52,7 +58,10 @@ class CrossPointModel(PretrainModel):
 
     @torch.no_grad()
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """Put both views into one batch of 2B clouds (cut into patches for the transformer); augment the images."""
+        """Stack both views into 2B clouds and augment the images.
+
+        The transformer's clouds are cut into patches.
+        """
         if len(batch.other_points) != 1:
             raise BenchError(f"crosspoint contrasts 2 views of each cloud; the batch has {1 + len(batch.other_points)}")
         points = torch.cat([batch.points, *batch.other_points])
@@ -67,15 +76,19 @@ class CrossPointModel(PretrainModel):
         return prepared
 
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``imid``, ``cmid`` (those that are on) and their sum ``total``."""
+        """Return the active terms of ``imid`` and ``cmid``, and ``total``.
+
+        ``total`` is their sum.
+        """
         feature = self.trunk.feature(self._encode(prepared), "transfer")
         image = None if self.image_branch is None else self.image_branch(prepared["images"])
         return self.losses(self.point_head(feature), image)
 
     def losses(self, points: Tensor, image: Tensor | None) -> dict[str, Tensor]:
-        """Contrast projections `points` ``[2B, D]``, all first views before all second ones, and `image` ``[B, D]``.
+        """Return the contrastive losses of projections.
 
-        Without an image the cross-modal term is left out. Returns scalar losses, and their sum as ``total``.
+        `points` is ``[2B, D]``, all first views before all second ones; `image` is ``[B, D]``. Without an image the
+        cross-modal term is left out. Returns scalar losses, and their sum as ``total``.
         """
         temperature = self.options.temperature
         first, second = points.float().chunk(2)
@@ -113,13 +126,13 @@ class CrossPointOptions(MethodOptions):
     input_transform: bool = False
     """Turn clouds by a predicted 3x3 matrix first (pointnet)."""
     projection: int = Field(256, ge=1, le=WIDEST)
-    """Width in which points and images are contrasted."""
+    """Width of the projections that are contrasted."""
     image_network: str = "resnet50"
     """timm's name of a ResNet; its weights are random."""
     image_channels: tuple[Channels, Channels, Channels, Channels] | None = None
-    """Widths of its four stages; None keeps the network's own."""
+    """Widths of the image network's four stages; None: its own."""
     image_size: int = Field(224, ge=8, le=1_024)
-    """Height and width of the images it sees, in pixels."""
+    """Height and width of the image network's input, in pixels."""
 
 
 class CrossPoint(Method[CrossPointOptions]):
@@ -153,7 +166,7 @@ class CrossPoint(Method[CrossPointOptions]):
 
     @classmethod
     def defaults(cls, preset: str) -> CrossPointOptions:
-        """Published options, but narrow networks for nano and smoke."""
+        """Return published options; narrower networks for nano and smoke."""
         narrow = {"image_network": "resnet18", "image_size": 32, "neighbours": 10}
         small: dict[str, dict[str, object]] = {
             "smoke": {**narrow, "image_channels": (8, 8, 16, 16), "embedding": 64},
@@ -163,12 +176,12 @@ class CrossPoint(Method[CrossPointOptions]):
 
     @classmethod
     def uses(cls, options: CrossPointOptions) -> frozenset[str]:
-        """Return ``pixels`` where a term contrasts with images."""
+        """Return ``pixels`` if a term contrasts with images, else nothing."""
         return frozenset() if options.terms == "imid" else frozenset({"pixels"})
 
     @classmethod
     def parts_used(cls, backbone: BackboneSpec, options: CrossPointOptions) -> frozenset[str]:
-        """Return all parts of the transformer; a published backbone has none of them."""
+        """Return all parts for the transformer, none for published backbones."""
         return super().parts_used(backbone, options) if options.backbone == "transformer" else frozenset()
 
     @classmethod
@@ -183,7 +196,7 @@ class CrossPoint(Method[CrossPointOptions]):
 
     @classmethod
     def architecture(cls, options: CrossPointOptions) -> tuple[str, dict[str, JsonValue]]:
-        """Point-MAE's network, unless a published backbone is asked for."""
+        """Return Point-MAE's network, unless a published backbone is chosen."""
         shared = options.backbone == "transformer"
         return ("point-mae", {"reference": False}) if shared else super().architecture(options)
 

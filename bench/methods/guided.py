@@ -14,7 +14,7 @@ from bench.models.masking import MaskKind
 
 
 class GuidedOptions(MethodOptions):
-    """Options of reconstruction and guidance, the same in all three."""
+    """Options of reconstruction and guidance, shared by all three methods."""
 
     mask_ratio: float = Field(0.6, gt=0, lt=1)
     """Share of patches hidden from the stream that reconstructs."""
@@ -25,9 +25,9 @@ class GuidedOptions(MethodOptions):
     loss: ReconstructionLoss = "cdl2"
     cross_modal_loss: CrossModalLoss = "smooth_l1"
     temperature: float = Field(0.07, gt=0)
-    """Of ``cross_modal_loss=infonce``."""
+    """Temperature of ``cross_modal_loss=infonce``."""
     modalities: Modalities = "both"
-    """Teachers to regress; a term whose features the data lacks is off whatever is said here."""
+    """Teachers to regress; without features of a teacher in the data, its term is off."""
     tokenize: Tokenize = "visible"
     """``visible`` embeds visible patches only where patches are hidden; ``all`` hidden ones too, as in ReCon's
     release."""
@@ -37,22 +37,28 @@ GuidedT = TypeVar("GuidedT", bound=GuidedOptions)
 
 
 class Guided(Method[GuidedT]):
-    """A method with a masked decoder and heads into the spaces of an image and a text teacher."""
+    """Base of methods with a masked decoder and teacher heads.
+
+    Heads project into the spaces of an image and a text teacher.
+    """
 
     uses_images = True
     uses_text = True
 
     @classmethod
     def defaults(cls, preset: str) -> GuidedT:
-        """ReCon's published options, but a shallow decoder for nano (see docs/nano.md)."""
+        """Return published options; for nano with a shallow decoder.
+
+        See docs/nano.md.
+        """
         return cls.parse({"decoder_depth": 2} if preset == "nano" else {})
 
     @classmethod
     def uses(cls, options: GuidedT) -> frozenset[str]:
-        """Return the modalities asked for."""
+        """Return the chosen teacher features."""
         return frozenset(teachers_read(options.modalities))
 
     @classmethod
     def aligned(cls, options: GuidedT) -> frozenset[str]:
-        """Return the spaces of the teachers asked for."""
+        """Return the spaces of the chosen teachers."""
         return spaces_read(options.modalities)

@@ -1,4 +1,4 @@
-"""Vanilla multi-task: reconstruction and cross-modal guidance in one shared encoder.
+"""Vanilla multi-task: reconstruction and guidance in one shared encoder.
 
 Our reading of a baseline that Qi et al. (ReCon, ICML 2023, appendix C) describe and never released.
 """
@@ -32,10 +32,16 @@ TOKENS = ("cls", "image", "text")
 
 
 class MultitaskModel(PretrainModel):
-    """Class, image and text token attend among the visible patches; every term trains the whole encoder."""
+    """Train one encoder on reconstruction and cross-modal terms.
+
+    Class, image and text token attend among the visible patches.
+    """
 
     def __init__(self, backbone: BackboneSpec, options: MultitaskOptions, given: Given) -> None:
-        """Build with ReCon's initialisation; a term without teacher features or switched off has no head."""
+        """Build with ReCon's initialisation.
+
+        A term that is off, or whose teacher features are missing, has no head.
+        """
         super().__init__()
         width = backbone.width
         self.backbone = backbone
@@ -48,7 +54,10 @@ class MultitaskModel(PretrainModel):
         )
 
     def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Cut patches, draw masks (or take `mask`, bool ``[B, G]``), collect the targets of every active term."""
+        """Cut patches, draw masks, and collect the targets.
+
+        `mask` (bool ``[B, G]``, True = hidden) replaces the drawn ones.
+        """
         o = self.options
         prepared = prepare_masked(
             batch.points,
@@ -63,7 +72,10 @@ class MultitaskModel(PretrainModel):
         return prepared | targets("multitask", batch, image_features=self.image_head, text_features=self.text_head)
 
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``mdm``, ``csc_image``, ``csc_text`` (those that are on) and their sum ``total``."""
+        """Return the active terms and their sum ``total``.
+
+        Terms: ``mdm``, ``csc_image``, ``csc_text``.
+        """
         o = self.options
         centres = prepared["visible_centres"]
         tokens, visible = self.trunk.encode_with_tokens(embed_visible(self.trunk.tokenizer, prepared), centres)

@@ -36,7 +36,10 @@ class PointMAEModel(PretrainModel):
         self.decoder = MaskedDecoder(backbone, options.decoder_depth, options.decoder_heads)
 
     def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Cut patches and draw masks (or take `mask`, bool ``[B, G]``)."""
+        """Cut patches and draw masks.
+
+        `mask` (bool ``[B, G]``, True = hidden) replaces the drawn ones.
+        """
         o = self.options
         return prepare_masked(
             batch.points,
@@ -58,7 +61,7 @@ class PointMAEModel(PretrainModel):
         return {"mdm": mdm, "total": mdm}
 
     def encoder(self) -> StandardEncoder:
-        """Return the trunk, whose class token has not been trained."""
+        """Return the encoder, whose class token is untrained."""
         return self.trunk
 
 
@@ -101,7 +104,10 @@ class PointMAE(Method[PointMAEOptions]):
 
     @classmethod
     def defaults(cls, preset: str) -> PointMAEOptions:
-        """Published options, but a shallow decoder for nano (see docs/nano.md)."""
+        """Return published options; for nano with a shallow decoder.
+
+        See docs/nano.md.
+        """
         return cls.Options(decoder_depth=2) if preset == "nano" else cls.Options()
 
     @classmethod

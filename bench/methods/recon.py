@@ -30,10 +30,13 @@ from bench.spec import BackboneSpec, Recipe
 
 
 class ReConModel(PretrainModel):
-    """Reconstruct hidden patches; regress frozen teachers' features from the global queries."""
+    """Reconstruct hidden patches and regress teachers' features from global queries."""
 
     def __init__(self, backbone: BackboneSpec, options: ReConOptions, given: Given) -> None:
-        """Build with the published initialisation; a term without teacher features or switched off has no head."""
+        """Build with the published initialisation.
+
+        A term that is off, or whose teacher features are missing, has no head.
+        """
         super().__init__()
         width = backbone.width
         self.backbone = backbone
@@ -46,7 +49,10 @@ class ReConModel(PretrainModel):
         )
 
     def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Cut patches, draw masks (or take `mask`, bool ``[B, G]``), collect the targets of every active term."""
+        """Cut patches, draw masks, and collect the targets.
+
+        `mask` (bool ``[B, G]``, True = hidden) replaces the drawn ones.
+        """
         o = self.options
         prepared = prepare_masked(
             batch.points,
@@ -67,7 +73,10 @@ class ReConModel(PretrainModel):
         )
 
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``mdm``, ``csc_image``, ``csc_text``, ``smc`` (those that are on) and their sum ``total``."""
+        """Return the active terms and their sum ``total``.
+
+        Terms: ``mdm``, ``csc_image``, ``csc_text``, ``smc``.
+        """
         o = self.options
         centres = prepared["visible_centres"]
         tokens = embed_visible(self.trunk.tokenizer, prepared)
@@ -87,12 +96,15 @@ class ReConModel(PretrainModel):
         return losses | {"total": torch.stack(list(losses.values())).sum()}
 
     def aligned_heads(self) -> Mapping[str, tuple[str, nn.Linear]]:
-        """Return the heads on the queries, or on the pooled patches where there are none."""
+        """Return the heads on the queries.
+
+        Without queries, the heads on the pooled patches.
+        """
         features = {} if self.options.global_queries else {"image": "pooled", "text": "pooled"}
         return aligned_heads(self.image_head, self.text_head, features)
 
     def encoder(self) -> TwoStreamEncoder | StandardEncoder:
-        """Return the trunk."""
+        """Return the encoder."""
         return self.trunk
 
 
@@ -102,11 +114,11 @@ class ReConOptions(GuidedOptions):
     smc: bool = False
     """Supervised self-contrast of the class query by category; off in every published configuration."""
     global_queries: bool = True
-    """Off: no queries and no global stream; the heads read the maximum over visible patch tokens, the transfer
-    feature is max + mean over patches (2C)."""
+    """Whether there are global queries; without them the heads read the maximum over visible patch tokens, and the
+    transfer feature is max + mean over patches (2C)."""
     stop_gradient: bool = Field(True, validate_default=True)
-    """Keep the gradient of the cross-modal terms out of the local stream. It acts where the queries read the
-    patches, so without global queries it is always off."""
+    """Stop the gradient of the cross-modal terms where the queries read the patches, so that it does not reach the
+    local stream; always off without global queries."""
     residual: Residual = "normalised"
     """What sub-layers of both streams add to: their normalised input (published), or the input (``prenorm``)."""
     reference: bool = False
@@ -149,12 +161,15 @@ class ReCon(Guided[ReConOptions]):
 
     @classmethod
     def defaults(cls, preset: str) -> ReConOptions:
-        """Published options, but for nano a shallow decoder and no stop-gradient (see docs/nano.md)."""
+        """Return published options, with two changes for nano.
+
+        They are a shallow decoder and no stop-gradient (see docs/nano.md).
+        """
         return cls.Options(decoder_depth=2, stop_gradient=False) if preset == "nano" else cls.Options()
 
     @classmethod
     def uses(cls, options: ReConOptions) -> frozenset[str]:
-        """Return the modalities asked for, and labels with ``smc``."""
+        """Return the chosen teacher features, and labels with ``smc``."""
         return super().uses(options) | frozenset(("labels",) if options.smc else ())
 
     @classmethod

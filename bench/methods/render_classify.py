@@ -1,4 +1,7 @@
-"""Render and classify: a teacher looks at depth views of a cloud (in the manner of PointCLIP, CVPR 2022)."""
+"""Render and classify: a teacher looks at depth views.
+
+In the manner of PointCLIP (Zhang et al., CVPR 2022).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""No pretraining: the compared method's architecture, from the best of the sensible initialisations."""
+"""No pretraining: an untrained network of the compared method's architecture.
+
+Validation chooses the better of the sensible initialisations.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class ScratchOptions(MethodOptions):
     """Options of scratch."""
 
     architecture: str = "recon"
-    """Method whose architecture and feature are taken."""
+    """Method that provides architecture and feature."""
     architecture_options: dict[str, JsonValue] = Field(default_factory=dict)
     """Options of that method."""
 
@@ -55,7 +58,9 @@ class Scratch(Method[ScratchOptions]):
 
     @classmethod
     def build_encoder(cls, backbone: BackboneSpec, options: ScratchOptions) -> Encoder:
-        """Refuse: the architecture is another method's, whose own ``build_encoder`` feeds `scratch_candidates`.
+        """Refuse, since the architecture belongs to another method.
+
+        That method's ``build_encoder`` is passed to `scratch_candidates`.
 
         Raises:
             UsageError: Always.
@@ -64,7 +69,7 @@ class Scratch(Method[ScratchOptions]):
 
 
 def scratch_candidates(build: Callable[[], Encoder], seed: int) -> dict[str, Encoder]:
-    """Make the untrained encoders among which validation chooses.
+    """Return the untrained encoders among which validation chooses.
 
     Args:
         build: Makes the architecture with PyTorch's initialisation.

@@ -1,4 +1,7 @@
-"""Two-tower ReCon: reconstruction and cross-modal guidance in separate encoders (Qi et al., ICML 2023)."""
+"""Two-tower ReCon: reconstruction and guidance in separate encoders.
+
+Source: Qi et al., Contrast with Reconstruct, ICML 2023 (docs/reference.md#two-tower).
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,16 @@ from bench.spec import BackboneSpec, Recipe
 
 
 class TwoTowerModel(PretrainModel):
-    """One tower reconstructs hidden patches; the other, on the whole cloud, regresses frozen teachers' features."""
+    """Train a reconstruction tower and a cross-modal tower.
+
+    The first sees the visible patches, the second the whole cloud.
+    """
 
     def __init__(self, backbone: BackboneSpec, options: TwoTowerOptions, given: Given) -> None:
-        """Build both towers, whichever is transferred; linear layers of both start as Point-MAE's."""
+        """Build both towers, whichever is transferred.
+
+        Their linear layers have Point-MAE's initialisation.
+        """
         super().__init__()
         width = backbone.width
         self.backbone = backbone
@@ -52,7 +61,10 @@ class TwoTowerModel(PretrainModel):
             contrast.requires_grad_(False)
 
     def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Cut patches, draw masks (or take `mask`, bool ``[B, G]``), collect the targets of every active term."""
+        """Cut patches, draw masks, and collect the targets.
+
+        `mask` (bool ``[B, G]``, True = hidden) replaces the drawn ones.
+        """
         o = self.options
         prepared = prepare_masked(
             batch.points,
@@ -68,7 +80,10 @@ class TwoTowerModel(PretrainModel):
         return prepared | targets("two-tower", batch, image_features=self.image_head, text_features=self.text_head)
 
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``mdm``, ``csc_image``, ``csc_text`` (those that are on) and their sum ``total``."""
+        """Return the active terms and their sum ``total``.
+
+        Terms: ``mdm``, ``csc_image``, ``csc_text``.
+        """
         o = self.options
         masked, contrast = self.trunk.towers()
         centres = prepared["visible_centres"]
@@ -85,7 +100,10 @@ class TwoTowerModel(PretrainModel):
         return losses | {"total": torch.stack(list(losses.values())).sum()}
 
     def aligned_heads(self) -> Mapping[str, tuple[str, nn.Linear]]:
-        """Return the heads on the contrast tower's tokens; none where that tower is not transferred."""
+        """Return the heads on the contrast tower's tokens.
+
+        None if that tower is not transferred.
+        """
         return {} if self.options.streams == "mdm" else aligned_heads(self.image_head, self.text_head)
 
     def encoder(self) -> TwoTowerEncoder:
@@ -97,8 +115,8 @@ class TwoTowerOptions(GuidedOptions):
     """Options of the two towers."""
 
     streams: Streams = "all"
-    """Towers that are transferred: both, the masked one (``mdm``) or the contrast one (``cmc``). Pretraining
-    trains both whatever is said here."""
+    """Towers that are transferred: both, the masked one (``mdm``) or the contrast one (``cmc``). Pretraining always
+    trains both."""
     skip_two_patches: bool = False
     """Leave the first two patches out of the transfer feature's maximum, as the release's index does."""
     reference: bool = False
@@ -134,7 +152,7 @@ class TwoTower(Guided[TwoTowerOptions]):
 
     @classmethod
     def aligned(cls, options: TwoTowerOptions) -> frozenset[str]:
-        """Return the spaces of the teachers asked for, where the guided tower is transferred."""
+        """Return the teachers' spaces if the contrast tower is transferred."""
         return frozenset() if options.streams == "mdm" else spaces_read(options.modalities)
 
     @classmethod

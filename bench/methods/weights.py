@@ -1,7 +1,7 @@
-"""Weights of a pretraining on the disk: the encoder, and beside it the decoder and heads.
+"""Stored weights of a pretraining: encoder, decoder and heads.
 
-The latter are kept so that a network can be looked into. A first stage is an encoder of its own with an artefact of its
-own, and is not stored twice.
+Decoder and heads are stored so that a network can be analysed. A first stage is stored as its own encoder, not again
+here.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _GIVEN = "given"
 
 @dataclass(frozen=True)
 class Network:
-    """A pretraining network with the weights it ended with.
+    """Pretraining network with its final weights.
 
     Attributes:
         model: The network, on the CPU, in evaluation mode.
-        given: What it was built around: widths of the targets that its losses ask for.
+        given: Inputs that it was built with: widths of the targets of its losses.
     """
 
     model: PretrainModel
@@ -46,7 +46,7 @@ def load_encoder(folder: Path, method: type[AnyMethod], spec: PretrainSpec) -> E
 
 
 def save_rest(model: PretrainModel, given: Given, folder: Path) -> None:
-    """Write all of a network's state that is neither its encoder's nor its first stage's."""
+    """Write a network's state without encoder and first stage."""
     kept_elsewhere = _places(model.encoder()) | (_places(given.first_stage) if given.first_stage is not None else set())
     rest = {
         name: value.detach().cpu().contiguous().clone()
@@ -70,7 +70,7 @@ def load_network(
         name: What to call the encoder in messages.
 
     Raises:
-        UsageError: The artefact holds the encoder alone, or weights that the present code has no place for.
+        UsageError: The artefact holds the encoder alone, or weights that do not fit the present code.
     """
     if not (folder / FILE).is_file():
         why = (
@@ -112,6 +112,6 @@ def _misfit(name: str, spec: PretrainSpec, what: str) -> UsageError:
 
 
 def _places(module: nn.Module) -> set[int]:
-    """Return the places of a module's tensors in memory."""
+    """Return the memory addresses of a module's tensors."""
     state: dict[str, Tensor] = module.state_dict()
     return {value.data_ptr() for value in state.values()}
