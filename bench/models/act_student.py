@@ -1,4 +1,4 @@
-"""ACT's student: the standard encoder with its class token at work, and a decoder that predicts features."""
+"""Student of ACT: encoder with class token, and feature decoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.spec import BackboneSpec
 
 
 class ReducedTokenizer(PatchTokenizer):
-    """Patch embedding of another width than the transformer's, and a linear layer between them (``reduce_dim``)."""
+    """Patch embedding of another width, projected to the transformer's (``reduce_dim``)."""
 
     def __init__(self, patch_width: int, width: int, tokenizer_width: int) -> None:
         super().__init__(patch_width, tokenizer_width)
@@ -60,7 +60,7 @@ class StudentEncoder(StandardEncoder):
         Args:
             tokens: ``[B, V, C]``.
             centres: ``[B, V, 3]``.
-            tap: Block whose output is handed out too.
+            tap: Block whose output is returned, too.
 
         Returns:
             Class token ``[B, C]`` and patch tokens ``[B, V, C]`` after the norm; patch tokens ``[B, V, C]`` of block
@@ -79,10 +79,11 @@ class StudentEncoder(StandardEncoder):
 
 
 class FeatureDecoder(nn.Module):
-    """The backbone's blocks over visible tokens and mask tokens, then one linear layer to the teacher's width.
+    """Predict teacher features of hidden patches from visible tokens.
 
-    The optional second pass (``cls_loss``) puts the encoder's class token, with a position of its own, in front of
-    patch tokens of a shallow block, so that the class token has to carry what those lack.
+    The backbone's blocks run over visible tokens and mask tokens; a linear layer then gives the teacher's width. The
+    optional second pass (``cls_loss``) puts the encoder's class token, with its own position, in front of patch tokens
+    of a shallow block, so that the class token has to carry the information that those lack.
 
     Source: ACT (arXiv 2212.08320); docs/reference.md#act-decoder.
     """
@@ -140,7 +141,7 @@ class FeatureDecoder(nn.Module):
 
 
 def shallow_block(asked: int | None, depth: int) -> int:
-    """Return the block whose patch tokens the class token's pass reads.
+    """Return the block whose tokens the ``cls_loss`` pass reads.
 
     Args:
         asked: Number of the block; None for three quarters of the way up (9 of 12: published).

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, by whichever kernel suits short sequences."""
+"""Scaled dot-product attention with a kernel for short sequences."""
 
 from __future__ import annotations
 

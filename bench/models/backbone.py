@@ -1,4 +1,4 @@
-"""The shared backbone's parts by name, built in this one place.
+"""Build the shared backbone's parts from their names.
 
 `BackboneSpec` names a block, a norm layer and a tokenizer; the registries know their classes.
 """
@@ -27,7 +27,9 @@ def build_tokenizer(backbone: BackboneSpec) -> Tokenizer:
 
 
 def build_norm(backbone: BackboneSpec, width: int | None = None) -> Norm:
-    """Build the backbone's norm layer, of another width where one is given.
+    """Build the backbone's norm layer.
+
+    `width` replaces the backbone's width.
 
     Raises:
         UsageError: No norm layer has that name.
@@ -50,7 +52,7 @@ def build_blocks(
         backbone: Sizes and names.
         depth: Number of blocks; None for the encoder's. Rates of stochastic depth rise over it.
         heads: Attention heads; None for the encoder's.
-        residual: What sub-layers add to.
+        residual: Value to which a sub-layer's output is added (`bench.models.parts.Residual`).
         queries: Put ReCon's global queries beside each (`bench.models.blocks.GlobalStream`).
 
     Raises:

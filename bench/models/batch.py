@@ -1,4 +1,4 @@
-"""One pretraining step's input, the contract between the training loop and every method."""
+"""Input of one pretraining step, the same for every method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass
 class Batch:
-    """One pretraining step's input, on the device, after augmentation.
+    """Input of one pretraining step, on the device, after augmentation.
 
     Attributes:
         points: float32 ``[B, N, 3]``.

@@ -1,4 +1,4 @@
-"""The standard transformer block, and ReCon's two streams around any block."""
+"""Standard transformer block, and ReCon's global stream around any block."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ class StochasticDepth(nn.Module):
 
 
 def depth_rates(rate: float, depth: int) -> list[float]:
-    """Return drop rates per layer: evenly spaced from 0 to `rate` (one layer: 0)."""
+    """Return a drop rate per layer, rising from 0.
+
+    Evenly spaced up to `rate`; a single layer has rate 0.
+    """
     return [rate * i / (depth - 1) if depth > 1 else 0.0 for i in range(depth)]
 
 
@@ -61,7 +64,10 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries to a sequence; queries do not see each other."""
+    """Multi-head attention of queries to a sequence.
+
+    Queries do not attend to each other.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -114,7 +120,10 @@ class AttentionBlock(Block):
         self.residual = site.residual
 
     def forward(self, x: Tensor, centres: Tensor | None = None) -> Tensor:
-        """Transform tokens ``[B, T, C]``; where they lie in space is told by their positions alone."""
+        """Transform tokens ``[B, T, C]``; ignores `centres`.
+
+        The tokens already contain their positions.
+        """
         normal = self.norm1(x)
         x = (x if self.residual == "prenorm" else normal) + self.drop(self.attention(normal))
         normal = self.norm2(x)
@@ -123,16 +132,17 @@ class AttentionBlock(Block):
 
 
 class GlobalStream(nn.Module, ABC):
-    """Global queries that read a local stream of patches without being read; a subclass brings that stream.
+    """Global queries that read a local stream of patches.
 
-    As published, the residual starts from the *normalised* value at both sub-layers; ``prenorm`` adds to the input
-    instead. Queries attend to the normalised local tokens as they are before the local sub-layers.
+    The local stream does not read the queries. A subclass provides the local stream. As published, the residual starts
+    from the *normalised* value at both sub-layers; ``prenorm`` adds to the input instead. Queries attend to the
+    normalised local tokens as they are before the local sub-layers.
 
     Source: ReCon (arXiv 2302.02318), equations 8 and 9; docs/reference.md#recon-block.
     """
 
     def build_queries(self, site: BlockSite) -> None:
-        """Build the layers of the queries, after those of the local stream."""
+        """Build the queries' layers, after those of the local stream."""
         self.residual = site.residual
         self.global_norm1 = site.norm(site.width)
         self.global_attention = CrossAttention(site.width, site.heads)
@@ -148,7 +158,7 @@ class GlobalStream(nn.Module, ABC):
         return queries
 
     def transform(self, queries: Tensor) -> Tensor:
-        """Transform what queries ``[B, Q, C]`` have read."""
+        """Transform queries ``[B, Q, C]`` after `read`."""
         own = self.global_norm2(queries)
         queries = (own if self.residual == "normalised" else queries) + self.drop(self.global_mlp(own))
         return queries
@@ -169,7 +179,10 @@ class GlobalStream(nn.Module, ABC):
 
 
 class ReconBlock(GlobalStream):
-    """ReCon's published block, whose streams share the norm in front of the local self-attention."""
+    """ReCon's published block: both streams share one norm.
+
+    It is the norm in front of the local self-attention.
+    """
 
     def __init__(self, site: BlockSite) -> None:
         super().__init__()
@@ -182,7 +195,7 @@ class ReconBlock(GlobalStream):
     def forward(
         self, queries: Tensor, local: Tensor, centres: Tensor | None, stop_gradient: bool
     ) -> tuple[Tensor, Tensor]:
-        """See `GlobalStream.forward`; where patches lie is told by their positions alone."""
+        """See `GlobalStream.forward`; ignores `centres`."""
         normalised = self.residual == "normalised"
         normal = self.norm1(local)
         queries = self.read(queries, normal, stop_gradient)
@@ -194,7 +207,10 @@ class ReconBlock(GlobalStream):
 
 
 class TwoStreamBlock(GlobalStream):
-    """Any block, with global queries that read its input through a norm layer of their own."""
+    """Any block, with global queries that read its input.
+
+    They read it through their own norm layer.
+    """
 
     def __init__(self, site: BlockSite, local: Block) -> None:
         super().__init__()
@@ -204,11 +220,14 @@ class TwoStreamBlock(GlobalStream):
 
     def forward(self, queries: Tensor, local: Tensor, centres: Tensor, stop_gradient: bool) -> tuple[Tensor, Tensor]:
         """See `GlobalStream.forward`."""
-        context = self.context_norm(local.detach() if stop_gradient else local)  # the norm itself is to learn
+        context = self.context_norm(local.detach() if stop_gradient else local)  # the norm learns
         queries = self.transform(self.read(queries, context, stop_gradient=False))
         return queries, self.local(local, centres)
 
 
 def two_stream(block: type[Block], site: BlockSite, options: Frozen) -> GlobalStream:
-    """Build a block with global queries beside it: the published one for attention, a wrapped one for any other."""
+    """Put global queries beside a block.
+
+    Attention blocks become ReCon's published block; others are wrapped.
+    """
     return ReconBlock(site) if block is AttentionBlock else TwoStreamBlock(site, block(site, options))

@@ -1,4 +1,4 @@
-"""BatchNorm statistics measured on the clouds an encoder is about to judge."""
+"""Recompute an encoder's BatchNorm statistics on given clouds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def batch_norms(encoder: Encoder) -> list[nn.modules.batchnorm._BatchNorm]:
 
 @torch.no_grad()
 def calibrate_batch_norm(encoder: Encoder, clouds: Tensor, batch_size: int = 128) -> Encoder:
-    """Set BatchNorm's running statistics to the average over given clouds, everything else in evaluation mode.
+    """Set BatchNorm's running statistics to averages over given clouds.
+
+    Everything else runs in evaluation mode.
 
     Args:
         encoder: Changed in place, left in evaluation mode.

@@ -10,7 +10,7 @@ from bench.models.roles import in_head_group
 
 
 class Classifier(nn.Module):
-    """A head on one of an encoder's features."""
+    """An encoder with a classification head on one feature."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Contrast of paired samples: the NT-Xent loss and the projection in front of it."""
+"""NT-Xent loss of paired samples, and its projection head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
-    """Contrast pairs with all other samples of both sets (NT-Xent), in float32.
+    """Return the NT-Xent loss of paired samples, in float32.
 
     Both sets are normalised and stacked to 2B rows. Each row's logits are its cosine similarities to the 2B - 1 other
     rows, divided by the temperature; the loss is the cross-entropy at its partner, averaged over rows, and therefore
@@ -37,7 +37,9 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
 
 
 def projection_head(features: int, hidden: int, out: int, *, bias: bool = True) -> nn.Sequential:
-    """Build CrossPoint's projection: Linear, BatchNorm, ReLU, Linear (docs/reference.md#crosspoint-losses).
+    """Build CrossPoint's projection head (docs/reference.md#crosspoint-losses).
+
+    Linear, BatchNorm, ReLU, Linear.
 
     Args:
         features: Width of the input.

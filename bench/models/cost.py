@@ -1,4 +1,4 @@
-"""Operations of one forward pass of an encoder."""
+"""Count the operations of an encoder's forward pass."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from bench.models.encoder import Encoder
 
 
 def forward_flops(encoder: Encoder, points: int, device: str = "cpu") -> int:
-    """Floating-point operations that one cloud takes, a multiplication and an addition counting as two.
+    """Return the floating-point operations per cloud.
 
-    Counted are matrix products, attention and convolutions, which `torch.utils.flop_counter` knows; sampling,
-    neighbour search and everything element by element are not.
+    A multiplication and an addition count as two. Counted are matrix products, attention and convolutions, which
+    `torch.utils.flop_counter` knows; sampling, neighbour search and everything element by element are not.
 
     Args:
         encoder: Moved to `device` and left in evaluation mode.

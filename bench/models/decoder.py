@@ -13,8 +13,9 @@ from bench.spec import BackboneSpec
 
 
 class MaskedDecoder(nn.Module):
-    """The backbone's blocks over visible tokens and mask tokens, then one linear layer to K points per hidden patch.
+    """Predict the points of hidden patches from visible tokens.
 
+    The backbone's blocks run over visible tokens and mask tokens; a linear layer then gives K points per hidden patch.
     Source: Point-MAE (arXiv 2203.06604); docs/reference.md#masked-decoder.
     """
 

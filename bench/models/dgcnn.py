@@ -1,4 +1,4 @@
-"""DGCNN as an encoder: neighbour graphs in feature space, recomputed at every stage."""
+"""DGCNN encoder: neighbour graphs in feature space at every stage."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ WIDTHS = (64, 64, 128, 256)
 
 
 class DGCNN(Encoder):
-    """DGCNN for classification, up to its pooled feature; its tokens are the points themselves.
+    """DGCNN for classification, without its head.
 
-    Source: Wang et al., Dynamic Graph CNN for Learning on Point Clouds; docs/reference.md#crosspoint-dgcnn.
+    Its tokens are the points themselves. Source: Wang et al., Dynamic Graph CNN for Learning on Point Clouds;
+    docs/reference.md#crosspoint-dgcnn.
     """
 
     def __init__(self, neighbours: int = 15, embedding: int = 1024) -> None:
@@ -52,16 +53,25 @@ class DGCNN(Encoder):
         return EncoderOutput(tokens, points, {"max": patch_max(tokens), "mean": tokens.mean(1)})
 
     def block_shape(self) -> BlockShape:
-        """See `Encoder.block_shape`; one level, the points' last features."""
+        """See `Encoder.block_shape`.
+
+        There is one level, the points' last features.
+        """
         return BlockShape(depth=1, width=self.fuse.linear.out_features)
 
     def block_outputs(
         self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
     ) -> BlockOutputs:
-        """See `Encoder.block_outputs`; every point is its own centre, and there are no patches to size."""
+        """See `Encoder.block_outputs`.
+
+        Every point is its own centre; `groups` and `group_size` have no effect.
+        """
         return BlockOutputs([self(points).tokens], points)
 
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:
-        """Return ``transfer`` and ``svm``, the same ``[B, 2 * embedding]``: [maximum, mean]."""
+        """Return ``transfer`` and ``svm``, both ``[B, 2 * embedding]``.
+
+        Both are [maximum, mean] over points.
+        """
         pooled = torch.cat([output.globals["max"], output.globals["mean"]], dim=-1)
         return {"transfer": pooled, "svm": pooled}

@@ -1,4 +1,4 @@
-"""DGCNN for part segmentation, which CrossPoint pretrains as a backbone of its own."""
+"""DGCNN for part segmentation, as CrossPoint pretrains it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CATEGORY = 64
 
 
 class EdgeInputTransform(nn.Module):
-    """Predicts a 3x3 matrix from the neighbour graph of a cloud; the identity before training.
+    """Predict a 3x3 input transform from a cloud's neighbour graph.
 
-    Source: docs/reference.md#crosspoint-segmentation-network.
+    It is the identity before training. Source: docs/reference.md#crosspoint-segmentation-network.
     """
 
     def __init__(self) -> None:
@@ -35,16 +35,20 @@ class EdgeInputTransform(nn.Module):
             self.matrix.bias.copy_(torch.eye(3).flatten())
 
     def forward(self, points: Tensor, rows: Tensor) -> Tensor:
-        """Return ``[B, 3, 3]`` for clouds ``[B, N, 3]`` joined by `rows`; ``points @ matrix`` applies it."""
+        """Return matrices ``[B, 3, 3]`` to apply as ``points @ matrix``.
+
+        `points` is ``[B, N, 3]``, joined by `rows` (`bench.models.edge_conv.neighbour_rows`).
+        """
         lifted = patch_max(self.lift(self.edges(points, rows)))
         matrix: Tensor = self.matrix(self.pooled2(self.pooled1(lifted)))
         return matrix.view(-1, 3, 3)
 
 
 class DGCNNSegmentation(nn.Module):
-    """Input transform, three stages on neighbour graphs, a pooled feature, and a head that labels points.
+    """DGCNN that labels points.
 
-    Source: docs/reference.md#crosspoint-segmentation-network.
+    Input transform, three stages on neighbour graphs, a pooled feature, and a head. Source:
+    docs/reference.md#crosspoint-segmentation-network.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class DGCNNSegmentation(nn.Module):
 
         Args:
             parts: Number of part labels.
-            categories: Number of object categories, told to the head as one-hot vectors.
+            categories: Number of object categories; the head reads one-hot vectors.
             neighbours: Edges of each point, the one to itself included (40 in fine-tuning, 15 in pretraining).
             embedding: Width of the pooled feature.
             projection: Width of the pretraining projection.
@@ -104,13 +108,15 @@ class DGCNNSegmentation(nn.Module):
         return logits.float()
 
     def trunk(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the stages' outputs ``[B, N, 192]`` and the pooled feature ``[B, embedding]`` of clouds.
+        """Return stage outputs and pooled feature of clouds.
+
+        Shapes ``[B, N, 192]`` and ``[B, embedding]``.
 
         Raises:
             UsageError: A cloud has fewer points than neighbours.
         """
         matrix = self.transform(points, neighbour_rows(points, self.neighbours))
-        with torch.autocast(points.device.type, enabled=False):  # coordinates keep their digits
+        with torch.autocast(points.device.type, enabled=False):  # half precision loses digits of coordinates
             x = torch.bmm(points.float(), matrix.float())
         passed = []
         for stage in self.stages:
@@ -120,6 +126,6 @@ class DGCNNSegmentation(nn.Module):
         return local, patch_max(self.fuse(local)).float()
 
     def project(self, points: Tensor) -> Tensor:
-        """Return what pretraining contrasts: the projected pooled feature ``[B, projection]``."""
+        """Return the projected pooled feature ``[B, projection]`` for pretraining."""
         out: Tensor = self.point_head(self.trunk(points)[1])
         return out

@@ -1,4 +1,4 @@
-"""Distances between a student's tokens and a frozen teacher's, as pure functions."""
+"""Distances between a student's tokens and a frozen teacher's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SELF = -1e4
 def distillation(
     student: Tensor, teacher: Tensor, kind: DistillationLoss, *, temperature: float = 0.07, redundancy: float = 5e-3
 ) -> Tensor:
-    """Distance between matching tokens, in float32.
+    """Return the distance between matching tokens, in float32.
 
     Args:
         student: ``[B, M, D]``.
@@ -25,7 +25,7 @@ def distillation(
         kind: ``cosine`` (mean of 1 - cosine: published), ``l2`` (mean squared difference), ``smooth_l1`` (beta 1,
             mean over elements), ``nt_xent`` (`normalised_temperature_contrast`) or ``barlow`` (`redundancy_reduction`),
             the last two over the B * M pairs of the batch.
-        temperature: Of ``nt_xent``.
+        temperature: Temperature of ``nt_xent``.
         redundancy: Weight of the off-diagonal terms of ``barlow``.
 
     Returns:
@@ -52,7 +52,9 @@ def distillation(
 
 
 def normalised_temperature_contrast(a: Tensor, b: Tensor, temperature: float = 0.07) -> Tensor:
-    """NT-Xent: every row of either side has to find its partner among all other rows of both sides, by cosine.
+    """Return the NT-Xent loss between matching rows.
+
+    Every row has to find its partner, by cosine, among all other rows of both sides.
 
     Args:
         a: ``[N, D]``.
@@ -71,12 +73,14 @@ def normalised_temperature_contrast(a: Tensor, b: Tensor, temperature: float = 0
 
 
 def redundancy_reduction(a: Tensor, b: Tensor, weight: float = 5e-3) -> Tensor:
-    """Barlow Twins: the cross-correlation of two sides' features should be the identity.
+    """Return the Barlow Twins loss.
+
+    The cross-correlation of the two sides' features should be the identity.
 
     Args:
         a: ``[N, D]``.
         b: ``[N, D]``, row i belonging to row i of `a`.
-        weight: Of the off-diagonal terms.
+        weight: Weight of the off-diagonal terms.
 
     Returns:
         Scalar, summed over the D x D entries.

@@ -1,6 +1,7 @@
-"""ACT's autoencoder without its decoder: patches become codes, codes pass a pretrained transformer, features come out.
+"""Encoder half of ACT's autoencoder.
 
-The result is both an encoder of its own and the teacher of ACT's second stage.
+Patches become codes, codes pass a pretrained transformer, and features come out. The result is an encoder, and the
+teacher of ACT's second stage.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from bench.spec import BackboneSpec, TransformerShape
 
 @dataclass(frozen=True)
 class DvaeDesign:
-    """Sizes and choices of the autoencoder besides the backbone's (docs/reference.md#act-autoencoder).
+    """Sizes and options of the autoencoder (docs/reference.md#act-autoencoder).
+
+    The backbone's sizes come on top.
 
     Attributes:
         transformer: Architecture of the pretrained transformer.
@@ -36,9 +39,9 @@ class DvaeDesign:
         feature_width: Width of the features that come out.
         graph_width: First width of the two graph networks.
         prompts: Learned tokens put in front of the transformer's input; 0 for none.
-        deep_prompts: Give every later block prompts of its own.
+        deep_prompts: Give every later block its own prompts.
         prompt_dropout: Rate of `PromptedTransformer.draw_kept`.
-        cut_gradient: Let no gradient through the transformer, so that nothing before it learns through it.
+        cut_gradient: Stop the gradient at the transformer, so that layers before it get none through it.
     """
 
     transformer: TransformerShape
@@ -53,17 +56,19 @@ class DvaeDesign:
 
 
 def half_cosine(step: int, start: int, steps: int, first: float, last: float) -> float:
-    """Schedule by step: `first` until `start`, then half a cosine over `steps` to `last`, then that.
+    """Return a half-cosine schedule's value at a step.
 
-    >>> [round(half_cosine(step, 10, 100, 0.0, 1.0), 3) for step in (0, 10, 60, 110, 500)]
-    [0.0, 0.0, 0.5, 1.0, 1.0]
+    It is `first` until `start`, then half a cosine over `steps` to `last`, and `last` after that. >>>
+    [round(half_cosine(step, 10, 100, 0.0, 1.0), 3) for step in (0, 10, 60, 110, 500)] [0.0, 0.0, 0.5, 1.0, 1.0]
     """
     done = min(max(step - start, 0) / steps, 1.0)
     return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
 
 
 def divergence_from_uniform(logits: Tensor) -> Tensor:
-    """KL divergence of the uniform distribution from the codes a cloud uses on average, mean over clouds.
+    """Return the KL divergence of code usage from uniform.
+
+    That is KL(uniform, mean code distribution of a cloud), averaged over clouds.
 
     Args:
         logits: ``[B, G, codes]``; their softmax is averaged over the G patches.
@@ -79,16 +84,16 @@ def divergence_from_uniform(logits: Tensor) -> Tensor:
 
 
 class PromptedTransformer(nn.Module):
-    """A pretrained transformer between two adapters, with learned prompts in front of the patches.
+    """Pretrained transformer with two adapters and learned prompts.
 
-    Positions are added again before every block; with deep prompts every block after the first gets its own
-    prompts and prompt positions. Prompts start from N(0, 0.02), which is our choice.
+    Prompts stand in front of the patches. Positions are added again before every block; with deep prompts every block
+    after the first gets its own prompts and prompt positions. Prompts start from N(0, 0.02), which is our choice.
 
     Source: docs/reference.md#act-autoencoder, steps 5 to 8.
     """
 
     def __init__(self, width: int, design: DvaeDesign) -> None:
-        """Build the layers; the transformer's weights are to be loaded.
+        """Build the layers; the caller loads the transformer's weights.
 
         Args:
             width: Width of a code.
@@ -110,7 +115,10 @@ class PromptedTransformer(nn.Module):
             self.deep_prompt_pos = _free(depth - 1, design.prompts, inner)
 
     def draw_kept(self, batch: int, generator: torch.Generator | None, device: torch.device) -> Tensor | None:
-        """Draw which entries of the prompts stay, bool ``[B, layers, prompts, C]``; None where all do (evaluation)."""
+        """Draw the entries of prompts that dropout keeps.
+
+        bool ``[B, layers, prompts, C]``; None in evaluation, where all stay.
+        """
         design = self.design
         if not self.training or not design.prompts or not design.prompt_dropout:
             return None
@@ -142,7 +150,7 @@ class PromptedTransformer(nn.Module):
                 prompts = prompts.expand(len(tokens), -1, -1)
                 if kept is not None:
                     prompts = prompts * (kept[:, i] / (1 - self.design.prompt_dropout))
-                before = count if i else 0  # what stands in front of the patches so far, to be replaced
+                before = count if i else 0  # prompts of the block before, to be replaced
                 tokens = torch.cat([prompts.to(tokens.dtype), tokens[:, before:]], dim=1)
                 position = torch.cat([places.expand(len(tokens), -1, -1), position[:, before:]], dim=1)
             tokens = self.transformer.forward_block(i, tokens + position)
@@ -150,23 +158,25 @@ class PromptedTransformer(nn.Module):
         return hidden[:, count:]
 
     def _prompts(self, block: int) -> tuple[Tensor, Tensor]:
-        """Prompts and their positions in front of a block, each ``[1, prompts, C]``."""
+        """Return a block's prompts and positions, each ``[1, prompts, C]``."""
         if block == 0:
             return self.prompt_token, self.prompt_pos
         return self.deep_prompt_token[block - 1 : block], self.deep_prompt_pos[block - 1 : block]
 
 
 class DvaeEncoder(Encoder):
-    """Encoder that gives the features ACT's second stage predicts.
+    """Autoencoder without decoder, whose features ACT's student predicts.
 
-    Judged on its own by the protocols, it uses the likeliest code of every patch; gradients then flow as through the
-    softmax at temperature 1 (straight-through).
+    Evaluated by a protocol, it uses the likeliest code of every patch; gradients then flow as through the softmax at
+    temperature 1 (straight-through).
 
     Source: ACT (arXiv 2212.08320); docs/reference.md#act-autoencoder, steps 1 to 9.
     """
 
     def __init__(self, backbone: BackboneSpec, sampling: Sampling, design: DvaeDesign) -> None:
-        """Build with PyTorch's initialisation; codes are drawn from the standard normal distribution.
+        """Build with PyTorch's initialisation.
+
+        Codes are drawn from the standard normal distribution.
 
         Args:
             backbone: Sizes of the patches and of the tokenizer.
@@ -194,7 +204,7 @@ class DvaeEncoder(Encoder):
         }
 
     def logits(self, patches: Tensor, graph: Tensor) -> Tensor:
-        """Score every code for every patch.
+        """Return the score of every code for every patch.
 
         Args:
             patches: Centred points ``[B, G, K, 3]``.
@@ -209,7 +219,7 @@ class DvaeEncoder(Encoder):
     def code_vectors(
         self, logits: Tensor, temperature: Tensor | float = 1.0, noise: Tensor | None = None, *, hard: bool = False
     ) -> Tensor:
-        """Mix code vectors by Gumbel-softmax.
+        """Return mixtures of code vectors by Gumbel-softmax.
 
         Args:
             logits: ``[B, G, codes]``.
@@ -244,7 +254,9 @@ class DvaeEncoder(Encoder):
         *,
         smooth: bool = True,
     ) -> Tensor:
-        """Return what a student is to predict for every patch: features of its best code, without gradient.
+        """Return the student's targets: features of each patch's code.
+
+        Without gradient.
 
         Args:
             patches: Centred points ``[B, G, K, 3]``, none hidden.

@@ -1,8 +1,9 @@
-"""Convolutions over the edges of a neighbour graph (EdgeConv), without a tensor of all edges where that is exact.
+"""Convolutions over the edges of a neighbour graph (EdgeConv).
 
-An edge of point i to its neighbour j carries ``[x_j - x_i, x_i]``. A linear layer with weight ``[U, V]`` gives
-``U x_j + (V - U) x_i``: two products per point instead of one per edge. All of it runs in float32 whatever autocast
-says, because half precision would lose the small difference between neighbours in that sum.
+They avoid a tensor of all edges where that is exact. An edge of point i to its neighbour j carries ``[x_j - x_i,
+x_i]``. A linear layer with weight ``[U, V]`` gives ``U x_j + (V - U) x_i``: two products per point instead of one per
+edge. All of it runs in float32 whatever autocast says, because half precision would lose the small difference between
+neighbours in that sum.
 
 Source: Wang et al., Dynamic Graph CNN for Learning on Point Clouds; docs/reference.md#crosspoint-dgcnn.
 """
@@ -26,7 +27,9 @@ _CPU_ROWS = 1024
 
 
 def neighbour_rows(x: Tensor, neighbours: int) -> Tensor:
-    """Find the nearest points of every point in feature space, itself among them, without gradient.
+    """Return each point's nearest points in feature space.
+
+    A point is among its own neighbours. Without gradient.
 
     Args:
         x: ``[B, N, C]``.
@@ -52,7 +55,7 @@ def neighbour_rows(x: Tensor, neighbours: int) -> Tensor:
 
 
 class EdgeConv(nn.Module):
-    """One linear layer on edges, BatchNorm over all edges, maximum over neighbours, LeakyReLU.
+    """EdgeConv: linear layer, BatchNorm, maximum over neighbours, LeakyReLU.
 
     BatchNorm and LeakyReLU are monotonic in each channel, so the maximum over a point's edges follows from the extreme
     of its neighbours' products, and the statistics over edges from sums over neighbours: memory grows with points
@@ -72,7 +75,10 @@ class EdgeConv(nn.Module):
         self.norm = nn.BatchNorm1d(outputs)
 
     def forward(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Turn point features ``[B, N, C]`` joined by `rows` (see `neighbour_rows`) into ``[B, N, outputs]``."""
+        """Return features ``[B, N, outputs]`` of points ``[B, N, C]``.
+
+        `rows` are the neighbours (see `neighbour_rows`).
+        """
         with torch.autocast(x.device.type, enabled=False):
             near, own = edge_products(self.linear, x.float())
             norm = self.norm
@@ -83,7 +89,7 @@ class EdgeConv(nn.Module):
                 assert norm.running_mean is not None
                 assert norm.running_var is not None
                 mean, variance = norm.running_mean, norm.running_var
-            # Where BatchNorm turns a channel round, its smallest product becomes the largest output.
+            # Where BatchNorm's weight is negative, the smallest product becomes the largest output.
             sign = torch.where(norm.weight < 0, -1.0, 1.0)
             extreme = neighbour_max(near * sign, rows) * sign
             scale = norm.weight * torch.rsqrt(variance + norm.eps)
@@ -92,9 +98,10 @@ class EdgeConv(nn.Module):
 
 
 class EdgeMLP(nn.Module):
-    """Two linear layers on edges, each with BatchNorm and LeakyReLU, then the maximum over neighbours.
+    """Two linear layers on edges, then the maximum over neighbours.
 
-    The second layer needs every edge, so its memory is ``B * N * k`` rows.
+    Each layer is followed by BatchNorm and LeakyReLU. The second layer needs every edge, so its memory is ``B * N * k``
+    rows.
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
@@ -112,19 +119,25 @@ class EdgeMLP(nn.Module):
         self.norm2 = nn.BatchNorm1d(outputs)
 
     def forward(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Turn point features ``[B, N, C]`` joined by `rows` into ``[B, N, outputs]``."""
+        """Return features ``[B, N, outputs]`` of points ``[B, N, C]``.
+
+        `rows` are the neighbours (see `neighbour_rows`).
+        """
         with torch.autocast(x.device.type, enabled=False):
             near, own = edge_products(self.linear1, x.float())
             edges = near.index_select(0, rows.flatten()).view(*rows.shape, -1) + own[:, None]
             hidden = F.leaky_relu(self.norm1(edges.flatten(0, 1)), SLOPE)
         mixed = self.norm2(self.linear2(hidden))
-        # LeakyReLU rises everywhere: after the maximum it has k times less to do.
+        # LeakyReLU is increasing, so it commutes with the maximum; after it there are k times fewer values.
         out = F.leaky_relu(patch_max(mixed.view(*rows.shape, -1)), SLOPE)
         return out.view(*x.shape[:2], -1)
 
 
 class PointLayer(nn.Module):
-    """Linear layer without bias, BatchNorm and LeakyReLU on each point (the published 1x1 convolutions)."""
+    """Linear layer, BatchNorm and LeakyReLU on each point.
+
+    The published 1x1 convolutions, without bias.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         """Build the layer."""
@@ -133,16 +146,21 @@ class PointLayer(nn.Module):
         self.norm = nn.BatchNorm1d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform ``[..., inputs]`` into ``[..., outputs]``; BatchNorm's statistics run over all leading axes."""
+        """Transform ``[..., inputs]`` into ``[..., outputs]``.
+
+        BatchNorm's statistics run over all leading axes.
+        """
         return self.activate(self.linear(x))
 
     def activate(self, x: Tensor) -> Tensor:
-        """Do what follows the linear layer to its outputs ``[..., outputs]``."""
+        """Apply BatchNorm and LeakyReLU to ``[..., outputs]``."""
         return F.leaky_relu(self.norm(x.flatten(0, -2)), SLOPE).view(x.shape)
 
 
 def edge_products(linear: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Split a linear layer on edges into what an edge gets from its neighbour and from its own point.
+    """Split a linear edge layer into two products per point.
+
+    One depends on the neighbour alone, the other on the centre alone.
 
     Args:
         linear: Reads [neighbour - centre, centre], no bias.
@@ -179,7 +197,10 @@ def _gathered_max(values: Tensor, rows: Tensor) -> Tensor:
 
 
 class _NeighbourMax(torch.autograd.Function):
-    """`neighbour_max` that keeps one row number per result instead of every intermediate maximum."""
+    """`neighbour_max` that saves one row number per result.
+
+    Autograd would keep every intermediate maximum.
+    """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, rows: Tensor) -> Tensor:
@@ -211,7 +232,10 @@ class _NeighbourMax(torch.autograd.Function):
 
 
 def _edge_statistics(near: Tensor, own: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and (biased) variance of all edges ``near[j] + own[i]`` per channel, with gradient."""
+    """Return mean and (biased) variance of all edges per channel.
+
+    Edges are ``near[j] + own[i]``; the result has a gradient.
+    """
     points, neighbours = rows.shape
     edges = points * neighbours
     # Shifted close to zero mean first: the difference of two large numbers would lose the variance's digits.
@@ -228,7 +252,10 @@ def _edge_statistics(near: Tensor, own: Tensor, rows: Tensor) -> tuple[Tensor, T
 
 @torch.no_grad()
 def _update_running(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, count: int) -> None:
-    """Update BatchNorm's buffers as its own forward pass does (unbiased variance; no momentum: cumulative)."""
+    """Update BatchNorm's buffers as its forward pass does.
+
+    The variance is unbiased; without momentum the average is cumulative.
+    """
     if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
         return
     norm.num_batches_tracked += 1

@@ -1,4 +1,4 @@
-"""The encoder contract: what a method hands to a protocol."""
+"""Interface of an encoder, which every protocol evaluates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EncoderOutput:
 class BlockShape:
     """Shape of what `Encoder.block_outputs` returns.
 
-    A network can be built on it before anything runs.
+    A segmentation head is built from it before any cloud is encoded.
 
     Attributes:
         depth: Number of blocks.
@@ -45,7 +45,7 @@ class BlockShape:
 
 @dataclass
 class BlockOutputs:
-    """Patch tokens of several depths, for networks that label every point.
+    """Patch tokens of several depths, for segmentation networks.
 
     Attributes:
         levels: Patch tokens ``[B, G, C]`` after each block asked for, through the final norm, shallow first.
@@ -60,7 +60,7 @@ class BlockOutputs:
 
 
 class Encoder(nn.Module, ABC):
-    """Points in, tokens and named global features out.
+    """Encoder of clouds into patch tokens and named global features.
 
     An encoder offers one or more named features of a whole cloud. ``transfer`` is the one the method's authors put
     a classification head on; ``svm`` the one for linear classifiers on frozen features.
@@ -77,7 +77,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def features(self, output: EncoderOutput) -> Mapping[str, Tensor]:
-        """Return every feature of a batch by name, each ``[B, feature_dims[name]]``."""
+        """Return every feature of a batch, ``[B, feature_dims[name]]`` each."""
 
     def feature(self, output: EncoderOutput, name: str = "transfer") -> Tensor:
         """Return one feature ``[B, feature_dims[name]]``.
@@ -100,7 +100,9 @@ class Encoder(nn.Module, ABC):
     def block_outputs(
         self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
     ) -> BlockOutputs:
-        """Encode clouds for part or semantic segmentation; an encoder need not offer this.
+        """Encode clouds for part or semantic segmentation.
+
+        Optional for an encoder.
 
         Args:
             points: ``[B, N, 3]``.
@@ -121,5 +123,5 @@ class Encoder(nn.Module, ABC):
 
     @property
     def parameter_count(self) -> int:
-        """Number of parameters, frozen ones included."""
+        """Return the number of parameters, frozen ones included."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -1,4 +1,4 @@
-"""FoldingNet decoder: patch features into points, coarse and then fine."""
+"""FoldingNet decoder of patch features into points."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _STEP = 0.05
 
 
 class FoldingDecoder(nn.Module):
-    """Predict a few coarse points per patch, and around each a folded 2x2 grid of fine ones.
+    """Predict coarse points per patch and fine points around each.
 
-    The first fine layer reads [patch feature, grid point, coarse point]. It is linear, so each of the three is put
-    through it once and the results are added, instead of once per fine point.
+    The fine points are a folded 2x2 grid. The first fine layer reads [patch feature, grid point, coarse point]. It is
+    linear, so it is applied to each of the three once and the results are added, instead of once per fine point.
 
     Source: Point-BERT's dVAE decoder; docs/reference.md#act-folding-decoder.
     """

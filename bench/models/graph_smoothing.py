@@ -1,4 +1,7 @@
-"""Convolution over a fixed graph of patch centres, as ACT's autoencoder uses before and after its transformer."""
+"""Convolution over a fixed graph of patch centres.
+
+ACT's autoencoder uses it before and after its transformer.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _EPS = 1e-5
 
 
 def centre_graph(centres: Tensor) -> Tensor:
-    """Return each centre's four nearest centres, itself among them.
+    """Return each centre's four nearest centres, itself included.
 
     Args:
         centres: ``[B, G, 3]``.
@@ -52,7 +55,10 @@ class GroupedNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def centred(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return float32 ``[B, R, C]`` minus its group's mean, and what to multiply it by, ``[B, 1, C]``."""
+        """Return centred values, and the factor that normalises them.
+
+        Centred values are float32 ``[B, R, C]``, the input minus its group's mean; the factor is ``[B, 1, C]``.
+        """
         # Two plain passes; torch.var_mean over a split axis takes three times as long on a CPU.
         x = x - self._over_group(x.mean(1))
         variance = self._over_group(x.square().mean(1))
@@ -66,16 +72,20 @@ class GroupedNorm(nn.Module):
 
     @staticmethod
     def _over_group(x: Tensor) -> Tensor:
-        """Replace every channel of ``[B, C]`` by the mean of its group, as ``[B, 1, C]``."""
+        """Return the group mean of every channel, ``[B, 1, C]``.
+
+        The input is ``[B, C]``.
+        """
         batch, width = x.shape
         mean = x.view(batch, GROUPS, -1).mean(-1, keepdim=True)
         return mean.expand(-1, -1, width // GROUPS).reshape(batch, 1, width)
 
 
 class EdgeLayer(nn.Module):
-    """Linear layer on [neighbour - centre, centre], GroupNorm, LeakyReLU 0.2, maximum over the neighbours.
+    """Edge convolution over a fixed graph, with GroupNorm.
 
-    The linear layer runs once per patch and for each of its two halves instead of once per edge: the same sum.
+    Linear layer on [neighbour - centre, centre], GroupNorm, LeakyReLU 0.2, maximum over the neighbours. The linear
+    layer is split into two products per patch instead of one per edge, with the same sum.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -99,7 +109,7 @@ class EdgeLayer(nn.Module):
 
 
 class GraphSmoothing(nn.Module):
-    """Four edge layers over a fixed graph, their outputs joined and mixed into one feature per patch.
+    """Four edge layers, concatenated and mixed into one patch feature.
 
     Source: docs/reference.md#act-graph-networks (``dgcnn_1`` and ``dgcnn_2``).
 

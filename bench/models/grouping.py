@@ -1,4 +1,4 @@
-"""Cutting a cloud into patches: farthest point sampling, nearest neighbours, centring."""
+"""Cut clouds into patches by sampling and nearest neighbours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.models.ops import Formula, Ties, farthest_point_sample, gather_points
 
 @dataclass(frozen=True)
 class Sampling:
-    """Rules that choose centres and neighbours.
+    """Rules for choosing centres and neighbours.
 
     Attributes:
         skip_origin: Never pick centres within 0.0316 of the origin (quirk of the released CUDA sampler).
@@ -33,7 +33,7 @@ RELEASED_RECON = Sampling(skip_origin=True, ties="reference", formula="expanded"
 
 @dataclass
 class Patches:
-    """A batch of clouds as patches.
+    """Batch of clouds cut into patches.
 
     Attributes:
         points: Points of each patch minus its centre, ``[B, G, K, 3]``.
@@ -54,7 +54,7 @@ def cut_patches(points: Tensor, groups: int, group_size: int, sampling: Sampling
         points: ``[B, N, 3]``.
         groups: Patches per cloud, G.
         group_size: Points per patch, K.
-        sampling: How they are chosen.
+        sampling: Rules for centres and neighbours.
 
     Returns:
         The patches, without gradient.

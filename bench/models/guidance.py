@@ -1,4 +1,4 @@
-"""Projection heads, targets and loss terms of methods guided by frozen teachers."""
+"""Heads, targets and losses of methods guided by frozen teachers."""
 
 from __future__ import annotations
 
@@ -24,24 +24,30 @@ _READ: dict[Modalities, tuple[str, ...]] = {
 
 
 def teachers_read(modalities: Modalities) -> tuple[str, ...]:
-    """Return what of ``images`` and ``text`` has to be there (see `bench.methods.base.Method.uses`)."""
+    """Return the required teacher features: ``images``, ``text``, or both.
+
+    See `bench.methods.base.Method.uses`.
+    """
     return _READ[modalities]
 
 
 def spaces_read(modalities: Modalities) -> frozenset[str]:
-    """Return the teachers' spaces, ``image`` and ``text``, that heads are asked for (`Method.aligned`)."""
+    """Return the spaces of the chosen teachers: ``image``, ``text``.
+
+    See `bench.methods.base.Method.aligned`.
+    """
     return frozenset({"images": "image"}.get(name, name) for name in _READ[modalities])
 
 
 def aligned_heads(
     image: nn.Linear | None, text: nn.Linear | None, features: Mapping[str, str] | None = None
 ) -> dict[str, tuple[str, nn.Linear]]:
-    """Put heads together as `PretrainModel.aligned_heads` returns them.
+    """Arrange heads as `PretrainModel.aligned_heads` returns them.
 
     Args:
         image: Head into the image teacher's space; None where that term is off.
         text: The same for texts.
-        features: Encoder feature that each reads, by space; by default the one of the space's own name.
+        features: Encoder feature that each head reads, by space; default: the feature with the space's name.
     """
     heads = {"image": image, "text": text}
     named = features or {}
@@ -57,13 +63,13 @@ def projection_heads(
     reference: bool,
     contrast: bool = False,
 ) -> tuple[nn.Linear | None, nn.Linear | None, nn.Sequential | None]:
-    """Build the heads that project tokens onto teachers' features, and ReCon's self-contrast head.
+    """Build the heads onto teachers' features, and ReCon's self-contrast head.
 
     Args:
         width: Width C of the tokens.
         image: Width of the image teacher's features; None where the data has none.
         text: The same of the text teacher.
-        modalities: Teachers asked for; the others get no head.
+        modalities: Chosen teachers; the others get no head.
         reference: Draw weights with mean 0.02 and std 0.01, as the release does, instead of N(0, 0.02).
         contrast: Build the self-contrast head.
 
@@ -83,10 +89,10 @@ def projection_heads(
 
 
 def targets(method: str, batch: Batch, **heads: nn.Module | None) -> dict[str, Tensor]:
-    """Collect what the heads are compared with.
+    """Return the targets of the heads.
 
     Args:
-        method: For the message.
+        method: Name of the method, for messages.
         batch: The step's input.
         heads: Head by the batch's field, e.g. ``image_features``; None for a term that is off.
 
@@ -116,14 +122,14 @@ def cross_modal_terms(
     kind: CrossModalLoss,
     temperature: float,
 ) -> dict[str, Tensor]:
-    """Return ``csc_image`` and ``csc_text``, those that are on.
+    """Return the active terms of ``csc_image`` and ``csc_text``.
 
     Args:
         prepared: Holds ``image_features`` and ``text_features`` ``[B, D]`` for the terms that are on.
-        image: Head (None: off) and what it reads, ``[B, C]``.
+        image: Head (None: off) and its input ``[B, C]``.
         text: The same for text.
-        kind: How a projection is compared with the teacher's feature.
-        temperature: Of ``infonce``.
+        kind: Loss between a projection and the teacher's feature.
+        temperature: Temperature of ``infonce``.
     """
     terms: dict[str, Tensor] = {}
     for name, (head, token) in (("image", image), ("text", text)):

@@ -1,4 +1,4 @@
-"""Heads: classification and projection."""
+"""Classification and projection heads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def classification_head(kind: HeadKind, features: int, classes: int, dropout: fl
     if kind == "linear":
         return nn.Sequential(nn.Linear(features, classes))
     if kind == "standardised":
-        # Features of untrained networks vary little from object to object: eps must not count beside their variance.
+        # Features of untrained networks vary little from object to object: eps must be small against their variance.
         return nn.Sequential(nn.BatchNorm1d(features, eps=1e-10, affine=False), nn.Linear(features, classes))
     hidden = 256
     return nn.Sequential(

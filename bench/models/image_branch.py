@@ -1,4 +1,7 @@
-"""A trainable image network next to a point network, and the augmentation of its pictures."""
+"""Image network trained together with a point network.
+
+Includes the augmentation of its images.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from bench.models.contrast import projection_head
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""Of ImageNet, for pictures in 0 to 1."""
+"""Mean and deviation of ImageNet, for images in 0 to 1."""
 STRENGTH = 0.4
 """Brightness, contrast and saturation are multiplied by U(1 - 0.4, 1 + 0.4)."""
 _GREY = (0.299, 0.587, 0.114)
@@ -23,9 +26,10 @@ _HIDDEN = 512
 
 
 class ImageBranch(nn.Module):
-    """A ResNet of random weights with a projection, trained jointly with the points.
+    """ResNet with random weights and a projection.
 
-    Source: CrossPoint (arXiv 2203.00680); docs/reference.md#crosspoint-image-branch.
+    It is trained together with the point network. Source: CrossPoint (arXiv 2203.00680);
+    docs/reference.md#crosspoint-image-branch.
     """
 
     def __init__(self, network: str = "resnet50", channels: Sequence[int] | None = None, projection: int = 256) -> None:
@@ -33,7 +37,7 @@ class ImageBranch(nn.Module):
 
         Args:
             network: timm's name of a ResNet.
-            channels: Widths of its four stages before bottleneck expansion; None keeps the network's own.
+            channels: Widths of the four stages before bottleneck expansion; None: the network's own.
             projection: Width of the embedding.
 
         Raises:
@@ -105,7 +109,10 @@ def augment_images(images: Tensor, size: int, generator: torch.Generator | None)
 
 
 def _jitter(x: Tensor, kind: int, factor: Tensor) -> Tensor:
-    """Blend images with black (0: brightness), their mean grey (1: contrast) or their grey picture (2: saturation)."""
+    """Scale brightness (`kind` 0), contrast (1) or saturation (2).
+
+    Images are blended with black, their mean grey, or their grey version.
+    """
     if kind == 0:
         return (x * factor).clamp(0, 1)
     grey = (x * torch.tensor(_GREY, device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)

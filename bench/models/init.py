@@ -9,7 +9,10 @@ STD = 0.02
 
 
 def truncated_normal_trunk(module: nn.Module) -> None:
-    """Draw linear weights from N(0, 0.02), cut at +-2 absolute; biases 0, LayerNorm 1/0, BatchNorm untouched."""
+    """Draw linear weights from N(0, 0.02), cut at +-2.
+
+    Biases are 0, LayerNorm has weight 1 and bias 0, BatchNorm is unchanged.
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=STD)
@@ -20,7 +23,10 @@ def truncated_normal_trunk(module: nn.Module) -> None:
 
 
 def xavier_uniform_decoder(module: nn.Module) -> None:
-    """Draw linear weights Xavier-uniform; biases 0, LayerNorm 1/0."""
+    """Draw linear weights Xavier-uniform.
+
+    Biases are 0, LayerNorm has weight 1 and bias 0.
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)
@@ -31,7 +37,10 @@ def xavier_uniform_decoder(module: nn.Module) -> None:
 
 
 def released_projection(module: nn.Module) -> None:
-    """Draw linear weights from N(mean 0.02, std 0.01), biases 0: ReCon's release passes the two numbers that way."""
+    """Draw linear weights from N(mean 0.02, std 0.01).
+
+    Biases are 0. ReCon's release uses these numbers.
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.normal_(part.weight, mean=0.02, std=0.01)
@@ -39,7 +48,7 @@ def released_projection(module: nn.Module) -> None:
 
 
 def free_token(width: int) -> nn.Parameter:
-    """Return a learned token or position ``[1, 1, C]`` drawn from N(0, 0.02)."""
+    """Return a learned token ``[1, 1, C]`` from N(0, 0.02)."""
     token: Tensor = nn.init.trunc_normal_(torch.empty(1, 1, width), std=STD)
     return nn.Parameter(token)
 

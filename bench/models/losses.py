@@ -1,4 +1,4 @@
-"""Pretext losses as pure functions."""
+"""Losses of pretraining methods as functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _NEVER = -1e4
 
 
 def masked_reconstruction(predicted: Tensor, target: Tensor, kind: ReconstructionLoss = "cdl2") -> Tensor:
-    """Chamfer distance between predicted and true hidden patches, in float32.
+    """Return the Chamfer distance of predicted and true patches.
+
+    In float32.
 
     Args:
         predicted: ``[P, K, 3]``.
@@ -37,11 +39,11 @@ def masked_reconstruction(predicted: Tensor, target: Tensor, kind: Reconstructio
 def cross_modal(
     student: Tensor, teacher: Tensor, kind: CrossModalLoss = "smooth_l1", temperature: float = 0.07
 ) -> Tensor:
-    """Distance between a student's and a frozen teacher's feature, in float32.
+    """Return the distance of student and teacher features.
 
-    ``infonce`` is our choice where the release has no code: cross-entropy of each student among all teacher features
-    of the batch, by cosine over the temperature, in this one direction since the teacher is frozen. Objects with equal
-    teacher features (the same caption twice in a batch) count as each other's negatives.
+    In float32. ``infonce`` is our choice where the release has no code: cross-entropy of each student among all teacher
+    features of the batch, by cosine over the temperature, in this one direction since the teacher is frozen. Objects
+    with equal teacher features (the same caption twice in a batch) count as each other's negatives.
 
     Args:
         student: ``[B, D]``.
@@ -70,10 +72,11 @@ def cross_modal(
 
 
 def self_contrast(embedding: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
-    """Supervised contrast of a batch by category, one view per object (ReCon's `smc`), in float32.
+    """Return ReCon's self-contrast loss (`smc`), in float32.
 
-    Per row the positive logit is the mean cosine similarity to all samples of the same label, itself included; the
-    negatives are the similarities to all others; cross-entropy at the positive.
+    Supervised contrast of a batch by category, one view per object. Per row the positive logit is the mean cosine
+    similarity to all samples of the same label, itself included; the negatives are the similarities to all others;
+    cross-entropy at the positive.
 
     Args:
         embedding: ``[B, D]``.

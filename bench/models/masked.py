@@ -1,4 +1,4 @@
-"""The half that masked pretraining methods share: cut, hide, embed, and later reconstruct."""
+"""Steps shared by masked methods: cut, hide and embed patches."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ DecoderHeads = Annotated[int | None, Field(ge=1, le=WIDEST, exclude_if=lambda he
 
 
 def heads_of_decoder(backbone: BackboneSpec, asked: int | None) -> int:
-    """Return the attention heads of a decoder of the backbone's width.
+    """Return the number of attention heads of the decoder.
 
     Args:
         backbone: Sizes.
         asked: The method's option ``decoder_heads``; None for the backbone's number.
 
     Raises:
-        UsageError: The width is not a multiple of them.
+        UsageError: The backbone's width is not a multiple of that number.
     """
     heads = backbone.heads if asked is None else asked
     if backbone.width % heads:
@@ -40,7 +40,7 @@ def heads_of_decoder(backbone: BackboneSpec, asked: int | None) -> int:
 
 
 def check_backbone(backbone: BackboneSpec) -> None:
-    """Check that sizes fit together.
+    """Check that the backbone's sizes fit together.
 
     Raises:
         UsageError: The width is not a multiple of the heads, or there are fewer points than a patch or centres need.
@@ -70,7 +70,9 @@ def prepare_masked(
     mask: Tensor | None = None,
     whole: bool = False,
 ) -> dict[str, Tensor]:
-    """Cut clouds into patches and hide some, outside the compiled and differentiated part.
+    """Cut clouds into patches and hide some.
+
+    Runs eagerly and without gradient, before the compiled part.
 
     Args:
         points: ``[B, N, 3]``.
@@ -78,7 +80,7 @@ def prepare_masked(
         sampling: How patches are cut.
         ratio: Share of hidden patches.
         kind: How hidden patches are drawn.
-        tokenize: ``all`` adds what embedding the hidden patches needs.
+        tokenize: ``all`` returns all patches, so that hidden ones are embedded, too.
         generator: Draws masks.
         mask: bool ``[B, G]`` to use instead of a drawn one, True = hidden.
         whole: Add the unmasked cloud, for a part of the method that sees all of it.

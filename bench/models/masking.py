@@ -13,7 +13,9 @@ MaskKind = Literal["rand", "block"]
 
 
 class MaskIndex(NamedTuple):
-    """Patch numbers by fate, each in ascending order, so shapes do not depend on the draw.
+    """Numbers of visible and masked patches, in ascending order.
+
+    Their shapes do not depend on the drawn mask.
 
     Attributes:
         visible: int64 ``[B, V]``.
@@ -25,7 +27,7 @@ class MaskIndex(NamedTuple):
 
 
 def masked_count(groups: int, ratio: float) -> int:
-    """Return how many of `groups` patches are hidden.
+    """Return the number of hidden patches.
 
     Raises:
         UsageError: Nothing would be hidden, or nothing be left visible.
@@ -39,7 +41,7 @@ def masked_count(groups: int, ratio: float) -> int:
 
 
 def draw_mask(centres: Tensor, ratio: float, kind: MaskKind, generator: torch.Generator | None = None) -> Tensor:
-    """Draw masks.
+    """Draw masks with a fixed number of hidden patches.
 
     Args:
         centres: Patch centres ``[B, G, 3]``.
@@ -62,7 +64,9 @@ def draw_mask(centres: Tensor, ratio: float, kind: MaskKind, generator: torch.Ge
 
 
 def block_mask(centres: Tensor, start: Tensor, count: int) -> Tensor:
-    """Hide the `count` patches whose centres are closest to centre number `start` (itself included).
+    """Return masks that hide the `count` patches around a centre.
+
+    They are the ones closest to centre number `start`, itself included.
 
     Args:
         centres: ``[B, G, 3]``.
@@ -79,7 +83,9 @@ def block_mask(centres: Tensor, start: Tensor, count: int) -> Tensor:
 
 
 def mask_index(mask: Tensor) -> MaskIndex:
-    """Turn masks with equally many hidden patches per row into index tensors.
+    """Return the numbers of visible and masked patches.
+
+    Every row must hide equally many patches.
 
     Args:
         mask: bool ``[B, G]``, True = hidden.

@@ -1,4 +1,4 @@
-"""Keeping freed memory in the process between training steps."""
+"""Keep freed memory in the process between training steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random numbers for a step, from the step's generator."""
+"""Random numbers of a training step, from its generator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def uniform(shape: tuple[int, ...], generator: torch.Generator | None, device: t
     that by itself, seeded by the generator: the same in every run on a GPU, but others than a CPU's.
 
     Args:
-        shape: Of the result.
+        shape: Shape of the result.
         generator: A CPU generator; None draws from torch's global one.
         device: Where the result is wanted.
 
@@ -32,12 +32,10 @@ def uniform(shape: tuple[int, ...], generator: torch.Generator | None, device: t
 
 
 def gumbel(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """Draw from the standard Gumbel distribution; arguments as for `uniform`.
+    """Draw from the standard Gumbel distribution.
 
-    >>> import torch
-    >>> draws = gumbel((4, 1000), torch.Generator().manual_seed(0), torch.device("cpu"))
-    >>> bool(draws.isfinite().all()), round(float(draws.mean()), 1)
-    (True, 0.6)
+    Arguments as for `uniform`. >>> import torch >>> draws = gumbel((4, 1000), torch.Generator().manual_seed(0),
+    torch.device("cpu")) >>> bool(draws.isfinite().all()), round(float(draws.mean()), 1) (True, 0.6)
     """
     tiny = torch.finfo(torch.float32).tiny
     return uniform(shape, generator, device).clamp_min_(tiny).log_().neg_().log_().neg_()

@@ -10,7 +10,7 @@ from bench.spec import Frozen
 
 
 class LayerNorm(nn.LayerNorm, Norm):
-    """Mean 0 and variance 1, then a scale and a shift; as published."""
+    """LayerNorm: mean 0, variance 1, then scale and shift (published)."""
 
     name = "layer"
 
@@ -19,7 +19,7 @@ class LayerNorm(nn.LayerNorm, Norm):
 
 
 class RMSNorm(nn.RMSNorm, Norm):
-    """Root mean square 1, then a scale.
+    """RMSNorm: root mean square 1, then a scale.
 
     Source: Zhang and Sennrich, Root Mean Square Layer Normalization, NeurIPS 2019, equation 4.
     """

@@ -1,4 +1,4 @@
-"""Contracts of the backbone's parts: block, norm layer and tokenizer.
+"""Interfaces of the backbone's parts: block, norm layer and tokenizer.
 
 A plugin file adds a part as it adds a method (docs/add-a-block.md).
 """
@@ -19,7 +19,7 @@ Residual = Literal["normalised", "prenorm"]
 
 
 class Norm(nn.Module):
-    """A norm layer over the last dimension.
+    """Norm layer over the last dimension.
 
     It is built as ``Norm(width, options)``, with the width C of a token and an instance of its own `Options`.
     """
@@ -32,15 +32,15 @@ class Norm(nn.Module):
 
 @dataclass(frozen=True)
 class BlockSite:
-    """The place of a block in a network.
+    """Place of a block in a network, with its sizes.
 
     Attributes:
         width: Width C of a token.
-        heads: Attention heads; the width is a multiple of them. A block without attention leaves them alone.
+        heads: Attention heads; they divide the width. A block without attention ignores them.
         number: Number of the block in its stack, counted from 0.
         drop: Rate of stochastic depth (`bench.models.blocks.StochasticDepth`).
-        norm: Makes a norm layer of a width; the one that ``backbone.norm`` names.
-        residual: What sub-layers add to; a block with residual connections of another kind leaves it alone.
+        norm: Function from a width to a norm layer of the kind that ``backbone.norm`` names.
+        residual: Value to which a sub-layer's output is added; a block with other residual connections ignores it.
     """
 
     width: int
@@ -52,10 +52,10 @@ class BlockSite:
 
 
 class Block(nn.Module, ABC):
-    """One block of the backbone: a sequence of tokens in, as many tokens of the same width out.
+    """Block of the backbone: maps tokens to equally many tokens.
 
-    Encoders and decoders of every method are stacks of it. Linear layers are drawn as the method's release draws them
-    (`bench.models.init`); all other parameters keep what the block's constructor gave them.
+    Encoders and decoders of every method are stacks of blocks. Linear layers get the initialisation of the method's
+    release (`bench.models.init`); all other parameters keep the values of the block's constructor.
     """
 
     name: ClassVar[str]
@@ -69,7 +69,7 @@ class Block(nn.Module, ABC):
         """Build the layers.
 
         Args:
-            site: Its place: width, drop rate, norm layer.
+            site: Width, drop rate and norm layer of the block.
             options: An instance of the class's own `Options`.
         """
         super().__init__()
@@ -89,7 +89,7 @@ class Block(nn.Module, ABC):
 
 
 class Tokenizer(nn.Module, ABC):
-    """Embedding of each patch of points into one token."""
+    """Embedding of each patch into one token."""
 
     name: ClassVar[str]
 
@@ -108,4 +108,7 @@ class Tokenizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, patches: Tensor) -> Tensor:
-        """Embed patches ``[B, P, K, 3]``, centred, into tokens ``[B, P, C]``, float32."""
+        """Embed patches ``[B, P, K, 3]`` into tokens ``[B, P, C]``.
+
+        Patches are centred; tokens are float32.
+        """

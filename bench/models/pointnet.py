@@ -1,4 +1,4 @@
-"""PointNet as an encoder: the same layers on every point, then the maximum."""
+"""PointNet encoder: layers shared by all points, then the maximum."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bench.models.pooling import patch_max
 
 
 class PointLayers(nn.Module):
-    """Linear layers with bias, each followed by BatchNorm and ReLU, on every row."""
+    """Linear layers with BatchNorm and ReLU on every row."""
 
     def __init__(self, *widths: int) -> None:
-        """Build the layers from the input's width to the output's."""
+        """Build the layers; `widths` run from input to output."""
         super().__init__()
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in widths[1:])
@@ -32,7 +32,10 @@ class PointLayers(nn.Module):
 
 
 class InputTransform(nn.Module):
-    """Predicts a 3x3 matrix from a cloud and applies it; the identity before training (PointNet's T-Net)."""
+    """Predict a 3x3 matrix from a cloud and apply it.
+
+    PointNet's T-Net; the identity before training.
+    """
 
     def __init__(self) -> None:
         """Build the layers."""
@@ -45,16 +48,17 @@ class InputTransform(nn.Module):
             self.matrix.bias.copy_(torch.eye(3).flatten())
 
     def forward(self, points: Tensor) -> Tensor:
-        """Turn clouds ``[B, N, 3]``."""
+        """Apply the predicted transform to clouds ``[B, N, 3]``."""
         matrix = self.matrix(self.pooled(patch_max(self.points(points))))
-        with torch.autocast(points.device.type, enabled=False):  # coordinates keep their digits
+        with torch.autocast(points.device.type, enabled=False):  # half precision loses digits of coordinates
             return torch.bmm(points.float(), matrix.view(-1, 3, 3).float())
 
 
 class PointNet(Encoder):
-    """PointNet's classification trunk; its tokens are the points themselves.
+    """PointNet for classification, without its head.
 
-    The transform of 64-dimensional features, which needs a penalty of its own, is left out.
+    Its tokens are the points themselves. The transform of 64-dimensional features, which needs a penalty of its own, is
+    left out.
 
     Source: Qi et al., PointNet: Deep Learning on Point Sets for 3D Classification and Segmentation, figure 2.
     """
@@ -80,13 +84,19 @@ class PointNet(Encoder):
         return EncoderOutput(tokens, points, {"max": patch_max(tokens)})
 
     def block_shape(self) -> BlockShape:
-        """See `Encoder.block_shape`; one level, the points' last features."""
+        """See `Encoder.block_shape`.
+
+        There is one level, the points' last features.
+        """
         return BlockShape(depth=1, width=self.feature_dims["transfer"])
 
     def block_outputs(
         self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
     ) -> BlockOutputs:
-        """See `Encoder.block_outputs`; every point is its own centre, and there are no patches to size."""
+        """See `Encoder.block_outputs`.
+
+        Every point is its own centre; `groups` and `group_size` have no effect.
+        """
         return BlockOutputs([self(points).tokens], points)
 
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:

@@ -9,10 +9,11 @@ from torch import Tensor
 
 
 def patch_max(x: Tensor) -> Tensor:
-    """Return the maximum over axis 1 of ``[P, K, C]``; tied points share the gradient evenly.
+    """Return the maximum over axis 1 of ``[P, K, C]``.
 
-    Same values and gradients as ``x.amax(1)``. PyTorch's eager backward pass of that counts ties in 64-bit integers,
-    which costs more than the layers around it; a compiler fuses it, so compiled code takes the plain form.
+    Tied points share the gradient evenly. Same values and gradients as ``x.amax(1)``. PyTorch's eager backward pass of
+    that counts ties in 64-bit integers, which costs more than the layers around it; a compiler fuses it, so compiled
+    code takes the plain form.
     """
     if torch.compiler.is_compiling() or not x.requires_grad:
         return x.amax(1)

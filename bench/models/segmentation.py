@@ -1,4 +1,4 @@
-"""Part and semantic segmentation on any encoder that hands out patch tokens of its blocks."""
+"""Part and semantic segmentation on any encoder with patch tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.models.pooling import patch_max
 from bench.models.segmentation_parts import CategoryBranch, Propagation
 
 LEVELS = 3
-"""Depths from which tokens are taken unless the caller names them."""
+"""Default number of depths from which tokens are taken."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class HeadWidths:
 
     Attributes:
         hidden: First layer of the propagation; None for four times the encoder's width.
-        propagated: What the propagation gives each point.
-        category: The category's embedding.
-        mixed: First layer behind everything joined.
-        narrow: Second layer.
+        propagated: Output of the propagation per point.
+        category: Embedding of the category.
+        mixed: First layer after the concatenation.
+        narrow: Second layer after it.
     """
 
     hidden: int | None = None
@@ -38,19 +38,20 @@ class HeadWidths:
 
 
 def evenly_spaced_blocks(depth: int, levels: int = LEVELS) -> tuple[int, ...]:
-    """Return the last block of each of `levels` equal parts, counted from 0; fewer in a shallower encoder.
+    """Return the last block of each of `levels` equal parts.
 
-    >>> evenly_spaced_blocks(12), evenly_spaced_blocks(4), evenly_spaced_blocks(2)
-    ((3, 7, 11), (1, 2, 3), (0, 1))
+    Counted from 0; fewer in an encoder with fewer blocks. >>> evenly_spaced_blocks(12), evenly_spaced_blocks(4),
+    evenly_spaced_blocks(2) ((3, 7, 11), (1, 2, 3), (0, 1))
     """
     return tuple(sorted({-(-depth * part // levels) - 1 for part in range(1, levels + 1)}))
 
 
 class SegmentationHead(nn.Module):
-    """Label points from patch tokens of several depths and a summary of the whole cloud.
+    """Label points from patch tokens and a cloud summary.
 
-    The first layer behind the propagation reads [propagated feature, maximum over patches, mean over patches, queries,
-    category]. All but the first are the same for every point of a cloud, so their share is computed once per cloud.
+    Patch tokens come from several depths. The first layer behind the propagation reads [propagated feature, maximum
+    over patches, mean over patches, queries, category]. All but the first are the same for every point of a cloud, so
+    their share is computed once per cloud.
 
     Source: docs/reference.md#part-segmentation.
     """
@@ -86,7 +87,7 @@ class SegmentationHead(nn.Module):
 
         Args:
             points: ``[B, N, 3]``.
-            outputs: What the encoder made of them.
+            outputs: The encoder's outputs for these points.
             category: int64 ``[B]`` or one-hot ``[B, categories]``; None without category branch.
 
         Raises:
@@ -115,10 +116,11 @@ class SegmentationHead(nn.Module):
 
 
 class PartSegmenter(nn.Module):
-    """An encoder with a segmentation head: parts of objects, or, without categories, classes of a scene.
+    """Encoder with a segmentation head for objects or scenes.
 
-    The head starts from PyTorch's initialisation, as Point-MAE's and ReCon's; for ACT's, which draws the whole network
-    anew before it loads the encoder, call `bench.models.init.truncated_normal_trunk` on ``head``.
+    It labels parts of objects or, without categories, classes of a scene. The head starts from PyTorch's
+    initialisation, as Point-MAE's and ReCon's; for ACT's, which draws the whole network anew before it loads the
+    encoder, call `bench.models.init.truncated_normal_trunk` on ``head``.
 
     Source: docs/reference.md#part-segmentation and docs/reference.md#semantic-segmentation.
     """
@@ -149,7 +151,7 @@ class PartSegmenter(nn.Module):
             widths: Widths inside the head; None for the published ones.
 
         Raises:
-            UsageError: The encoder hands out no tokens of its blocks, or has no such blocks.
+            UsageError: The encoder does not return tokens of its blocks, or has no such blocks.
         """
         super().__init__()
         shape = encoder.block_shape()

@@ -22,18 +22,21 @@ class CategoryBranch(nn.Module):
         self.norm = nn.BatchNorm1d(width)
 
     def forward(self, category: Tensor) -> Tensor:
-        """Embed categories, int64 ``[B]`` or one-hot ``[B, categories]``, into ``[B, width]``."""
+        """Embed categories into ``[B, width]``.
+
+        Categories are int64 ``[B]`` or one-hot ``[B, categories]``.
+        """
         if category.ndim == 1:
             category = F.one_hot(category, self.categories)
         return F.leaky_relu(self.norm(self.embed(category.to(self.embed.weight.dtype))), 0.2)
 
 
 class Propagation(nn.Module):
-    """Carry patch features to the points: interpolate from the nearest centres, then two layers.
+    """Propagate patch features to points by interpolation.
 
-    The first layer reads [coordinates, interpolated features]. Interpolation and that layer are both linear, so
-    features pass through it once per patch and its output is interpolated: the same sum, and the layer's work falls
-    from every point to every patch.
+    Interpolates from the nearest centres, then applies two layers. The first layer reads [coordinates, interpolated
+    features]. Interpolation and that layer are both linear, so features pass through it once per patch and its output
+    is interpolated: the same sum, and the layer's work falls from every point to every patch.
     """
 
     def __init__(self, features: int, hidden: int, width: int) -> None:
@@ -51,7 +54,7 @@ class Propagation(nn.Module):
         self.norm2 = nn.BatchNorm1d(width)
 
     def forward(self, points: Tensor, centres: Tensor, features: Tensor) -> Tensor:
-        """Carry features to points.
+        """Return features of points ``[B, N, width]``.
 
         Args:
             points: ``[B, N, 3]``.

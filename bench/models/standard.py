@@ -1,4 +1,7 @@
-"""The standard encoder: tokenizer and blocks, with free tokens in front of the patches."""
+"""Standard encoder: tokenizer and blocks, with free tokens in front.
+
+Free tokens are learned tokens, such as the class token.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ from bench.models.tokenizer import PositionMLP
 from bench.spec import BackboneSpec
 
 GUIDED = ("image", "text")
-"""Free tokens that a frozen teacher guides: what heads into its space read."""
+"""Free tokens that a frozen teacher guides; projection heads into its space read them."""
 
 
 class StandardEncoder(Encoder):
-    """Point-MAE's encoder; linear layers keep PyTorch's initialisation until `init_released`.
+    """Point-MAE's encoder.
 
-    Free tokens attend and are attended to like patches. Point-MAE has one, the class token, and only at transfer;
-    other methods name more of them, or none.
+    Linear layers have PyTorch's initialisation until `init_released`. Free tokens attend and are attended to like
+    patches. Point-MAE has one, the class token, and only at transfer; other methods name more of them, or none.
 
     Source: Point-MAE (arXiv 2203.06604); docs/reference.md#point-mae-classifier.
     """
 
     cls_token: nn.Parameter
-    """Where ``cls`` is among the tokens, as with every other name; so is `cls_pos`."""
+    """Present if ``cls`` is among the tokens, as is `cls_pos`; likewise for other names."""
     cls_pos: nn.Parameter
 
     def __init__(
@@ -64,11 +67,14 @@ class StandardEncoder(Encoder):
         self.feature_dims, self.feature_descriptions = self._describe(width)
 
     def init_released(self) -> None:
-        """Draw linear layers as the released pretraining does (docs/reference.md#initialisation)."""
+        """Draw linear layers as the release does (docs/reference.md#initialisation)."""
         truncated_normal_trunk(self)
 
     def encode_patches(self, tokens: Tensor, centres: Tensor) -> Tensor:
-        """Run patch tokens ``[B, P, C]`` at ``[B, P, 3]`` through the blocks alone, without the free tokens."""
+        """Encode patches without the free tokens.
+
+        Tokens are ``[B, P, C]``, their centres ``[B, P, 3]``.
+        """
         position = self.position(centres)
         for block in self.blocks:
             tokens = block(tokens + position, centres)
@@ -76,7 +82,9 @@ class StandardEncoder(Encoder):
         return out
 
     def sequence(self, tokens: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the free tokens in front of patch tokens ``[B, P, C]`` at ``[B, P, 3]``.
+        """Put the free tokens in front of patch tokens.
+
+        Patch tokens are ``[B, P, C]``, their centres ``[B, P, 3]``.
 
         Returns:
             Tokens and their positions, each ``[B, T + P, C]``.
@@ -104,7 +112,7 @@ class StandardEncoder(Encoder):
         return x[:, :count], x[:, count:]
 
     def encode(self, patches: Patches) -> EncoderOutput:
-        """Encode clouds that have been cut, with the free tokens."""
+        """Encode clouds that are cut into patches, with free tokens."""
         free, tokens = self.encode_with_tokens(self.tokenizer(patches.points), patches.centres)
         named = dict(zip(self.token_names, free.unbind(1), strict=True))
         return EncoderOutput(tokens=tokens, centres=patches.centres, globals=named)
@@ -120,13 +128,16 @@ class StandardEncoder(Encoder):
     def block_outputs(
         self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
     ) -> BlockOutputs:
-        """See `Encoder.block_outputs`; as in Point-MAE's and ACT's segmentation, free tokens take no part."""
+        """See `Encoder.block_outputs`; free tokens are left out.
+
+        So do Point-MAE's and ACT's segmentation.
+        """
         patches = cut_patches(
             points, groups or self.backbone.groups, group_size or self.backbone.group_size, self.sampling
         )
         tokens, position = self.tokenizer(patches.points), self.position(patches.centres)
         levels: list[Tensor] = []
-        # Blocks behind the last one asked for would be run for nothing.
+        # Blocks after the last requested one need not run.
         for number, block in enumerate(self.blocks[: blocks[-1] + 1]):
             tokens = block(tokens + position, patches.centres)
             if number in blocks:
@@ -134,10 +145,10 @@ class StandardEncoder(Encoder):
         return BlockOutputs(levels, patches.centres)
 
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:
-        """Return ``transfer`` and ``svm``, and what heads into teachers' spaces read, each ``[B, feature_dims[name]]``.
+        """Return the features by name, each ``[B, feature_dims[name]]``.
 
-        The latter are the ``image`` and ``text`` token themselves where they are among the free ones, and ``pooled``
-        where there are no free tokens at all.
+        They are ``transfer``, ``svm`` and those that projection heads into teachers' spaces read. The latter are the
+        free tokens ``image`` and ``text`` where present, and ``pooled`` without any free tokens.
         """
         highest, mean = output.tokens.amax(1), output.tokens.mean(1)
         free = [output.globals[name] for name in self.token_names]
@@ -151,7 +162,7 @@ class StandardEncoder(Encoder):
         }
 
     def _describe(self, width: int) -> tuple[dict[str, int], dict[str, str]]:
-        """Widths and descriptions of the features."""
+        """Return widths and descriptions of the features."""
         count = len(self.token_names)
         added = "max over patches + mean over patches, added"
         if count == 0:
@@ -170,10 +181,13 @@ class StandardEncoder(Encoder):
 
 
 class JointEncoder(StandardEncoder):
-    """Standard encoder whose free tokens sit among the patches in pretraining already, and so belong to them."""
+    """Standard encoder whose free tokens take part in pretraining.
+
+    They therefore belong to every use of the encoder.
+    """
 
     def block_shape(self) -> BlockShape:
-        """See `Encoder.block_shape`; the free tokens take the place of the queries."""
+        """See `Encoder.block_shape`; free tokens act as queries."""
         return BlockShape(self.backbone.depth, self.backbone.width, queries=self.backbone.width)
 
     def block_outputs(

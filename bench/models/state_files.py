@@ -1,4 +1,4 @@
-"""Files of weights that others wrote: damage that their checksums show, and names that wrapping a network adds."""
+"""Check foreign weight files for damage and wrapper names."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from bench.errors import UsageError
 
 WRAPPED = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module"})
-"""Parts that torch's own wrappers put into names, wherever they stand: data parallel, compile, FSDP, checkpointing."""
+"""Parts of names that torch's wrappers insert: data parallel, compile, FSDP, checkpointing."""
 _CHUNK = 1 << 20
 _MEMBERS = 1_000_000
 
 
 def without_wrappers(name: str) -> str:
-    """Remove the parts of a name that torch's wrappers add.
+    """Remove the parts of a name that torch's wrappers insert.
 
     >>> without_wrappers("module._orig_mod.blocks.0._checkpoint_wrapped_module.norm.weight")
     'blocks.0.norm.weight'
@@ -25,7 +25,7 @@ def without_wrappers(name: str) -> str:
 
 
 def twice(names: Iterable[str]) -> str | None:
-    """Return the first name that stands there twice; None where all differ."""
+    """Return the first repeated name, or None."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -48,7 +48,7 @@ def refuse_torchscript(path: Path, where: str) -> None:
         where: What the message begins with.
 
     Raises:
-        UsageError: It is one.
+        UsageError: The file is one.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -60,10 +60,12 @@ def refuse_torchscript(path: Path, where: str) -> None:
 
 
 def archive_damage(path: Path) -> str | None:
-    """Read a zip file of ``torch.save`` whole and compare every member with its checksum.
+    """Return the damage of a ``torch.save`` zip file, or None.
+
+    Reads the whole file and compares every member with its checksum.
 
     Returns:
-        What is wrong, in words; None where everything agrees.
+        The damage in words; None if all checksums agree.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""A pretrained transformer as a stack of standard blocks, taken out of the image or language model it came from."""
+"""Transformer of a pretrained image or language model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from bench.spec import TransformerShape
 
 
 class TokenAttention(nn.Module):
-    """Multi-head self-attention whose fused query-key-value layer may have a bias."""
+    """Multi-head self-attention with an optional query-key-value bias.
+
+    The query-key-value layer is fused.
+    """
 
     def __init__(self, width: int, heads: int, qkv_bias: bool) -> None:
         super().__init__()
@@ -28,7 +31,7 @@ class TokenAttention(nn.Module):
 
 
 class TokenMLP(nn.Module):
-    """Two linear layers around the activation the model was trained with."""
+    """Two linear layers with the pretrained model's activation."""
 
     def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
@@ -48,7 +51,10 @@ class TokenMLP(nn.Module):
 
 
 class TokenBlock(nn.Module):
-    """Transformer block that normalises before (vision models, CLIP) or after (BERT) each residual sum."""
+    """Transformer block with norms before or after each sub-layer.
+
+    Vision models and CLIP have them before, BERT after the residual sum.
+    """
 
     def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
@@ -70,10 +76,10 @@ class TokenBlock(nn.Module):
 
 
 class TokenTransformer(nn.Module):
-    """Blocks and final norm of a pretrained model, without its embeddings, positions, masks and heads.
+    """Blocks and final norm of a pretrained model.
 
-    Whoever builds upon it may change tokens between blocks (`forward_block`) or run it whole. Teachers hand it out
-    frozen (see `bench.teachers.transformers`).
+    Without its embeddings, positions, masks and heads. Whoever builds upon it may change tokens between blocks
+    (`forward_block`) or run it whole. Teachers hand it out frozen (see `bench.teachers.transformers`).
 
     Source: docs/reference.md#act-autoencoder.
 
@@ -96,7 +102,10 @@ class TokenTransformer(nn.Module):
         self.norm = nn.LayerNorm(shape.width, eps=shape.eps) if shape.final_norm else nn.Identity()
 
     def forward_block(self, i: int, tokens: Tensor) -> Tensor:
-        """Run block `i` on ``[B, T, C]``; the initial norm, where there is one, belongs to block 0."""
+        """Run block `i` on ``[B, T, C]``.
+
+        Block 0 includes the initial norm, if there is one.
+        """
         if i == 0:
             tokens = self.initial_norm(tokens)
         out: Tensor = self.blocks[i](tokens)

@@ -11,7 +11,7 @@ from bench.spec import Frozen
 
 
 class PatchTokenizer(Tokenizer):
-    """Embedding of each patch by a two-stage mini-PointNet.
+    """Patch embedding by a two-stage mini-PointNet.
 
     The published 1x1 convolutions are linear layers over ``[patches * K, channels]``. The second stage sees every
     point's feature next to the patch maximum; since that layer is linear, the half that reads the maximum is
@@ -28,7 +28,7 @@ class PatchTokenizer(Tokenizer):
         Args:
             width: Width C of a token.
             tokenizer_width: Width w of the first layer; the others are 2w and 4w wide (128: published).
-            options: It has none.
+            options: Unused; the tokenizer has no options.
         """
         super().__init__(width, tokenizer_width, options or self.Options())
         narrow, middle, wide = tokenizer_width, 2 * tokenizer_width, 4 * tokenizer_width
@@ -63,9 +63,9 @@ class PatchTokenizer(Tokenizer):
 
 
 class PositionMLP(nn.Sequential):
-    """Embed centre coordinates ``[..., 3]`` into ``[..., C]``: Linear(3, 128), GELU, Linear(128, C).
+    """Embed centre coordinates ``[..., 3]`` into ``[..., C]``.
 
-    Source: docs/reference.md#position-embedding.
+    Linear(3, 128), GELU, Linear(128, C). Source: docs/reference.md#position-embedding.
     """
 
     def __init__(self, width: int, hidden: int = 128) -> None:

@@ -1,4 +1,4 @@
-"""ReCon's encoder: a local stream of patches and three global queries that read it."""
+"""ReCon's encoder: patches, and global queries that read them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ QUERIES = ("cls", "image", "text")
 
 
 class TwoStreamEncoder(Encoder):
-    """ReCon's encoder; linear layers keep PyTorch's initialisation until `init_released`.
+    """ReCon's encoder with a local stream and three global queries.
 
-    Source: ReCon (arXiv 2302.02318); docs/reference.md#recon-block and docs/reference.md#recon-features.
+    Linear layers have PyTorch's initialisation until `init_released`. Source: ReCon (arXiv 2302.02318);
+    docs/reference.md#recon-block and docs/reference.md#recon-features.
     """
 
     def __init__(self, backbone: BackboneSpec, sampling: Sampling, residual: Residual = "normalised") -> None:
@@ -31,7 +32,7 @@ class TwoStreamEncoder(Encoder):
         Args:
             backbone: Sizes and parts.
             sampling: How patches are cut.
-            residual: What both streams' sub-layers add to; a block with residuals of its own leaves it to the queries.
+            residual: Value to which sub-layers of both streams add; a block with other residual connections ignores it.
         """
         super().__init__()
         check_backbone(backbone)
@@ -54,7 +55,7 @@ class TwoStreamEncoder(Encoder):
         }
 
     def init_released(self) -> None:
-        """Draw linear layers as the released pretraining does (docs/reference.md#initialisation)."""
+        """Draw linear layers as the release does (docs/reference.md#initialisation)."""
         truncated_normal_trunk(self)
 
     def encode_patches(self, tokens: Tensor, centres: Tensor, *, stop_gradient: bool) -> tuple[Tensor, Tensor]:
@@ -75,7 +76,10 @@ class TwoStreamEncoder(Encoder):
         return self.norm(queries), self.norm(tokens)
 
     def forward(self, points: Tensor) -> EncoderOutput:
-        """Encode clouds ``[B, N, 3]``; gradients of the queries reach the local stream (fine-tuning)."""
+        """Encode clouds ``[B, N, 3]``.
+
+        Gradients of the queries reach the local stream, as in fine-tuning.
+        """
         patches = cut_patches(points, self.backbone.groups, self.backbone.group_size, self.sampling)
         queries, tokens = self.encode_patches(self.tokenizer(patches.points), patches.centres, stop_gradient=False)
         return EncoderOutput(
@@ -89,7 +93,10 @@ class TwoStreamEncoder(Encoder):
     def block_outputs(
         self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
     ) -> BlockOutputs:
-        """See `Encoder.block_outputs`; gradients of the queries reach the patches they read, as in fine-tuning."""
+        """See `Encoder.block_outputs`.
+
+        Gradients of the queries reach the patches that they read, as in fine-tuning.
+        """
         patches = cut_patches(
             points, groups or self.backbone.groups, group_size or self.backbone.group_size, self.sampling
         )
@@ -103,13 +110,19 @@ class TwoStreamEncoder(Encoder):
         return BlockOutputs(levels, patches.centres, queries.amax(1))
 
     def _queries(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Queries before the first block, ``[B, 3, C]``, and their positions, ``[1, 3, C]``."""
+        """Return the initial queries and their positions.
+
+        Shapes ``[B, 3, C]`` and ``[1, 3, C]``.
+        """
         position = torch.cat([self.cls_pos, self.image_pos, self.text_pos], dim=1)
         free = torch.cat([self.cls_token, self.image_token, self.text_token], dim=1)
         return free.expand(batch, -1, -1), position
 
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:
-        """Return ``transfer`` ``[B, 4C]``, ``svm`` ``[B, 2C]``, and the queries ``image`` and ``text`` ``[B, C]``."""
+        """Return the features by name.
+
+        ``transfer`` ``[B, 4C]``, ``svm`` ``[B, 2C]``, and the queries ``image`` and ``text`` ``[B, C]``.
+        """
         highest = output.tokens.amax(1)
         queries = [output.globals[name] for name in QUERIES]
         return {

@@ -1,4 +1,7 @@
-"""Two encoders side by side: one reconstructs the masked cloud, the other is guided on the whole one."""
+"""Two-tower encoder: a reconstruction tower beside a cross-modal tower.
+
+The first is trained on the masked cloud, the second on the whole one.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,20 @@ Streams = Literal["all", "mdm", "cmc"]
 """Towers that are transferred: both, the masked (reconstruction) one, the contrast (cross-modal) one."""
 
 SKIPPED = 2
-"""Patches that the released maximum leaves out: it starts at token 3 although one token precedes the patches."""
+"""Patches that the released maximum skips: it starts at token 3 although only one token precedes the patches."""
 
 
 class ContrastTower(JointEncoder):
-    """Standard blocks over the whole cloud with an image and a text token in front.
+    """Standard blocks over the whole cloud with two free tokens.
 
-    Source: docs/reference.md#two-tower.
+    They are an image and a text token. Source: docs/reference.md#two-tower.
     """
 
     def __init__(self, backbone: BackboneSpec, sampling: Sampling) -> None:
-        """Build the layers; tokens start at zero and their positions at N(0, 1), as in the release."""
+        """Build the layers.
+
+        Tokens start at zero and their positions at N(0, 1), as in the release.
+        """
         super().__init__(backbone, sampling, tokens=("image", "text"))
         for name in self.token_names:
             nn.init.zeros_(self.get_parameter(f"{name}_token"))
@@ -35,7 +41,7 @@ class ContrastTower(JointEncoder):
 
 
 class TwoTowerEncoder(Encoder):
-    """The towers of the chosen streams; they share nothing but the patches.
+    """Towers of the chosen streams, which share only the patches.
 
     Source: docs/reference.md#two-tower.
     """
@@ -48,16 +54,16 @@ class TwoTowerEncoder(Encoder):
         *,
         skip_two_patches: bool = False,
     ) -> None:
-        """Put towers together.
+        """Combine towers.
 
         Args:
-            streams: Towers whose features are handed over.
+            streams: Towers whose features are returned.
             masked: Reconstruction tower; may be None for ``cmc``.
             contrast: Cross-modal tower; may be None for ``mdm``.
             skip_two_patches: Leave the first two patches out of the maximum, as the release does.
 
         Raises:
-            ValueError: The streams need a tower that is not there.
+            ValueError: A tower that the streams need is missing.
         """
         super().__init__()
         if (masked is None and streams != "cmc") or (contrast is None and streams != "mdm"):
@@ -75,14 +81,17 @@ class TwoTowerEncoder(Encoder):
         """Return the masked and the contrast tower.
 
         Raises:
-            ValueError: One of them is not there.
+            ValueError: One of them is missing.
         """
         if self.masked is None or self.contrast is None:
             raise ValueError(f"streams {self.streams} came without the other tower")
         return self.masked, self.contrast
 
     def of(self, streams: Streams) -> TwoTowerEncoder:
-        """Return an encoder of just the towers that some streams need, sharing their parameters."""
+        """Return an encoder of the towers that `streams` need.
+
+        It shares their parameters.
+        """
         return TwoTowerEncoder(
             streams,
             None if streams == "cmc" else self.masked,
@@ -91,13 +100,16 @@ class TwoTowerEncoder(Encoder):
         ).train(self.training)
 
     def init_released(self) -> None:
-        """Draw the linear layers of both towers as Point-MAE's pretraining does (docs/reference.md#initialisation)."""
+        """Draw linear layers as Point-MAE does (docs/reference.md#initialisation)."""
         for tower in (self.masked, self.contrast):
             if tower is not None:
                 tower.init_released()
 
     def forward(self, points: Tensor) -> EncoderOutput:
-        """Encode clouds ``[B, N, 3]``; patch tokens are the masked tower's where it is there."""
+        """Encode clouds ``[B, N, 3]``.
+
+        Patch tokens are the masked tower's, if it is present.
+        """
         patches = cut_patches(points, self.backbone.groups, self.backbone.group_size, self.sampling)
         masked = None if self.masked is None or self.streams == "cmc" else self.masked.encode(patches)
         contrast = None if self.contrast is None or self.streams == "mdm" else self.contrast.encode(patches)
@@ -106,9 +118,10 @@ class TwoTowerEncoder(Encoder):
         return EncoderOutput(tokens=found[0].tokens, centres=patches.centres, globals=named)
 
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:
-        """Return ``transfer`` and ``svm``; with both towers also each one's own part, ``mdm`` and ``cmc``.
+        """Return ``transfer`` and ``svm``, and each tower's part.
 
-        With the contrast tower its tokens ``image`` and ``text`` are there too, which heads into teachers' spaces read.
+        With both towers the parts are ``mdm`` and ``cmc``. With the contrast tower its tokens ``image`` and ``text``
+        are there too, which heads into teachers' spaces read.
         """
         transfer: dict[str, Tensor] = {}
         tokens: dict[str, Tensor] = {}
@@ -129,14 +142,17 @@ class TwoTowerEncoder(Encoder):
         return transfer | {"svm": torch.cat(svm, dim=-1)} | tokens
 
     def block_shape(self) -> BlockShape:
-        """See `Encoder.block_shape`; the contrast tower's tokens take the place of the queries."""
+        """See `Encoder.block_shape`; the contrast tower's tokens act as queries."""
         width = self.backbone.width
         return BlockShape(self.backbone.depth, width, queries=0 if self.streams == "mdm" else width)
 
     def block_outputs(
         self, points: Tensor, blocks: Sequence[int], groups: int | None = None, group_size: int | None = None
     ) -> BlockOutputs:
-        """See `Encoder.block_outputs`; patch tokens are the masked tower's where it is there (our choice)."""
+        """See `Encoder.block_outputs`.
+
+        Patch tokens are the masked tower's, if it is present (our choice).
+        """
         found: list[BlockOutputs] = []
         if self.masked is not None and self.streams != "cmc":
             found.append(self.masked.block_outputs(points, blocks, groups, group_size))
@@ -145,7 +161,7 @@ class TwoTowerEncoder(Encoder):
         return BlockOutputs(found[0].levels, found[0].centres, found[-1].queries)
 
     def _describe(self, width: int) -> tuple[dict[str, int], dict[str, str]]:
-        """Widths and descriptions of the features."""
+        """Return widths and descriptions of the features."""
         patches = "max over patches but the first two" if self.skipped else "max over patches"
         mdm, cmc = f"masked tower's class token + {patches}", "contrast tower's image and text tokens"
         added, together = "max over patches + mean over patches, added", "max over image and text token"

@@ -1,4 +1,4 @@
-"""Point operations: farthest point sampling, k nearest neighbours, interpolation, Chamfer distance.
+"""Point operations: sampling, nearest neighbours, interpolation, Chamfer distance.
 
 The pure torch versions are the reference and run on any device; optional backends stand behind the same
 functions (see `bench.models.ops.backend`).

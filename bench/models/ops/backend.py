@@ -21,7 +21,9 @@ _setting = "auto"
 
 
 def set_backend(name: str) -> None:
-    """Force a backend for every following call that names none (``auto`` restores the choice by device).
+    """Set the backend of later calls that name none.
+
+    ``auto`` restores the choice by device.
 
     Raises:
         UsageError: Unknown name, or the backend's package is not installed.
@@ -33,7 +35,7 @@ def set_backend(name: str) -> None:
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Force a backend inside a ``with`` block."""
+    """Set the backend inside a ``with`` block."""
     global _setting
     before = _setting
     set_backend(name)
@@ -44,7 +46,7 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def resolve_backend(device: str, setting: str | None = None) -> Backend:
-    """Return the backend that runs on a device; this name goes into the key.
+    """Return a device's backend; its name enters the key.
 
     Args:
         device: ``cpu`` or ``cuda`` (an index is ignored).

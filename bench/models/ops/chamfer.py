@@ -16,9 +16,9 @@ class Nearest(NamedTuple):
 
     Attributes:
         distance1: Squared distance ``[P, n]`` from every point of the first set to its nearest in the second.
-        distance2: The other way round, ``[P, m]``.
-        index1: int64 ``[P, n]``, number of that point.
-        index2: int64 ``[P, m]``.
+        distance2: Squared distance ``[P, m]`` from every point of the second set to its nearest in the first.
+        index1: int64 ``[P, n]``, number of the nearest point in the second set.
+        index2: int64 ``[P, m]``, number of the nearest point in the first set.
     """
 
     distance1: Tensor
@@ -28,7 +28,9 @@ class Nearest(NamedTuple):
 
 
 def chamfer_nearest(a: Tensor, b: Tensor) -> Nearest:
-    """Return squared nearest-neighbour distances between paired sets, differentiable in both.
+    """Return squared nearest-neighbour distances between paired sets.
+
+    Differentiable in both sets.
 
     Args:
         a: float ``[P, n, 3]``.
@@ -48,7 +50,9 @@ def chamfer_nearest(a: Tensor, b: Tensor) -> Nearest:
 
 
 def chamfer_l2(a: Tensor, b: Tensor, *, ignore_zeros: bool = False) -> Tensor:
-    """Chamfer distance on squared distances: the two directed means, added.
+    """Return the Chamfer distance on squared distances.
+
+    It is the sum of the two directed means.
 
     Args:
         a: ``[P, n, 3]``.
@@ -71,9 +75,10 @@ def chamfer_l2(a: Tensor, b: Tensor, *, ignore_zeros: bool = False) -> Tensor:
 
 
 def chamfer_l1(a: Tensor, b: Tensor, *, ignore_zeros: bool = False) -> Tensor:
-    """Chamfer distance on plain distances: the two directed means, averaged.
+    """Return the Chamfer distance on plain distances.
 
-    Where a point coincides with its neighbour the gradient is 0 (the release gives NaN).
+    It is the average of the two directed means. Where a point coincides with its neighbour the gradient is 0 (the
+    release gives NaN).
 
     Args:
         a: ``[P, n, 3]``.

@@ -28,7 +28,9 @@ def farthest_point_sample(
     ties: Ties = "first",
     backend: str | None = None,
 ) -> Tensor:
-    """Pick points one by one, each the farthest from all picked before; the first is number 0.
+    """Pick points one by one, each farthest from those before.
+
+    The first is number 0.
 
     Args:
         points: float32 ``[B, N, 3]``.
@@ -69,11 +71,11 @@ def farthest_point_sample(
 
 @lru_cache(maxsize=64)
 def reference_order(count: int, device: torch.device) -> Tensor:
-    """Return the point numbers in the order in which the released sampler prefers them on a tie, int64 ``[N]``.
+    """Return point numbers in the released sampler's order on ties.
 
-    Point i belongs to thread ``i mod T``, T the largest power of two <= N, at most 512. The tree reduction keeps
-    the thread whose number is smallest when its bits are read in reverse; within a thread the first point wins.
-    Number 0 stays in front, so sampling the reordered cloud with the rule ``first`` gives the same picks.
+    int64 ``[N]``. Point i belongs to thread ``i mod T``, T the largest power of two <= N, at most 512. The tree
+    reduction keeps the thread whose number is smallest when its bits are read in reverse; within a thread the first
+    point wins. Number 0 stays in front, so sampling the reordered cloud with the rule ``first`` gives the same picks.
     """
     threads = min(1 << (count.bit_length() - 1), _THREADS)
     bits = threads.bit_length() - 1

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def gather_points(values: Tensor, index: Tensor) -> Tensor:
-    """Select rows per sample.
+    """Return rows of each sample.
 
     Args:
         values: ``[B, N, ...]``.

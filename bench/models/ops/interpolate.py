@@ -1,4 +1,4 @@
-"""Spreading values from patch centres to the points around them."""
+"""Interpolate values from patch centres to points."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EPSILON = 1e-8
 
 @torch.no_grad()
 def interpolation_matrix(points: Tensor, centres: Tensor, neighbours: int = 3) -> Tensor:
-    """Return the weights with which centres contribute to points.
+    """Return the weights that interpolate from centres to points.
 
     A point takes the mean of its nearest centres, weighted by ``1 / (squared distance + 1e-8)``. As a matrix, the
     interpolation of any values is one product, whose gradient is another: with a hundred centres that is less work

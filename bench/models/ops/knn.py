@@ -37,7 +37,9 @@ def knn(points: Tensor, centres: Tensor, k: int, *, formula: Formula = "exact") 
 def knn_with_distances(
     points: Tensor, centres: Tensor, k: int, *, formula: Formula = "exact", ordered: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return indices and squared distances of the k nearest points (see `knn`).
+    """Return indices and squared distances of nearest points.
+
+    See `knn`.
 
     Args:
         points: ``[B, N, 3]``.
