@@ -1,1 +1,1 @@
-"""Meeting the released models: names of their checkpoints, and verification against recorded numbers."""
+"""Import, export and verification of released models."""

@@ -1,7 +1,7 @@
-"""Read checkpoint files of others without running them (docs/reference.md#checkpoint-files).
+"""Read foreign checkpoint files safely (docs/reference.md#checkpoint-files).
 
-A file is opened with ``weights_only`` loading: tensors, numbers, texts and plain containers. Whatever asks for more
-is refused with the name of what it asked for.
+Loading is restricted to tensors, numbers, texts and plain containers (``weights_only``). A file that needs any other
+class is refused, with the name of that class.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ WRAPPERS = (
     *("base_model", "model", "model_state_dict", "state_dict", "net", "network", "module", "backbone"),
     *("ema", "ema_model", "model_ema", "ema_state_dict", "state_dict_ema"),
 )
-"""Keys under which a network's tensors are kept, inside each other too, the first that is there; a bare dict of
-tensors has none. In names they are prefixes of a network inside another one."""
+"""Keys under which files keep a network's tensors, possibly nested; the first one present counts. A bare dict of
+tensors has none. As parts of names they are prefixes of a network inside another one."""
 OURS = "bench"
-"""Key under which `bench export` writes what the weights alone do not tell; the authors' loaders pass over it."""
+"""Key under which `bench export` writes the specification and texts; the authors' loaders ignore it."""
 
 _NUMPY = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 _FOREIGN = 64
-"""Kinds of objects beside the weights that are passed over."""
+"""Classes of objects beside the weights that are ignored."""
 _DATA = re.compile(
     r"argparse\.Namespace|types\.SimpleNamespace|datetime\.\w+|pathlib\.(_local\.)?\w*Path|collections\.defaultdict"
     r"|decimal\.Decimal|fractions\.Fraction|uuid\.UUID|typing\.Any"
@@ -48,29 +48,29 @@ _DATA = re.compile(
     r"|(omegaconf|hydra|yacs|easydict|addict|ml_collections|box|munch|mmcv|mmengine|torch\.optim"
     r"|pytorch_lightning|lightning|lightning_fabric)\.[\w.]+"
 )
-"""Names of what only holds data (configurations, times, paths): an empty stand-in takes their place."""
+"""Classes that only hold data (configurations, times, paths); an empty substitute replaces their objects."""
 _ARRAYS = re.compile(r"numpy\.(_?core\.\w+\._?\w+|ndarray|random\.[\w.]+|dtypes\.\w+|\w+\d*_?)")
 _ASKED = re.compile(r"(?:Unsupported (?:global: GLOBAL|class)|unsupported GLOBAL) ([\w.]+)")
 _NESTED = 8
-"""Wrappers inside each other."""
+"""Deepest nesting of wrapper keys that is searched."""
 _LARGEST = 1e20
 _FORMATS = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "b1": "?"}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file's tensors, and what else it says.
+    """Tensors of a checkpoint file, and its other entries.
 
     Attributes:
         path: The file.
         size: Bytes.
         sha256: Digest of the whole file.
         wrapper: Key that held the tensors; empty for a bare dict.
-        tensors: By released name, what wrappers of the network added to it removed.
-        facts: Other entries that are plain values: epoch, metrics.
-        left_out: Other entries, e.g. the optimiser's state.
-        ours: What `bench export`, or the folder of an encoder, says about the weights; empty for other files.
-        checked: Whether the file carries checksums, which have been compared.
+        tensors: Tensors by released name, without the prefixes of wrappers.
+        facts: Other entries with plain values: epoch, metrics.
+        left_out: Names of the remaining entries, e.g. the optimiser's state.
+        ours: Specification and texts from `bench export` or an encoder's folder; empty for other files.
+        checked: Whether the file carries checksums; they have been verified.
     """
 
     path: Path
@@ -88,13 +88,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a ``.pth`` or ``.safetensors`` file onto the CPU.
 
     Raises:
-        DataError: No such file, no checkpoint, a damaged one, or one that wants to run code.
-        SetupError: torch is too old to read files of others safely.
+        DataError: The file is missing, damaged, no checkpoint, or needs code to be run.
+        SetupError: torch is too old to read foreign files safely.
     """
     if not path.is_file():
         raise DataError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; give a checkpoint file")
     start = _first_bytes(path)
-    if start[257:262] != b"ustar":  # torch's own old format is an archive of that kind
+    if start[257:262] != b"ustar":  # torch's old format is a tar archive
         refuse_foreign(path, start)
     safetensors = start[8:9] == b"{"
     content: Any = _read_safetensors(path) if safetensors else _read_pickle(path, zipped=start.startswith(b"PK"))
@@ -158,8 +158,8 @@ def _read_pickle(path: Path, *, zipped: bool) -> Any:
     while True:
         try:
             with torch.serialization.safe_globals(known), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about pickle protocols; what matters is raised
-                # Mapped, because a released file is mostly the optimiser's state, which is never looked at.
+                warnings.simplefilter("ignore")  # only warnings about pickle protocols
+                # Memory-mapped, because a released file is mostly the optimiser's state, which is not needed.
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
         except (EOFError, OSError) as error:
             raise DataError(f"{path}: is damaged or cut short ({_line(error)}); download or copy it again") from error
@@ -167,11 +167,14 @@ def _read_pickle(path: Path, *, zipped: bool) -> Any:
             stand_in = _stand_in(str(error)) if len(known) < _FOREIGN else None
             if stand_in is None or stand_in in known:
                 raise DataError(_refusal(path, str(error), zipped=zipped)) from error
-            known.append(stand_in)  # and once more, from the start
+            known.append(stand_in)  # then read again from the start
 
 
 class _Ignored:
-    """Stands in for an array of NumPy beside the weights; whatever it is given is dropped."""
+    """Substitute for a NumPy array beside the weights.
+
+    It drops all data.
+    """
 
     def __new__(cls, *_: object) -> _Ignored:
         return super().__new__(cls)
@@ -181,7 +184,10 @@ class _Ignored:
 
 
 class _Record:
-    """Stands in for objects that hold data: becomes a dict, which may be filled and is passed over."""
+    """Substitute for objects that hold data: an empty dict.
+
+    The dict may be filled and is ignored.
+    """
 
     def __new__(cls, *_: object) -> Any:
         record: OrderedDict[Any, Any] = OrderedDict()
@@ -193,7 +199,10 @@ _PASSED_OVER = "bench_passes_over"
 
 
 def _stand_in(message: str) -> tuple[type, str] | None:
-    """Return what stands in for the object that torch refused to make; None for what may be code."""
+    """Return the substitute for a class that torch refused.
+
+    None if the class may run code.
+    """
     found = _ASKED.search(message)
     name = "" if found is None else found.group(1)
     if _ARRAYS.fullmatch(name):
@@ -204,7 +213,10 @@ def _stand_in(message: str) -> tuple[type, str] | None:
 
 
 def _unwrapped(content: Mapping[Any, Any]) -> tuple[str, Mapping[Any, Any]]:
-    """Return the dict that holds the tensors, and the keys that lead to it, dotted."""
+    """Return the dict that holds the tensors, and its path.
+
+    The path is the dotted keys that lead to it.
+    """
     path: list[str] = []
     held: Mapping[Any, Any] = content
     while len(path) < _NESTED:
@@ -238,7 +250,10 @@ def _refusal(path: Path, message: str, *, zipped: bool) -> str:
 
 
 def _foreign_global(path: Path) -> str:
-    """Return the first name outside torch that a bare pickle imports, read off its instructions without following."""
+    """Return the first non-torch name that a bare pickle imports.
+
+    Read from the pickle's opcodes, without executing them.
+    """
     texts: list[str] = []
     try:
         with path.open("rb") as file:
@@ -255,7 +270,7 @@ def _foreign_global(path: Path) -> str:
 
 
 def _number(kind: Any, data: Any = b"") -> object:
-    """Stand in for NumPy's scalars, which the releases' metrics are."""
+    """Substitute for NumPy scalars, which hold metrics in releases."""
     code = getattr(kind, "code", "")
     data = data.encode("latin1") if isinstance(data, str) else data
     layout = f"{kind.order}{_FORMATS[code]}" if code in _FORMATS else ""
@@ -266,7 +281,10 @@ def _number(kind: Any, data: Any = b"") -> object:
 
 
 class _NumberType:
-    """Stands in for `numpy.dtype`: a code such as ``f8`` and the byte order."""
+    """Substitute for `numpy.dtype`: a code such as ``f8``.
+
+    Also keeps the byte order.
+    """
 
     def __init__(self, code: str, *_: object) -> None:
         self.code = str(code).lstrip("<>=|")
@@ -286,13 +304,13 @@ def _tensors(value: object, nested: int = 1) -> bool:
 
 
 def _bare_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Remove from names what wrapping the network added.
+    """Remove the prefixes that wrappers add to tensor names.
 
-    Parts that torch's wrappers put in are removed wherever they stand. A prefix such as ``model.`` is removed where
-    the names are those of a known network without it, and more of them than with it.
+    Parts that torch's wrappers insert are removed anywhere in a name. A prefix such as ``model.`` is removed if more
+    names are known without it than with it.
 
     Raises:
-        DataError: Two tensors would get one name, or two prefixes hold the network alike.
+        DataError: Two tensors would get the same name, or two prefixes hold a network.
     """
     plain = {name: without_wrappers(name) for name in tensors}
     chains = {name: _prefixes(bare) for name, bare in plain.items()}
@@ -315,7 +333,10 @@ def _bare_names(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def _prefixes(name: str) -> list[str]:
-    """Return every beginning of a name that consists of wrappers' keys, e.g. ``model.`` and ``model.net.``."""
+    """Return every prefix of a name made of wrapper keys.
+
+    For example ``model.`` and ``model.net.``.
+    """
     found, begin = [], ""
     for part in name.split(".")[:_NESTED]:
         if part not in WRAPPERS:
@@ -326,7 +347,10 @@ def _prefixes(name: str) -> list[str]:
 
 
 def _checked(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Return the tensors without gradients; refuse numbers that no trained network holds."""
+    """Return the tensors without gradients, after checking their values.
+
+    Values that no trained network has are refused.
+    """
     for name, value in tensors.items():
         if value.layout is not torch.strided or value.is_quantized or value.is_complex():
             raise DataError(f"{path}: {name} is sparse, quantised or complex; save it as a plain tensor")
@@ -344,7 +368,10 @@ _NOT_PLAIN: Any = object()
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Return a value as JSON; `_NOT_PLAIN` for tensors, states and everything long or deep."""
+    """Return a value as JSON, or `_NOT_PLAIN`.
+
+    `_NOT_PLAIN` stands for tensors, states and everything long or deep.
+    """
     if isinstance(value, Tensor):
         value = value.item() if value.numel() == 1 else _NOT_PLAIN
     if isinstance(value, float) and not math.isfinite(value):
@@ -362,7 +389,7 @@ def _is_stand_in(value: Mapping[Any, Any]) -> bool:
 
 
 def _beside(path: Path) -> dict[str, Any]:
-    """Read what lies beside the weights in the folder of an encoder of ours."""
+    """Read specification and texts beside an encoder of bench."""
     try:
         spec = json.loads((path.parent / "spec.json").read_text(encoding="utf-8"))
         texts = json.loads((path.parent / "texts.json").read_text(encoding="utf-8"))

@@ -1,4 +1,7 @@
-"""Comparing arrays with recorded ones, keeping count of what was compared and how far off the worst was."""
+"""Compare arrays with recorded ones and count the comparisons.
+
+Keeps the largest error, too.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,20 @@ Array = npt.NDArray[np.generic]
 
 EXACT = 0.0
 ARRAY = 1e-5
-"""Largest difference over largest magnitude: evaluation arrays, losses, buffers."""
+"""Tolerance of arrays in evaluation mode, losses and buffers: largest difference over largest magnitude."""
 BATCH_NORM = 1e-4
-"""The same behind a BatchNorm over the batch axis in train mode."""
+"""The same for arrays after a BatchNorm in train mode."""
 GRADIENT = 1e-4
-"""Relative difference of a gradient norm..."""
+"""Tolerance of a gradient norm: its relative difference..."""
 GRADIENT_FLOOR = 1e-5
-"""... with this fraction of the largest norm of the set as the smallest unit that counts."""
+"""... to the recorded norm, or to this fraction of the set's largest norm if that is larger."""
 
 _REQUIRED = ("out/", "after/", "grad/")
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """Outcome of one recorded file.
+    """Result of one recorded file.
 
     Attributes:
         name: File name.
@@ -49,7 +52,7 @@ class FileResult:
 
 @dataclass
 class Comparison:
-    """Compares arrays of one file by name.
+    """Comparison of one file's arrays, by name.
 
     Attributes:
         recorded: Arrays of the file by key.
@@ -66,14 +69,20 @@ class Comparison:
         return name in self.recorded
 
     def required(self) -> set[str]:
-        """Return the names that must be compared; the two halves of a gradient set are one name."""
+        """Return the names that must be compared.
+
+        The two halves of a gradient set count as one name.
+        """
         names = {name for name in self.recorded if name.startswith(_REQUIRED)}
         return {
             name.removesuffix(".names").removesuffix(".norms") if name.startswith("grad/") else name for name in names
         }
 
     def array(self, name: str, ours: Array, tolerance: float = ARRAY) -> None:
-        """Compare one array, if the file holds it; the error is relative to the recorded one's largest magnitude."""
+        """Compare one array, if the file holds it.
+
+        The error is relative to the recorded array's largest magnitude.
+        """
         if name not in self.recorded:
             return
         theirs = self.recorded[name]
@@ -91,7 +100,9 @@ class Comparison:
         self._note(name, error, tolerance, f"off by {error:.2e}, allowed {tolerance:.0e}")
 
     def gradients(self, loss: str, names: list[str], norms: npt.NDArray[np.float64], ours: dict[str, float]) -> None:
-        """Compare the gradient norms of one loss; no gradient and a gradient of zero are the same.
+        """Compare the gradient norms of one loss.
+
+        A missing gradient counts as zero.
 
         Args:
             loss: Name of the set in the file.
@@ -114,11 +125,11 @@ class Comparison:
         self._note(name, float(error[at]), GRADIENT, f"{names[at]} off by {error[at]:.2e}, allowed {GRADIENT:.0e}")
 
     def fail(self, reason: str) -> None:
-        """Record a failure that belongs to no array."""
+        """Record a failure that is not about one array."""
         self.failures.append(reason)
 
     def result(self, name: str) -> FileResult:
-        """Close the comparison."""
+        """Return the result of the comparison."""
         required = self.required()
         compared = required & self._done
         left = sorted(required - self._done)

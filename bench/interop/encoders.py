@@ -1,4 +1,7 @@
-"""Encoders into the results folder and out of it: official checkpoints, and files for the authors' code."""
+"""Import and export encoders of the results folder.
+
+Imports official checkpoints; exports files for the authors' code.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +46,14 @@ _LOCK_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """Request of an import.
+    """Request of ``bench import``.
 
     Attributes:
         path: Checkpoint file.
-        method: What it is; None to recognise it.
-        name: What to call it; None for the file's own name.
+        method: Method of the checkpoint; None: recognised from its tensors.
+        name: Name of the encoder; None: the file's name.
         assignments: ``backbone.FIELD=VALUE`` and ``METHOD.FIELD=VALUE`` texts.
-        saw_class_names: ``none``, ``unknown``, a file with one name per line, or None for what is known of the release.
+        saw_class_names: ``none``, ``unknown``, a file with one name per line, or None: as known for the release.
     """
 
     path: Path
@@ -62,16 +65,16 @@ class ImportRequest:
 
 @dataclass(frozen=True)
 class Imported:
-    """An encoder in the results folder.
+    """Encoder that was imported into the results folder.
 
     Attributes:
         name: Its name.
         key: Its key.
-        folder: Its artefact.
-        checkpoint: The file.
-        encoder: What was read from it.
-        texts: Texts its training had read; None where unknown.
-        texts_source: Where that is known from.
+        folder: Folder of its artefact.
+        checkpoint: The checkpoint file.
+        encoder: The encoder read from that file.
+        texts: Texts that its training read; None: unknown.
+        texts_source: Source of `texts`.
         was_there: Whether it had been imported before.
     """
 
@@ -86,11 +89,11 @@ class Imported:
 
 
 def import_checkpoint(request: ImportRequest, workspace: Workspace) -> Imported:
-    """Read a checkpoint and keep its encoder in the results folder.
+    """Import the encoder of a checkpoint into the results folder.
 
     Raises:
-        DataError: The file is damaged, wants to run code, or is not complete.
-        UsageError: The wrong method, a bad option, or a name that is taken.
+        DataError: The file is damaged, needs code to be run, or is incomplete.
+        UsageError: The method is wrong, an option is invalid, or the name is taken.
         SetupError: The results folder cannot be written.
     """
     assigned = dict(map(parse_assignment, request.assignments))
@@ -127,7 +130,7 @@ def import_checkpoint(request: ImportRequest, workspace: Workspace) -> Imported:
 
 
 def export_encoder(text: str, path: Path, layout: FileLayout, workspace: Workspace, *, force: bool = False) -> Path:
-    """Write an encoder of the results folder as its authors would have.
+    """Export an encoder to a file for its authors' code.
 
     Args:
         text: Name or beginning of the key.
@@ -141,7 +144,7 @@ def export_encoder(text: str, path: Path, layout: FileLayout, workspace: Workspa
 
     Raises:
         UsageError: No such encoder, no such layout, or the file exists.
-        SetupError: The file cannot be written; what stood there before still does.
+        SetupError: The file cannot be written; a file already there is unchanged.
     """
     found = find_encoder(workspace.results, text)
     release = export_release(found.spec.method, layout)
@@ -155,7 +158,7 @@ def export_encoder(text: str, path: Path, layout: FileLayout, workspace: Workspa
     try:
         with whole_file(path) as stream:
             torch.save(content, stream)
-    except RuntimeError as error:  # so torch reports a full disk
+    except RuntimeError as error:  # torch reports a full disk this way
         raise file_failure("write", path, OSError(str(error))) from error
     return path
 
@@ -169,10 +172,10 @@ def _check_name(name: str) -> None:
 
 
 def _already(results: Path, key: str, name: str, named: bool) -> tuple[str, Path] | None:
-    """Return name and folder of an import that is there already.
+    """Return name and folder of an existing import, or None.
 
     Raises:
-        UsageError: It is there under another name, or the name belongs to other weights.
+        UsageError: The weights exist under another name, or the name belongs to other weights.
     """
     known = stored_encoders(results)
     same = next((encoder for encoder in known if encoder.key == key), None)
@@ -191,7 +194,7 @@ def _already(results: Path, key: str, name: str, named: bool) -> tuple[str, Path
 
 
 def _texts(asked: str | None, checkpoint: Checkpoint, encoder: ReadEncoder) -> tuple[tuple[str, ...] | None, str]:
-    """Decide which texts the training is said to have read, and say where that is known from."""
+    """Return the texts that the training read, and their source."""
     if asked == "none":
         return (), "given: none"
     if asked == "unknown":
@@ -246,7 +249,7 @@ def _publish(
     texts: tuple[str, ...] | None,
     facts: dict[str, JsonValue],
 ) -> Path:
-    """Fill a hidden folder and move it to its place in one step."""
+    """Write an artefact to a temporary folder and rename it."""
     folder = store.results / ARTIFACTS / "encoder"
     staged = folder / scratch_name()
     try:

@@ -1,4 +1,4 @@
-"""Write encoders as the authors' code loads them (docs/reference.md#checkpoint-layouts)."""
+"""Write encoders in the authors' layouts (docs/reference.md#checkpoint-layouts)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _KINDS = {"pretrain": "pretraining", "finetune": "fine-tuning"}
 
 
 def export_release(method: str, layout: FileLayout) -> Release:
-    """Return the kind of released file that an encoder of a method is written as.
+    """Return the released file layout for a method's encoder.
 
     Raises:
-        UsageError: The method's authors gave out no such file.
+        UsageError: The method's authors released no such file.
     """
     own = [release for release in RELEASES if release.method == method]
     fitting = [release for release in own if release.kind == _KINDS[layout]]
@@ -41,19 +41,21 @@ def export_release(method: str, layout: FileLayout) -> Release:
 def released_content(
     state: Mapping[str, Tensor], release: Release, spec: PretrainSpec, texts: list[str] | None
 ) -> dict[str, Any]:
-    """Return what `torch.save` writes: tensors under the release's names, and what they do not show.
+    """Return the content of a released file, for `torch.save`.
+
+    Tensors under the release's names, and the specification and texts.
 
     Args:
         state: State dict of the encoder.
         release: Kind of file to write.
         spec: The encoder's specification.
-        texts: Sentences that its training had read; None where unknown.
+        texts: Sentences that its training read; None: unknown.
 
     Raises:
-        UsageError: The encoder has tensors that the release has no name for (an option of ours changed it), or another
-            part of the backbone than the release's.
+        UsageError: The encoder has tensors without a released name (an option of ours added them), or another part of
+            the backbone than the release.
     """
-    for part in ("block", "norm", "tokenizer"):  # their tensors may well have names that the release knows
+    for part in ("block", "norm", "tokenizer"):  # their tensors may have released names all the same
         if (chosen := getattr(spec.backbone, part)) != getattr(BackboneSpec(), part):
             raise UsageError(
                 f"the release of {release.method} has no {part} '{chosen}', which this encoder was built with; "

@@ -1,7 +1,7 @@
-"""Verification of our operations and networks against a folder of recorded numbers.
+"""Verify operations and networks against recorded numbers.
 
 A folder holds one ``.npz`` per model or operation, with configuration, weights, inputs and outputs; sizes, depths and
-seeds are read from the file. A file whose model the harness does not have is ``not-covered``.
+seeds are read from the file. A file of an unknown model is ``not-covered``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Verifier = Callable[[Comparison, dict[str, Any]], None]
 
 _TEXTS = ("config", "rounding_noise")
 _READ = ("state/", "in/")
-"""What networks read: converted to their types."""
+"""Prefixes of arrays that networks read; they are converted to the networks' types."""
 _NUMBERS = (*_READ, "mid/", "out/", "after/", "grad/")
 
 
@@ -45,8 +45,8 @@ def verify_folder(path: Path) -> list[FileResult]:
 def verify_file(path: Path) -> FileResult:
     """Verify one recorded file.
 
-    Whatever goes wrong with one file becomes its result, so that it cannot hide the others': a damaged file fails, and
-    so does one that our networks cannot be loaded from or evaluated on.
+    Every error becomes the result of the file, so that the other files are still verified: a damaged file fails, and so
+    does one whose weights or inputs do not fit our network.
     """
     try:
         recorded = _read(path)
@@ -56,7 +56,7 @@ def verify_file(path: Path) -> FileResult:
         comparison = Comparison(recorded)
     except KeyError as error:
         return _unreadable(path, f"the file lacks {error.args[0]}")
-    except Exception as error:  # a damaged archive raises a dozen kinds, and all of them mean the same here
+    except Exception as error:  # a damaged archive raises many kinds of errors
         return _unreadable(path, f"cannot be read: {_reason(error)}")
     try:
         verifier = _verifier(comparison, config)
@@ -65,7 +65,7 @@ def verify_file(path: Path) -> FileResult:
             verifier(comparison, config)
     except KeyError as error:
         comparison.fail(f"the file lacks {error.args[0]}")
-    except Exception as error:  # whatever kind a file at odds with itself provokes
+    except Exception as error:  # an inconsistent file may raise any error
         comparison.fail(f"cannot be evaluated: {_reason(error)}")
     else:
         if verifier is None:
@@ -79,7 +79,7 @@ def verify_file(path: Path) -> FileResult:
 
 
 def report_lines(results: list[FileResult]) -> list[str]:
-    """Return one line per file: ``NAME pass|fail|not-covered worst=... tol=... compared=n/m``, then the detail."""
+    """Return one line per file, followed by its detail."""
     lines = []
     for result in results:
         line = (
@@ -91,7 +91,10 @@ def report_lines(results: list[FileResult]) -> list[str]:
 
 
 def summary_line(results: list[FileResult], *, strict: bool = False) -> str:
-    """Return the counts of a folder, e.g. ``27 files: 26 pass, 0 fail, 1 not-covered``."""
+    """Return the counts of a folder in one line.
+
+    For example ``27 files: 26 pass, 0 fail, 1 not-covered``.
+    """
     counts = Counter(result.status for result in results)
     files = "file" if len(results) == 1 else "files"
     line = f"{len(results)} {files}: {counts['pass']} pass, {counts['fail']} fail, {counts['not-covered']} not-covered"
@@ -99,7 +102,10 @@ def summary_line(results: list[FileResult], *, strict: bool = False) -> str:
 
 
 def exit_code(results: list[FileResult], *, strict: bool = False) -> int:
-    """Return 1 if a file failed, with `strict` also if one was not covered, else 0."""
+    """Return 1 if a file failed, else 0.
+
+    With `strict`, files that are not covered count as failed.
+    """
     bad = {"fail", "not-covered"} if strict else {"fail"}
     return int(any(result.status in bad for result in results))
 
@@ -145,16 +151,18 @@ def _verifier(comparison: Comparison, config: dict[str, Any]) -> Verifier | None
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read all arrays; inputs and weights in the types that networks take."""
+    """Read all arrays, in the types that networks take."""
     with np.load(path, allow_pickle=False) as archive:
         return {name: _plain(name, archive[name]) for name in archive.files}
 
 
 def _plain(name: str, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return an array in the type its place asks for: float32, int64 or bool where a network reads it.
+    """Return an array in the type that networks take.
+
+    Inputs and weights become float32, int64 or bool.
 
     Raises:
-        ValueError: It holds no numbers where numbers belong, or some that would change.
+        ValueError: The array is not numeric where it has to be, or would lose precision.
     """
     if name in _TEXTS or name.endswith(".names"):
         return value
@@ -169,7 +177,10 @@ def _plain(name: str, value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _check_halves(comparison: Comparison) -> None:
-    """Fail where only one half of a gradient set is there, which no verifier would miss."""
+    """Fail if only half of a gradient set is recorded.
+
+    No verifier would notice that.
+    """
     for name in comparison.recorded:
         for half, other in ((".names", ".norms"), (".norms", ".names")):
             if name.startswith("grad/") and name.endswith(half):
@@ -183,7 +194,10 @@ def _unreadable(path: Path, reason: str) -> FileResult:
 
 
 def _reason(error: Exception) -> str:
-    """Return one line; errors whose text says little without their kind are named."""
+    """Return an error as one line.
+
+    The type is added where the text alone says little.
+    """
     line = str(error).splitlines()[0] if str(error) else ""
     if isinstance(error, BenchError | ValueError | OSError | zipfile.BadZipFile | RuntimeError) and line:
         return line

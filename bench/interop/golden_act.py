@@ -1,4 +1,4 @@
-"""Verification of ACT's recorded networks: autoencoder, student, fine-tuned classifier."""
+"""Verify ACT's recorded networks: autoencoder, student, fine-tuned classifier."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from bench.models.tokenizer import PatchTokenizer
 from bench.spec import BackboneSpec, TransformerShape
 
 _VISION_EPS = 1e-6
-"""LayerNorm's epsilon in timm's vision transformers; every other norm of the files has PyTorch's."""
+"""LayerNorm's epsilon in timm's vision transformers; all other norms have PyTorch's default."""
 _STUDENT = Layout("ACT pretraining with unused heads", (*PRETRAIN.rows, *UNUSED_HEADS))
 _KINDS = {"smoothl1": "smooth_l1", "ntxent": "nt_xent"}
 """Our names of loss kinds where the files' differ."""
@@ -40,7 +40,10 @@ _EMBEDDING = "mid/patch_tokens"
 
 
 def verify_dvae(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare the autoencoder: points, logits, losses, teacher features, buffers after one step, gradient norms."""
+    """Compare the recorded autoencoder.
+
+    Points, logits, losses, teacher features, buffers after one step, gradient norms.
+    """
     model = _dvae(comparison, config)
     prepared = model.eval().prepare(Batch(recorded_input(comparison, "points")))
     prepared["noise"] = recorded_input(comparison, "gumbel_noise")
@@ -63,7 +66,10 @@ def verify_dvae(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def verify_student(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare the student for every recorded kind of loss: losses, features, buffers, gradient norms."""
+    """Compare the recorded student for every kind of loss.
+
+    Losses, features, buffers, gradient norms.
+    """
     recorded = [
         name.removeprefix("out/eval.loss_") for name in comparison.recorded if name.startswith("out/eval.loss_")
     ]
@@ -85,7 +91,10 @@ def verify_student(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def verify_classify(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare a fine-tuned classifier: logits, loss, intermediates, buffers after one step, gradient norms."""
+    """Compare a recorded fine-tuned classifier.
+
+    Logits, loss, intermediates, buffers after one step, gradient norms.
+    """
     mlp = "state/cls_head_finetune.8.weight" in comparison.recorded
     options = ACT.Options(patch_width=int(config["encoder_dims"]), reference=True)
     encoder = ACT.build_encoder(_backbone(comparison, config, config), options)
@@ -114,10 +123,12 @@ def verify_classify(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def _choose_trained(model: Classifier, transfer: str) -> None:
-    """Leave trainable what a kind of transfer trains, which the release decides by its names.
+    """Freeze the parameters that a kind of transfer freezes.
+
+    The release decides by its parameter names.
 
     Raises:
-        MismatchError: There is no such kind of transfer here.
+        MismatchError: The kind of transfer is unknown.
     """
     if transfer in ("linear", "mlp-3"):
         model.freeze(reference=True)
@@ -132,10 +143,12 @@ def _choose_trained(model: Classifier, transfer: str) -> None:
 
 
 def _student(comparison: Comparison, config: dict[str, Any], kind: str) -> ACTModel:
-    """Build and load the student a file describes, with the heads that the release carries along.
+    """Build and load the student that a file describes.
+
+    Includes the unused heads of the release.
 
     Raises:
-        MismatchError: Its weights do not fit.
+        MismatchError: The weights do not fit.
     """
     transformer = config["transformer_config"]
     sizes = {name: config["dvae_config"][name] for name in ("num_group", "group_size")} | config
@@ -157,7 +170,10 @@ def _student(comparison: Comparison, config: dict[str, Any], kind: str) -> ACTMo
 
 
 def _released_loss(losses: dict[str, Tensor], name: str) -> Tensor:
-    """In the release the class token's pass counts with cosine alone."""
+    """Return the loss that the release reports.
+
+    It adds the class token's term with cosine alone.
+    """
     return losses["total" if name == "cosine" else "distil"]
 
 
@@ -179,7 +195,7 @@ def _compare_student_intermediates(
 
 
 def _compare_embedding(comparison: Comparison, encoder: nn.Module, patches: Tensor) -> None:
-    """Compare the patch embedding of all patches, before a layer that adapts its width."""
+    """Compare the patch embedding, before ``reduce_dim``."""
     tokenizer = cast(PatchTokenizer, encoder.tokenizer)
     comparison.array(_EMBEDDING, PatchTokenizer.forward(tokenizer, patches).numpy())
 
@@ -191,9 +207,12 @@ def _backbone(comparison: Comparison, config: dict[str, Any], transformer: dict[
 def _compare_reconstruction(
     comparison: Comparison, mode: str, model: ActDvaeModel, prepared: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Compare what comes out in one mode; return the losses by the files' names."""
+    """Compare the outputs of one mode; return its losses.
+
+    The losses have the names of the file.
+    """
     hard = mode.endswith("_hard")
-    # Everything the autoencoder returns has passed the tokenizer's BatchNorm.
+    # All outputs depend on the tokenizer's BatchNorm.
     tolerance = BATCH_NORM if mode == "train" else ARRAY
     logits, coarse, fine = model.reconstruct(prepared, hard=hard)
     losses = model.losses(logits, coarse, fine, prepared)
@@ -221,7 +240,7 @@ def _compare_dvae_intermediates(comparison: Comparison, seen: Recorder, blocks: 
 
 
 def _dvae(comparison: Comparison, config: dict[str, Any]) -> ActDvaeModel:
-    """Build and load the autoencoder a file describes.
+    """Build and load the autoencoder that a file describes.
 
     Raises:
         MismatchError: Its weights do not fit.
@@ -258,6 +277,6 @@ def _dvae(comparison: Comparison, config: dict[str, Any]) -> ActDvaeModel:
         tokenizer_width=weights["state/encoder.first_conv.0.weight"][0],
     )
     model = ActDvae.build(backbone, options, Given(transformer=TokenTransformer(shape)))
-    # The release may tune the transformer's weights and prompts at once.
+    # The release may train the transformer's weights and prompts at once.
     model.trunk.prompted.transformer.requires_grad_(not frozen)
     return load_recorded(model, comparison, DVAE)

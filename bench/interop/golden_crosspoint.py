@@ -1,4 +1,4 @@
-"""Verification of CrossPoint: its network with both losses, the losses alone, its segmentation network."""
+"""Verify CrossPoint's recorded network, losses and segmentation network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from bench.spec import BackboneSpec
 
 
 def verify_backbone(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare the network on two views: features, projections, losses, intermediates, buffers, gradient norms."""
+    """Compare the recorded network on two views.
+
+    Features, projections, losses, intermediates, buffers, gradient norms.
+    """
     model = load_recorded(_model(comparison, config), comparison, BACKBONE)
     views = recorded_input(comparison, "points_t1"), recorded_input(comparison, "points_t2")
     image = optional_input(comparison, "img_feature")
@@ -52,7 +55,10 @@ def verify_backbone(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def verify_ntxent(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare both losses and their gradients on given features, and the projection of image features."""
+    """Compare both losses and their gradients on recorded features.
+
+    The projection of image features is compared, too.
+    """
     temperature = float(config["temperature"])
     names = ("point_t1", "point_t2", "image")
     inputs = {name: recorded_input(comparison, name).requires_grad_() for name in names}
@@ -79,7 +85,10 @@ def verify_ntxent(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def verify_partseg(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare the segmentation network in both its uses: labels of points, and pretraining's projection."""
+    """Compare the segmentation network.
+
+    Compares the labels of points and the projection of pretraining.
+    """
     points, category = recorded_input(comparison, "points"), recorded_input(comparison, "category_one_hot")
     model = DGCNNSegmentation(
         int(config["seg_num_all"]),
@@ -102,7 +111,10 @@ def verify_partseg(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def _model(comparison: Comparison, config: dict[str, Any]) -> CrossPointModel:
-    """Build the network a file describes; its image features are recorded, so it needs no image branch."""
+    """Build the network that a file describes.
+
+    Its image features are recorded, so it needs no image branch.
+    """
     options = CrossPoint.Options(
         backbone="dgcnn",
         neighbours=int(config["k"]),

@@ -1,4 +1,4 @@
-"""Verification of recorded networks: pretraining, classification, frozen features."""
+"""Verify recorded networks: pretraining, classification, frozen features."""
 
 from __future__ import annotations
 
@@ -34,11 +34,14 @@ from bench.models.two_stream import TwoStreamEncoder
 M = TypeVar("M", bound=nn.Module)
 
 _LOSS_NAMES = {"csc_image": "csc_img"}
-"""Our loss names where the files' differ."""
+"""Our names of losses that the files name differently."""
 
 
 def verify_pretrain(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare a masked pretraining network: losses, intermediates, buffers after one step, gradient norms."""
+    """Compare a recorded masked pretraining network.
+
+    Losses, intermediates, buffers after one step, gradient norms.
+    """
     model = build_pretrain(comparison, config)
     batch = Batch(
         recorded_input(comparison, "points"),
@@ -73,7 +76,10 @@ def verify_pretrain(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def verify_classify(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare a fine-tuned classifier: logits, loss, intermediates, buffers after one step, gradient norms."""
+    """Compare a recorded fine-tuned classifier.
+
+    Logits, loss, intermediates, buffers after one step, gradient norms.
+    """
     mlp = "state/cls_head_finetune.8.weight" in comparison.recorded
     head = Classifier(_encoder(comparison, config), int(config["cls_dim"]), "mlp" if mlp else "linear", dropout=0.0)
     model = load_recorded(head, comparison, CLASSIFY)
@@ -100,7 +106,10 @@ def verify_classify(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def verify_features(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare ReCon's frozen features: for the linear SVM, and for zero-shot classification by cosine."""
+    """Compare ReCon's frozen features.
+
+    Those for the linear SVM, and those for zero-shot classification by cosine.
+    """
     model = nn.Module()
     model.encoder = _encoder(comparison, config)
     zero_shot = "state/img_proj.weight" in comparison.recorded
@@ -134,7 +143,7 @@ def _compare_zero_shot(comparison: Comparison, image: Tensor, text: Tensor, rati
 
 
 def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> PointMAEModel | ReConModel:
-    """Build and load the pretraining network a file describes.
+    """Build and load the pretraining network that a file describes.
 
     Raises:
         MismatchError: Its weights do not fit.
@@ -172,5 +181,5 @@ def _compare_losses(comparison: Comparison, mode: str, losses: dict[str, Tensor]
     for name, value in losses.items():
         tolerance = BATCH_NORM if name in batch_norm else ARRAY
         comparison.array(f"out/{mode}.loss_{_LOSS_NAMES.get(name, name)}", value.detach().numpy(), tolerance)
-    # A file of a method with one loss calls it just that.
+    # Files of methods with a single loss name it "loss".
     comparison.array(f"out/{mode}.loss", losses["total"].detach().numpy())

@@ -1,4 +1,4 @@
-"""Verification of recorded point operations: sampling, neighbours, Chamfer, block masks."""
+"""Verify recorded point operations: sampling, neighbours, Chamfer, block masks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def verify_fps_knn(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def _verify_neighbours(comparison: Comparison, name: str, points: Tensor, centres: Tensor, size: int) -> None:
-    """Compare neighbour sets in the recorded order: ascending distance, then ascending number."""
+    """Compare neighbours, sorted by distance, then by number."""
     index = knn_with_distances(points, centres, size)[0].numpy()
     cloud, centre = points.double().numpy(), centres.double().numpy()
     table = np.square(centre[:, :, None] - cloud[:, None]).sum(-1)
@@ -51,7 +51,7 @@ def _verify_neighbours(comparison: Comparison, name: str, points: Tensor, centre
     comparison.array(f"out/{name}.knn_boundary_gap", gap, ARRAY)
     key = f"out/{name}.knn_idx"
     if comparison.has(key) and comparison.recorded[key].shape == index.shape:
-        # Without a gap behind the last neighbour the set of numbers is not unique; distances settle such rows.
+        # If the next point is equally far as the last neighbour, the set is not unique; then compare distances.
         index = np.where((gap > 0)[:, :, None], index, comparison.recorded[key])
     comparison.array(key, index, EXACT)
     key = f"out/{name}.neighborhood"
@@ -62,13 +62,19 @@ def _verify_neighbours(comparison: Comparison, name: str, points: Tensor, centre
 
 
 def sorted_patches(patches: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Sort the points ``[..., K, 3]`` of every patch by x, y, z, since their order is arbitrary."""
+    """Sort the points ``[..., K, 3]`` of every patch.
+
+    By x, y, z, because their order is arbitrary.
+    """
     order = np.lexsort((patches[..., 2], patches[..., 1], patches[..., 0]))
     return np.take_along_axis(patches, order[..., None], axis=-2)
 
 
 def verify_chamfer(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare both Chamfer losses, their gradients, the padded forms and the neighbour tables."""
+    """Compare both Chamfer losses and their gradients.
+
+    The padded forms and the tables of neighbours are compared, too.
+    """
     pairs = {
         "": ("in/xyz1", "in/xyz2", False),
         "_padded": ("in/padded1", "in/padded2", False),
@@ -80,7 +86,7 @@ def verify_chamfer(comparison: Comparison, config: dict[str, Any]) -> None:
             loss = function(a, b, ignore_zeros=ignore_zeros)
             _compare_with_gradients(comparison, f"out/{name}{form}", loss, a, b)
             for side, points in ((1, a), (2, b)):
-                # Where the release's root has an infinite slope ours must be finite, and zero.
+                # Where the gradient of the release's square root is infinite, ours must be zero.
                 key = f"out/{name}{form}.grad{side}_is_nan"
                 if comparison.has(key):
                     comparison.array(key, _coincident(a, b, side).numpy(), EXACT)
@@ -108,9 +114,10 @@ def _compare_with_gradients(comparison: Comparison, name: str, loss: Tensor, a: 
 
 
 def _coincident(a: Tensor, b: Tensor, side: int) -> Tensor:
-    """Return where the plain root's gradient with respect to one side is NaN, bool ``[P, n, 3]``.
+    """Return where the release's gradient is NaN.
 
-    A zero distance spoils the point it is measured from and the neighbour it is measured to.
+    bool ``[P, n, 3]``. The gradient is that of a square root at distance zero, with respect to one side. A zero distance affects both
+    points of the pair.
     """
     near = chamfer_nearest(a.detach(), b.detach())
     own, other, index = (
@@ -121,7 +128,7 @@ def _coincident(a: Tensor, b: Tensor, side: int) -> Tensor:
 
 
 def verify_block_mask(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare masks of the patches closest to a recorded start."""
+    """Compare masks of the patches closest to a recorded centre."""
     count = masked_count(int(config["num_group"]), float(config["mask_ratio"]))
     mask = block_mask(_tensor(comparison, "in/center"), _tensor(comparison, "in/start_index"), count)
     comparison.array("out/mask", mask.numpy(), EXACT)

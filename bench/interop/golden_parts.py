@@ -1,4 +1,4 @@
-"""Parts that every recorded network is verified with: loading, recording, buffers, gradients."""
+"""Common steps of verification: load, record, compare buffers and gradients."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class MismatchError(BenchError):
-    """The recorded weights do not fit the network their configuration describes."""
+    """Recorded weights do not fit the network of their configuration."""
 
 
 class Recorder(AbstractContextManager["Recorder"]):
-    """Keeps what the parts of a model return while a ``with`` block runs."""
+    """Record outputs of a model's parts in a ``with`` block."""
 
     def __init__(self, model: nn.Module) -> None:
         self._seen: dict[str, list[Tensor]] = {}
@@ -39,7 +39,10 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._stack.close()
 
     def one(self, name: str) -> Tensor:
-        """Return what a part returned; several calls and streams are joined along the tokens."""
+        """Return a part's output, concatenated over calls and streams.
+
+        Several outputs are joined along the tokens.
+        """
         return torch.cat(self._seen[name], dim=1)
 
     def intermediates(self, prefix: str, block: str) -> dict[str, np.ndarray[Any, Any]]:
@@ -47,7 +50,7 @@ class Recorder(AbstractContextManager["Recorder"]):
 
         Args:
             prefix: Put in front of every name.
-            block: What the files call an encoder block's output, without its number.
+            block: The files' name of an encoder block's output, without its number.
         """
         names = {
             "tokenizer": "patch_tokens",
@@ -79,10 +82,10 @@ class Recorder(AbstractContextManager["Recorder"]):
 
 
 def recorded_backbone(comparison: Comparison, config: dict[str, Any], transformer: dict[str, Any]) -> BackboneSpec:
-    """Return the backbone sizes of a file.
+    """Return the backbone sizes that a file describes.
 
     Args:
-        comparison: The file; the tokenizer's width is read off its weights.
+        comparison: The file; its weights give the tokenizer's width.
         config: Its configuration.
         transformer: The part of it that describes the transformer.
     """
@@ -100,7 +103,9 @@ def recorded_backbone(comparison: Comparison, config: dict[str, Any], transforme
 
 
 def masked_options(transformer: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a masked method that a file states, in the release's way of embedding patches.
+    """Return the options of a masked method from a configuration.
+
+    Patches are embedded as in the release.
 
     Args:
         transformer: The part of the configuration that describes the transformer.
@@ -116,13 +121,13 @@ def masked_options(transformer: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_recorded(model: M, comparison: Comparison, layout: Layout, absent: Iterable[str] = ()) -> M:
-    """Load a file's weights into a network of ours.
+    """Load a file's weights into one of our networks.
 
     Args:
-        model: Gets the weights.
+        model: Network to load.
         comparison: The file.
-        layout: Names of the file.
-        absent: Names of ours that the file need not provide.
+        layout: Translation of the file's names.
+        absent: Our names that the file may lack.
 
     Raises:
         MismatchError: A weight is missing, left over or of another shape.
@@ -162,7 +167,10 @@ def compare_buffers(comparison: Comparison, model: nn.Module, layout: Layout) ->
 
 
 def compare_gradients(comparison: Comparison, name: str, loss: Tensor, model: nn.Module, layout: Layout) -> None:
-    """Compare the gradient norms of one loss, if the file holds them; the graph is kept for the next loss."""
+    """Compare the gradient norms of one loss, if recorded.
+
+    The graph is kept for the next loss.
+    """
     if not comparison.has(f"grad/{name}.names") or not comparison.has(f"grad/{name}.norms"):
         return
     parameters = {key: value for key, value in model.named_parameters() if value.requires_grad}

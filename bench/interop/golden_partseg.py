@@ -1,4 +1,4 @@
-"""Verification of recorded segmentation networks of the transformers."""
+"""Verify recorded segmentation networks of the transformers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,16 @@ from bench.models.two_stream import TwoStreamEncoder
 from bench.spec import BackboneSpec
 
 EVALUATION = 2e-5
-"""Largest difference over largest magnitude in evaluation: the files' own noise is higher than other networks'."""
+"""Tolerance in evaluation mode; the recorded numbers are noisier than those of other networks."""
 _ONE_IN = 8
-"""The files keep every eighth channel of the propagated features, channels before points."""
+"""Step of the recorded channels of propagated features; the files store channels before points."""
 
 
 def verify(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare a segmentation network: log-probabilities, loss, intermediates, buffers after one step, gradients."""
+    """Compare a recorded segmentation network.
+
+    Log-probabilities, loss, intermediates, buffers after one step, gradients.
+    """
     layout = ACT_PARTSEG if comparison.has("state/convs1_cls.weight") else PARTSEG
     model = _build(comparison, config, layout)
     points, target = recorded_input(comparison, "points"), recorded_input(comparison, "target")
@@ -62,7 +65,10 @@ def verify(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def _build(comparison: Comparison, config: dict[str, Any], layout: Layout) -> PartSegmenter:
-    """Build and load the network a file describes; widths of the head are read off the weights."""
+    """Build and load the network that a file describes.
+
+    The weights give the widths of the head.
+    """
     backbone = recorded_backbone(comparison, config, config)
     suffix = "_cls" if layout is ACT_PARTSEG else ""
     widths = HeadWidths(
@@ -104,7 +110,7 @@ def _rows(comparison: Comparison, layer: str) -> int:
 
 def _compare_intermediates(comparison: Comparison, seen: Recorder, prefix: str) -> None:
     found = seen.intermediates(prefix, "block")
-    # One norm serves every depth, so what it returned is not one array here.
+    # The same norm runs at every depth, so its output is several arrays.
     found.pop(f"{prefix}encoder_output", None)
     for name, value in found.items():
         comparison.array(name, value, EVALUATION)

@@ -1,4 +1,4 @@
-"""Verification of recorded CLIP towers: what a teacher loaded by us computes is what the release's teacher computes."""
+"""Verify recorded CLIP towers against a teacher's loaded model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOWERS = 2e-5
 
 
 def verify(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare the image and the text features of both towers, and the intermediates the file holds."""
+    """Compare features and intermediates of both towers."""
     sizes = _sizes(comparison, config["clip"])
     # CLIP's temperature belongs to neither tower.
     model: Any = load_recorded(empty_clip(sizes), comparison, TEACHERS, absent=("logit_scale",)).eval()
@@ -30,7 +30,10 @@ def verify(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def _sizes(comparison: Comparison, clip: dict[str, Any]) -> ClipSizes:
-    """Read the sizes off the weights, as for any other file, and hold them against the configuration."""
+    """Return the towers' sizes, checked against the configuration.
+
+    They are read from the shapes of the weights.
+    """
     weights = {
         TEACHERS.to_ours(name.removeprefix("state/")) or name: torch.from_numpy(value)
         for name, value in comparison.recorded.items()

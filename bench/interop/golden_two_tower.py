@@ -1,4 +1,7 @@
-"""Verification of the recorded two-tower networks: pretraining, and classification by each choice of streams."""
+"""Verify the recorded two-tower networks.
+
+Pretraining, and classification by each choice of streams.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,14 @@ from bench.models.grouping import cut_patches
 from bench.models.two_tower import TwoTowerEncoder
 
 _LOSS_NAMES = {"csc_image": "csc_img"}
-"""Our loss names where the files' differ."""
+"""Our names of losses that the files name differently."""
 
 
 def verify_pretrain(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare the pretraining network: losses, intermediates, buffers after one step, gradient norms."""
+    """Compare the recorded pretraining network.
+
+    Losses, intermediates, buffers after one step, gradient norms.
+    """
     model = build_pretrain(comparison, config)
     batch = Batch(
         recorded_input(comparison, "points"),
@@ -58,7 +64,10 @@ def verify_pretrain(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def verify_classify(comparison: Comparison, config: dict[str, Any]) -> None:
-    """Compare a fine-tuned classifier: logits, loss, intermediates, buffers after one step, gradient norms."""
+    """Compare a recorded fine-tuned classifier.
+
+    Logits, loss, intermediates, buffers after one step, gradient norms.
+    """
     model, mlp = _classifier(comparison, config)
     encoder = cast(TwoTowerEncoder, model.encoder)
     points, label = recorded_input(comparison, "points"), recorded_input(comparison, "label")
@@ -82,7 +91,7 @@ def verify_classify(comparison: Comparison, config: dict[str, Any]) -> None:
 
 
 def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> TwoTowerModel:
-    """Build and load the pretraining network a file describes.
+    """Build and load the pretraining network that a file describes.
 
     Raises:
         MismatchError: Its weights do not fit.
@@ -102,10 +111,10 @@ def build_pretrain(comparison: Comparison, config: dict[str, Any]) -> TwoTowerMo
 
 
 def _classifier(comparison: Comparison, config: dict[str, Any]) -> tuple[Classifier, bool]:
-    """Build and load a classifier; say whether its head is the three-layer one.
+    """Build a classifier; return whether its head has three layers.
 
-    The release keeps the tower that its streams leave out, weights, buffers and all; ours does without it, so it is
-    put back here, unread, and everything recorded about it is compared too.
+    The release stores the tower that its streams leave out, too; our encoder drops it. It is added here without being
+    used, so that its recorded weights and buffers are compared as well.
     """
     mlp = "state/cls_head_finetune.8.weight" in comparison.recorded
     backbone = recorded_backbone(comparison, config, config)
@@ -121,7 +130,7 @@ def _classifier(comparison: Comparison, config: dict[str, Any]) -> tuple[Classif
 
 
 class _Towers:
-    """Records what the parts of either tower return while a ``with`` block runs."""
+    """Record the outputs of both towers in a ``with`` block."""
 
     def __init__(self, encoder: TwoTowerEncoder) -> None:
         self._masked, self._contrast = (Recorder(tower) for tower in encoder.towers())
@@ -134,7 +143,10 @@ class _Towers:
         self._contrast.__exit__(*error)
 
     def compare(self, comparison: Comparison, block: str) -> None:
-        """Compare both towers' activations; the files call the masked tower's blocks `block`."""
+        """Compare both towers' activations.
+
+        The files name the masked tower's blocks `block`.
+        """
         for name, value in self._masked.intermediates("mid/", block).items():
             comparison.array(name, value)
         for name, value in self._contrast.intermediates("mid/dis_", "block").items():

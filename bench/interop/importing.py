@@ -1,4 +1,4 @@
-"""Import checkpoints of others, with an account of every tensor."""
+"""Import foreign checkpoints and account for every tensor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bench.seeds import seed_torch
 from bench.spec import BackboneSpec, Options
 
 FRESH_SEED = 0
-"""Seed of tensors that a file does not have and that transfer starts anew (Point-MAE's class token)."""
+"""Seed of tensors that files lack because transfer initialises them (Point-MAE's class token)."""
 HEAD_WIDTH = 64
 """Width of one attention head in every published size (docs/reference.md#recon-sizes)."""
 _PUBLISHED = BackboneSpec()
@@ -31,13 +31,13 @@ _PUBLISHED = BackboneSpec()
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Tensors of a file that the encoder has no use for.
+    """Tensors of a file that the encoder does not use.
 
     Attributes:
         what: First part of their names.
-        tensors: How many.
-        numbers: How many numbers they hold.
-        why: In words.
+        tensors: Number of tensors.
+        numbers: Number of values in them.
+        why: Reason in words.
     """
 
     what: str
@@ -51,18 +51,18 @@ class ReadEncoder:
     """An encoder read from a file.
 
     Attributes:
-        release: What kind of file it is.
+        release: Kind of the file.
         complete: Its method, with complete options.
-        chosen: Those that are not the method's defaults.
+        chosen: Options that differ from the method's defaults.
         backbone: Sizes.
         state: Its tensors under our names.
-        used: Number of the file's tensors in it.
-        ignored: The others, by reason.
-        fresh: Names of ours that the file does not have; drawn with `FRESH_SEED`.
-        measured: Sizes read off the weights.
-        stated: Sizes given by the user or by the bench that wrote the file.
+        used: Number of the file's tensors that the encoder uses.
+        ignored: The other tensors, by reason.
+        fresh: Our names that the file lacks; drawn with `FRESH_SEED`.
+        measured: Sizes that follow from the weights.
+        stated: Sizes given by the user or stored by bench in the file.
         assumed: Sizes that weights do not show, from the published configuration.
-        heads: Projections into teachers' spaces, by space the encoder's feature they read and the layer.
+        heads: Projection heads into teachers' spaces: for each space the encoder feature and the layer.
     """
 
     release: Release
@@ -80,12 +80,12 @@ class ReadEncoder:
 
     @property
     def method(self) -> str:
-        """Registered name of its method."""
+        """Return the registered name of the method."""
         return self.release.method
 
     @property
     def options(self) -> Options:
-        """Options of the method as a specification holds them."""
+        """Return the method's options as stored in a specification."""
         return self.complete.stored
 
     def build(self) -> Encoder:
@@ -96,15 +96,15 @@ class ReadEncoder:
 
 
 def choose_release(checkpoint: Checkpoint, method: str | None) -> Release:
-    """Decide what kind of file a checkpoint is.
+    """Return the kind of file that a checkpoint is.
 
     Args:
         checkpoint: The file.
-        method: What the user says it is; None to recognise it.
+        method: Method given by the user; None: recognised from the tensors.
 
     Raises:
-        UsageError: An unknown method, or one the file does not belong to, or several fit and none was given.
-        DataError: No known kind of file.
+        UsageError: The method is unknown or does not fit the file, or several fit and none is given.
+        DataError: The kind of file is unknown.
     """
     path, names = checkpoint.path, checkpoint.tensors
     if method is not None:
@@ -144,13 +144,13 @@ def read_encoder(
 
     Args:
         checkpoint: The file.
-        release: What kind of file it is.
-        backbone: Sizes the user states; they may not contradict the weights.
-        options: Options of the method the user states.
+        release: Kind of the file.
+        backbone: Sizes given by the user; they may not contradict the weights.
+        options: Options of the method, given by the user.
 
     Raises:
-        UsageError: A stated size contradicts the weights, or a size that nothing tells is missing.
-        DataError: The encoder's tensors are not all there, or of other shapes; the first one is named.
+        UsageError: A given size contradicts the weights, or a size is missing that cannot be inferred.
+        DataError: A tensor of the encoder is missing or has another shape; the first one is named.
     """
     method = METHODS.load(release.method)
     layout = identity(checkpoint.tensors) if release.kind == "bench" else release.names()
@@ -189,7 +189,7 @@ def read_encoder(
 
 
 def _heads(ours: Mapping[str, Tensor], spaces: Iterable[str], encoder: Encoder) -> dict[str, tuple[str, nn.Linear]]:
-    """Take the projections that a file holds whole and that read a feature of the encoder."""
+    """Return complete projection heads that read an encoder feature."""
     found: dict[str, tuple[str, nn.Linear]] = {}
     for space in sorted(spaces):
         weight, bias = ours.get(f"{space}_head.weight"), ours.get(f"{space}_head.bias")
@@ -203,7 +203,10 @@ def _heads(ours: Mapping[str, Tensor], spaces: Iterable[str], encoder: Encoder) 
 
 
 def measure(ours: Mapping[str, Tensor]) -> dict[str, int]:
-    """Read the sizes of a transformer off its weights, by our names; nothing for other networks."""
+    """Return a transformer's sizes from its weights, by our names.
+
+    Empty for other networks.
+    """
 
     def rows(ending: str) -> int | None:
         return next((len(value) for name, value in encoder.items() if f".{name}".endswith(ending)), None)
@@ -228,7 +231,10 @@ def _translated(checkpoint: Checkpoint, layout: Layout) -> dict[str, Tensor]:
 
 
 def _written(checkpoint: Checkpoint, method: type[AnyMethod]) -> dict[str, Any]:
-    """Return backbone and options that bench wrote beside the weights; nothing where they are not of its form."""
+    """Return backbone and options that bench stored with weights.
+
+    Empty if they are absent or invalid.
+    """
     spec = checkpoint.ours.get("spec")
     if not isinstance(spec, dict) or spec.get("method") != method.name:
         return {}
@@ -243,7 +249,10 @@ def _written(checkpoint: Checkpoint, method: type[AnyMethod]) -> dict[str, Any]:
 def _sizes(
     checkpoint: Checkpoint, release: Release, measured: Mapping[str, int], stated: Mapping[str, JsonValue]
 ) -> tuple[BackboneSpec, dict[str, JsonValue]]:
-    """Put the backbone together: weights first, then what is stated, then the published configuration."""
+    """Return the backbone's sizes and the assumed ones.
+
+    Weights come first, then given sizes, then the published configuration.
+    """
     for name, value in stated.items():
         if name not in BackboneSpec.model_fields:
             raise unknown_name("field of backbone", name, BackboneSpec.model_fields)
@@ -262,7 +271,7 @@ def _sizes(
             "give it: --set backbone.heads=N"
         )
     assumed = {name: value for name, value in assumed.items() if name not in measured and name not in stated}
-    if not measured:  # another network than the shared transformer: of all sizes it has the number of points alone
+    if not measured:  # not the shared transformer: of the sizes only the number of points applies
         assumed = {name: value for name, value in assumed.items() if name == "points"}
     try:
         backbone = BackboneSpec.model_validate({**assumed, **stated, **measured})
@@ -280,7 +289,7 @@ def _sizes(
 def _options(
     name: str, method: type[AnyMethod], shipped: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
 ) -> ChosenMethod:
-    """Complete the options: what comes with the file, the user's on top."""
+    """Return complete options; the user's override the file's."""
     fields = method.Options.model_fields
     values = {**{name: value for name, value in shipped.items() if name in fields}, **given}
     for name in given:
@@ -295,7 +304,10 @@ def _options(
 
 
 def _check_complete(checkpoint: Checkpoint, release: Release, layout: Layout, converted: Converted) -> tuple[str, ...]:
-    """Return the names that may be drawn anew; everything else that is missing or of another shape is an error."""
+    """Return the names that may be drawn anew.
+
+    Any other missing tensor, or one of another shape, is an error.
+    """
     path = checkpoint.path
     if converted.mismatched:
         more = len(converted.mismatched) - 1
@@ -342,7 +354,7 @@ def _why(theirs: str, ours: str | None) -> str:
 
 
 KEPT = "projection head, kept beside the encoder for protocol zeroshot"
-"""Why a tensor is no part of the encoder and still not lost."""
+"""Reason for known tensors that do not belong to the encoder."""
 
 UNKNOWN = "UNKNOWN: no name of this release"
-"""Why a tensor was left out that nobody knows; worth a look, the features may lack it."""
+"""Reason for unknown tensors; the encoder may lack them."""

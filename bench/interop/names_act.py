@@ -1,4 +1,4 @@
-"""Released names of ACT: autoencoder, student, classifier (docs/reference.md#checkpoint-names)."""
+"""Released names of ACT's networks (docs/reference.md#checkpoint-names)."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ DVAE_ENCODER = (
     *prefixed(_PROMPTED, "", "prompted."),
     *prefixed(_GRAPH, "dgcnn_2.", "smooth."),
 )
-"""Everything of the autoencoder but its decoder, below its prefix."""
+"""Names of the autoencoder without its decoder, without their prefix."""
 STUDENT_ENCODER = (*ENCODER, *_REDUCE)
-"""Everything the student hands over, below its prefix."""
+"""Names of the transferred part of the student, without their prefix."""
 STUDENT_DECODER = (
     Row("decoder_pos_embed.#", "decoder.position.#"),
     *prefixed(BLOCK, "ACT_decoder.blocks.#.", "decoder.blocks.#."),
@@ -52,7 +52,7 @@ STUDENT_DECODER = (
     Row("cls_pos", "decoder.cls_pos", tensor=True),
 )
 UNUSED_HEADS = (Row("ACT_encoder.lm_head", "lm_head"), Row("ACT_encoder.cls_head.#", "cls_head.#"))
-"""Heads that the released student carries along; no loss reaches them and ours has none."""
+"""Heads of the released student without a loss; our student has none."""
 
 DVAE = Layout("ACT autoencoder", (*prefixed(DVAE_ENCODER, "", "trunk."), *prefixed(_FOLDING, "decoder.", "decoder.")))
 PRETRAIN = Layout("ACT pretraining", (*prefixed(STUDENT_ENCODER, "ACT_encoder.", "trunk."), *STUDENT_DECODER))

@@ -1,4 +1,4 @@
-"""Names of ReCon's frozen CLIP teachers inside a pretraining checkpoint, and of OpenAI's and open_clip's CLIP."""
+"""Names of CLIP towers in ReCon's, OpenAI's and open_clip's files."""
 
 from __future__ import annotations
 

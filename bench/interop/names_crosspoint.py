@@ -1,7 +1,7 @@
 """Released names of CrossPoint (docs/reference.md#checkpoint-names).
 
 The release registers every BatchNorm twice, on its own (``bn1``) and inside the sequence that applies it
-(``conv1.1``): two released names for one of ours, the one that comes first in its files first.
+(``conv1.1``). One of our names then has two released names, listed in the order of the files.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from bench.interop.naming import Layout, Row, prefixed
 
 
 def _layer(number: int, linear: str, norm: str, spare: int = 1) -> tuple[Row, ...]:
-    """Rows of one released ``conv`` with its BatchNorm; `spare` is 2 on edges (2-D convolutions)."""
+    """Return rows of one released ``conv`` with its BatchNorm.
+
+    `spare` is 2 on edges (2-D convolutions).
+    """
     return (
         Row(f"bn{number}", norm),
         Row(f"conv{number}.0", linear, spare=spare),
@@ -26,7 +29,7 @@ DGCNN = (
     *(row for i in range(4) for row in _layer(i + 1, f"stages.{i}.linear", f"stages.{i}.norm", spare=2)),
     *_point_layer(5, "fuse"),
 )
-"""Everything the classification network has below its prefix."""
+"""Names of the classification network, without their prefix."""
 
 _EDGE_TRANSFORM = (
     *_layer(1, "edges.linear1", "edges.norm1", spare=2),
@@ -42,7 +45,7 @@ _EDGE_TRANSFORM = (
 )
 
 BACKBONE = Layout("CrossPoint pretraining", (*prefixed(DGCNN, "", "trunk."), Row("inv_head.#", "point_head.#")))
-"""The point network with its projection; a file of just this is what the release hands out."""
+"""Point network with its projection; the released file holds just this."""
 
 IMAGE = Layout(
     "CrossPoint image branch",

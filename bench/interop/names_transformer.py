@@ -48,7 +48,7 @@ ENCODER = (
     Row("norm", "norm"),
     *TOKENS,
 )
-"""Everything an encoder has, below its prefix."""
+"""Names of an encoder, without their prefix."""
 DECODER = (
     Row("decoder_pos_embed.#", "decoder.position.#"),
     *prefixed(BLOCK, "MAE_decoder.blocks.#.", "decoder.blocks.#."),

@@ -15,7 +15,7 @@ TOWER = (
     Row("norm", "norm"),
     *TOKENS,
 )
-"""Either tower below its prefix; the masked one has the class token, the contrast one the image and text token."""
+"""Names of either tower, without prefix; the masked one has the class token, the contrast one image and text token."""
 
 _CONTRAST = prefixed(TOWER, "Dis_encoder.", "contrast.")
 

@@ -1,6 +1,6 @@
-"""Names of released state dicts and ours, both ways: what a layout is and how a state dict is translated.
+"""Translate names between released state dicts and ours.
 
-The layouts themselves are tables in modules of their own (`bench.interop.names_transformer` and its neighbours).
+The tables of names are in `bench.interop.names_transformer` and its neighbours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ _LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked
 
 @dataclass(frozen=True)
 class Row:
-    """One module (or free tensor) under both names; ``#`` stands for a number, the same ones on both sides in order.
+    """Released name and our name of one module or tensor.
+
+    ``#`` stands for a number; numbers on both sides are the same and in the same order.
 
     Attributes:
         theirs: Released name, without the leaf (``weight``, ``bias``, ...) where it is a module.
@@ -33,13 +35,13 @@ class Row:
 
 
 def prefixed(rows: Iterable[Row], theirs: str, ours: str) -> tuple[Row, ...]:
-    """Return rows with a prefix in front of either side."""
+    """Return rows with a prefix on either side."""
     return tuple(Row(theirs + row.theirs, ours + row.ours, row.spare, row.tensor) for row in rows)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A translated name, and the row that did it."""
+    """A translated name, and the row that translated it."""
 
     name: str
     row: Row
@@ -47,10 +49,10 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """A kind of released file.
+    """Names of one kind of released file.
 
     Attributes:
-        name: For messages, e.g. ``recon pretraining``.
+        name: Name for messages, e.g. ``recon pretraining``.
         rows: Every known name. Two released names may lead to one of ours (a module that the release registers
             twice); export writes both.
     """
@@ -59,20 +61,26 @@ class Layout:
     rows: tuple[Row, ...]
 
     def to_ours(self, name: str) -> str | None:
-        """Translate a released name (a leading ``module.`` is ignored); None when it has no counterpart."""
+        """Translate a released name; None without counterpart.
+
+        A leading ``module.`` is ignored.
+        """
         found = self.find(name)
         return None if found is None else found.name
 
     def find(self, name: str) -> Found | None:
-        """Translate a released name and say by which row."""
+        """Translate a released name and return the row used."""
         return next(iter(self._from_theirs.translate(name.removeprefix("module."))), None)
 
     def to_released(self, name: str) -> str | None:
-        """Translate one of our names to the first released one; None when the release has no counterpart."""
+        """Translate our name to the first released one.
+
+        None without counterpart.
+        """
         return next((found.name for found in self.all_released(name)), None)
 
     def all_released(self, name: str) -> list[Found]:
-        """Return every released name of one of ours."""
+        """Return every released name of one of our names."""
         return self._from_ours.translate(name)
 
     @cached_property
@@ -85,7 +93,7 @@ class Layout:
 
 
 class _Table:
-    """Rows by the pattern of one side."""
+    """Rows indexed by the pattern of one side."""
 
     def __init__(self, rows: Iterable[Row], *, to_ours: bool) -> None:
         self._to_ours = to_ours
@@ -103,7 +111,7 @@ class _Table:
         return found
 
     def _match(self, name: str, *, tensor: bool) -> list[Row]:
-        # A table may name a module of a sequence by its number or leave the number open: try every choice.
+        # A table may give the number of a module in a sequence or leave it open as "#": try every combination.
         parts = name.split(".")
         numeric = [i for i, part in enumerate(parts) if part.isdigit()]
         for choice in range(2 ** len(numeric) - 1, -1, -1):
@@ -127,7 +135,7 @@ class Converted:
 
     Attributes:
         state: Tensors by our name, float32 (integers unchanged), convolutions as linear layers.
-        missing: Names of ours that the released dict does not provide.
+        missing: Our names that the released dict lacks.
         unexpected: Released names that have no counterpart in our model.
         mismatched: One line per tensor whose shape or kind of numbers differs.
     """
@@ -139,12 +147,12 @@ class Converted:
 
 
 def convert_state(released: Mapping[str, Tensor], ours: Mapping[str, Tensor], layout: Layout) -> Converted:
-    """Translate a released state dict for a model of ours.
+    """Translate a released state dict for one of our models.
 
     Args:
         released: Tensors by released name.
-        ours: State dict of the model they are meant for (names and shapes).
-        layout: What kind of file it is.
+        ours: State dict of our model (names and shapes).
+        layout: Names of the kind of file.
 
     Returns:
         The translation, with everything that does not fit; the caller decides what may be left over.
@@ -173,7 +181,10 @@ def convert_state(released: Mapping[str, Tensor], ours: Mapping[str, Tensor], la
 
 
 def release_state(ours: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """Translate a state dict of ours into released names and shapes; names without counterpart are left out."""
+    """Translate our state dict into released names and shapes.
+
+    Names without counterpart are left out.
+    """
     released: dict[str, Tensor] = {}
     for name, value in ours.items():
         for found in layout.all_released(name):

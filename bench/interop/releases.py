@@ -1,4 +1,4 @@
-"""Released checkpoint files: their names, marks and the texts that training read."""
+"""Released checkpoint files: names, marks and training texts."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Kind = Literal["pretraining", "fine-tuning", "segmentation", "bench"]
 
 
 _REFERENCE: Mapping[str, JsonValue] = {"reference": True}
-"""Patches are cut as by the code that trained the weights."""
+"""Options that cut patches as the released code does."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A kind of file of one method.
+    """One kind of released file of a method.
 
     Attributes:
         method: Registered name of the method.
-        kind: What the network was trained for; ``bench`` is an encoder of ours under our names.
-        layout: ``module:ATTRIBUTE`` of its names in `bench.interop`.
-        inside: Our prefix of the encoder's names in that layout.
+        kind: Task of the network; ``bench`` is an encoder of bench under our names.
+        layout: ``module:ATTRIBUTE`` of its table of names in `bench.interop`.
+        inside: Prefix of the encoder's names in that table, on our side.
         signs: Parts of names that occur in every such file.
-        never: Parts of names that occur in none.
-        fresh: Names of the encoder that such files do not have: drawn anew, as in the release.
+        never: Parts of names that occur in no such file.
+        fresh: Names of the encoder that such files lack; drawn anew, as in the release.
         bare: Whether the file is the state dict itself, without a key around it.
-        options: Options of the method that make it the network of these files.
-        shown: Options that are the length of a tensor, by that tensor's name of ours; left alone where that is just
-            the backbone's width.
+        options: Options of the method that build the network of these files.
+        shown: Options that equal the length of a tensor, by our name of the tensor; unset if the length is the
+            backbone's width.
     """
 
     method: str
@@ -49,7 +49,7 @@ class Release:
     shown: Mapping[str, str] = field(default_factory=dict)
 
     def names(self) -> Layout:
-        """Import the table of names."""
+        """Import and return the table of names."""
         module, _, attribute = self.layout.partition(":")
         found: Layout = getattr(importlib.import_module(f"bench.interop.{module}"), attribute)
         return found
@@ -65,7 +65,7 @@ class Release:
 
 
 _OWN = re.compile(r"((masked|contrast)\.)?tokenizer\.local1\.weight|stages\.0\.\w+\.weight")
-"""Names that only encoders of ours have, and at this place."""
+"""Names at their start that only encoders of bench have."""
 _CLASS_TOKEN = ("cls_token", "cls_pos")
 _PREFIXES = ("MAE_encoder.", "ACT_encoder.", "Dis_encoder.")
 _HEADS = ("propagation_0.", "propagation_0_cls.")
@@ -174,10 +174,10 @@ NO_ENCODERS = {
     "dgcnn_1.": "ACT's first stage, the teacher of its encoder; import the file of its second stage",
     "visual.": "a CLIP model, a teacher and no point encoder; see bench list teachers",
 }
-"""Parts of names of known files that hold no encoder of points, and what they are."""
+"""Parts of names of known files without a point encoder, and a description of each."""
 
 TEACHERS = ("img_encoder", "text_encoder", "dvae_tokenizer")
-"""First parts of the names of frozen teachers that some files carry along."""
+"""First parts of the names of frozen teachers that some files include."""
 
 # fmt: off
 SHAPENET_NAMES = (
@@ -189,15 +189,16 @@ SHAPENET_NAMES = (
     "watercraft", "washer",
 )
 # fmt: on
-"""Categories of ShapeNet-55, which ReCon's captions are made of (docs/reference.md#recon-captions)."""
+"""Categories of ShapeNet-55, from which ReCon's captions are made (docs/reference.md#recon-captions)."""
 
 _READ_CAPTIONS = frozenset({"recon", "two-tower"})
 
 
 def texts_read(method: str, kind: Kind) -> tuple[str, ...] | None:
-    """Return the class names that an official file's training had read; None where the file cannot tell.
+    """Return the class names that an official file's training read.
 
-    Fine-tuned networks were also trained on the labels of a data set that the file does not name.
+    None if the file does not show them. Fine-tuned networks were also trained on the labels of a data set that the file
+    does not name.
     """
     if kind != "pretraining":
         return None
@@ -205,12 +206,15 @@ def texts_read(method: str, kind: Kind) -> tuple[str, ...] | None:
 
 
 def recognise(names: Collection[str]) -> list[Release]:
-    """Return every kind of file that tensors of these names may be (fine-tuned Point-MAE and ACT look alike)."""
+    """Return the kinds of file that tensor names fit.
+
+    Several may: fine-tuned Point-MAE and ACT have the same names.
+    """
     return [release for release in RELEASES if release.fits(names)]
 
 
 def known_names(names: Iterable[str]) -> int:
-    """Count the names that one kind of file, the one that knows most of them, gives a meaning to."""
+    """Return the most names that one kind of file knows."""
     given = list(names)
     known = [sum(release.names().to_ours(name) is not None for name in given) for release in RELEASES]
     own = len(given) if any(_OWN.fullmatch(name) for name in given) else 0
@@ -224,10 +228,10 @@ def no_encoder(names: Iterable[str]) -> str | None:
 
 
 def own(method: str, names: Collection[str]) -> Release:
-    """Return the kind of an encoder of ours, whose names need no translation."""
+    """Return the kind of an encoder with our own names."""
     return Release(method, "bench", "", "", tuple(names), options={})
 
 
 def identity(names: Iterable[str]) -> Layout:
-    """Return a layout in which every name means itself."""
+    """Return a layout that maps every name to itself."""
     return Layout("encoder of bench", tuple(Row(name, name, tensor=True) for name in names))
