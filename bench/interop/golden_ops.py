@@ -116,8 +116,8 @@ def _compare_with_gradients(comparison: Comparison, name: str, loss: Tensor, a: 
 def _coincident(a: Tensor, b: Tensor, side: int) -> Tensor:
     """Return where the release's gradient is NaN.
 
-    bool ``[P, n, 3]``. The gradient is that of a square root at distance zero, with respect to one side. A zero distance affects both
-    points of the pair.
+    Returns bool ``[P, n, 3]``. The gradient is that of a square root at distance zero, with respect to one side. A zero
+    distance affects both points of the pair.
     """
     near = chamfer_nearest(a.detach(), b.detach())
     own, other, index = (
