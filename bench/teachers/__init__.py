@@ -1,1 +1,4 @@
-"""Frozen image and text networks that supply targets, and the cache of their features."""
+"""Frozen image and text networks, and the cache of features.
+
+Their features are targets of pretraining.
+"""

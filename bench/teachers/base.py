@@ -1,4 +1,4 @@
-"""The contract of a teacher: features of images and sentences."""
+"""Interface of a teacher: features of images and sentences."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class Teacher(ABC):
-    """A frozen teacher.
+    """Frozen network that supplies target features.
 
-    A teacher is made (fitted, or read from disk) once by `prepare` and is immutable afterwards; `identity`
-    goes into the key of every run that uses it. Importing the module must not import torch.
+    `prepare` fits it or reads it from disk once; afterwards it is immutable. `identity` enters the key of every run
+    that uses it. Importing the module must not import torch.
     """
 
     name: ClassVar[str]
@@ -42,58 +42,75 @@ class Teacher(ABC):
         self.device = "cpu"
 
     def run_on(self, device: str) -> None:
-        """Run on ``cpu`` or ``cuda`` from now on; here it stays on the one it knows."""
+        """Run on ``cpu`` or ``cuda`` from now on.
+
+        By default a teacher ignores this and keeps its own device.
+        """
         self.device = "cpu"
 
     def portable_options(self) -> BaseModel:
-        """Return the options as they enter keys: with a file's digest where the user gave its path."""
+        """Return the options as they enter keys.
+
+        A path given by the user is replaced by the digest of the file.
+        """
         return self.options
 
     def weights_source(self) -> str:
-        """Say where the weights come from, for ``bench teachers show``."""
+        """Describe the source of the weights, for ``bench teachers show``."""
         return "made by this teacher"
 
     def fetch(self, progress: Progress = silent) -> None:
-        """Get what may be had from the network, which happens on request only; nothing by default.
+        """Download missing weights.
+
+        Only `bench teachers fit` calls this; by default there is nothing to download.
 
         Raises:
-            SetupError: It cannot be had; the line says what to do.
+            SetupError: The download fails; the message names the remedy.
         """
         progress(1, 1)
 
     @abstractmethod
     def identity(self) -> str:
-        """SHA-256 hex digest of what determines the features, known without fitting."""
+        """Return the SHA-256 of everything that determines the features.
+
+        Known without fitting.
+        """
 
     @abstractmethod
     def ready(self) -> bool:
-        """Whether `prepare` would find the weights in place; cheap."""
+        """Return whether the weights are in place; cheap."""
 
     @abstractmethod
     def prepare(self, progress: Progress = silent) -> None:
-        """Fit or load the weights; a no-op when they are in the cache.
+        """Fit or load the weights, unless they are cached.
 
         Raises:
-            SetupError: Weights are not on disk; the line says which command or file provides them.
+            SetupError: Weights are not on disk; the message names the command or file that provides them.
         """
 
     def fit_report(self) -> dict[str, JsonValue]:
-        """Figures of the fit, for ``bench teachers fit``; empty for a teacher whose weights are not made here."""
+        """Return figures of the fit, for ``bench teachers fit``.
+
+        Empty for a teacher that is not fitted by bench.
+        """
         return {}
 
     def transformer_shape(self) -> TransformerShape | None:
-        """Architecture of the token transformer this teacher can lend to a method; None if it has none.
+        """Return the architecture of the token transformer, or None.
 
-        Known without reading weights, since it enters keys.
+        Some teachers provide a pretrained transformer on which a method builds its network. Known without reading
+        weights, since it enters keys.
         """
         return None
 
     def token_transformer(self) -> nn.Module:
-        """Return the pretrained token transformer: a `bench.models.token_transformer.TokenTransformer`, frozen.
+        """Return the pretrained token transformer, frozen.
+
+        It is a `bench.models.token_transformer.TokenTransformer`.
 
         Raises:
             UsageError: This teacher has none.
-            SetupError: Its weights cannot be had here.
+            SetupError: Its weights are not available.
         """
         raise UsageError(
             f"teacher '{self.name}' has no token transformer to build upon; use one of tiny-clip, timm, open-clip, "
@@ -102,29 +119,42 @@ class Teacher(ABC):
 
     @abstractmethod
     def captions_seen(self) -> tuple[str, ...] | None:
-        """Distinct sentences the teacher was fitted on (for the 'saw class names' column).
+        """Return the distinct sentences of the teacher's training.
 
-        None where nobody here can know: it was trained elsewhere, on images or sentences that are not at hand.
+        They decide the report's column on class names that pretraining saw. None if they are unknown, as for weights
+        that others trained.
         """
 
     @abstractmethod
     def encode_images(self, images: npt.NDArray[np.uint8], progress: Progress = silent) -> npt.NDArray[np.float32]:
-        """Features ``[n, image_dim]`` of uint8 images ``[n, H, W, C]`` with C 1 or 3."""
+        """Return features ``[n, image_dim]`` of images.
+
+        Images are uint8 ``[n, H, W, C]`` with C 1 or 3.
+        """
 
     def encode_crops(self, crops: npt.NDArray[np.uint8], progress: Progress = silent) -> npt.NDArray[np.float32]:
-        """Features of augmented crops: as `encode_images`, but the teacher's own preprocessing crops no further."""
+        """Return features of augmented crops, shaped as in `encode_images`.
+
+        The teacher's own preprocessing crops no further.
+        """
         return self.encode_images(crops, progress)
 
     @property
     def crop_side(self) -> int | None:
-        """Side of augmented crops in pixels; None: as large as the pictures are."""
+        """Return the side of augmented crops in pixels.
+
+        None for the size of the pictures.
+        """
         return None
 
     @property
     def crop_style(self) -> Literal["plain", "recon"]:
-        """Whether augmented crops are flips and crops, or ReCon's whole pipeline with colours and a grey square."""
+        """Return the kind of augmented crops.
+
+        ``plain`` flips and crops; ``recon`` is ReCon's whole pipeline, with colours and a grey square.
+        """
         return "plain"
 
     @abstractmethod
     def encode_texts(self, texts: Sequence[str], progress: Progress = silent) -> npt.NDArray[np.float32]:
-        """Features ``[n, text_dim]`` of sentences."""
+        """Return features ``[n, text_dim]`` of sentences."""

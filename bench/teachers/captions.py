@@ -1,4 +1,7 @@
-"""Captions made of class names, for sets that have no captions of their own; used only on request."""
+"""Captions made of class names, only on request.
+
+For data sets without captions.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,10 @@ TEMPLATES = len(PREFIXES) * len(SUFFIXES)
 
 
 def prompt(caption: str, template: int) -> str:
-    """Put a caption into one of the templates, numbered from 0.
+    """Put a caption into a template, numbered from 0.
 
-    A sentence fits behind an opening when it loses its own article and full stop: ``A red chair.`` becomes ``A
-    rendering image of a red chair with white background.``
+    A sentence loses its article and full stop: ``A red chair.`` becomes ``A rendering image of a red chair with white
+    background.``
 
     Source: docs/reference.md#recon-captions, whose captions are names without article and full stop.
     """
@@ -45,10 +48,10 @@ def prompt(caption: str, template: int) -> str:
 
 
 def check_prompts(prompts: int) -> None:
-    """Check that there are so many templates.
+    """Check that no more templates are asked for than exist.
 
     Raises:
-        UsageError: There are fewer.
+        UsageError: `prompts` exceeds the number of templates.
     """
     if prompts > TEMPLATES:
         raise UsageError(f"recipe.teacher_prompts = {prompts}: there are {TEMPLATES} templates to choose from")
@@ -60,14 +63,15 @@ def templates() -> tuple[str, ...]:
 
 
 def prompted(captions: Sequence[str], ids: Sequence[str], prompts: int) -> list[list[str]]:
-    """Put every caption into several templates, drawn without replacement from the object's own stream.
+    """Put every caption into several templates.
 
-    The draw depends on the object's id only, so that all seeds share the features.
+    They are drawn without replacement from the object's own stream. The draw depends on the object's id only, so that
+    all seeds share the features.
 
     Args:
         captions: One per object: a sentence, or a class name.
         ids: The objects' names.
-        prompts: Templates of each, 1 to 60.
+        prompts: Number of templates of each caption, 1 to 60.
 
     Returns:
         ``[n][prompts]`` sentences.
@@ -84,7 +88,9 @@ def prompted(captions: Sequence[str], ids: Sequence[str], prompts: int) -> list[
 
 
 def class_names(cloudset: CloudSet) -> tuple[str, ...]:
-    """Class name of every object, underscores as spaces.
+    """Return the class name of every object.
+
+    Underscores become spaces.
 
     Raises:
         UsageError: The set names no classes.
@@ -96,10 +102,11 @@ def class_names(cloudset: CloudSet) -> tuple[str, ...]:
 
 
 def class_name_captions(cloudset: CloudSet, seed: int) -> tuple[str, ...]:
-    """Wrap every object's class name in one of ReCon's 20 x 3 templates.
+    """Return a caption with the class name of every object.
 
-    The draw depends on the seed and the object's id only, so neither order nor subsetting changes a caption.
-    ReCon draws anew at every visit; here each object keeps its sentence, so that its feature is computed once.
+    It uses one of ReCon's 20 x 3 templates. The draw depends on the seed and the object's id only, so neither order nor
+    subsetting changes a caption. ReCon draws anew at every visit; here each object keeps its sentence, so that its
+    feature is computed once.
 
     Args:
         cloudset: Objects with labels and class names; underscores in names become spaces.

@@ -1,4 +1,4 @@
-"""Fitting `tiny-clip` with open_clip's contrastive loss."""
+"""Fit `tiny-clip` with open_clip's contrastive loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_LOGIT_SCALE = math.log(100.0)
 
 @dataclass(frozen=True)
 class FitRecipe:
-    """Hyperparameters of the contrastive fit (AdamW, linear warm-up, cosine to zero)."""
+    """Hyperparameters of the fit: AdamW, linear warm-up, cosine decay."""
 
     epochs: int
     batch_size: int
@@ -38,7 +38,7 @@ class FitRecipe:
 
 
 class FitData:
-    """Pictures and captions of the fit, ready to draw batches from.
+    """Pictures and captions of the fit, for drawing batches.
 
     Args:
         views: uint8 ``[n, V, H, W, C]``.
@@ -66,7 +66,9 @@ class FitData:
         return len(self.ids)
 
     def draw(self, chosen: Tensor, recipe: FitRecipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw one augmented view and the caption of each chosen object (int64 ``[B]``).
+        """Draw an augmented view and caption of chosen objects.
+
+        The objects are int64 ``[B]``.
 
         Returns:
             Network input ``[B, 3, view_size, view_size]`` and token ids ``[B, context]``.
@@ -79,13 +81,15 @@ class FitData:
 
 
 def augment(images: Tensor, zoom: float, shift: float, generator: torch.Generator) -> Tensor:
-    """Zoom, shift and mirror every image on its own, by one gather of nearest pixels.
+    """Zoom, shift and mirror every image independently.
+
+    Values come from the nearest pixels.
 
     Args:
         images: uint8 ``[B, H, W, C]``.
         zoom: Log-range of the isotropic zoom, drawn uniformly in ``exp(-zoom)..exp(zoom)``.
         shift: Range of the shift per axis, as a fraction of the side.
-        generator: Draws everything.
+        generator: Source of all random numbers.
 
     Returns:
         uint8 ``[B, H, W, C]``; beyond the border the border pixel is repeated.
@@ -105,11 +109,13 @@ def augment(images: Tensor, zoom: float, shift: float, generator: torch.Generato
 
 
 def fit(model: nn.Module, data: FitData, recipe: FitRecipe, progress: Progress) -> dict[str, JsonValue]:
-    """Train in place; every object comes once an epoch, in one of its views.
+    """Train the model in place.
+
+    Every object occurs once per epoch, in one of its views.
 
     Args:
         model: From `bench.teachers.clip_model.build`.
-        data: What to fit on.
+        data: Pictures and captions.
         recipe: Hyperparameters; the batch is clipped to the number of objects.
         progress: Called with (steps done, steps in all).
 
@@ -157,7 +163,10 @@ def fit(model: nn.Module, data: FitData, recipe: FitRecipe, progress: Progress) 
 
 
 def _optimizer(model: nn.Module, recipe: FitRecipe) -> torch.optim.AdamW:
-    """AdamW as in CLIP: no weight decay on gains, biases and the logit scale."""
+    """Return AdamW with CLIP's groups.
+
+    No weight decay on gains, biases and the logit scale.
+    """
     named = list(model.named_parameters())
     plain = [p for _, p in named if p.ndim < 2]
     decayed = [p for _, p in named if p.ndim >= 2]
@@ -166,7 +175,7 @@ def _optimizer(model: nn.Module, recipe: FitRecipe) -> torch.optim.AdamW:
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, recipe: FitRecipe, step: int, total: int) -> None:
-    """Linear warm-up, then cosine to zero."""
+    """Set the learning rate: linear warm-up, then cosine to zero."""
     warmup = max(round(recipe.warmup_fraction * total), 1)
     if step < warmup:
         factor = (step + 1) / warmup

@@ -1,8 +1,8 @@
-"""The network of `tiny-clip`: open_clip's model class in a size of ours, and how pictures enter it.
+"""Network of `tiny-clip`, and its preprocessing of pictures.
 
-It runs on the CPU in fp32 with a fixed number of threads: where neither device, precision nor threads vary, one
-identity means one set of weights. The image tower is CLIP's modified ResNet, because on a few thousand pictures
-it learns from a fraction of the samples a vision transformer needs.
+It is open_clip's model class in a small size. It runs on the CPU in fp32 with a fixed number of threads, so that an
+identity determines the weights. The image tower is CLIP's modified ResNet, because on a few thousand pictures it learns
+from a fraction of the samples a vision transformer needs.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ HEAD_WIDTH = 32
 
 @contextlib.contextmanager
 def fixed_threads(threads: int) -> Iterator[None]:
-    """Run torch with `threads` threads, and with the caller's number again afterwards.
+    """Run torch with `threads` threads inside a ``with`` block.
 
-    Sums split over another number of threads round differently, so the number is part of a teacher's options.
+    Rounding depends on the number of threads, so the number is one of the teacher's options.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -36,7 +36,10 @@ def fixed_threads(threads: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ClipSize:
-    """Size of both towers; the joint space has `embed` dimensions, and `view_size` is a multiple of 32."""
+    """Sizes of both towers of `tiny-clip`.
+
+    The joint space has `embed` dimensions; `view_size` is a multiple of 32.
+    """
 
     embed: int
     view_size: int
@@ -48,7 +51,7 @@ class ClipSize:
 
 
 def build(size: ClipSize, vocab_size: int, seed: int) -> nn.Module:
-    """Build open_clip's CLIP from our configuration, initialised from the seed's own stream.
+    """Build open_clip's CLIP with weights from the seed's stream.
 
     Args:
         size: Widths and depths.
@@ -80,7 +83,9 @@ def build(size: ClipSize, vocab_size: int, seed: int) -> nn.Module:
 
 
 def on_white(images: Tensor) -> Tensor:
-    """Invert the images whose border is dark, so that renderings on white and depth pictures on black look alike.
+    """Invert images with a dark border.
+
+    Renderings on white and depth pictures on black then look alike.
 
     Args:
         images: uint8 ``[B, H, W, C]``.
@@ -95,7 +100,10 @@ def on_white(images: Tensor) -> Tensor:
 
 
 def to_pixels(images: Tensor, view_size: int) -> Tensor:
-    """Turn uint8 ``[B, H, W, C]`` (C 1 or 3) into the network's float32 ``[B, 3, view_size, view_size]`` in -1..1."""
+    """Return the network's input of uint8 images.
+
+    Images are ``[B, H, W, C]`` (C 1 or 3); the result is float32 ``[B, 3, view_size, view_size]`` in -1..1.
+    """
     pixels = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1.0)
     if pixels.shape[2:] != (view_size, view_size):
         pixels = nn.functional.interpolate(

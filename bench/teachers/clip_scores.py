@@ -1,4 +1,4 @@
-"""Accuracy of image-to-caption retrieval, and of chance."""
+"""Accuracy of image-to-caption retrieval, and its chance level."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import JsonValue
 def retrieval(
     images: npt.NDArray[np.float32], texts: npt.NDArray[np.float32], captions: Sequence[str], ks: Sequence[int] = (1, 5)
 ) -> dict[str, JsonValue]:
-    """Image-to-caption retrieval among the objects given, with its exact chance level.
+    """Return image-to-caption retrieval accuracy and its exact chance level.
 
     Several objects may carry the same sentence; an image is served by any copy of its own. So its chance of
     a hit in k guesses without replacement among n captions with m copies is ``1 - C(n-m, k) / C(n, k)``.
@@ -45,7 +45,10 @@ def retrieval(
 def named_accuracy(
     images: npt.NDArray[np.float32], names: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
 ) -> float:
-    """Fraction of images ``[n, D]`` whose most similar class-name feature ``[C, D]`` is that of their label."""
+    """Return the accuracy of classification by class-name features.
+
+    An image ``[n, D]`` is right if the most similar feature of ``[C, D]`` is that of its label.
+    """
     return float((np.argmax(_unit(images) @ _unit(names).T, axis=1) == labels).mean())
 
 

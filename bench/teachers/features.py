@@ -1,7 +1,8 @@
-"""Teacher features, computed once per (teacher, data, views, captions) and kept as memory-mapped files.
+"""Teacher features, computed once and stored as memory-mapped files.
 
-A cache file is whole and has the digest it was written with, or counts as absent (`bench.store.cached`); two processes
-that compute the same features at once both succeed, and the content of the file is the same either way.
+One file per teacher, data, views and captions. A cache file is whole and has the digest it was written with, or counts
+as absent (`bench.store.cached`); two processes that compute the same features at once both succeed, and the content of
+the file is the same either way.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ PROBED = 256
 def image_features(
     teacher: Teacher, cloudset: CloudSet, manifest: str, cache: Path, progress: Progress = silent, crops: int = 0
 ) -> Features:
-    """Features of every view of every object, or of several augmented crops of every view.
+    """Return features of every view, or of crops of views.
 
     Args:
         teacher: A teacher; it is prepared only if something has to be computed.
@@ -80,7 +81,7 @@ def image_features(
 
 
 class Pictures:
-    """The pictures a teacher is shown of each object: its views, or crops of them.
+    """Pictures of each object for a teacher: views or crops.
 
     Args:
         teacher: A teacher of images.
@@ -109,7 +110,10 @@ class Pictures:
         self.side = teacher.crop_side or min(self.views.shape[2:4])
 
     def encode(self, rows: npt.NDArray[np.int64], progress: Progress = silent) -> Features:
-        """Features of pictures by number: object * choices + view * crops + crop."""
+        """Return features of pictures, numbered over all objects.
+
+        The number is object * choices + view * crops + crop.
+        """
         objects, choice = np.divmod(rows, self.choices)
         if not self.crops:
             return self.teacher.encode_images(self.views[objects, choice], progress)
@@ -133,7 +137,7 @@ class Pictures:
 
 
 def text_features(teacher: Teacher, captions: Sequence[str], cache: Path, progress: Progress = silent) -> Features:
-    """Features of every caption; equal captions are encoded once.
+    """Return features of captions; equal captions are encoded once.
 
     Args:
         teacher: A teacher; it is prepared only if something has to be computed.
@@ -145,7 +149,7 @@ def text_features(teacher: Teacher, captions: Sequence[str], cache: Path, progre
         float32 ``[n, teacher.text_dim]``.
 
     Raises:
-        UsageError: The teacher knows no texts.
+        UsageError: The teacher encodes no texts.
         SetupError: The cache cannot be written.
     """
     distinct, index = distinct_sentences([captions])
@@ -154,7 +158,10 @@ def text_features(teacher: Teacher, captions: Sequence[str], cache: Path, progre
 
 
 def distinct_sentences(rows: Sequence[Sequence[str]]) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Return every sentence once, sorted, and the place of each of ``[n][T]`` among them, int64 ``[n, T]``."""
+    """Return the distinct sentences, and the index of each.
+
+    Sentences are sorted; the index of ``[n][T]`` sentences is int64 ``[n, T]``.
+    """
     distinct = sorted({sentence for row in rows for sentence in row})
     place = {sentence: i for i, sentence in enumerate(distinct)}
     index = np.array([[place[sentence] for sentence in row] for row in rows], dtype=np.int64)
@@ -162,7 +169,9 @@ def distinct_sentences(rows: Sequence[Sequence[str]]) -> tuple[list[str], npt.ND
 
 
 def sentence_features(teacher: Teacher, distinct: Sequence[str], cache: Path, progress: Progress = silent) -> Features:
-    """Features of distinct sentences, float32 ``[S, teacher.text_dim]``, read-only, memory-mapped.
+    """Return features of distinct sentences, from the cache.
+
+    float32 ``[S, teacher.text_dim]``, read-only, memory-mapped.
 
     Raises:
         UsageError: The teacher knows no texts.
@@ -193,14 +202,16 @@ def encode_once(
     cache: Path,
     progress: Progress = silent,
 ) -> Features:
-    """Return features that a teacher computes once, for whoever shows it something else than views and sentences.
+    """Return features from the cache, computing them once.
+
+    For inputs other than views and sentences.
 
     Args:
         teacher: It is prepared only if something has to be computed.
         kind: Part of the file's name.
-        facts: Everything the features depend on, the teacher's identity included.
-        rows: How many there are.
-        width: Numbers of each.
+        facts: Everything that determines the features, including the teacher's identity.
+        rows: Number of features.
+        width: Width of a feature.
         encode: Called with (first row, last row + 1, progress); returns their features.
         cache: Folder for caches; the file goes to ``cache/features``.
         progress: Called with (rows done, rows in all) while features are computed; not on a hit.
@@ -216,12 +227,18 @@ def encode_once(
 
 
 def _where(teacher: Teacher) -> dict[str, JsonValue]:
-    """A GPU rounds differently, so what it computes is kept apart."""
+    """Return the device as part of the key, unless CPU.
+
+    A GPU rounds differently, so its features have their own file.
+    """
     return {} if teacher.device == "cpu" else {"device": teacher.device}
 
 
 def _digest_texts(texts: Sequence[str]) -> str:
-    """SHA-256 of a list of strings, unambiguous about where each ends."""
+    """Return the SHA-256 of a list of strings.
+
+    Lengths are included, so that different lists never agree.
+    """
     digest = hashlib.sha256()
     for text in texts:
         raw = text.encode()
@@ -230,10 +247,10 @@ def _digest_texts(texts: Sequence[str]) -> str:
 
 
 def _probe(views: npt.NDArray[np.uint8]) -> str:
-    """SHA-256 of the pixels of evenly spaced objects.
+    """Return the SHA-256 of some objects' pixels, evenly spaced.
 
-    The manifest stands for the data set's own content; views rendered afterwards (depth images of a set
-    without pictures) are not in it, and a change of the renderer shows in any handful of objects.
+    The manifest covers the data set's files, but not views rendered from them (depth images of a set without pictures);
+    a change of the renderer shows in any few objects.
     """
     chosen = np.unique(np.linspace(0, max(len(views) - 1, 0), min(PROBED, len(views))).astype(np.int64))
     return hashlib.sha256(np.ascontiguousarray(views[chosen]).tobytes()).hexdigest()
@@ -247,11 +264,14 @@ def _once(
     encode: Callable[[int, int, Progress], Features],
     progress: Progress,
 ) -> Features:
-    """Return the ``[n, width]`` features in `file`, computing and publishing them if they are not there."""
+    """Return the features ``[n, width]`` of `file`.
+
+    Computes and publishes them if the file is absent.
+    """
     found = open_array(file, np.float32, (n, width))
     if found is not None:
         return found
-    with exclusive(file.parent.parent / "locks" / f"{file.stem}.lock"):  # whoever waited finds the work done
+    with exclusive(file.parent.parent / "locks" / f"{file.stem}.lock"):  # another process may have finished meanwhile
         if open_array(file, np.float32, (n, width)) is None:
             _write(file, n, width, teacher, encode, progress)
     stored = open_array(file, np.float32, (n, width))
@@ -268,7 +288,7 @@ def _write(
     encode: Callable[[int, int, Progress], Features],
     progress: Progress,
 ) -> None:
-    """Compute the ``[n, width]`` features and put them in place whole."""
+    """Compute the features ``[n, width]`` and publish the file."""
     teacher.prepare()
     with publishing(file) as sink:
         begin_array(sink, "<f4", (n, width))
@@ -281,7 +301,10 @@ def _write(
 
 
 def _within(progress: Progress, start: int, stop: int, n: int) -> Progress:
-    """Report a chunk's progress as part of the whole; its end is reported once it is written."""
+    """Return a callback that reports a chunk's overall progress.
+
+    The end of a chunk is reported after it is written.
+    """
 
     def report(done: int, _: int, what: str = "", note: str = "") -> None:
         if start + done < stop:
@@ -291,7 +314,7 @@ def _within(progress: Progress, start: int, stop: int, n: int) -> Progress:
 
 
 def _check(teacher: Teacher, block: Features, shape: tuple[int, int]) -> None:
-    """Refuse to cache what would spoil every later run."""
+    """Refuse features of wrong shape or with non-finite values."""
     if block.shape != shape:
         raise SetupError(f"teacher '{teacher.name}' gave features of shape {block.shape}, expected {shape}")
     if not np.isfinite(block).all():

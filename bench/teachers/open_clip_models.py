@@ -1,4 +1,4 @@
-"""The teacher `open-clip`: CLIP models by name and tag, or from a local file or folder."""
+"""Teacher `open-clip`: CLIP by name and tag, or from files."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class ClipNetwork:
     """A CLIP model with its own preprocessing and tokenizer.
 
     Attributes:
-        model: Frozen, in evaluation mode.
+        model: The model, frozen and in evaluation mode.
         transform: Its image transform.
-        tokenize: Sentences to token ids ``[B, context]``.
+        tokenize: Function from sentences to token ids ``[B, context]``.
     """
 
     def __init__(self, model: Any, transform: BatchTransform, tokenize: Any) -> None:
@@ -45,7 +45,10 @@ class ClipNetwork:
 
 
 class OpenClipTeacher(PretrainedTeacher):
-    """Both towers of a CLIP model: projected features, not normalised (docs/reference.md#recon-teachers)."""
+    """CLIP's projected features of images and texts.
+
+    They are not normalised (docs/reference.md#recon-teachers).
+    """
 
     name: ClassVar[str] = "open-clip"
     summary: ClassVar[str] = "any model of open_clip by name and tag, or from a file"
@@ -78,7 +81,7 @@ class OpenClipTeacher(PretrainedTeacher):
 
     @property
     def _layout(self) -> Literal["tag", "named", "shapes", "folder"]:
-        """Return how the architecture is known."""
+        """Return the source of the architecture."""
         if not self._options.checkpoint:
             return "tag"
         if self.weights.path.is_dir():
@@ -98,7 +101,10 @@ class OpenClipTeacher(PretrainedTeacher):
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        """Configuration in the form of open_clip's folders: ``model_cfg`` and ``preprocess_cfg``."""
+        """Return the configuration in the form of open_clip's folders.
+
+        It has the parts ``model_cfg`` and ``preprocess_cfg``.
+        """
         if self._layout == "folder":
             return self._folder_config()
         import open_clip
@@ -129,7 +135,10 @@ class OpenClipTeacher(PretrainedTeacher):
         return bool(self._options.checkpoint)
 
     def find_weights(self) -> Weights:
-        """Return the checkpoint, or the tag's weights from the cache of Hugging Face's library."""
+        """Return the checkpoint, or the tag's weights.
+
+        Looks for the latter in the cache of Hugging Face's library.
+        """
         if self._options.checkpoint:
             return local_weights(self._options.checkpoint, self.cache, "teacher.checkpoint")
         repository, names = self._hub()
@@ -144,14 +153,14 @@ class OpenClipTeacher(PretrainedTeacher):
         return found
 
     def fetch(self, progress: Progress = silent) -> None:
-        """Download the tag's weights unless they are on disk or a checkpoint is given."""
+        """Download the tag's weights if they are needed and absent."""
         if not self.ready():
             repository, names = self._hub()
             download(repository, names, "give a file with --set teacher.checkpoint=FILE")
         progress(1, 1)
 
     def _hub(self) -> tuple[str, tuple[str, ...]]:
-        """Repository of the tag's weights, and the name they have there."""
+        """Return the repository and file name of the tag's weights."""
         import open_clip
 
         config = self._tag_config()
@@ -176,7 +185,7 @@ class OpenClipTeacher(PretrainedTeacher):
 
     @property
     def crop_side(self) -> int:
-        """Side of the network's input."""
+        """Return the side of the network's input."""
         if self._layout == "shapes":
             from bench.teachers.open_clip_towers import clip_sizes
 
@@ -185,7 +194,7 @@ class OpenClipTeacher(PretrainedTeacher):
         return int(size if isinstance(size, int) else size[0])
 
     def _preprocess(self) -> dict[str, Any]:
-        """Size, mean, deviation, interpolation and kind of resizing."""
+        """Return size, mean, deviation, interpolation and kind of resizing."""
         if self._layout == "shapes":
             return {"size": self.crop_side}
         config = dict(self._config.get("preprocess_cfg") or {})
@@ -195,7 +204,9 @@ class OpenClipTeacher(PretrainedTeacher):
         return config | {"size": config.get("size", self._config["model_cfg"]["vision_cfg"].get("image_size", 224))}
 
     def _empty(self) -> Any:
-        """The architecture with random weights, or on torch's meta device with none."""
+        """Build the model without weights.
+
+        They are random, or on torch's meta device."""
         if self._layout == "shapes":
             from bench.teachers.open_clip_towers import clip_sizes, empty_clip
 
@@ -211,7 +222,7 @@ class OpenClipTeacher(PretrainedTeacher):
             )
 
     def build(self) -> ClipNetwork:
-        """Read the weights; all of the model's must be there."""
+        """Read the weights; none of the model's may be missing."""
         import open_clip
 
         from bench.teachers.preprocess import BatchTransform
@@ -262,7 +273,10 @@ class OpenClipTeacher(PretrainedTeacher):
         return features
 
     def transformer_shape(self) -> TransformerShape | None:
-        """Architecture of the blocks of the tower to lend; None for CLIP's ResNets."""
+        """Return the architecture of the chosen tower's blocks.
+
+        None for CLIP's ResNets.
+        """
         import torch
 
         from bench.teachers import transformers
@@ -277,7 +291,7 @@ class OpenClipTeacher(PretrainedTeacher):
             return None
 
     def token_transformer(self) -> nn.Module:
-        """Return the blocks and final norm of the tower to lend, frozen."""
+        """Return the chosen tower's blocks and final norm, frozen."""
         from bench.teachers import transformers
 
         model = cast(ClipNetwork, self.network).model
@@ -288,7 +302,10 @@ class OpenClipTeacher(PretrainedTeacher):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop open_clip's warning that a model was built without weights: they are loaded afterwards."""
+    """Silence open_clip's warning about missing weights.
+
+    They are loaded afterwards.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -304,7 +321,9 @@ def _current_device() -> str:
 
 
 def _load(model: Any, state: dict[str, Tensor], path: Path) -> None:
-    """Load a state dict in open_clip's (which are OpenAI's) names.
+    """Load a state dict with open_clip's names.
+
+    OpenAI's names are the same.
 
     Raises:
         UsageError: A weight of the model is missing or has another shape.

@@ -1,7 +1,8 @@
-"""The architecture of CLIP weights in OpenAI's layout: sizes read off their shapes, in open_clip's own classes.
+"""Build CLIP models from weights in OpenAI's layout.
 
-This is what ReCon's teachers compute: a vision transformer (or CLIP's ResNet) and a causal text transformer with
-quick GELU, both in float32 (docs/reference.md#recon-teachers).
+Sizes are read from the shapes of the weights; the classes are open_clip's. ReCon's teachers are of this kind: a vision
+transformer (or CLIP's ResNet) and a causal text transformer with quick GELU, both in float32
+(docs/reference.md#recon-teachers).
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ HEAD_WIDTH = 64
 
 @dataclass(frozen=True)
 class ClipSizes:
-    """Sizes of both towers.
+    """Sizes of both CLIP towers.
 
     Attributes:
         embed: Width of the joint space.
         image_size: Pixels along an edge of the image.
         image_width: Width of the image tower.
-        image_layers: Its blocks; four numbers for a ResNet.
+        image_layers: Number of its blocks; four numbers for a ResNet.
         patch_size: Pixels along an edge of a patch; None for a ResNet.
-        context: Tokens of a sentence.
-        vocabulary: Token ids.
+        context: Number of tokens of a sentence.
+        vocabulary: Number of token ids.
         text_width: Width of the text tower.
-        text_heads: Its attention heads.
-        text_layers: Its blocks.
+        text_heads: Number of its attention heads.
+        text_layers: Number of its blocks.
     """
 
     embed: int
@@ -48,11 +49,11 @@ class ClipSizes:
 
 
 def clip_sizes(state: Mapping[str, Tensor], text_heads: int | None = None) -> ClipSizes:
-    """Read the sizes of both towers off the shapes of their weights.
+    """Return the sizes of both towers from their weights.
 
     Args:
         state: In OpenAI's layout (``visual.conv1.weight``, ``transformer.resblocks.0...``).
-        text_heads: Attention heads of the text tower, which no shape tells; None for one per 64 channels.
+        text_heads: Attention heads of the text tower, which shapes do not show; None: one per 64 channels.
 
     Raises:
         DataError: A weight is missing or has an impossible shape.
@@ -80,10 +81,10 @@ def clip_sizes(state: Mapping[str, Tensor], text_heads: int | None = None) -> Cl
 
 
 def empty_clip(sizes: ClipSizes) -> nn.Module:
-    """Build an `open_clip.CLIP` of these sizes with quick GELU and random weights.
+    """Build CLIP of these sizes with random weights.
 
-    Its names are OpenAI's. ``encode_image`` and ``encode_text`` give the projected features, not normalised, which
-    are what ReCon's teachers hand out.
+    It is an `open_clip.CLIP` with quick GELU. Its weights have OpenAI's names. ``encode_image`` and ``encode_text``
+    return projected features, not normalised, as ReCon's teachers do.
     """
     model = open_clip.CLIP(
         sizes.embed,

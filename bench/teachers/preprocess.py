@@ -1,4 +1,7 @@
-"""A library's own evaluation transform, applied to whole batches of tensors instead of one PIL image at a time."""
+"""Apply a library's evaluation transform to whole batches.
+
+Libraries apply it to one PIL image at a time.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,15 @@ _LEFT_OUT = ("_convert_to_rgb",)
 
 
 class BatchTransform:
-    """Resize, crop and normalise batches as timm or open_clip do for single images.
+    """Resize, crop and normalise batches as timm or open_clip do.
 
     Args:
-        transform: A torchvision ``Compose``: what works on images, a conversion to tensor, what works on tensors.
+        transform: A torchvision ``Compose``: parts on images, a conversion to tensor, parts on tensors.
         side: Side of the network's input in pixels.
         swap_channels: Whether the network is shown blue, green, red instead of red, green, blue.
 
     Raises:
-        UsageError: The transform has a part that batches cannot go through.
+        UsageError: A part of the transform works on single images only.
     """
 
     def __init__(self, transform: Any, side: int, swap_channels: bool = False) -> None:
@@ -45,11 +48,11 @@ class BatchTransform:
                 target.append(part)
 
     def __call__(self, images: Tensor, *, cropped: bool = False) -> Tensor:
-        """Turn pictures into the network's input.
+        """Return the network's input of uint8 images.
 
         Args:
             images: uint8 ``[B, H, W, C]`` with C 1 or 3.
-            cropped: The pictures are crops already: they are resized to the network's input, whole.
+            cropped: Whether the pictures are crops already; then they are only resized to the network's input.
 
         Returns:
             float32 ``[B, 3, side, side]``.
@@ -69,10 +72,10 @@ class BatchTransform:
 
 
 def _checked(part: Any, name: str) -> Callable[[Tensor], Tensor]:
-    """Let a plain callable pass if it can take a batch.
+    """Return a callable if it works on batches.
 
     Raises:
-        UsageError: It cannot.
+        UsageError: It works on single images only.
     """
     try:
         shape = part(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)).shape

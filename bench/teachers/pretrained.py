@@ -29,10 +29,9 @@ _SHARED_CODE = ("bench.teachers.preprocess", "bench.teachers.pretrained")
 
 
 class PretrainedTeacher(Teacher):
-    """A frozen network of a library.
+    """Frozen network of a library, with pretrained weights.
 
-    Subclasses find the weights, build the network from them and turn a batch into features. Nothing is fetched from
-    the network unless `fetch` is called.
+    Subclasses find the weights, build the network from them and encode batches. Only `fetch` downloads anything.
     """
 
     packages: ClassVar[tuple[str, ...]]
@@ -42,32 +41,38 @@ class PretrainedTeacher(Teacher):
 
     @abstractmethod
     def find_weights(self) -> Weights:
-        """Return the weights.
+        """Find the weights on disk.
 
         Raises:
-            SetupError: They are not on disk; the line says which command or file provides them.
+            SetupError: They are not on disk; the message names the command or file that provides them.
         """
 
     @abstractmethod
     def build(self) -> Any:
-        """Read the weights and return what `embed_images` and `embed_texts` work with, on `device`."""
+        """Read the weights and return the network, on `device`.
+
+        `embed_images` and `embed_texts` use it.
+        """
 
     def embed_images(self, images: Tensor, cropped: bool) -> Tensor:
-        """Features ``[B, image_dim]`` of uint8 ``[B, H, W, C]`` on `device`."""
+        """Return features ``[B, image_dim]`` of images.
+
+        Images are uint8 ``[B, H, W, C]`` on `device`. If `cropped`, they are not cropped again.
+        """
         raise UsageError(f"teacher '{self.name}' gives no features of images; use it with --text-teacher")
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Features ``[B, text_dim]`` of sentences."""
+        """Return features ``[B, text_dim]`` of sentences."""
         raise UsageError(f"teacher '{self.name}' gives no features of texts; name a teacher of texts: --text-teacher")
 
     @cached_property
     def weights(self) -> Weights:
-        """The weights, found once."""
+        """The weights, searched for once."""
         return self.find_weights()
 
     @cached_property
     def network(self) -> Any:
-        """Return the network, built at the first use."""
+        """The network, built at the first use."""
         return self.build()
 
     def run_on(self, device: str) -> None:
@@ -77,7 +82,7 @@ class PretrainedTeacher(Teacher):
             self.__dict__.pop("network", None)
 
     def portable_options(self) -> BaseModel:
-        """Return the options with the digest of what was given by its path."""
+        """Return the options with a digest for each path."""
         given = str(getattr(self.options, self.by_place))
         if not given or not self.given_by_path():
             return self.options
@@ -85,10 +90,13 @@ class PretrainedTeacher(Teacher):
 
     @abstractmethod
     def given_by_path(self) -> bool:
-        """Whether the user gave a path rather than a name."""
+        """Return whether the user gave a path, not a name."""
 
     def identity(self) -> str:
-        """SHA-256 of the weights, the other options, the code here and the versions of the libraries."""
+        """Return the SHA-256 of everything that determines the features.
+
+        Weights, other options, the code here and the versions of the libraries.
+        """
         options: dict[str, JsonValue] = self.options.model_dump(mode="json")
         if self.given_by_path():
             options.pop(self.by_place)
@@ -105,7 +113,7 @@ class PretrainedTeacher(Teacher):
         )
 
     def ready(self) -> bool:
-        """Whether the weights are on disk."""
+        """Return whether the weights are on disk."""
         try:
             self.weights  # noqa: B018
         except SetupError:
@@ -113,32 +121,37 @@ class PretrainedTeacher(Teacher):
         return True
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Check that the weights are on disk; they are read when they are needed.
+        """Check that the weights are on disk.
+
+        They are read when they are needed.
 
         Raises:
-            SetupError: They are not; the line says which command or file provides them.
+            SetupError: They are not; the message names the command or file that provides them.
         """
         self.weights  # noqa: B018
         progress(1, 1)
 
     def weights_source(self) -> str:
-        """Say where the weights come from."""
+        """Describe the source of the weights."""
         return self.weights.source
 
     def captions_seen(self) -> None:
-        """Nobody here can know: the weights were trained elsewhere, on images or sentences from the web."""
+        """Return None: the sentences of the training are unknown.
+
+        The weights were trained elsewhere, on images or sentences from the web.
+        """
         return
 
     def encode_images(self, images: npt.NDArray[np.uint8], progress: Progress = silent) -> npt.NDArray[np.float32]:
-        """See `Teacher.encode_images`; pictures go through the library's own transform."""
+        """See `Teacher.encode_images`; preprocesses as the library does."""
         return self._encode_pictures(images, False, progress)
 
     def encode_crops(self, crops: npt.NDArray[np.uint8], progress: Progress = silent) -> npt.NDArray[np.float32]:
-        """See `Teacher.encode_crops`: resized to the network's input, normalised as the library does."""
+        """See `Teacher.encode_crops`; resizes and normalises the crops."""
         return self._encode_pictures(crops, True, progress)
 
     def encode_texts(self, texts: Sequence[str], progress: Progress = silent) -> npt.NDArray[np.float32]:
-        """See `Teacher.encode_texts`; the library's own tokenizer cuts what is too long."""
+        """See `Teacher.encode_texts`; the library truncates long sentences."""
         return self._in_batches(len(texts), TEXT_BATCH, lambda a, b: self.embed_texts(texts[a:b]), progress)
 
     def _encode_pictures(
@@ -172,5 +185,5 @@ class PretrainedTeacher(Teacher):
 
 
 def given_path(text: str) -> bool:
-    """Whether a name can only be meant as a path: it is one, or begins like one."""
+    """Return whether a name is or looks like a path."""
     return text.startswith(("/", "./", "../", "~", "sha256:")) or Path(text).exists()

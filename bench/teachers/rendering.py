@@ -1,4 +1,7 @@
-"""Features of depth views of clouds, drawn and encoded in batches."""
+"""Teacher features of depth views of clouds.
+
+Views are rendered and encoded in batches.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,11 @@ from bench.teachers.base import Teacher
 from bench.teachers.features import Features, encode_once
 
 _CLOUDS = 64
-"""Clouds whose pictures are in memory at once."""
+"""Number of clouds whose pictures are in memory at once."""
 
 
 class Rendering(Frozen):
-    """Options of depth views and of the fusion of their scores."""
+    """Options of depth views and the fusion of their scores."""
 
     views: int = Field(6, ge=1, le=1_000)
     """Viewpoints around the object (see `bench.data.depth.view_rotations`)."""
@@ -41,7 +44,7 @@ def depth_features(
     cache_folder: Path,
     progress: Progress = silent,
 ) -> Features:
-    """Features of depth views of clouds, cached.
+    """Return cached features of depth views of clouds.
 
     Args:
         teacher: A teacher of images; it is prepared only if something has to be computed.
@@ -88,5 +91,5 @@ def depth_features(
 
 @cache
 def _code() -> str:
-    """Digest of what draws the pictures."""
+    """Return the digest of the code that renders depth views."""
     return fingerprint(["bench.data.depth"]).digest

@@ -1,4 +1,4 @@
-"""The teacher `sentence-transformers`: features of sentences from a language model, by name or folder."""
+"""Teacher `sentence-transformers`: sentence features of a language model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OPTION = "text_teacher.model"
 
 
 class SentenceTeacher(PretrainedTeacher):
-    """A language model of the `sentence-transformers` library; the sentence embedding as the model gives it."""
+    """Sentence embeddings of a `sentence-transformers` model."""
 
     name: ClassVar[str] = "sentence-transformers"
     summary: ClassVar[str] = "any sentence-transformers model, by name or folder; texts only"
@@ -53,11 +53,14 @@ class SentenceTeacher(PretrainedTeacher):
         return self._model if "/" in self._model else f"{ORGANISATION}/{self._model}"
 
     def given_by_path(self) -> bool:
-        """Whether a folder was given rather than a name."""
+        """Return whether a folder was given rather than a name."""
         return given_path(self._model)
 
     def find_weights(self) -> Weights:
-        """Return the folder given, that of an installed package, or that in the cache of Hugging Face's library."""
+        """Return the model's folder.
+
+        It is the given folder, that of an installed package, or one in the cache of Hugging Face's library.
+        """
         if self.given_by_path():
             return _complete(local_weights(self._model, self.cache, _OPTION))
         package = _PACKAGED.get(self._repository)
@@ -90,7 +93,7 @@ class SentenceTeacher(PretrainedTeacher):
         progress(1, 1)
 
     def _read(self, name: str) -> dict[str, Any]:
-        """Read one of the folder's configurations; empty where it is not there."""
+        """Read a configuration file of the folder; empty if absent."""
         file = self.weights.path / name
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
@@ -101,9 +104,12 @@ class SentenceTeacher(PretrainedTeacher):
         return content if isinstance(content, dict) else {}
 
     def _width(self) -> int:
-        """Width of a sentence embedding, from the configurations alone; 1 where the model is not on disk."""
+        """Return the width of a sentence embedding.
+
+        From the configurations alone; 1 if the model is not on disk.
+        """
         if not self.ready():
-            return 1  # what needs it says that the model is missing
+            return 1  # uses of the model report that it is missing
         width = int(self._read("config.json").get("hidden_size", 1))
         modules = json.loads((self.weights.path / "modules.json").read_text(encoding="utf-8"))
         for module in modules:
@@ -115,7 +121,7 @@ class SentenceTeacher(PretrainedTeacher):
         return width
 
     def build(self) -> Any:
-        """Read the model; nothing in its folder is run."""
+        """Read the model without running code of its folder."""
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
@@ -144,10 +150,10 @@ class SentenceTeacher(PretrainedTeacher):
         return embedded
 
     def transformer_shape(self) -> TransformerShape | None:
-        """Architecture of a BERT-like model's layers; None for other kinds."""
+        """Return the architecture of a BERT-like model, or None."""
         from bench.teachers.transformers import shape_of_bert
 
-        self.weights  # noqa: B018 (a missing model is said, rather than that it has no transformer)
+        self.weights  # noqa: B018 (raises if the model is missing)
         try:
             return shape_of_bert(self._read("config.json"))
         except UsageError:
@@ -161,10 +167,10 @@ class SentenceTeacher(PretrainedTeacher):
 
 
 def _complete(weights: Weights) -> Weights:
-    """Check that a folder is a model that can be read safely.
+    """Check that a folder holds a complete, safe model.
 
     Raises:
-        SetupError: It lacks its list of modules or its safetensors.
+        SetupError: The list of modules or the safetensors file is missing.
     """
     for pattern in ("modules.json", "*.safetensors"):
         if not any(weights.path.glob(pattern)):

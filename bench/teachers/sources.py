@@ -1,8 +1,7 @@
-"""Teacher features as a pretraining step draws them: from a cache, or from the teacher itself.
+"""Teacher features for pretraining steps, from cache or computed live.
 
-All of them are `bench.training.pretraining.FeatureSource`: of each object there are as many choices as views times
-crops, or prompts; a step draws one, and here it is looked up or computed. The same draw gives the same feature
-either way.
+Each class is a `bench.training.pretraining.FeatureSource`. The choices of an object are its views times crops, or its
+prompts; a step draws one, which is looked up or computed here. The same draw gives the same feature either way.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ class CachedImages:
         return len(self._features)
 
     def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
-        """Features ``[B, D]`` of objects ``[B]`` at choices ``[B]``."""
+        """Return features ``[B, D]`` of objects ``[B]`` at choices ``[B]``."""
         assert choice is not None
         rows = self._features[_numpy(index), _numpy(choice)]
         return torch.from_numpy(np.ascontiguousarray(rows)).to(index.device)
 
 
 class CachedTexts:
-    """Features of distinct sentences, and which of them belong to each object.
+    """Features of distinct sentences, and the sentences of each object.
 
     Args:
         features: float32 ``[S, D]``.
@@ -58,17 +57,17 @@ class CachedTexts:
         return len(self._index)
 
     def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
-        """Features ``[B, D]`` of objects ``[B]`` at choices ``[B]``."""
+        """Return features ``[B, D]`` of objects ``[B]`` at choices ``[B]``."""
         assert choice is not None
         rows = self._features[self._index[_numpy(index), _numpy(choice)]]
         return torch.from_numpy(np.ascontiguousarray(rows)).to(index.device)
 
 
 class LiveImages:
-    """Image features computed when they are drawn.
+    """Image features computed when a step draws them.
 
     Args:
-        pictures: What the teacher is shown of each object.
+        pictures: Views or crops of each object.
     """
 
     def __init__(self, pictures: Pictures) -> None:
@@ -80,19 +79,19 @@ class LiveImages:
         return len(self._pictures.views)
 
     def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
-        """Features ``[B, D]`` of objects ``[B]`` at choices ``[B]``."""
+        """Return features ``[B, D]`` of objects ``[B]`` at choices ``[B]``."""
         assert choice is not None
         features = self._pictures.encode(_numpy(index) * self._pictures.choices + _numpy(choice))
         return torch.from_numpy(features).to(index.device)
 
 
 class LiveTexts:
-    """Text features computed when they are drawn.
+    """Text features computed when a step draws them.
 
     Args:
         teacher: A teacher of texts.
         sentences: ``[n][T]``.
-        drawn: Whether a step draws one of the T; otherwise T is 1 and there is nothing to draw.
+        drawn: Whether a step draws one of the T sentences; otherwise T is 1.
     """
 
     def __init__(self, teacher: Teacher, sentences: Sequence[Sequence[str]], drawn: bool) -> None:
@@ -105,7 +104,10 @@ class LiveTexts:
         return len(self._sentences)
 
     def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
-        """Features ``[B, D]`` of objects ``[B]`` at choices ``[B]``, or of their only sentence."""
+        """Return features ``[B, D]`` of objects ``[B]`` at choices ``[B]``.
+
+        Without choices an object has one sentence.
+        """
         drawn = np.zeros(len(index), dtype=np.int64) if choice is None else _numpy(choice)
         sentences = [self._sentences[i][t] for i, t in zip(_numpy(index), drawn, strict=True)]
         return torch.from_numpy(self._teacher.encode_texts(sentences)).to(index.device)

@@ -1,4 +1,4 @@
-"""The teacher `timm`: any image model of timm, by name or from a local file or folder."""
+"""Teacher `timm`: image models by name, or from files."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _PRE_LOGITS = "pre_logits.fc."
 
 
 class TimmNetwork:
-    """A timm model without its classifier, ready to give features.
+    """timm model without its classifier.
 
     Attributes:
-        model: Frozen, in evaluation mode.
-        transform: The model's own preprocessing.
+        model: The model, frozen and in evaluation mode.
+        transform: Its preprocessing.
         pre_logits: Weight and bias of the layer that early ImageNet-21k models have after pooling, or None.
     """
 
@@ -42,7 +42,10 @@ class TimmNetwork:
         self.pre_logits = pre_logits
 
     def features(self, images: Tensor, cropped: bool) -> Tensor:
-        """Pooled features before the classifier ``[B, D]`` of uint8 ``[B, H, W, C]``."""
+        """Return pooled features ``[B, D]`` of uint8 images.
+
+        Images are ``[B, H, W, C]``; the classifier is left out.
+        """
         import torch
 
         pooled: Tensor = self.model(self.transform(images, cropped=cropped))
@@ -52,11 +55,11 @@ class TimmNetwork:
 
 
 class TimmTeacher(PretrainedTeacher):
-    """An image model of timm; its pooled features before the classifier.
+    """Pooled features of a timm model, before the classifier.
 
-    With `reference` it restores what ReCon's release does: blue and red swapped, ImageNet's mean and deviation
-    whatever the model expects, augmented crops with colours and a grey square, and for early ImageNet-21k weights
-    the layer with tanh between pooling and classifier (docs/reference.md#recon-teachers).
+    `reference` restores ReCon's release: blue and red swapped, ImageNet's mean and deviation for every model, augmented
+    crops with colours and a grey square, and for early ImageNet-21k weights the layer with tanh between pooling and
+    classifier (docs/reference.md#recon-teachers).
     """
 
     name: ClassVar[str] = "timm"
@@ -86,7 +89,7 @@ class TimmTeacher(PretrainedTeacher):
         return cast(TimmTeacher.Options, self.options)
 
     def _folder(self) -> Path | None:
-        """The folder given as checkpoint, if it is one."""
+        """Return the folder given as checkpoint, or None."""
         if not self.given_by_path() or not self.weights.path.is_dir():
             return None
         for name in ("config.json", _FOLDER_FILE):
@@ -102,7 +105,10 @@ class TimmTeacher(PretrainedTeacher):
         return bool(self._options.checkpoint)
 
     def find_weights(self) -> Weights:
-        """Return the checkpoint, or timm's own weights from the cache of Hugging Face's library."""
+        """Return the checkpoint, or timm's own weights.
+
+        Looks for the latter in the cache of Hugging Face's library.
+        """
         if self._options.checkpoint:
             return local_weights(self._options.checkpoint, self.cache, "teacher.checkpoint")
         repository, names = self._hub()
@@ -116,14 +122,14 @@ class TimmTeacher(PretrainedTeacher):
         return found
 
     def fetch(self, progress: Progress = silent) -> None:
-        """Download timm's own weights unless they are on disk or a checkpoint is given."""
+        """Download timm's weights if they are needed and absent."""
         if not self.ready():
             repository, names = self._hub()
             download(repository, names, "give a file with --set teacher.checkpoint=FILE")
         progress(1, 1)
 
     def _hub(self) -> tuple[str, tuple[str, ...]]:
-        """Repository of the model's own weights, and the names they may have there."""
+        """Return the repository and possible file names of the weights."""
         config = self._skeleton.pretrained_cfg
         repository = str(config.get("hf_hub_id") or "")
         if not repository:
@@ -135,12 +141,12 @@ class TimmTeacher(PretrainedTeacher):
 
     @property
     def crop_side(self) -> int:
-        """Side of the network's input."""
+        """Return the side of the network's input."""
         return int(self._data_config()["input_size"][-1])
 
     @property
     def crop_style(self) -> Literal["plain", "recon"]:
-        """ReCon's whole pipeline with `reference`."""
+        """Return ``recon`` with `reference`, else ``plain``."""
         return "recon" if self._options.reference else "plain"
 
     def _data_config(self) -> dict[str, Any]:
@@ -153,7 +159,7 @@ class TimmTeacher(PretrainedTeacher):
         return config
 
     def build(self) -> TimmNetwork:
-        """Read the weights; all of the model's must be there."""
+        """Read the weights; none of the model's may be missing."""
         from timm.data.transforms_factory import create_transform
 
         from bench.teachers.preprocess import BatchTransform
@@ -175,7 +181,7 @@ class TimmTeacher(PretrainedTeacher):
         return cast(TimmNetwork, self.network).features(images, cropped)
 
     def transformer_shape(self) -> TransformerShape | None:
-        """Architecture of a vision transformer's blocks; None for other models."""
+        """Return the architecture of a vision transformer, or None."""
         from bench.teachers.transformers import shape_of_timm
 
         try:
@@ -192,7 +198,10 @@ class TimmTeacher(PretrainedTeacher):
 
 @lru_cache(maxsize=8)
 def _skeleton(model: str, folder: str) -> Any:
-    """The model without memory for its weights: it knows its widths and its preprocessing."""
+    """Return the model on the meta device, without weights.
+
+    It provides widths and preprocessing.
+    """
     import torch
 
     with torch.device("meta"):
@@ -218,7 +227,9 @@ def _create(model: str, folder: str) -> Any:
 
 
 def _load(model: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> None:
-    """Load a state dict in timm's names, or in those timm can translate; what the model lacks is left out.
+    """Load a state dict, whose names timm may translate.
+
+    Further tensors are ignored.
 
     Raises:
         UsageError: A weight of the model is missing or has another shape.

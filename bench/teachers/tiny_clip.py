@@ -1,4 +1,4 @@
-"""The embedded teacher `tiny-clip`: open_clip's model, our size, fitted on views and captions of `shapes`."""
+"""Teacher `tiny-clip`: a small CLIP fitted on `shapes`."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ Blocks = Annotated[int, Field(ge=1, le=64)]
 
 
 class TinyClip(Teacher):
-    """A small image and text tower, fitted once in about 40 s of one core and cached by identity.
+    """Small image and text tower, fitted once and then cached.
 
-    Features lie in the joint space and all have one length: `feature_rms` per element, about what CLIP ViT-B/32
-    gives, so that ReCon's regression of them is weighted as with CLIP.
+    The fit takes about 40 s of one core. Features lie in the joint space and all have one length: `feature_rms` per
+    element, about what CLIP ViT-B/32 gives, so that ReCon's regression of them is weighted as with CLIP.
 
     Args:
         cache: Folder for caches; the fit goes to ``cache/teachers/<identity>``.
-        options: What determines the weights.
+        options: Options that determine the weights.
         source: Images and captions to fit on; by default the teacher's own stream of `shapes`, which
             shares no object with pretraining or evaluation.
     """
@@ -105,25 +105,28 @@ class TinyClip(Teacher):
 
     @property
     def _length(self) -> float:
-        """Euclidean length of every feature."""
+        """Return the Euclidean length of every feature."""
         return float(self._options.feature_rms * np.sqrt(self._options.embed))
 
     @property
     def folder(self) -> Path:
         """Return the folder of the fit.
 
-        It holds weights, configuration, report and the captions that the fit saw, once they are there.
+        After the fit it holds weights, configuration, report and captions.
         """
         return self.cache / "teachers" / f"{self.name}-{self.identity()[:16]}"
 
     def source(self) -> Dataset:
-        """The data set the teacher is fitted on."""
+        """Return the data set on which the teacher is fitted."""
         if self._source is None:
             self._source = self._given_source or _teacher_stream(self.cache, self._options)
         return self._source
 
     def identity(self) -> str:
-        """SHA-256 of options, the source's manifest, the fitting code and the versions of torch and open_clip."""
+        """Return the SHA-256 of everything that determines the features.
+
+        Options, the source's manifest, the fitting code, and the versions of torch and open_clip.
+        """
         if self._identity is None:
             self._identity = content_key(
                 {
@@ -138,11 +141,16 @@ class TinyClip(Teacher):
         return self._identity
 
     def ready(self) -> bool:
-        """Whether the fit is in the cache; its folder is placed whole or not at all."""
+        """Return whether the fit is in the cache.
+
+        Its folder is published whole or not at all.
+        """
         return (self.folder / folders.MANIFEST).is_file()
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Fit unless the weights are in the cache; an interrupted fit leaves nothing and starts again.
+        """Fit the teacher unless its weights are in the cache.
+
+        An interrupted fit leaves nothing and starts again.
 
         Args:
             progress: Called with (thousandths done, 1000) while images are made and the towers are fitted.
@@ -171,10 +179,10 @@ class TinyClip(Teacher):
             report |= self._judge(test)
             self._publish(model, tokenizer, report, sorted(set(captions)))
         finally:
-            self._loaded = None  # whoever lost a race encodes with the winner's weights
+            self._loaded = None  # if another process was first, use its weights
 
     def fit_report(self) -> dict[str, JsonValue]:
-        """Figures of the fit and of held-out retrieval against chance.
+        """Return figures of the fit and of held-out retrieval.
 
         Returns:
             ``fit`` (objects, steps, seconds, losses, ...) and, for each kind of picture, ``held_out`` and
@@ -187,13 +195,18 @@ class TinyClip(Teacher):
         return cast(dict[str, JsonValue], self._read_json("report.json"))
 
     def captions_seen(self) -> tuple[str, ...]:
-        """Distinct sentences of the fit, sorted; read from the source where the teacher is not fitted yet."""
+        """Return the distinct sentences of the fit, sorted.
+
+        Read from the source if the teacher is not fitted yet.
+        """
         if self.ready():
             return tuple(cast(list[str], self._read_json("captions.json")))
         return tuple(sorted(set(cast(tuple[str, ...], self._load("train").captions))))
 
     def encode_images(self, images: npt.NDArray[np.uint8], progress: Progress = silent) -> npt.NDArray[np.float32]:
-        """Features ``[n, embed]`` of uint8 images ``[n, H, W, C]`` with C 1 or 3 of any size.
+        """Return features ``[n, embed]`` of uint8 images.
+
+        Images are ``[n, H, W, C]`` with C 1 or 3, of any size.
 
         Raises:
             SetupError: The teacher is not fitted, or its weights are damaged.
@@ -218,7 +231,9 @@ class TinyClip(Teacher):
         return features
 
     def encode_texts(self, texts: Sequence[str], progress: Progress = silent) -> npt.NDArray[np.float32]:
-        """Features ``[n, embed]`` of sentences; words the fit never saw fall into hash buckets.
+        """Return features ``[n, embed]`` of sentences.
+
+        Words outside the vocabulary fall into hash buckets.
 
         Raises:
             SetupError: The teacher is not fitted, or its weights are damaged.
@@ -237,7 +252,7 @@ class TinyClip(Teacher):
         return features
 
     def _network(self) -> tuple[Any, WordTokenizer]:
-        """The fitted open_clip model and its tokenizer, read once."""
+        """Return the fitted model and its tokenizer, read once."""
         if self._loaded is None:
             self._require_fitted()
             self._loaded = self._read_network()
@@ -300,7 +315,10 @@ class TinyClip(Teacher):
         return cloudset
 
     def _pictures(self, clouds: CloudSet) -> tuple[npt.NDArray[np.uint8], list[float]]:
-        """The set's own views and depth pictures of its points ``[n, V, H, W, C]``, and how often each is drawn."""
+        """Return pictures ``[n, V, H, W, C]`` and the views' weights.
+
+        Pictures are the set's own views and depth pictures of its points.
+        """
         views = cast(npt.NDArray[np.uint8], clouds.views)
         share = self._options.depth_share
         if share == 0:
@@ -311,7 +329,10 @@ class TinyClip(Teacher):
         return np.concatenate([views, depth], axis=1), weights
 
     def _judge(self, test: CloudSet) -> dict[str, JsonValue]:
-        """Retrieval and class-name accuracy on held-out objects, by the first picture of each kind."""
+        """Return retrieval and class-name accuracy on held-out objects.
+
+        For the first picture of each kind.
+        """
         from bench.teachers.clip_scores import named_accuracy, retrieval
 
         chosen = np.unique(np.linspace(0, len(test) - 1, min(HELD_OUT, len(test))).astype(np.int64))
@@ -368,7 +389,7 @@ class TinyClip(Teacher):
 
 
 def _teacher_stream(cache: Path, options: TinyClip.Options) -> Dataset:
-    """The teacher's own stream of `shapes`."""
+    """Return the stream of `shapes` that only this teacher sees."""
     from bench.data.shapes import Shapes
 
     wanted = Shapes.Options(stream="teacher", objects=options.objects, views=options.views, view_size=options.view_size)
@@ -376,13 +397,16 @@ def _teacher_stream(cache: Path, options: TinyClip.Options) -> Dataset:
 
 
 def _code() -> dict[str, JsonValue]:
-    """Digest of the syntax of every module that shapes the weights or the features."""
+    """Return the digest of every module that determines the features."""
     modules = fingerprint(_CODE).modules
     return {name: modules[name] for name in _CODE}
 
 
 def _part(progress: Progress, start: float, stop: float) -> Progress:
-    """Report a stage's progress as the part from `start` to `stop` of the whole, in thousandths."""
+    """Return a callback that reports a stage's overall progress.
+
+    The stage runs from `start` to `stop` of the whole; progress is in thousandths.
+    """
 
     def report(done: int, total: int, what: str = "", note: str = "") -> None:
         progress(round(1000 * (start + (stop - start) * done / max(total, 1))), 1000, what, note)

@@ -1,6 +1,7 @@
-"""`tiny-clip` as a lender of its text tower's blocks.
+"""`tiny-clip` with the blocks of its text tower for methods.
 
-Apart from `bench.teachers.tiny_clip`, whose code is part of a fitted teacher's identity: lending changes no feature.
+Separate from `bench.teachers.tiny_clip`, whose code is part of a fitted teacher's identity, because no feature depends
+on this module.
 """
 
 from __future__ import annotations
@@ -15,20 +16,23 @@ if TYPE_CHECKING:
 
 
 class LendingTinyClip(TinyClip):
-    """The embedded teacher, whose text tower a method may build upon."""
+    """The embedded teacher, whose text tower a method may use."""
 
     def weights_source(self) -> str:
-        """Say where the weights come from."""
+        """Describe the source of the weights."""
         return f"fitted here on data set '{self.source().name}', kept in {self.folder}"
 
     def transformer_shape(self) -> TransformerShape:
-        """Architecture of the text tower's blocks."""
+        """Return the architecture of the text tower's blocks."""
         from bench.teachers.transformers import shape_of_clip_size
 
         return shape_of_clip_size(self._size())
 
     def token_transformer(self) -> nn.Module:
-        """Return the text tower's blocks and final norm, frozen; a `SetupError` where the teacher is not fitted."""
+        """Return the text tower's blocks and final norm, frozen.
+
+        Raises `SetupError` if the teacher is not fitted.
+        """
         from bench.teachers.transformers import from_open_clip_text
 
         return from_open_clip_text(self._network()[0])

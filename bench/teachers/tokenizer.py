@@ -1,4 +1,7 @@
-"""A word-level tokenizer: the caption vocabulary is a few hundred words, so embeddings stay small."""
+"""Word-level tokenizer with a small vocabulary.
+
+Captions have a few hundred different words, so embeddings stay small.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,20 @@ _WORD = re.compile(r"\w+")
 
 
 def words_of(sentence: str) -> list[str]:
-    """Split into case-folded words; punctuation and underscores separate them."""
+    """Return case-folded words.
+
+    Punctuation and underscores separate words.
+    """
     return _WORD.findall(sentence.casefold().replace("_", " "))
 
 
 class WordTokenizer:
-    """Sentences to ids: padding, start, hash buckets for unknown words, known words, end.
+    """Encode sentences as rows of token ids.
 
-    The end token has the highest id because open_clip's default text pooling takes the position of the
-    largest id. A word outside the vocabulary falls into one of the buckets by its SHA-256, so every
-    sentence encodes, and the same word always encodes alike.
+    The ids are, in this order: padding, start, hash buckets for unknown words, known words, end. The end token has the
+    highest id because open_clip's default text pooling takes the position of the largest id. A word outside the
+    vocabulary falls into one of the buckets by its SHA-256, so every sentence encodes, and the same word always encodes
+    alike.
 
     Args:
         words: Known words; order fixes the ids.
@@ -45,18 +52,19 @@ class WordTokenizer:
 
     @classmethod
     def from_captions(cls, captions: Iterable[str], context: int, buckets: int) -> WordTokenizer:
-        """Build the vocabulary from every word that occurs in `captions`, sorted."""
+        """Build the vocabulary from all words of `captions`, sorted."""
         return cls(sorted({word for caption in captions for word in words_of(caption)}), context, buckets)
 
     def bucket(self, word: str) -> int:
-        """Id an unknown `word` gets."""
+        """Return the id of an unknown word."""
         digest = hashlib.sha256(word.encode()).digest()
         return FIRST_BUCKET + int.from_bytes(digest[:8], "big") % self.buckets
 
     def bucket_table(self) -> npt.NDArray[np.int64]:
-        """Map every id to itself, or to its bucket where it is a known word: int64 ``[vocab_size]``.
+        """Return the replacement of every id, int64 ``[vocab_size]``.
 
-        Training swaps some known words for their buckets, so that the buckets' embeddings are not left random.
+        A known word maps to its hash bucket, any other id to itself. Training replaces some known words by their
+        buckets, so that the buckets' embeddings are trained.
         """
         table = np.arange(self.vocab_size, dtype=np.int64)
         for word, index in self._ids.items():
@@ -64,7 +72,10 @@ class WordTokenizer:
         return table
 
     def encode(self, sentences: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Ids, int64 ``[n, context]``; a sentence that is too long loses its last words, never its end token."""
+        """Return token ids, int64 ``[n, context]``.
+
+        A sentence that is too long loses its last words, but not the end token.
+        """
         ids = np.full((len(sentences), self.context), PAD, dtype=np.int64)
         for row, sentence in zip(ids, sentences, strict=True):
             known = [self._ids[w] if w in self._ids else self.bucket(w) for w in words_of(sentence)]

@@ -1,9 +1,9 @@
-"""Taking the token transformer out of a pretrained model: blocks and final norm, as a stack of our own.
+"""Convert pretrained transformers into a stack of standard blocks.
 
-Each source has a function for the architecture alone, which also works on a model without memory
-(``torch.device("meta")``), and one for the frozen weights. What a converted stack leaves out: patch and word
-embeddings, positional tables, class tokens, attention masks and dropout. Layer scale is folded into the linear layer
-before it. A model whose blocks do something else than a standard block is refused.
+The stack is a `TokenTransformer` of blocks and final norm. Each source has a function for the architecture alone, which
+also works on a model without memory (``torch.device("meta")``), and one for the frozen weights. The converted stack has
+no patch or word embeddings, positional tables, class tokens, attention masks or dropout. Layer scale is folded into the
+linear layer before it. A model with other than standard blocks is refused.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def shape_of_open_clip_visual(model: Any) -> TransformerShape:
 
 
 def from_open_clip_visual(model: Any) -> TokenTransformer:
-    """Convert the blocks of an open_clip model's image tower, its norm before the first block included.
+    """Convert the blocks of an open_clip model's image tower.
+
+    The norm before the first block is included.
 
     Args:
         model: An `open_clip.CLIP` or `open_clip.CustomTextCLIP`.
@@ -122,7 +124,9 @@ def shape_of_open_clip_text(model: Any) -> TransformerShape:
 
 
 def from_open_clip_text(model: Any) -> TokenTransformer:
-    """Convert the blocks of an open_clip model's text tower; its causal mask is left out.
+    """Convert the blocks of an open_clip model's text tower.
+
+    Its causal mask is left out.
 
     Args:
         model: An `open_clip.CLIP` or `open_clip.CustomTextCLIP`.
@@ -141,7 +145,10 @@ def from_open_clip_text(model: Any) -> TokenTransformer:
 
 
 def shape_of_clip_size(size: ClipSize) -> TransformerShape:
-    """Return the architecture of the text tower that `bench.teachers.clip_model.build` would build."""
+    """Return the architecture of `tiny-clip`'s text tower.
+
+    The tower is built by `bench.teachers.clip_model.build`.
+    """
     from bench.teachers.clip_model import HEAD_WIDTH
 
     return TransformerShape(
@@ -192,7 +199,7 @@ def shape_of_bert(config: Mapping[str, Any]) -> TransformerShape:
 
 
 def from_bert(model: Any) -> TokenTransformer:
-    """Convert the layers of a BERT-like encoder of the `transformers` library.
+    """Convert the layers of a BERT-like encoder of `transformers`.
 
     Args:
         model: E.g. a ``BertModel``; of a sentence-transformers model its first module's ``auto_model``.
@@ -277,10 +284,10 @@ def _resblock_states(transformer: Any) -> list[State]:
 
 
 def _translate(state: Mapping[str, Tensor], parts: Mapping[str, str], scales: Mapping[str, str]) -> State:
-    """Rename a block's tensors and fold its layer scales in.
+    """Rename a block's tensors and fold in its layer scales.
 
     Raises:
-        UsageError: The block has a tensor that a standard block has not.
+        UsageError: The block has a tensor that a standard block lacks.
     """
     ours: State = {}
     for name, value in state.items():
@@ -304,7 +311,10 @@ def _translate(state: Mapping[str, Tensor], parts: Mapping[str, str], scales: Ma
 def _assemble(
     shape: TransformerShape, blocks: list[State], final: nn.LayerNorm | None, initial: nn.LayerNorm | None
 ) -> TokenTransformer:
-    """Build the stack, load it and freeze it; a bias that the source lacks is zero."""
+    """Build, load and freeze the stack.
+
+    A bias that the source lacks is zero.
+    """
     state = {f"blocks.{i}.{name}": value for i, block in enumerate(blocks) for name, value in block.items()}
     for prefix, norm in (("norm", final), ("initial_norm", initial)):
         if norm is not None:
@@ -339,7 +349,10 @@ def _norm(module: Any) -> nn.LayerNorm | None:
 
 
 def _timm_final(vit: Any) -> nn.LayerNorm | None:
-    """The norm after the blocks; with average pooling timm calls it ``fc_norm``."""
+    """Return the norm after the blocks.
+
+    With average pooling timm calls it ``fc_norm``.
+    """
     return _norm(getattr(vit, "norm", None)) or _norm(getattr(vit, "fc_norm", None))
 
 
@@ -353,10 +366,10 @@ def _width(norm: Any) -> int:
 
 
 def _activation(module: nn.Module) -> str:
-    """Name an activation module.
+    """Return the name of an activation module.
 
     Raises:
-        UsageError: It is none of the GELUs.
+        UsageError: It is not a GELU.
     """
     name = type(module).__name__
     if name == "GELUTanh" or getattr(module, "approximate", "none") == "tanh":

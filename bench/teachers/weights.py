@@ -1,7 +1,7 @@
-"""Weights that were trained elsewhere: where they lie, which they are, and reading them without running their code.
+"""Find and read weights that were trained elsewhere, safely.
 
-A key holds the digest of a file, never its path. What stands behind a digest is noted in the cache when a path is
-given; a run that is started again therefore finds its files, and a key is the same on every machine.
+No code of theirs is run. A key holds the digest of a file, never its path, so it is the same on every machine. When a
+path is given, the cache stores it under the digest, so that a run that is started again finds its files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DIGEST = "sha256:"
-"""Begins a reference to a file or folder by its content."""
+"""Prefix of a reference to a file or folder by its content."""
 REACH_SECONDS = 5.0
 READ_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
 """Files of a model's folder that can change its features; code and pickles in it are never read."""
@@ -36,12 +36,12 @@ READ_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model"})
 
 @dataclass(frozen=True)
 class Weights:
-    """A file, or a folder in a library's layout, with its content's digest.
+    """File or folder of weights, with its content's digest.
 
     Attributes:
-        path: Where it lies.
+        path: Path of the file or folder.
         digest: SHA-256 hex digest of the file, or of names and digests of a folder's files.
-        source: Where it comes from, in words.
+        source: Origin in words.
     """
 
     path: Path
@@ -50,20 +50,20 @@ class Weights:
 
     @property
     def reference(self) -> str:
-        """The name by which a key refers to it."""
+        """The reference by which keys name the weights."""
         return DIGEST + self.digest
 
 
 def local_weights(reference: str, cache: Path, option: str) -> Weights:
-    """Find weights by path, or by the digest they were noted under.
+    """Find weights by path, or by a known digest.
 
     Args:
         reference: Path of a file or folder, or ``sha256:...`` of one that was given by path before.
-        cache: Cache folder, where digests and places are noted.
-        option: What the user calls the option, e.g. ``teacher.checkpoint``; for messages.
+        cache: Cache folder, which stores digests and paths.
+        option: Name of the option for messages, e.g. ``teacher.checkpoint``.
 
     Raises:
-        SetupError: Nothing is there (any more), or it cannot be read.
+        SetupError: The file is missing, has changed or cannot be read.
     """
     path = Path(reference).expanduser()
     if reference.startswith(DIGEST):
@@ -88,7 +88,10 @@ def local_weights(reference: str, cache: Path, option: str) -> Weights:
 
 
 def digest_of(path: Path, cache: Path) -> str:
-    """Return the digest of a file, or of those files of a folder that can change a model's features."""
+    """Return the digest of a file or a model folder.
+
+    Of a folder, only files count that can change a model's features.
+    """
     if not path.is_dir():
         return file_digest(path, cache)
     files = sorted(
@@ -113,16 +116,16 @@ def _recall(reference: str, cache: Path, option: str) -> Path:
 
 
 def hub_file(repository: str, names: tuple[str, ...], cache: Path, *, resolve: bool = True) -> Weights | None:
-    """Find a file of a Hugging Face repository in that library's cache.
+    """Find a file in the cache of Hugging Face's library.
 
     Args:
         repository: ``owner/name``, or ``owner/name@revision``.
         names: File names, the preferred one first.
-        cache: Cache folder, where digests are noted.
-        resolve: Follow the link to the content; otherwise the path is that beside the repository's other files.
+        cache: Cache folder, which stores digests.
+        resolve: Follow the link to the content; otherwise return the path beside the repository's other files.
 
     Returns:
-        The first that is there, or None.
+        The first file present, or None.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -137,7 +140,10 @@ def hub_file(repository: str, names: tuple[str, ...], cache: Path, *, resolve: b
 
 @contextlib.contextmanager
 def hub_offline() -> Iterator[None]:
-    """Keep Hugging Face's libraries from the network: what is missing is said at once, not after minutes."""
+    """Keep Hugging Face's libraries offline in a ``with`` block.
+
+    A missing file is then reported at once instead of after minutes.
+    """
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -149,12 +155,14 @@ def hub_offline() -> Iterator[None]:
 
 
 def download(repository: str, names: tuple[str, ...], remedy: str) -> None:
-    """Get the first of the named files that a Hugging Face repository has into that library's cache.
+    """Download the first available file of a Hugging Face repository.
+
+    It goes into the cache of Hugging Face's library.
 
     Args:
         repository: ``owner/name``.
         names: File names, the preferred one first.
-        remedy: What to do where it cannot be had, for the message.
+        remedy: Advice for the message if the download fails.
 
     Raises:
         SetupError: No network, or no such repository or file.
@@ -177,7 +185,7 @@ def download(repository: str, names: tuple[str, ...], remedy: str) -> None:
 
 
 def from_hub(get: Callable[[], object], repository: str, remedy: str) -> None:
-    """Run a download by Hugging Face's library, with one line where it fails.
+    """Run a download; report a failure in one line.
 
     Raises:
         SetupError: No network, or no such repository or file.
@@ -187,25 +195,25 @@ def from_hub(get: Callable[[], object], repository: str, remedy: str) -> None:
     address = urlsplit(constants.ENDPOINT)
     host = address.hostname or constants.ENDPOINT
     try:
-        if not getproxies():  # the library would try again for most of a minute
+        if not getproxies():  # the library would retry for most of a minute
             socket.create_connection((host, address.port or 443), timeout=REACH_SECONDS).close()
         get()
-    except Exception as error:  # whatever the library and the network come up with
+    except Exception as error:  # library and network raise many kinds
         raise SetupError(f"cannot download {repository} from {host} ({_first_line(error)}): {remedy}") from error
 
 
 def read_tensors(path: Path, option: str) -> dict[str, Tensor]:
-    """Read a state dict: safetensors, or a torch file that holds tensors only.
+    """Read a state dict from safetensors or a torch file.
 
-    Of a training checkpoint the state dict inside (``model``, ``state_dict``, ``state_dict_ema``) is taken, and what
-    torch's wrappers add to names (``module.``, ``_orig_mod.``) is removed.
+    A torch file may hold tensors only. The state dict of a training checkpoint is under ``model``, ``state_dict`` or
+    ``state_dict_ema``. Prefixes of torch's wrappers (``module.``, ``_orig_mod.``) are removed from names.
 
     Args:
         path: A file.
-        option: What the user calls the option, for messages.
+        option: Name of the option, for messages.
 
     Raises:
-        UsageError: It is neither, holds no tensors, or would run code when read.
+        UsageError: The file is neither, holds no tensors, or would run code when read.
     """
     content = _read(path, option)
     for name in ("state_dict_ema", "state_dict", "model"):
@@ -241,7 +249,7 @@ def _read(path: Path, option: str) -> Any:
         if damage is not None:
             raise UsageError(f"{option} = {path}: is damaged ({damage}); download or copy it again")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it is about to refuse
+            warnings.simplefilter("ignore")  # only warnings about files refused below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not (zipfile.is_zipfile(path) or path.read_bytes()[:1] == pickle.PROTO):
