@@ -1,1 +1,4 @@
-"""Stored runs named, paired and compared object by object; nothing is run, and no torch is needed."""
+"""Compare stored runs object by object; nothing is run.
+
+No torch is needed.
+"""

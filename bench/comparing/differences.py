@@ -1,4 +1,4 @@
-"""Why two runs differ: the first fields of their specs, and the modules of their code, that are not the same."""
+"""Differences of two runs: fields of specs, modules of code."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Differences:
     code: dict[str, str]
 
     def lines(self) -> list[str]:
-        """Return one line per difference; a single line where there is none."""
+        """Return one line per difference, or one saying "none"."""
         lines = [f"spec {name}: {_words(*values)}" for name, values in self.spec.items()]
         if self.card is not None:
-            lines.append(f"card: the protocol was described otherwise ({' | '.join(one[:12] for one in self.card)})")
+            lines.append(f"card: the protocol's description differs ({' | '.join(one[:12] for one in self.card)})")
         lines += [f"code {name}: {what}" for name, what in self.code.items()]
         a, b = self.runs
         heading = f"A {a.key[:12]}@{a.fingerprint[:8]}   B {b.key[:12]}@{b.fingerprint[:8]}"
@@ -57,7 +57,7 @@ class Differences:
 
 
 def _words(a: str, b: str) -> str:
-    """Return the values of a field; where one run lacks the field, say which has it."""
+    """Return both values of a field, or the one that exists."""
     if ABSENT in (a, b):
         return f"only B has it, as {b}" if a == ABSENT else f"only A has it, as {a}"
     return f"{a} | {b}"
@@ -92,7 +92,7 @@ def differences(
 
 
 def _modules(first: JsonValue, second: JsonValue) -> dict[str, str]:
-    """Say which modules differ; nothing where a run does not name its modules."""
+    """Return which modules differ; empty if a run lists none."""
     if not isinstance(first, dict) or not isinstance(second, dict):
         return {}
     found = {}
@@ -104,7 +104,9 @@ def _modules(first: JsonValue, second: JsonValue) -> dict[str, str]:
 
 
 def find_run(runs: list[StoredRun], text: str) -> StoredRun:
-    """Return the run that the beginning of a key names, optionally with ``@`` and the beginning of a fingerprint.
+    """Return the run whose key begins with a text.
+
+    ``@`` and the beginning of a code fingerprint may follow the key.
 
     Raises:
         UsageError: None fits, or several do.

@@ -28,7 +28,7 @@ _Run = tuple[RunRow, RunRecord]
 
 @dataclass(frozen=True)
 class Member:
-    """One part of a group: a method with filters, or keys.
+    """Part of a group: a method with filters, or keys.
 
     Attributes:
         text: As the user wrote it.
@@ -43,7 +43,7 @@ class Member:
 
 @dataclass(frozen=True)
 class StoredCell:
-    """Runs that differ in nothing but the seed.
+    """Runs that differ only in the seed.
 
     Attributes:
         rows: The runs' rows, by seed.
@@ -57,18 +57,18 @@ class StoredCell:
 
     @cached_property
     def row(self) -> RunRow:
-        """One of the runs, for what they have in common."""
+        """One run's row, for the fields that all share."""
         return next(iter(self.rows.values()))
 
     @property
     def label(self) -> str:
-        """Method, and for scratch whose architecture it has."""
+        """Name of the method; for scratch, its architecture too."""
         row = self.row
         return f"{SCRATCH} ({row.architecture})" if row.method == SCRATCH and row.architecture else row.method
 
     @property
     def where(self) -> str:
-        """Return protocol, data and preset, as ``linear all on shapes-scan, nano``."""
+        """Return protocol, data and preset: ``linear all on shapes-scan, nano``."""
         row = self.row
         form = "" if row.form == "fair" else f" ({row.form} form)"
         split = f", split seed {row.split_seed}" if row.split_seed else ""
@@ -76,7 +76,9 @@ class StoredCell:
 
 
 def parse_group(text: str) -> tuple[Member, ...]:
-    """Read ``PART[+PART...]``; a part is a method or a key, with ``,FIELD=VALUE`` behind it, or such filters alone.
+    """Parse ``PART[+PART...]``.
+
+    A part is a method or a key, with ``,FIELD=VALUE`` behind it, or such filters alone.
 
     Raises:
         UsageError: A part is empty or a filter has no value.
@@ -86,7 +88,7 @@ def parse_group(text: str) -> tuple[Member, ...]:
     for part in text.split("+"):
         words = [word.strip() for word in part.split(",")]
         if not all(words):
-            raise UsageError(f"'{text}': expected METHOD or KEY, with ,FIELD=VALUE behind it where more is to be said")
+            raise UsageError(f"'{text}': expected METHOD or KEY, followed by ,FIELD=VALUE to narrow it")
         values: dict[str, tuple[str, ...]] = {}
         if "=" not in words[0]:
             name = words.pop(0)
@@ -99,14 +101,14 @@ def parse_group(text: str) -> tuple[Member, ...]:
         for word in words:
             name, sign, value = word.partition("=")
             if not sign or not value:
-                raise UsageError(f"'{text}': expected FIELD=VALUE where '{word}' stands")
+                raise UsageError(f"'{text}': expected FIELD=VALUE instead of '{word}'")
             values[name] = (*values.get(name, ()), value)
         members.append(Member(part, values=values))
     return (*([Member("+".join(keys), tuple(keys))] if keys else []), *members)
 
 
 class Shelf:
-    """The stored runs of a results folder, read when they are asked for.
+    """The stored runs of a results folder, read on demand.
 
     Trials of searches are no runs to compare: their test scores may not be looked at.
 
@@ -163,7 +165,7 @@ class Shelf:
         ]
 
     def lost(self, cell: StoredCell) -> Lost:
-        """Runs of a cell that ended without a number and were not made good since."""
+        """Return a cell's runs that failed and were not repeated."""
         one = next(iter(cell.records.values()))
         same, split = cell_digest(one.spec), run_unit(one.spec).split
         gone = {
@@ -179,7 +181,7 @@ class Shelf:
         return [(cell_digest(record.spec), run_unit(record.spec), record.failure or "failed") for record in records]
 
     def load(self, row: RunRow) -> RunRecord:
-        """Read a run, once."""
+        """Read a run's record; later calls return the same one."""
         place = str(row.stored.folder)
         if place not in self._records:
             self._records[place] = self.store.load(row.stored)
@@ -200,11 +202,11 @@ class Shelf:
         if len({row.stored.key for row in fits}) > 1:
             raise UsageError(f"'{text}' fits {len(fits)} runs; give more characters (bench runs lists them)")
         if self.load(fits[-1]).spec.get("trial"):
-            raise UsageError(f"'{text}' is a trial of a search, whose test score may not be looked at")
+            raise UsageError(f"'{text}' is a trial of a search; test scores of trials are never compared")
         return fits[-1]
 
     def _filtered(self, member: Member) -> list[RunRow]:
-        """Rows whose labels fit."""
+        """Return the rows with the labels asked for."""
         if not self.newest:
             raise UsageError(nothing_stored(self.store))
         rows = self.newest
@@ -227,7 +229,7 @@ class Shelf:
 
 
 def _fits(value: str, wanted: Sequence[str]) -> bool:
-    """Whether a value of a specification is one of those asked for; numbers may be written in any way."""
+    """Whether a value is wanted; numbers compare by value."""
     return value in wanted or _read(value) in [_read(text) for text in wanted]
 
 
@@ -241,7 +243,7 @@ def _read(text: str) -> object:
 def _why_none(
     member: Member, asked: Mapping[str, Sequence[str]], seen: Sequence[Mapping[str, str]]
 ) -> UsageError | None:
-    """Name the first field that none of these specifications has, or of which none has a value asked for."""
+    """Return an error naming the field that no spec fits."""
     for name, wanted in asked.items() if seen else ():
         values = {flat.get(name, ABSENT) for flat in seen}
         if values == {ABSENT}:
@@ -256,7 +258,9 @@ def _why_none(
 
 
 def _one_of_seed(member: Member, first: _Run | None, second: _Run) -> _Run:
-    """Of two runs of one seed, take the report's: of the current code, then with ``--legacy``, then the newest.
+    """Choose between runs of one seed as the report does.
+
+    The current code's, then one with ``--legacy``, then the newest.
 
     Raises:
         UsageError: The user named both by their keys.
@@ -264,7 +268,7 @@ def _one_of_seed(member: Member, first: _Run | None, second: _Run) -> _Run:
     if first is None or first[0].stored == second[0].stored:
         return second
     if member.keys:
-        raise UsageError(f"'{member.text}' names two runs of seed {second[0].seed}, and a side holds one run of a seed")
+        raise UsageError(f"'{member.text}' names two runs of seed {second[0].seed}; give one run per seed")
     from bench.plan.code import current_fingerprint  # it imports every method: only where it must be known
 
     def rank(run: _Run) -> tuple[bool, bool, str]:

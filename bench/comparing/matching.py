@@ -1,4 +1,4 @@
-"""Match stored cells of two groups.
+"""Match the stored cells of two groups for comparison.
 
 Both were judged by the same questions, with networks of one size.
 """
@@ -14,13 +14,13 @@ from bench.errors import NotComparableError, UsageError
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, judging, natural, sizing
 
 JOINED = ("preset", "dataset", "protocol", "form", "setting", "split_seed")
-"""Labels in which two cells have to agree, unless a group names its own."""
+"""Labels in which compared cells must agree, unless the user gave one for each group."""
 
 NUMERICS_PREFIX = "encoder.numerics."
 _LABELS = ("architecture", "pretrain_data")
 """Labels that may differ between cells of one name."""
 _TOLD = 4
-"""Fields that one line names; the others are counted."""
+"""Most fields that one message names; it only counts the others."""
 
 Side = tuple[StoredCell, ...]
 """Cells of one group that belong to one comparison: one, or those an ensemble joins."""
@@ -28,7 +28,7 @@ Side = tuple[StoredCell, ...]
 
 @dataclass(frozen=True)
 class Match:
-    """Cells that are compared.
+    """Cells that are compared with one another.
 
     Attributes:
         first: Of the first group.
@@ -42,7 +42,7 @@ class Match:
 
     @property
     def where(self) -> str:
-        """Return what both were judged by, in words."""
+        """Return in words how both were judged."""
         words = list(dict.fromkeys(cell.where for cell in (*self.first, *self.second)))
         return " and ".join(words)
 
@@ -52,9 +52,9 @@ class _Rule:
     """Fields in which compared cells must agree.
 
     Attributes:
-        broken: What is said of cells that do not.
-        values: What is looked at of a cell, by field.
-        of: Which cells of a comparison the rule is about.
+        broken: Words for cells that disagree, e.g. "differ in size".
+        values: Returns a cell's values by field.
+        of: Selects the cells to which the rule applies.
     """
 
     broken: str
@@ -62,11 +62,11 @@ class _Rule:
     of: Callable[[Side], Side]
 
     def differing(self, cells: Side) -> list[str]:
-        """Fields in which cells do not agree."""
+        """Return the fields in which cells disagree."""
         return differing_fields([self.values(cell) for cell in self.of(cells)])
 
     def told(self, cells: Side) -> str:
-        """Say which cells do not agree, in which fields, and how they are set there."""
+        """Describe which cells disagree, and their values."""
         cells = self.of(cells)
         found = {name: [self.values(cell).get(name, ABSENT) for cell in cells] for name in self.differing(cells)}
         labels = [found[name] for name in JOINED if name in found]
@@ -82,11 +82,11 @@ class _Rule:
 
 
 Parts = Sequence[tuple[Member, Sequence[StoredCell]]]
-"""A group: its parts with the cells each of them names."""
+"""A group as pairs of (part, cells that the part names)."""
 
 
 def match_cells(first: Parts, second: Parts) -> tuple[list[Match], list[str]]:
-    """Put together what belongs together.
+    """Pair the cells of two groups that were judged alike.
 
     Args:
         first: The first group.
@@ -134,7 +134,7 @@ def _by_labels(cells: Sequence[StoredCell], labels: Sequence[str]) -> dict[tuple
 
 
 def _narrowed(candidates: Sequence[Sequence[StoredCell]], members: Sequence[Member]) -> tuple[Side, tuple[str, ...]]:
-    """Choose one cell of every part: those that were judged alike and whose encoders are alike.
+    """Choose one cell per part, judged alike with similar encoders.
 
     Returns:
         The cells, and in what they differ because the user asked for it.
@@ -167,13 +167,16 @@ def _narrowed(candidates: Sequence[Sequence[StoredCell]], members: Sequence[Memb
 
 
 def _asked_for(cells: Side, members: Sequence[Member], rule: _Rule) -> bool:
-    """Whether the user named a field in which these cells differ behind every part; a key names all of them."""
+    """Whether the user named a differing field for every part.
+
+    A key names all fields.
+    """
     named = [set(member.values) for member in members if not member.keys]
     return not named or bool(set.intersection(*named) & {*rule.differing(cells)})
 
 
 def _judged(cell: StoredCell) -> Mapping[str, str]:
-    """Return how a cell was judged, share of the labels included.
+    """Return the fields that say how a cell was judged.
 
     No other field tells one share of the labels from another.
     """
@@ -181,7 +184,10 @@ def _judged(cell: StoredCell) -> Mapping[str, str]:
 
 
 def _architecture(cells: Side) -> Side:
-    """Scratch is compared in the architecture of the other method, in an ensemble of one of the others."""
+    """Return cells whose architecture must agree.
+
+    Scratch is compared in the architecture of the other method, in an ensemble of one of the others.
+    """
     scratch = [cell for cell in cells if cell.row.method == SCRATCH]
     others = [cell for cell in cells if cell.row.method not in (SCRATCH, TEACHER_ALONE)]
     known = {cell.row.architecture for cell in others}
@@ -190,7 +196,7 @@ def _architecture(cells: Side) -> Side:
 
 
 def _backbone(cell: StoredCell) -> Mapping[str, str]:
-    """Size of the network, or the cost it was matched at; the preset too, which is how a user names sizes."""
+    """Return network size or matched cost, and the preset."""
     return {"preset": cell.row.preset, **sizing(cell.spec)}
 
 
@@ -214,7 +220,7 @@ def _equal(cells: Sequence[StoredCell], value: Callable[[StoredCell], object]) -
 
 
 def is_opponent(cell: StoredCell) -> bool:
-    """Whether it is there to be compared with, and was pretrained on nothing."""
+    """Whether a cell is a baseline without pretraining."""
     return cell.row.method in (SCRATCH, TEACHER_ALONE)
 
 
@@ -223,7 +229,7 @@ def _disagreement(cells: Side) -> int:
 
 
 def differing_fields(specs: Sequence[Mapping[str, str]]) -> list[str]:
-    """Fields in which flat specifications are not all the same."""
+    """Return the fields in which flat specifications differ."""
     names = sorted({name for spec in specs for name in spec})
     return [name for name in names if len({spec.get(name) for spec in specs}) > 1]
 

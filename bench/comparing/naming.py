@@ -1,4 +1,4 @@
-"""Names of the classes a run was judged on, where the data set can still be found."""
+"""Class names of a run's data set, if still available."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from bench.store.records import RunRecord
 
 
 def class_names(place: Workspace, record: RunRecord) -> tuple[str, ...]:
-    """Return the class names of a run's labels; none where its data set (or plugin) is not there any more."""
+    """Return class names for a run's labels; empty if unavailable.
+
+    Its data set, or a plugin, may be gone.
+    """
     trained, tested = set_names(record.label, bool(record.spec.get("train_data")))
     recorded = record.provenance.get("data_root")
     roots = recorded if isinstance(recorded, dict) else {}
@@ -29,7 +32,7 @@ def class_names(place: Workspace, record: RunRecord) -> tuple[str, ...]:
 
 
 def _names(place: Workspace, label: str, spec: object, recorded: object) -> tuple[str, ...]:
-    """Class names of a data set, which lies where the run found it, or where its name says."""
+    """Return class names from the recorded or the current folder."""
     if not isinstance(spec, dict):
         raise ValueError(f"no specification of data set '{label}'")
     dataset_class = DATASETS.load(str(spec["name"]))

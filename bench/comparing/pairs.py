@@ -1,4 +1,4 @@
-"""From stored runs to comparisons: answers read, checked against the stored numbers, put in one order, compared."""
+"""Read stored answers, check them, and compare runs."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Comparer:
         groups = [parse_group(text) for text in (first, second) if text is not None]
         if self.average is None:
             if second is None:
-                raise UsageError(f"'{first}' is compared with nothing: name a second group, or add --ensemble")
+                raise UsageError(f"'{first}' needs a second group to compare with, or --ensemble")
             for members in groups:
                 if len(members) > 1:
                     raise UsageError(
-                        f"'{'+'.join(m.text for m in members)}' names several methods: only --ensemble joins them"
+                        f"'{'+'.join(m.text for m in members)}' names several methods; add --ensemble to join them"
                     )
         parts = [[(member, self.shelf.cells(member)) for member in members] for members in groups]
         matches, left_out = match_cells(parts[0], parts[1] if len(parts) > 1 else [])
@@ -86,7 +86,7 @@ class Comparer:
         labels = {name: getattr(cells[0].row, name) for name in ("preset", "protocol", "form", "dataset", "setting")}
         notes = [*match.notes, *_notes(cells)]
         if self._first_answers(cells).positions and len({cell.spec.get("data.manifest") for cell in cells}) > 1:
-            raise NotComparableError("positions of objects are all that is stored, and the data sets differ in content")
+            raise NotComparableError("only positions of objects are stored, and the data sets differ in content")
         if len(cells) == 2 and match.second:
             return self._pair_cells(match, labels, notes)
         reference = self._first_answers(cells)
@@ -135,7 +135,7 @@ class Comparer:
                     runs.append(align(reference, own))
                 except ValueError as reason:
                     raise NotComparableError(
-                        f"{cell.label} seed {seed} was asked about other objects: {reason}"
+                        f"{cell.label} seed {seed} was tested on other objects: {reason}"
                     ) from None
                 titles.append(f"{name or cell.label} seed {seed}")
         return Side(name or " + ".join(cell.label for cell in cells), tuple(titles), tuple(runs))
@@ -148,7 +148,7 @@ class Comparer:
             raise NotComparableError(f"no ensemble of {side.name}: {reason}") from None
 
     def _read(self, cell: StoredCell, seed: int) -> Answers:
-        """Read the answers of a run and check its numbers, once."""
+        """Read and check a run's answers, once."""
         record, row = cell.records[seed], cell.rows[seed]
         place = str(row.stored.folder)
         if place not in self._answers:
@@ -171,7 +171,10 @@ class Comparer:
 
 
 def _names(a: StoredCell, b: StoredCell) -> tuple[str, str]:
-    """Names that tell two cells apart: the method, with what differs where it is the same."""
+    """Return names that tell two cells apart.
+
+    The method, with what differs where it is the same.
+    """
     if a.label != b.label:
         return a.label, b.label
     for name in ("form", "protocol", "setting", "dataset", "pretrain_data", "preset"):
@@ -198,7 +201,10 @@ def _notes(cells: Sequence[StoredCell]) -> list[str]:
 
 
 def _changed_modules(records: Iterable[RunRecord]) -> list[str]:
-    """Modules of which runs had different versions; runs of two methods never have all their modules in common."""
+    """Name modules of which runs had different versions.
+
+    Runs of two methods never have all their modules in common.
+    """
     versions: dict[str, set[object]] = {}
     for record in records:
         modules = record.provenance.get("modules")

@@ -157,13 +157,13 @@ def test_parts_are_compared_by_their_iou(compare: Compare, results: Path, tmp_pa
     [
         (("point-may", "scratch"), "unknown stored method 'point-may': did you mean point-mae"),
         (("point-mae", "abcdef12"), "no stored run has a key beginning with 'abcdef12'"),
-        (("point-mae",), "'point-mae' is compared with nothing: name a second group, or add --ensemble"),
-        (("point-mae+scratch", "scratch"), "names several methods: only --ensemble joins them"),
+        (("point-mae",), "'point-mae' needs a second group to compare with, or --ensemble"),
+        (("point-mae+scratch", "scratch"), "names several methods; add --ensemble to join them"),
         (("point-mae", "point-mae", "-p", "svm"), "both groups name the same runs"),
         (("point-mae,protocol=linear", "scratch,protocol=fewshot"), "never judged alike"),
         (("point-mae", "scratch", "--setting", "5w10s"), "unknown stored setting '5w10s': did you mean 5w2s"),
         (("point-mae,", "scratch"), "expected METHOD or KEY"),
-        (("point-mae,form", "scratch"), "expected FIELD=VALUE where 'form' stands"),
+        (("point-mae,form", "scratch"), "expected FIELD=VALUE instead of 'form'"),
         (("point-mae,sed=0", "scratch"), "unknown field 'sed' of 'point-mae,sed=0': did you mean seed"),
         (
             ("point-mae,epochs=3", "scratch"),

@@ -133,4 +133,4 @@ def test_why_tells_that_a_protocol_was_described_otherwise(call: Compare, result
         Store(place).publish(replace(own, fingerprint=code * 64, provenance=provenance))
     key = stored.stored.key
     code, told, _ = call("why", f"{key}@a", f"{key}@b", "--results", place)
-    assert (code, "card: the protocol was described otherwise (111111111111 | 222222222222)" in told) == (0, True)
+    assert (code, "card: the protocol's description differs (111111111111 | 222222222222)" in told) == (0, True)
