@@ -1,1 +1,1 @@
-"""Jobs in processes of their own: the worker, the local pool, and what they compute."""
+"""Run jobs in their own processes: worker and local pool."""

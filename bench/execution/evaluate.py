@@ -1,4 +1,4 @@
-"""Evaluation as a job computes it: candidates of an encoder, a protocol, and the record of the run.
+"""Evaluation job: judge an encoder by a protocol.
 
 As in `bench.execution.pretrain`, classes arrive as arguments.
 """
@@ -48,7 +48,7 @@ CALIBRATION_CLOUDS = 512
 
 @dataclass
 class EncoderSource:
-    """Source of the weights of a run's encoder.
+    """Origin of the weights of a run's encoder.
 
     Attributes:
         spec: The encoder's specification.
@@ -68,18 +68,24 @@ class EncoderSource:
 
     @property
     def key(self) -> str:
-        """Identity of the weights."""
+        """Key of the weights."""
         return f"{content_key(self.spec)}-{self.fingerprint[:16]}"
 
     def build(self) -> Encoder:
-        """Build the architecture with its weights; for scratch, with PyTorch's initialisation."""
+        """Build the encoder with its weights.
+
+        `scratch` keeps PyTorch's initialisation.
+        """
         if self.folder is not None:
             return load_encoder(self.folder, self.method, self.spec)
         options = self.architecture.parse(self.spec.options["architecture_options"])
         return self.architecture.build_encoder(self.spec.backbone, options)
 
     def read(self, name: str) -> JsonValue:
-        """Read one of the JSON files of the artefact; None where nothing was trained."""
+        """Read a JSON file of the encoder's folder.
+
+        None if nothing was trained.
+        """
         if self.folder is None:
             return None
         value: JsonValue = json.loads((self.folder / name).read_text(encoding="utf-8"))
@@ -88,7 +94,7 @@ class EncoderSource:
 
 @dataclass
 class Judge:
-    """One encoder on one data set: loaded once, judged in many settings.
+    """Encoder and data set, loaded once for many settings.
 
     Attributes:
         source: The encoder.
@@ -107,17 +113,20 @@ class Judge:
 
     @cached_property
     def train(self) -> CloudSet:
-        """Training split; empty for a data set of rooms."""
+        """Training split; empty for rooms."""
         return NO_OBJECTS if self.dataset.card.has_rooms else (self.trained or self.dataset).load("train")
 
     @cached_property
     def test(self) -> CloudSet:
-        """Test split; handed on sealed."""
+        """Test split; protocols get it sealed."""
         return NO_OBJECTS if self.dataset.card.has_rooms else self.dataset.load("test")
 
     @cached_property
     def contents(self) -> dict[str, JsonValue]:
-        """Digests of both splits, by part; empty for rooms, which `RunSpec.data` tells apart."""
+        """Digests of both splits; empty for rooms.
+
+        `RunSpec.data` tells rooms apart.
+        """
         splits = {} if self.dataset.card.has_rooms else {"training": self.train, "test": self.test}
         return {f"{name} {part}": d for name, split in splits.items() for part, d in split_contents(split).items()}
 
@@ -149,7 +158,7 @@ class Judge:
 
     @cached_property
     def alignment(self) -> Alignment:
-        """Heads into the teacher's space, and the teacher.
+        """Return the heads into the teacher's space, and the teacher.
 
         Raises:
             BenchError: There is no teacher, or it is not the one the key names.
@@ -175,7 +184,7 @@ class Judge:
 
     @cached_property
     def size(self) -> dict[str, float]:
-        """Parameters of the encoder and operations of its forward pass; empty where there is none."""
+        """Return parameters and forward operations; empty without an encoder."""
         spec = self.source.spec
         if not self.source.method.has_encoder:
             return {}
@@ -188,7 +197,10 @@ class Judge:
         return scratch_candidates(self.source.build, derive(self.source.spec.seed, "init"))
 
     def _with_calibration(self, candidates: dict[str, Candidate], task: Task) -> dict[str, Candidate]:
-        """Return the candidates as ``NAME+bn``; none where there is no BatchNorm to calibrate."""
+        """Return candidates with recalibrated BatchNorm, called ``NAME+bn``.
+
+        Empty if there is no BatchNorm.
+        """
         # Calibration sees unlabelled training clouds, so the weights depend on them.
         seen = task.origins["train"].manifest if "train" in task.origins else task.data_manifest
         found: dict[str, Candidate] = {}
@@ -278,14 +290,14 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
 
 
 def _feature(encoder: Encoder | None, evaluation: Evaluation, asked: str) -> str:
-    """Describe the feature that was judged: the one the protocol notes, else the one asked for."""
+    """Describe the feature that was judged."""
     noted = evaluation.notes.get("feature")
     described = encoder.feature_descriptions if encoder is not None else {}
     return described.get(noted, noted) if isinstance(noted, str) else described.get(asked, "")
 
 
 def _origin(source: EncoderSource) -> dict[str, JsonValue]:
-    """Name and file of imported weights, for a record that outlives the file."""
+    """Return name and file of imported weights, for the record."""
     facts = source.read("provenance.json") if source.spec.imported is not None else None
     found = facts if isinstance(facts, dict) else {}
     return {"imported": {key: found[key] for key in ("name", "source") if key in found}} if found else {}
@@ -306,7 +318,9 @@ def _pretraining_curves(source: EncoderSource) -> dict[str, list[tuple[float, fl
 
 
 def _seen(judge: Judge, classes: tuple[str, ...]) -> SeenNames | None:
-    """Count the evaluated class names, `classes`, among the texts of pretraining.
+    """Count class names among the texts of pretraining.
+
+    None if the texts are unknown, unless names certainly occur: absence from the known texts says nothing then.
 
     None where nobody knows what was read, or what a teacher from elsewhere was trained on: names that certainly occur
     still count, but their absence from the known texts says nothing.
@@ -325,6 +339,6 @@ def _seen(judge: Judge, classes: tuple[str, ...]) -> SeenNames | None:
 
 
 def _peak_memory() -> int:
-    """Peak resident memory of this process in bytes."""
+    """Return the peak resident memory of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -1,4 +1,4 @@
-"""Messages of a worker to its parent, one JSON object a line."""
+"""Messages of a worker to its parent, as JSON lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Event(BaseModel):
 
 
 class Channel:
-    """Writes events to a file descriptor, dropping progress that comes too fast."""
+    """Writes events to a file descriptor; drops too frequent progress."""
 
     def __init__(self, descriptor: int, interval: float = 0.2) -> None:
         self._descriptor = descriptor
@@ -49,7 +49,7 @@ class Channel:
         self._lock = threading.Lock()
 
     def send(self, event: Event) -> None:
-        """Send an event; a parent that is gone is no error, the work still counts."""
+        """Send an event; ignore a parent that is gone."""
         line = event.model_dump_json(exclude_defaults=True) + "\n"
         with self._lock:
             try:
@@ -58,7 +58,10 @@ class Channel:
                 return
 
     def progress(self, done: int, total: int, what: str = "", note: str = "") -> None:
-        """Report progress of a stage, at most a few times a second; its start and end are always sent."""
+        """Report progress of a stage, a few times a second.
+
+        Start and end are always sent.
+        """
         now = time.monotonic()
         name, at = self._last
         if name == what and now - at < self._interval and 0 < done < total:
@@ -68,7 +71,7 @@ class Channel:
 
 
 class WarningsToParent(logging.Handler):
-    """Passes on what the harness logs as a warning, e.g. that a cached file was damaged."""
+    """Logging handler that sends the harness's warnings to the parent."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__(logging.WARNING)

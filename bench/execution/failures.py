@@ -1,4 +1,4 @@
-"""Failed runs as records: status, exception and log path, apart from the finished ones."""
+"""Store failed runs as records, apart from finished ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def store_failure(
     *,
     diverged: bool,
 ) -> None:
-    """Store that a run failed, and why.
+    """Store a failed run with its error.
 
     Args:
         workspace: Results folder.

@@ -1,4 +1,7 @@
-"""Time left of a plan: estimates of its jobs, corrected by how long finished ones took."""
+"""Estimate the time left of a plan.
+
+Estimates of jobs are corrected by how long finished ones took.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from bench.plan.graph import Job
 
 
 class Forecast:
-    """Says how long the jobs of a plan will take yet.
+    """Estimates the remaining time of a plan's jobs.
 
     Args:
         workspace: Results folder, whose stored runs say how fast this machine is.
@@ -30,7 +33,7 @@ class Forecast:
 
     @property
     def begun(self) -> int:
-        """Jobs that have begun, finished ones included; what is given up counts, too."""
+        """Number of jobs begun, finished and failed ones included."""
         return self.total - len(self._open) + len(self._begun)
 
     def begin(self, job: Job) -> None:
@@ -38,13 +41,16 @@ class Forecast:
         self._begun[job.id] = time.monotonic()
 
     def end(self, job: Job) -> None:
-        """Note that a job is over; one that never began tells nothing about the pace."""
+        """Note that a job ends.
+
+        One that never began says nothing about the pace.
+        """
         kind, estimated = self._open.pop(job.id)
         if (begun := self._begun.pop(job.id, None)) is not None:
             self._took[kind].append((time.monotonic() - begun, estimated))
 
     def left(self) -> float:
-        """Return the seconds until all jobs are done."""
+        """Return the estimated seconds until all jobs are done."""
         now = time.monotonic()
         every = [pair for pairs in self._took.values() for pair in pairs]
         rest = []

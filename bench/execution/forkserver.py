@@ -1,4 +1,4 @@
-"""Worker processes that are forked from one that has loaded torch already.
+"""Worker processes forked from a server that has loaded torch.
 
 Loading torch takes seconds of processor time, a job at the smallest size less. A server process loads it once, in the
 environment of jobs, and forks a worker for every job: each job still has a process of its own. The server loads no
@@ -28,7 +28,7 @@ from bench.fingerprint import fingerprint
 from bench.signals import stop_signals
 
 _ENDED = "ended "
-"""Begins the last line on a worker's channel, which the server writes: its exit code, negative for a signal."""
+"""First characters of the server's last line on a worker's channel, before the exit code (negative: a signal)."""
 
 _LOADED = (
     "bench.execution.evaluate",
@@ -55,7 +55,7 @@ class WorkerProcess:
         self._channel = channel
 
     def lines(self) -> Iterator[str]:
-        """Yield what the worker tells, a line at a time, until it has ended."""
+        """Yield the worker's output lines until it ends."""
         code = -int(signal.SIGKILL)  # the server was killed, and its workers stop with it
         with self._channel:
             for line in self._channel:
@@ -67,7 +67,7 @@ class WorkerProcess:
         self.returncode = code
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal unless the worker has ended."""
         if self.returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -125,7 +125,7 @@ class ForkServer:
         return ours
 
     def close(self) -> None:
-        """End the server; workers that still run stop as on Ctrl-C."""
+        """End the server; running workers stop as on Ctrl-C."""
         if self._socket is not None:
             self._socket.close()
         if self._server is not None:
@@ -137,7 +137,10 @@ _servers: dict[int, tuple[object, ForkServer]] = {}
 
 
 def server_for(threads: int) -> ForkServer:
-    """Return this process's server for jobs of so many threads; a new one where jobs would inherit something else."""
+    """Return the server for jobs of so many threads.
+
+    A new one is started if jobs would inherit another environment.
+    """
     environment = job_environment(threads)
     inherited = {**environment, "PYTHONPATH": "", "PWD": str(Path.cwd())}  # each job brings the path it imports from
     if threads in _servers and _servers[threads][0] != inherited:
@@ -147,13 +150,13 @@ def server_for(threads: int) -> ForkServer:
 
 @atexit.register
 def close_servers() -> None:
-    """End this process's servers; workers that still run stop as on Ctrl-C."""
+    """End all servers; running workers stop as on Ctrl-C."""
     while _servers:
         _servers.popitem()[1][1].close()
 
 
 def serve(control: socket.socket) -> None:
-    """Fork a worker for every request until the other end is closed."""
+    """Fork a worker per request until the socket is closed."""
     # Scheduled to be stopped, we go on until our parent is: it stops the workers, and we tell it how they ended.
     handlers = {number: signal.signal(number, _ignore) for number in stop_signals()}
     handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _ignore)
@@ -208,7 +211,7 @@ def _work(job: int, log: int, channel: int) -> None:
 
 
 def _reap(channels: dict[int, int]) -> None:
-    """Tell how workers have ended."""
+    """Report the exit codes of ended workers."""
     while channels:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
@@ -220,11 +223,14 @@ def _reap(channels: dict[int, int]) -> None:
 
 
 def _ignore(number: int, frame: object) -> None:
-    """Do nothing; unlike SIG_IGN, a worker does not inherit it."""
+    """Ignore a signal.
+
+    Unlike with SIG_IGN, a forked worker does not inherit this.
+    """
 
 
 def main() -> None:
-    """Load what workers need, then serve on the socket whose descriptor is the only argument."""
+    """Load modules, then serve on the socket given by descriptor."""
     for name in _LOADED:
         importlib.import_module(name)
     gc.freeze()  # pages that no collection touches stay shared

@@ -1,4 +1,7 @@
-"""The objects whose losses are measured during pretraining: some of the test split, and as many that are trained on."""
+"""Objects on which pretraining losses are measured.
+
+Some of the test split, and as many that are trained on.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from bench.training.held_out import HELD_OUT, SEEN
 from bench.training.pretraining import PretrainData
 
 MEASURED = 256
-"""Objects of each set; a whole batch where that is more."""
+"""Number of objects measured in each set; at least one whole batch."""
 
 
 def measured_data(dataset: Dataset, trained: PretrainData, gathering: Gathering) -> dict[str, PretrainData]:
-    """Return what the losses are measured on, by the names of `bench.training.held_out`.
+    """Return data for loss measurements, named as in `bench.training.held_out`.
 
     The held-out objects are the same for every method, seed and part of the data that is trained on. Nothing is chosen
     by what is measured, and texts of held-out objects do not count as read by the encoder.

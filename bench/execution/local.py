@@ -1,4 +1,4 @@
-"""The local pool: one process per job, progress with an ETA, failures kept as data."""
+"""Local pool: one process per job, with progress and failures."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from bench.plan.graph import Job, Plan
 from bench.signals import INTERRUPTED
 
 ALIVE_SECONDS = 60.0
-"""Time between two signs that a job goes on."""
+"""Seconds between two events that say that a job is still running."""
 
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """Options of running jobs; none is part of a key.
+    """Options for running jobs; they change no result.
 
     Attributes:
         workers: Jobs at a time; None for one per core (at most four), or one on a GPU.
@@ -44,7 +44,7 @@ class PoolOptions:
 
 @dataclass
 class Outcome:
-    """Result of a plan.
+    """Outcome of running a plan.
 
     Attributes:
         done: Keys of runs stored now.
@@ -94,7 +94,7 @@ class LocalPool:
         self._alive_at = time.monotonic()
 
     def run(self, plan: Plan) -> Outcome:
-        """Run every job of the plan; other jobs go on when one fails."""
+        """Run every job; others go on if one fails."""
         waiting = list(plan.jobs)
         on_gpu = any(job.encoder is not None and job.encoder.numerics.device == "cuda" for job in waiting)
         self._workers = self._options.workers or (1 if on_gpu else self._side_by_side(waiting))
@@ -126,7 +126,7 @@ class LocalPool:
         return self._outcome
 
     def _next_message(self) -> tuple[str, Event | None]:
-        """Wait for a message; meanwhile say once a minute of every job that it goes on."""
+        """Wait for a message; report running jobs once a minute."""
         while True:
             due = self._alive_at + ALIVE_SECONDS - time.monotonic()
             if due > 0:
@@ -137,12 +137,15 @@ class LocalPool:
                 self._listener(running.job, self._of_plan(Event(kind="alive")))
 
     def _of_plan(self, event: Event) -> Event:
-        """Add which job of how many it is, and the time left of all."""
+        """Add to an event its job number and remaining time."""
         forecast = self._forecast
         return event.model_copy(update={"done": forecast.begun, "total": forecast.total, "left": forecast.left()})
 
     def _side_by_side(self, jobs: Sequence[Job]) -> int:
-        """Jobs at a time that share the cores, each with its threads; at most four."""
+        """Return how many jobs of some threads run together.
+
+        At most four.
+        """
         most = max((job.encoder.numerics.job_threads for job in jobs if job.encoder is not None), default=1)
         return max(min(usable_cores() // most, 4), 1)
 
@@ -230,7 +233,10 @@ class LocalPool:
                 return
 
     def _stop_all(self) -> None:
-        """Ask every worker to save its state and end; a second request to stop ends them at once."""
+        """Ask every worker to save and end.
+
+        A second request to stop ends them at once.
+        """
         for running in self._running.values():
             running.process.send(signal.SIGTERM)  # not SIGINT, which is ignored where a shell started us in background
         for running in self._running.values():

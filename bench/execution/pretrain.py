@@ -1,4 +1,4 @@
-"""Pretraining as a job computes it: data, teacher features, training, and the encoder's folder.
+"""Pretraining job: data, teacher features, training, stored encoder.
 
 The classes arrive as arguments: this module is fingerprinted with everything it imports, and must not depend on
 the list of all plugins.
@@ -37,7 +37,7 @@ from bench.training.pretraining import PretrainData, feature_width, pretrain
 
 @dataclass(frozen=True)
 class PretrainJob:
-    """Inputs of a pretraining besides its spec.
+    """Inputs of a pretraining job besides its spec.
 
     Attributes:
         spec: The encoder's specification.
@@ -143,14 +143,14 @@ def _place(job: PretrainJob) -> TrainingPlace:
 
 
 def _kept(spec: PretrainSpec, clouds: CloudSet) -> npt.NDArray[np.int64] | None:
-    """Positions of the objects that are trained on; None for all of them."""
+    """Return positions of the objects trained on; None for all."""
     if spec.fraction == 1:
         return None
     return nested_subset(clouds.labels, spec.fraction, spec.seed, "pretrain", object_groups(clouds.ids))
 
 
 def _given(job: PretrainJob, data: PretrainData) -> Given:
-    """Return what the method's network is built around."""
+    """Return what the method's network is built from."""
     first_stage = transformer = None
     if job.first_stage is not None and job.spec.first_stage is not None:
         folder, method = job.first_stage
@@ -167,7 +167,7 @@ def _given(job: PretrainJob, data: PretrainData) -> Given:
 
 
 def _fit_seconds(job: PretrainJob) -> float | None:
-    """Time that fitting the teachers took; None where none was fitted here."""
+    """Return seconds spent fitting teachers here; None if none."""
     teachers = {teacher.identity(): teacher for teacher in (job.teacher, job.text_teacher) if teacher is not None}
     fits = [teacher.fit_report().get("fit") for teacher in teachers.values()]
     seconds = [fit.get("seconds") for fit in fits if isinstance(fit, dict)]
@@ -176,7 +176,7 @@ def _fit_seconds(job: PretrainJob) -> float | None:
 
 
 def _check_teachers(job: PretrainJob) -> None:
-    """Refuse teachers that are not the ones the key names.
+    """Refuse teachers other than those that the key names.
 
     Raises:
         BenchError: Weights were replaced between planning and training.

@@ -37,7 +37,7 @@ DEPTH_SIZE = 64
 
 @dataclass
 class Gathering:
-    """Gathers what a pretraining reads.
+    """Collects the inputs that a pretraining reads.
 
     Attributes:
         spec: The encoder's specification.
@@ -65,7 +65,7 @@ class Gathering:
     costs: dict[str, float] = field(default_factory=dict)
 
     def gather(self, clouds: CloudSet) -> PretrainData:
-        """Return the data of a training split; texts and costs are noted on the way."""
+        """Return the training data; record texts and costs."""
         spec = self.spec
         if spec.images == "depth-of-points":
             clouds = with_views(clouds, DEPTH_VIEWS, DEPTH_SIZE, named(self.progress, "depth views"))
@@ -95,7 +95,7 @@ class Gathering:
         return self._resident(data)
 
     def _resident(self, data: PretrainData) -> PretrainData:
-        """Read into memory what fits there, and say what does not."""
+        """Load arrays that fit into memory; report the others."""
         data = data.resident(self.limit)
         size = sum(rows.nbytes for rows in data.streamed.values())
         if size:
@@ -113,7 +113,7 @@ class Gathering:
         return np.arange(len(clouds), dtype=np.int64) if self.kept is None else self.kept
 
     def _images(self, teacher: Teacher, clouds: CloudSet) -> Features:
-        """Features of views, or of crops of them."""
+        """Return features of images, or of crops of them."""
         crops = self._recipe("teacher_crops")
         if self.spec.live_teacher:
             return LiveImages(Pictures(teacher, clouds, crops))
@@ -127,7 +127,7 @@ class Gathering:
         return CachedImages(features) if crops else StreamedRows(features, "image_features")
 
     def _texts(self, teacher: Teacher, clouds: CloudSet) -> Features:
-        """Features of captions, or of prompts around them."""
+        """Return features of captions, or of prompts around them."""
         prompts = self._recipe("teacher_prompts")
         captions = self._captions(clouds, bool(prompts))
         self.texts |= {captions[at] for at in self._trained_on(clouds)}
@@ -153,7 +153,9 @@ class Gathering:
         return 0 if self.spec.recipe is None else int(getattr(self.spec.recipe, field_name))
 
     def _cached(self, stage: str, objects: int, work: Callable[[Progress], CachedFeatures]) -> CachedFeatures:
-        """Compute or find features, and say what the cache costs and when that has paid.
+        """Compute or load features; report cost and payback of caching.
+
+        A live teacher would compute one feature of each object in an epoch.
 
         A live teacher computes one feature of each object in an epoch.
         """

@@ -1,4 +1,7 @@
-"""The objects a protocol gets: all of a data set, part of its labels, or two sets with their common classes."""
+"""Objects of a task: all, a part, or common classes.
+
+Common classes are those of a training and another test set.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from bench.seeds import derive
 from bench.spec import RunSpec, content_key
 
 FEWEST_LABELS = 2
-"""Objects every class keeps, so that one can be set aside for validation."""
+"""Least number of labelled objects per class: one to train on, one to validate on."""
 
 Index = npt.NDArray[np.int64]
 
@@ -77,12 +80,15 @@ def task_data(run: RunSpec, train: CloudSet, test: CloudSet) -> TaskData:
 
 
 def _labels_seed(run: RunSpec) -> int:
-    """Return the seed that labels are drawn with: another part for each pretraining seed and each split seed."""
+    """Return the seed for drawing labels.
+
+    It differs for each pretraining seed and each split seed.
+    """
     return derive(run.seed, "split", "labels", run.split_seed) if run.split_seed else run.seed
 
 
 def _labelled_part(train: CloudSet, fraction: float, seed: int) -> tuple[CloudSet, Index, str]:
-    """Take the part of the labels; a protocol carves its validation from what it is given."""
+    """Select the labelled part; protocols take validation objects from it."""
     groups = object_groups(train.ids)
     taken = nested_subset(train.labels, fraction, seed, "labels", groups, FEWEST_LABELS)
     asked = nested_subset(train.labels, fraction, seed, "labels", groups)

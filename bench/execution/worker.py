@@ -1,4 +1,4 @@
-"""The work of a process that does one job.
+"""Process that does one job.
 
 It reads the job from standard input. Events go to standard output, everything else to standard error (the job's log).
 """
@@ -45,7 +45,7 @@ from bench.teachers.base import Teacher
 from bench.texts import Log
 
 _LAST_WORDS = 60.0
-"""Seconds a worker without a parent has to save its state."""
+"""Seconds in which a worker saves its state after its parent has died."""
 
 
 class Worker:
@@ -66,13 +66,13 @@ class Worker:
         self._fix_threads()
 
     def _fix_threads(self) -> None:
-        """Set torch's threads, whatever a plugin did to them when it was imported."""
+        """Set torch's thread count, whatever a plugin changed."""
         import torch
 
         torch.set_num_threads(1 if self.job.encoder is None else self.job.encoder.numerics.job_threads)
 
     def perform(self) -> bool:
-        """Do the job; return whether everything in it succeeded."""
+        """Do the job; return whether all of it succeeded."""
         if self.job.encoder is not None:
             from bench.models.ops.backend import set_backend
 
@@ -88,7 +88,10 @@ class Worker:
         return self._evaluate()
 
     def _once(self, kind: str, key: str, done: Callable[[], bool], work: Callable[[], None]) -> None:
-        """Do work unless it is done or another process does it, and say so in the log."""
+        """Do work unless it is done or another process works.
+
+        The log says so.
+        """
 
         def logged() -> None:
             print(f"computing {kind} {key}", file=sys.stderr, flush=True)
@@ -109,7 +112,7 @@ class Worker:
         )
 
     def _ready_teacher(self, spec: TeacherSpec | None) -> Teacher | None:
-        """Open a teacher, made or found first; None where none is asked for."""
+        """Open a teacher, fitting it first if need be."""
         if spec is None:
             return None
         self._teacher(spec)
@@ -164,7 +167,7 @@ class Worker:
         )
 
     def _encoder_folder(self, spec: PretrainSpec) -> Path:
-        """Find a trained encoder, its files checked against their digests."""
+        """Find a trained encoder and verify its digests."""
         key = encoder_key(spec)
         folder = self.artifacts.find_folder("encoder", key, encoder_fingerprint(spec).digest, digests=True)
         if folder is None:
@@ -266,7 +269,7 @@ class Worker:
         return dataset
 
     def _materialise(self, spec: DataSpec, dataset: Dataset) -> None:
-        """Make or convert a data set while nobody else does.
+        """Generate or convert a data set, in one process only.
 
         Raises:
             DataError: Its files are no longer those that the run was planned with.
@@ -290,7 +293,7 @@ class Worker:
 
 
 def _statement(run: RunSpec, chosen: ChosenProtocol) -> dict[str, Any]:
-    """Hash of the protocol's card, and the search that chose values where one did."""
+    """Return the card's hash, and the search that chose options."""
     found: dict[str, Any] = {"card_hash": card_hash(chosen.protocol, chosen.options, run.protocol.form)}
     return found if run.tuned is None else found | {"tuned": run.tuned.model_dump(mode="json")}
 
@@ -302,7 +305,10 @@ def describe(error: BaseException) -> str:
 
 
 def has_diverged(error: BaseException) -> bool:
-    """Whether a number of a network stopped being finite; plugins may raise Python's own error of that kind."""
+    """Whether a number of a network stopped being finite.
+
+    Plugins may raise Python's own error of that kind.
+    """
     return isinstance(error, DivergedError | FloatingPointError)
 
 
@@ -311,7 +317,7 @@ def _now() -> str:
 
 
 def _follow(parent: int) -> None:
-    """Stop as on Ctrl-C (with a checkpoint) when the parent is gone, so that no orphan goes on unseen."""
+    """Stop with a checkpoint when the parent process is gone."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -324,7 +330,9 @@ def _follow(parent: int) -> None:
 
 
 def main(parent: int) -> int:
-    """Do the job on standard input; return the exit code: 0 good, 1 something failed, 130 interrupted.
+    """Do the job on standard input; return the exit code.
+
+    0 good, 1 something failed, 130 interrupted.
 
     Args:
         parent: Process that started this one; the job stops when it is gone.

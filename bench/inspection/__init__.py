@@ -1,1 +1,1 @@
-"""Looking at data sets: what a folder holds, what its objects look like, what two sets have in common."""
+"""Inspect data sets: check files, draw objects, find shared shapes."""

@@ -1,4 +1,4 @@
-"""Giving a local data set a name, once its files have been read."""
+"""Name a local data set, after reading its files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bench.plan.request import parse_assignment
 from bench.registry import DATASETS
 
 SHOWN = 6
-"""Classes named on the screen."""
+"""Most classes that the screen lists by name."""
 
 
 @dataclass(frozen=True)
 class Added:
-    """Data set that a name now stands for.
+    """A data set that was given a name.
 
     Attributes:
         contents: Objects or rooms per split and classes, in words.
@@ -37,7 +37,9 @@ class Added:
 def add_named(
     name: str, format_name: str, root: Path, assignments: Sequence[str], workspace: Workspace, force: bool = False
 ) -> Added:
-    """Read all of a local data set, whatever is remembered of it, and give it a name.
+    """Read all of a local data set, then name it.
+
+    Nothing remembered from an earlier reading is used.
 
     Args:
         name: The new name.
@@ -75,7 +77,7 @@ def add_named(
 
 
 def _contents(dataset: Dataset) -> str:
-    """Read everything and say how much there is."""
+    """Read everything; return its size in words."""
     dataset.manifest()
     if dataset.card.has_rooms:
         train, test, what = dataset.train_size(), len(dataset.rooms()) - dataset.train_size(), "rooms"

@@ -1,4 +1,4 @@
-"""An audit's pairs as a table, as CSV and JSON, and as a picture."""
+"""Audit results as table, CSV, JSON and picture."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bench.store.publish import write_whole
 from bench.texts import csv_text
 
 LISTED = 10
-"""Pairs in the table on the screen."""
+"""Most pairs in the table on the screen."""
 _PER_LINE = 2
 
 
 def explain(report: AuditReport) -> str:
-    """Say what the numbers of a report mean."""
+    """Explain the numbers of a report."""
     return (
         f"near: at most {report.threshold:g} times as far apart (Chamfer, best turn about y) as two samples of one "
         "surface; exact: the same points up to order, centring and scale"
@@ -29,7 +29,7 @@ def explain(report: AuditReport) -> str:
 
 
 def print_audit(report: AuditReport, screen: Console) -> None:
-    """Print the closest pairs and the summary, readable in 80 columns."""
+    """Print the closest pairs and the summary, 80 columns wide."""
     what = "with itself" if report.within else f"against {report.b} {report.b_split} ({report.b_objects:,})"
     screen.print(Text.assemble((f"{report.a} {report.a_split} ({report.a_objects:,})", "bold"), f" {what}"))
     screen.print(Text(explain(report), style="dim"))
@@ -55,7 +55,7 @@ def print_audit(report: AuditReport, screen: Console) -> None:
 
 
 def write_audit(found: Audit, folder: Path, pictured: int) -> list[Path]:
-    """Write ``pairs.csv``, ``audit.json`` and, where there are pairs, ``pairs.png``.
+    """Write ``pairs.csv``, ``audit.json`` and, for any pairs, ``pairs.png``.
 
     Args:
         found: The audit.
@@ -80,7 +80,9 @@ def write_audit(found: Audit, folder: Path, pictured: int) -> list[Path]:
 
 
 def draw_pairs(found: Audit, path: Path, count: int) -> None:
-    """Draw the closest pairs side by side, the second turned onto the first.
+    """Draw the closest pairs side by side.
+
+    The second of a pair is turned onto the first.
 
     Raises:
         SetupError: The picture cannot be written.

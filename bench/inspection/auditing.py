@@ -1,4 +1,4 @@
-"""Find objects of two data sets with equal or similar shape."""
+"""Find objects of equal or similar shape in data sets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ SplitChoice = Literal["train", "test", "all"]
 
 
 class Pair(BaseModel):
-    """Two objects that are the same shape, or nearly; `ratio`, `chamfer` and `turn` as in `Match`."""
+    """Two objects of equal or nearly equal shape.
+
+    `ratio`, `chamfer` and `turn` are as in `Match`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +40,7 @@ class Pair(BaseModel):
     b_split: str
     b_class: str
     same_name: bool
-    """Their names say that they are clouds of one object (``mug#1``, ``mug#2``), or they have one name."""
+    """Whether both names mean one object: they are equal, or differ only in the view (``mug#1``, ``mug#2``)."""
 
 
 class AuditReport(BaseModel):
@@ -99,7 +102,7 @@ class AuditReport(BaseModel):
 
 @dataclass(frozen=True)
 class Side:
-    """The objects of one set that are compared.
+    """Objects of one data set that are compared.
 
     Attributes:
         points: float32 ``[n, N, 3]``.
@@ -116,7 +119,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Audit:
-    """A report, with what is needed to draw its pairs: positions in both sides, pair by pair."""
+    """A report, with the positions needed to draw its pairs."""
 
     report: AuditReport
     a: Side
@@ -134,7 +137,7 @@ def audit(
     b_split: SplitChoice = "test",
     progress: Progress,
 ) -> Audit:
-    """Compare the shapes of two sets, or of one set with each other.
+    """Compare the shapes of two sets, or within one set.
 
     Args:
         a: The set that was learnt from.

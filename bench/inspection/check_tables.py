@@ -1,4 +1,4 @@
-"""A check's findings on the screen, readable in 80 columns."""
+"""Print the findings of a check, 80 columns wide."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED = ("points", "labels", "normals", "parts", "views", "points of a room")
 
 
 def print_report(report: CheckReport, screen: Console) -> None:
-    """Print all of a check's findings; problems come last, where they are seen.
+    """Print all findings; problems come last.
 
     Args:
         report: The findings.
@@ -93,7 +93,7 @@ def _split_table(splits: dict[str, SplitFacts], official: bool) -> TextTable:
 
 
 def _three(spread: Spread) -> str:
-    """Least, median and most; one number where they are alike."""
+    """Format least, median and most, or their common value."""
     values = [f"{0.0 if abs(v) < 5e-5 else v:.4g}" for v in (spread.least, spread.median, spread.most)]
     return values[0] if len(set(values)) == 1 else f"{values[1]} ({values[0]} .. {values[2]})"
 
@@ -110,7 +110,7 @@ def _print_coordinates(report: CheckReport, screen: Console) -> None:
 
 
 def _print_classes(splits: dict[str, SplitFacts], screen: Console) -> None:
-    """Print objects per class, in as many columns of classes as fit."""
+    """Print objects per class, in columns that fit the screen."""
     classes = list(next(iter(splits.values())).per_class)
     what = "points" if any(s.areas for s in splits.values()) else "objects"
     shown = {split: [f"{s.per_class.get(name, 0):,}" for name in classes] for split, s in splits.items()}

@@ -1,4 +1,4 @@
-"""Finding out what a data set holds, and what is wrong with it."""
+"""Check the contents of a data set for problems."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bench.inspection.measuring import disk_facts, far_points, find_copies, room
 from bench.inspection.opening import Opened
 
 FEW = 6
-"""Classes without objects that are named one by one."""
+"""Most empty classes that a problem lists by name."""
 
 
 def check_dataset(opened: Opened) -> CheckReport:
-    """Read all of a data set and report what is there and what is wrong.
+    """Read all of a data set; report contents and problems.
 
     Every file is read, also one whose digest is remembered. A file that the loader refuses is a problem in the
     report, not an error.
@@ -78,7 +78,7 @@ def _check(opened: Opened, faults: Faults) -> CheckReport:
 
 @contextmanager
 def _noting(faults: Faults) -> Iterator[None]:
-    """Turn errors of reading into faults of the report."""
+    """Turn errors of reading into problems of the report."""
     try:
         yield
     except DataError as error:
@@ -86,7 +86,7 @@ def _noting(faults: Faults) -> Iterator[None]:
 
 
 def _load(dataset: Dataset, faults: Faults) -> dict[SplitName, CloudSet]:
-    """Load what can be loaded, pictures too; what cannot is a fault."""
+    """Load splits and images; errors become problems."""
     loaded: dict[SplitName, CloudSet] = {}
     for split in SPLITS:
         with _noting(faults):
@@ -123,19 +123,19 @@ def _wrong(
 
 
 def _fixed(dataset: Dataset) -> bool:
-    """Whether the format names the classes, as it does for all rooms."""
+    """Whether the format itself names the classes."""
     return dataset.fixed_classes or dataset.card.has_rooms
 
 
 def _empty(splits: Mapping[str, SplitFacts]) -> list[str]:
-    """Classes that no split has; none where a split could not be read."""
+    """Return classes without objects; none if a split is unreadable."""
     if set(splits) != set(SPLITS):
         return []
     return [name for name in splits["train"].per_class if not any(s.per_class.get(name) for s in splits.values())]
 
 
 def _some(names: list[str]) -> str:
-    """Name the first few."""
+    """Join the first few names."""
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
 
 
@@ -182,7 +182,7 @@ def _points(facts: SplitFacts) -> int:
 
 
 def _parts(dataset: Dataset, loaded: Mapping[SplitName, CloudSet]) -> Iterator[Part]:
-    """Say what there is beside points and labels, and where to get what is missing."""
+    """Yield optional contents, and where to get missing ones."""
     card, clouds = dataset.card, list(loaded.values())
     release = f"the release has them: {card.how_to_get}" if dataset.needs_root else ""
     normals = all(c.normals is not None for c in clouds)

@@ -1,4 +1,4 @@
-"""Findings of ``bench data check``, as data for JSON."""
+"""Findings of ``bench data check``, as JSON models."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Coordinates(_Fact):
 
 
 class SplitFacts(_Fact):
-    """One split.
+    """Facts about one split.
 
     Attributes:
         objects: Objects, or rooms.
@@ -68,15 +68,18 @@ class SplitFacts(_Fact):
 
 
 class Copy(_Fact):
-    """Objects whose points are the same, in whatever order; names with their split, e.g. ``train/mug_3``."""
+    """Objects with the same points in any order.
+
+    Names come with their split, e.g. ``train/mug_3``.
+    """
 
     objects: tuple[str, ...]
     across: bool
-    """Whether training and test objects are among them."""
+    """Whether the group holds both training and test objects."""
 
 
 class Part(_Fact):
-    """Whether something beside the points is there.
+    """Presence of something besides points and labels.
 
     Attributes:
         name: What, e.g. ``captions``.
@@ -98,7 +101,7 @@ class DiskFacts(_Fact):
 
 
 class CheckReport(_Fact):
-    """Everything that ``bench data check`` found.
+    """All findings of ``bench data check``.
 
     Attributes:
         name: What tables call the set.

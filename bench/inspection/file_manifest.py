@@ -1,4 +1,4 @@
-"""A list of a data set's files with their hashes, to compare copies of it."""
+"""List a data set's files with hashes, to compare copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring splits: shapes, coordinates, classes, copies; and rooms and files."""
+"""Measure splits: shapes, coordinates, classes, copies, files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bench.data.duplicates import content_hashes, exact_groups
 from bench.inspection.facts import Coordinates, Copy, DiskFacts, SplitFacts, Spread
 
 BLOCK = 256
-"""Clouds looked at together, so that a memory-mapped set is never in memory as a whole."""
+"""Clouds per batch, so that a memory-mapped set is never in memory as a whole."""
 OUTLIER = 100
-"""Times that a point may be as far from the middle as nine in ten of its cloud's points."""
+"""A point is an outlier from this multiple of its cloud's 90th percentile of distances from the middle."""
 _CENTRED = 0.02
-"""Off-centre distance and deviation of a radius from 1 that still count as normalised."""
+"""Largest distance from the origin, and of the radius from 1, at which a cloud counts as normalised."""
 _ARRAYS = ("points", "labels", "normals", "parts", "views")
 
 
@@ -81,7 +81,7 @@ def _not_finite(array: npt.NDArray[Any]) -> int:
 
 
 def _coordinates(points: npt.NDArray[np.float32]) -> Coordinates:
-    """Measure clouds ``[n, N, 3]``; what is not finite is left out."""
+    """Measure clouds ``[n, N, 3]``, leaving out non-finite values."""
     lows, highs = [], []
     measured: list[npt.NDArray[np.float64]] = []
     for block in _blocks(points):
@@ -107,7 +107,10 @@ def _coordinates(points: npt.NDArray[np.float32]) -> Coordinates:
 
 
 def far_points(clouds: CloudSet) -> list[str]:
-    """Name objects of which a point lies `OUTLIER` times as far from the middle as nine in ten of its points do."""
+    """Name objects with a point far outside the others.
+
+    `OUTLIER` times as far from the middle as nine in ten of its points.
+    """
     found: list[str] = []
     start = 0
     for block in _blocks(clouds.points):
@@ -144,7 +147,7 @@ def _spread(values: npt.NDArray[np.float64]) -> Spread:
 def room_facts(
     rooms: Sequence[Room], classes: tuple[str, ...], test_area: int, known: Mapping[str, int]
 ) -> tuple[dict[str, SplitFacts], tuple[Copy, ...]]:
-    """Measure rooms, the held-out area as the test split.
+    """Measure rooms; the held-out area is the test split.
 
     Args:
         rooms: All rooms; each is looked at once.
@@ -198,12 +201,15 @@ def _room_copy(names: list[str]) -> Copy:
 
 
 def files_below(root: Path) -> list[str]:
-    """Paths of the files below a folder, with ``/``, in order, without hidden ones; of a file its own name."""
+    """Return relative paths of visible files below a folder, sorted.
+
+    For a file, its own name.
+    """
     return [root.name] if root.is_file() else sorted(_files_below(str(root), "", frozenset()))
 
 
 def _files_below(folder: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
-    """Walk a folder; links are followed, but not back to a folder that the walk came through."""
+    """Walk a folder, following links but no cycles."""
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -221,7 +227,7 @@ def _files_below(folder: str, prefix: str, above: frozenset[str]) -> Iterator[st
 
 
 def disk_facts(root: Path) -> DiskFacts:
-    """Count and weigh the files below a folder (or one file); what cannot be looked at counts as empty."""
+    """Count files and bytes by suffix (unreadable files: 0 bytes)."""
     by_suffix: dict[str, tuple[int, int]] = {}
     base = root.parent if root.is_file() else root
     for name in files_below(root):

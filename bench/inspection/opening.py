@@ -1,4 +1,4 @@
-"""Opening a data set for the commands that look at it."""
+"""Open a data set for the commands that inspect it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.registry import DATASETS
 
 @dataclass(frozen=True)
 class Opened:
-    """A data set bound to its place.
+    """A data set opened for inspection.
 
     Attributes:
         dataset: The data set.
@@ -34,7 +34,7 @@ class Opened:
 def open_named(
     reference: str, workspace: Workspace, root: Path | None = None, assignments: Sequence[str] = (), group: str = "data"
 ) -> Opened:
-    """Open ``NAME[:ROOT]``; reads nothing yet.
+    """Open ``NAME[:ROOT]`` without reading data.
 
     Args:
         reference: A data set of the registry, with its folder where it reads files, or a local name.
@@ -67,7 +67,7 @@ def open_named(
 
 
 def absent(dataset: Dataset) -> str:
-    """Return what a data set's loader says of a folder that is not there."""
+    """Return the loader's message for a missing folder."""
     try:
         dataset.classes()
         dataset.manifest()  # the classes of some sets are known without looking

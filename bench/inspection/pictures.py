@@ -1,4 +1,4 @@
-"""Clouds as pictures: orthographic, equal axes, y up, shaded so that a surface looks like one."""
+"""Draw clouds: orthographic, equal axes, y up, shaded."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _AMBIENT = 0.42
 
 @dataclass(frozen=True)
 class View:
-    """Viewpoint in degrees; azimuth 0 looks along -z, 90 along -x."""
+    """Viewpoint in degrees (azimuth 0: along -z, 90: along -x)."""
 
     name: str
     azimuth: float
@@ -52,7 +52,7 @@ class View:
 
     @property
     def axes(self) -> Floats:
-        """Rows: the picture's right, up and towards-the-viewer axes, ``[3, 3]``."""
+        """Right, up and viewing axes of the picture, ``[3, 3]``."""
         around, above = math.radians(self.azimuth), math.radians(self.elevation)
         toward = np.array([math.sin(around) * math.cos(above), math.sin(above), math.cos(around) * math.cos(above)])
         right = np.array([math.cos(around), 0.0, -math.sin(around)])
@@ -64,7 +64,10 @@ VIEWS = (ASLANT, View("front", 0, 0), View("side", 90, 0), View("from above", 0,
 
 
 def estimated_normals(points: npt.NDArray[np.floating]) -> Floats:
-    """Directions of least spread around each point ``[N, 3]``; their sign means nothing."""
+    """Estimate normals of points ``[N, 3]``, up to sign.
+
+    The direction of least spread around each point.
+    """
     _, near = cKDTree(points).query(points, k=min(_NEIGHBOURS, len(points)))
     around = np.asarray(points, dtype=np.float64)[near.reshape(len(points), -1)]
     offsets = around - around.mean(axis=1, keepdims=True)
@@ -74,7 +77,9 @@ def estimated_normals(points: npt.NDArray[np.floating]) -> Floats:
 
 
 def shaded(colours: Floats, normals: npt.NDArray[np.floating], depth: Floats, view: View) -> Floats:
-    """Light colours ``[N, 3]`` from the viewer's upper left, and let what is far fade a little.
+    """Shade colours ``[N, 3]`` by light and depth.
+
+    Light comes from the viewer's upper left; far points fade a little.
 
     Args:
         colours: Red, green, blue in 0 to 1.
@@ -134,13 +139,13 @@ def draw_cloud(
 
 
 def extent(points: npt.NDArray[np.floating], views: Sequence[View]) -> float:
-    """Largest width or height that a cloud ``[N, 3]`` has in any of the views."""
+    """Return a cloud's largest width or height in any view."""
     good = np.asarray(points[np.isfinite(points).all(axis=1)], dtype=np.float64)
     return max(float(np.ptp(good @ view.axes[:2].T, axis=0).max()) for view in views)
 
 
 def _spacing(points: npt.NDArray[np.floating[Any]]) -> float:
-    """Median distance to the nearest other point."""
+    """Return the median distance to the nearest other point."""
     if len(points) < 2:
         return 0.0
     some = points[:: max(len(points) // 2048, 1)]
@@ -148,12 +153,12 @@ def _spacing(points: npt.NDArray[np.floating[Any]]) -> float:
 
 
 def plain(count: int) -> Floats:
-    """Colour of a cloud without parts, ``[count, 3]``."""
+    """Return the colour of a cloud without parts, ``[count, 3]``."""
     return np.tile(np.asarray(PLAIN), (count, 1))
 
 
 def by_number(numbers: npt.NDArray[np.integer], order: Sequence[int]) -> Floats:
-    """Colours ``[N, 3]`` by number: the palette in the order given; numbers that are not in it are grey."""
+    """Return palette colours ``[N, 3]`` by number; others are grey."""
     from matplotlib.colors import to_rgb
 
     known = {number: to_rgb(PALETTE[place % len(PALETTE)]) for place, number in enumerate(order)}
@@ -162,7 +167,7 @@ def by_number(numbers: npt.NDArray[np.integer], order: Sequence[int]) -> Floats:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture; where that fails, what stood there stays.
+    """Write a picture; on failure the old file stays.
 
     Raises:
         SetupError: The file cannot be written.

@@ -1,4 +1,4 @@
-"""Page of the protocols' cards (docs/protocols.md)."""
+"""Build the page of protocol cards (docs/protocols.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INTRO = (
 
 
 def protocol_page(cards: Sequence[ProtocolCard], summaries: Mapping[str, str]) -> str:
-    """Return Markdown with a section per protocol and one per form below it.
+    """Return Markdown with one section per protocol and form.
 
     Args:
         cards: The cards, those of one protocol together.

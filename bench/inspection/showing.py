@@ -1,4 +1,4 @@
-"""Pictures of a data set's objects and rooms."""
+"""Draw pictures of a data set's objects and rooms."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 Up = Literal["y", "z"]
 MOST = 100
-"""Objects of one picture."""
+"""Most objects in one picture."""
 ROOM_POINTS = 60_000
-"""Points drawn of a room."""
+"""Most points of a room that are drawn."""
 _ABOVE, _CORNER = View("from above", 0, 90), View("aslant", 30, 40)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Request of pictures.
+    """Objects to draw, and how.
 
     Attributes:
         split: Split.
@@ -95,7 +95,7 @@ def show(opened: Opened, wanted: Wanted, out: Path | None) -> tuple[Path, str]:
 
 
 def chosen(rows: npt.NDArray[np.int64], wanted: Wanted, what: str) -> list[int]:
-    """Pick rows: `count` from `index` on, or evenly spread where no index is given.
+    """Choose row numbers: consecutive from `index`, or evenly spread.
 
     Raises:
         UsageError: The index lies outside, or the count does.
@@ -130,12 +130,15 @@ def _object_figure(opened: Opened, wanted: Wanted) -> tuple[Figure, int, str]:
 
 
 def upright(points: npt.NDArray[np.floating], up: Up) -> npt.NDArray[np.floating]:
-    """Turn points ``[..., 3]`` so that y points up."""
+    """Rotate points ``[..., 3]`` so that y points up."""
     return points if up == "y" else np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
 
 
 def object_colours(clouds: CloudSet, row: int) -> tuple[Floats, list[int]]:
-    """Colours ``[N, 3]`` of an object's points by part, and its parts; one colour where it has none."""
+    """Return point colours ``[N, 3]`` by part, and the parts.
+
+    One colour if there are no parts.
+    """
     if clouds.parts is None:
         return plain(clouds.points.shape[1]), []
     parts = np.asarray(clouds.parts[row])
@@ -144,7 +147,7 @@ def object_colours(clouds: CloudSet, row: int) -> tuple[Floats, list[int]]:
 
 
 def _one(clouds: CloudSet, row: int, line: str, up: Up) -> Figure:
-    """One large view, three small ones, and beside them the image and the caption where there are any."""
+    """Draw one object from several sides, with image and caption."""
     from matplotlib.figure import Figure
 
     beside = clouds.views is not None or clouds.captions is not None
@@ -168,7 +171,7 @@ def _one(clouds: CloudSet, row: int, line: str, up: Up) -> Figure:
 
 
 def _beside(figure: Figure, clouds: CloudSet, row: int, left: float) -> None:
-    """Draw an object's first images, one below the other, and write its caption under them.
+    """Draw an object's first images, its caption below them.
 
     Args:
         figure: Where.
@@ -195,7 +198,7 @@ def _beside(figure: Figure, clouds: CloudSet, row: int, left: float) -> None:
 
 
 def _grid(clouds: CloudSet, rows: Sequence[int], head: str, up: Up) -> Figure:
-    """Objects side by side, each from the front right."""
+    """Draw objects side by side, each from the front right."""
     from matplotlib.figure import Figure
 
     columns = min(math.ceil(math.sqrt(len(rows))), 8)
@@ -226,7 +229,10 @@ def _legend(figure: Figure, entries: Sequence[tuple[str, str]], bottom: float) -
 
 
 def _room_figure(opened: Opened, wanted: Wanted) -> tuple[Figure, int, str]:
-    """A room without its ceiling, from above and aslant, by class and, where scanned, in its colours."""
+    """Draw a room without its ceiling, from above and aslant.
+
+    Coloured by class and, where scanned, as scanned.
+    """
     from matplotlib.figure import Figure
 
     dataset = opened.dataset
@@ -272,7 +278,7 @@ def _room_figure(opened: Opened, wanted: Wanted) -> tuple[Figure, int, str]:
 
 
 def _without_ceiling(room: Room, classes: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-    """Points that do not hide the room from above."""
+    """Mark points that do not hide the room from above."""
     keep = np.ones(len(room.points), dtype=np.bool_)
     if "ceiling" in classes:
         keep = room.labels != classes.index("ceiling")

@@ -1,4 +1,4 @@
-"""Fitting a teacher or fetching its weights on request, and saying what it is."""
+"""Fit a teacher or fetch its weights, and describe it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.teachers.base import Teacher
 
 
 def fit_teacher(name: str, assignments: list[str], workspace: Workspace, screen: Console) -> dict[str, JsonValue]:
-    """Fit a teacher unless it is fitted, or fetch weights that are made elsewhere, and return its report.
+    """Fit a teacher or fetch its weights; return its report.
 
     Args:
         name: Registered name.
@@ -56,7 +56,7 @@ def fit_teacher(name: str, assignments: list[str], workspace: Workspace, screen:
 
 
 def describe_teacher(name: str, assignments: list[str], workspace: Workspace) -> dict[str, JsonValue]:
-    """Say what a teacher is, without making or fetching anything.
+    """Describe a teacher without fitting or fetching anything.
 
     Args:
         name: Registered name.
@@ -81,7 +81,10 @@ def describe_teacher(name: str, assignments: list[str], workspace: Workspace) ->
 
 
 def _open(name: str, assignments: list[str], workspace: Workspace) -> Teacher:
-    """Build a teacher from assignments; those of ``text_teacher`` are taken too, as a run takes them."""
+    """Build a teacher from assignments.
+
+    Those of ``text_teacher`` are accepted too, as a run accepts them.
+    """
     teacher_class = TEACHERS.load(name)
     groups = ("teacher", "text_teacher")
     overrides = Overrides(dict(parse_assignment(text) for text in assignments), frozenset(groups))

@@ -1,4 +1,4 @@
-"""Facts of registered units: their cards, features, parameters and options."""
+"""Facts of registered units: cards, features, parameters, options."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from bench.models.encoder import Encoder
 
 VIT_BASE = TransformerShape(width=768, depth=12, heads=12, mlp_width=3072)
-"""Stands for a teacher's transformer where parameters are counted."""
+"""Stand-in for a teacher's transformer when parameters are counted."""
 
 
 def describe_unit(kind: str, name: str) -> dict[str, tuple[str, ...]]:
-    """Return the facts of a unit by name, each in one line or several; imports its class.
+    """Return facts of a unit by name; imports its class.
 
     Args:
         kind: ``methods``, ``protocols`` ...
@@ -40,7 +40,7 @@ def describe_unit(kind: str, name: str) -> dict[str, tuple[str, ...]]:
 
 
 def _card(loaded: Any) -> Iterator[tuple[str, Sequence[str]]]:
-    """Yield the fields of a card, whatever kind of plugin it belongs to."""
+    """Yield the fields of a card of any kind."""
     card = getattr(loaded, "card", None)
     if not isinstance(card, BaseModel):
         return
@@ -68,7 +68,7 @@ def _deviation(deviation: Deviation) -> str:
 
 
 def _option(name: str, info: FieldInfo) -> str:
-    """An option with its default, and what else it may be."""
+    """Describe an option: its default and allowed values."""
     default = info.get_default(call_default_factory=True)
     if isinstance(default, BaseModel):
         default = default.model_dump(mode="json", exclude_defaults=True)
@@ -78,7 +78,7 @@ def _option(name: str, info: FieldInfo) -> str:
 
 
 def _sizes(method: type[AnyMethod]) -> Iterator[tuple[str, Sequence[str]]]:
-    """Yield the features a method's encoder offers, and its parameters at every size."""
+    """Yield an encoder's features, and its parameters by size."""
     if method.name == "scratch" or not method.has_encoder:
         yield "parameters", ["those of the architecture it takes" if method.has_encoder else "none of its own"]
         return
@@ -98,7 +98,10 @@ def _sizes(method: type[AnyMethod]) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def _outline(method: type[AnyMethod], backbone: BackboneSpec, options: BaseModel) -> Encoder:
-    """Build an encoder without memory for its weights; with it, for a plugin whose code needs real ones."""
+    """Build an encoder without allocating its weights, if possible.
+
+    A plugin's code may need real ones.
+    """
     import torch
 
     try:
