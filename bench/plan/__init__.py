@@ -1,1 +1,1 @@
-"""From a request to specifications, and from specifications to jobs."""
+"""Turn a request into specifications, and these into jobs."""

@@ -1,4 +1,6 @@
-"""Whether a protocol applies to an encoder on a data set, in which settings, and who is judged beside it.
+"""Decide before running whether a protocol applies to an encoder.
+
+It also decides which settings apply, and which teacher is judged beside the encoder.
 
 That is decided before any job runs, so it hangs on what an encoder's heads will reach: a space of images and texts, and
 the teacher that owns it.
@@ -24,7 +26,7 @@ from bench.training.aligned import stored_widths
 
 @dataclass(frozen=True)
 class Applies:
-    """Parts of a protocol that apply to an encoder.
+    """Settings and baseline of a protocol for one encoder.
 
     Attributes:
         encoder: Its specification as the runs have it.
@@ -41,7 +43,7 @@ class Applies:
 
 @dataclass(frozen=True)
 class Reach:
-    """Spaces that an encoder's heads reach.
+    """Image and text spaces that an encoder's heads project into.
 
     Attributes:
         encoder: Its specification, with a teacher where imported weights were given one.
@@ -57,7 +59,7 @@ class Reach:
 def applies(
     encoder: AskedEncoder, protocol: AskedProtocol, place: Located, inputs: Inputs, stored: Sequence[StoredEncoder]
 ) -> Applies:
-    """Ask a protocol what of it applies.
+    """Ask a protocol which of its settings apply.
 
     Args:
         encoder: What would be judged.
@@ -97,7 +99,7 @@ def applies(
 
 
 def reach_of(encoder: AskedEncoder, inputs: Inputs, stored: Sequence[StoredEncoder]) -> Reach:
-    """Find out where an encoder's heads lead.
+    """Return the spaces that an encoder's heads project into.
 
     A head into the space of a teacher's pictures leads to texts only where the same teacher knows both.
     """
@@ -121,7 +123,10 @@ def reach_of(encoder: AskedEncoder, inputs: Inputs, stored: Sequence[StoredEncod
 
 
 def _reach_of_imported(spec: PretrainSpec, inputs: Inputs, stored: Sequence[StoredEncoder]) -> Reach:
-    """Imported weights know no teacher: the request's is taken, where its space is as wide as the heads reach."""
+    """Return the spaces of imported weights.
+
+    They name no teacher: the request's is taken if its space has the width of the heads.
+    """
     key = encoder_key(spec)
     folder = next((found.folder for found in stored if found.key == key), None)
     widths: Mapping[str, int] = stored_widths(folder) if folder is not None else {}
@@ -138,7 +143,7 @@ def _reach_of_imported(spec: PretrainSpec, inputs: Inputs, stored: Sequence[Stor
 
 
 def _is_joint(spec: TeacherSpec | None, workspace: Workspace) -> bool:
-    """Whether a teacher has one space for images and texts."""
+    """Whether a teacher embeds images and texts in one space."""
     if spec is None:
         return False
     teacher = open_teacher(spec, workspace)

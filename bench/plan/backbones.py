@@ -1,4 +1,4 @@
-"""The backbone of a request: sizes that fit together, parts by name and their options."""
+"""Backbone of a request: matching sizes, parts, options."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_backbone(values: dict[str, Any]) -> BackboneSpec:
 
 
 def taken_by(chosen: ChosenMethod, backbone: BackboneSpec) -> tuple[BackboneSpec, list[str]]:
-    """Return the backbone as a method's network has it, and the parts that it does without.
+    """Return the backbone a method uses, and parts it ignores.
 
     Args:
         chosen: The method.
@@ -54,7 +54,7 @@ def taken_by(chosen: ChosenMethod, backbone: BackboneSpec) -> tuple[BackboneSpec
 
 
 def refuse_unused(chosen: ChosenMethod, backbone: BackboneSpec) -> None:
-    """Refuse a part that a method's network does not have, and an option of the method that its block does not have.
+    """Refuse backbone parts and block options a method ignores.
 
     Raises:
         UsageError: The part or the option was chosen for nothing.
@@ -73,7 +73,7 @@ def refuse_unused(chosen: ChosenMethod, backbone: BackboneSpec) -> None:
 
 
 def parts_of(backbone: BackboneSpec) -> list[Entry]:
-    """Return what the registries hold of a backbone's block, norm layer and tokenizer.
+    """Return the registry entries of a backbone's parts.
 
     Raises:
         UsageError: One of them is not known here (a plugin is missing).

@@ -1,4 +1,4 @@
-"""Fingerprints of the code that makes an encoder or a run."""
+"""Fingerprints of the code behind an encoder or a run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from bench.store.records import RunRecord
 PRETRAIN_MODULE = "bench.execution.pretrain"
 EVALUATE_MODULE = "bench.execution.evaluate"
 IMPORTED = Fingerprint(digest=hashlib.sha256(b"imported weights").hexdigest(), modules={})
-"""Stands for the code that made imported weights: not ours, and not to be made again when ours changes."""
+"""Fingerprint of all imported weights: they do not depend on our code, and are kept when it changes."""
 
 
 def encoder_fingerprint(spec: PretrainSpec) -> Fingerprint:
-    """Fingerprint of the code that makes an encoder, the same for ever where it was imported."""
+    """Fingerprint the code that makes an encoder.
+
+    The same for ever if it was imported.
+    """
     if spec.imported is not None:
         return IMPORTED
     roots = [PRETRAIN_MODULE, *_encoder_roots(spec)]
@@ -28,7 +31,7 @@ def encoder_fingerprint(spec: PretrainSpec) -> Fingerprint:
 
 
 def run_fingerprint(spec: RunSpec) -> Fingerprint:
-    """Fingerprint of the code that makes a run: its encoder's, its protocol's and its data set's."""
+    """Fingerprint the code of a run: encoder, protocol, data set."""
     roots = [EVALUATE_MODULE, PROTOCOLS.entry(spec.protocol.name).module, DATASETS.entry(spec.data.name).module]
     if spec.train_data is not None:
         roots.append(DATASETS.entry(spec.train_data.name).module)
@@ -38,7 +41,10 @@ def run_fingerprint(spec: RunSpec) -> Fingerprint:
 
 
 def current_fingerprint(record: RunRecord) -> str | None:
-    """Return the digest of the code that would make this run now; None where a plugin it needs is not loaded."""
+    """Return the digest of today's code for a stored run.
+
+    None if a plugin it needs is not loaded.
+    """
     try:
         return run_fingerprint(RunSpec.model_validate(record.spec)).digest
     except (UsageError, ValidationError, ModuleNotFoundError):

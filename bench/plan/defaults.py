@@ -1,4 +1,4 @@
-"""Defaults of built-in methods, protocols, data sets, teachers and parts, answered without importing them.
+"""Cached defaults of built-in units, read without importing them.
 
 Listing stored runs names what each changed of its defaults. Asking a method for them imports torch, which takes longer
 than all the rest. Answers are therefore kept in the user's cache (``~/.cache/recon-bench``), and count while no file of
@@ -42,7 +42,10 @@ def protocol_defaults(name: str, size: str, form: Form) -> Options:
 
 
 def method_defaults(name: str, size: str, transformer: JsonValue) -> Options:
-    """Return the options of a method in a preset, completed by the shape of its teacher's transformer, if any."""
+    """Return a method's options in a preset.
+
+    Completed by the shape of its teacher's transformer, if any.
+    """
 
     def asked() -> Options:
         teacher = TransformerShape.model_validate(transformer) if isinstance(transformer, dict) else None
@@ -54,7 +57,7 @@ def method_defaults(name: str, size: str, transformer: JsonValue) -> Options:
 
 
 def network_defaults(name: str, size: str, form: str) -> Options:
-    """Return the options of the untrained network that a method is compared with."""
+    """Return the options of the untrained network for comparison."""
 
     def asked() -> Options:
         method = METHODS.load(name)
@@ -64,7 +67,7 @@ def network_defaults(name: str, size: str, form: str) -> Options:
 
 
 def recipe_defaults(method: str, size: str, dataset: str) -> Recipe:
-    """Return the recipe that a method is shipped with (see `bench.plan.recipes.shipped_recipe`)."""
+    """Return a method's shipped recipe (see `bench.plan.recipes.shipped_recipe`)."""
     return Recipe.model_validate(
         _options(
             [METHODS.entry(method), DATASETS.entry(dataset)],
@@ -83,7 +86,7 @@ def part_defaults(part: str, name: str) -> Options:
 
 
 def teacher_defaults(name: str, size: str) -> Options:
-    """Return the options of a teacher in a preset, without those that have no default."""
+    """Return a teacher's options with a default in a preset."""
     given = preset(size).teacher.get(name, {})
     return _options(
         [TEACHERS.entry(name)], ("teacher", name, size), lambda: _with_default(TEACHERS.load(name).Options, given)
@@ -91,7 +94,7 @@ def teacher_defaults(name: str, size: str) -> Options:
 
 
 def data_defaults(name: str, size: str) -> Options:
-    """Return the options of a data set in a preset, without those that have no default."""
+    """Return a data set's options that have a default."""
     given = preset(size).data.get(name, {})
     return _options(
         [DATASETS.entry(name)], ("data", name, size), lambda: _with_default(DATASETS.load(name).Options, given)
@@ -99,7 +102,10 @@ def data_defaults(name: str, size: str) -> Options:
 
 
 def caption_default(method: str, options: Options, dataset: str) -> str:
-    """Return where captions come from: the data set, if the method reads texts and the data set has some."""
+    """Return the default source of captions.
+
+    The data set, if it has captions and the method reads texts.
+    """
 
     def asked() -> str:
         chosen = chosen_method(method, options)
@@ -122,7 +128,10 @@ def _options(entries: Sequence[Entry], question: tuple[object, ...], ask: Callab
 
 
 def _answer(entries: Sequence[Entry], question: tuple[object, ...], ask: Callable[[], JsonValue]) -> JsonValue:
-    """Return what is kept, or ask and keep it; what a plugin has a part in is asked every time."""
+    """Return a cached answer, or compute and cache it.
+
+    Answers that involve a plugin are never cached.
+    """
     kept = _kept()
     if kept is None or any(entry.source != "built in" for entry in entries):
         return ask()
@@ -136,7 +145,7 @@ def _answer(entries: Sequence[Entry], question: tuple[object, ...], ask: Callabl
 
 @cache
 def _kept() -> dict[str, JsonValue] | None:
-    """Return the answers that the code of this process gave before; None where they cannot be told to be its own."""
+    """Return cached answers of this code; None if uncertain."""
     code, changed = _code()
     if changed > _process_start():
         return None
@@ -155,7 +164,10 @@ def _place() -> Path:
 
 @cache
 def _code() -> tuple[str, float]:
-    """Return a digest of names, sizes and times of the package's files, and the time of the latest change."""
+    """Return a digest and newest time of the package's files.
+
+    The digest covers names, sizes and times.
+    """
     found = sorted((path.as_posix(), path.stat()) for path in _PACKAGE.rglob("*.py"))
     listing: list[Any] = [(name, state.st_size, state.st_mtime_ns) for name, state in found]
     return sha256(repr((PYDANTIC, listing)).encode()).hexdigest(), max(state.st_mtime for _, state in found)

@@ -1,4 +1,4 @@
-"""Find a spec's deviations from the defaults of its parts.
+"""Find the fields of a spec that differ from defaults.
 
 The parts are its preset, method, protocol and data sets.
 
@@ -35,12 +35,15 @@ from bench.stats.deviations import ALL, Deviation, Deviations
 from bench.store.index import alike_of
 
 _FOLLOWS = 0.1
-"""Share by which the epochs of a part may be off what its size asks for, where the number of objects is not known."""
+"""Relative tolerance of a part's epochs, when the number of objects, which determines them, is unknown."""
 _DEFAULTS: dict[str, Any] = {name: field.default for name, field in RunRequest.model_fields.items()}
 
 
 def deviations_of(spec: dict[str, JsonValue]) -> Deviations:
-    """Name the deviations of a stored spec; where it cannot be read here (a plugin is missing) that is said instead."""
+    """Name the deviations of a stored spec.
+
+    If it cannot be read here (a plugin is missing), that is said instead.
+    """
     try:
         return deviations(RunSpec.model_validate(spec))
     except (BenchError, ValidationError, ModuleNotFoundError) as error:
@@ -49,7 +52,9 @@ def deviations_of(spec: dict[str, JsonValue]) -> Deviations:
 
 
 def deviations(run: RunSpec) -> Deviations:
-    """Name every field of a run that is not what it would be by default, in the order of a spec.
+    """Name a run's fields that differ from their defaults.
+
+    In the order of the spec.
 
     Seeds and data sets are no deviations, nor is ``--legacy``, which changes no score. Values that a search chose are
     said to be tuned.
@@ -99,18 +104,24 @@ def _encoder(spec: PretrainSpec, size: Preset, form: str, matched: bool, stage: 
 
 
 def _fields(backbone: BackboneSpec) -> Options:
-    """All fields of a backbone; its JSON leaves parts out that are the published ones."""
+    """Return all fields of a backbone, default parts included.
+
+    Its JSON leaves out parts that are the published ones.
+    """
     return {name: getattr(backbone, name) for name in BackboneSpec.model_fields}
 
 
 def _backbone(own: BackboneSpec, size: Preset) -> Options:
-    """Backbone of a preset, with the default options of the parts that a run chose."""
+    """Return a preset's backbone with default options of chosen parts."""
     options = {f"{part}_options": defaults.part_defaults(part, getattr(own, part)) for part in BACKBONE_PARTS}
     return _fields(size.backbone) | options
 
 
 def _method_options(spec: PretrainSpec, size: Preset, form: str) -> Options:
-    """Options of a method by default; of `scratch` those of the network it is."""
+    """Return a method's default options.
+
+    For `scratch`, those of the network it is.
+    """
     if spec.method == "scratch":
         name = str(spec.options["architecture"])
         return {"architecture": name, "architecture_options": defaults.network_defaults(name, size.name, form)}
@@ -118,7 +129,7 @@ def _method_options(spec: PretrainSpec, size: Preset, form: str) -> Options:
 
 
 def _recipe(spec: PretrainSpec, own: Recipe, size: Preset) -> Options:
-    """Recipe that a method is shipped with, brought to the part of the data."""
+    """Return the shipped recipe, adjusted to the data's part."""
     assert spec.data is not None
     shipped = defaults.recipe_defaults(spec.method, size.name, spec.data.name)
     if spec.fraction < 1 and spec.budget == "steps":
@@ -132,7 +143,7 @@ def _recipe(spec: PretrainSpec, own: Recipe, size: Preset) -> Options:
 
 
 def _supervision(spec: PretrainSpec, stage: str) -> Iterable[Deviation]:
-    """Captions that are not those of the data set where it has any."""
+    """Yield a deviation if captions are not the data set's."""
     assert spec.data is not None
     default = defaults.caption_default(spec.method, spec.options, spec.data.name)
     if spec.captions != default:
@@ -154,7 +165,10 @@ def _data(group: str, spec: DataSpec | None, size: Preset) -> Iterable[Deviation
 
 
 def _numerics(spec: Numerics) -> Iterable[Deviation]:
-    """Fields of numerics that have a default; the others are resolved on the machine and said with the numbers."""
+    """Yield deviations among numerics that have a default.
+
+    The others depend on the machine and are shown with the numbers.
+    """
     for name, field in Numerics.model_fields.items():
         value = getattr(spec, name)
         if not field.is_required() and name != "plugins" and value != field.default:
@@ -162,7 +176,10 @@ def _numerics(spec: Numerics) -> Iterable[Deviation]:
 
 
 def _differing(group: str, own: Options, default: Options) -> Iterable[Deviation]:
-    """Fields in which options differ from their defaults; one that older code did not know yet is no deviation."""
+    """Yield options that differ from their defaults.
+
+    Options that older code did not have are no deviations.
+    """
     plain = flatten(default)
     for name, value in flatten(own).items():
         if plain.get(name) != value:
@@ -170,7 +187,7 @@ def _differing(group: str, own: Options, default: Options) -> Iterable[Deviation
 
 
 class DeviationReader:
-    """Names the deviations of stored specs; of runs that differ in their seeds only, once."""
+    """Names deviations of stored specs, once for all seeds."""
 
     def __init__(self) -> None:
         self._known: dict[str, Deviations] = {}

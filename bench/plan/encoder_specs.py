@@ -1,4 +1,4 @@
-"""Encoders of a request as specifications: pretrained, untrained, stored ones, and teachers alone."""
+"""Encoders of a request: pretrained, untrained, stored, teachers alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bench.spec import BackboneSpec, Captions, Images, PretrainSpec, Recipe, Tea
 
 @dataclass(frozen=True)
 class AskedEncoder:
-    """An encoder that is asked for.
+    """An encoder that the request asks for.
 
     Attributes:
         spec: Its specification.
@@ -38,7 +38,7 @@ class AskedEncoder:
 
 @dataclass
 class AskedEncoders:
-    """Encoders of a request.
+    """All encoders that the request asks for.
 
     Attributes:
         all: In order; each once.
@@ -51,14 +51,14 @@ class AskedEncoders:
     data: Located | None = None
 
     def add(self, encoders: Iterable[AskedEncoder]) -> None:
-        """Add encoders that are not among them."""
+        """Add encoders, leaving out repeated ones."""
         for encoder in encoders:
             if all(encoder.spec != known.spec or encoder.seed != known.seed for known in self.all):
                 self.all.append(encoder)
 
 
 def asked_encoders(inputs: Inputs, backbones: Backbones) -> AskedEncoders:
-    """Specify the encoders of a request, with the untrained ones that they are compared with.
+    """Specify a request's encoders, with untrained ones for comparison.
 
     Raises:
         UsageError: An option, a size, a teacher or the name of an encoder is wrong.
@@ -87,7 +87,7 @@ def asked_encoders(inputs: Inputs, backbones: Backbones) -> AskedEncoders:
 
 
 def teacher_alone(inputs: Inputs, name: str, backbone: BackboneSpec, teacher: TeacherSpec, seed: int) -> AskedEncoder:
-    """Specify a method that is its teacher alone, beside encoders of a backbone."""
+    """Specify a method that only queries its teacher."""
     chosen = inputs.method(name)
     spec = PretrainSpec(
         method=name,
@@ -103,7 +103,7 @@ def teacher_alone(inputs: Inputs, name: str, backbone: BackboneSpec, teacher: Te
 
 
 def _stored(inputs: Inputs, name: str, stored: list[StoredEncoder]) -> list[AskedEncoder]:
-    """Return a stored encoder with the seed of its run, and the untrained ones beside it."""
+    """Return a stored encoder, and untrained ones beside it."""
     found = find_encoder(inputs.workspace.results, name)
     stored.append(found)
     here = numerics_of(inputs, 0, versions(method=found.spec.method, backbone=found.spec.backbone))
@@ -144,7 +144,7 @@ def _untrained(
 
 @dataclass(frozen=True)
 class _Pretraining:
-    """Specifies encoders that are pretrained.
+    """Specifies encoders to pretrain.
 
     Attributes:
         inputs: The request.
@@ -157,7 +157,7 @@ class _Pretraining:
     data: Located
 
     def encoder(self, name: str, seed: int, fraction: float) -> AskedEncoder:
-        """Specify one encoder, and before it the first stage of its method where there is one.
+        """Specify an encoder, and its first stage, if any, before.
 
         Args:
             name: Method.
@@ -168,7 +168,7 @@ class _Pretraining:
         return AskedEncoder(spec, chosen, seed)
 
     def _specify(self, name: str, seed: int, fraction: float, whole: str = "") -> tuple[ChosenMethod, PretrainSpec]:
-        """Specify a method, or the first stage of the method `whole`."""
+        """Specify a method, or the first stage of method `whole`."""
         inputs, request, data = self.inputs, self.inputs.request, self.data
         chosen = inputs.method(name)
         method, backbone = chosen.method, self.backbones.of(whole or name)
@@ -225,7 +225,7 @@ class _Pretraining:
         )
 
     def _recipe(self, name: str, group: str) -> Recipe:
-        """Return the recipe of a method, the assignments of a group of ``--set`` on top."""
+        """Return a method's recipe with the user's assignments."""
         shipped = shipped_recipe(name, self.inputs.preset.name, self.data.spec.name)
         recipe: Recipe = validated(Recipe, self.inputs.overrides.merge(shipped.model_dump(), group), group)
         if recipe.head_lr_scale != 1:

@@ -1,4 +1,4 @@
-"""Encoders that lie in a results folder: their identity, their names, and finding them."""
+"""Find encoders stored in a results folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bench.spec import Numerics, PretrainSpec, content_key
 from bench.store.artifacts import ArtifactStore
 
 ANY_MACHINE = Numerics(precision="fp32", compile=False, device="cpu", op_backend="any", torch="any")
-"""Numerics of weights that nothing here computed."""
+"""Numerics stored with imported weights, which were computed elsewhere."""
 _SHORTEST = 4
-"""Characters of a key that may name an encoder."""
+"""Least number of a key's characters that may name an encoder."""
 
 
 @dataclass(frozen=True)
 class StoredEncoder:
-    """An encoder's artefact.
+    """A stored encoder.
 
     Attributes:
         spec: What it is.
@@ -58,7 +58,10 @@ def encoder_key(spec: PretrainSpec) -> str:
 
 
 def stored_encoders(results: Path, *, digests: bool = False) -> list[StoredEncoder]:
-    """List the encoders of a results folder, imported ones first, then oldest first; nothing is changed.
+    """List stored encoders: imported first, then oldest first.
+
+    Nothing is changed. Damaged ones are named and left out: those with missing or cut files, with `digests` those with
+    any altered byte.
 
     Damaged ones are named and left out: those with missing or cut files, with `digests` those with any altered byte.
     """
@@ -68,7 +71,7 @@ def stored_encoders(results: Path, *, digests: bool = False) -> list[StoredEncod
 
 
 def find_encoder(results: Path, text: str) -> StoredEncoder:
-    """Find an encoder by the name it was imported under, or by the beginning of its key.
+    """Find an encoder by imported name or beginning of key.
 
     Raises:
         UsageError: None fits, or several do.
@@ -90,7 +93,9 @@ def find_encoder(results: Path, text: str) -> StoredEncoder:
 def as_evaluated(
     found: StoredEncoder, request: RunRequest, here: Numerics, note: Callable[[str], None]
 ) -> tuple[PretrainSpec, int, tuple[int, ...]]:
-    """Return the spec of a stored encoder as its run has it, the seed of the run, and seeds of `scratch` beside it.
+    """Return a stored encoder's spec for a run, and seeds.
+
+    The seeds are that of the run, and those of `scratch` beside it.
 
     An encoder trained here stays what it is, its seed included. Imported weights take the numerics of this machine.
     They are one pretraining, which is the unit of every statistic: runs that differ in the protocol's draws alone
@@ -121,7 +126,7 @@ def as_evaluated(
 
 
 def _read(store: ArtifactStore, folder: Path) -> StoredEncoder | None:
-    """Read what an artefact says of itself; None where another version of bench wrote it in another form."""
+    """Read a stored encoder; None if its format is unknown."""
     try:
         spec = PretrainSpec.model_validate(_json(folder / "spec.json"))
         provenance = _json(folder / "provenance.json")

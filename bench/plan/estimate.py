@@ -1,4 +1,4 @@
-"""Estimate a job's time from stored runs or a count of operations."""
+"""Estimate a job's time from stored runs or operation counts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Estimator:
 
     @cached_property
     def _history(self) -> dict[str, float]:
-        """Samples per second of earlier pretrainings here, by method and backbone."""
+        """Samples per second of earlier pretrainings, by method and backbone."""
         rates: dict[str, float] = {}
         for cost_file in sorted(self._workspace.results.glob("artifacts/encoder/*/*/cost.json")):
             try:
@@ -60,7 +60,10 @@ class Estimator:
 
 
 def training_flops(backbone: BackboneSpec) -> float:
-    """Return a rough count of operations of one training sample (forward and backward, with a shallow decoder)."""
+    """Estimate the operations of one training sample.
+
+    Forward and backward, with a shallow decoder.
+    """
     first = backbone.tokenizer_width
     per_point = 3 * first + first * 2 * first + 2 * first * 4 * first + 4 * first * backbone.width
     tokenizer = backbone.groups * backbone.group_size * per_point
@@ -69,7 +72,10 @@ def training_flops(backbone: BackboneSpec) -> float:
 
 
 def _tuned_samples(run: RunSpec, objects: int) -> float:
-    """Training samples of protocols that train the whole network, of all folds together; 0 for the others."""
+    """Count training samples of fine-tuning; 0 for frozen encoders.
+
+    Of all folds together.
+    """
     chosen, options = chosen_protocol(run.protocol.name, run.protocol.options), run.protocol.options
     if not chosen.protocol.trains_encoder(chosen.options):
         return 0.0
@@ -85,7 +91,7 @@ def _tuned_samples(run: RunSpec, objects: int) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds for people."""
+    """Format seconds for people."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

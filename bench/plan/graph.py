@@ -1,4 +1,4 @@
-"""The job graph: teacher -> encoder -> evaluate, without what is already stored."""
+"""Job graph: teacher, encoder, evaluation, without stored results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JobKind = Literal["teacher", "encoder", "evaluate"]
 
 
 class PlannedRun(Frozen):
-    """A run with its key and the fingerprint of the code that would make it."""
+    """A planned run with its key and code fingerprint."""
 
     spec: RunSpec
     key: str
@@ -61,7 +61,7 @@ class Job(Frozen):
 
     @property
     def id(self) -> str:
-        """Name of the job in the plan and of its log."""
+        """Name of the job in plan and log."""
         name = f"{self.kind}-{self.key[:12]}-{self.fingerprint.digest[:6]}"
         return f"{name}-{self.alone[:6]}" if self.alone else name
 
@@ -87,18 +87,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Stored:
-    """Questions the plan asks of the store."""
+    """Interface through which a plan looks up stored results."""
 
     run: Callable[[str, str | None], bool]
-    """(key, fingerprint or None for any code) -> stored and finished."""
+    """Whether a run is stored and finished; called with (key, fingerprint or None for any code)."""
     encoder: Callable[[str, str], bool]
-    """(key, fingerprint) -> artefact in place."""
+    """Whether an encoder is stored; called with (key, fingerprint)."""
     teacher: Callable[[TeacherSpec], bool]
-    """Fitted already."""
+    """Whether a teacher is fitted already."""
 
 
 def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -> Plan:
-    """Turn resolved runs into jobs, leaving out what is stored.
+    """Turn resolved runs into jobs, without stored results.
 
     Args:
         resolution: The runs.
@@ -148,7 +148,10 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
 
 
 def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> tuple[PlannedRun, bool]:
-    """A run, and whether it is stored; where only its form with ``--legacy`` is, that one, for it says the same."""
+    """Return a planned run, and whether it is stored.
+
+    If only its form with ``--legacy`` is stored, that one is returned: it holds the same numbers and more.
+    """
     code, label = run_fingerprint(spec), run_label(spec, resolution)
     fuller = spec.model_copy(update={"protocol": spec.protocol.model_copy(update={"legacy": True})})
     forms = [
@@ -160,13 +163,13 @@ def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> tuple[Pla
 
 
 def _worth_a_process(run: PlannedRun) -> bool:
-    """Whether a run trains for so long that it goes beside others; smoke runs are over before a process is up."""
+    """Whether a run trains long enough for its own process."""
     chosen = chosen_protocol(run.spec.protocol.name, run.spec.protocol.options)
     return preset(run.label["preset"]).comparable and chosen.protocol.trains_encoder(chosen.options)
 
 
 class _Making:
-    """Jobs that make teachers and encoders, each once and after what it needs."""
+    """Makes jobs for teachers and encoders, each once, in order."""
 
     def __init__(self, places: tuple[Place, ...], stored: Stored) -> None:
         self.places = places
@@ -175,20 +178,23 @@ class _Making:
         self._handed_out = 0
 
     def added(self) -> list[Job]:
-        """Return the jobs made since this was last asked."""
+        """Return jobs made since the last call."""
         new = list(self.jobs.values())[self._handed_out :]
         self._handed_out = len(self.jobs)
         return new
 
     def needs(self, spec: PretrainSpec) -> tuple[str, ...]:
-        """Return the jobs that an evaluation waits for: its encoder's, or its teacher's where nothing is trained."""
+        """Return the jobs that an evaluation waits for.
+
+        Its encoder's, or its teacher's where nothing is trained.
+        """
         if spec.recipe is not None:
             return self.encoder(spec)
         made = self.encoder(spec) if spec.imported is not None else ()
         return made + (self.teacher(spec.teacher) if spec.teacher is not None else ())
 
     def encoder(self, spec: PretrainSpec) -> tuple[str, ...]:
-        """Return the job that makes an encoder; none if it is stored."""
+        """Return the job that makes an encoder; empty if stored."""
         key, code = encoder_key(spec), encoder_fingerprint(spec)
         if self.stored.encoder(key, code.digest):
             return ()
@@ -212,7 +218,7 @@ class _Making:
         return (self.jobs[key].id,)
 
     def teacher(self, spec: TeacherSpec) -> tuple[str, ...]:
-        """Return the job that fits a teacher; none if it is there."""
+        """Return the job that fits a teacher; empty if fitted."""
         if self.stored.teacher(spec):
             return ()
         if spec.identity not in self.jobs:

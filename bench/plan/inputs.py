@@ -1,4 +1,4 @@
-"""Inputs of the resolution: a request with its preset, its assignments and the folders of this machine."""
+"""Inputs for resolving a request: preset, assignments, folders."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _GROUPS = frozenset(
 
 @dataclass
 class Inputs:
-    """A request, and where the steps of its resolution note what they decide.
+    """A request, and notes on decisions made while resolving it.
 
     Attributes:
         request: What the user asks for.
@@ -62,7 +62,7 @@ class Inputs:
             self.notes.append(line)
 
     def method(self, name: str) -> ChosenMethod:
-        """Return a method with its options: those of the preset, the user's on top.
+        """Return a method with preset options, user options on top.
 
         Raises:
             UsageError: An option is unknown or has a wrong value.

@@ -10,13 +10,19 @@ from bench.stats.naming import labelled_suffix, percent, pretrained_suffix
 
 
 def method_label(encoder: PretrainSpec, name: str = "") -> str:
-    """Name of a method in tables: scratch is named with its architecture, imported weights with their name."""
+    """Return a method's name for tables.
+
+    scratch is named with its architecture, imported weights with their name.
+    """
     beside = str(encoder.options["architecture"]) if encoder.method == "scratch" else name
     return f"{encoder.method} ({beside})" if beside else encoder.method
 
 
 def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
-    """Names of a run for tables; labels of data sets and encoders are the user's and in no key."""
+    """Return a run's names for tables.
+
+    Labels of data sets and encoders are the user's and in no key.
+    """
     encoder, places = spec.encoder, resolution.places
     stored = _stored(encoder, resolution)
     scratch = encoder.method == "scratch"
@@ -43,7 +49,7 @@ def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
 
 
 def encoder_title(encoder: PretrainSpec, resolution: Resolution | None = None) -> str:
-    """Name of an encoder in the title of a job."""
+    """Return an encoder's name for job titles."""
     stored = _stored(encoder, resolution) if resolution is not None else None
     label = method_label(encoder, stored.name if stored is not None else "")
     part = f" on {percent(encoder.fraction)}" if encoder.fraction < 1 else ""

@@ -1,4 +1,4 @@
-"""Data sets of a request: found, opened, and described by a spec."""
+"""Find, open and specify the data sets of a request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from bench.spec import DataSpec
 
 @dataclass(frozen=True)
 class Located:
-    """A data set as a spec, and where it lies (which is no part of any key)."""
+    """A data set's spec and its location.
+
+    The location is in no key.
+    """
 
     spec: DataSpec
     label: str
@@ -37,7 +40,7 @@ class Located:
 
 @dataclass(frozen=True)
 class DataPair:
-    """Training and test data of a protocol.
+    """Test data of a protocol, and training data if different.
 
     Attributes:
         test: Data set tested on.
@@ -53,13 +56,13 @@ class DataPair:
         return self.test.label if self.train is None else f"{self.train.label} > {self.test.label}"
 
     def common(self, workspace: Workspace) -> CommonClasses:
-        """Classes both sets have."""
+        """Return the classes that both sets have."""
         assert self.train is not None
         names = [open_dataset(located, workspace).classes() for located in (self.train, self.test)]
         return common_classes(*names)
 
     def skip(self, workspace: Workspace, protocol: str, labels: float = 1.0) -> str | None:
-        """Return why a protocol cannot be carried out on this data, or on a part of its labels; None where it can."""
+        """Return why a protocol cannot use this data, or None."""
         loaded = PROTOCOLS.load(protocol)
         if self.test.folds and not loaded.given_folds:
             return "the data set consists of few-shot folds"
@@ -86,7 +89,7 @@ class DataPair:
 
 
 def data_pairs(inputs: Inputs) -> list[DataPair]:
-    """Find what a request tests on, with what is trained on where that is another data set.
+    """Find test data, and training data if different.
 
     Raises:
         UsageError: A name, an option or a folder is wrong.

@@ -1,4 +1,4 @@
-"""Parts of a specification that depend on this machine: device, numerics, memory, versions of plugins."""
+"""Machine-dependent parts of a spec: device, numerics, versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.spec import BackboneSpec, Numerics, Recipe, TeacherSpec
 _NUMBER = 4
 """Bytes of a float32."""
 _TRAINED = 4
-"""Numbers of each weight in training: itself, its gradient and two moments."""
+"""Numbers kept per weight in training: itself, its gradient and two moments."""
 
 
 def device_of(inputs: Inputs) -> Literal["cpu", "cuda"]:
@@ -71,7 +71,10 @@ def versions(
     teachers: tuple[TeacherSpec | None, ...] = (),
     backbone: BackboneSpec | None = None,
 ) -> dict[str, str]:
-    """Return the versions of the plugins among the given names; built-in ones are covered by the code fingerprint."""
+    """Return versions of plugins among the names given.
+
+    Built-in units are covered by the code fingerprint.
+    """
     names = [("methods", method), ("protocols", protocol), ("datasets", dataset)]
     names += [("teachers", teacher.name) for teacher in teachers if teacher is not None]
     entries = [REGISTRIES[kind].entry(name) for kind, name in names if name]
@@ -80,7 +83,9 @@ def versions(
 
 
 def refuse_too_large(backbone: BackboneSpec, device: str, recipe: Recipe | None = None, objects: int = 0) -> None:
-    """Refuse a backbone whose weights alone, or patches of one step alone, exceed the memory of this machine.
+    """Refuse a backbone whose weights or patches exceed memory.
+
+    Weights alone, or patches of one step alone.
 
     Args:
         backbone: Its size.
@@ -116,7 +121,7 @@ def refuse_too_large(backbone: BackboneSpec, device: str, recipe: Recipe | None 
 
 
 def _memory(device: str) -> int:
-    """Bytes of memory of a device."""
+    """Return the bytes of memory of a device."""
     if device == "cuda":
         import torch
 

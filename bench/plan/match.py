@@ -1,4 +1,4 @@
-"""Backbones of a request's methods, of equal cost where that is asked for."""
+"""Backbones of a request, matched in cost if requested."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bench.spec import BackboneSpec, MatchSpec, PretrainSpec
 
 MatchBy = Literal["params", "flops"]
 WIDEST = 8
-"""Widths are tried up to so many times the preset's."""
+"""Largest width that is tried, as a multiple of the preset's."""
 _NAMES = {"params": "parameters", "flops": "operations a forward pass"}
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Backbones of equal cost.
+    """Backbones matched in cost.
 
     Attributes:
         spec: What was matched, and at what cost.
@@ -45,7 +45,7 @@ class Backbones:
 
     @cached_property
     def plain(self) -> BackboneSpec:
-        """Backbone of the preset and of ``--set``, before sizes are matched.
+        """Backbone of preset and ``--set``, before sizes are matched.
 
         Raises:
             UsageError: Its sizes do not fit together, or a part is unknown.
@@ -54,12 +54,12 @@ class Backbones:
         return read_backbone(inputs.overrides.merge(inputs.preset.backbone.model_dump(), "backbone"))
 
     def of(self, method: str) -> BackboneSpec:
-        """Return the backbone of a method, and of its first stage."""
+        """Return the backbone of a method and its first stage."""
         sized = self._matching.backbones if self._matching is not None else {}
         return sized.get(method, self.plain)
 
     def matched(self, encoder: PretrainSpec) -> MatchSpec | None:
-        """Return the cost that an encoder's size was matched at; None where it was not."""
+        """Return the cost an encoder was matched at, or None."""
         found, form = self._matching, self._inputs.request.form
         if found is None or encoder.imported is not None:
             return None
@@ -69,7 +69,7 @@ class Backbones:
 
     @cached_property
     def _matching(self) -> Matching | None:
-        """Backbones of equal cost; None where sizes are left as they are."""
+        """Matched backbones; None if sizes are left alone."""
         inputs = self._inputs
         if inputs.request.match == "none":
             return None
@@ -80,7 +80,9 @@ class Backbones:
 
 
 def match_sizes(by: MatchBy, methods: Sequence[ChosenMethod], backbone: BackboneSpec) -> Matching:
-    """Choose the width of every method's backbone so that its encoder comes closest to the first one's cost.
+    """Choose widths so that all encoders cost about the same.
+
+    The first method's encoder is the reference.
 
     Args:
         by: ``params`` or ``flops`` (of one cloud's forward pass, `bench.models.cost.forward_flops`).
@@ -124,7 +126,9 @@ def match_sizes(by: MatchBy, methods: Sequence[ChosenMethod], backbone: Backbone
 
 
 def closest_width(target: int, cost: Callable[[int], int], start: int, step: int) -> int:
-    """Return the multiple of `step` whose cost is closest to `target`; of two equally close the smaller.
+    """Return the multiple of `step` whose cost is closest.
+
+    Of two equally close the smaller.
 
     Args:
         target: Cost wanted.
@@ -143,7 +147,7 @@ def closest_width(target: int, cost: Callable[[int], int], start: int, step: int
 
 
 def encoder_cost(by: MatchBy, chosen: ChosenMethod, backbone: BackboneSpec) -> int:
-    """Parameters of a method's encoder, or operations of its forward pass over one cloud."""
+    """Return an encoder's parameters, or operations of one forward pass."""
     import torch
 
     from bench.models.cost import forward_flops

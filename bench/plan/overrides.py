@@ -1,4 +1,4 @@
-"""The assignments of ``--set``, handed out to whoever understands them."""
+"""Assignments of ``--set``, handed out by group."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Assignments = dict[str, JsonValue]
 
 
 class Overrides:
-    """The assignments of ``--set``, handed out by group; what nobody takes is an error."""
+    """Assignments of ``--set``; those that no group takes are errors."""
 
     def __init__(self, assignments: Assignments, groups: frozenset[str]) -> None:
         self._assignments = assignments
@@ -23,7 +23,7 @@ class Overrides:
                 raise unknown_name("--set group", group, groups)
 
     def merge(self, values: dict[str, Any], *groups: str, known: frozenset[str] | None = None) -> dict[str, Any]:
-        """Return `values` with the assignments of the groups applied, later groups last.
+        """Return `values` with the groups' assignments applied, last wins.
 
         Args:
             values: Fields as they stand.
@@ -41,7 +41,7 @@ class Overrides:
         return merged
 
     def check_all_taken(self) -> None:
-        """Raise a `UsageError` for the first assignment that no part of the request understands."""
+        """Raise a `UsageError` for the first unused assignment."""
         for path in self._assignments:
             if path not in self._taken:
                 raise UsageError(f"--set {path}: nothing in this request has that field; see bench list methods -v")

@@ -1,4 +1,4 @@
-"""Planning against a store: what of a request is done already."""
+"""Plan a request against the stored results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make_plan(
     *,
     readonly: bool = False,
 ) -> Plan:
-    """Resolve a request and leave out what is stored.
+    """Plan a request, leaving out what is stored.
 
     Args:
         request: What the user asks for.
@@ -49,7 +49,10 @@ def make_plan(
 
 
 def _store(workspace: Workspace, store_url: str | None, readonly: bool) -> Store | None:
-    """Open the store, tidied where it may be changed; None where there is nothing to read."""
+    """Open the store; None if a reader finds none.
+
+    It is tidied where it may be changed.
+    """
     if readonly:
         return Store.open_readonly(workspace.results, store_url) if workspace.results.is_dir() else None
     store = Store(workspace.results, store_url)
@@ -58,7 +61,10 @@ def _store(workspace: Workspace, store_url: str | None, readonly: bool) -> Store
 
 
 def _check_code(encoder: StoredEncoder, stored: Stored) -> None:
-    """Refuse an encoder that the present code did not train: its runs would be taken for those of the present code."""
+    """Refuse an encoder trained by code that has changed since.
+
+    Its runs would be taken for those of the present code.
+    """
     if not stored.encoder(encoder.key, encoder_fingerprint(encoder.spec).digest):
         raise UsageError(
             f"encoder {encoder.shown} was trained by other code than the present one; train it again with bench run "

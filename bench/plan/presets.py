@@ -1,4 +1,4 @@
-"""Presets: the size of everything, from a path check to the published recipes."""
+"""Presets: sizes of networks, data and training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocols of a request as specifications, with the settings to run."""
+"""Specify the protocols of a request, with their settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ class AskedProtocol:
     settings: tuple[str, ...]
 
     def split_seeds(self, pair: DataPair, fraction: float, inputs: Inputs) -> tuple[int, ...]:
-        """Return the split seeds asked for where they change anything, and note where they change less than folds.
+        """Return the split seeds that make a difference.
+
+        A note says if they change less than folds.
 
         Args:
             pair: Data that it is carried out on.
@@ -47,14 +49,14 @@ class AskedProtocol:
             inputs.note(f"{name} draws nothing from the training split: it is judged with split seed 0 alone")
             return (0,)
         if pair.test.folds:
-            inputs.note(
-                f"{pair.label}: its folds are given and stay; a split seed chooses what validates choices alone"
-            )
+            inputs.note(f"{pair.label}: its folds are fixed; a split seed changes only the validation objects")
         return seeds
 
 
 def asked_protocols(inputs: Inputs) -> list[AskedProtocol]:
-    """Specify the protocols of a request; ``all`` leaves out those without the form that is asked for.
+    """Specify the protocols of a request.
+
+    ``all`` leaves out those without the form that is asked for.
 
     Raises:
         UsageError: An option, a setting or the form is one that a protocol does not have.
@@ -96,7 +98,7 @@ def _asked(inputs: Inputs, name: str) -> AskedProtocol:
 
 
 def _refuse_idle(inputs: Inputs, name: str, idle: Mapping[str, str]) -> None:
-    """Refuse assignments to options of a protocol that do nothing, but would make other keys."""
+    """Refuse assignments that would change only the key."""
     groups = (name, "protocol") if len(inputs.protocols) == 1 else (name,)
     for path in inputs.request.overrides:
         group, _, field = path.partition(".")

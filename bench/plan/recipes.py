@@ -1,4 +1,4 @@
-"""Recipe of a pretraining before the user changes it, and brought to a part of the data."""
+"""Shipped recipes, and recipes for a part of the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALLEST = 2
 
 
 def shipped_recipe(method: str, preset: str, dataset: str) -> Recipe:
-    """Return a method's recipe of a preset for a data set.
+    """Return a method's recipe for a preset and data set.
 
     Clouds that are not stored in the unit sphere are brought there in every step: protocols judge encoders there, and
     the releases train them there (docs/data-formats.md#shapenet-55).
@@ -32,7 +32,7 @@ def shipped_recipe(method: str, preset: str, dataset: str) -> Recipe:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the pretraining data and the recipe it is trained with.
+    """A part of the pretraining data, and its recipe.
 
     Attributes:
         objects: Its objects.
@@ -46,7 +46,7 @@ class Part:
 
 
 def part_of(name: str, recipe: Recipe, objects: int, fraction: float, budget: Budget) -> Part:
-    """Cut the data and bring the recipe to the budget.
+    """Select a part of the data and adjust the recipe.
 
     With equal steps the epochs are those whose number of optimiser steps comes closest to that of all the data (whole
     epochs, at least one); the warm-up keeps its share of the epochs. Where a part is smaller than a batch, a batch is

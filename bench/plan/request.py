@@ -1,4 +1,4 @@
-"""A user's request before it is resolved, as YAML too."""
+"""A user's request before it is resolved; as YAML too."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from bench.spec import Budget, Frozen, TunedSpec
 from bench.yamltext import YamlError, parse_yaml, read_yaml
 
 Reuse = Literal["exact", "same-spec"]
-"""Which stored results count: those of the present code, or of older code too."""
+"""Stored results that are reused: those of the present code, or of older code too."""
 DEFAULT_DATASET = "shapes-scan-novel"
 MOST_SEEDS = 1000
 LARGEST_SEED = 2**63 - 1
-"""The index holds no larger number."""
+"""Largest seed; the index holds no larger number."""
 
 
 class RunRequest(Frozen):
-    """A grid of runs: methods x protocols x data sets x seeds x split seeds, under one preset.
+    """Requested runs: a grid of methods, protocols, data and seeds.
 
     Data sets are ``NAME[:ROOT]``. `overrides` holds the dotted assignments of ``--set``.
     """
 
     methods: tuple[str, ...] = ("recon",)
-    """What is pretrained; nothing by default where `encoders` are named."""
+    """Methods to pretrain; none by default if `encoders` are given."""
     encoders: tuple[str, ...] = ()
     """Encoders of the results folder, by imported name or beginning of the key."""
     protocols: tuple[str, ...] = Field(("fewshot",), min_length=1)
@@ -48,7 +48,7 @@ class RunRequest(Frozen):
     label_fractions: tuple[float, ...] = (1.0,)
     """Parts of the labelled training objects that the protocols get."""
     match: Literal["none", "params", "flops"] = "none"
-    """What the methods' encoders are made equal in, by their width; the first method sets it."""
+    """Cost in which encoders are matched to the first one's by changing their width; ``none`` leaves widths alone."""
     preset: str = "nano"
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """Seeds of pretraining."""
@@ -66,7 +66,7 @@ class RunRequest(Frozen):
     """Whether pretraining measures its losses on objects it is not trained on, too (`bench analyse losses`)."""
     form: Literal["fair", "published"] = "fair"
     legacy: bool = False
-    """Whether to store what selection on the test split would give, beside the others."""
+    """Whether to store also the scores that selection on the test split would give."""
     baseline: bool = True
     """Whether `scratch` runs beside every method."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -141,7 +141,7 @@ class RunRequest(Frozen):
         return seeds
 
     def check_names(self) -> None:
-        """Refuse unknown names while that is cheap: what they name loads torch.
+        """Refuse unknown names before anything loads torch.
 
         Raises:
             UsageError: Unknown preset, method or protocol (with near-miss suggestions).
@@ -156,7 +156,7 @@ class RunRequest(Frozen):
 
 
 def parse_assignment(text: str) -> tuple[str, JsonValue]:
-    """Parse one ``--set a.b=c``; the value is read as YAML (numbers, true/false, null, [lists]).
+    """Parse one ``--set a.b=c``; the value is read as YAML.
 
     Raises:
         UsageError: No ``=``, an empty or undotted path, or a value YAML cannot read.
@@ -174,7 +174,9 @@ def parse_assignment(text: str) -> tuple[str, JsonValue]:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Parse ``--seeds`` and ``--split-seeds``: a count (``5`` means 0..4), or a list (``3,`` or ``0,4,7``).
+    """Parse ``--seeds``: a count (``5``: 0..4) or a list.
+
+    ``3,`` and ``0,4,7`` are lists. Also for ``--split-seeds``.
 
     Raises:
         ValueError: Not a count or a list of integers.
@@ -195,7 +197,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:
-    """Parse ``--pretrain-fraction`` and ``--label-fraction``: ``0.1,0.25,1`` or ``10%,25%,100%``.
+    """Parse fractions such as ``0.1,0.25,1`` or ``10%,25%,100%``.
+
+    For ``--pretrain-fraction`` and ``--label-fraction``.
 
     Raises:
         ValueError: Not a list of numbers.
@@ -245,7 +249,7 @@ def read_request(path: Path) -> dict[str, Any]:
 
 
 def write_request(request: RunRequest, path: Path) -> None:
-    """Write a request as YAML that `read_request` reads back to an equal request."""
+    """Write a request as YAML for `read_request`."""
     fields = request.model_dump(mode="json", exclude_defaults=True)
     if request.encoders:  # the default depends on them
         fields["methods"] = list(request.methods)
@@ -257,7 +261,7 @@ _DEPTH = 32
 
 
 def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any:
-    """Validate values against a model, turning the first problem into one line.
+    """Validate values; turn the first problem into one line.
 
     Args:
         model: Pydantic model to build.
@@ -288,7 +292,7 @@ def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any
 
 
 def refuse_infinite(value: object, where: str, depth: int = 0) -> None:
-    """Refuse NaN and infinities anywhere in a value; no key could hold them.
+    """Refuse NaN and infinities, which no key can hold.
 
     Args:
         value: Numbers, texts, lists and mappings.
@@ -311,7 +315,7 @@ def refuse_infinite(value: object, where: str, depth: int = 0) -> None:
 
 
 def _shown(value: object) -> str:
-    """Return a value as a line shows it, cut to 80 characters."""
+    """Return a value for a message, cut to 80 characters."""
     try:
         text = repr(value)
     except ValueError:  # Python prints no number of thousands of digits
@@ -320,7 +324,7 @@ def _shown(value: object) -> str:
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
-    """Names of the fields of a model, or of the one that lies in it at a path, e.g. a protocol's recipe."""
+    """Return the fields of a model, or of a nested one."""
     for name in path:
         annotation = model.model_fields[name].annotation if name in model.model_fields else None
         kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]

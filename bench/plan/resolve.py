@@ -1,4 +1,7 @@
-"""Turn a request into specifications of runs, with everything that can change a number decided."""
+"""Turn a request into specifications of runs.
+
+Everything that can change a number is decided here.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from bench.spec import PretrainSpec, RunSpec
 
 @dataclass
 class Resolution:
-    """The runs of a request.
+    """The runs of a request, with notes.
 
     Attributes:
         runs: One specification per (method, protocol, data set, setting, seed, split seed).
@@ -64,7 +67,7 @@ def resolve(request: RunRequest, workspace: Workspace) -> Resolution:
 
 @dataclass(frozen=True)
 class _Judging:
-    """Specifies runs: encoders that are judged by a protocol.
+    """Specifies the runs of each encoder under each protocol.
 
     Attributes:
         inputs: The request.
@@ -79,7 +82,7 @@ class _Judging:
     result: Resolution
 
     def judge(self, protocol: AskedProtocol, pair: DataPair, fraction: float) -> None:
-        """Specify the runs on one data set, note what does not apply and why, and call opponents in.
+        """Specify runs on one data set; note inapplicable ones.
 
         Args:
             protocol: What judges.
@@ -112,7 +115,7 @@ class _Judging:
                 judged += [] if beside in judged else [beside]
 
     def _common(self, protocol: AskedProtocol, pair: DataPair, fraction: float) -> dict[str, Any]:
-        """Fields that all runs on the data share."""
+        """Return fields shared by all runs on the data."""
         data, train = pair.test.spec, pair.train.spec if pair.train is not None else None
         names = dict.fromkeys(spec.name for spec in (train, data) if spec is not None)
         plugins: dict[str, str] = {}

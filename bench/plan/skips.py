@@ -1,4 +1,4 @@
-"""Combinations of a request that do not apply, and the lines that say so."""
+"""Say which combinations of a request are skipped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Skipped:
-    """A combination that does not apply, and why."""
+    """A combination that does not apply, with the reason."""
 
     method: str
     protocol: str
@@ -19,7 +19,9 @@ class Skipped:
 
 
 def skip_lines(skipped: Sequence[Skipped], methods: Iterable[str]) -> list[str]:
-    """Say what is skipped and why; together the lines name exactly the given combinations.
+    """Say what is skipped and why, in few lines.
+
+    Together the lines name exactly the given combinations.
 
     Args:
         skipped: Combinations.

@@ -17,7 +17,7 @@ from bench.teachers.captions import check_prompts
 
 @dataclass(frozen=True)
 class Asked:
-    """Needs of a pretraining.
+    """Needs of a pretraining that its teachers must meet.
 
     Attributes:
         images: Whether it wants features of images.
@@ -36,7 +36,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Teachers:
-    """The teachers of a pretraining; None where nothing is asked of one."""
+    """Teachers of a pretraining; None where none is needed."""
 
     main: TeacherSpec | None
     """Of images and texts, or of images alone where `text` is given; lends the token transformer."""
@@ -46,7 +46,7 @@ class Teachers:
 
 
 def choose_teachers(inputs: Inputs, asked: Asked) -> Teachers:
-    """Specify the teachers a request names, as far as something is asked of them.
+    """Specify the request's teachers that the pretraining needs.
 
     Raises:
         UsageError: A name or an option is wrong, or a teacher cannot give what is asked of it.
@@ -68,7 +68,7 @@ def choose_teachers(inputs: Inputs, asked: Asked) -> Teachers:
 
 
 def joint_teacher(inputs: Inputs, *, images: bool = True) -> TeacherSpec:
-    """Specify the one teacher that the request names for prompts, and for pictures where `images` says so.
+    """Specify the one teacher for prompts and, if asked, images.
 
     Raises:
         UsageError: It knows no texts, or no pictures where they are asked for.
@@ -104,7 +104,7 @@ def open_teacher(spec: TeacherSpec, workspace: Workspace) -> Teacher:
 
 
 def with_transformer(chosen: ChosenMethod, spec: TeacherSpec, workspace: Workspace) -> ChosenMethod:
-    """Fill in the shape of the teacher's token transformer.
+    """Add the shape of the teacher's transformer to the options.
 
     Args:
         chosen: Method that builds upon it.

@@ -11,7 +11,7 @@ from bench.spec import Options, PretrainSpec
 
 
 def network_of(chosen: ChosenMethod, form: str) -> tuple[str, Options]:
-    """Return the method, and its options, whose untrained network a method is compared with.
+    """Return method and options of the network for comparison.
 
     In the published form that is always the method itself: its authors' head and recipe are its own.
 
@@ -25,7 +25,7 @@ def network_of(chosen: ChosenMethod, form: str) -> tuple[str, Options]:
 
 
 def architecture_name(encoder: PretrainSpec, form: str) -> str:
-    """Return the method whose network an encoder, trained or not, has."""
+    """Return the method whose network an encoder has."""
     if encoder.method == "scratch":
         return str(encoder.options["architecture"])
     if form == "published" or not METHODS.load(encoder.method).has_encoder:
