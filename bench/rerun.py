@@ -111,9 +111,13 @@ def rerun(
         spec = RunSpec.model_validate(record.spec)
     except ValidationError as error:
         why = error.errors()[0]["msg"]
-        raise UsageError(f"run {record.key[:12]} was specified by another version of bench: {why}") from None
+        raise UsageError(
+            f"run {record.key[:12]} was made by another version of bench, and cannot be read here: {why}"
+        ) from None
     if content_key(spec) != record.key:
-        raise UsageError(f"run {record.key[:12]} was specified by another version of bench: its key is another here")
+        raise UsageError(
+            f"run {record.key[:12]} was made by another version of bench, which computes another key; use that version"
+        )
     _check_machine(spec)
     places = {one.manifest: _locate(one, record, datasets, workspace) for one in _data_of(spec)}
     resolution = Resolution(runs=[spec], places=places)

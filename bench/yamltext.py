@@ -40,11 +40,11 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             named: yaml.Node | None = super().compose_node(parent, index)
             if id(named) not in self._sizes:
-                raise YamlError(f"an alias stands for what it lies in{_at(mark)}")
+                raise YamlError(f"an alias refers to the value that contains it{_at(mark)}")
             return named
         self._depth += 1
         if self._depth > DEEPEST:
-            raise YamlError(f"more than {DEEPEST} levels inside each other{_at(mark)}")
+            raise YamlError(f"more than {DEEPEST} levels of nesting{_at(mark)}")
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         if node is not None:

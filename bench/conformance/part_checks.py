@@ -102,9 +102,9 @@ def shapes(kit: PartKit) -> str:
         where = f"{patches} patches" + (f" behind {free} free tokens" if free else "")
         if not isinstance(found, Tensor) or tuple(found.shape) != expected or found.dtype != torch.float32:
             got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-            fail(f"of {where} it makes {got}, expected torch.float32 {list(expected)}")
+            fail(f"for {where} it returns {got}, expected torch.float32 {list(expected)}")
         if not found.isfinite().all():
-            fail(f"of {where} it makes numbers that are not finite")
+            fail(f"for {where} it returns NaN or infinity")
         count += 1
     return f"{count} lengths"
 

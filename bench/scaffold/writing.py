@@ -105,7 +105,7 @@ def check_name(kind: Kind, name: str) -> None:
     if name in REGISTRIES[f"{kind}s"] or name in {"all", "method", "protocol"}:
         raise UsageError(f"the name '{name}' of a {kind} is taken; choose another (bench list {kind}s)")
     if not _importable(name.replace("-", "_")):
-        raise UsageError(f"name '{name}' of a {kind}: Python has a word or module of that name; choose another")
+        raise UsageError(f"name '{name}' of a {kind}: it is a Python keyword or standard module; choose another")
 
 
 def _importable(module: str) -> bool:

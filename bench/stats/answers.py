@@ -277,7 +277,7 @@ def ensemble(members: Sequence[Answers], average: Average = "probabilities") -> 
     if not members:
         raise ValueError("an ensemble needs at least one run")
     if any(member.iou is not None for member in members):
-        raise ValueError("only the IoU of their parts is compared, and an ensemble needs the classes of objects")
+        raise ValueError("part segmentation has no ensembles: they need predicted classes of objects")
     first = members[0]
     parts = [m.logits for m in members if m.logits is not None]
     alike = len(parts) == len(members) and len({part.shape for part in parts}) == 1

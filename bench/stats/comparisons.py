@@ -230,11 +230,13 @@ def _notes(
         notes.append("one pretraining seed: the interval holds over split seeds, for this encoder and no other")
     elif n > 1 and error.variance is None and any(by_run.values()):
         notes.append(
-            "the difference is the same in every seed, so nothing tells how far it would vary: no interval and no "
+            "the difference is the same in every seed, so its variation is unknown: no interval and no "
             "verdict; run more seeds, and check that they differ"
         )
     elif error.over == "seeds" and error.variance is not None and smallest_p(n) > 1 - CONFIDENCE:
-        notes.append(f"{n} seeds: without assuming normal differences no test could go below p = {smallest_p(n):.3g}")
+        notes.append(
+            f"{n} seeds: without assuming normally distributed differences no test can give p below {smallest_p(n):.3g}"
+        )
     return tuple(notes)
 
 

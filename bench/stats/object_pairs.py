@@ -90,7 +90,7 @@ def align(reference: Answers, other: Answers) -> Answers:
         ValueError: The questions or their right answers are not the same; the message says how they differ.
     """
     if (reference.fold is None) != (other.fold is None):
-        raise ValueError("one of them asks in folds and the other does not")
+        raise ValueError("one run has folds and the other has none")
     if reference.positions != other.positions:
         raise ValueError("one of them stores names of objects and the other, by an earlier bench, only positions")
     if (reference.iou is None) != (other.iou is None):

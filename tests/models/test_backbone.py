@@ -254,4 +254,4 @@ def test_the_kit_finds_parts_that_break_their_contract() -> None:
     assert "depend on the other clouds" in silent["independence"].remark
     short = part_suite(Short).outcome("shapes")
     assert short.status == "fail"
-    assert "of 1 patches behind 1 free tokens it makes torch.float32 [3, 1, 24]" in short.remark
+    assert "for 1 patches behind 1 free tokens it returns torch.float32 [3, 1, 24]" in short.remark
