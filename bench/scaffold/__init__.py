@@ -1,1 +1,1 @@
-"""Plugin files that work, written for the author of a new unit (``bench new``)."""
+"""Write working plugin files for authors (``bench new``)."""

@@ -1,4 +1,7 @@
-"""Page of the augmentations and of what a method can be built from: ``python -m bench.scaffold.building_blocks``."""
+"""Build the page of augmentations and building blocks.
+
+``python -m bench.scaffold.building_blocks``.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,7 @@ def _load(target: str) -> object:
 
 
 def _summary(thing: object) -> str:
-    """Return the first sentence of a docstring, without its citation."""
+    """Return a docstring's first sentence without its citation."""
     line = (inspect.getdoc(thing) or "").partition("\n")[0]
     return re.sub(r" \((docs/[^)]*|PointNet\+\+)\)", "", line).replace("``", "`").replace("|", "\\|")
 

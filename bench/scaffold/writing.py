@@ -1,4 +1,4 @@
-"""Copy of an example under the author's own name, with its conformance test."""
+"""Copy an example plugin and its test under another name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CONFORMANCE = {
     "block": "PartConformance",
 }
 _ATTRIBUTE = {"block": "part"}
-"""Attribute of a conformance class that names the plugin, where it is not the kind."""
+"""Attribute of a conformance class that holds the plugin, by kind, if not named like the kind."""
 _TEST = '''"""Conformance of `{name}`: one test per part of the contract."""
 
 from bench.conformance import {conformance}
@@ -80,7 +80,7 @@ def scaffold(kind: Kind, name: str, style: Style = "masked", out: Path | None = 
 
 
 def example(kind: Kind, style: Style, name: str) -> str:
-    """Return the source of an example under a name.
+    """Return an example's source under a new name.
 
     >>> "class MyMethod(Method[MyMethodOptions]):" in example("method", "masked", "my-method")
     True
@@ -92,7 +92,7 @@ def example(kind: Kind, style: Style, name: str) -> str:
 
 
 def check_name(kind: Kind, name: str) -> None:
-    """Check that a name can be registered and typed.
+    """Refuse a name that cannot be registered or imported.
 
     Raises:
         UsageError: It cannot, or is taken.

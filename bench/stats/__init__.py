@@ -1,1 +1,4 @@
-"""Statistics over stored results: intervals, paired comparisons, cells and the accuracy gate. No torch."""
+"""Statistics of stored results: intervals, comparisons, cells, accuracy gate.
+
+No torch.
+"""

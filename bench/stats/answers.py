@@ -1,4 +1,6 @@
-"""Predictions of a run for every test object, and their scores.
+"""Stored predictions of runs for every test object, and scores.
+
+An answer is the prediction for one question: a test object, in one fold.
 
 A run stores its answers (`RunRecord.predictions`). With them every accuracy can be computed again, runs can be compared
 object by object and joined into ensembles, with nothing but NumPy.
@@ -21,16 +23,16 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Average = Literal["probabilities", "logits", "votes"]
 
 NO_CLASS = -1
-"""Stands where a head with more outputs than a fold has classes named one of the others."""
+"""Predicted class when a head names an output that is no class of the fold."""
 TOP = 5
 _TOLERANCE = 1e-9
 _ROUNDING = 1e-6
-"""Of a number whose parts were stored in float32."""
+"""Relative rounding error of a score computed from float32 values."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Predictions of one run, or several joined, for n questions.
+    """Predictions of a run or an ensemble for n questions.
 
     A question is a test object, in each fold where there are folds.
 
@@ -58,18 +60,21 @@ class Answers:
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
-        """Whether each answer is right, ``[n]``."""
+        """Whether each prediction is right, ``[n]``."""
         right: npt.NDArray[np.bool_] = self.predicted == self.labels
         return right
 
     @property
     def score(self) -> npt.NDArray[np.bool_] | npt.NDArray[np.float64]:
-        """Return the score of each answer, ``[n]``: right or wrong, or its IoU."""
+        """Return each answer's score: right or wrong, or its IoU."""
         return self.right if self.iou is None else self.iou
 
     @property
     def weights(self) -> npt.NDArray[np.float64]:
-        """Weight of every question in the accuracy ``[n]``, together 1: folds count alike, whatever their size."""
+        """Weight of every question in the accuracy ``[n]``, sum 1.
+
+        Folds count alike, whatever their size.
+        """
         if self.fold is None:
             return np.full(len(self.labels), 1 / len(self.labels))
         _, inverse, counts = np.unique(self.fold, return_inverse=True, return_counts=True)
@@ -78,19 +83,22 @@ class Answers:
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers (or mean IoU); with folds the mean of the folds' shares."""
+        """Return the share of right answers, or the mean IoU.
+
+        With folds, the mean over folds.
+        """
         if self.fold is None:
             return float(self.score.mean())
         return float(np.mean(list(self.fold_accuracies().values())))
 
     @property
     def mean_class_accuracy(self) -> float:
-        """Mean over classes of the share of right answers, all folds together."""
+        """Return the mean recall over classes, all folds together."""
         return mean_class_accuracy(self.labels, self.predicted)
 
     @property
     def top_5(self) -> float | None:
-        """Share of answers whose true class is among the five highest scores; None without scores.
+        """Return top-5 accuracy; None without logits.
 
         A class that ties with the true one counts as above it, so that equal scores are no success.
         """
@@ -127,7 +135,10 @@ class Answers:
         )
 
     def question_columns(self) -> Index | None:
-        """Class of every column of each question ``[n, K]``, `NO_CLASS` beyond a fold's; None: column k is class k."""
+        """Return the class of every column for each question.
+
+        ``[n, K]``, `NO_CLASS` beyond the classes of a fold; None means that column k is class k.
+        """
         if self.columns is None or self.fold is None or self.logits is None:
             return None
         rows = _first_seen(self.fold)
@@ -146,7 +157,7 @@ def _first_seen(values: Index) -> list[int]:
 
 
 def read_answers(predictions: Arrays) -> Answers:
-    """Read a run's answers.
+    """Read the answers that a run stored.
 
     Args:
         predictions: `RunRecord.predictions`.
@@ -192,7 +203,7 @@ def read_answers(predictions: Arrays) -> Answers:
 
 @dataclass(frozen=True)
 class Check:
-    """A stored number beside the one that the stored answers give.
+    """A stored score beside the one recomputed from answers.
 
     Attributes:
         name: Metric.
@@ -212,12 +223,12 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether the two are the same number."""
+        """Whether the two scores agree within the tolerance."""
         return abs(self.stored - self.recomputed) <= self.tolerance
 
 
 def recompute(predictions: Arrays, metrics: Sequence[Metric]) -> list[Check]:
-    """Compute every test number again that the stored answers determine, beside the stored one.
+    """Recompute every test score that stored answers determine.
 
     Voted numbers and those of the last or the test-chosen epoch have answers of their own, which are not stored.
 
@@ -240,7 +251,7 @@ def recompute(predictions: Arrays, metrics: Sequence[Metric]) -> list[Check]:
 
 
 def _candidates(predictions: Arrays, chosen: Answers) -> dict[str, Answers]:
-    """Answers of the candidates that validation did not choose, by name."""
+    """Return answers of candidates that validation did not choose."""
     start = "predicted."
     return {
         name.removeprefix(start): replace(chosen, predicted=values.astype(np.int64), logits=None)
@@ -263,7 +274,7 @@ def _check(row: Metric, answers: Answers) -> Check | None:
 
 
 def ensemble(members: Sequence[Answers], average: Average = "probabilities") -> Answers:
-    """Join the answers of several runs to the same questions into one.
+    """Join the answers of several runs into one ensemble.
 
     Args:
         members: Answers, aligned: the same questions in the same order.
@@ -309,7 +320,10 @@ def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 
 def _mean_probability(parts: Sequence[npt.NDArray[np.float32]], first: Answers) -> npt.NDArray[np.float64]:
-    """Mean probability of every class ``[n, classes]``, whatever the order of the columns."""
+    """Return mean class probabilities ``[n, classes]`` of several runs.
+
+    Columns may be in another order in each.
+    """
     mean: npt.NDArray[np.float64] = np.mean([_softmax(part) for part in parts], axis=0)
     columns = first.question_columns()
     if columns is None:

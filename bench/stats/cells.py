@@ -1,4 +1,4 @@
-"""Cells: stored metric rows grouped so that what is left inside a group differs in the seeds only.
+"""Group stored scores into cells whose runs differ by seed.
 
 A cell is identified by the fields of its runs' spec, seeds aside, never by a printed label: two runs whose labels agree
 may differ (an option changed with ``--set``), and a user's folder may be called ``toys (25 %)``.
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 SCRATCH = "scratch"
 TEACHER_ALONE = "render-classify"
-"""What zero-shot cells are compared with: their own teacher, shown pictures."""
+"""Method that zero-shot cells are compared with: their own teacher, which sees rendered images."""
 _SEED = re.compile(r"(encoder\.(first_stage\.)*)?seed|split_seed")
-"""The run's own seed, which its encoder and the encoder's first stage share, and that of the splits."""
+"""Fields that hold seeds: of the run, its encoder and the encoder's first stage (all equal), and of the splits."""
 JUDGE_PREFIXES = ("protocol.", "data.", "train_data.", "plugins.protocols.", "plugins.datasets.")
 """Fields of a spec that say how an encoder is judged; encoders judged differently are never compared.
 
 A plugin's code may change under one name and one revision; versions of methods stand in the encoder's numerics.
 """
 LEGACY = "protocol.legacy"
-"""Whether a run also stored what choosing on the test split would give; it changes no score."""
+"""Field that says whether a run also stored scores chosen on the test split; it changes no other score."""
 TUNED_JUDGE = frozenset({"tuned.space", "tuned.trials"})
-"""What says it of values that a search chose for each method: where it searched, and how long."""
+"""Fields of a search that must agree for cells to be comparable; the values it chose may differ."""
 BACKBONE_PREFIX = "encoder.backbone."
 MATCHED_PREFIX = "matched."
-"""What sizes were matched at: encoders of equal cost are compared, whatever their widths."""
+"""Fields of the matched cost; encoders of equal cost are comparable, whatever their widths."""
 
 RunScores = dict[Unit, FoldScores]
 
@@ -61,7 +61,7 @@ class FailedRun:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the candidates validation chose from, e.g. an initialisation of `scratch`.
+    """A candidate that validation could choose, e.g. a scratch initialisation.
 
     Attributes:
         variant: Its name.
@@ -78,7 +78,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Cell:
-    """All runs of one method under one protocol, data set and setting; they differ in the seeds only.
+    """Runs that differ in their seeds only.
 
     Attributes:
         preset: Preset of the runs.
@@ -135,12 +135,15 @@ class Cell:
 
     @property
     def is_opponent(self) -> bool:
-        """Whether it is there to be compared with: not pretrained, or a teacher alone."""
+        """Whether the cell is a baseline.
+
+        An encoder without pretraining, or a teacher alone.
+        """
         return self.is_scratch or self.method == TEACHER_ALONE
 
     @property
     def name(self) -> str:
-        """Method, and for scratch whose architecture it has."""
+        """Name of the method; for scratch, its architecture too."""
         return f"{SCRATCH} ({self.architecture})" if self.is_scratch and self.architecture else self.method
 
     @property
@@ -150,17 +153,17 @@ class Cell:
 
     @property
     def fraction(self) -> float:
-        """Part of the pretraining data that was trained on."""
+        """Part of the pretraining data that was used."""
         return float(self.spec.get("encoder.fraction", "1"))
 
     @property
     def budget(self) -> str:
-        """Of a part of the pretraining data: what was kept equal, ``steps`` or ``epochs``."""
+        """Quantity kept equal between parts: ``steps`` or ``epochs``."""
         return self.spec.get("encoder.budget", "steps")
 
     @property
     def whole_pretrain_data(self) -> str:
-        """Return the pretraining data, without the part of it used."""
+        """Return the pretraining data's name without the part."""
         return self.pretrain_data.removesuffix(pretrained_suffix(self.fraction, self.budget))
 
     @property
@@ -181,7 +184,7 @@ class Cell:
 
     @property
     def losses(self) -> Lost:
-        """Runs that ended without a number, counted."""
+        """Return the runs that ended without a score."""
         return Lost(self.label, self.lost, len(self.scores) + len(self.lost))
 
     @cached_property
@@ -191,17 +194,23 @@ class Cell:
 
     @cached_property
     def judge(self) -> str:
-        """Digest of how the encoder was judged (protocol, its options and revision, data content)."""
+        """Digest of how the encoder was judged.
+
+        Protocol, its options and revision, data content.
+        """
         return digest(judging(self.spec))
 
     @cached_property
     def backbone(self) -> str:
-        """Digest of the size of the backbone, or of the cost it was matched at."""
+        """Digest of the backbone's size, or of the matched cost."""
         return digest(sizing(self.spec))
 
 
 def flatten(spec: Mapping[str, JsonValue]) -> dict[str, str]:
-    """Flatten a spec to dotted field names and JSON text, leaving the seeds out."""
+    """Flatten a spec to dotted names, without seeds.
+
+    Values are JSON text.
+    """
     flat: dict[str, str] = {}
 
     def walk(prefix: str, value: JsonValue) -> None:
@@ -216,7 +225,7 @@ def flatten(spec: Mapping[str, JsonValue]) -> dict[str, str]:
 
 
 def judging(spec: Mapping[str, str]) -> dict[str, str]:
-    """Fields of a flat spec that say how an encoder is judged.
+    """Return the fields that say how an encoder is judged.
 
     What a search chose is left out: methods that were tuned alike, in the same space for as many trials, are judged
     alike, although each came out with values of its own.
@@ -231,18 +240,18 @@ def judging(spec: Mapping[str, str]) -> dict[str, str]:
 
 
 def sizing(spec: Mapping[str, str]) -> dict[str, str]:
-    """Fields of a flat spec that say how large the backbone is, or what cost it was matched at."""
+    """Return the fields for backbone size or matched cost."""
     matched = {name: value for name, value in spec.items() if name.startswith(MATCHED_PREFIX)}
     return matched or {name: value for name, value in spec.items() if name.startswith(BACKBONE_PREFIX)}
 
 
 def digest(content: Mapping[str, str]) -> str:
-    """Digest of fields of a flat spec; empty without any."""
+    """Return the digest of some fields; empty without fields."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest() if content else ""
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key that reads numbers as numbers: ``5w10s`` before ``10w10s``."""
+    """Return a sort key that puts ``5w10s`` before ``10w10s``."""
     parts = re.findall(r"\d+|\D+", text)
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
 
@@ -290,7 +299,10 @@ def group_cells(
 
 
 def _flat_specs(specs: Mapping[str, Mapping[str, JsonValue]]) -> tuple[dict[str, dict[str, str]], set[str]]:
-    """Flatten specs, those that differ in their seeds only to one object, and say which runs had ``--legacy``."""
+    """Flatten specs and find runs with ``--legacy``.
+
+    Specs that differ in their seeds only become one object.
+    """
     made: dict[str, tuple[dict[str, str], bool]] = {}
     flat, legacy = {}, set()
     for key, spec in specs.items():
@@ -306,7 +318,7 @@ def _flat_specs(specs: Mapping[str, Mapping[str, JsonValue]]) -> tuple[dict[str,
 
 
 def _add_labels(flat: dict[str, dict[str, str]], rows: Iterable[MetricRow]) -> None:
-    """Add to each flat spec what the labels of its run say besides."""
+    """Add to each flat spec the labels of its run."""
     known, done = frozenset(flat), set()
     made: dict[tuple[object, ...], tuple[dict[str, str], dict[str, str]]] = {}
     for row in rows:
@@ -322,13 +334,13 @@ def _add_labels(flat: dict[str, dict[str, str]], rows: Iterable[MetricRow]) -> N
 
 
 def run_unit(spec: Mapping[str, JsonValue]) -> Unit:
-    """Pretraining seed and split seed of a spec."""
+    """Return the pretraining seed and split seed of a spec."""
     seed, split = spec.get("seed", 0), spec.get("split_seed", 0)
     return Unit(seed if isinstance(seed, int) else 0, split if isinstance(split, int) else 0)
 
 
 def cell_digest(spec: Mapping[str, JsonValue]) -> str:
-    """Digest that runs of one cell have in common."""
+    """Return a digest that only runs of one cell share."""
     flat = flatten(spec)
     flat.pop(LEGACY, None)
     return digest(flat)
@@ -355,7 +367,10 @@ def _told_by_labels(row: MetricRow, known: bool) -> dict[str, str]:
 def _lost(
     failed: Iterable[FailedRun], rows: Iterable[MetricRow], whole: Iterable[MetricRow], digests: Mapping[str, str]
 ) -> dict[tuple[str, str], dict[Unit, str]]:
-    """Runs without a number, by metric (none: of all metrics) and digest of the spec."""
+    """Return runs without a score.
+
+    By metric (empty for all metrics) and digest of the spec.
+    """
     found: dict[tuple[str, str], dict[Unit, str]] = defaultdict(dict)
     for run in failed:
         found["", cell_digest(run.spec)][run_unit(run.spec)] = run.outcome
@@ -375,7 +390,7 @@ def _unit(row: MetricRow) -> Unit:
 
 
 def whole_rows(rows: Iterable[MetricRow]) -> list[MetricRow]:
-    """Return rows of finished runs, without scores with a NaN in any fold.
+    """Drop failed runs, and scores with NaN in any fold.
 
     A mean over the folds that are left would be about other, easier folds than everyone else's.
     """
@@ -385,7 +400,7 @@ def whole_rows(rows: Iterable[MetricRow]) -> list[MetricRow]:
 
 
 def _measured(row: MetricRow) -> tuple[str, ...]:
-    """Return the scores that a run measured once per fold."""
+    """Return the identity that a score's folds share."""
     return row.run_key, row.fingerprint, row.name, row.split, row.selection, row.variant, str(row.votes)
 
 
@@ -423,7 +438,9 @@ def _order(cell: Cell) -> tuple[object, ...]:
 
 
 def _encoding(spec: Mapping[str, str]) -> dict[str, str]:
-    """Fields of a flat spec that may tell encoders apart: how they are judged is in the name of their table.
+    """Return the fields that may tell encoders apart.
+
+    How they are judged is in the name of their table.
 
     Of a search its values count; that there was one is in the name of the table, too, and its own name says nothing to
     a reader.
@@ -495,7 +512,7 @@ def _scores(rows: Iterable[MetricRow]) -> RunScores:
 
 
 def _candidates(rows: Sequence[MetricRow]) -> tuple[Candidate, ...]:
-    """Summaries of every variant, when there is more than one."""
+    """Summarise every candidate, if there are several."""
     variants = sorted({row.variant for row in rows})
     if len(variants) < 2:
         return ()

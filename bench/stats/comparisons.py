@@ -1,4 +1,4 @@
-"""Paired comparisons: two cells that share pretraining seeds (and split seeds), and within a run the folds.
+"""Paired comparisons of two cells over shared seeds and folds.
 
 "A above B" means one thing: the 95 % interval of the paired difference lies above 0. Comparisons of one table are
 judged together (`judge_family`): the variance behind interval and p value is moderated over them
@@ -20,12 +20,12 @@ from bench.stats.moderation import moderate
 
 Verdict = Literal["above", "below", "none", "no-spread", "one-seed", "unpaired", "gaps", "lost"]
 _ROUNDING = 1e-12
-"""Means of the same folds, summed in another order, differ by less."""
+"""Largest difference that rounding makes between means of the same folds summed in another order."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """Runs of a cell that ended without a number.
+    """Runs of a cell that ended without a score.
 
     Attributes:
         cell: Name of the cell.
@@ -39,20 +39,20 @@ class Lost:
 
     @property
     def words(self) -> str:
-        """Count them: ``2 of 5 seeds diverged``."""
+        """Return a count in words: ``2 of 5 seeds diverged``."""
         several = len({unit.split for unit in self.runs}) > 1
         counts = [f"{n} of {self.total} {'runs' if several else 'seeds'} {what}" for what, n in self.counts]
         return ", ".join(counts)
 
     @property
     def counts(self) -> list[tuple[str, int]]:
-        """Count runs by their ending."""
+        """Count runs by outcome."""
         return sorted(Counter(self.runs.values()).items())
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The paired difference of two cells (first minus second).
+    """Paired difference of two cells (first minus second).
 
     Attributes:
         first: Name of the first cell.
@@ -92,12 +92,12 @@ class Comparison:
 
     @property
     def n(self) -> int:
-        """Pretraining seeds that both cells have."""
+        """Number of pretraining seeds that both cells have."""
         return len({unit.seed for unit in self.differences})
 
     @property
     def words(self) -> str:
-        """The verdict as a reader would say it."""
+        """The verdict as a phrase, e.g. ``above scratch``."""
         one = " with this one pretraining" if self.error.over == "splits" else ""
         return {
             "above": f"{self.first} above {self.second}{one}",
@@ -112,22 +112,24 @@ class Comparison:
 
     @property
     def lost_words(self) -> str:
-        """Runs that ended without a number; those of the second cell with its name."""
+        """Describe lost runs; those of the second with its name."""
         return "; ".join(one.words if one.cell == self.first else f"{one.cell}: {one.words}" for one in self.lost)
 
     @property
     def shown(self) -> bool:
-        """Whether a difference is shown."""
+        """Whether the interval excludes 0."""
         return self.verdict in ("above", "below")
 
     @property
     def survives_holm(self) -> bool:
-        """Whether a shown difference also holds after the correction over its family."""
+        """Whether a difference also holds after Holm's correction."""
         return self.p_holm is not None and self.p_holm <= 1 - CONFIDENCE
 
 
 def smallest_p(n: int) -> float:
-    """Smallest two-sided p value a paired test without a distributional assumption can give.
+    """Return the smallest p value of an exact sign-flip test.
+
+    Two-sided, for n pairs; it needs no assumption about distributions.
 
     With n pairs the exact sign-flip test has 2**n equally likely outcomes, and the most extreme two of them
     carry probability 2**(1 - n). Below six pairs that exceeds 0.05: a verdict then rests on the normality
@@ -137,7 +139,9 @@ def smallest_p(n: int) -> float:
 
 
 def paired_differences(first: Scores, second: Scores) -> tuple[dict[Unit, float], tuple[Unit, ...], tuple[Unit, ...]]:
-    """Difference per run that both have, over the folds that both have in it.
+    """Return the difference of each run that both cells have.
+
+    Averaged over the folds that both have in it.
 
     Returns:
         Differences by run; the runs left out because only one side has them (or they share no fold); the
@@ -159,7 +163,9 @@ def paired_differences(first: Scores, second: Scores) -> tuple[dict[Unit, float]
 
 
 def compare(names: tuple[str, str], first: Scores, second: Scores, lost: Sequence[Lost] = ()) -> Comparison:
-    """Compare two cells, paired by seed, split seed and fold; where runs were lost there is no verdict.
+    """Compare two cells, paired by seed, split seed and fold.
+
+    Without a verdict if runs were lost.
 
     Args:
         names: Names of the two cells.
@@ -197,7 +203,7 @@ def _no_comparison(n: int, error: MeanError) -> Verdict:
 
 
 def _judged(found: Comparison, variance: float, df: float, moderated: bool = False) -> Comparison:
-    """Fill in interval, p value and verdict, from the variance of the mean difference."""
+    """Fill in interval, p value and verdict."""
     assert found.difference is not None
     scale = math.sqrt(variance)
     half = student.quantile((1 + CONFIDENCE) / 2, df) * scale
@@ -246,7 +252,9 @@ def _listed(units: Sequence[Unit]) -> str:
 
 
 def judge_family(family: Sequence[Comparison]) -> list[Comparison]:
-    """Judge comparisons that are shown together, with moderated variances and Holm's correction over all of them.
+    """Judge comparisons together: moderated variances and Holm's correction.
+
+    The correction is over all of them.
 
     Moderated are comparisons over pretraining seeds (or over split seeds) that were made on the same runs; one that is
     over both keeps its own variance, and so does one whose runs no other comparison shares.
@@ -267,7 +275,7 @@ def judge_family(family: Sequence[Comparison]) -> list[Comparison]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (Holm 1979), in the order given.
+    """Apply Holm's step-down correction (Holm 1979), in input order.
 
     The i-th smallest of m values is multiplied by m - i (i from 0), made non-decreasing and cut at 1.
     """
@@ -279,7 +287,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def holm_family(family: Sequence[Comparison]) -> list[Comparison]:
-    """Return the comparisons with `p_holm` filled in; those without a p value are no members of the family."""
+    """Return the comparisons with Holm-corrected p values.
+
+    Those without a p value do not count.
+    """
     tested = [c.p for c in family if c.p is not None]
     corrected = iter(holm(tested))
     return [c if c.p is None else replace(c, p_holm=next(corrected)) for c in family]

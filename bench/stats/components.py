@@ -1,4 +1,6 @@
-"""Split the spread of a number by its sources.
+"""Split the spread of scores by source: folds and seeds.
+
+Sources are the draw of folds, the pretraining seed and the split seed.
 
 These are the draw of folds, the pretraining seed and the split seed.
 

@@ -1,4 +1,4 @@
-"""Deviations of runs from their presets, named beside their numbers."""
+"""Deviations of runs from their presets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LIMIT = 3
-"""Deviations that a heading names; the others are counted there and listed below it."""
+"""Most deviations that a heading names; it counts the others, which are listed below it."""
 _OF_PRETRAINING = (
     "recipe.",
     "first_stage.",
@@ -23,12 +23,12 @@ _OF_PRETRAINING = (
 
 
 ALL = "defaults"
-"""Field that stands for all of them where the defaults cannot be known, since a plugin is missing."""
+"""Placeholder for all fields if defaults are unknown because a plugin is missing."""
 
 
 @dataclass(frozen=True, order=True)
 class Deviation:
-    """A field of a spec that is not what preset, method, protocol and data set give by default.
+    """A field of a spec that differs from its default.
 
     Attributes:
         field: Name of the field, e.g. ``recipe.epochs``.
@@ -42,22 +42,22 @@ class Deviation:
 
     @property
     def short(self) -> str:
-        """The field with its value, as ``--set`` takes it."""
+        """``FIELD=VALUE``, as ``--set`` takes it."""
         return f"{self.field}={self.value}"
 
     @property
     def words(self) -> str:
-        """The same with the default: ``recipe.epochs=1 (default 10)``."""
+        """``FIELD=VALUE (default X)``."""
         return f"{self.short} (default {self.default})" if self.default else self.short
 
     @property
     def of_all(self) -> bool:
-        """Whether it stands for every field: the defaults are not known here, so nothing can be compared."""
+        """Whether this stands for all fields: defaults are unknown."""
         return self.field == ALL
 
     @property
     def of_pretraining(self) -> bool:
-        """Whether only pretrained encoders can have it."""
+        """Whether only pretrained encoders have this field."""
         return self.field.startswith(_OF_PRETRAINING)
 
 
@@ -65,7 +65,9 @@ Deviations = tuple[Deviation, ...]
 
 
 def shared(cells: Sequence[tuple[bool, Deviations]]) -> Deviations:
-    """Deviations that every cell has that could have them.
+    """Return deviations that all cells share.
+
+    Cells that cannot have a deviation do not count.
 
     Args:
         cells: Of each cell whether it was pretrained, and its deviations.

@@ -1,4 +1,6 @@
-"""Summaries of a cell: the unit is the pretraining seed, and the split seed where it varies, folds averaged first.
+"""Summaries of cells: means and Student-t intervals over seeds.
+
+The unit is the pretraining seed, and the split seed where it varies; folds are averaged first.
 
 Values are fractions in 0..1; turning them into percent is the report's business.
 """
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 _ROUNDING = 1e-12
-"""Share of the largest value below which a deviation is rounding of equal values."""
+"""A deviation below this share of the largest value counts as rounding of equal values."""
 
 
 class Unit(NamedTuple):
-    """One run of a cell: pretraining seed, and seed of the splits it was judged on."""
+    """One run of a cell: pretraining seed and split seed."""
 
     seed: int
     split: int = 0
@@ -33,7 +35,7 @@ class Unit(NamedTuple):
 
 
 Over = Literal["nothing", "seeds", "splits", "both"]
-"""What varies between the runs of a cell, and what an interval therefore holds over."""
+"""Seeds that vary between the runs of a cell; an interval generalises over these."""
 
 FoldScores = dict[int | None, float]
 Folds = Mapping[int | None, float]
@@ -44,7 +46,7 @@ Scores = Mapping[Unit, Folds]
 
 @dataclass(frozen=True)
 class MeanError:
-    """Variance of the mean of a table of runs, with degrees of freedom.
+    """Variance of a cell's mean, with degrees of freedom.
 
     Attributes:
         over: What varies between the runs.
@@ -65,14 +67,14 @@ class MeanError:
     rest: float | None = None
 
     def half_width(self, confidence: float = CONFIDENCE) -> float | None:
-        """Half the Student-t interval of the mean; None without a variance."""
+        """Return half the interval's width; None without a variance."""
         if self.variance is None:
             return None
         return student.quantile((1 + confidence) / 2, self.df) * math.sqrt(self.variance)
 
 
 def mean_error(values: Mapping[Unit, float]) -> MeanError:
-    """Say how far the mean of runs would vary over other pretraining seeds and split seeds.
+    """Estimate the variance of a mean over further seeds.
 
     Where one of the two varies, the runs are independent draws of it: s^2/n with n - 1 degrees of freedom. Where both
     do and every seed has every split seed, they are crossed random effects: the variance of the mean is
@@ -98,7 +100,9 @@ def mean_error(values: Mapping[Unit, float]) -> MeanError:
 
 
 def crossed_error(table: Sequence[Sequence[float]] | npt.NDArray[np.float64]) -> MeanError:
-    """Say how far the mean of a complete two-way table varies, rows and columns being random.
+    """Estimate the variance of a two-way table's mean.
+
+    Rows and columns are random effects, and the table is complete.
 
     Args:
         table: Values ``[rows, columns]``, at least two of each; rows are pretraining seeds.
@@ -131,7 +135,7 @@ def crossed_error(table: Sequence[Sequence[float]] | npt.NDArray[np.float64]) ->
 
 @dataclass(frozen=True)
 class Summary:
-    """Reported statistics of one cell.
+    """Summary statistics of one cell.
 
     Attributes:
         n: Pretraining seeds.
@@ -160,17 +164,19 @@ class Summary:
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation over pretraining seeds, None where they do not vary."""
+        """Standard deviation over pretraining seeds; None with one seed."""
         return self.error.seeds
 
     @property
     def half_width(self) -> float | None:
-        """Half the width of the interval, None where there is none."""
+        """Half the width of the interval, or None."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
 def fold_mean(folds: Folds) -> float:
-    """Average the folds of one encoder; a value without folds stands for itself.
+    """Average the folds of one run.
+
+    A value without folds stands for itself.
 
     Raises:
         ValueError: There is no value, or one of them is not finite.
@@ -183,17 +189,17 @@ def fold_mean(folds: Folds) -> float:
 
 
 def sorted_folds(folds: Folds) -> list[tuple[int | None, float]]:
-    """Return (fold, value) pairs in the order of the folds, the fold None first."""
+    """Return (fold, value) pairs sorted by fold, None first."""
     return sorted(folds.items(), key=lambda item: -1 if item[0] is None else item[0])
 
 
 def run_means(scores: Scores) -> dict[Unit, float]:
-    """Average folds within each run, in the order of the seeds."""
+    """Average folds within each run, sorted by seed."""
     return {unit: fold_mean(scores[unit]) for unit in sorted(scores)}
 
 
 def seed_means(scores: Scores) -> dict[int, float]:
-    """Average folds within each run and split seeds within each pretraining seed, in the order of the seeds."""
+    """Average folds and split seeds within each pretraining seed."""
     by_seed: dict[int, list[float]] = {}
     for unit, value in run_means(scores).items():
         by_seed.setdefault(unit.seed, []).append(value)
@@ -201,7 +207,7 @@ def seed_means(scores: Scores) -> dict[int, float]:
 
 
 def standard_deviation(values: Sequence[float]) -> float:
-    """Sample standard deviation; rounding noise around equal values counts as no spread at all.
+    """Return the sample standard deviation; rounding noise counts as 0.
 
     Raises:
         statistics.StatisticsError: Fewer than two values.

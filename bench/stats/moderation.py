@@ -1,4 +1,6 @@
-"""Variances of a family of comparisons, each moderated by what the others show.
+"""Moderate variances of comparisons by those of their table.
+
+Empirical Bayes (Smyth 2004).
 
 With three seeds a comparison's own variance has two degrees of freedom: it may be far too small or far too large, and
 after a correction over twenty comparisons almost nothing is found. All comparisons of a table are made on the same
@@ -36,7 +38,7 @@ class Moderated:
 
 
 def moderate(differences: npt.NDArray[np.floating[Any]], means: int = 1) -> list[Moderated]:
-    """Moderate the variances of comparisons made on the same seeds.
+    """Moderate the variances of comparisons over the same seeds.
 
     Args:
         differences: Paired differences ``[comparisons, seeds]``, at least two seeds; no row may be constant.
@@ -59,7 +61,9 @@ def moderate(differences: npt.NDArray[np.floating[Any]], means: int = 1) -> list
 
 
 def effective_degrees(differences: npt.NDArray[np.floating[Any]], means: int = 1) -> float:
-    """Degrees of freedom of the pooled variance of comparisons made on the same seeds.
+    """Return the pooled variance's effective degrees of freedom.
+
+    Comparisons on the same seeds are not independent.
 
     That is ``(n - 1) m^2 / sum r_ij^2`` with the correlations r over seeds: ``n - 1`` where all comparisons move alike.
 
@@ -73,7 +77,9 @@ def effective_degrees(differences: npt.NDArray[np.floating[Any]], means: int = 1
 
 
 def _prior(variances: npt.NDArray[np.floating[Any]], df: int) -> tuple[float, float]:
-    """Degrees of freedom and value of the variance that a family has in common (Smyth 2004, section 6.2).
+    """Estimate the prior variance and its degrees of freedom.
+
+    Smyth 2004, section 6.2.
 
     The degrees are infinite where the variances differ no more than draws of one variance do; then it is their mean.
     """
@@ -88,7 +94,10 @@ def _prior(variances: npt.NDArray[np.floating[Any]], df: int) -> tuple[float, fl
 
 
 def _inverse_trigamma(value: float) -> float:
-    """Solve ``trigamma(x) = value`` by Newton's method on its reciprocal, which is convex (Smyth 2004, appendix)."""
+    """Solve ``trigamma(x) = value`` (Smyth 2004, appendix).
+
+    By Newton's method on the reciprocal, which is convex.
+    """
     from scipy import special
 
     x = 0.5 + 1 / value

@@ -1,4 +1,4 @@
-"""Names of encoders: what sets those apart whose labels agree, said alike wherever they occur.
+"""Name encoders by the fields in which they differ.
 
 A reader follows a name from setting to setting and from part to part of the data, and so do sentences and curves. What
 differs is therefore looked for in all that one protocol judged on one data set, not in one setting alone.
@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 TUNED_VALUES = "tuned.values."
 _PART = re.compile(r"setting|label_fraction|encoder\.(first_stage\.)*(fraction|budget)")
-"""Fields that settings and parts of the data are made of; they stand in columns of their own."""
+"""Fields for settings and parts of the data, which have their own columns in tables."""
 _SCALED = re.compile(r"encoder\.(first_stage\.)*(recipe\.(epochs|warmup_epochs)|numerics\.compile)")
 """Fields that follow from the part of the pretraining data (`bench.plan.recipes.part_of`)."""
 _LIMIT = 3
-"""Fields that a name says, unless two encoders differ in further ones only."""
+"""Most fields in a name, unless two encoders differ only in further ones."""
 
 
 class Labels(NamedTuple):
-    """Labels of a metric row, which those of a cell share; what is about judging stays empty for an encoder alone."""
+    """Labels of a cell; those about judging may be empty."""
 
     preset: str
     protocol: str = ""
@@ -32,11 +32,11 @@ class Labels(NamedTuple):
     method: str = ""
     architecture: str = ""
     pretrain_data: str = ""
-    """Without the part of it."""
+    """Name of the pretraining data, without the part that was used."""
     fraction: float = 1.0
     """Part of the pretraining data."""
     budget: str = "steps"
-    """What is kept equal between parts."""
+    """Quantity kept equal between parts: ``steps`` or ``epochs``."""
 
     @property
     def family(self) -> Labels:
@@ -49,12 +49,12 @@ Key = tuple[Labels, str]
 
 
 def percent(fraction: float) -> str:
-    """A fraction for tables, ``12.5 %``."""
+    """Format a fraction for tables, ``12.5 %``."""
     return f"{100 * fraction:.6g} %"
 
 
 def pretrained_suffix(fraction: float, budget: str) -> str:
-    """Return the suffix of pretraining data used in part.
+    """Return a suffix for part of the pretraining data.
 
     Such as `` (25 %)``; empty for all of it.
     """
@@ -62,7 +62,7 @@ def pretrained_suffix(fraction: float, budget: str) -> str:
 
 
 def labelled_suffix(fraction: float) -> str:
-    """Return the suffix of a setting with a part of the labels.
+    """Return a suffix for part of the labels.
 
     Such as ``, 10 % of labels``; empty for all of them.
     """
@@ -70,7 +70,9 @@ def labelled_suffix(fraction: float) -> str:
 
 
 def name_encoders(specs: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
-    """Name what sets each encoder's spec apart from others of its family; empty where nothing does.
+    """Name the fields in which encoders of a family differ.
+
+    Empty where nothing differs.
 
     Values that a search chose are told apart within one table only: each setting may have been searched on its own.
 
@@ -80,7 +82,10 @@ def name_encoders(specs: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
     told: dict[Key, dict[str, str]] = {key: {} for key in specs}
 
     def tell(group: Callable[[Key], Hashable], wanted: Callable[[str], bool]) -> None:
-        """Note the wanted fields in which members of a group differ; what has no group is left alone."""
+        """Note the wanted fields that differ within a group.
+
+        Cells without a group are left alone.
+        """
         groups: dict[Hashable, list[Key]] = defaultdict(list)
         for key in filter(specs.get, specs):  # an unknown spec differs from nothing
             groups[group(key)].append(key)
@@ -101,7 +106,10 @@ def name_encoders(specs: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
 
 
 def _words(labels: Labels, values: Mapping[str, str]) -> tuple[str, ...]:
-    """Say fields of a spec, those of the encoder first; scaled ones with their part, which is another in every part."""
+    """Return ``field=value`` texts, those of the encoder first.
+
+    Fields that follow from the part of the data are shown with that part.
+    """
     words = []
     for name, value in sorted(values.items(), key=lambda item: (item[0].startswith(TUNED_VALUES), item[0])):
         if value in ("{}", "[]"):  # nothing is set; the name of the other encoder says what it has
@@ -113,7 +121,7 @@ def _words(labels: Labels, values: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _named(words: Mapping[Key, tuple[str, ...]]) -> dict[Key, str]:
-    """Join words to names, all of them where fewer would give two encoders one name."""
+    """Join words to names; never give two encoders one name."""
     short = {key: ", ".join(own[:_LIMIT]) for key, own in words.items()}
     short = {
         key: f"{name}, and {len(words[key]) - _LIMIT} more" if len(words[key]) > _LIMIT else name

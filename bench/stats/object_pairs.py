@@ -1,4 +1,7 @@
-"""Runs of two cells on the same objects: put in one order, compared per seed and over seeds, and as ensembles."""
+"""Compare two cells on the same objects, seed by seed.
+
+Also over all seeds, and as ensembles.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from bench.stats.objects import ClassDifference, Crossed, Paired, class_differen
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two that are compared.
+    """One of the two sides of a comparison.
 
     Attributes:
         name: Name.
@@ -32,7 +35,7 @@ class Side:
 
 @dataclass(frozen=True)
 class ObjectPair:
-    """Two cells compared object by object; or one, of which only the ensemble is wanted.
+    """Two cells compared object by object, or one ensemble alone.
 
     Attributes:
         where: What both were judged by, in words.
@@ -67,7 +70,7 @@ class ObjectPair:
 
     @property
     def main(self) -> Paired | None:
-        """Return the comparison of the trained models.
+        """The main comparison: of ensembles, else of all seeds.
 
         That of the ensembles where they were asked for, else of all seeds.
         """
@@ -75,16 +78,16 @@ class ObjectPair:
 
     @property
     def measure(self) -> str:
-        """Return the measure: accuracy, or the IoU of parts."""
+        """Name of the score: accuracy, or the IoU of parts."""
         return "accuracy" if self.sides[0].runs[0].iou is None else "instance IoU"
 
     def class_name(self, label: int) -> str:
-        """Name of a class, or its number."""
+        """Return the name of a class, or its number."""
         return self.class_names[label] if 0 <= label < len(self.class_names) else str(label)
 
 
 def align(reference: Answers, other: Answers) -> Answers:
-    """Put answers in the order of others to the same questions.
+    """Reorder answers to match another run's questions.
 
     Raises:
         ValueError: The questions or their right answers are not the same; the message says how they differ.
@@ -141,7 +144,7 @@ def pair_sides(
     notes: Sequence[str] = (),
     lost: str = "",
 ) -> ObjectPair:
-    """Compare two cells.
+    """Compare two cells seed by seed and over all seeds.
 
     Args:
         where: What both were judged by, in words.
@@ -179,7 +182,10 @@ def pair_ensembles(
     objects: Sequence[str],
     notes: Sequence[str] = (),
 ) -> ObjectPair:
-    """Compare ensembles of several cells (or show one), whose runs have no seeds to pair."""
+    """Compare ensembles of several cells, or show one.
+
+    Their runs have no seeds to pair.
+    """
     joined = _pair_joined(sides, objects, sides[0].runs[0].weights)
     return ObjectPair(where, labels, sides, (), (), None, None, joined, (), (), tuple(notes))
 
@@ -194,7 +200,7 @@ def join(side: Side, average: Average) -> Side:
 
 
 def holm_pairs(pairs: Sequence[ObjectPair]) -> list[ObjectPair]:
-    """Return the pairs with `p_holm` filled in, the family being all of them."""
+    """Return the pairs with Holm-corrected p values."""
     tested = [pair.methods.p for pair in pairs if pair.methods is not None and pair.methods.p is not None]
     corrected = iter(holm(tested))
     return [

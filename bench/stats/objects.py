@@ -1,4 +1,4 @@
-"""Two methods compared object by object: who is right where the other is wrong.
+"""Tests and intervals for two methods on the same objects.
 
 A claim about methods is one about other pretrainings and other objects (`cross`). The tests of single objects are about
 these trained models and no others: three seeds against three other seeds of one method differ at p < 0.05 in 6 to 60 %
@@ -24,16 +24,16 @@ Right = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.int64]
 
 FEWEST_SEEDS = 3
-"""Pairs of seeds from which something is said about methods: two tell next to nothing of how much seeds matter."""
+"""Least number of seed pairs for a statement about methods: two say almost nothing about variation over seeds."""
 EXACT_UP_TO = 1000
-"""Units that differ; with more of them the exact distribution and its normal approximation are the same to print."""
+"""Most differing units for an exact test; beyond, the normal approximation gives the same printed digits."""
 _Z = 1.959963984540054
 """Normal quantile of a two-sided 95 % interval."""
 
 
 @dataclass(frozen=True)
 class Test:
-    """A test of "neither is better".
+    """Result of a test of "neither is better".
 
     Attributes:
         name: Which one, in words.
@@ -66,7 +66,10 @@ class Table:
 
     @property
     def odds(self) -> float | None:
-        """Odds that it is the first that is right where exactly one is; None where they never differ."""
+        """Odds that the first is right where exactly one is.
+
+        None if they never differ.
+        """
         if not self.only_first and not self.only_second:
             return None
         return self.only_first / self.only_second if self.only_second else math.inf
@@ -74,7 +77,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Paired:
-    """Two methods on the same questions.
+    """Two methods compared on the same questions.
 
     Attributes:
         table: Answers of the two, counted over all questions and seeds; None where answers are no right or wrong.
@@ -106,7 +109,9 @@ class Paired:
 
 @dataclass(frozen=True)
 class Crossed:
-    """The difference of two methods, seeds and objects both being draws that could have been others.
+    """Difference of two methods over other seeds and other objects.
+
+    Both are treated as random draws.
 
     Attributes:
         difference: Of the accuracies, first minus second.
@@ -134,7 +139,7 @@ class Crossed:
 def cross(
     first: npt.NDArray[Any], second: npt.NDArray[Any], objects: Sequence[str], weights: npt.NDArray[np.float64]
 ) -> Crossed | None:
-    """Compare two methods over other pretrainings and other objects.
+    """Compare two methods, generalising over seeds and objects.
 
     Differences by seed and object make up a two-way table whose rows and columns are random
     (`bench.stats.intervals.crossed_error`); an object's value is what all its questions contribute to the accuracy.
@@ -171,7 +176,7 @@ def cross(
 
 @dataclass(frozen=True)
 class ClassDifference:
-    """A class in the eyes of two methods.
+    """Scores of two methods on one class.
 
     Attributes:
         label: The class.
@@ -189,7 +194,9 @@ class ClassDifference:
 
 
 def mcnemar(only_first: int, only_second: int) -> Test:
-    """McNemar's test: exact (binomial) up to `EXACT_UP_TO` discordant pairs, then chi-square.
+    """McNemar's test: exact for few discordant pairs, else chi-square.
+
+    Exact (binomial) up to `EXACT_UP_TO` pairs.
 
     The latter with Edwards' continuity correction, (|b - c| - 1)^2 / (b + c).
 
@@ -209,7 +216,9 @@ def mcnemar(only_first: int, only_second: int) -> Test:
 
 
 def flip_test(differences: npt.NDArray[np.integer]) -> Test:
-    """Test whether differences (first minus second, one whole number per object) sum to more or less than chance gives.
+    """Sign-flip test of per-object differences (first minus second).
+
+    Tests whether whole-number differences sum to more or less than chance gives.
 
     Were the two methods exchangeable, each object's difference would be as likely with the other sign: the sum is
     compared with its distribution over all 2**n choices of signs (Fisher 1935), computed exactly by adding one object
@@ -241,7 +250,7 @@ def flip_test(differences: npt.NDArray[np.integer]) -> Test:
 def pair_answers(
     first: Right, second: Right, objects: Sequence[str], weights: npt.NDArray[np.float64] | None = None
 ) -> Paired:
-    """Compare two methods on the same questions, over one or more seeds.
+    """Compare two methods on the same questions and seeds.
 
     Args:
         first: Whether the first answers right, ``[seeds, n]``.
@@ -283,7 +292,10 @@ def pair_answers(
 def _interval(
     differences: npt.NDArray[np.float64], share: npt.NDArray[np.float64], unit: Index, mean: float
 ) -> tuple[float, float]:
-    """Normal 95 % interval of a weighted mean whose sampling unit is the object, by linearisation."""
+    """Return a normal 95 % interval of a weighted mean.
+
+    The sampling unit is the object; by linearisation.
+    """
     residual = np.bincount(unit, share * (differences - mean))
     n = len(residual)
     if n < 2:
@@ -293,7 +305,7 @@ def _interval(
 
 
 def class_differences(labels: Index, first: npt.NDArray[Any], second: npt.NDArray[Any]) -> list[ClassDifference]:
-    """Compare class by class, the ones that move the accuracy most first.
+    """Compare class by class, largest effect on accuracy first.
 
     Args:
         labels: True class ``[n]``.
@@ -310,7 +322,7 @@ def class_differences(labels: Index, first: npt.NDArray[Any], second: npt.NDArra
 
 
 def pair_values(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating], objects: Sequence[str]) -> Paired:
-    """Compare two methods that give each object a number, by Wilcoxon's signed-rank test over the objects.
+    """Compare per-object scores by Wilcoxon's signed-rank test.
 
     Args:
         first: Numbers of the first, ``[seeds, n]``.

@@ -1,4 +1,4 @@
-"""Find the opponent of each cell: no pretraining, judged alike."""
+"""Find each cell's opponent: no pretraining, judged alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from bench.stats.cells import Cell
 
 
 def opponent(cell: Cell, cells: Iterable[Cell]) -> Cell | None:
-    """Find the `scratch` cell a pretrained cell is compared with: same judge, same architecture and backbone.
+    """Find the `scratch` cell to compare a cell with.
+
+    It has the same judge, architecture and backbone.
 
     Where untrained networks cannot be judged (zero-shot) it is the cell of the same teacher alone. Where several
     qualify (e.g. run at two precisions) the one whose spec agrees in most fields is taken.
@@ -20,17 +22,17 @@ def opponent(cell: Cell, cells: Iterable[Cell]) -> Cell | None:
 
 
 def _teacher(cell: Cell) -> str | None:
-    """Identity of the teacher whose space has texts."""
+    """Return the teacher of the cell's text space, if any."""
     return cell.spec.get("encoder.text_teacher.identity", cell.spec.get("encoder.teacher.identity"))
 
 
 def comparable(first: Cell, second: Cell) -> bool:
-    """Whether two cells were judged alike and differ in what was done to the encoder only."""
+    """Whether cells were judged alike and differ in encoder only."""
     return _judged(first) == _judged(second)
 
 
 def judged_alike(cells: Iterable[Cell]) -> list[list[Cell]]:
-    """Group cells that may be compared (`comparable`), so that nobody has to try all pairs."""
+    """Group cells that may be compared with each other."""
     found: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
         found.setdefault(_judged(cell), []).append(cell)

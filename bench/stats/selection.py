@@ -1,4 +1,4 @@
-"""Compare selection rules by seed: the gain from choosing on test.
+"""Compare selection rules, and the gain from choosing on test.
 
 A cell's score is the one at the setting validation chose. Runs may also hold scores at the last epoch, at what the
 test split itself liked best (as much of the literature reports), with votes, and the maximum over repeated votes.
@@ -28,7 +28,7 @@ _MAXIMUM = re.compile(r"(?P<metric>.+)\[max of (?P<repeats>\d+) repeats\]")
 
 @dataclass(frozen=True, order=True)
 class Rule:
-    """Rule by which a score was selected.
+    """A rule by which a score was selected.
 
     Attributes:
         voted: Whether it is a vote.
@@ -46,7 +46,7 @@ VAL, LAST, TEST = Rule(), Rule(selection="last"), Rule(selection="test")
 
 @dataclass(frozen=True)
 class Inflation:
-    """Mean difference of two rules on the same runs, a fraction, with its 95 % interval over seeds.
+    """Mean difference of two rules on the same runs.
 
     Attributes:
         n: Seeds.
@@ -63,7 +63,7 @@ class Inflation:
 
 @dataclass(frozen=True)
 class LedgerLine:
-    """One cell under every rule it has scores for.
+    """Scores of one cell under every selection rule.
 
     Attributes:
         cell: The cell.
@@ -84,7 +84,7 @@ class LedgerLine:
 
 
 def selection_ledger(cells: Iterable[Cell], rows: Iterable[MetricRow]) -> tuple[LedgerLine, ...]:
-    """Set the selection rules of each cell side by side.
+    """Compare the selection rules of each cell.
 
     Args:
         cells: Cells of `bench.stats.cells.group_cells`.
@@ -102,7 +102,7 @@ def selection_ledger(cells: Iterable[Cell], rows: Iterable[MetricRow]) -> tuple[
 
 
 def headline_lines(lines: Sequence[LedgerLine]) -> tuple[LedgerLine, ...]:
-    """Leave out further metrics of runs that have an accuracy."""
+    """Drop other metrics of runs that have an accuracy."""
     accuracies = {tuple(sorted(line.cell.runs.values())) for line in lines if line.cell.metric == "accuracy"}
     return tuple(
         line
@@ -134,7 +134,7 @@ def _line(cell: Cell, rows: Sequence[MetricRow]) -> LedgerLine:
 
 
 def _rule(row: MetricRow, cell: Cell) -> Rule | None:
-    """The rule of a row; None where it is of another metric."""
+    """Return the rule of a row; None for another metric."""
     maximum = _MAXIMUM.fullmatch(row.name)
     if maximum is not None:
         same = maximum["metric"] == cell.metric
@@ -143,7 +143,9 @@ def _rule(row: MetricRow, cell: Cell) -> Rule | None:
 
 
 def inflation(generous: Scores, honest: Scores) -> Inflation | None:
-    """Difference of two rules, paired by seed; None without a seed in common.
+    """Return the mean difference of two rules, paired by seed.
+
+    None without a seed in common.
 
     Args:
         generous: Scores under the rule that looks at the test split.
@@ -159,7 +161,9 @@ def inflation(generous: Scores, honest: Scores) -> Inflation | None:
 
 
 def best_of(values: Sequence[float], k: int) -> float:
-    """Expected maximum of k values drawn without replacement: what reporting the best of k seeds gives.
+    """Return the expected maximum of k values without replacement.
+
+    This is what reporting the best of k seeds gives.
 
     Args:
         values: One score per seed.
