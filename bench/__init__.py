@@ -109,7 +109,10 @@ _PLACES = {name: module for module, names in _MODULES.items() for name in names.
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for: `import bench` alone costs nothing."""
+    """Import public names on first use.
+
+    ``import bench`` alone is then fast.
+    """
     if name not in _PLACES:
         raise AttributeError(f"module 'bench' has no attribute '{name}'")
     return getattr(importlib.import_module(f"bench.{_PLACES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Methods and protocols by name, each with its options validated once."""
+"""Methods and protocols with validated options."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ChosenProtocol:
 
 
 def chosen_method(name: str, stored: Options) -> ChosenMethod:
-    """Read a method's options as a specification holds them.
+    """Look up a method and validate its stored options.
 
     Raises:
         UsageError: The method is not known here.
@@ -63,7 +63,7 @@ def chosen_method(name: str, stored: Options) -> ChosenMethod:
 
 
 def chosen_protocol(name: str, stored: Options) -> ChosenProtocol:
-    """Read a protocol's options as a specification holds them.
+    """Look up a protocol and validate its stored options.
 
     Raises:
         UsageError: The protocol is not known here.

@@ -1,4 +1,4 @@
-"""Environment variables of a process that may change a number.
+"""Remove or fix environment variables that may change a number.
 
 Numbers belong to a spec, so the environment must not change them under the same key: variables that number crunching
 libraries read are taken out or set, for jobs and for the commands' own process. What stays is recorded with the run.
@@ -22,7 +22,7 @@ _COUNTS = (
     "NUMEXPR_NUM_THREADS",
     "NUMEXPR_MAX_THREADS",
 )
-"""Threads of one operator; sums that are split differently round differently."""
+"""Variables for the threads of one operator; sums that are split differently round differently."""
 _FIXED = {
     "OMP_DYNAMIC": "FALSE",  # may give an operator fewer threads than it asks for
     "MKL_DYNAMIC": "FALSE",
@@ -48,11 +48,11 @@ _RECORDED = re.compile(
 )
 _unused: tuple[str, ...] = ()
 _CORES = "BENCH_CORES"
-"""Cores that independent batches may use at a time; no number depends on it."""
+"""Variable for the cores that independent batches may use; no number depends on it."""
 
 
 def settle(environment: MutableMapping[str, str], threads: int, cores: int | None = None) -> None:
-    """Take out what may change a number and fix the number of threads.
+    """Remove variables that change numbers; fix the thread count.
 
     Args:
         environment: Variables of a process that has loaded no library yet; changed in place.
@@ -65,7 +65,10 @@ def settle(environment: MutableMapping[str, str], threads: int, cores: int | Non
 
 
 def settle_command() -> None:
-    """Settle this process, before it loads a library: operators on one thread, batches on all cores."""
+    """Settle this process before it loads a library.
+
+    Operators run on one thread, batches on all cores.
+    """
     global _unused
     before = dict(os.environ)
     settle(os.environ, 1, usable_cores())
@@ -77,7 +80,7 @@ def settle_command() -> None:
 
 
 def unused_note() -> str | None:
-    """Say which inherited variables this process does not use; None where there are none."""
+    """Name inherited variables that this process ignores, if any."""
     if not _unused:
         return None
     return (
@@ -87,7 +90,10 @@ def unused_note() -> str | None:
 
 
 def job_environment(threads: int, **extra: str) -> dict[str, str]:
-    """Environment of a process that does a job; text in pipes is UTF-8 whatever the locale."""
+    """Return the environment of a job's process.
+
+    Text in pipes is UTF-8 whatever the locale.
+    """
     environment = dict(os.environ)
     settle(environment, threads)
     path = os.pathsep.join(job_path())
@@ -95,7 +101,9 @@ def job_environment(threads: int, **extra: str) -> dict[str, str]:
 
 
 def job_path() -> list[str]:
-    """Return where a process that does a job imports from: where this process does, `bench` itself first.
+    """Return the import path of a job's process.
+
+    That of this process, `bench` itself first.
 
     So it finds what a plugin imports from the user's ``PYTHONPATH`` and from beside the plugin's file.
     """
@@ -103,7 +111,10 @@ def job_path() -> list[str]:
 
 
 def recorded() -> dict[str, str]:
-    """Variables of this process that libraries read, for the provenance; none of them holds a secret."""
+    """Return variables that libraries read, for the provenance.
+
+    None of them holds a secret.
+    """
     return {
         name: without_secrets(value)
         for name, value in sorted(os.environ.items())
@@ -112,18 +123,18 @@ def recorded() -> dict[str, str]:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cores_for_batches() -> int | None:
-    """Cores that independent batches may use at a time; None where nobody said."""
+    """Return how many cores batches may use; None if unset."""
     told = os.environ.get(_CORES, "")
     return max(int(told), 1) if told.isdecimal() else None
 
 
 def typed_command(arguments: Sequence[str] | None = None) -> list[str]:
-    """Return the command line of this process as typed, without secrets."""
+    """Return this process's command line as typed, without secrets."""
     program, *rest = sys.argv if arguments is None else arguments
     path = Path(program)
     name = "bench" if path.name == "__main__.py" and path.parent.name == "bench" else path.name
@@ -131,12 +142,12 @@ def typed_command(arguments: Sequence[str] | None = None) -> list[str]:
 
 
 def quoted(command: Sequence[str]) -> str:
-    """Return a command in one line, quoted for a shell."""
+    """Quote a command for a shell, in one line."""
     return shlex.join(command)
 
 
 def without_secrets(text: str) -> str:
-    """Replace the passwords and tokens of URLs in a text by ``***``."""
+    """Replace passwords and tokens in URLs by ``***``."""
     text = re.sub(r"(\w[\w+.-]*://[^\s:/@?]*):[^\s]*@", r"\1:***@", text)
     return re.sub(r"(?i)([?&;][\w.-]*(?:pass|pwd|token|secret|key|auth)[\w.-]*=)[^&;#\s]*", r"\1***", text)
 

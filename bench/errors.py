@@ -1,4 +1,4 @@
-"""Errors that reach the user as one clear line, and the exit codes they carry.
+"""Errors shown to users as one line, and exit codes.
 
 Every message says what is wrong, where, what was expected and how to mend it.
 """
@@ -10,41 +10,47 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """A failure the user can act on; printed as one line without a traceback (exit code 1)."""
+    """Failure that the user can act on (exit 1).
+
+    Printed as one line without a traceback.
+    """
 
     exit_code = 1
 
 
 class UsageError(BenchError):
-    """The command or an option is wrong (exit code 2)."""
+    """The command or an option is wrong (exit 2)."""
 
     exit_code = 2
 
 
 class DataError(UsageError):
-    """A data file or folder is missing or not in the layout its format promises (exit code 2)."""
+    """Data are missing or in a wrong layout (exit 2)."""
 
 
 class NotComparableError(UsageError):
-    """Stored runs cannot be compared object by object: what is stored does not suffice (exit code 2)."""
+    """Stored runs cannot be compared object by object (exit 2)."""
 
 
 class SetupError(BenchError):
-    """The machine, the results folder or the database cannot be used as it is (exit code 4)."""
+    """Machine, results folder or database is unusable (exit 4)."""
 
     exit_code = 4
 
 
 class DivergedError(BenchError):
-    """A loss, a weight or a feature of a network is not a finite number (exit code 1)."""
+    """A loss, weight or feature is not finite (exit 1)."""
 
 
 class Interrupted(BenchError):  # noqa: N818 (it is a request carried out, not an error)
-    """Work was stopped on request (Ctrl-C, SIGTERM) after its state was saved; the line says how to go on."""
+    """Work was stopped on request after saving its state.
+
+    By Ctrl-C or SIGTERM; the line says how to go on.
+    """
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, plugin: bool = False) -> UsageError:
-    """Build the error for a name that does not exist, with near-miss suggestions.
+    """Build the error for an unknown name, with suggestions.
 
     Args:
         kind: What the name stands for, e.g. ``"method"``.

@@ -21,16 +21,16 @@ from pydantic import BaseModel, ConfigDict
 
 PACKAGE = "bench"
 IN_THE_KEY = frozenset({"bench.recipes.pretraining", "bench.registry", "bench.summaries"})
-"""Modules that only say what a specification holds by the time it is run; the key tells their changes already.
+"""Modules left out of fingerprints, because they only fill in the specification: the key shows their changes.
 
 The registry turns names of the specification into modules, which a job's fingerprint begins at, and into summaries."""
 _INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 PLACE_MARK = "__at_"
-"""Separates a plugin file's name from a digest of its place in its module name; the place does not count."""
+"""Separates, in a plugin's module name, the file's name from a digest of its folder, which does not count."""
 
 
 class Fingerprint(BaseModel):
-    """Digest of a set of modules, and of each of them."""
+    """Digest of a set of modules, and of each module."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,9 @@ class Fingerprint(BaseModel):
 
 
 def fingerprint(roots: Iterable[str]) -> Fingerprint:
-    """Fingerprint modules and everything of `bench`, and of the user's own code, they import.
+    """Fingerprint modules and everything they import.
+
+    Of `bench` and of the user's own code.
 
     Args:
         roots: Dotted module names: the plugin's module, the protocol's, the job's.
@@ -65,7 +67,7 @@ def fingerprint(roots: Iterable[str]) -> Fingerprint:
 
 @cache
 def _read(name: str) -> tuple[str, tuple[str, ...]]:
-    """Return a module's digest and the modules it imports that count."""
+    """Return a module's digest and its relevant imports."""
     path = _source(name)
     tree = ast.parse(path.read_bytes())
     is_package = path.name == "__init__.py"
@@ -84,7 +86,10 @@ def _source(name: str) -> Path:
 
 @cache
 def _file(name: str) -> Path | None:
-    """Return the file of a module of this package; the import system would import its parents first."""
+    """Return the file of one of this package's modules.
+
+    The import system would import its parents first.
+    """
     package, *inner = name.split(".")
     path = Path(__file__).parent.joinpath(*inner)
     found = (one for one in (path.with_suffix(".py"), path / "__init__.py") if one.is_file())
@@ -93,7 +98,10 @@ def _file(name: str) -> Path | None:
 
 @cache
 def _is_users(name: str) -> bool:
-    """Whether `name` is a module of the user's own: a source file that no package manager installed."""
+    """Whether a module is the user's own source file.
+
+    No package manager installed it.
+    """
     top, *rest = name.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -111,7 +119,9 @@ def _is_users(name: str) -> bool:
 
 
 def _imports(tree: ast.Module, name: str, is_package: bool) -> Iterator[str]:
-    """Yield the modules that count which a syntax tree imports at run time, parents included.
+    """Yield relevant modules imported by a syntax tree.
+
+    At run time, parents included.
 
     Modules of `bench` import nothing of the user's by name, so only plugins are searched for that.
     """
@@ -154,7 +164,9 @@ def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def syntax_digest(tree: ast.AST) -> str:
-    """Return the SHA-256 of a syntax tree without docstrings; comments and layout never enter a tree.
+    """Return the SHA-256 of a syntax tree without docstrings.
+
+    Comments and layout never enter a tree.
 
     Empty fields are left out, so that Python releases which add optional fields agree.
     """

@@ -1,4 +1,4 @@
-"""Units whose options are typed: validated once at the border and passed on as their model."""
+"""Units with typed options, validated once on input."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 
 class Configured(Generic[OptionsT]):
-    """A unit with options, whose hooks get them as the model `OptionsT`."""
+    """Unit whose hooks get its options as `OptionsT`."""
 
     Options: ClassVar[type[BaseModel]]
     """The same model, to be made and described; a subclass names it beside its base: ``Unit[MyOptions]``."""
 
     @classmethod
     def parse(cls, values: object) -> OptionsT:
-        """Validate what a user gave or a specification stored; nothing behind this validates again.
+        """Validate options given by a user or stored.
+
+        Nothing behind this validates again.
 
         Raises:
             pydantic.ValidationError: A field is unknown or has a wrong value.

@@ -1,4 +1,4 @@
-"""Folders of results; what can be made again lies under ``cache``."""
+"""Folders of results, and ``cache`` for what can be recomputed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.errors import SetupError, UsageError
 
 
 def resident_bytes() -> int | None:
-    """Return the bytes of data that memory may hold.
+    """Return how much data memory may hold, in bytes.
 
     ``BENCH_RESIDENT_GB`` sets it; None if the variable is unset.
 
@@ -47,22 +47,22 @@ class Workspace:
 
     @classmethod
     def at(cls, results: Path | None = None) -> Workspace:
-        """Return the workspace at `results`, or the default one."""
+        """Return the workspace at `results`, or at the default place."""
         root = (results or Path(os.environ.get("BENCH_RESULTS", "results"))).absolute()
         cache = os.environ.get("BENCH_CACHE")
         return cls(root, Path(cache).absolute() if cache else root / "cache")
 
     @property
     def logs(self) -> Path:
-        """One log per job."""
+        """Folder of log files, one per job."""
         return self.results / "logs"
 
     def work(self, key: str) -> Path:
-        """Folder for the unfinished state of one job (checkpoints)."""
+        """Return the folder for a job's checkpoints."""
         return self.results / "work" / key
 
     def refuse_file(self) -> None:
-        """Refuse a place where no folder can be.
+        """Refuse a file in place of the results folder.
 
         Raises:
             SetupError: A file is in its way.
@@ -92,6 +92,6 @@ class Workspace:
 
 
 def _why(folder: Path, error: OSError) -> str:
-    """Return what is in the way of a folder, in words."""
+    """Return why a folder cannot be used, in words."""
     file = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
     return f"{file} is a file" if file is not None else error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""Names from outside: what installed packages declare, and classes of a file.
+"""Load plugins: entry points of packages, and plugin files.
 
 Third parties register through the entry-point group ``bench.plugins`` (entry name ``KIND.NAME``, e.g.
 ``methods.my-method``) or with ``--plugin path.py`` (every class of a method, protocol, data set, teacher or part of
@@ -34,7 +34,7 @@ _BASES = {
 
 
 def load_entry_points() -> None:
-    """Register what installed distributions declare under ``bench.plugins``; imports none of it."""
+    """Register entry points of installed distributions, without importing them."""
     for point in importlib.metadata.entry_points(group="bench.plugins"):
         kind, _, name = point.name.partition(".")
         distribution = point.dist
@@ -49,7 +49,7 @@ def load_entry_points() -> None:
 
 
 def load_plugin_file(path: Path) -> tuple[Entry, ...]:
-    """Import a plugin file and register every plugin class defined in it.
+    """Import a plugin file and register its classes.
 
     Modules that lie beside the file can be imported from it, behind all others.
 
@@ -89,7 +89,10 @@ def load_plugin_file(path: Path) -> tuple[Entry, ...]:
 
 
 def _in_one_line(error: Exception) -> str:
-    """Say what an import ended with; of a model's fields the first that is wrong."""
+    """Return an import error in one line.
+
+    Of a model's fields the first that is wrong.
+    """
     if isinstance(error, ValidationError):
         problem = error.errors(include_url=False)[0]
         field = ".".join(map(str, (error.title, *problem["loc"])))
@@ -98,7 +101,9 @@ def _in_one_line(error: Exception) -> str:
 
 
 def changed(error: Exception) -> str:
-    """Say where a name of `bench` is now, or how a class of it is called now; empty for other errors.
+    """Return the new name of something renamed in `bench`.
+
+    Empty for other errors.
 
     Args:
         error: What a plugin's code raised.
@@ -118,7 +123,7 @@ def changed(error: Exception) -> str:
 
 
 def _places(name: str) -> list[str]:
-    """Return the places of a class or function in the modules of `bench` that are loaded."""
+    """Return where loaded modules of `bench` define a name."""
     loaded = [module for module in sys.modules if module.partition(".")[0] == "bench"]
     own = [module for module in loaded if getattr(getattr(sys.modules[module], name, None), "__module__", "") == module]
     return [f"{module}.{name}" for module in sorted(own)]

@@ -1,4 +1,4 @@
-"""Progress of long work: the one signature of every callback that is told about it."""
+"""Progress callbacks: the one signature used everywhere."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """A callback that is told how far long work is."""
+    """Callback that reports how far long work is."""
 
     def __call__(self, done: int, total: int, what: str = "", note: str = "", /) -> None:
-        """Hear of progress.
+        """Report progress.
 
         Args:
             done: Units done.
@@ -24,7 +24,7 @@ def silent(done: int, total: int, what: str = "", note: str = "") -> None:
 
 
 def named(progress: Progress, what: str) -> Progress:
-    """Return a callback for one piece of work, which is told of under its name."""
+    """Return a callback that reports under a given name."""
 
     def report(done: int, total: int, _: str = "", note: str = "") -> None:
         progress(done, total, what, note)

@@ -24,7 +24,10 @@ _VECTORS = ("avx512_bf16", "avx512f", "avx2")
 
 @cache
 def commit() -> tuple[str, bool]:
-    """Return the commit of the running code and whether the tree differs from it; ("unknown", True) outside git."""
+    """Return the running code's commit, and whether it differs.
+
+    ("unknown", True) outside git.
+    """
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
@@ -43,7 +46,10 @@ def commit() -> tuple[str, bool]:
 
 
 def processor() -> str:
-    """Return the processor's name, family and widest vector instructions, on which rounding depends."""
+    """Return processor name, family and widest vector instructions.
+
+    Rounding depends on them.
+    """
     told: dict[str, str] = {}
     try:
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
@@ -59,7 +65,7 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return versions of Python, of the harness and of the packages that numbers depend on."""
+    """Return versions of Python, bench and numeric packages."""
     found = {"python": platform.python_version(), "bench": __version__}
     for name in _PACKAGES:
         try:
@@ -70,7 +76,7 @@ def versions() -> dict[str, str]:
 
 
 def machine_kind(device: str) -> str:
-    """Name the kind of machine: two machines of one kind are expected to give identical numbers."""
+    """Return the kind of machine, on which numbers are identical."""
     cores = os.cpu_count() or 1
     kind = f"{processor()}, {cores} cores, {platform.system()}"
     if device == "cuda":

@@ -1,4 +1,4 @@
-"""One typed registry for methods, protocols, data sets, teachers and parts of the backbone.
+"""Registry of methods, protocols, data sets, teachers, backbone parts.
 
 Targets are ``module:attribute`` strings imported on first use, so listing names costs nothing. Third parties add
 theirs through `bench.plugins`.
@@ -56,16 +56,16 @@ class Entry:
 
     @property
     def module(self) -> str:
-        """Dotted name of the module that defines the target."""
+        """Dotted name of the defining module."""
         return self.target.partition(":")[0]
 
     @property
     def summary(self) -> str:
-        """Summary in one line, as the class says it."""
+        """One-line summary, as the class states it."""
         return self.told or summary_of(self.target)
 
     def unusable(self) -> str | None:
-        """Return why this entry cannot be used on this machine, or None when it can."""
+        """Return why the entry is unusable here, or None."""
         for module in self.modules:
             if importlib.util.find_spec(module) is None:
                 return f"Python module '{module}' is not installed"
@@ -90,7 +90,10 @@ class Registry(Generic[T]):
         return tuple(self._entries)
 
     def standalone(self) -> tuple[str, ...]:
-        """Return the names that ``all`` stands for: those that are no stage of another and may go unnamed."""
+        """Return the names that ``all`` stands for.
+
+        Methods that are only a stage of another are left out.
+        """
         return tuple(entry.name for entry in self if not (entry.part_of or entry.named_only))
 
     def add(self, entry: Entry) -> None:

@@ -1,4 +1,4 @@
-"""A stored run done again from nothing, and its numbers compared with the stored ones."""
+"""Repeat a stored run and compare the numbers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from bench.store.scratch import scratch_name
 from bench.store.store import Store
 
 _MADE_AGAIN = frozenset({"features", "clouds"})
-"""Parts of the cache that hold what an encoder and a protocol made of the data."""
+"""Parts of the cache that a run computes itself, and must compute again."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A number that is not what it was; None where it is missing on one side."""
+    """A number that changed; None if missing on one side."""
 
     name: str
     before: float | None
@@ -44,7 +44,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Rerun:
-    """Result of doing a run again.
+    """Result of repeating a run.
 
     Attributes:
         first: The stored run.
@@ -66,12 +66,14 @@ class Rerun:
 
     @property
     def identical(self) -> bool:
-        """Whether every number and every prediction is the same to the last bit."""
+        """Whether all numbers and predictions are bitwise equal."""
         return not self.changes and not self.arrays
 
 
 def load_plugins_of(record: RunRecord, given: Sequence[Path]) -> tuple[Path, ...]:
-    """Load the plugin files a run was made with; files that are `given` take the place of those of the same name.
+    """Load the plugin files a run was made with.
+
+    Files that are `given` take the place of those of the same name.
 
     Raises:
         UsageError: One is gone.
@@ -93,7 +95,9 @@ def rerun(
     datasets: Sequence[str],
     listener: Listener,
 ) -> Rerun:
-    """Do a stored run again, pretraining included, and store the new attempt beside the old one.
+    """Repeat a stored run, pretraining included, and store the attempt.
+
+    It is stored beside the old one.
 
     Args:
         workspace: Results folder of the run.
@@ -163,7 +167,7 @@ def _run(plan: Plan, apart: Workspace, options: PoolOptions, listener: Listener)
 
 
 def _check_machine(spec: RunSpec) -> None:
-    """Refuse what this machine would do otherwise under the same key."""
+    """Refuse a run that this machine would compute differently."""
     import torch
 
     from bench.training.precision import resolve_device
@@ -188,7 +192,7 @@ def _data_of(spec: RunSpec) -> list[DataSpec]:
 
 
 def _locate(spec: DataSpec, record: RunRecord, datasets: Sequence[str], workspace: Workspace) -> Located:
-    """Find the folder that holds the content of a data set, by its manifest."""
+    """Find the folder whose content matches a manifest."""
     dataset_class = DATASETS.load(spec.name)
     options = dataset_class.Options.model_validate(spec.options)
     kept = record.provenance.get("data_root")
@@ -214,7 +218,10 @@ def _locate(spec: DataSpec, record: RunRecord, datasets: Sequence[str], workspac
 
 
 def _borrow_cache(cache: Path, apart: Path) -> None:
-    """Lend data sets and teachers of a cache to another, and nothing that the run itself makes."""
+    """Link data sets and teachers into another cache.
+
+    Nothing that the run itself makes is linked.
+    """
     for entry in cache.iterdir():
         if entry.name not in _MADE_AGAIN and not entry.name.startswith("."):
             (apart / entry.name).symlink_to(entry)

@@ -1,4 +1,4 @@
-"""Progress of jobs on the screen: bars with an ETA on a terminal, plain lines elsewhere."""
+"""Show progress of jobs: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class ProgressView:
             self._console.print(f"  [red]failed[/red]: {escape(event.note)}", highlight=False)
 
     def _sign(self, job: Job, event: Event) -> str:
-        """Say in a line what a job does, for logs, which show no bars."""
+        """Return one line on a job, for logs."""
         latest, minutes = self._latest.get(job.id), (time.monotonic() - self._started.get(job.id, 0.0)) / 60
         doing = job.title if latest is None else f"{job.title}, {latest.stage}"
         if latest is not None and latest.total:
@@ -89,7 +89,7 @@ class ProgressView:
         return f"  {doing}: {minutes:.0f} min so far; {of_plan(event)}"
 
     def _show_study(self, event: Event) -> None:
-        """Show how many jobs of the plan have begun, below the bars of the running ones."""
+        """Show how many jobs of the plan have begun."""
         if not self._live or event.total < 2:
             return
         if self._study is None:
@@ -121,6 +121,6 @@ class ProgressView:
 
 
 def of_plan(event: Event) -> str:
-    """Say which job of the plan it is and how long all will take: ``job 3 of 16, about 12 min left``."""
+    """Return ``job 3 of 16, about 12 min left``."""
     left = f", about {duration(event.left)} left for all" if event.left >= 1 else ""
     return f"job {event.done:g} of {event.total:g}{left}"

@@ -48,7 +48,7 @@ def torch_stream(root: int, role: Role, *axes: int | str, device: str = "cpu") -
 
 
 def seed_torch(seed: int) -> None:
-    """Seed torch's global generators, of the GPU where one is in use.
+    """Seed torch's global generators, of CPU and used GPU.
 
     ``torch.manual_seed`` queues a call with a formatted stack trace for every kind of accelerator that is not in use:
     a millisecond and a list that grows, at every step.

@@ -1,4 +1,4 @@
-"""Requests to stop: Ctrl-C, a scheduler's SIGTERM, a closed terminal's SIGHUP; all end alike.
+"""Stop signals: Ctrl-C, SIGTERM and SIGHUP, all handled alike.
 
 A signal that was ignored when the process started stays ignored (``nohup``, a shell's background jobs).
 """
@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130
-"""Exit code of what was stopped by any of them."""
+"""Exit code of a process stopped by one of these signals."""
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """Return the signals that ask this process to stop, without those it ignores."""
+    """Return the signals that stop this process."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     known = [signal.Signals[name] for name in names if name in signal.Signals.__members__]
     return tuple(number for number in known if signal.getsignal(number) is not signal.SIG_IGN)
@@ -23,7 +23,10 @@ def stop_signals() -> tuple[signal.Signals, ...]:
 
 @contextmanager
 def like_ctrl_c() -> Iterator[None]:
-    """Let every stop signal raise `KeyboardInterrupt` in the main thread, which must be the one that enters."""
+    """Raise `KeyboardInterrupt` on every stop signal.
+
+    Only the main thread may enter.
+    """
     before = {number: signal.signal(number, _interrupt) for number in stop_signals()}
     try:
         yield

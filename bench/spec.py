@@ -1,4 +1,4 @@
-"""Specifications: the complete, validated, immutable description of a pretraining and of a run.
+"""Specifications: complete, validated, immutable descriptions of pretrainings and runs.
 
 A spec holds everything *resolved* that can change a number, and nothing else: paths, worker counts, the
 device index and the log level stay out. Its content key is the SHA-256 of its canonical JSON.
@@ -34,7 +34,10 @@ Options = dict[str, JsonValue]
 
 
 def _is_default(default: object) -> Callable[[object], bool]:
-    """Leave a later field out of JSON at its default, so that keys of earlier specs stay what they were."""
+    """Return a test that excludes the default from JSON.
+
+    Keys of earlier specs then stay what they were.
+    """
 
     def same(value: object) -> bool:
         return value == default
@@ -49,7 +52,7 @@ MOST = 1_000_000
 MOST_POINTS = 262_144
 """Most points of a cloud, and patches of it."""
 WIDEST = 16_384
-"""Widest layer; whether there is memory for a backbone is weighed in `bench.plan.machine`."""
+"""Widest layer; `bench.plan.machine` checks whether a backbone fits into memory."""
 DEEPEST = 1_024
 """Most blocks."""
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]
@@ -57,7 +60,7 @@ Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 
 @cache
 def _holds_booleans(annotation: object) -> bool:
-    """Whether values of a type may be, or hold, true and false."""
+    """Whether values of a type may contain true or false."""
     inner = get_args(annotation)
     if get_origin(annotation) is Literal:
         return any(isinstance(choice, bool) for choice in inner)
@@ -65,7 +68,10 @@ def _holds_booleans(annotation: object) -> bool:
 
 
 class Frozen(BaseModel):
-    """Immutable model that refuses unknown fields, and numbers that are none: NaN, infinities, true for 1."""
+    """Immutable model that refuses unknown fields and invalid numbers.
+
+    NaN, infinities, and true in place of 1 are invalid.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -142,7 +148,7 @@ class Recipe(Frozen):
     """AdamW decays weights apart from the gradient, Adam through it (CrossPoint)."""
     clip_norm: float | None = Field(None, gt=0)
     augmentation: tuple[str, ...] = ()
-    """What is done to the clouds of every step, of `AUGMENTATIONS`, in this order."""
+    """Augmentations of the clouds in every step, from `AUGMENTATIONS`, in this order."""
     head_lr_scale: float = Field(1.0, gt=0)
     """Learning-rate factor of head and class-token parameters in fine-tuning (ReCon: 10)."""
     teacher_crops: int = Field(0, ge=0, le=1_000)
@@ -164,7 +170,7 @@ class Recipe(Frozen):
 
 
 class DataSpec(Frozen):
-    """A data set as it enters the key: its format, its options and the digest of its content."""
+    """Data set in a key: format, options and content digest."""
 
     name: str
     options: Options = {}
@@ -207,7 +213,7 @@ class Numerics(Frozen):
 
 
 class TransformerShape(Frozen):
-    """Architecture of a pretrained token transformer, so that it can be rebuilt without its source."""
+    """Architecture of a pretrained token transformer, enough to rebuild it."""
 
     width: int = Field(ge=1, le=WIDEST)
     depth: int = Field(ge=1, le=DEEPEST)
@@ -223,7 +229,7 @@ class TransformerShape(Frozen):
 
 
 class PretrainSpec(Frozen):
-    """One encoder: a method trained on a data set with a seed, the untrained `scratch`, or imported weights."""
+    """One encoder: pretrained, untrained (`scratch`) or imported weights."""
 
     version: int = SPEC_VERSION
     method: str
@@ -259,7 +265,7 @@ class ProtocolSpec(Frozen):
 
     name: str
     revision: int
-    """Raised by the protocol's author whenever its statement of what is done changes."""
+    """Version of what the protocol does; its author raises it with every change."""
     form: Literal["fair", "published"] = "fair"
     legacy: bool = False
     """Whether the number that selection on the test split would give is stored too, in a column of its own."""
@@ -267,7 +273,7 @@ class ProtocolSpec(Frozen):
 
 
 class MatchSpec(Frozen):
-    """Reference that an encoder's size was matched to.
+    """Cost that an encoder's size was matched to.
 
     Methods compare at equal cost by it.
     """
@@ -283,17 +289,17 @@ class TunedSpec(Frozen):
     study: str
     """Name of the search."""
     method: str
-    """Method it was made for; its values belong to no other."""
+    """Method that was tuned; the values apply to no other."""
     trials: int = Field(ge=1, le=MOST)
     """Trials it chose from. Methods are compared where trials and space agree."""
     space: str
     """SHA-256 of the search space (`bench.tuning.spaces.SearchSpace.digest`)."""
     values: Options
-    """What was chosen, as assignments of ``--set``."""
+    """Chosen values, as assignments of ``--set``."""
 
 
 class RunSpec(Frozen):
-    """One run: an encoder judged by a protocol on a data set in one setting."""
+    """One run: an encoder judged by a protocol on data."""
 
     version: int = SPEC_VERSION
     preset: str
@@ -301,7 +307,7 @@ class RunSpec(Frozen):
     protocol: ProtocolSpec
     setting: str
     data: DataSpec
-    """What is tested on, and trained on where there is no `train_data`."""
+    """Data set tested on; also trained on unless `train_data` is given."""
     train_data: DataSpec | None = Field(None, exclude_if=_is_default(None))
     """Another data set whose training split the protocol gets; classes are matched by name."""
     label_fraction: float = Field(1.0, gt=0, le=1, exclude_if=_is_default(1.0))
@@ -319,7 +325,9 @@ class RunSpec(Frozen):
 
 
 def canonical_json(value: BaseModel | JsonValue) -> str:
-    """Serialise with sorted keys and no white space, so equal content gives equal text.
+    """Serialise with sorted keys, without white space.
+
+    Equal content gives equal text.
 
     Raises:
         ValueError: The content holds NaN or an infinity, which JSON cannot express.

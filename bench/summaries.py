@@ -1,4 +1,4 @@
-"""Read in the source of a built-in unit what it says about itself, without importing it."""
+"""Read summaries of built-in units from source, without importing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ _BLOCK = re.MULTILINE | re.DOTALL
 
 @cache
 def summary_of(target: str) -> str:
-    """Return the one line by which a built-in class describes itself.
+    """Return a built-in class's one-line summary.
+
+    It is the text of its `summary` or that of its base, the summary of its `card`, or its docstring's first line.
 
     It is the text of its `summary` or that of its base, the summary of its `card`, or its docstring's first line.
 
@@ -27,7 +29,7 @@ def summary_of(target: str) -> str:
 
 
 def _class(target: str) -> tuple[ast.ClassDef, str]:
-    """Return the head of a class, up to its first method, and the source around it."""
+    """Return a class up to its first method, and source."""
     module, _, name = target.partition(":")
     source = _ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py").read_text(encoding="utf-8")
     # The head alone is parsed: all modules of `bench list` would take longer than the list may.
@@ -40,7 +42,7 @@ def _class(target: str) -> tuple[ast.ClassDef, str]:
 
 
 def _inherited(node: ast.ClassDef, source: str) -> str:
-    """Return the summary of a base class that is imported from this package; empty where it has none."""
+    """Return an imported base class's summary, or an empty text."""
     for base in node.bases:
         found = re.search(rf"^from (bench[\w.]*) import .*\b{re.escape(ast.unparse(base))}$", source, re.MULTILINE)
         if found is not None and (summary := next(_summaries(_class(f"{found[1]}:{ast.unparse(base)}")[0]), "")):
@@ -49,7 +51,10 @@ def _inherited(node: ast.ClassDef, source: str) -> str:
 
 
 def _summaries(node: ast.ClassDef) -> Iterator[str]:
-    """Yield texts of ``summary = ...``, ``card = DatasetCard(summary=...)`` and ``card = _card(...)``."""
+    """Yield summaries assigned in a class body.
+
+    ``summary = ...``, ``card = DatasetCard(summary=...)`` and ``card = _card(...)``.
+    """
     for line in node.body:
         if not isinstance(line, ast.AnnAssign | ast.Assign):
             continue

@@ -1,4 +1,4 @@
-"""Texts from outside (names, labels, messages) made harmless where they are shown or written.
+"""Make texts from outside harmless before showing or writing them.
 
 A terminal obeys escape sequences, a bidirectional override turns a line around, a spreadsheet computes a cell that
 begins with ``=``. All that is printed passes `Screen`, all CSV `csv_text`, logs and Markdown `visible`.
@@ -26,7 +26,9 @@ _DIRECTION = {"\u061c", "\u200e", "\u200f", *map(chr, range(0x202A, 0x202F)), *m
 
 
 def visible(text: str) -> str:
-    """Put a visible sign in place of what a terminal would obey; tabs and line ends stay.
+    """Replace control characters by visible signs.
+
+    Tabs and line ends stay.
 
     Control characters become their pictures (``␛``), overrides of the writing direction, invisible separators and
     halves of surrogate pairs ``�``.
@@ -47,7 +49,10 @@ def _visible(sign: str) -> str:
 
 
 def cell(value: object) -> object:
-    """Make one cell of a CSV file safe: a text that a spreadsheet would compute gets an apostrophe; numbers stay."""
+    """Make a CSV cell safe to open in a spreadsheet.
+
+    A text that a spreadsheet would compute gets an apostrophe; numbers stay.
+    """
     if not isinstance(value, str):
         return value
     text = visible(value.replace("\r\n", "\n").replace("\r", "\n"))
@@ -56,7 +61,7 @@ def cell(value: object) -> object:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a CSV file with a line of headings; every cell is safe to open in a spreadsheet."""
+    """Return a CSV file whose cells are safe in spreadsheets."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(map(cell, columns))
@@ -65,7 +70,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def screen(*, stderr: bool = False) -> Console:
-    """Return a console that obeys nothing in what is printed but our own markup."""
+    """Return a console that only obeys our own markup."""
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
@@ -80,7 +85,9 @@ def screen(*, stderr: bool = False) -> Console:
 
 
 class Patient:
-    """A text stream that goes on, and says nothing more, when its reader is gone, as ``head`` soon is.
+    """Text stream that goes silent when its reader is gone.
+
+    As ``head`` soon is.
 
     What a command does must not depend on who reads what it prints: files are written and jobs go on.
     """
@@ -89,13 +96,13 @@ class Patient:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write; return the number of characters taken."""
+        """Write; return the number of characters."""
         with self._unread():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write what is held back."""
+        """Flush buffered text."""
         with self._unread():
             self._stream.flush()
 
@@ -114,7 +121,7 @@ class Patient:
 
 @contextmanager
 def patient_output() -> Iterator[None]:
-    """Let everything printed go nowhere once its reader is gone."""
+    """Discard all output once its reader is gone."""
     before = sys.stdout, sys.stderr
     patient = [Patient(stream) for stream in before]
     sys.stdout, sys.stderr = patient
@@ -127,13 +134,16 @@ def patient_output() -> Iterator[None]:
 
 
 class Log:
-    """A text stream that writes control characters visibly; for logs, which people read in terminals."""
+    """Text stream for logs that shows control characters.
+
+    People read logs in terminals.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write; return the number of characters taken."""
+        """Write; return the number of characters."""
         self._stream.write(visible(text.replace("\r\n", "\n").replace("\r", "\n")))
         return len(text)
 

@@ -1,3 +1,3 @@
-"""Version of this package; `pyproject.toml` holds the same."""
+"""Version of this package, as in `pyproject.toml`."""
 
 __version__ = "0.1.0"

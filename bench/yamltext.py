@@ -1,4 +1,7 @@
-"""The YAML that users write: configurations, suites, values of ``--set``, names of data sets. JSON is YAML, too."""
+"""Read YAML written by users: configurations, suites, ``--set`` values.
+
+Also local names of data sets. JSON is YAML, too.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import yaml
 from pydantic import JsonValue
 
 LARGEST = 1_000_000
-"""Characters of a file, and places in it once every alias is written out; real ones have hundreds."""
+"""Most characters of a file, and most values after resolving aliases; real files have hundreds."""
 DEEPEST = 50
 _LARGEST_INTEGER = 2**64
 _TAGS = frozenset(
@@ -18,11 +21,11 @@ _TAGS = frozenset(
 
 
 class YamlError(ValueError):
-    """A text is not YAML of the kind that is read here; one line says what and where."""
+    """Invalid or unsupported YAML; the line says what and where."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values alone: bounded, no tags, no key twice."""
+    """YAML loader for plain values, without tags or duplicate keys."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as the parent has it); a date stays the text that was written
         first: [(tag, pattern) for tag, pattern in found if tag in _TAGS]
@@ -35,7 +38,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Build a node, no deeper and no larger than allowed."""
+        """Build a node within limits of depth and size."""
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
             named: yaml.Node | None = super().compose_node(parent, index)
@@ -58,7 +61,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        """Build a mapping whose keys are texts and stand in it once."""
+        """Build a mapping with unique text keys."""
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
@@ -73,7 +76,7 @@ class _Loader(yaml.SafeLoader):
         return found
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """Build a whole number that a field of ours could hold."""
+        """Build a whole number of bounded size."""
         text = str(node.value)
         value = int(super().construct_yaml_int(node)) if len(text) <= 80 else _LARGEST_INTEGER
         if abs(value) >= _LARGEST_INTEGER:

@@ -20,7 +20,7 @@ MERGES = "a0: &a0 {k: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 
 WRONG = {
     "alias bomb": (BOMB, "aliases stand for more"),
     "merge bomb": (MERGES, "aliases stand for more"),
-    "alias of itself": ("&a [*a]", "what it lies in"),
+    "alias of itself": ("&a [*a]", "the value that contains it"),
     "mapping of itself": ("&a {b: *a}", "what it lies in"),
     "deep list": ("[" * 100_000, "levels of nesting"),
     "deep mapping": ("{a: " * 1000, "levels of nesting"),
