@@ -1,4 +1,4 @@
-"""``bench analyse``: the analyses that the papers show, of stored encoders."""
+"""``bench analyse``: pictures and numbers about stored encoders."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ SeedOption = Annotated[int | None, typer.Option("--seed", help="With --method: t
 DatasetOption = Annotated[
     str | None, typer.Option("--dataset", help="Objects to look at: NAME[:ROOT] (default shapes-scan-novel).")
 ]
-SplitOption = Annotated[Split, typer.Option(help="Split they are from.")]
-PresetOption = Annotated[str, typer.Option(help="Gives embedded data sets their size.")]
+SplitOption = Annotated[Split, typer.Option(help="Split of these objects.")]
+PresetOption = Annotated[str, typer.Option(help="Preset, for the size of embedded data sets.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="data.FIELD=VALUE; repeatable.")]
 CountOption = Annotated[int | None, typer.Option("--count", min=1, help="How many objects.")]
 NamedOption = Annotated[str | None, typer.Option("--objects", help="Positions in the split instead, e.g. 0,12,40.")]
@@ -48,7 +48,10 @@ def losses(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Pretraining losses over epochs, held-out beside training objects (bench run --held-out-losses)."""
+    """Draw pretraining losses over epochs, for training and held-out objects.
+
+    Held-out losses are measured by bench run --held-out-losses.
+    """
     _show(_analyst(encoder, method, seed, out, results, plugin).losses())
 
 
@@ -66,7 +69,10 @@ def attention_distance(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Measure how far attention reaches, per layer and head, of patches and of global queries."""
+    """Measure how far attention reaches, per layer and head.
+
+    Of patches and of global queries.
+    """
     objects = _objects(dataset, split, preset, assignments, count, None)
     _show(_analyst(encoder, method, seed, out, results, plugin).attention_distance(objects))
 
@@ -91,7 +97,7 @@ def attention_maps(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Attention of a token, a global query or a patch, drawn on clouds."""
+    """Draw the attention of a token, query or patch on clouds."""
     analyst = _analyst(encoder, method, seed, out, results, plugin)
     from bench.analysis.attention_maps import Wanted
 
@@ -105,7 +111,7 @@ def reconstructions(
     encoder: EncoderOption = None,
     method: MethodOption = None,
     seed: SeedOption = None,
-    mask_seed: Annotated[int, typer.Option(min=0, help="Draws the masks.")] = 0,
+    mask_seed: Annotated[int, typer.Option(min=0, help="Seed of the masks.")] = 0,
     dataset: DatasetOption = None,
     split: SplitOption = "test",
     preset: PresetOption = "nano",
@@ -116,7 +122,7 @@ def reconstructions(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Masked clouds: what was visible, what the network filled in, what was there."""
+    """Draw masked clouds with the parts that the network fills in."""
     objects = _objects(dataset, split, preset, assignments, count, named)
     _show(_analyst(encoder, method, seed, out, results, plugin).reconstructions(objects, mask_seed))
 
@@ -127,7 +133,7 @@ def embedding(
     method: MethodOption = None,
     seed: SeedOption = None,
     feature: Annotated[str, typer.Option(help="Feature of the encoder, e.g. transfer or svm.")] = "transfer",
-    perplexity: Annotated[float, typer.Option(help="Neighbours each object keeps to, roughly.")] = 30.0,
+    perplexity: Annotated[float, typer.Option(help="Roughly how many neighbours count per object.")] = 30.0,
     layout_seed: Annotated[int, typer.Option(min=0, help="Seed of the t-SNE.")] = 0,
     dataset: DatasetOption = None,
     split: SplitOption = "test",
@@ -138,7 +144,10 @@ def embedding(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Features laid out by t-SNE, coloured by class, with silhouette and neighbour purity."""
+    """Lay features out by t-SNE, coloured by class.
+
+    Also measures silhouette and neighbour purity.
+    """
     objects = _objects(dataset, split, preset, assignments, count, None)
     analyst = _analyst(encoder, method, seed, out, results, plugin)
     _show(analyst.embedding(objects, feature, layout_seed, perplexity))
@@ -181,7 +190,10 @@ def _positions(text: str | None) -> tuple[int, ...]:
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, ...]:
-    """Read a list of layers or heads: none for the default, ``(0,)`` for all."""
+    """Read a list of layers or heads.
+
+    Empty for the default, ``(0,)`` for all.
+    """
     if text is None:
         return ()
     if text == "all":

@@ -22,19 +22,21 @@ StoreOption = Annotated[
 ]
 VerifyOption = Annotated[
     bool,
-    typer.Option("--verify", help="Believe nothing of the index: read everything again and check every checksum."),
+    typer.Option("--verify", help="Ignore the index: read every run again and verify all checksums."),
 ]
 MethodFilter = Annotated[
     list[str] | None, typer.Option("--method", "-m", help="Only stored runs of this method; repeatable.")
 ]
-ProtocolFilter = Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Only this; repeatable.")]
-DatasetFilter = Annotated[list[str] | None, typer.Option("--dataset", help="Only this, as listed; repeatable.")]
+ProtocolFilter = Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Only this protocol; repeatable.")]
+DatasetFilter = Annotated[
+    list[str] | None, typer.Option("--dataset", help="Only this data set, as listed; repeatable.")
+]
 PresetFilter = Annotated[list[str] | None, typer.Option("--preset", help="Only this preset; repeatable.")]
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file with methods, protocols, data sets, teachers or blocks; repeatable."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead, with fields that stay.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with stable field names instead.")]
 
 ThreadsOption = Annotated[
     int | None,
@@ -42,20 +44,23 @@ ThreadsOption = Annotated[
         "--threads",
         min=1,
         max=1024,
-        help="CPU threads of one job's operators, a part of the key (default: 1 on a CPU, 4 on a GPU, everywhere).",
+        help="CPU threads of each job; part of the key (default: 1 for jobs on a CPU, 4 on a GPU).",
     ),
 ]
 
 
 def reading(results: Path | None) -> Workspace:
-    """Return the workspace of a command that only reads: it must be there, and nothing is created in it."""
+    """Return the workspace of a command that only reads.
+
+    It must exist, and nothing is created in it.
+    """
     from bench.api.common import existing
 
     return existing(results)
 
 
 def note_environment(screen: Console) -> None:
-    """Say which variables of the environment jobs are not given."""
+    """Say which environment variables jobs do not get."""
     from rich.markup import escape
 
     from bench.environment import unused_note
@@ -65,7 +70,7 @@ def note_environment(screen: Console) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON, for programs: nothing is wrapped, shortened or coloured."""
+    """Print a value as JSON, without wrapping or colours."""
     import json
 
     print(json.dumps(value, indent=1, allow_nan=False))
@@ -81,6 +86,6 @@ def console() -> Console:
 def chosen_labels(
     method: list[str] | None, protocol: list[str] | None, dataset: list[str] | None, preset: list[str] | None
 ) -> dict[str, list[str]]:
-    """Return the accepted values of the labels that were asked for."""
+    """Return the labels asked for, with their accepted values."""
     asked = {"method": method, "protocol": protocol, "dataset": dataset, "preset": preset}
     return {label: values for label, values in asked.items() if values}

@@ -1,4 +1,4 @@
-"""``bench compare``: two methods object by object, and ensembles of runs, from what is stored."""
+"""``bench compare``: stored runs object by object, and ensembles."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="METHOD, METHOD,FIELD=VALUE, or a run's KEY or KEY@CODE.")],
     second: Annotated[
-        str | None, typer.Argument(metavar="B", help="The same; left out with --ensemble to see A's alone.")
+        str | None, typer.Argument(metavar="B", help="The same; leave it out with --ensemble to see A alone.")
     ] = None,
-    protocol: Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Of both; repeatable.")] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="As bench runs names it; repeatable.")] = None,
-    setting: Annotated[list[str] | None, typer.Option(help="Of both, e.g. 5w10s; repeatable.")] = None,
-    preset: Annotated[list[str] | None, typer.Option(help="Of both; repeatable.")] = None,
-    form: Annotated[list[str] | None, typer.Option(help="Of both: fair or published; repeatable.")] = None,
-    pretrain_data: Annotated[list[str] | None, typer.Option(help="Of what was pretrained; repeatable.")] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option("--protocol", "-p", help="Protocol of both; repeatable.")
+    ] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Data set of both, as in bench runs; repeatable.")] = None,
+    setting: Annotated[list[str] | None, typer.Option(help="Setting of both, e.g. 5w10s; repeatable.")] = None,
+    preset: Annotated[list[str] | None, typer.Option(help="Preset of both; repeatable.")] = None,
+    form: Annotated[list[str] | None, typer.Option(help="Form of both: fair or published; repeatable.")] = None,
+    pretrain_data: Annotated[list[str] | None, typer.Option(help="Pretraining data of both; repeatable.")] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="FIELD=VALUE of both, as bench why prints fields; repeatable.")
     ] = None,
@@ -41,7 +43,7 @@ def compare(
         bool, typer.Option("--ensemble", help="Join the seeds of A and of B; METHOD+METHOD joins methods too.")
     ] = False,
     average: Annotated[Average, typer.Option(help="What an ensemble averages.")] = "probabilities",
-    classes: Annotated[int, typer.Option(min=0, help="How many of the classes that differ most to show.")] = 5,
+    classes: Annotated[int, typer.Option(min=0, help="Number of classes to show, largest difference first.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Also write one CSV row per object.")] = None,
     plugin: PluginOption = None,
     verify: VerifyOption = False,
@@ -86,7 +88,7 @@ def compare(
 
 
 def _show(found: Compared, classes: int, out: Path | None) -> int:
-    """Print what was found and write it.
+    """Print the comparison and write its CSV.
 
     Returns:
         The exit code: 1 where a stored number does not follow from the stored answers.

@@ -1,4 +1,4 @@
-"""``bench data``: names for local data sets, and a look into what they hold."""
+"""``bench data``: name, check, show and audit data sets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def add(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Name a local data set; its files are read once to check them and are never changed."""
+    """Name a local data set.
+
+    Its files are read once to check them and are never changed.
+    """
     added = data.add_data(
         name, format_, root, results=results, assignments=assignments or (), force=force, plugins=plugin or ()
     )
@@ -49,7 +52,7 @@ def remove(
 
 @app.command("list")
 def list_(results: ResultsOption = None) -> None:
-    """List local names; embedded data sets and formats are in bench list datasets."""
+    """List local names; for formats see bench list datasets."""
     from rich.text import Text
 
     from bench.report.plain import TextTable
@@ -75,7 +78,9 @@ def check(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Read all of a data set: counts, classes, coordinates, copies, what is missing, what is wrong.
+    """Check a data set: counts, classes, coordinates, copies, problems.
+
+    All of it is read.
 
     Exit code 1 where something is wrong: unreadable files, NaN, an empty class, test objects that are in train.
     """
@@ -97,9 +102,7 @@ def check(
 @app.command()
 def show(
     name: NameArgument,
-    index: Annotated[
-        int | None, typer.Option("--index", help="Position in the split (or among those of --class).")
-    ] = None,
+    index: Annotated[int | None, typer.Option("--index", help="Position in the split (or within --class).")] = None,
     split: Annotated[Split, typer.Option("--split", help="Split.")] = "train",
     class_name: Annotated[str | None, typer.Option("--class", help="Only objects of this class.")] = None,
     count: Annotated[int, typer.Option("--count", help="Objects side by side, spread over the split.")] = 1,
@@ -110,7 +113,7 @@ def show(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Draw an object from several sides, several objects side by side, or a room."""
+    """Draw an object, several objects side by side, or a room."""
     picture = data.show_data(
         name,
         split=split,
@@ -131,14 +134,14 @@ def show(
 
 @app.command()
 def audit(
-    a: Annotated[str, typer.Argument(metavar="A", help="NAME[:ROOT] of what is learnt from.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="Training data set: NAME[:ROOT].")],
     b: Annotated[
-        str | None, typer.Argument(metavar="[B]", help="NAME[:ROOT] of what is tested on; without it A itself.")
+        str | None, typer.Argument(metavar="[B]", help="Test data set: NAME[:ROOT]; A itself by default.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Near pairs: at most so many times as far apart as two samples of a surface.")
+        float | None, typer.Option(help="Largest distance of a near pair, relative to two samples of one surface.")
     ] = None,
-    neighbours: Annotated[int | None, typer.Option(help="Partners that an object is compared with.")] = None,
+    neighbours: Annotated[int | None, typer.Option(help="Most candidates that each object is compared with.")] = None,
     a_split: Annotated[Splits, typer.Option("--a-split", help="Split of A.")] = "train",
     b_split: Annotated[Splits, typer.Option("--b-split", help="Split of B.")] = "test",
     a_set: Annotated[list[str] | None, typer.Option("--set-a", help="data.FIELD=VALUE of A; repeatable.")] = None,
@@ -148,7 +151,10 @@ def audit(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Find shapes of A (train) that are in B (test) too, exactly or nearly; or copies within one set."""
+    """Find shapes of A (train) in B (test), exactly or nearly.
+
+    Without B, find copies within A.
+    """
     from bench.data.told import told
 
     found = data.audit_data(

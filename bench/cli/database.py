@@ -13,7 +13,10 @@ app = typer.Typer(help="Rebuild and inspect the index of stored runs.", no_args_
 
 @app.command()
 def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> None:
-    """Recreate the index from the run folders; damaged folders are set aside and named."""
+    """Recreate the index from the run folders.
+
+    Damaged folders are set aside and named.
+    """
     found = load(results, store_url=store_url).rebuild_index()
     screen = console()
     screen.print(f"indexed {found.indexed} finished and {found.failed} failed runs", highlight=False)
@@ -28,7 +31,7 @@ def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> Non
 
 @app.command()
 def status(results: ResultsOption = None, store_url: StoreOption = None) -> None:
-    """Show counts, sizes, and whether the index agrees with the run folders."""
+    """Show the index's counts and sizes; compare it with the folders."""
     from dataclasses import fields
 
     found = load(results, store_url=store_url).index_status()

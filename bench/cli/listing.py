@@ -1,4 +1,4 @@
-"""``bench list``: what there is, what it needs, and whether it is usable here."""
+"""``bench list``: units, their requirements, and whether they are usable."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PARTS: tuple[UnitKind, ...] = ("blocks", "norms", "tokenizers")
 
 
 def show(
-    kind: Annotated[Listed | None, typer.Argument(help="What to list; all but recipes when left out.")] = None,
+    kind: Annotated[Listed | None, typer.Argument(help="Kind to list; all but recipes by default.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Metadata of each entry too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print recipes as JSON.")] = False,
     plugin: PluginOption = None,
@@ -85,7 +85,7 @@ def _entries(kind: UnitKind, verbose: bool) -> None:
 
 
 def _metadata(kind: UnitKind) -> None:
-    """Print the typed metadata, which means importing the classes."""
+    """Print typed metadata, which imports the classes."""
     screen = console()
     for entry in units.entries(kind):
         if entry.unusable() is not None:
@@ -97,7 +97,10 @@ def _metadata(kind: UnitKind) -> None:
 
 
 def _print_facts(facts: Mapping[str, Sequence[str]]) -> None:
-    """Print names and values in two columns, values wrapped, several values one below the other."""
+    """Print names and values in two columns, wrapped.
+
+    Several values stand one below the other.
+    """
     from bench.report.plain import facts_table
 
     lines = [(name if at == 0 else "", value) for name, values in facts.items() for at, value in enumerate(values)]

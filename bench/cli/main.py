@@ -1,4 +1,4 @@
-"""Entry point of ``bench``: the commands, and the one place where errors become a line and an exit code."""
+"""Entry point of ``bench``: commands, error lines, exit codes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ A command's own help begins with the same line; its module is imported when the 
 
 
 class Lazy(typer.core.TyperCommand):
-    """A command that is imported when it is used."""
+    """Command whose module is imported on first use."""
 
     def __init__(self, name: str, target: str, line: str) -> None:
         super().__init__(name, help=line, callback=None)
@@ -58,7 +58,7 @@ class Lazy(typer.core.TyperCommand):
 
     @cached_property
     def real(self) -> Command:
-        """The command itself.
+        """The imported command.
 
         Its type is the one click has for commands, which typer keeps in a private module.
         """
@@ -74,19 +74,19 @@ class Lazy(typer.core.TyperCommand):
     def make_context(
         self, info_name: str | None, args: list[str], parent: Context | None = None, **extra: object
     ) -> Context:
-        """Return the context of the command itself: what follows goes by that."""
+        """Return the imported command's context."""
         return self.real.make_context(info_name, args, parent, **extra)
 
 
 class Commands(typer.core.TyperGroup):
-    """The group of `COMMANDS`."""
+    """Group of all commands."""
 
     def __init__(self, **settings: Any) -> None:
         commands = {name: Lazy(name, target, line) for name, (target, line) in COMMANDS.items()}
         super().__init__(**{**settings, "commands": commands})
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Refuse an unknown command first: what typer does next loads pydantic."""
+        """Refuse an unknown command before typer loads pydantic."""
         if args and not args[0].startswith("-"):
             self.resolve_command(ctx, args)
         return super().parse_args(ctx, args)
@@ -117,11 +117,14 @@ def options(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Take the options that stand before the command."""
+    """Handle options in front of the command."""
 
 
 def main() -> None:
-    """Run the command line; exit codes as in the design: 0 good, 1 failed, 2 usage, 3 undecided, 4 broken."""
+    """Run the command line and exit.
+
+    Exit codes: 0 good, 1 failed, 2 usage, 3 undecided, 4 broken.
+    """
     settle_command()
     debug = "--debug" in sys.argv or bool(os.environ.get("BENCH_DEBUG"))
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
@@ -154,7 +157,9 @@ def main() -> None:
 
 
 def _misuse(error: Exception) -> str | None:
-    """Say in one line what typer finds wrong with a command line; empty where it wants help shown, None for others.
+    """Return typer's usage error as one line.
+
+    Empty where it wants help shown, None for other errors.
 
     Typer has had its errors from the package click, and has them in a private module now: they are known by what
     they can do, which has stayed the same.

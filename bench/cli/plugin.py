@@ -1,4 +1,4 @@
-"""``bench new`` and ``bench check-plugin``: write a plugin file, and check that it keeps the contracts."""
+"""``bench new`` and ``bench check-plugin``: write and check plugins."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _WIDTH = 18
 
 
 def new(
-    kind: Annotated[NewKind, typer.Argument(help="What to write.")],
+    kind: Annotated[NewKind, typer.Argument(help="Kind of plugin.")],
     name: Annotated[str, typer.Argument(help="Its name on the command line, such as my-method.")],
-    out: Annotated[Path | None, typer.Option(help="File to write; NAME.py in this folder when left out.")] = None,
-    style: Annotated[Style | None, typer.Option(help="What a method starts from; masked when left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; NAME.py in this folder by default.")] = None,
+    style: Annotated[Style | None, typer.Option(help="Example that a method starts from; masked by default.")] = None,
 ) -> None:
     """Write a plugin file that works, and its test.
 

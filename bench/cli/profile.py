@@ -1,4 +1,4 @@
-"""``bench profile``: samples per second, where a step's time goes, and how far that is from what the machine can."""
+"""``bench profile``: speed of pretraining and time per stage."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _write(value: object, file: Path | None, screen: Console) -> None:
 
 
 def _print_heads(found: ProbeProfile, oracle: bool, screen: Console) -> None:
-    """Print the times of heads on cached features."""
+    """Print how long heads on cached features take."""
     from bench.report.plain import TextTable
 
     screen.print(
@@ -113,7 +113,7 @@ def _print_heads(found: ProbeProfile, oracle: bool, screen: Console) -> None:
 
 
 class _Bar:
-    """A progress bar with an ETA on a terminal; nothing elsewhere."""
+    """Progress bar with an ETA on terminals; else silent."""
 
     def __init__(self, screen: Console) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -184,7 +184,7 @@ def _milliseconds(path: PathResult, stage: str) -> str:
 
 
 def _remarks(found: Profile) -> list[str]:
-    """Say what the warm-up of a compilation and a cache of teacher features cost and when they have paid."""
+    """Describe compile and cache costs, and when they pay."""
     lines = [f"* counts as fast: ends {found.planned_samples:,} samples soonest, warm-up included"]
     eager, compiled = found.path("fast"), found.path("fast compiled")
     if eager is not None and compiled is not None:

@@ -1,4 +1,4 @@
-"""``bench protocols``: what each protocol does, point by point, and where it leaves the papers."""
+"""``bench protocols``: what each protocol does and changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def list_(
     preset: Annotated[str, typer.Option(help="smoke, nano, tiny, small or base.")] = "nano",
     plugin: PluginOption = None,
 ) -> None:
-    """List protocols with their forms, revision and the hash of their cards."""
+    """List protocols with forms, revision and card hash."""
     from bench.report.plain import TextTable
 
     found = units.cards(preset=preset, plugins=plugin or ())
@@ -48,7 +48,7 @@ def show(
     results: ResultsOption = None,
     store_url: StoreOption = None,
 ) -> None:
-    """Print a protocol's card: what is done, point by point, and where it leaves each paper.
+    """Print a protocol's card and its deviations from papers.
 
     Where runs of exactly this card are stored, the digests of their splits are listed too.
     """
@@ -84,7 +84,7 @@ def docs(
 
 
 def _split_digests(card: ProtocolCard, results: Path | None, store_url: str | None) -> dict[str, str]:
-    """Return the digests of stored runs; none where nothing is stored."""
+    """Return split digests of stored runs; empty without any."""
     try:
         return load(results, store_url=store_url).split_digests(card)
     except BenchError:
@@ -92,7 +92,7 @@ def _split_digests(card: ProtocolCard, results: Path | None, store_url: str | No
 
 
 def _other_forms_options(name: str, form: Form) -> tuple[str, ...]:
-    """Options that mean nothing in a form: showing their defaults would say that they are used."""
+    """Return options that have no effect in a form."""
     from bench.registry import PROTOCOLS
 
     unused = getattr(PROTOCOLS.load(name).Options, "fair_only" if form == "published" else "published_only", ())
@@ -100,7 +100,10 @@ def _other_forms_options(name: str, form: Form) -> tuple[str, ...]:
 
 
 def _shown(value: JsonValue) -> str:
-    """Write the value of an option as ``--set`` takes it, a recipe as one line of fields."""
+    """Format an option's value as ``--set`` takes it.
+
+    A recipe becomes one line of fields.
+    """
     if isinstance(value, dict):
         return ", ".join(f"{name}: {_shown(inner)}" for name, inner in value.items())
     if isinstance(value, list):
@@ -111,7 +114,7 @@ def _shown(value: JsonValue) -> str:
 
 
 def _print_pairs(pairs: list[tuple[str, str]]) -> None:
-    """Print names and texts in two columns, texts wrapped."""
+    """Print names and texts in two columns, wrapped."""
     from bench.report.plain import facts_table
 
     console().print(facts_table(pairs))

@@ -1,4 +1,4 @@
-"""``bench list recipes``: every published and nano recipe, each with its source."""
+"""``bench list recipes``: published and nano recipes with sources."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def print_recipes() -> None:
 
 
 def _when(row: Row) -> str:
-    """Form, method, data, stage and presets of a row."""
+    """Return form, method, data, stage and presets of a row."""
     owner = f"{row.method} and methods without one" if row.others else row.method
     presets = "all presets" if len(row.presets) == 5 else ", ".join(row.presets)
     form = "" if row.form == "pretraining" else row.form
@@ -37,7 +37,7 @@ def _when(row: Row) -> str:
 
 
 def _words(row: Row) -> str:
-    """Hyperparameters and further figures of a row."""
+    """Return the hyperparameters of a row, in words."""
     words = [] if row.recipe is None else _recipe(row.recipe)
     words += [
         f"{name.replace('_', ' ')} {_value(value)}" for name, value in row.figures.items() if value not in (0, [])

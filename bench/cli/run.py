@@ -49,19 +49,19 @@ def run(
         typer.Option("--encoder", help="Stored encoder by name or key, see bench encoders; repeatable."),
     ] = None,
     protocol: Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Protocol; repeatable.")] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="What is evaluated: NAME[:ROOT]; repeatable.")] = None,
-    pretrain_data: Annotated[str | None, typer.Option(help="What is pretrained on: NAME[:ROOT].")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Data set to evaluate on: NAME[:ROOT]; repeatable.")] = None,
+    pretrain_data: Annotated[str | None, typer.Option(help="Data set to pretrain on: NAME[:ROOT].")] = None,
     train_on: Annotated[
         str | None, typer.Option("--train-on", help="Train protocols on this set, test on --dataset: NAME[:ROOT].")
     ] = None,
     transfer: Annotated[
-        bool | None, typer.Option("--transfer", help="Train on every data set for every other, too.")
+        bool | None, typer.Option("--transfer", help="Also train protocols on each data set and test on the others.")
     ] = None,
     pretrain_fraction: Annotated[
         str | None, typer.Option("--pretrain-fraction", help="Parts of the pretraining data, e.g. 0.1,0.25,1.")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="For parts: steps (as many as all the data, default) or epochs.")
+        str | None, typer.Option(help="Kept equal for parts of the data: steps (default) or epochs.")
     ] = None,
     label_fraction: Annotated[
         str | None, typer.Option("--label-fraction", help="Parts of the training labels, e.g. 0.01,0.1,1.")
@@ -71,13 +71,13 @@ def run(
     seeds: Annotated[str | None, typer.Option(help="A count (5: seeds 0 to 4) or a list (0,4,7).")] = None,
     split_seeds: Annotated[
         str | None,
-        typer.Option("--split-seeds", help="The same for validation parts, folds and parts of the labels (default 0)."),
+        typer.Option("--split-seeds", help="Seeds of validation parts, folds and label parts (default 0)."),
     ] = None,
     setting: Annotated[list[str] | None, typer.Option(help="Setting of the protocol, e.g. 5w10s; repeatable.")] = None,
     captions: Annotated[str | None, typer.Option(help="auto, none, dataset or class-names.")] = None,
     teacher: Annotated[str | None, typer.Option(help="Teacher of methods that need one.")] = None,
     text_teacher: Annotated[
-        str | None, typer.Option("--text-teacher", help="Teacher of texts, where it is another one.")
+        str | None, typer.Option("--text-teacher", help="Teacher of texts, if not --teacher.")
     ] = None,
     live_teacher: Annotated[
         bool | None,
@@ -91,7 +91,7 @@ def run(
     ] = None,
     form: Annotated[str | None, typer.Option(help="fair or published.")] = None,
     legacy: Annotated[
-        bool | None, typer.Option("--legacy", help="Store what selection on the test split would give, too.")
+        bool | None, typer.Option("--legacy", help="Also store scores selected on the test split.")
     ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="GROUP.FIELD=VALUE, e.g. recipe.lr=0.001; repeatable.")
@@ -103,11 +103,11 @@ def run(
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     compile_: Annotated[str | None, typer.Option("--compile", help="auto, on or off.")] = None,
     threads: ThreadsOption = None,
-    config: Annotated[Path | None, typer.Option(help="YAML request; options given here win over it.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML request; options given here override it.")] = None,
     save_config: Annotated[Path | None, typer.Option(help="Write the request as YAML and stop.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="With --dry-run: every job by itself.")] = False,
-    reuse: Annotated[Reuse, typer.Option(help="same-spec: older code's results count too, marked.")] = "exact",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="With --dry-run: list every job.")] = False,
+    reuse: Annotated[Reuse, typer.Option(help="same-spec: reuse results of older code too, marked.")] = "exact",
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Jobs at a time; one per core by default, one on a GPU.")
     ] = None,
@@ -171,7 +171,7 @@ def _overrides(given: object, config: Path | None) -> dict[str, object]:
 
 
 def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = False, verbose: bool = False) -> int:
-    """Plan a study, run what is missing, and say what came of it.
+    """Plan a study, run what is missing, print the outcome.
 
     Returns:
         The exit code: 0 all good, 1 something failed, 130 interrupted.
@@ -202,7 +202,10 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
 
 
 def _print_plan(plan: Plan, place: Workspace, verbose: bool) -> None:
-    """Print a line for jobs that differ in the seed only, or with `verbose` for each job, and the time of all."""
+    """Print the plan: jobs by seed, and total time.
+
+    With `verbose` every job has a line.
+    """
     from bench.plan.estimate import Estimator, duration
     from bench.report.plain import TextTable
 
@@ -234,14 +237,14 @@ def _after(job: Job) -> str:
 
 
 def _seeds(jobs: list[Job]) -> str:
-    """Return the seeds of jobs that their titles name, e.g. ``0–4``."""
+    """Return the seeds named in job titles, e.g. ``0–4``."""
     from bench.report.words import numbers
 
     return numbers(tuple(sorted(int(found[1]) for job in jobs if (found := _SEED.search(job.title)))))
 
 
 def _conclude(outcome: Outcome, stored: int, runs: int) -> int:
-    """Say what failed, and after an interruption what is kept and how to go on; return the exit code."""
+    """Print failures or how to continue; return the exit code."""
     screen = console()
     for title, error, log in outcome.failed:
         where = f"[dim]log: {escape(str(log))}[/dim]"
@@ -259,7 +262,7 @@ def _conclude(outcome: Outcome, stored: int, runs: int) -> int:
 def rerun(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Key of a run (first characters suffice), see bench runs.")],
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Where a data set lies now, NAME:DIR; by default where it lay; repeatable.")
+        list[str] | None, typer.Option(help="Folder of a data set that was moved, NAME:DIR; repeatable.")
     ] = None,
     plugin: PluginOption = None,
     results: ResultsOption = None,
@@ -307,10 +310,10 @@ def report(
         "reports"
     ),
     selection: Annotated[
-        bool, typer.Option("--selection", help="Print what choosing on validation, last epoch or test gives instead.")
+        bool, typer.Option("--selection", help="Print scores chosen on validation, last epoch and test instead.")
     ] = False,
     page: Annotated[
-        Path | None, typer.Option(help="Write the Markdown page that this YAML file describes, beside it, and no more.")
+        Path | None, typer.Option(help="Write only the Markdown page that this YAML file describes, beside it.")
     ] = None,
     method: MethodFilter = None,
     protocol: ProtocolFilter = None,
@@ -318,7 +321,7 @@ def report(
     preset: PresetFilter = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Read and check every run folder and encoder, whatever the index says."),
+        typer.Option("--verify", help="Ignore the index: read every run again and verify all checksums."),
     ] = False,
     json: JsonOption = False,
     store_url: StoreOption = None,

@@ -1,4 +1,4 @@
-"""``bench teachers``: fit the embedded teacher or fetch another, and see what a teacher is."""
+"""``bench teachers``: fit, fetch and inspect teachers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def fit(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Fit the embedded teacher (once; later calls show its report), or download the weights of another."""
+    """Fit the embedded teacher, or download another's weights.
+
+    Later calls show the report.
+    """
     _print(fit_teacher(name, results=results, assignments=assignments or (), plugins=plugin or ()))
 
 
@@ -39,7 +42,7 @@ def show(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Say what a teacher is, where its weights come from, and whether it is ready or what to do."""
+    """Show what a teacher is and whether it is ready."""
     _print(teacher(name, results=results, assignments=assignments or (), plugins=plugin or ()))
 
 

@@ -1,4 +1,4 @@
-"""``bench tune``: search for learning rates, decay and the like, on validation only."""
+"""``bench tune``: search hyperparameters by validation score."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def tune(
     protocol: Annotated[str, typer.Option("--protocol", "-p", help="Protocol whose validation score counts.")],
     trials: Annotated[int, typer.Option("--trials", help="Trials of each method in all, earlier ones included.")],
     what: Annotated[
-        Literal["downstream", "pretrain", "both"], typer.Option(help="Whose hyperparameters are searched.")
+        Literal["downstream", "pretrain", "both"], typer.Option(help="Stages whose hyperparameters are searched.")
     ] = "downstream",
-    dataset: Annotated[str | None, typer.Option(help="What is evaluated: NAME[:ROOT].")] = None,
-    pretrain_data: Annotated[str | None, typer.Option(help="What is pretrained on: NAME[:ROOT].")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set to evaluate on: NAME[:ROOT].")] = None,
+    pretrain_data: Annotated[str | None, typer.Option(help="Data set to pretrain on: NAME[:ROOT].")] = None,
     preset: Annotated[str | None, typer.Option(help="smoke, nano, tiny, small or base.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of its runs.")] = 0,
     split_seeds: Annotated[
         str | None,
         typer.Option(
-            "--split-seeds", help="Validation parts and folds that a trial is scored on (default 0): 3 or 0,4."
+            "--split-seeds", help="Seeds of the validation parts and folds that score a trial: 3 or 0,4 (default 0)."
         ),
     ] = None,
     setting: Annotated[
@@ -52,7 +52,7 @@ def tune(
     captions: Annotated[str | None, typer.Option(help="auto, none, dataset or class-names.")] = None,
     teacher: Annotated[str | None, typer.Option(help="Teacher of methods that need one.")] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="GROUP.FIELD=VALUE that every trial has; repeatable.")
+        list[str] | None, typer.Option("--set", help="GROUP.FIELD=VALUE of every trial; repeatable.")
     ] = None,
     baseline: Annotated[
         bool | None,
@@ -100,7 +100,7 @@ def tune(
 
 
 def _tune(search: Search, timeout: float | None, jobs: int | None) -> int:
-    """Search, and say what came of it.
+    """Run the searches and print the outcome.
 
     Returns:
         The exit code: 0 every search has its trials or the time is up, 1 one cannot go on, 130 interrupted.
@@ -132,7 +132,7 @@ def _tune(search: Search, timeout: float | None, jobs: int | None) -> int:
 
 
 def _print(found: Sequence[Found], place: Workspace) -> None:
-    """Print the table of the searches, and how to go on from here."""
+    """Print the searches, and how to continue."""
     from bench.report.document import Document
     from bench.report.terminal import render_terminal
     from bench.report.tuning import groups, part

@@ -1,4 +1,4 @@
-"""``bench verify`` and ``bench check``: is it still computing what it should?"""
+"""``bench verify`` and ``bench check``: compare with accepted numbers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ def group() -> None:
 @app.command()
 def golden(
     folder: Annotated[Path, typer.Argument(help="Folder of recorded .npz files.")],
-    strict: Annotated[bool, typer.Option("--strict", help="Files that are not covered fail too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail also for files that no check covers.")] = False,
 ) -> None:
-    """Load recorded weights and inputs, and compare outputs, buffers and gradient norms."""
+    """Compare outputs, buffers and gradient norms with recorded ones.
+
+    Loads recorded weights and inputs.
+    """
     from bench.api.checks import verify
     from bench.interop.golden import exit_code, report_lines, summary_line
 
@@ -52,7 +55,7 @@ def check(
     ] = False,
     undecided: Annotated[
         Literal["alarm", "pass"],
-        typer.Option(help="Whether undecided at the end is an alarm (exit 3) or passes (exit 0)."),
+        typer.Option(help="Count an undecided end as an alarm (exit 3) or a pass (exit 0)."),
     ] = "alarm",
     junit: Annotated[Path | None, typer.Option(help="JUnit XML to write.", show_default=False)] = None,
     summary: Annotated[

@@ -1,4 +1,4 @@
-"""``bench import``, ``bench export`` and ``bench encoders``: weights from elsewhere, and for elsewhere."""
+"""``bench import``, ``bench export``, ``bench encoders``: weights in and out."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help="The authors' .pth file, or an encoder.safetensors of bench.")],
     method: Annotated[
-        str | None, typer.Option("--method", "-m", help="Whose file it is; recognised when left out.")
+        str | None, typer.Option("--method", "-m", help="Method of the file; recognised by default.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call it; the file's own name by default.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the encoder; the file's name by default.")] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", help="What weights do not show: backbone.heads=6, recon.reference=false; repeatable."),
+        typer.Option("--set", help="Settings that weights do not show, e.g. backbone.heads=6; repeatable."),
     ] = None,
     saw_class_names: Annotated[
         str | None,
-        typer.Option(help="Class names its training had read: FILE (one per line), none or unknown."),
+        typer.Option(help="Class names read in training: FILE (one per line), none or unknown."),
     ] = None,
     results: ResultsOption = None,
     plugin: PluginOption = None,
@@ -58,7 +58,9 @@ def import_(
 def export(
     encoder: Annotated[str, typer.Argument(help="Name, or beginning of the key; see bench encoders.")],
     out: Annotated[Path, typer.Argument(help="File to write, e.g. encoder.pth.")],
-    layout: Annotated[Layout, typer.Option(help="Names as in the authors' files of this kind.")] = "pretrain",
+    layout: Annotated[
+        Layout, typer.Option(help="Use the tensor names of the authors' files of this kind.")
+    ] = "pretrain",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     results: ResultsOption = None,
     plugin: PluginOption = None,
