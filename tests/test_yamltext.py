@@ -21,7 +21,7 @@ WRONG = {
     "alias bomb": (BOMB, "aliases stand for more"),
     "merge bomb": (MERGES, "aliases stand for more"),
     "alias of itself": ("&a [*a]", "the value that contains it"),
-    "mapping of itself": ("&a {b: *a}", "what it lies in"),
+    "mapping of itself": ("&a {b: *a}", "the value that contains it"),
     "deep list": ("[" * 100_000, "levels of nesting"),
     "deep mapping": ("{a: " * 1000, "levels of nesting"),
     "deep block": ("- " * 5000 + "x", "levels of nesting"),

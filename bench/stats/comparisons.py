@@ -241,7 +241,7 @@ def _notes(
         )
     elif error.over == "seeds" and error.variance is not None and smallest_p(n) > 1 - CONFIDENCE:
         notes.append(
-            f"{n} seeds: without assuming normally distributed differences no test can give p below {smallest_p(n):.3g}"
+            f"{n} seeds: without assuming normally distributed differences no test goes below p = {smallest_p(n):.3g}"
         )
     return tuple(notes)
 
