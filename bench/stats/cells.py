@@ -207,10 +207,7 @@ class Cell:
 
 
 def flatten(spec: Mapping[str, JsonValue]) -> dict[str, str]:
-    """Flatten a spec to dotted names, without seeds.
-
-    Values are JSON text.
-    """
+    """Flatten a spec to dotted field names and JSON text, leaving the seeds out."""
     flat: dict[str, str] = {}
 
     def walk(prefix: str, value: JsonValue) -> None:
@@ -318,7 +315,7 @@ def _flat_specs(specs: Mapping[str, Mapping[str, JsonValue]]) -> tuple[dict[str,
 
 
 def _add_labels(flat: dict[str, dict[str, str]], rows: Iterable[MetricRow]) -> None:
-    """Add to each flat spec the labels of its run."""
+    """Add to each flat spec what the labels of its run say besides."""
     known, done = frozenset(flat), set()
     made: dict[tuple[object, ...], tuple[dict[str, str], dict[str, str]]] = {}
     for row in rows:
@@ -340,7 +337,7 @@ def run_unit(spec: Mapping[str, JsonValue]) -> Unit:
 
 
 def cell_digest(spec: Mapping[str, JsonValue]) -> str:
-    """Return a digest that only runs of one cell share."""
+    """Digest that runs of one cell have in common."""
     flat = flatten(spec)
     flat.pop(LEGACY, None)
     return digest(flat)
@@ -390,7 +387,7 @@ def _unit(row: MetricRow) -> Unit:
 
 
 def whole_rows(rows: Iterable[MetricRow]) -> list[MetricRow]:
-    """Drop failed runs, and scores with NaN in any fold.
+    """Return rows of finished runs, without scores with a NaN in any fold.
 
     A mean over the folds that are left would be about other, easier folds than everyone else's.
     """
@@ -400,7 +397,7 @@ def whole_rows(rows: Iterable[MetricRow]) -> list[MetricRow]:
 
 
 def _measured(row: MetricRow) -> tuple[str, ...]:
-    """Return the identity that a score's folds share."""
+    """Return the scores that a run measured once per fold."""
     return row.run_key, row.fingerprint, row.name, row.split, row.selection, row.variant, str(row.votes)
 
 
@@ -512,7 +509,7 @@ def _scores(rows: Iterable[MetricRow]) -> RunScores:
 
 
 def _candidates(rows: Sequence[MetricRow]) -> tuple[Candidate, ...]:
-    """Summarise every candidate, if there are several."""
+    """Summaries of every variant, when there is more than one."""
     variants = sorted({row.variant for row in rows})
     if len(variants) < 2:
         return ()

@@ -84,7 +84,7 @@ class LedgerLine:
 
 
 def selection_ledger(cells: Iterable[Cell], rows: Iterable[MetricRow]) -> tuple[LedgerLine, ...]:
-    """Compare the selection rules of each cell.
+    """Set the selection rules of each cell side by side.
 
     Args:
         cells: Cells of `bench.stats.cells.group_cells`.
@@ -134,7 +134,7 @@ def _line(cell: Cell, rows: Sequence[MetricRow]) -> LedgerLine:
 
 
 def _rule(row: MetricRow, cell: Cell) -> Rule | None:
-    """Return the rule of a row; None for another metric."""
+    """The rule of a row; None where it is of another metric."""
     maximum = _MAXIMUM.fullmatch(row.name)
     if maximum is not None:
         same = maximum["metric"] == cell.metric
