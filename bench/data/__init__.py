@@ -1,1 +1,1 @@
-"""Data sets: one file (or folder) each, all handing out `CloudSet`."""
+"""Data sets, one file or folder each; all return `CloudSet`."""

@@ -1,6 +1,7 @@
-"""Careful reading of single files of the user: NumPy arrays and checked coordinates, one clear line for each fault.
+"""Read NumPy and text files of the user safely.
 
-Nothing is reserved before the file has shown that it holds as much, and no pickled object is ever loaded.
+Every fault is reported in one line. Memory is reserved only after the file has proven to hold as much, and pickled
+objects are never loaded.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def read_bytes(path: Path) -> bytes:
     """Read a whole file.
 
     Raises:
-        DataError: It is missing, no file, unreadable, empty, or not what its name says (a web page, an archive, ...).
+        DataError: It is missing, no file, unreadable, empty, or of another type than its name says (a web page, ...).
     """
     try:
         mode = path.stat().st_mode
@@ -49,7 +50,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Read a text of the user, such as a list of names.
+    """Read a text file of the user, e.g. a list.
 
     Raises:
         DataError: As `read_bytes`, or it is not UTF-8 text.
@@ -70,7 +71,7 @@ def read_npy(path: Path, kinds: str = "f") -> npt.NDArray[Any]:
 
     Args:
         path: The file.
-        kinds: NumPy's letters of the types that will do: ``f`` floats, ``i`` and ``u`` whole numbers.
+        kinds: NumPy's letters of accepted types: ``f`` floats, ``i`` and ``u`` whole numbers.
 
     Returns:
         The array, in this machine's byte order.
@@ -87,7 +88,7 @@ def read_npz(path: Path, kinds: str = "fiu", limit: int = NPZ_BYTES) -> dict[str
     Args:
         path: The file.
         kinds: As in `read_npy`.
-        limit: Bytes that the arrays may have together; a few kilobytes of zip can unpack to petabytes.
+        limit: Largest total size of the arrays in bytes; a few kilobytes of zip can unpack to petabytes.
 
     Returns:
         Arrays by name.
@@ -112,7 +113,7 @@ def read_npz(path: Path, kinds: str = "fiu", limit: int = NPZ_BYTES) -> dict[str
                 if member.flag_bits & 1:
                     raise DataError(f"{path}: is encrypted; unpack it and store the arrays without a password")
                 if member.filename.endswith(".npy"):
-                    # Reads no more than the announced size, whatever the compressed data unpack to.
+                    # Reads at most the announced size, however large the data unpack.
                     name = member.filename.removesuffix(".npy")
                     arrays[name] = _parse_npy(archive.read(member), f"{path}: array '{name}'", kinds)
     except FileNotFoundError as error:
@@ -166,12 +167,14 @@ def _parse_npy(content: bytes, where: str, kinds: str) -> npt.NDArray[Any]:
 
 
 def cloud(values: npt.NDArray[Any], path: Path, what: str = "points") -> npt.NDArray[np.float32]:
-    """Check coordinates read from a file and cast them (`bench.data.coordinates`).
+    """Check the coordinates of a cloud and return float32.
+
+    See `bench.data.coordinates`.
 
     Args:
-        values: Anything.
-        path: The file, for the message.
-        what: Name of the values, for the message.
+        values: Array of any type and shape.
+        path: The file, for messages.
+        what: Name of the values, for messages.
 
     Returns:
         float32 ``[N, 3]``, contiguous.
@@ -184,7 +187,7 @@ def cloud(values: npt.NDArray[Any], path: Path, what: str = "points") -> npt.NDA
 
 
 def finite(values: npt.NDArray[Any], path: Path, what: str) -> npt.NDArray[np.float32]:
-    """Check triples that are no coordinates, such as normals: finite, of any extent."""
+    """Check finite triples that are no coordinates, such as normals."""
     _triples(values, path, what)
     sane = np.abs(values) <= LARGEST
     if not sane.all():
@@ -208,7 +211,9 @@ def _line(error: Exception) -> str:
 
 
 def missing_names(folder: Path, wanted: list[str]) -> list[str]:
-    """Return the names that are no entries of a folder, in order; looks into the folder once.
+    """Return the names that a folder lacks, in order.
+
+    Lists the folder once.
 
     Raises:
         DataError: The folder cannot be listed.

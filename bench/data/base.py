@@ -1,6 +1,6 @@
-"""The contract of a data set.
+"""Interface of a data set.
 
-A `Dataset` is a recipe bound to a place on disk; `load` gives a `CloudSet`, plain arrays that may be
+A `Dataset` reads or generates data at a place on disk; `load` returns a `CloudSet` of plain arrays that may be
 memory-mapped. Validation is never a split of the data set: `bench.data.splits` carves it from `train`.
 """
 
@@ -30,7 +30,7 @@ SplitName = Literal["train", "test"]
 
 
 class DatasetCard(BaseModel):
-    """Typed, validated metadata of a data set, shown by ``bench list datasets -v`` and in reports."""
+    """Description of a data set, for listings and reports."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class DatasetCard(BaseModel):
     terms: str
     citation: str
     normalisation: str
-    """What the field does to the coordinates before a network sees them."""
+    """Usual normalisation of the coordinates in the literature."""
     in_unit_sphere: bool = False
     """Whether clouds are stored centred on their mean, with the farthest point at distance 1."""
     has_images: bool = False
@@ -55,7 +55,7 @@ class DatasetCard(BaseModel):
 
     @property
     def unstated(self) -> str:
-        """Return the words for a size or count that is not given."""
+        """Return the words for an unknown size or count."""
         if self.how_to_get.startswith("embedded"):
             return "set by the options"
         return "that of your files" if self.how_to_get.startswith("your own") else "not known"
@@ -63,7 +63,10 @@ class DatasetCard(BaseModel):
 
 @dataclass
 class DataPlace:
-    """Folders that a data set reads and caches in; never in a key."""
+    """Folders that a data set reads and caches in.
+
+    They never enter a key.
+    """
 
     cache: Path
     root: Path | None = None
@@ -71,10 +74,10 @@ class DataPlace:
 
 
 class Dataset(ABC):
-    """A data set bound to its place.
+    """A data set with its folders and options.
 
-    Subclasses set `name`, `card` and `Options`, and implement `manifest`, `classes` and `load`. What `load` and `rooms`
-    return is checked before anybody gets it (`bench.data.handed_out`).
+    Subclasses set `name`, `card` and `Options`, and implement `manifest`, `classes` and `load`. The results of `load`
+    and `rooms` are checked before they are returned (`bench.data.handed_out`).
     Importing the module must not import torch.
     """
 
@@ -84,7 +87,7 @@ class Dataset(ABC):
     takes_file: ClassVar[bool] = False
     """Whether the root may be one file instead of a folder."""
     fixed_classes: ClassVar[bool] = False
-    """Whether the format names the classes, not the user's files: one of them may then have no objects."""
+    """Whether the format defines the classes, so that a class may have no objects in the user's files."""
 
     class Options(Frozen):
         """Options that change the data; they enter the key."""
@@ -102,21 +105,25 @@ class Dataset(ABC):
 
     @abstractmethod
     def manifest(self) -> str:
-        """SHA-256 hex digest of everything the loaded arrays depend on (files or generator and options).
+        """Return the SHA-256 of everything that determines the arrays.
 
-        Must be cheap when asked again: file digests are remembered (`bench.data.digest`).
+        These are files or generator, and options. Must be cheap when called again: file digests are cached
+        (`bench.data.digest`).
         """
 
     @abstractmethod
     def train_size(self) -> int:
-        """Number of objects of the training split, without loading or generating clouds where that is possible."""
+        """Return the number of training objects.
+
+        Without loading or generating clouds where possible.
+        """
 
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
-        """Class names, index = label, without loading clouds."""
+        """Return class names, index = label, without loading clouds."""
 
     def rooms(self) -> Sequence[Room]:
-        """Return all rooms, lazily read where they are many.
+        """Return all rooms; large ones are read lazily.
 
         Raises:
             UsageError: This data set has no rooms.
@@ -124,7 +131,10 @@ class Dataset(ABC):
         raise UsageError(f"data set '{self.name}' has no rooms; semantic segmentation needs s3dis or shapes-rooms")
 
     def part_names(self) -> dict[str, tuple[int, ...]]:
-        """Part ids of each category, for part segmentation; read off the training split where nothing states them."""
+        """Return the part ids of each category.
+
+        Read from the training split if the data set does not define them.
+        """
         train = self.load("train")
         if train.parts is None:
             raise UsageError(f"data set '{self.name}' has no part labels")
@@ -135,15 +145,24 @@ class Dataset(ABC):
 
     @property
     def test_area(self) -> int:
-        """Area whose rooms are the test split of semantic segmentation (Area 5 in the field)."""
+        """Return the area whose rooms are the test split.
+
+        Area 5 in the literature.
+        """
         return 5
 
     def offers_parts(self) -> bool:
-        """Whether `load` gives parts under these options; part segmentation needs them in both splits."""
+        """Return whether `load` returns parts in both splits.
+
+        Part segmentation needs them.
+        """
         return self.card.has_parts
 
     def known_counts(self) -> dict[str, int]:
-        """Objects (or rooms) per split of the official release under these options; empty where not known."""
+        """Return the official numbers of objects or rooms per split.
+
+        They hold for these options; empty if unknown.
+        """
         return self.card.counts
 
     def remarks(self) -> tuple[str, ...]:
@@ -151,18 +170,21 @@ class Dataset(ABC):
         return ()
 
     def offers_images(self) -> bool:
-        """Whether `load` gives views under these options."""
+        """Return whether `load` returns views under these options."""
         return self.card.has_images
 
     def offers_folds(self) -> bool:
-        """Whether it consists of few-shot folds (`few_shot_folds`), which no other protocol can use."""
+        """Return whether the set consists of few-shot folds.
+
+        No other protocol can use them (`few_shot_folds`).
+        """
         return False
 
     def few_shot_folds(self, way: int, shot: int) -> tuple[GivenFold, ...]:
         """Return the few-shot folds of a setting.
 
         Raises:
-            UsageError: This data set has none; folds are then drawn.
+            UsageError: This data set has none; the caller then draws folds.
         """
         raise UsageError(f"data set '{self.name}' brings no few-shot folds along")
 
@@ -176,7 +198,7 @@ class Dataset(ABC):
 
 
 def _checking_load(load: Callable[[Dataset, SplitName], CloudSet]) -> Callable[[Dataset, SplitName], CloudSet]:
-    """Wrap a loader so that nobody gets clouds that were not checked."""
+    """Wrap a `load` method so that its clouds are checked."""
 
     @functools.wraps(load)
     def checked(self: Dataset, split: SplitName) -> CloudSet:
@@ -186,7 +208,10 @@ def _checking_load(load: Callable[[Dataset, SplitName], CloudSet]) -> Callable[[
 
 
 def _checking_rooms(rooms: Callable[[Dataset], Sequence[Room]]) -> Callable[[Dataset], Sequence[Room]]:
-    """Wrap a loader of rooms likewise; each room is checked when it is asked for."""
+    """Wrap a `rooms` method so that its rooms are checked.
+
+    Each room is checked when it is read.
+    """
 
     @functools.wraps(rooms)
     def checked(self: Dataset) -> Sequence[Room]:

@@ -1,6 +1,6 @@
-"""Folders of the user's own objects, ``<class>/<file>``: what folders of meshes and of clouds share.
+"""Base of data sets with class folders, ``<class>/<file>``.
 
-Where the split comes from, the first that is there:
+Meshes and clouds of the user's own objects. The split comes from the first of these that exists:
 
 1. ``train/<class>/<file>`` and ``test/<class>/<file>``;
 2. ``<class>/train/<file>`` and ``<class>/test/<file>`` (as ModelNet's OFF release);
@@ -33,7 +33,7 @@ from bench.spec import LARGEST, Frozen
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of both splits.
+    """Files of both splits, with classes and labels.
 
     Attributes:
         classes: Names of the class folders, in alphabetical order.
@@ -47,15 +47,18 @@ class Listing:
 
 
 class ClassFolders(Dataset):
-    """A folder of class folders. Subclasses say which files count and how one is read."""
+    """Folder of class folders.
+
+    Subclasses select files by suffix and read them.
+    """
 
     needs_root: ClassVar[bool] = True
     suffixes: ClassVar[tuple[str, ...]]
     revision: ClassVar[int] = 1
-    """Raised whenever the loader gives other arrays for the same files."""
+    """Version of the loader; increased when it returns other arrays for the same files."""
 
     class Options(Frozen):
-        """Points per object and split; enters the key."""
+        """Options of points and split; they enter the key."""
 
         points: int = Field(2048, ge=16, le=262_144, description="points per object")
         test_fraction: float = Field(0.2, gt=0, lt=1, description="where the folder states no split")
@@ -78,7 +81,7 @@ class ClassFolders(Dataset):
         return list_files(self._root, self._listing.names[split], self.place.cache, self.place.progress)
 
     def manifest(self) -> str:
-        """SHA-256 of the content and the split of every file, of the classes and of the options."""
+        """Return the SHA-256 of files, split, classes and options."""
         entries = [("class", name, "") for name in self._listing.classes]
         for split in SPLITS:
             files = self._files(split)
@@ -86,11 +89,11 @@ class ClassFolders(Dataset):
         return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), entries)
 
     def train_size(self) -> int:
-        """Number of training files; reads none."""
+        """Return the number of training files without reading them."""
         return len(self._listing.names["train"])
 
     def classes(self) -> tuple[str, ...]:
-        """Names of the class folders, in alphabetical order."""
+        """Return the names of the class folders, in alphabetical order."""
         return self._listing.classes
 
     def load(self, split: SplitName) -> CloudSet:
@@ -112,10 +115,12 @@ class ClassFolders(Dataset):
 
 
 def list_classes(root: Path, suffixes: tuple[str, ...], test_fraction: float, split_seed: int) -> Listing:
-    """Find classes, files and split of a folder (see the module).
+    """Return classes, files and split of a folder.
+
+    The rules for the split are in the module's docstring.
 
     Raises:
-        DataError: No classes, an empty class, a list that names what is not there, or classes only the test has.
+        DataError: No classes, an empty class, a list that names a missing file, or a class of the test split alone.
     """
     if (root / "train").is_dir() or (root / "test").is_dir():
         found = _split_folders(root, suffixes)
@@ -156,7 +161,10 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _members(root: Path, below: str, suffixes: tuple[str, ...]) -> list[str]:
-    """Paths below the root of the files of a folder that count, in numerical order."""
+    """Return the files with a known suffix, in numerical order.
+
+    As paths below the root.
+    """
     names = (
         p.name
         for p in _entries(root / below)
@@ -173,7 +181,10 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _readable(folder: Path, names: Iterable[str]) -> list[str]:
-    """Names that can be written down; a name that is not UTF-8 could never enter a record."""
+    """Return the names; refuse one that is not UTF-8.
+
+    Such a name cannot be stored in a record.
+    """
     found = list(names)
     for name in found:
         try:

@@ -1,4 +1,7 @@
-"""One cloud from one file of the user: npy, npz, ply, pcd, txt, csv or xyz; one clear line for each fault."""
+"""Read a cloud from a file, by its suffix.
+
+npy, npz, ply, pcd, txt, csv or xyz; every fault is reported in one line.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from bench.errors import DataError
 NPZ_BYTES = 1_000_000_000
 """Largest content of one ``.npz`` cloud, uncompressed."""
 NPZ_NAMES = ("points", "xyz", "pc", "pos", "data", "cloud", "arr_0")
-"""Array taken from an ``.npz`` that holds several, the first of these that is there."""
+"""Names of the array to read from an ``.npz`` with several; the first one present is taken."""
 _AGAIN = "copy or download it again"
 _PCD_TYPES = {("F", 4): "<f4", ("F", 8): "<f8", ("I", 1): "i1", ("I", 2): "<i2", ("I", 4): "<i4", ("I", 8): "<i8"} | {
     ("U", size): f"<u{size}" for size in (1, 2, 4, 8)
@@ -29,14 +32,16 @@ _NO_POINT = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
 
 def read_cloud(path: Path) -> npt.NDArray[np.float32]:
-    """Read the coordinates of a cloud by its suffix; columns beyond x, y and z are not read.
+    """Read the coordinates of a cloud by its file's suffix.
+
+    Columns after x, y and z are ignored.
 
     Returns:
         float32 ``[N, 3]``.
 
     Raises:
-        DataError: Damaged, not a cloud, a coordinate that is not finite (in a pcd, where sensors mark missing points
-            so, such points are left out), or all points in one place.
+        DataError: The file is damaged or not a cloud, a coordinate is not finite (in a pcd, where this marks missing
+            points, such points are left out), or all points coincide.
     """
     suffix = path.suffix.lower()
     if suffix not in READERS:
@@ -45,7 +50,10 @@ def read_cloud(path: Path) -> npt.NDArray[np.float32]:
 
 
 def _coordinates(array: npt.NDArray[Any], path: Path, what: str) -> npt.NDArray[Any]:
-    """First three columns of an array of rows; its columns have no names, so the usual order is taken."""
+    """Return the first three columns of an array of rows.
+
+    Columns of an array have no names, so they are taken to be x, y and z.
+    """
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     turned = transposed(array.shape)
@@ -60,7 +68,7 @@ def _npy(path: Path) -> npt.NDArray[Any]:
 
 
 def _npz(path: Path) -> npt.NDArray[Any]:
-    # Texts and flags beside the coordinates do no harm, so their types are accepted and left alone.
+    # Other arrays, such as texts and flags, are ignored, so any type is accepted.
     arrays = read_npz(path, kinds="fiubUSc", limit=NPZ_BYTES)
     name = next(iter(arrays)) if len(arrays) == 1 else next((n for n in NPZ_NAMES if n in arrays), None)
     if name is None:
@@ -71,7 +79,10 @@ def _npz(path: Path) -> npt.NDArray[Any]:
 
 
 def _pcd(path: Path) -> npt.NDArray[Any]:
-    """Points of a PCD file, ascii or binary; those that are not finite are no points."""
+    """Return the finite points of a PCD file.
+
+    ascii or binary.
+    """
     content = read_bytes(path)
     match = re.search(rb"^DATA[ \t]+(\w+)[^\n]*\n", content[:_PCD_HEAD_BYTES], re.MULTILINE)
     if match is None:
@@ -123,7 +134,10 @@ def _pcd_head(head: bytes) -> dict[str, list[str]]:
 
 
 def _pcd_ascii(path: Path, content: bytes, start: int, points: int, counts: list[int], at: list[int]) -> Any:
-    """Points of an ascii PCD, whose values begin at byte `start`; nan and inf mark what a sensor did not see."""
+    """Return the points of an ascii PCD file.
+
+    Values begin at byte `start`; nan and inf mark missing points.
+    """
     first = content.count(b"\n", 0, start) + 1
     lines = [(n, line) for n, line in enumerate(content[start:].splitlines(), start=first) if line.strip()]
     if len(lines) != points:

@@ -1,4 +1,6 @@
-"""A folder of clouds, ``<class>/<file>``, brought to one number of points."""
+"""Data set of cloud files, resampled to one number of points.
+
+The files are ``<class>/<file>``."""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ from bench.data.resample import resample_index
 class Clouds(ClassFolders):
     """Clouds of any size in the common formats (`bench.data.cloudfiles`).
 
-    A cloud with more points than `points` gives that many of them, chosen by a stream that the file's path names; one
-    with fewer gives all and repeats some. Coordinates are not scaled or turned (y should point up).
+    Of a cloud with more than `points` points, a random subset is kept, fixed by the file's path; a cloud with fewer
+    keeps all and repeats some. Coordinates are not scaled or rotated (y should point up).
     """
 
     name: ClassVar[str] = "clouds"

@@ -1,4 +1,4 @@
-"""Clouds, folds and rooms in memory, as data sets hand them out."""
+"""Clouds, folds and rooms in memory, returned by data sets."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class CloudSet:
         parts: int64 ``[n, N]`` part id per point, or None. Negative: the point belongs to no part (clutter of a scan).
         captions: One sentence per object, or None.
         views: uint8 ``[n, V, H, W, C]`` with C 1 or 3, or None.
-        views_kind: How the views came about: ``shaded`` (rendered from the surface) or ``depth-of-points``
-            (depth image of the cloud itself, for sets that have no images).
+        views_kind: Kind of the views: ``shaded`` (rendered from the surface) or ``depth-of-points`` (depth image of the
+            cloud itself, for sets without images).
     """
 
     points: npt.NDArray[np.float32]
@@ -41,7 +41,10 @@ class CloudSet:
         return len(self.labels)
 
     def subset(self, index: npt.NDArray[np.int64]) -> CloudSet:
-        """Return the objects at `index` (int64 ``[m]``), in that order; what is too large stays in its memory map."""
+        """Return the objects at `index` (int64 ``[m]``), in that order.
+
+        Large arrays stay in their memory map.
+        """
 
         def pick(array: npt.NDArray[np.generic] | None) -> npt.NDArray[np.generic] | None:
             return None if array is None else select(array, index)
@@ -64,7 +67,7 @@ NO_OBJECTS = CloudSet(np.empty((0, 1, 3), np.float32), np.empty(0, np.int64), ()
 
 @dataclass(frozen=True)
 class GivenFold:
-    """A few-shot fold that a data set brings along.
+    """Few-shot fold that a data set provides.
 
     Attributes:
         classes: int64 ``[way]``, position = local label.

@@ -1,4 +1,7 @@
-"""Digests of what is in a split, so that two numbers can be told to be about the same objects."""
+"""Digests of a split's content.
+
+They show whether two results were measured on the same objects.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,14 @@ import numpy.typing as npt
 from bench.data.base import CloudSet
 
 _ROWS = 512
-"""Rows hashed at a time: large splits stay in their memory map."""
+"""Number of rows hashed at a time, so that large splits stay in their memory map."""
 
 
 def split_contents(split: CloudSet) -> dict[str, str]:
-    """Return SHA-256 digests of the clouds, names, labels, parts and class names of a split, by part."""
+    """Return SHA-256 digests of a split's content, by part.
+
+    Parts are clouds, names, labels, part ids and class names.
+    """
     found = {
         "clouds": _arrays(split.points),
         "objects": _texts(split.ids),

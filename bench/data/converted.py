@@ -1,10 +1,10 @@
-"""The user's many small files, read once into memory-mapped arrays in the cache.
+"""Convert many small files into memory-mapped arrays in the cache.
 
 Data sets such as ShapeNet-55 come as tens of thousands of files. The first read checks every one and writes
-``.npy`` arrays under ``cache/converted``, never beside the user's files; later starts look at sizes and times of
-the files and open the arrays. The arrays are named by the *content* of the files and by how they are read: whoever
-asks for the same gets the same folder, and a changed file gives another. An interrupted conversion goes on where it
-stopped; the folder appears whole, by one rename.
+``.npy`` arrays under ``cache/converted``, never beside the user's files; later starts check sizes and times of the
+files and open the arrays. The folder's name is a digest of the files' *content* and of the reader, so the same request
+finds the same folder, and a changed file leads to another. An interrupted conversion continues where it stopped; the
+folder is published whole, by one rename.
 
 A loader lists its files (`bench.data.filelists.list_files`), takes `FileList.digest` into its manifest, and calls
 `convert` with a `Reader` when it loads.
@@ -39,19 +39,19 @@ from bench.store.publish import write_whole
 from bench.store.scratch import scratch_name
 
 CHUNK_BYTES = 32_000_000
-"""Work that an interruption may lose."""
+"""Most bytes of work that an interruption may lose."""
 BATCH = 64
-"""Files between two looks at the progress."""
+"""Number of files between two reports of progress."""
 _HEAD_BYTES = 256
 
 
 @dataclass(frozen=True)
 class Column:
-    """One array that each file gives.
+    """One array that each file provides.
 
     Attributes:
         dtype: Type on disk, e.g. ``float32``.
-        shape: Shape of what one file gives; None stands for any length, which must be the same in all files.
+        shape: Shape of one file's array; None stands for any length that is the same in all files.
         ragged: The first axis may differ between files; they are then stored end to end.
     """
 
@@ -62,14 +62,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Reader:
-    """Conversion of a file into arrays.
+    """Function that converts a file into arrays, and its identity.
 
     Attributes:
-        name: Names the kind of files; part of the folder's name.
+        name: Kind of files; part of the folder's name.
         columns: Arrays by name (letters and ``_``).
-        read: Reads and checks one file; gives one array per column. Called from several threads.
-        revision: Raised whenever `read` gives other arrays for the same file.
-        options: Whatever else `read` depends on.
+        read: Reads and checks one file; returns one array per column. Called from several threads.
+        revision: Version of `read`; increased when it returns other arrays for the same file.
+        options: Everything else that `read` depends on.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Converted:
-    """Read-only memory maps.
+    """Converted arrays as read-only memory maps.
 
     Attributes:
         arrays: ``[n, *shape]`` per column; for ragged columns ``[sum of lengths, *rest]``.
@@ -92,7 +92,7 @@ class Converted:
     offsets: Mapping[str, npt.NDArray[np.int64]]
 
     def item(self, column: str, index: int) -> npt.NDArray[Any]:
-        """Return what one file gave."""
+        """Return the array of one file."""
         if column not in self.offsets:
             one: npt.NDArray[Any] = self.arrays[column][index]
             return one
@@ -101,19 +101,19 @@ class Converted:
 
 
 def convert(files: FileList, reader: Reader, cache: Path, progress: Progress = silent) -> Converted:
-    """Return the arrays of files from the cache, reading the files first where they are not there yet.
+    """Return the converted arrays of files, converting if necessary.
 
-    Processes that want the same wait for the one that converts. The files are only ever opened for reading.
+    Other processes with the same request wait for the first. The files are opened for reading only.
 
     Args:
-        files: At least one.
-        reader: How each is read.
+        files: At least one file.
+        reader: Conversion of each file.
         cache: Cache folder.
         progress: Called with files converted and files in all.
 
     Raises:
         DataError: A file is broken, or its arrays do not match those of the first.
-        SetupError: The cache cannot be written, or has no room.
+        SetupError: The cache cannot be written, or its disk is full.
     """
     if not len(files):
         raise DataError(f"{files.root}: no files to read")
@@ -125,7 +125,7 @@ def convert(files: FileList, reader: Reader, cache: Path, progress: Progress = s
         found = _open(folder, reader, len(files))
         if found is not None:
             return found
-        # Without locks two processes must not write into one place; each then starts from nothing.
+        # Without locks two processes must not write into the same folder, so each starts in a new one.
         staging = folder.with_name(f".{folder.name}.staging" if alone else f"{scratch_name()}-{folder.name}")
         try:
             with _Conversion(files, reader, staging, folder) as conversion:
@@ -153,7 +153,7 @@ def _identity(files: FileList, reader: Reader) -> str:
 
 
 def _place(staging: Path, folder: Path, usable: bool) -> None:
-    """Give finished work its name; what another process placed there first is as good."""
+    """Publish a finished folder, unless another process did."""
     if not usable:
         shutil.rmtree(folder, ignore_errors=True)
         try:
@@ -165,7 +165,7 @@ def _place(staging: Path, folder: Path, usable: bool) -> None:
 
 
 def _open(folder: Path, reader: Reader, count: int) -> Converted | None:
-    """Open finished arrays; None where there are none or they are not whole."""
+    """Open finished arrays; None if absent or incomplete."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     offsets: dict[str, npt.NDArray[np.int64]] = {}
     for name, column in reader.columns.items():
@@ -185,7 +185,10 @@ def _open(folder: Path, reader: Reader, count: int) -> Converted | None:
 
 
 class _Conversion:
-    """Work in a staging folder: arrays that grow at their end, and a journal of how far they are sound."""
+    """Conversion under way in a staging folder.
+
+    Arrays grow at their end; a journal records how much is valid.
+    """
 
     def __init__(self, files: FileList, reader: Reader, staging: Path, folder: Path) -> None:
         self.files, self.reader, self.staging, self.folder = files, reader, staging, folder
@@ -197,7 +200,10 @@ class _Conversion:
         self.digests = self._fresh_digests()
 
     def _fresh_digests(self) -> dict[str, Any]:
-        """Digest of what each file holds so far, without the room for NumPy's head."""
+        """Return a new digest of each file's content.
+
+        NumPy's header is left out, since it is written last.
+        """
         ragged = (name for name, column in self.reader.columns.items() if column.ragged)
         files = (*(f"{name}.npy" for name in self.reader.columns), *(f"{name}.lengths" for name in ragged))
         return {file: hashlib.sha256(f"{self.folder.name}/{file}\0".encode()) for file in files}
@@ -217,7 +223,7 @@ class _Conversion:
             stream.close()
 
     def run(self, progress: Progress) -> None:
-        """Read what is missing, in order, and finish the arrays."""
+        """Read the remaining files in order and finish the arrays."""
         pending = 0
         fault: DataError | None = None
         progress(self.done, len(self.files))
@@ -230,7 +236,7 @@ class _Conversion:
                     pending += array.nbytes
             except DataError as error:
                 fault = passed_over(error, fault)
-            if fault is not None:  # the other files are looked at, but nothing is kept
+            if fault is not None:  # check the other files, but keep nothing
                 pending = 0
                 continue
             self.done = index + 1
@@ -307,7 +313,7 @@ class _Conversion:
             )
 
     def _note(self) -> None:
-        """Write down how far the arrays are sound, once they are on disk."""
+        """Write the journal, after the arrays are on disk."""
         for stream in (*self.streams.values(), *self.lengths.values()):
             stream.flush()
             os.fsync(stream.fileno())
@@ -323,7 +329,10 @@ class _Conversion:
         }
 
     def _recall(self) -> None:
-        """Take up what an interrupted conversion wrote down; start from nothing where that is not whole or altered."""
+        """Continue from the journal of an interrupted conversion.
+
+        Starts anew if the journal is missing, incomplete or altered.
+        """
         fresh = dict(self.rows)
         try:
             journal = json.loads((self.staging / "journal.json").read_text(encoding="utf-8"))
@@ -348,7 +357,10 @@ class _Conversion:
 
 
 def _resume(path: Path, size: int) -> BinaryIO:
-    """Open a file for writing behind its first `size` bytes; what stood behind them is dropped."""
+    """Open a file for appending after its first `size` bytes.
+
+    Later bytes are dropped.
+    """
     stream = path.open("r+b" if path.exists() else "w+b")
     stream.truncate(size)
     stream.seek(size)
@@ -356,17 +368,17 @@ def _resume(path: Path, size: int) -> BinaryIO:
 
 
 def _head(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """Write NumPy's head of version 1.0, padded to the room reserved for it."""
+    """Return NumPy's header (version 1.0), padded to its reserved size."""
     description = np.lib.format.dtype_to_descr(np.dtype(dtype))
     text = str({"descr": description, "fortran_order": False, "shape": shape})
     return b"\x93NUMPY\x01\x00" + (_HEAD_BYTES - 10).to_bytes(2, "little") + f"{text:<{_HEAD_BYTES - 11}}\n".encode()
 
 
 class Deferred:
-    """An array that is made when it is first looked into, e.g. pictures that a method may never ask for.
+    """Array that is computed at its first use.
 
-    Stands in for a NumPy array: ``shape``, ``dtype``, ``ndim`` and ``len`` are known beforehand, anything else makes
-    the array.
+    For example pictures, which a method may not need. Behaves like a NumPy array: ``shape``, ``dtype``, ``ndim`` and
+    ``len`` are known beforehand, anything else computes it.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: str, make: Callable[[], npt.NDArray[Any]]) -> None:
@@ -375,7 +387,7 @@ class Deferred:
 
     @cached_property
     def made(self) -> npt.NDArray[Any]:
-        """The array itself."""
+        """The array itself, computed once."""
         array = self._make()
         assert array.shape == self.shape
         assert array.dtype == self.dtype

@@ -1,7 +1,7 @@
-"""Coordinates on their way in: finite, in a sane range, in the right axis order, and without loss of precision.
+"""Check coordinates from files and cast them without losing precision.
 
-Every reader hands what it found in a file to `float32_clouds` (or, where it keeps its own arithmetic, to
-`check_coordinates`), so that one place decides what coordinates are.
+They have to be finite, in a sane range and in the right axis order. Every reader passes its values to `float32_clouds`
+(or, if it casts them itself, to `check_coordinates`), so that one module decides which coordinates are valid.
 """
 
 from __future__ import annotations
@@ -23,23 +23,25 @@ FAR = 64
 COARSE = 0.01
 """Largest step between two numbers of the stored type, as a part of the cloud's extent."""
 COLUMNS = 7
-"""More columns than this need at least as many rows: else rows and columns are taken to be exchanged."""
+"""An array with more columns than this and fewer rows than columns is taken to be transposed."""
 
 Name = Callable[[int, int | None], str]
-"""Names a cloud, or a point of it, at the beginning of an error: called with their rows."""
+"""Function from the rows of a cloud and of a point to their name in an error message."""
 
 
 def of_file(where: str) -> Name:
-    """Name points of the one cloud of a file: ``<where> row 3``.
+    """Name points of a file's only cloud: ``<where> row 3``.
 
     Args:
-        where: File and what is read, e.g. ``cup.npy: points``.
+        where: File and array, e.g. ``cup.npy: points``.
     """
     return lambda cloud, point: where if point is None else f"{where} row {point}"
 
 
 def of_field(where: str, start: int = 0) -> Name:
-    """Name clouds and points of a block of a field: ``<where> row 7 point 4``.
+    """Name clouds and points of a field.
+
+    For example ``<where> row 7 point 4``.
 
     Args:
         where: File and field, e.g. ``train.h5: field 'data'``.
@@ -49,14 +51,15 @@ def of_field(where: str, start: int = 0) -> Name:
 
 
 def float32_clouds(values: npt.NDArray[Any], name: Name) -> npt.NDArray[np.float32]:
-    """Check clouds and cast them; those far from the origin are moved there first, in double precision.
+    """Check clouds and cast them to float32.
 
-    float32 keeps 24 bits: at a northing of 5,819,822 m its steps are half a metre. So a cloud that lies farther from
-    the origin than `FAR` times its extent is shifted by the centre of its bounding box. Any other is cast as it is.
+    Clouds far from the origin are first moved there, in double precision. float32 keeps 24 bits: at a northing of
+    5,819,822 m its steps are half a metre. So a cloud that lies farther from the origin than `FAR` times its extent is
+    shifted by the centre of its bounding box. Any other is cast as it is.
 
     Args:
         values: Numbers ``[n, N, 3]``, or one cloud ``[N, 3]``, N at least 1.
-        name: Names what is wrong.
+        name: Names a cloud or point in errors.
 
     Returns:
         float32 of the same shape, contiguous.
@@ -77,11 +80,11 @@ def float32_clouds(values: npt.NDArray[Any], name: Name) -> npt.NDArray[np.float
 
 
 def check_coordinates(values: npt.NDArray[Any], name: Name) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Refuse clouds that cannot be what a file was meant to hold.
+    """Check that clouds are finite, extended and precise enough.
 
     Args:
         values: Numbers ``[n, N, 3]``, N at least 1.
-        name: Names what is wrong.
+        name: Names a cloud or point in errors.
 
     Returns:
         Least and largest coordinates of each cloud, float64 ``[n, 3]``.
@@ -127,25 +130,25 @@ def _fault(value: float) -> str:
 
 
 def _reach(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Largest absolute coordinate of each cloud."""
+    """Return the largest absolute coordinate of each cloud."""
     reach: npt.NDArray[np.float64] = np.maximum(np.abs(low), np.abs(high)).max(axis=-1)
     return reach
 
 
 def _extent(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Longest side of each cloud's bounding box."""
+    """Return the longest side of each cloud's bounding box."""
     extent: npt.NDArray[np.float64] = (high - low).max(axis=-1)
     return extent
 
 
 def transposed(shape: tuple[int, ...]) -> str:
-    """Say that an array's rows and columns look exchanged; empty where they do not.
+    """Return a hint if an array looks transposed, else "".
 
-    A cloud has many points and few columns: fewer rows than columns, and more than `COLUMNS` of these, are taken for
+    A cloud has many points and few columns: an array with more than `COLUMNS` columns and fewer rows is taken to be
     ``[3, N]``, ``[4, N]`` and so on.
 
     Args:
-        shape: Of one cloud ``[N, C]``, or of a row of clouds ``[n, N, C]``.
+        shape: Shape of one cloud ``[N, C]``, or of several ``[n, N, C]``.
     """
     if len(shape) < 2 or shape[-1] <= COLUMNS or shape[-2] >= shape[-1]:
         return ""

@@ -1,7 +1,7 @@
-"""Depth pictures of clouds, for sets that have no images of their own.
+"""Depth pictures of clouds, for data sets without images.
 
-A vectorised z-buffer: each point is put on its pixel, the nearest wins, and every point is then spread over a small
-disc (the maximum over a disc of a maximum is the z-buffer of discs), so that 2,048 points give a closed surface.
+A vectorised z-buffer: each pixel keeps its nearest point, and every point is then spread over a small disc (by a
+maximum over the disc, which equals the z-buffer of discs), so that 2,048 points give a closed surface.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ _BLOCK = 128
 
 
 def view_rotations(views: int) -> npt.NDArray[np.float32]:
-    """Return the fixed viewpoints ``[V, 3, 3]``; rows are the picture's right, up and towards-the-viewer axes.
+    """Return the fixed viewpoints, rotations ``[V, 3, 3]``.
 
-    The first looks from the front right and 25 degrees above; the others go round the object in equal steps, every
-    second one from 25 degrees above and the rest from the horizon.
+    Rows are the picture's right, up and towards-the-viewer axes. The first looks from the front right and 25 degrees
+    above; the others go round the object in equal steps, every second one from 25 degrees above and the rest from the
+    horizon.
     """
     rotations = []
     for view in range(views):
@@ -46,7 +47,9 @@ def view_rotations(views: int) -> npt.NDArray[np.float32]:
 def depth_views(
     points: npt.NDArray[np.float32], views: int = 1, size: int = 64, progress: Progress = silent
 ) -> npt.NDArray[np.uint8]:
-    """Render clouds as depth pictures, orthographic, each cloud normalised to the unit sphere first.
+    """Render clouds as orthographic depth pictures.
+
+    Each cloud is first normalised to the unit sphere.
 
     Args:
         points: float32 ``[n, N, 3]``, y up.
@@ -69,12 +72,18 @@ def depth_views(
 
 
 def _splat_radius(count: int, size: int) -> float:
-    """Disc radius in pixels that closes a surface of `count` points which fills about half of the picture."""
+    """Return the disc radius in pixels that closes the surface.
+
+    It assumes that `count` points fill about half of the picture.
+    """
     return min(max(1.45 * math.sqrt(0.5 * size * size / count), 1.0), size / 8)
 
 
 def _render(seen: npt.NDArray[np.float32], size: int, radius: float) -> npt.NDArray[np.uint8]:
-    """Draw clouds ``[n, N, 3]`` already turned to the viewer as uint8 ``[n, size, size]``."""
+    """Draw clouds ``[n, N, 3]``, already rotated to the viewer.
+
+    The result is uint8 ``[n, size, size]``.
+    """
     disc = _disc(radius)
     edge = 2 * max(dx for _, dx in disc)
     canvas = size + 2 * edge
@@ -86,7 +95,7 @@ def _render(seen: npt.NDArray[np.float32], size: int, radius: float) -> npt.NDAr
     nearest = np.zeros(len(seen) * canvas * canvas, dtype=np.uint8)
     np.maximum.at(nearest, ((cloud * canvas + row) * canvas + column).ravel(), grey.ravel())
     picture = _over_disc(np.maximum, nearest.reshape(len(seen), canvas, canvas), disc)
-    # A closing by the same disc fills the pinholes that are left and moves no outline.
+    # A morphological closing by the same disc fills the remaining pinholes without moving outlines.
     picture = _over_disc(np.minimum, _over_disc(np.maximum, picture, disc), disc)
     return picture[:, edge:-edge, edge:-edge]
 
@@ -99,7 +108,10 @@ def _disc(radius: float) -> list[tuple[int, int]]:
 def _over_disc(
     extreme: np.ufunc, pictures: npt.NDArray[np.uint8], disc: list[tuple[int, int]]
 ) -> npt.NDArray[np.uint8]:
-    """Replace each pixel by the extreme over a disc; the canvas has a border of background as wide as two discs."""
+    """Apply a minimum or maximum over a disc to pictures.
+
+    The border has to be background, as wide as two discs.
+    """
     result = pictures.copy()
     for shift in disc:
         extreme(result, np.roll(pictures, shift, axis=(1, 2)), out=result)
@@ -107,10 +119,10 @@ def _over_disc(
 
 
 def with_views(clouds: CloudSet, views: int = 1, size: int = 64, progress: Progress = silent) -> CloudSet:
-    """Give a set without images depth pictures of its points, marked ``depth-of-points``.
+    """Add depth pictures to clouds without images.
 
-    A set that has images is returned as it is. The pictures are not cached: drawing them takes about as long as
-    reading them (0.1 ms a picture), and teachers cache what they compute from them.
+    Their kind is ``depth-of-points``. A set that has images is returned as it is. The pictures are not cached: drawing
+    them takes about as long as reading them (0.1 ms a picture), and teachers cache what they compute from them.
 
     Args:
         clouds: The set.

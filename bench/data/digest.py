@@ -1,4 +1,7 @@
-"""Digests of data files, remembered so that asking again costs a `stat`, and the manifest built from them."""
+"""Cached digests of data files, and the manifest.
+
+Asking again costs one `stat`.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _read_here: ContextVar[dict[Path, JsonValue] | None] = ContextVar("notes of file
 
 @contextlib.contextmanager
 def read_again() -> Iterator[None]:
-    """Believe no digest remembered from before: every file asked for in this context is read (once)."""
+    """Ignore cached digests: read every file again, once."""
     token = _read_here.set({})
     try:
         yield
@@ -36,20 +39,26 @@ def read_again() -> Iterator[None]:
 
 
 def stamp_of(stat: os.stat_result) -> Stamp:
-    """Return what a digest is remembered by; the change time is set by the system whenever a file is altered."""
+    """Return size, times, inode and device of a file.
+
+    The change time is set by the system whenever a file is altered.
+    """
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
 
 
 def settled(stamp: Stamp, began: int) -> bool:
-    """Whether a file read from time `began` (ns) on cannot have changed since with this very stamp."""
+    """Return whether a later change would alter the stamp.
+
+    The file was read from time `began` (ns) on.
+    """
     return max(stamp[1], stamp[2]) + SETTLED_NS < began
 
 
 def file_digest(path: Path, cache: Path) -> str:
     """Return the SHA-256 hex digest of a file's content.
 
-    The digest is remembered under ``cache/digests`` by resolved path and `Stamp`. A cache that cannot be written
-    costs time, never the answer.
+    The digest is cached under ``cache/digests`` by resolved path and `Stamp`. If the cache cannot be written, only time
+    is lost.
 
     Raises:
         DataError: The file cannot be read.
@@ -87,7 +96,7 @@ def _recall(note: Path, stamp: Stamp) -> str | None:
 
 
 def note_down(note: Path, content: JsonValue) -> None:
-    """Write down what was found out about files, with a digest of its own.
+    """Store facts about files, with a digest of the facts.
 
     Raises:
         SetupError: The place cannot be written.
@@ -99,7 +108,10 @@ def note_down(note: Path, content: JsonValue) -> None:
 
 
 def recalled(note: Path) -> JsonValue:
-    """Return what was noted down; None where there is nothing, where it was altered, or see `read_again`."""
+    """Return stored facts, or None.
+
+    None if they are absent or altered, or inside `read_again`.
+    """
     fresh = _read_here.get()
     if fresh is not None:
         return fresh.get(note)
@@ -117,11 +129,11 @@ def _check(content: JsonValue) -> str:
 def manifest_digest(
     name: str, revision: int, options: dict[str, JsonValue], files: Iterable[tuple[str, str, str]]
 ) -> str:
-    """Return the SHA-256 hex digest that stands for a file data set's content.
+    """Return the digest of a file data set's content.
 
     Args:
         name: The data set's name.
-        revision: Raised whenever the loader gives other arrays for the same files.
+        revision: Version of the loader; increased when it returns other arrays for the same files.
         options: The data set's options.
         files: (role, base name, content digest) of every file, in the order in which they are read.
     """

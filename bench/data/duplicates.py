@@ -1,13 +1,14 @@
-"""Exact and near-duplicate shapes: the same object in two data sets, or twice in one.
+"""Find exact and near-duplicate shapes in data sets.
 
-Two clouds drawn from one surface never coincide, so "how close is too close" needs a unit. It is the *sampling
-distance* of the two clouds: the mean distance from a point to the nearest of another sample of the same surface,
-estimated by splitting each cloud in half. The ratio of the Chamfer distance to it is about 1 for two samples of one
-surface whatever its thickness and the number of points, below 1 for jittered copies and 0 for exact ones.
+The same object in two sets, or twice in one. Two clouds drawn from one surface never coincide, so "how close is too
+close" needs a unit. It is the *sampling distance* of the two clouds: the mean distance from a point to the nearest of
+another sample of the same surface, estimated by splitting each cloud in half. The ratio of the Chamfer distance to it
+is about 1 for two samples of one surface whatever its thickness and the number of points, below 1 for jittered copies
+and 0 for exact ones.
 
-The search looks at few pairs. Descriptors that a turn about the vertical axis leaves as they are give every object
-its nearest candidates (KD-tree); angular spectra give the turns worth trying (correlation by FFT); a few hundred
-points tell whether a pair deserves a fine search of the turn with all of them.
+Few pairs are compared. Descriptors that are invariant to rotation about the vertical axis give every object its nearest
+candidates (KD-tree); angular spectra give likely rotations (correlation by FFT); a few hundred points decide whether a
+pair is aligned with all points.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ Points = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
 THRESHOLD = 1.25
-"""Ratio up to which a pair counts as near-duplicates: at most a quarter farther apart than two samples of a surface."""
+"""Largest ratio of near-duplicates: a quarter above that of two samples of the same surface."""
 NEIGHBOURS = 8
-"""Candidates of each object: it is matched with at most so many."""
+"""Number of candidates that each object is compared with."""
 REACH = 0.12
 """Largest distance between descriptors of candidates; two samples of one surface are 0.02 to 0.06 apart."""
 SAME = 1e-4
-"""Points of unit spheres that are nearer are the same up to rounding."""
+"""Distance in the unit sphere below which points are the same up to rounding."""
 POINTS = 2048
-"""Clouds with more points are thinned to this many, evenly by their order, but for the test of being exact."""
+"""Most points that are compared; larger clouds are thinned evenly, except for the test of exactness."""
 PROBES = 128
-"""Points of each cloud that a first look compares."""
+"""Points of each cloud in the first, coarse comparison."""
 
 _LEVELS, _RINGS, _SECTORS, _WAVES, _QUANTILES = 6, 3, 64, 5, 16
 _TURNS = 3
 _LOOSE, _SLACK = 1.2, 0.015
-"""Factor and distance by which a first look may find a pair too far apart that is then aligned closely."""
+"""Factor and distance by which the coarse comparison may overestimate the distance of an aligned pair."""
 _STEPS = 6
 _STRETCH = 0.05
 _BLOCK = 256
@@ -52,15 +53,15 @@ _KEPT = 4096
 
 @dataclass(frozen=True)
 class Match:
-    """Two objects that are the same shape, or nearly.
+    """Pair of objects with the same or nearly same shape.
 
     Attributes:
         a: Position in the first set.
         b: Position in the second set.
-        exact: The same points up to order, centring and scale.
-        ratio: Chamfer distance by sampling distance (see the module).
+        exact: Whether the points agree up to order, centring and scale.
+        ratio: Chamfer distance divided by the sampling distance (see the module).
         chamfer: Mean of both one-way mean nearest-neighbour distances after alignment; the unit-sphere radius is 1.
-        turn: Degrees about y by which b was turned onto a, in [0, 360).
+        turn: Rotation of b onto a about y, in degrees in [0, 360).
     """
 
     a: int
@@ -72,7 +73,7 @@ class Match:
 
 
 def content_hashes(points: npt.NDArray[np.floating]) -> npt.NDArray[np.uint64]:
-    """Hash clouds so that the same points in another order give the same hash.
+    """Hash clouds independently of the order of points.
 
     Points are hashed one by one and the hashes added up, twice with different mixing: 128 bits.
 
@@ -117,7 +118,10 @@ def exact_groups(hashes: npt.NDArray[np.uint64]) -> list[npt.NDArray[np.int64]]:
 
 
 def unit_sphere(points: npt.NDArray[np.floating]) -> Points:
-    """Centre clouds ``[..., N, 3]`` on their mean and scale the farthest point to radius 1, independently of order."""
+    """Centre clouds ``[..., N, 3]`` and scale to radius 1.
+
+    The centre is the mean; the result does not depend on the order of points.
+    """
     exactly = np.asarray(points, dtype=np.float64)
     centred = exactly - exactly.mean(axis=-2, keepdims=True)
     radius = np.sqrt(np.square(centred).sum(axis=-1, keepdims=True).max(axis=-2, keepdims=True))
@@ -125,17 +129,21 @@ def unit_sphere(points: npt.NDArray[np.floating]) -> Points:
 
 
 def thinned(points: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.floating]:
-    """Keep at most `count` points ``[..., N, 3]``, evenly spread over the stored order."""
+    """Keep at most `count` points ``[..., N, 3]``.
+
+    They are evenly spread over the stored order.
+    """
     total = points.shape[-2]
     return points if total <= count else points[..., np.linspace(0, total - 1, count).astype(np.int64), :]
 
 
 def descriptors(points: npt.NDArray[np.floating], progress: Progress = silent) -> Points:
-    """Describe clouds by numbers that order, place, scale and turns about y do not change.
+    """Return invariant descriptors of clouds.
 
-    Quantiles of height, of distance from the vertical axis and of distance from the centre, and the magnitudes of the
-    first angular waves at six heights. All are means over points, so jitter and another sample change them little;
-    Euclidean distances between descriptors are in units of the unit-sphere radius.
+    Order, position, scale and rotation about y do not change them. Quantiles of height, of distance from the vertical
+    axis and of distance from the centre, and the magnitudes of the first angular waves at six heights. All are means
+    over points, so jitter and another sample change them little; Euclidean distances between descriptors are in units
+    of the unit-sphere radius.
 
     Args:
         points: float ``[n, N, 3]``, y up; may be memory-mapped.
@@ -166,14 +174,17 @@ def descriptors(points: npt.NDArray[np.floating], progress: Progress = silent) -
 
 
 def _level_weights(height: Points) -> Points:
-    """Share of each point in the levels around its height, hat functions: ``[..., N]`` to ``[..., levels, N]``."""
+    """Return weights of points for height levels, ``[..., levels, N]``.
+
+    Hat functions of heights ``[..., N]``.
+    """
     centres = np.linspace(-1, 1, _LEVELS, dtype=np.float32)
     apart = np.abs(height[..., None, :] - centres[:, None]) / (centres[1] - centres[0])
     return np.asarray(np.clip(1 - apart, 0, None), dtype=np.float32)
 
 
 class _Shape:
-    """A cloud made ready for comparison."""
+    """Cloud with precomputed tree, spectrum and sampling distance."""
 
     def __init__(self, points: npt.NDArray[np.floating]) -> None:
         self.whole = unit_sphere(points)
@@ -186,14 +197,14 @@ class _Shape:
 
 
 def _sampling_distance(points: Points) -> float:
-    """Mean distance to the nearest point of another sample of the same surface with as many points."""
+    """Return the sampling distance of a cloud (see the module)."""
     mixed = points[np.random.Generator(np.random.PCG64(0)).permutation(len(points))]
     nearest = _between_halves(mixed)
     if (nearest < SAME).any():  # points drawn with replacement lie in both halves and would count as a dense surface
         distinct = np.unique(points, axis=0)
         mixed = distinct[np.random.Generator(np.random.PCG64(0)).permutation(len(distinct))]
         nearest = _between_halves(mixed)
-    # A surface sampled twice as densely has its points nearer by the root of two.
+    # Doubling the number of points on a surface divides their distance by the square root of two.
     return max(float(nearest.mean()) / math.sqrt(2), SAME)
 
 
@@ -203,25 +214,31 @@ def _between_halves(points: Points) -> Floats:
 
 
 def _nearest(tree: cKDTree, points: Points) -> Floats:
-    """Distance of each point to the nearest in the tree."""
+    """Return the distance of each point to a tree."""
     return np.asarray(tree.query(points)[0], dtype=np.float64)
 
 
 def _spectrum(points: Points) -> npt.NDArray[np.complex128]:
-    """Fourier transform over the angle about y of how much lies where, ``[levels, rings, sectors / 2 + 1]``."""
+    """Return the Fourier transform of mass over the angle.
+
+    Shape ``[levels, rings, sectors / 2 + 1]``; the angle is about y.
+    """
     axial = np.hypot(points[:, 0], points[:, 2])
     angle = np.arctan2(points[:, 2], points[:, 0]) % (2 * np.pi)
     level = np.minimum(((points[:, 1] + 1) / 2 * _LEVELS).astype(np.int64), _LEVELS - 1)
     ring = np.minimum((axial * _RINGS).astype(np.int64), _RINGS - 1)
     sector = np.minimum((angle / (2 * np.pi) * _SECTORS).astype(np.int64), _SECTORS - 1)
     cell = (level * _RINGS + ring) * _SECTORS + sector
-    # What lies on the axis tells nothing about the turn, so points count by their distance from it.
+    # Points on the axis do not depend on the rotation, so points are weighted by their distance from it.
     grid = np.bincount(cell, weights=axial, minlength=_LEVELS * _RINGS * _SECTORS)
     return np.fft.rfft(grid.reshape(_LEVELS, _RINGS, _SECTORS), axis=-1)
 
 
 def _turns(a: _Shape, b: _Shape) -> Iterator[float]:
-    """Angles by which b may be turned onto a: the identity, then the best correlated, between sectors if need be."""
+    """Yield likely rotations of b onto a.
+
+    First none, then the angles with the largest correlation, interpolated between sectors.
+    """
     yield 0.0
     agreement = np.fft.irfft((a.spectrum * np.conj(b.spectrum)).sum(axis=(0, 1)), _SECTORS)
     before, after = np.roll(agreement, 1), np.roll(agreement, -1)
@@ -234,23 +251,29 @@ def _turns(a: _Shape, b: _Shape) -> Iterator[float]:
 
 @dataclass(frozen=True)
 class _Move:
-    """A turn about y (radians, from x towards z), then a scale, then a shift."""
+    """Rotation about y, then a scale, then a shift.
+
+    The angle is in radians, from x towards z.
+    """
 
     turn: float
     scale: float = 1.0
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def of(self, points: Points) -> Points:
-        """Move points ``[N, 3]``."""
+        """Apply the move to points ``[N, 3]``."""
         return self.scale * turned(points, self.turn) + np.asarray(self.shift, dtype=np.float32)
 
     def undone(self, points: Points) -> Points:
-        """Move points ``[N, 3]`` back."""
+        """Apply the inverse of the move to points ``[N, 3]``."""
         return turned((points - np.asarray(self.shift, dtype=np.float32)) / np.float32(self.scale), -self.turn)
 
 
 def turned(points: Points, turn: float) -> Points:
-    """Turn a cloud ``[N, 3]`` about y by an angle in radians, from x towards z."""
+    """Rotate a cloud ``[N, 3]`` about y.
+
+    The angle is in radians, from x towards z.
+    """
     cos, sin = np.cos(turn), np.sin(turn)
     x, y, z = points.T
     moved = np.empty((len(points), 3), dtype=np.float32)
@@ -259,22 +282,29 @@ def turned(points: Points, turn: float) -> Points:
 
 
 def _one_way(a: _Shape, b: _Shape, move: _Move, probes: bool, back: bool) -> float:
-    """Mean distance from b, moved onto a, to a; or the way `back`. With `probes` from a few points."""
+    """Return the mean distance from moved b to a.
+
+    With `back` from a to moved b; with `probes` from a few points only.
+    """
     if back:
         return float(_nearest(b.tree, move.undone(a.probes if probes else a.points)).mean() * move.scale)
     return float(_nearest(a.tree, move.of(b.probes if probes else b.points)).mean())
 
 
 def _chamfer(a: _Shape, b: _Shape, move: _Move, probes: bool, limit: float = math.inf) -> float:
-    """Mean of both one-way mean distances, b moved onto a; infinite as soon as it is sure to be above `limit`."""
+    """Return the Chamfer distance of a and moved b.
+
+    Infinite once it is sure to exceed `limit`.
+    """
     there = _one_way(a, b, move, probes, back=False)
     return (there + _one_way(a, b, move, probes, back=True)) / 2 if there / 2 <= limit else math.inf
 
 
 def _first_look(a: _Shape, b: _Shape, limit: float) -> tuple[float, float]:
-    """Least distance of a few points over the turns worth trying, and that turn; infinite where it is above `limit`.
+    """Return the best coarse distance and its rotation.
 
-    One way is computed for all turns at once, and the way back only for turns that may still be the best.
+    Over all likely rotations, with a few points; infinite above `limit`. The distance from b to a is computed for all
+    rotations at once, and the way back only for those that may be best.
     """
     turns = list(_turns(a, b))
     moved = np.concatenate([turned(b.probes, turn) for turn in turns])
@@ -289,23 +319,23 @@ def _first_look(a: _Shape, b: _Shape, limit: float) -> tuple[float, float]:
 
 
 def _settled(a: _Shape, b: _Shape, move: _Move) -> _Move:
-    """Improve a move by iterated closest points in both directions.
+    """Refine a move by iterated closest points, both ways.
 
-    Means and radii of two samples differ by more than the thickness of a thin object, so place and scale are
-    adjusted along with the turn.
+    Means and radii of two samples differ by more than the thickness of a thin object, so position and scale are
+    adjusted together with the rotation.
     """
     before: tuple[Any, Any] = (None, None)
     for _ in range(_STEPS):
         near = a.tree.query(move.of(b.probes))[1], b.tree.query(move.undone(a.probes))[1]
         if all(np.array_equal(now, then) for now, then in zip(near, before, strict=True)):
-            break  # the same partners give the same move for ever
+            break  # converged: the same partners give the same move
         move = _fit(np.concatenate([b.probes, b.points[near[1]]]), np.concatenate([a.points[near[0]], a.probes]))
         before = near
     return move
 
 
 def _fit(b: Points, a: Points) -> _Move:
-    """Move that brings points b onto their partners a with least squares."""
+    """Return the least-squares move of b onto partners a."""
     mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
     from_a, from_b = a - mean_a, b - mean_b
     flat_a, flat_b = from_a[:, 0] + 1j * from_a[:, 2], from_b[:, 0] + 1j * from_b[:, 2]
@@ -326,7 +356,10 @@ def _is_exact(a: _Shape, b: _Shape) -> bool:
 
 
 def compare(a: _Shape, b: _Shape, threshold: float) -> tuple[bool, float, float, float] | None:
-    """Compare two shapes; gives exact, ratio, Chamfer distance and turn, or None where they are farther apart."""
+    """Compare two shapes.
+
+    Returns exact, ratio, Chamfer distance and rotation, or None if the ratio exceeds the threshold.
+    """
     if _is_exact(a, b):
         return True, 0.0, 0.0, 0.0
     unit = (a.sampling + b.sampling) / 2
@@ -354,14 +387,15 @@ def find_duplicates(
     within: bool = False,
     progress: Progress = silent,
 ) -> list[Match]:
-    """Find the objects of `b` that are shapes of `a`.
+    """Find the objects of `b` that are duplicates in `a`.
 
     Args:
         a: float ``[n, N, 3]``, y up; may be memory-mapped.
         b: float ``[m, M, 3]``, y up.
         threshold: Largest ratio of a pair (see `Match`).
         neighbours: Candidates of each object of `b`.
-        within: `a` and `b` are one set: an object is not its own match, and each pair comes once (``a < b``).
+        within: Whether `a` and `b` are the same set: an object is then not its own match, and each pair occurs once
+            (``a < b``).
         progress: Called with steps done and steps in all.
 
     Returns:

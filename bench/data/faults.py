@@ -1,4 +1,7 @@
-"""Faults of a user's files: the first ends a run, a check collects them all."""
+"""Collect the faults of a user's files.
+
+Outside of `collecting` the first fault is raised.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,17 @@ from dataclasses import dataclass, field
 from bench.errors import DataError
 
 SHOWN = 50
-"""Faults of one set that are kept; more are counted."""
+"""Number of faults that are kept; further ones are only counted."""
 
 
 @dataclass
 class Faults:
-    """Faults that were found, one line each, each once.
+    """Distinct faults, one line each.
 
     Attributes:
-        lines: The first `SHOWN`.
-        more: Number of further ones.
-        seen: Lines, and what was searched already (see `first_look`).
+        lines: The first `SHOWN` faults.
+        more: Number of further faults.
+        seen: All lines, and the places that were searched (see `first_look`).
     """
 
     lines: list[str] = field(default_factory=list)
@@ -28,7 +31,7 @@ class Faults:
     seen: set[Hashable] = field(default_factory=set)
 
     def add(self, line: str) -> None:
-        """Keep or count one fault."""
+        """Keep a fault, or count it."""
         if line in self.seen:
             return
         self.seen.add(line)
@@ -43,7 +46,7 @@ _collected: ContextVar[Faults | None] = ContextVar("faults of a set that is chec
 
 @contextmanager
 def collecting() -> Iterator[Faults]:
-    """Go on after a fault in this context, file after file, and keep what is found."""
+    """Collect faults in a ``with`` block instead of raising them."""
     faults = Faults()
     token = _collected.set(faults)
     try:
@@ -53,7 +56,10 @@ def collecting() -> Iterator[Faults]:
 
 
 def first_look(at: Hashable) -> bool:
-    """Whether something has not been searched for faults in this context; true once, and never in a run."""
+    """Return whether a place is searched for the first time.
+
+    Always False outside of `collecting`.
+    """
     faults = _collected.get()
     if faults is None or at in faults.seen:
         return False
@@ -62,7 +68,10 @@ def first_look(at: Hashable) -> bool:
 
 
 def passed_over(error: DataError, first: DataError | None = None) -> DataError:
-    """Note a fault and return the first, to be raised once the other files have been looked at; raise it in a run."""
+    """Collect a fault and return the first one.
+
+    The caller raises it after checking the other files. Outside of `collecting` it is raised here.
+    """
     faults = _collected.get()
     if faults is None:
         raise error

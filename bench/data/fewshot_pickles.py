@@ -1,4 +1,7 @@
-"""The field's few-shot folds, ``ModelNetFewshot/{way}way_{shot}shot/{fold}.pkl``, read without running them."""
+"""Read the field's few-shot folds without running the pickles.
+
+The files are ``ModelNetFewshot/{way}way_{shot}shot/{fold}.pkl``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ QUERIES = 20
 
 @dataclass(frozen=True)
 class PickledFold:
-    """One fold: clouds as stored.
+    """One few-shot fold, with clouds as stored.
 
     Attributes:
         fold: Its number.
@@ -49,7 +52,9 @@ class PickledFold:
 
 
 def setting_folder(root: Path | None, way: int, shot: int) -> Path:
-    """Find the folder of a setting, ``5way_10shot`` as the code has it or ``5way10shot`` as the README draws it.
+    """Return the folder of a setting.
+
+    It is ``5way_10shot`` as in the code, or ``5way10shot`` as in the README.
 
     Args:
         root: ``ModelNetFewshot`` or the folder that holds it.
@@ -57,7 +62,7 @@ def setting_folder(root: Path | None, way: int, shot: int) -> Path:
         shot: Supports per class.
 
     Raises:
-        DataError: It is not there.
+        DataError: The folder is missing.
     """
     base = data_root(root, "ModelNetFewshot", f"{way}way_{shot}shot")
     for folder in (base / "ModelNetFewshot", base):
@@ -85,7 +90,7 @@ def fold_paths(root: Path | None, way: int, shot: int, folds: int = FOLDS) -> tu
 
 
 def folds_manifest(root: Path | None, way: int, shot: int, cache: Path, folds: int = FOLDS) -> str:
-    """SHA-256 hex digest of the content of a setting's folds, remembered as in `file_digest`.
+    """Return the SHA-256 of a setting's folds, cached.
 
     Raises:
         DataError: As `fold_paths`, or a file cannot be read.
@@ -99,14 +104,13 @@ def load_fold(path: Path, way: int, shot: int, queries: int | None = QUERIES, no
 
     Args:
         path: ``{fold}.pkl``.
-        way: Classes it must have.
-        shot: Supports it must have of each class.
-        queries: Queries it must have of each class; None for any number from 1.
+        way: Expected number of classes.
+        shot: Expected supports per class.
+        queries: Expected queries per class; None: any number from 1.
         normals: Return normals too.
 
     Raises:
-        DataError: One line: not a harmless pickle, not in the layout, other counts than the setting's, or a broken
-            cloud.
+        DataError: The pickle is unsafe, of another layout, with other counts than the setting's, or has a broken cloud.
     """
     content = load_pickle(path)
     if not isinstance(content, dict) or not {"train", "test"} <= set(content):
@@ -123,7 +127,7 @@ def load_fold(path: Path, way: int, shot: int, queries: int | None = QUERIES, no
 
 
 def _classes(triples: Any) -> npt.NDArray[np.int64]:
-    """Third entries of the triples; -1 where there is none, or no number."""
+    """Return the third entries of the triples, or -1."""
     found = [whole_number(triple[2]) if len(triple) > 2 else None for triple in triples]
     return np.asarray([-1 if label is None else label for label in found], dtype=np.int64)
 

@@ -1,4 +1,7 @@
-"""The field's few-shot folds as a data set: supports are its training split, queries its test split."""
+"""Data set of the field's few-shot folds.
+
+Supports are its training split, queries its test split.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,14 @@ from bench.errors import DataError
 RELEASED = ("5w10s", "5w20s", "10w10s", "10w20s")
 """Settings of the release (docs/data-formats.md#few-shot-folds)."""
 FOLDER = re.compile(r"(\d+)way_?(\d+)shot")
-"""``5way_10shot`` as the code has it or ``5way10shot`` as the README draws it."""
+"""Name of a setting's folder: ``5way_10shot`` as in the code, or ``5way10shot`` as in the README."""
 
 
 class FewShotPickles(Dataset):
-    """Folder ``ModelNetFewshot`` with ``{way}way_{shot}shot/{fold}.pkl``; read without running what is in it."""
+    """Few-shot folds of ``ModelNetFewshot``, read without running the pickles.
+
+    The files are ``{way}way_{shot}shot/{fold}.pkl``.
+    """
 
     name: ClassVar[str] = "fewshot-pickles"
     revision: ClassVar[int] = 1
@@ -55,10 +61,12 @@ class FewShotPickles(Dataset):
 
     @cached_property
     def _settings(self) -> dict[tuple[int, int], tuple[str, ...]]:
-        """Files of the folds by (way, shot), in the order of their numbers.
+        """Return the files of the folds by (way, shot).
+
+        In numerical order.
 
         Raises:
-            DataError: There are none, or a number is missing.
+            DataError: There are no folds, or a number is missing.
         """
         found: dict[tuple[int, int], tuple[str, ...]] = {}
         for folder in sorted((path for path in self._base.iterdir() if path.is_dir()), key=lambda p: p.name):
@@ -88,7 +96,7 @@ class FewShotPickles(Dataset):
         return convert(self._files, _READER, self.place.cache, self.place.progress)
 
     def manifest(self) -> str:
-        """SHA-256 of the folds (see `Dataset.manifest`)."""
+        """Return the SHA-256 of the folds (see `Dataset.manifest`)."""
         listed = [("folds", f"{len(self._files)} files", self._files.digest)]
         return manifest_digest(self.name, self.revision, self._plain(self.options), listed)
 
@@ -98,25 +106,30 @@ class FewShotPickles(Dataset):
         return plain
 
     def train_size(self) -> int:
-        """Number of supports of all folds, read off the folders' names."""
+        """Return the number of supports of all folds.
+
+        Computed from the folders' names.
+        """
         return sum(way * shot * len(names) for (way, shot), names in self._settings.items())
 
     def classes(self) -> tuple[str, ...]:
-        """Names of ModelNet40's classes; numbers where the folds have more."""
+        """Return ModelNet40's class names, or numbers beyond 40."""
         held = list(self._held())
         if max(int(one.labels.max()) for one in held) < len(MODELNET40):
             return MODELNET40
         return tuple(f"class_{label}" for label in range(count_unnamed(held, "take out that object")))
 
     def _held(self) -> Iterator[Held]:
-        """The classes that each part of each fold speaks of."""
+        """Yield the classes of each part of each fold."""
         for part in ("train", "test"):
             offsets, classes = self._content.offsets[f"{part}_classes"], self._content.arrays[f"{part}_classes"]
             for place, name in enumerate(self._files.names):
                 yield Held(f"{self._base / name}: class in '{part}'", classes[offsets[place] : offsets[place + 1]])
 
     def load(self, split: SplitName) -> CloudSet:
-        """Load the supports (``train``) or the queries (``test``) of all folds, coordinates as stored.
+        """Load the supports (``train``) or queries (``test``) of all folds.
+
+        Coordinates are as stored.
 
         Raises:
             DataError: One line naming the file and what is wrong with it.
@@ -136,7 +149,7 @@ class FewShotPickles(Dataset):
         )
 
     def remarks(self) -> tuple[str, ...]:
-        """Folds of each setting, and what the release has besides."""
+        """Describe the folds of each setting, and other files."""
         here = {f"{way}w{shot}s": len(names) for (way, shot), names in self._settings.items()}
         gone = [f"{name} ({here.get(name, 0)} of {FOLDS})" for name in RELEASED if here.get(name, 0) < FOLDS]
         lines = ["folds: " + ", ".join(f"{count} of {name}" for name, count in here.items())]
@@ -150,7 +163,7 @@ class FewShotPickles(Dataset):
         """Return the folds of a setting.
 
         Raises:
-            DataError: The setting's folder is not there.
+            DataError: The setting's folder is missing.
         """
         if (way, shot) not in self._settings:
             offered = ", ".join(f"{w}w{s}s" for w, s in self._settings)

@@ -1,4 +1,4 @@
-"""Digests of data sets of many files, each file read once."""
+"""Digests of many files in a folder, cached per folder."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from bench.errors import DataError, SetupError
 from bench.progress import Progress, silent
 
 THREADS = 4
-"""Files read at once: hides the latency of network file systems, and pictures decode side by side."""
+"""Threads that read files, to hide the latency of network file systems and decode pictures in parallel."""
 NOTED_FILES = 2048
-"""Digests are written down after this many files, so that an interruption loses little."""
+"""Number of files after which digests are stored, so that an interruption loses little."""
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class FileList:
-    """Files of one folder in a given order, and what they hold.
+    """Files of a folder in a given order, with digests.
 
     Attributes:
         root: The folder.
@@ -51,22 +51,25 @@ class FileList:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 hex digest of names and contents, in order; independent of place and times."""
+        """Return the SHA-256 of names and contents, in order.
+
+        It does not depend on folder and times.
+        """
         lines = (f"{name}\0{digest}\n" for name, digest in zip(self.names, self.digests, strict=True))
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def list_files(root: Path, names: Sequence[str], cache: Path, progress: Progress = silent) -> FileList:
-    """Find out what files hold, reading only those that are new or have changed since they were last read.
+    """Return the digests of files, reading only changed ones.
 
-    Digests are remembered per folder under ``cache/digests``, by name and `Stamp`. 50,000 known
-    files take about half a second. A cache that cannot be written costs time, never the answer.
+    Digests are cached per folder under ``cache/digests``, by name and `Stamp`. 50,000 known files take about half a
+    second. If the cache cannot be written, only time is lost.
 
     Args:
         root: Folder.
         names: Paths below it, with ``/``; links are followed.
         cache: Cache folder.
-        progress: Called with files and files in all, when any has to be read.
+        progress: Called with files done and files in all, if any has to be read.
 
     Raises:
         DataError: A file is missing or cannot be read.
@@ -111,7 +114,10 @@ def _stamps(root: Path, names: Sequence[str]) -> tuple[Stamp, ...]:
 
 
 def _recall(note: Path) -> dict[str, list[Any]]:
-    """Read a table of name -> [*stamp, digest]; empty where there is none or it is not whole."""
+    """Return the cached table, name -> [*stamp, digest].
+
+    Empty if absent or damaged.
+    """
     table = recalled(note)
     if not isinstance(table, dict):
         return {}
@@ -122,7 +128,7 @@ def file_stamp(root: Path, name: str) -> Stamp:
     """Return the stamp of ``root/name``.
 
     Raises:
-        DataError: It is missing or cannot be looked at.
+        DataError: The file is missing or inaccessible.
     """
     path = f"{root}/{name}"
     try:

@@ -1,4 +1,4 @@
-"""A lock so that concurrent processes do a piece of work on data once, and sizes in words."""
+"""Lock for work on data, and sizes in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.store.publish import cannot_write as cannot_write  # the generators' 
 
 
 def in_words(count: float) -> str:
-    """Bytes with a fitting unit: ``4.6 MB``."""
+    """Return a number of bytes in words, e.g. ``4.6 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             break
@@ -22,11 +22,11 @@ def in_words(count: float) -> str:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[bool]:
-    """Hold the lock file `path`; waits for another process that holds it.
+    """Hold a lock file; wait until it is free.
 
     Yields:
-        True while the lock is held; False where the file system knows no locks: the caller's writes must be
-        atomic anyway, the lock only saves double work.
+        True while the lock is held; False if the file system has no locks. The caller's writes have to be atomic
+        anyway; the lock only avoids double work.
 
     Raises:
         SetupError: The lock file cannot be made.

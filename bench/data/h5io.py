@@ -1,7 +1,8 @@
-"""Careful reading of point-cloud HDF5 files: every broken file gets one line naming file, field and row.
+"""Read point clouds from HDF5 files safely.
 
-Files are opened read-only and without file locks (they may lie on a read-only or a network file system). Clouds
-are read in blocks, checked, and put either into memory or, for large sets, once into a float32 memory map.
+Every fault is one line that names file, field and row. Files are opened read-only and without file locks (they may be
+on a read-only or a network file system). Clouds are read in blocks, checked, and kept in memory or, for large sets,
+written once to a float32 memory map.
 """
 
 from __future__ import annotations
@@ -33,31 +34,31 @@ MAPPED_FROM_BYTES = 200_000_000
 """A split whose float32 coordinates are larger than this is converted once into memory maps."""
 BLOCK_ROWS = 256
 MOST_HOPS = 16
-"""Soft links followed one after another."""
+"""Most soft links that are followed in a row."""
 FILTERS = {
     4: "szip", 305: "lzo", 307: "bzip2", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp",
     32015: "zstd", 32026: "blosc2",
 }  # fmt: skip
-"""Names of the filters that files in the wild are packed with."""
+"""Names of common compression filters."""
 MOST_PACKED = 1100
-"""Times that deflate makes anything smaller at most (1032), and some."""
+"""Largest plausible compression ratio; deflate reaches 1032."""
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Names of the HDF5 data sets of a format; None where the format has none."""
+    """Field names of a format; None for an absent field."""
 
     points: str = "data"
     labels: str = "label"
     normals: str | None = None
     parts: str | None = None
     part_gaps: bool = False
-    """Whether part ids may lie far from all others, as the instances of a scan's objects do."""
+    """Whether part ids may have large gaps, as the instance ids of a scan do."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """Shapes of a file's fields, before its clouds are read.
+    """Shapes of a file's fields, read before its clouds.
 
     Attributes:
         path: The file.
@@ -74,13 +75,16 @@ class Head:
     parts: bool
 
     def held(self, name: str) -> Held:
-        """The labels with the place they come from, a field of this name."""
+        """Return the labels with file and field name."""
         return Held(f"{self.path}: field '{name}'", self.labels)
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """The clouds of one split: points ``[n, N, 3]``; where stored, normals of that shape and parts ``[n, N]``."""
+    """Clouds of one split.
+
+    Points ``[n, N, 3]`` and, if stored, normals of that shape and parts ``[n, N]``.
+    """
 
     points: npt.NDArray[np.float32]
     normals: npt.NDArray[np.float32] | None
@@ -126,10 +130,12 @@ def _first_line(error: Exception) -> str:
 
 
 def read_head(path: Path, fields: Fields) -> Head:
-    """Read labels and check names, types and shapes of every field without reading the clouds.
+    """Read labels, and check every field's name, type and shape.
+
+    Does not read the clouds.
 
     Raises:
-        DataError: A field is missing or has another type or shape than the format promises.
+        DataError: A field is missing or has another type or shape than the format requires.
     """
     with open_h5(path) as file:
         data = open_field(file, path, fields.points)
@@ -153,26 +159,29 @@ def read_head(path: Path, fields: Fields) -> Head:
 
 
 def field_names(file: Any) -> str:
-    """Name what a file holds; of many the first few."""
+    """Return the names of a file's first fields."""
     names = [_shown(name) for name in itertools.islice(file, 21)]
     return (", ".join(sorted(names[:20])) or "nothing") + (", ..." if len(names) > 20 else "")
 
 
 def _shown(text: str) -> str:
-    """Text of a file for a message of one line."""
+    """Return text of a file, shortened for a message."""
     return repr(text)[1:-1]
 
 
 def has_field(file: Any, path: Path, name: str) -> bool:
-    """Whether a file has something of this name, be it a link that `open_field` refuses."""
+    """Return whether a file has a field of this name.
+
+    A link that `open_field` refuses counts, too.
+    """
     return _find(file, path, name) is not None
 
 
 def open_field(file: Any, path: Path, name: str) -> Any:
-    """Find a data set whose values lie in this very file and can be read.
+    """Return a readable field whose values are in this file.
 
     Raises:
-        DataError: There is none; it is a group or a link out of the file; its values lie in other files, were never
+        DataError: The field is missing, or a group or a link out of the file; its values are in other files, were never
             written, have no type that NumPy knows, or need a filter that is not installed.
     """
     import h5py
@@ -188,7 +197,10 @@ def open_field(file: Any, path: Path, name: str) -> Any:
 
 
 def _find(file: Any, path: Path, name: str, hops: int = 0) -> Any:
-    """Walk from link to link, so that no other file is ever opened; None where there is nothing."""
+    """Follow links inside the file, or return None.
+
+    Other files are never opened.
+    """
     import h5py
 
     here = file["/"]
@@ -198,7 +210,7 @@ def _find(file: Any, path: Path, name: str, hops: int = 0) -> Any:
             return None
         try:
             link = here.get(part, getlink=True)
-        except TypeError:  # h5py knows no other kinds
+        except TypeError:  # h5py does not know the link's kind
             raise DataError(f"{path}: field '{name}' is a user-defined link; copy the data into this file") from None
         if link is None:
             return None
@@ -221,10 +233,12 @@ def _find(file: Any, path: Path, name: str, hops: int = 0) -> Any:
 
 
 def check_stored(field: Any, path: Path, name: str) -> None:
-    """Check that a field lies in the file and holds what its shape promises, before memory is reserved for it.
+    """Check that a field's values are stored in the file.
+
+    This comes before memory is reserved for its shape.
 
     Raises:
-        DataError: See `open_field`; or far less is there than compression could have made of it.
+        DataError: See `open_field`; or the stored data are too small for the shape, even if compressed.
     """
     where = f"{path}: field '{name}'"
     if field.is_virtual or field.external:
@@ -273,7 +287,7 @@ def _check_filters(field: Any, where: str) -> None:
 
 
 def _kind(field: Any) -> str:
-    """Say what a field's values are, in words where NumPy's would be none."""
+    """Describe the type of a field's values."""
     import h5py
 
     dtype = field.dtype
@@ -316,17 +330,16 @@ def load_arrays(
     progress: Progress = silent,
     mapped_from: int = MAPPED_FROM_BYTES,
 ) -> Arrays:
-    """Read the clouds of a split, in the order of `heads`.
+    """Read the clouds of a split, in order of `heads`.
 
     Args:
         heads: The split's files, at least one.
         fields: Names of the fields.
-        store: Folder for memory maps, named by content (never beside the user's files); used, and made, only when
-            the split is large. A conversion that was interrupted is done again from its start; finished arrays
-            stay.
+        store: Folder for memory maps, named by content (never beside the user's files); created only for a large split.
+            An interrupted conversion starts again; finished arrays are kept.
         split: Prefix of the memory maps' names.
         progress: Called with objects read and objects in all.
-        mapped_from: Size in bytes of the float32 coordinates from which on memory maps are used.
+        mapped_from: Size of the float32 coordinates in bytes above which memory maps are used.
 
     Returns:
         Arrays in memory, or read-only memory maps.
@@ -381,7 +394,7 @@ def _mapped(
         if ready is not None:
             return ready
         _check_room(path.parent, heads, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
-        # Written through the file, not through a writable map: a full disk is then an error, not a SIGBUS.
+        # Written as a file, not through a writable map: a full disk is then an error, not a SIGBUS.
         with publishing(path) as stream:
             begin_array(stream, dtype, shape)
             done = 0
@@ -396,7 +409,10 @@ def _mapped(
 
 
 def _check_room(folder: Path, heads: Sequence[Head], needed: int) -> None:
-    """Refuse early what cannot be written; a file of a few kilobytes can promise terabytes."""
+    """Refuse data that exceed the free disk space.
+
+    A file of a few kilobytes can announce terabytes.
+    """
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise SetupError(
@@ -415,7 +431,7 @@ def _fill(target: npt.NDArray[Any], heads: Sequence[Head], fields: Fields, name:
 
 
 def _blocks(heads: Sequence[Head], fields: Fields, name: str) -> Iterator[npt.NDArray[Any]]:
-    """Yield the rows of one field, file after file, checked and cast."""
+    """Yield checked rows of one field, file after file."""
     fault: DataError | None = None
     for head in heads:
         try:
@@ -443,7 +459,7 @@ def read_heads(paths: Sequence[Path], fields: Fields) -> tuple[list[Head], DataE
     """Read the heads of files.
 
     Returns:
-        The heads of sound files, and the first fault of another where faults are collected.
+        The heads of valid files, and the first fault of the others where faults are collected.
 
     Raises:
         DataError: See `read_head`.
@@ -459,7 +475,7 @@ def read_heads(paths: Sequence[Path], fields: Fields) -> tuple[list[Head], DataE
 
 
 def look_further(heads: Sequence[Head], fields: Fields) -> None:
-    """Look for faults of clouds that cannot be loaded anyway."""
+    """Collect faults of clouds that cannot be loaded anyway."""
     for head in heads:
         for name, there in ((fields.points, True), (fields.normals, head.normals), (fields.parts, head.parts)):
             if there and name is not None and first_look((head.path, name)):
@@ -473,7 +489,7 @@ def _rows(where: str, start: int) -> Name:
 
 
 def _finite(block: npt.NDArray[Any], where: str, start: int) -> npt.NDArray[np.float32]:
-    """Cast normals; refuse what is not finite."""
+    """Return normals as float32; refuse values that are not finite."""
     with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf and is reported
         cast = np.ascontiguousarray(block, dtype=np.float32)
     bad = np.argwhere(~np.isfinite(cast))

@@ -1,4 +1,4 @@
-"""Base of HDF5 data sets: labels, class names, manifest, loading."""
+"""Base of data sets of HDF5 files."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts ``train2`` before ``train10``."""
+    """Return a sort key with ``train2`` before ``train10``."""
     return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"([0-9]+)", name)]
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read a UTF-8 list, one entry a line, without blank lines at its end.
+    """Read a list with one entry per line, UTF-8.
+
+    Blank lines at the end are ignored.
 
     Raises:
         DataError: As `bench.data.arrays.read_text`, empty, or a blank line between entries (it would shift the
@@ -48,38 +50,49 @@ def read_lines(path: Path) -> list[str]:
 
 
 class H5Dataset(Dataset):
-    """A folder of HDF5 files with a training and a test split.
+    """Folder of HDF5 files with a training and test split.
 
-    Subclasses say where files, class list and object names lie.
+    Subclasses locate files, class list and object names.
     """
 
     needs_root: ClassVar[bool] = True
     fields: ClassVar[Fields]
     revision: ClassVar[int] = 1
-    """Raised whenever the loader gives other arrays for the same files."""
+    """Version of the loader; increased when it returns other arrays for the same files."""
 
     @abstractmethod
     def _files(self, split: SplitName) -> list[Path]:
-        """Files of a split, in order; at least one.
+        """Return the files of a split, in order.
+
+        There is at least one.
 
         Raises:
-            DataError: The folder or its files are not there.
+            DataError: The folder or its files are missing.
         """
 
     @abstractmethod
     def _class_list(self) -> Path | None:
-        """The class list, if there is one."""
+        """Return the file of class names, or None."""
 
     @abstractmethod
     def _names_file(self, split: SplitName, path: Path) -> Path | None:
-        """JSON list with one object name per row of `path`, if there is one."""
+        """Return the file of object names, or None.
+
+        A JSON list with one name per row of `path`.
+        """
 
     def _known_classes(self, highest: int) -> tuple[str, ...] | None:
-        """Published class names of a set with this highest label, where there is no list."""
+        """Return published class names for this highest label, or None.
+
+        Used if there is no file of class names.
+        """
         return None
 
     def manifest(self) -> str:
-        """SHA-256 of the content of every file read, and of the options (see `Dataset.manifest`)."""
+        """Return the SHA-256 of all files and options.
+
+        See `Dataset.manifest`.
+        """
         listed: list[tuple[str, str, str]] = []
         for split in SPLITS:
             for path in self._files(split):
@@ -93,7 +106,7 @@ class H5Dataset(Dataset):
         return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
 
     def train_size(self) -> int:
-        """Number of training objects; reads labels, no clouds.
+        """Return the number of training objects without reading clouds.
 
         Raises:
             DataError: As `classes`.
@@ -101,15 +114,15 @@ class H5Dataset(Dataset):
         return sum(len(head.labels) for head in self._checked[1]["train"])
 
     def classes(self) -> tuple[str, ...]:
-        """Class names, index = label; reads labels, no clouds.
+        """Return class names, index = label, without reading clouds.
 
         Raises:
-            DataError: A file, a label or the class list is broken.
+            DataError: A file, a label or the class list is invalid.
         """
         return self._checked[0]
 
     def offers_parts(self) -> bool:
-        """Whether every file holds part ids."""
+        """Return whether every file has part ids."""
         return all(head.parts for split in SPLITS for head in self._checked[1][split])
 
     def load(self, split: SplitName) -> CloudSet:
@@ -146,7 +159,7 @@ class H5Dataset(Dataset):
 
     @cached_property
     def _checked(self) -> tuple[tuple[str, ...], dict[SplitName, list[Head]]]:
-        """Class names and file heads of both splits, checked against each other."""
+        """Return class names and file heads, checked together."""
         heads: dict[SplitName, list[Head]] = {}
         fault: DataError | None = None
         for split in SPLITS:
@@ -167,7 +180,7 @@ class H5Dataset(Dataset):
             raise
 
     def _named(self, heads: dict[SplitName, list[Head]]) -> tuple[str, ...]:
-        """Class names, checked against the labels of both splits."""
+        """Return class names, checked against the labels of both splits."""
         listed = self._class_list()
         held = [head.held(self.fields.labels) for split in SPLITS for head in heads[split]]
         known = self._known_classes(max(int(one.labels.max(initial=0)) for one in held))
@@ -196,10 +209,10 @@ class H5Dataset(Dataset):
 
 
 def class_list(path: Path) -> tuple[str, ...]:
-    """Read class names, one a line, index = label.
+    """Read class names, one per line, index = label.
 
     Raises:
-        DataError: As `read_lines`, or a name that stands twice.
+        DataError: As `read_lines`, or a name occurs twice.
     """
     classes = tuple(read_lines(path))
     repeated = [name for name, times in Counter(classes).items() if times > 1]
@@ -224,15 +237,15 @@ def _names(path: Path, head: Head) -> list[str]:
 
 
 def data_root(root: Path | None, name: str, expected: str) -> Path:
-    """Check that the data set's folder is there.
+    """Return the data set's folder, after checking it.
 
     Args:
-        root: What the user gave.
-        name: Name of the format, for the hint.
-        expected: What the folder should hold, in words.
+        root: Path given by the user.
+        name: Name of the format, for messages.
+        expected: Expected content of the folder, in words.
 
     Raises:
-        DataError: No folder given, none there (with near-miss folders), or not a folder.
+        DataError: No folder is given, it does not exist (similar names are suggested), or it is a file.
     """
     if root is None:
         raise DataError(f"{name} needs a folder with {expected}: write {name}:DIR")
@@ -262,7 +275,10 @@ def _near_folders(root: Path) -> str:
 
 
 def holding_folder(root: Path, pattern: str) -> str:
-    """Hint at a folder up to two levels below `root` that holds files like `pattern`; empty where there is none."""
+    """Return a hint at a nearby folder with matching files.
+
+    Searches two levels below `root`; empty if there is none.
+    """
     for depth in ("*", "*/*"):
         try:
             found = next(iter(sorted(root.glob(f"{depth}/{pattern}"))), None)

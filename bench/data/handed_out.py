@@ -1,4 +1,4 @@
-"""Check what a data set hands out before anything uses it."""
+"""Check clouds and rooms that data sets return."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from bench.data.rows import MappedRows, release, underlying
 from bench.errors import DataError
 
 _CLOUDS = 1024
-"""Clouds that are looked at at a time."""
+"""Number of clouds checked at a time."""
 _seen: set[tuple[object, ...]] = set()
-"""Views of files whose clouds were looked at in this process, with the signature of the file."""
+"""Memory-mapped clouds that this process has checked, with the signature of their file."""
 
 
 def check_clouds(where: str, clouds: CloudSet) -> CloudSet:
-    """Return clouds as they are where a network can be shown them.
+    """Return the clouds, after checking types, shapes and coordinates.
 
     Args:
         where: Data set and split, for errors.
-        clouds: What its loader returned.
+        clouds: Clouds that its loader returned.
 
     Raises:
         DataError: Points are not float32 ``[n, N, 3]``, one cloud for each label and name, or `check_coordinates`.
@@ -55,11 +55,11 @@ def check_clouds(where: str, clouds: CloudSet) -> CloudSet:
 
 
 class CheckedRooms(Sequence[Room]):
-    """Rooms that are checked when they are asked for.
+    """Sequence of rooms, each checked when it is read.
 
     Args:
         where: Data set, for errors.
-        rooms: What its loader returned, perhaps lazily read.
+        rooms: Rooms that its loader returned, possibly read lazily.
 
     Attributes:
         rooms: The same, unchecked.
@@ -101,7 +101,10 @@ class CheckedRooms(Sequence[Room]):
 
 
 def _view_of_file(array: npt.NDArray[Any]) -> tuple[object, ...] | None:
-    """Return what tells apart the parts of memory-mapped files; None for arrays in memory and picked rows."""
+    """Return an identifier of a part of a memory-mapped file.
+
+    None for arrays in memory and selected rows.
+    """
     found = underlying(array)
     base: object = found
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):

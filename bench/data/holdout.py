@@ -1,7 +1,8 @@
-"""Fixed choices of objects by their names, for sets that come without a split or are read in part.
+"""Fixed random choices of objects, by their names.
 
-The choice rests on SHA-256 of the names alone: it is the same on every machine, in every order of the list, and
-adding an object moves no other. `bench.data.splits` carves validation from what is left for training.
+For sets without a split, or sets that are read in part. The choice depends on the SHA-256 of the names alone: it is the
+same on every machine and for every order of the list, and adding an object moves no other. `bench.data.splits` carves
+validation from the remaining training objects.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from bench.data.splits import Index
 
 
 def shuffled_by_name(names: Sequence[str], purpose: str) -> Index:
-    """Return all positions in an order that depends on the names alone.
+    """Return all positions in an order fixed by the names.
 
     Args:
         names: One per object.
-        purpose: Another word gives another order.
+        purpose: Name of the order; another name gives another order.
 
     Returns:
-        int64 ``[n]``; its beginnings are nested subsets.
+        int64 ``[n]``; its first k entries are nested subsets.
     """
     digests = [hashlib.sha256(f"{purpose}\x1f{name}".encode("utf-8", "surrogateescape")).digest() for name in names]
     return np.asarray(sorted(range(len(names)), key=digests.__getitem__), dtype=np.int64)
 
 
 def hold_out(names: Sequence[str], labels: npt.NDArray[np.int64], fraction: float) -> tuple[Index, Index]:
-    """Split a set that has no split of its own into train and test, class by class.
+    """Split each class into train and test objects.
 
     Of a class with n objects ``round(fraction * n)`` go to test, at least one where n >= 2 and never all.
 

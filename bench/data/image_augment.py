@@ -1,7 +1,7 @@
-"""Augmented crops of pictures for image teachers: ReCon's pipeline, batched, every draw known by its name.
+"""Augmented crops of pictures for image teachers, as in ReCon.
 
-A crop is drawn from the picture's identifier, its view and the crop's number alone. So the crops that are kept in a
-cache are the ones a live teacher sees, and every run shares them.
+A crop depends on the object's name, its view and the crop's number alone. So cached crops are the same as those of a
+live teacher, and all runs share them.
 
 Source: docs/reference.md#recon-images (resize, flip, random resized crop; for ReCon's own style RandAugment
 with FixMatch's operations and a grey square).
@@ -40,7 +40,10 @@ GREY = 127
 
 @dataclass(frozen=True)
 class Operation:
-    """One colour or geometric change: its place in the pool, magnitude ``1..9`` of 10, and sign."""
+    """One colour or geometric change of an image.
+
+    `index` is its place in the pool; the magnitude is ``1..9`` of 10.
+    """
 
     index: int
     magnitude: int
@@ -53,8 +56,8 @@ class Crop:
 
     Attributes:
         box: Top, left, height and width as fractions of the square picture.
-        flip: Whether it is mirrored.
-        operations: Applied after cropping.
+        flip: Whether the picture is mirrored.
+        operations: Changes that are applied after cropping.
         square: Centre of the grey square as fractions (row, column), or None.
     """
 
@@ -65,7 +68,7 @@ class Crop:
 
 
 def draw_crop(identifier: str, view: int, crop: int, style: Style = "plain") -> Crop:
-    """Draw one crop of one view of one object from its own stream."""
+    """Draw a crop of one view from its own stream."""
     rng = numpy_stream(0, "teacher", "crop", identifier, view, crop)
     flip, box = bool(rng.random() < 0.5), _draw_box(rng)
     if style == "plain":
@@ -106,7 +109,7 @@ def augment(images: Tensor, crops: Sequence[Crop], side: int) -> Tensor:
     flips = torch.tensor([-1.0 if crop.flip else 1.0 for crop in crops], device=images.device)
     top, left, height, width = boxes.unbind(1)
     zero = torch.zeros_like(top)
-    # The mirror is taken of the whole picture, before the box is cut out of it.
+    # The whole picture is mirrored before the box is cut out.
     columns = torch.stack([flips * width, zero, flips * (2 * left + width - 1)], 1)
     rows = torch.stack([zero, height, 2 * top + height - 1], 1)
     grid = F.affine_grid(torch.stack([columns, rows], 1), [len(images), pixels.shape[1], side, side], False)
@@ -118,7 +121,7 @@ def augment(images: Tensor, crops: Sequence[Crop], side: int) -> Tensor:
 
 
 def _finish(image: Tensor, crop: Crop) -> Tensor:
-    """Apply operations and the grey square to uint8 ``[C, S, S]``."""
+    """Apply operations and grey square to uint8 ``[C, S, S]``."""
     colours = image if image.shape[0] == 3 else image.expand(3, -1, -1)
     for operation in crop.operations:
         colours = POOL[operation.index](colours, operation.magnitude / MAGNITUDES, operation.sign)
@@ -141,7 +144,10 @@ def _degrees(slope: float) -> float:
 
 
 def _enhanced(adjust: Callable[[Tensor, float], Tensor]) -> Callable[[Tensor, float, int], Tensor]:
-    """Scale a property by 0.05 to 0.95: FixMatch weakens and never strengthens it."""
+    """Return an operation that weakens a property.
+
+    The factor is 0.05 to 0.95, as in FixMatch, which never strengthens.
+    """
     return lambda image, amount, sign: adjust(image, 0.9 * amount + 0.05)
 
 

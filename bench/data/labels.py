@@ -1,6 +1,7 @@
-"""Labels on their way in: whole numbers that number classes or parts, or one line that names the row.
+"""Check labels from files: class numbers and part ids.
 
-Every reader that finds labels as numbers hands them to these functions, so that one place decides what a label is.
+Errors name the row. Every reader passes numeric labels to these functions, so that one module decides which labels are
+valid.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from bench.errors import DataError
 
 Labels = npt.NDArray[np.int64]
 MOST_PARTS = 32_767
-"""Largest part id: ids are kept in 16 bits."""
+"""Largest part id: ids are stored in 16 bits."""
 PART_GAP = 32
-"""Part ids that may be unused between two used ones; a larger gap is the mark of a stray id such as 255."""
+"""Most unused part ids between two used ones; a larger gap shows a stray id such as 255."""
 
 
 class Held(NamedTuple):
-    """Labels of one file.
+    """Labels of one file, with file and field for messages.
 
     Attributes:
         where: The file and the field, for messages.
@@ -34,7 +35,9 @@ class Held(NamedTuple):
 
 
 def class_numbers(values: npt.NDArray[Any], where: str) -> Labels:
-    """Check labels read from a file: whole numbers from 0; floats that hold whole numbers will do.
+    """Return class numbers from a file as int64, after checking.
+
+    Whole numbers from 0; floats with whole values are accepted.
 
     Args:
         values: ``[n]``.
@@ -54,7 +57,9 @@ def class_numbers(values: npt.NDArray[Any], where: str) -> Labels:
 
 
 def part_numbers(values: npt.NDArray[Any], where: str, start: int = 0) -> Labels:
-    """Check part ids read from a file: whole numbers from 0, or -1 for a point of no part.
+    """Return part ids from a file as int64, after checking.
+
+    Whole numbers from 0, or -1 for a point of no part.
 
     Args:
         values: ``[n, N]``.
@@ -76,15 +81,17 @@ def part_numbers(values: npt.NDArray[Any], where: str, start: int = 0) -> Labels
 
 
 def check_named(held: Sequence[Held], classes: Sequence[str], source: str) -> None:
-    """Refuse a label that no class name stands for; a named class may be without objects.
+    """Refuse labels without a class name.
+
+    A named class may have no objects.
 
     Args:
         held: The labels, file after file.
         classes: Names, index = label.
-        source: Where the names stand, e.g. ``shape_names.txt``.
+        source: Source of the names, e.g. ``shape_names.txt``.
 
     Raises:
-        DataError: Names the row and the label.
+        DataError: A label has no name; the message has its row.
     """
     fault: DataError | None = None
     for where, labels in held:
@@ -101,14 +108,16 @@ def check_named(held: Sequence[Held], classes: Sequence[str], source: str) -> No
 
 
 def count_unnamed(held: Sequence[Held], how: str) -> int:
-    """Count classes that have no names: every number from 0 to the highest label must have an object.
+    """Return the number of classes that have no names.
+
+    Every number from 0 to the highest label has to occur.
 
     Args:
         held: The labels of all splits, file after file.
-        how: How the user can give names, which allows for empty classes.
+        how: Advice how to name classes, which permits empty ones.
 
     Raises:
-        DataError: A number below the highest label has no object; names the row of the first label beyond it.
+        DataError: A number below the highest label has no object; the message has the row of the first label above it.
     """
     used = np.unique(np.concatenate([labels for _, labels in held]))
     unused = np.flatnonzero(used != np.arange(len(used)))
@@ -125,7 +134,7 @@ def count_unnamed(held: Sequence[Held], how: str) -> int:
 
 
 def check_part_gaps(used: Labels, where: str) -> None:
-    """Refuse part ids that lie far from all others.
+    """Refuse part ids with a large gap below them.
 
     Args:
         used: Distinct ids, ascending.
@@ -145,7 +154,7 @@ def check_part_gaps(used: Labels, where: str) -> None:
 
 
 def _whole(values: npt.NDArray[Any], where: str, start: int = 0) -> Labels:
-    """Return whole numbers as int64.
+    """Return whole numbers as int64, after checking.
 
     Raises:
         DataError: Another type, a fraction, NaN, infinity, or a number beyond 64 bits.

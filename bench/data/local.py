@@ -1,7 +1,7 @@
-"""Names for the user's own data folders: ``bench data add ldraw40 --format modelnet-h5 --root DIR``.
+"""Names of the user's own data folders (``bench data add``).
 
-They are kept in ``datasets.yaml`` in the results folder. A local name is a convenience of this machine: keys hold
-the format, its options and the content's manifest, never the name or the path.
+They are stored in ``datasets.yaml`` in the results folder. A local name is valid on this machine only: keys hold the
+format, its options and the content's manifest, never the name or the path.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LAYOUT_FOLDERS = frozenset({"h5_files", "main_split", "main_split_nobg"})
 
 
 class LocalDataset(BaseModel):
-    """A named folder (or file) in a known format."""
+    """Named folder or file in a known format."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,18 +42,20 @@ class _Registry(BaseModel):
 
 
 class DatasetRef(NamedTuple):
-    """Data set that a ``NAME[:ROOT]`` stands for."""
+    """Data set named by ``NAME[:ROOT]``."""
 
     format: str
     """Name of the data set class."""
     root: Path | None
     options: dict[str, JsonValue]
     label: str
-    """What tables call it: the local name, ``format:folder``, or the embedded set's name."""
+    """Name in tables: the local name, ``format:folder``, or the embedded set's name."""
 
 
 def list_local(results: Path) -> dict[str, LocalDataset]:
-    """Read the local data sets, by name in alphabetical order; none where nothing was ever added.
+    """Return the local data sets by name, in alphabetical order.
+
+    Empty if none was added.
 
     Raises:
         SetupError: The file cannot be read, is not in its layout, or comes from a newer version.
@@ -87,14 +89,14 @@ def _write(results: Path, datasets: dict[str, LocalDataset]) -> None:
 
 
 def check_name(name: str, known_formats: Collection[str]) -> None:
-    """Check that a name can be given to a data set.
+    """Check that a name is allowed for a data set.
 
     Args:
         name: Letters, digits, ``-``, ``_`` and ``.``, beginning with a letter or digit.
         known_formats: Every name of the data set registry; a local name may not hide one.
 
     Raises:
-        UsageError: It cannot.
+        UsageError: The name is malformed or reserved.
     """
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) is None:
         raise UsageError(
@@ -116,10 +118,9 @@ def add_local(
     takes_file: bool = False,
     force: bool = False,
 ) -> LocalDataset:
-    """Give a folder (or file) a name.
+    """Add a name for a folder or file.
 
-    Whether it is in the format's layout is for the caller to try (``Dataset.load``); here only names and its
-    existence are checked.
+    Only the name and the existence of the folder are checked; the caller checks the layout by ``Dataset.load``.
 
     Args:
         results: Results folder.
@@ -135,7 +136,7 @@ def add_local(
         The entry.
 
     Raises:
-        UsageError: A bad or taken name, or an unknown format.
+        UsageError: The name is invalid or taken, or the format is unknown.
         DataError: No such folder or file.
         SetupError: The results folder cannot be written.
     """
@@ -159,7 +160,7 @@ def add_local(
 
 
 def remove_local(results: Path, name: str) -> LocalDataset:
-    """Forget a local name; the folder itself is not touched.
+    """Remove a local name; the folder itself is unchanged.
 
     Returns:
         The entry that was removed.
@@ -178,13 +179,13 @@ def remove_local(results: Path, name: str) -> LocalDataset:
 
 
 def resolve_dataset_ref(ref: str, results: Path, known_formats: Iterable[str]) -> DatasetRef:
-    """Turn ``NAME[:ROOT]`` into a format, a root, options and a label for tables.
+    """Return the format, root, options and label of ``NAME[:ROOT]``.
 
     NAME is a data set of the registry (with ROOT where it reads files) or a local name (without ROOT).
 
     Raises:
-        UsageError: Unknown name, an empty root, or a root behind a local name.
-        DataError: The folder or file of a local name is gone.
+        UsageError: The name is unknown, the root is empty, or a local name has a root.
+        DataError: The folder or file of a local name is missing.
         SetupError: The list of local names cannot be read.
     """
     known = sorted(known_formats)
@@ -215,7 +216,10 @@ def resolve_dataset_ref(ref: str, results: Path, known_formats: Iterable[str]) -
 
 
 def _folder_label(root: Path) -> str:
-    """Last telling part of a path: ``household7`` for ``.../household7/h5_files``."""
+    """Return the last characteristic part of a path.
+
+    For example ``household7`` for ``.../household7/h5_files``.
+    """
     absolute = root.absolute().resolve()
     telling = [part for part in (absolute, *absolute.parents) if part.name not in _LAYOUT_FOLDERS]
     return telling[0].name or str(absolute)

@@ -1,4 +1,7 @@
-"""A folder of meshes, ``<class>/<file>``: points drawn on their surfaces."""
+"""Data set of mesh files, sampled to points.
+
+The files are ``<class>/<file>``.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,12 @@ _AGAIN = "copy or download it again"
 
 
 class Meshes(ClassFolders):
-    """Meshes in the common formats; OFF and PLY are read here, the others through trimesh.
+    """Meshes in common formats, with points sampled on their surfaces.
 
-    Each file gives `points` points, drawn on the surface with density proportional to area by a stream that the
-    file's path names, and the normals of the triangles they lie on. A scene is its meshes in their places; faces
-    without area get no points; materials and textures are not read. Coordinates are not scaled.
+    OFF and PLY are read by bench, other formats by trimesh. `points` points are sampled on each surface, with density
+    proportional to area, by a random stream fixed by the file's path; their normals are those of the triangles. All
+    meshes of a scene are read, at their positions. Faces without area get no points; materials and textures are not
+    read. Coordinates are not scaled.
     """
 
     name: ClassVar[str] = "meshes"
@@ -51,7 +55,7 @@ class Meshes(ClassFolders):
     )
 
     class Options(ClassFolders.Options):
-        """Points, axes and split; enters the key."""
+        """Options of points, axes and split; they enter the key."""
 
         up: Up = Field("y", description="axis that points up in the files; z is turned to y")
 
@@ -68,11 +72,11 @@ class Meshes(ClassFolders):
 
 
 def sampled(path: Path, name: str, points: int, up: Up) -> dict[str, npt.NDArray[np.float32]]:
-    """Draw points on the surface of a mesh file.
+    """Sample points on the surface of a mesh file.
 
     Args:
         path: The file.
-        name: Names the stream.
+        name: Name of the random stream.
         points: Number of points.
         up: Axis that points up in the file.
 
@@ -99,10 +103,12 @@ def _turned(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def read_mesh(path: Path) -> Mesh:
-    """Read every triangle of a mesh file, those of a scene in their places.
+    """Read all triangles of a mesh file.
+
+    Meshes of a scene are moved to their positions.
 
     Raises:
-        DataError: The file is damaged, is not as long as it announces, or has no faces.
+        DataError: The file is damaged, not as long as announced, or has no faces.
     """
     suffix = path.suffix.lower()
     content = read_bytes(path)
@@ -115,7 +121,7 @@ def read_mesh(path: Path) -> Mesh:
         _CHECKS[suffix](path, content)
         try:
             vertices, faces = _triangles(content, suffix.removeprefix("."))
-        except Exception as error:  # trimesh raises whatever its parsers run into
+        except Exception as error:  # trimesh raises many kinds of errors
             reason = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}".rstrip(": ")
             raise DataError(f"{path}: cannot be read as {suffix} ({reason}); {_AGAIN}") from error
     if not len(faces):
@@ -132,10 +138,13 @@ def read_mesh(path: Path) -> Mesh:
 
 
 def _triangles(content: bytes, kind: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Vertices and faces of all meshes of a file; it is read from memory, so nothing it names is looked up."""
+    """Return vertices and faces of all meshes of a file.
+
+    It is parsed in memory, so other files that it names are never opened.
+    """
     import trimesh
 
-    logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # what is wrong is said once, by us
+    logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # errors are reported below, once
     scene: Any = trimesh.load_scene(io.BytesIO(content), file_type=kind, process=False)
     vertices, faces, total = [np.empty((0, 3))], [np.empty((0, 3), dtype=np.int64)], 0
     for node in sorted(scene.graph.nodes_geometry, key=str):
@@ -151,7 +160,7 @@ def _triangles(content: bytes, kind: str) -> tuple[npt.NDArray[np.float64], npt.
 
 
 def _utf8(content: bytes) -> bytes:
-    """Recode text whose comments are in another encoding; the numbers are ASCII anyway."""
+    """Return text as UTF-8, also if comments have another encoding."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
@@ -160,7 +169,7 @@ def _utf8(content: bytes) -> bytes:
 
 
 def _check_stl(path: Path, content: bytes) -> None:
-    """Refuse an STL file that does not hold what it announces."""
+    """Refuse an STL file whose content contradicts its header."""
     if content.lstrip()[:5].lower() == b"solid" and b"facet" in content[:4096]:
         words = content.lower().split()
         ends = [words.count(word) for word in (b"facet", b"endfacet", b"outer", b"endloop")]
@@ -179,7 +188,7 @@ def _check_stl(path: Path, content: bytes) -> None:
 
 
 def _check_obj(path: Path, content: bytes) -> None:
-    """Refuse an OBJ file with a broken vertex or a face that names a vertex that is not there."""
+    """Refuse an OBJ file with invalid vertices or faces."""
     text = content.decode("utf-8").replace("\\\r\n", " ").replace("\\\n", " ")
     vertices, highest, where = 0, 0, 0
     for number, line in enumerate(text.splitlines(), start=1):
@@ -192,7 +201,7 @@ def _check_obj(path: Path, content: bytes) -> None:
             named = [word.split("/")[0] for word in words[1:]]
             if len(named) < 3 or not all(re.fullmatch("-?[0-9]{1,18}", word) and int(word) for word in named):
                 raise DataError(f"{path}: line {number} is '{line[:60]}', expected a face of 3 or more vertices")
-            # trimesh would take textures for vertices
+            # trimesh would read texture indices as vertices
             if len({tuple(map(bool, word.split("/"))) for word in words[1:]}) > 1:
                 raise DataError(f"{path}: line {number} is '{line[:60]}', expected corners of one form, as 1/1/1 2/2/2")
             if min(map(int, named)) < -vertices:
@@ -204,7 +213,7 @@ def _check_obj(path: Path, content: bytes) -> None:
 
 
 def _check_glb(path: Path, content: bytes) -> None:
-    """Refuse a binary glTF file of another length than its head states."""
+    """Refuse a binary glTF file of the wrong length."""
     stated = int.from_bytes(content[8:12], "little")
     if content[:4] == b"glTF" and stated != len(content):
         what = "breaks off" if len(content) < stated else "holds more than it announces"
@@ -212,4 +221,4 @@ def _check_glb(path: Path, content: bytes) -> None:
 
 
 _CHECKS = {".stl": _check_stl, ".obj": _check_obj, ".glb": _check_glb}
-"""What is looked at before trimesh reads a file: it accepts much that is cut off."""
+"""Checks before trimesh reads a file, since it accepts many truncated files."""

@@ -1,4 +1,7 @@
-"""ModelNet40 and ModelNet10 as ``modelnet40_normal_resampled``: one text file per object, or the ``.dat`` cache."""
+"""ModelNet40 and ModelNet10: text files with normals, or ``.dat`` cache.
+
+The layout of ``modelnet40_normal_resampled``.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +30,21 @@ COUNTS = {40: {"train": 9_843, "test": 2_468}, 10: {"train": 3_991, "test": 908}
 
 
 class Listed(NamedTuple):
-    """Objects of a split's list: names like ``airplane_0001``, int64 labels ``[n]``."""
+    """Names and labels of a split's objects.
+
+    Names such as ``airplane_0001``, labels int64 ``[n]``.
+    """
 
     names: tuple[str, ...]
     labels: npt.NDArray[np.int64]
 
 
 class ModelNet(Dataset):
-    """``<class>/<class>_0001.txt`` with ``x,y,z,nx,ny,nz`` a line, lists, and where there the field's ``.dat`` cache.
+    """ModelNet as text files ``<class>/<class>_0001.txt``, or ``.dat`` cache.
 
-    The root is that folder or the one that holds it. Clouds come as stored. The rows of a text file are in no
-    particular order, so that the first k are a random choice of k. Source: docs/data-formats.md#modelnet40-as-text.
+    Lines are ``x,y,z,nx,ny,nz``. The cache is the field's, if present. The root is that folder or the one that holds
+    it. Clouds come as stored. The rows of a text file are in no particular order, so that the first k are a random
+    choice of k. Source: docs/data-formats.md#modelnet40-as-text.
     """
 
     name: ClassVar[str] = "modelnet"
@@ -61,7 +68,7 @@ class ModelNet(Dataset):
     revision: ClassVar[int] = 1
 
     class Options(Frozen):
-        """Options of files and points read; they enter the key."""
+        """Options of the files and points; they enter the key."""
 
         categories: Literal[40, 10] = Field(40, description="10 reads the modelnet10_* lists")
         source: Literal["auto", "txt", "dat"] = Field(
@@ -99,7 +106,10 @@ class ModelNet(Dataset):
 
     @cached_property
     def _caches(self) -> dict[SplitName, Path] | None:
-        """The ``.dat`` files, where they are to be read; of several the one with most points."""
+        """Return the ``.dat`` files if they are to be read.
+
+        Of several, the one with the most points.
+        """
         found: dict[SplitName, list[Path]] = {
             split: sorted(self._root.glob(f"{self._stem}_{split}_*pts_fps.dat"), key=lambda p: natural_key(p.name))
             for split in SPLITS
@@ -144,14 +154,17 @@ class ModelNet(Dataset):
         return listed
 
     def known_counts(self) -> dict[str, int]:
-        """Objects of the release per split, of 40 or of 10 classes."""
+        """Return the release's numbers of objects per split.
+
+        For 40 or 10 classes.
+        """
         return dict(COUNTS[self._chosen.categories])
 
     def classes(self) -> tuple[str, ...]:
-        """Class names, index = label.
+        """Return class names, index = label.
 
         Raises:
-            DataError: The list is missing or broken.
+            DataError: The list is missing or invalid.
         """
         names = tuple(read_lines(self._class_list))
         if len(set(names)) != len(names):
@@ -160,7 +173,7 @@ class ModelNet(Dataset):
         return names
 
     def train_size(self) -> int:
-        """Number of training objects; reads the list only."""
+        """Return the number of training objects from their list."""
         return len(self._listed["train"].names)
 
     @cached_property
@@ -191,7 +204,10 @@ class ModelNet(Dataset):
             )
 
     def manifest(self) -> str:
-        """SHA-256 of lists, clouds and options (see `Dataset.manifest`)."""
+        """Return the SHA-256 of lists, clouds and options.
+
+        See `Dataset.manifest`.
+        """
         return self._manifest
 
     @cached_property
@@ -262,7 +278,10 @@ def _cache_reader(listed: Listed, points: int | None, pick: str, normals: bool) 
 
 
 def picked(name: str, count: int, points: int, pick: str) -> npt.NDArray[np.int64]:
-    """Return which of `count` rows of an object are kept: the first, or a random choice fixed by its name."""
+    """Return the rows of an object to keep.
+
+    The first ones, or a random choice fixed by the object's name.
+    """
     if pick == "first":
         return np.arange(points, dtype=np.int64)
     seed = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big")

@@ -1,4 +1,7 @@
-"""The ``.dat`` cache of the PointNet++ code line: a pickle of clouds and labels, read without running it."""
+"""Read the ``.dat`` cache of PointNet++ code, without running it.
+
+The cache is a pickle of clouds and labels.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,20 @@ from bench.errors import DataError
 
 
 def read_dat(path: Path, labels: npt.NDArray[np.int64], normals: bool) -> dict[str, npt.NDArray[np.float32]]:
-    """Read ``modelnet40_train_8192pts_fps.dat``: ``[list of [N, 6] arrays, list of [1] labels]``.
+    """Read a file such as ``modelnet40_train_8192pts_fps.dat``.
+
+    Its layout is ``[list of [N, 6] arrays, list of [1] labels]``.
 
     Args:
         path: The file.
-        labels: int64 ``[n]``, what the list of the split says; the cache was written in its order.
-        normals: Return normals too.
+        labels: int64 ``[n]``, labels of the split's list; the cache has the same order.
+        normals: Whether to return normals, too.
 
     Returns:
         ``points`` float32 ``[n, N, 3]``, and ``normals`` where asked for.
 
     Raises:
-        DataError: Not that layout, another number of objects or other labels than the list, or broken clouds.
+        DataError: The layout is another, objects or labels differ from the list, or clouds are invalid.
     """
     content = load_pickle(path)
     if not (isinstance(content, list | tuple) and len(content) == 2 and all(isinstance(p, list) for p in content)):
@@ -58,13 +63,15 @@ def read_dat(path: Path, labels: npt.NDArray[np.int64], normals: bool) -> dict[s
 
 
 def whole_number(value: Any) -> int | None:
-    """Return the one whole number that a value or an array holds; None for anything else."""
+    """Return the single whole number in a value, or None."""
     array = np.asarray(value) if isinstance(value, int | np.generic | np.ndarray) else np.empty(0)
     return int(array.reshape(-1)[0]) if array.size == 1 and array.dtype.kind in "iu" else None
 
 
 def numbers(values: Any, path: Path, where: str, normals: bool = False) -> npt.NDArray[Any]:
-    """Check that a pickled value is a table of x, y, z and, where asked for, normals.
+    """Check that a pickled value is a table of points.
+
+    Columns are x, y, z and, if requested, normals.
 
     Returns:
         The float array ``[N, 3 or more]``.

@@ -1,4 +1,7 @@
-"""Folders in the layout of ``modelnet40_ply_hdf5_2048``, with any class list."""
+"""Data sets in the layout of ``modelnet40_ply_hdf5_2048``.
+
+With any list of classes.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from bench.errors import DataError
 
 
 class ModelNetH5(H5Dataset):
-    """ModelNet40 as HDF5 (docs/data-formats.md#modelnet40-as-hdf5): ``ply_data_{train,test}*.h5``, ``shape_names.txt``.
+    """ModelNet40 as HDF5: ``ply_data_{train,test}*.h5``, ``shape_names.txt``.
 
-    Fields: ``data`` [n,N,3], ``label`` [n] or [n,1], where there ``normal`` [n,N,3] and ``pid`` [n,N] (parts).
-    ``train_files.txt`` and ``test_files.txt`` choose and order the files by base name; without them the files are
-    taken in numerical order. ``*_id2file.json`` names the objects.
+    See docs/data-formats.md#modelnet40-as-hdf5. Fields: ``data`` [n,N,3], ``label`` [n] or [n,1], where there
+    ``normal`` [n,N,3] and ``pid`` [n,N] (parts). ``train_files.txt`` and ``test_files.txt`` choose and order the files
+    by base name; without them the files are taken in numerical order. ``*_id2file.json`` names the objects.
     """
 
     name: ClassVar[str] = "modelnet-h5"
@@ -42,7 +45,10 @@ class ModelNetH5(H5Dataset):
     fields: ClassVar[Fields] = Fields(normals="normal", parts="pid")
 
     def known_counts(self) -> dict[str, int]:
-        """Objects of ModelNet40 per split where these are its classes; other sets in this layout have no counts."""
+        """Return ModelNet40's numbers of objects per split.
+
+        Empty if the classes are not those of ModelNet40.
+        """
         return self.card.counts if set(self.classes()) == set(MODELNET40) else {}
 
     def _folder(self) -> Path:

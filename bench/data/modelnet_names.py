@@ -8,4 +8,4 @@ _LIST = (
     "sofa stairs stool table tent toilet tv_stand vase wardrobe xbox"
 )
 MODELNET40 = tuple(_LIST.split())
-"""Classes of ModelNet40 in the order of its list, which is that of the labels."""
+"""Classes of ModelNet40 in the order of the labels."""

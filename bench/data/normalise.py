@@ -1,4 +1,7 @@
-"""Coordinate normalisation of stored clouds, in NumPy (the tensor form is in `bench.data.transforms`)."""
+"""Normalise clouds to the unit sphere, in NumPy.
+
+The tensor form is in `bench.data.transforms`.
+"""
 
 from __future__ import annotations
 

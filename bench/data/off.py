@@ -1,4 +1,7 @@
-"""Meshes in the OFF format: faces of any number of corners, colours, comments, and the announced counts checked."""
+"""Read meshes in the OFF format.
+
+Faces may have any number of corners; announced counts are checked.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,18 @@ from bench.errors import DataError
 _AGAIN = "copy or download it again"
 _HEAD = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF\b", re.IGNORECASE)
 _GLUED = re.compile(r"(ST)?(C)?(N)?OFF(?=[0-9])", re.IGNORECASE)
-"""ModelNet writes some heads without a break: OFF490 518 0."""
+"""Some files of ModelNet lack the line break after OFF: OFF490 518 0."""
 _MOST_COLOURS = 4
 
 
 def read_off(path: Path, content: bytes) -> tuple[npt.NDArray[np.float64], list[list[int]]]:
-    """Read an OFF file; colours, normals and texture coordinates are left out.
+    """Read vertices and faces of an OFF file.
+
+    Colours, normals and texture coordinates are ignored.
 
     Args:
         path: The file, for messages.
-        content: What it holds.
+        content: Its content.
 
     Returns:
         Vertices, float64 ``[V, 3]``, and the corners of each face.

@@ -1,4 +1,7 @@
-"""Pictures of objects from image files, as the square 8-bit arrays that `CloudSet.views` holds."""
+"""Read pictures of objects as square 8-bit arrays.
+
+`CloudSet.views` holds such arrays.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,17 @@ from bench.data.signature import refuse_foreign
 from bench.errors import DataError
 
 LARGEST_PIXELS = 64_000_000
-"""A picture of a few kilobytes can announce billions of pixels."""
+"""Most pixels of a picture; a file of a few kilobytes can announce billions."""
 
 
 def read_picture(path: Path, size: int, *, keep_hidden: bool = False) -> npt.NDArray[np.uint8]:
-    """Decode a picture and bring it to a square.
+    """Read a picture as a square array.
 
     Args:
-        path: PNG, JPEG or whatever Pillow reads, 8 bits a channel.
-        size: Height and width wanted; other sizes are resampled (bicubic, antialiased).
-        keep_hidden: Drop the transparency and show the colours behind it, as the released loaders do; else the
-            picture is laid on white.
+        path: PNG, JPEG or another format of Pillow, 8 bits per channel.
+        size: Height and width of the result; other sizes are resampled (bicubic, antialiased).
+        keep_hidden: Drop the transparency and show the colours behind it, as the released loaders do; otherwise
+            transparent pixels become white.
 
     Returns:
         uint8 ``[size, size, 3]``, red first.

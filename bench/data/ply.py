@@ -1,4 +1,7 @@
-"""PLY files, ascii and binary: clouds and meshes, checked before anything is reserved and against every count."""
+"""Read PLY files of clouds and meshes, ascii and binary.
+
+Sizes are checked before memory is reserved, and against every announced count.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ class _Element(NamedTuple):
 
 
 class _Values(NamedTuple):
-    """Values of an element.
+    """Values of an element, and the lists of its faces.
 
     Single values by name, float64 ``[rows]``, and the entries of its faces' list.
     """
@@ -56,7 +59,7 @@ def read_ply_points(path: Path) -> npt.NDArray[np.float32]:
         float32 ``[N, 3]``.
 
     Raises:
-        DataError: As `read_ply`, or values that `cloud` refuses.
+        DataError: As `read_ply`, or `bench.data.arrays.cloud` refuses the values.
     """
     return cloud(read_ply(path)[0], path, "vertices")
 
@@ -68,7 +71,7 @@ def read_ply(path: Path) -> tuple[npt.NDArray[np.float64], list[list[int]]]:
         Vertices, float64 ``[N, 3]``, and the corners of each face (none in a cloud).
 
     Raises:
-        DataError: Not PLY, damaged, without x, y and z, or not as long as its head announces.
+        DataError: The file is not PLY, damaged, without x, y and z, or not as long as its header announces.
     """
     content = read_bytes(path)
     head = re.search(rb"^end_header[ \t]*(\r\n|\n|\r)", content[:_HEAD_BYTES], re.MULTILINE) or re.search(
@@ -147,7 +150,7 @@ def _binary(path: Path, content: bytes, start: int, elements: list[_Element], or
 
 
 def _uniform(content: bytes, start: int, element: _Element, order: str) -> npt.NDArray[np.void] | None:
-    """Rows of an element whose lists all have the lengths of the first row; None where they have not."""
+    """Read rows whose lists have equal lengths, or return None."""
     parts: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = []
     at = start
     for place, field in enumerate(element.fields):
@@ -170,7 +173,10 @@ def _uniform(content: bytes, start: int, element: _Element, order: str) -> npt.N
 
 
 def _row_by_row(path: Path, content: bytes, start: int, element: _Element, order: str) -> tuple[_Values, int]:
-    """Read an element whose lists differ in length. Every row takes bytes, so a false count ends with the file."""
+    """Read an element whose lists differ in length.
+
+    A false count is noticed at the end of the file, since every row takes bytes.
+    """
     columns = {field.name: np.empty(element.rows) for field in element.fields if not field.length}
     corners: list[list[int]] = []
     types = [(f, np.dtype(order + f.kind), np.dtype(order + f.length) if f.length else None) for f in element.fields]

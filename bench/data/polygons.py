@@ -1,4 +1,4 @@
-"""Faces of any number of corners as triangles."""
+"""Triangulate faces with any number of corners."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _AGAIN = "copy or download it again"
 def triangulated(
     faces: Sequence[Sequence[int]] | npt.NDArray[np.int64], vertices: npt.NDArray[np.float64], path: Path
 ) -> npt.NDArray[np.int64]:
-    """Cut faces into triangles: first all that are triangles, then those of four corners, then the others.
+    """Return triangles of faces with any number of corners.
 
-    A face of four corners is cut from its first to its third. One of more corners becomes a fan round the first
-    corner from which no triangle is turned over, so that faces with a dent are right, too. Faces of one or two
-    corners have no surface and are left out.
+    In this order: triangles, quadrilaterals, other faces. A quadrilateral is cut from its first to its third corner. A
+    face with more corners becomes a fan around the first corner for which no triangle is flipped, so that many concave
+    faces are right, too. Faces with one or two corners are left out.
 
     Args:
         faces: Positions of each face's corners.
@@ -31,7 +31,7 @@ def triangulated(
         int64 ``[F, 3]``.
 
     Raises:
-        DataError: A face names a vertex that is not there, or no fan fits it.
+        DataError: A face names a missing vertex, or no fan fits it.
     """
     by_count: dict[int, list[int]] = {}
     for place, face in enumerate(faces):

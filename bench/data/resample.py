@@ -1,4 +1,7 @@
-"""A fixed number of points from clouds of any size, the same on every machine and in every run."""
+"""Resample clouds to a fixed number of points, reproducibly.
+
+The same on every machine and in every run.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ RESAMPLE_SEED = 0
 
 
 def resample_index(count: int, points: int, *name: int | str) -> npt.NDArray[np.int64]:
-    """Choose rows of a cloud at random, by a stream of the object's own.
+    """Return random rows of a cloud, from its own stream.
 
-    A cloud with enough points gives distinct rows; one with fewer gives each of its rows and, to make up the number,
-    rows drawn with replacement. The order is random, so the first k rows are a random subset of the cloud.
+    Rows are distinct if the cloud has enough points; otherwise each row occurs, and further ones are drawn with
+    replacement. The order is random, so the first k rows are a random subset of the cloud.
 
     Args:
         count: Points of the cloud, at least 1.
@@ -26,7 +29,7 @@ def resample_index(count: int, points: int, *name: int | str) -> npt.NDArray[np.
         int64 ``[points]``, positions in ``0..count-1``.
     """
     rng = numpy_stream(RESAMPLE_SEED, "data", "resample", *name)
-    # Sorting uniform draws rests on the bare stream only, unlike Generator.permutation.
+    # Sorting uniform numbers does not depend on NumPy's version, unlike Generator.permutation.
     order = np.argsort(rng.random(count), kind="stable")
     if count >= points:
         return order[:points].astype(np.int64)

@@ -1,7 +1,8 @@
-"""Objects of arrays that stay in their file: what is read into memory, and what is read when it is asked for.
+"""Read array rows into memory, or leave them memory-mapped.
 
-Up to `resident_limit` bytes are read into memory; of what is larger, rows are read from the memory map. Neither
-changes a number, so the limit is a setting of the machine (``BENCH_RESIDENT_GB``) and in no key.
+Arrays up to `resident_limit` bytes are read into memory; rows of larger arrays are read from the memory map as
+needed.
+The values are the same, so the limit is a setting of the machine (``BENCH_RESIDENT_GB``) and in no key.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ Place = Literal["device", "memory", "map"]
 
 
 def resident_limit() -> int:
-    """Bytes that may be read into memory: as the user says, else 8 GB and at most half of what is free.
+    """Return the number of bytes to keep in memory.
+
+    ``BENCH_RESIDENT_GB`` if set, else 8 GB, but at most half of the free memory.
 
     Raises:
         UsageError: ``BENCH_RESIDENT_GB`` is no number.
@@ -35,7 +38,7 @@ def resident_limit() -> int:
 
 
 def placement(nbytes: int, free_bytes: int | None, limit: int) -> Place:
-    """Say where data of a size belong.
+    """Return the place for data of a given size.
 
     Args:
         nbytes: Size of the data.
@@ -51,7 +54,7 @@ def placement(nbytes: int, free_bytes: int | None, limit: int) -> Place:
 
 
 def mapping(array: npt.NDArray[Any]) -> mmap.mmap | None:
-    """Return the memory map that an array is a view of; None where its values are in memory."""
+    """Return the memory map behind an array, or None."""
     base: object = array
     while isinstance(base, np.ndarray):
         base = base.base
@@ -59,13 +62,13 @@ def mapping(array: npt.NDArray[Any]) -> mmap.mmap | None:
 
 
 class MappedRows:
-    """Some rows of a memory map, in an order of their own, copied only when they are looked into.
+    """Selected rows of a memory map, copied only when used.
 
-    Stands in for the array ``source[index]``: ``shape``, ``dtype``, ``ndim``, ``nbytes``, ``len`` and indexing.
+    Behaves like the array ``source[index]``: ``shape``, ``dtype``, ``ndim``, ``nbytes``, ``len`` and indexing.
 
     Args:
         source: Memory map ``[n, ...]``.
-        index: int64 ``[m]``, its rows.
+        index: int64 ``[m]``, selected rows.
     """
 
     def __init__(self, source: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> None:
@@ -86,13 +89,18 @@ class MappedRows:
 
 
 def underlying(array: Any) -> npt.NDArray[Any] | MappedRows:
-    """Return the array behind one that is made when it is looked into (`bench.data.converted.Deferred`)."""
+    """Return the array behind a `bench.data.converted.Deferred`.
+
+    Other arrays are returned unchanged.
+    """
     made = getattr(array, "made", array)
     return made if isinstance(made, MappedRows) else np.asarray(made)
 
 
 def select(array: npt.NDArray[Kind], index: npt.NDArray[np.int64]) -> npt.NDArray[Kind]:
-    """Return rows of an array: in memory, or left in the memory map where they are larger than `resident_limit`.
+    """Return rows of an array.
+
+    Rows larger than `resident_limit` stay in the memory map.
 
     Args:
         array: ``[n, ...]``, in memory, memory-mapped, or rows of a memory map.
@@ -101,16 +109,19 @@ def select(array: npt.NDArray[Kind], index: npt.NDArray[np.int64]) -> npt.NDArra
     whole = underlying(array)
     source, rows = (whole.source, whole.index[index]) if isinstance(whole, MappedRows) else (whole, index)
     size = len(rows) * (source.nbytes // max(len(source), 1))
-    # Asking what is free takes a moment, and small data need no answer.
+    # Small data fit in any case; measuring the free memory takes time.
     if mapping(source) is None or (size <= RESIDENT_BYTES // 100 and resident_bytes() is None):
         return source[rows]
     return source[rows] if size <= resident_limit() else cast("npt.NDArray[Kind]", MappedRows(source, rows))
 
 
 def release(array: npt.NDArray[Any]) -> None:
-    """Take the pages of a memory map off this process; the system may keep them cached, and they can be read again."""
+    """Release a memory map's pages from this process.
+
+    The system may keep them cached; they can be read again.
+    """
     mapped = mapping(array)
-    # What is written into a private map would be lost with its pages.
+    # Changes of a private map would be lost with its pages.
     if mapped is not None and not array.flags.writeable and hasattr(mapped, "madvise"):
         with contextlib.suppress(OSError, ValueError):
             mapped.madvise(mmap.MADV_DONTNEED)

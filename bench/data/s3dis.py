@@ -1,4 +1,4 @@
-"""S3DIS as the field's loaders read it: whole rooms as ``.npy``, or blocks of one metre as HDF5."""
+"""S3DIS rooms as ``.npy``, or blocks as HDF5."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from bench.errors import DataError
 _TERMS = "S3DIS: fill in the owners' form first; it states the terms"
 _CITATION = "Armeni et al., 3D Semantic Parsing of Large-Scale Indoor Spaces, CVPR 2016"
 LONGEST_ROOM = 10_000
-"""Longest side of a room in metres; its blocks of one metre are gone through one by one."""
+"""Largest side of a room in metres, since its blocks of one metre are visited one by one."""
 _FORM = "form: https://goo.gl/forms/4SoGp4KtH1jfRqEj2"
 
 
 class S3DIS(RoomSet):
-    """Rooms as ``stanford_indoor3d/Area_<k>_<room>.npy`` (docs/data-formats.md#s3dis): ``[N, 7]`` x y z r g b label.
+    """S3DIS rooms, ``stanford_indoor3d/Area_<k>_<room>.npy``.
 
-    The root may be that folder or the one that holds it. The first read converts the rooms to float32 coordinates
-    and bytes in the cache; a room is then looked into without reading the others.
+    Arrays ``[N, 7]``: x y z r g b label (docs/data-formats.md#s3dis). The root may be that folder or the one that holds
+    it. The first read converts the rooms to float32 coordinates and bytes in the cache; a room is then looked into
+    without reading the others.
     """
 
     name: ClassVar[str] = "s3dis"
@@ -84,11 +85,11 @@ class S3DIS(RoomSet):
         return list_files(self._folder(), self._names, self.place.cache, self.place.progress)
 
     def areas(self) -> tuple[int, ...]:
-        """Area of every room, by its file's name."""
+        """Return the area of every room, from its file's name."""
         return tuple(area_of(name) or 0 for name in self._names)
 
     def manifest(self) -> str:
-        """SHA-256 of the content of every room's file, and of the options."""
+        """Return the SHA-256 of all rooms' files and the options."""
         files = self._listed
         listed = [("room", name, digest) for name, digest in zip(files.names, files.digests, strict=True)]
         return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
@@ -134,7 +135,7 @@ def _read_room(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _check_rooms(points: npt.NDArray[Any], name: Name) -> None:
-    """Check coordinates of rooms ``[n, N, 3]``, also that they can be metres."""
+    """Check coordinates of rooms ``[n, N, 3]``, in metres."""
     low, high = check_coordinates(points, name)
     extent = (high - low).max(axis=1)
     large = np.flatnonzero(extent > LONGEST_ROOM)
@@ -146,7 +147,7 @@ def _check_rooms(points: npt.NDArray[Any], name: Name) -> None:
 
 
 def _bytes(values: npt.NDArray[Any], path: Path, what: str, most: int) -> npt.NDArray[np.uint8]:
-    """Cast columns of whole numbers 0 to `most`."""
+    """Return columns as bytes; they hold 0 to `most`."""
     wrong = ~((values >= 0) & (values <= most) & (values == np.rint(values)))  # also true of NaN
     if wrong.any():
         row = int(np.argwhere(wrong)[0][0])
@@ -168,13 +169,14 @@ _ROOM_READER = Reader(
 
 
 class S3DISH5(RoomSet):
-    """Blocks of ``indoor3d_sem_seg_hdf5_data`` (docs/data-formats.md#s3dis): ``data`` [n,4096,9], ``label`` [n,4096].
+    """S3DIS blocks, ``indoor3d_sem_seg_hdf5_data``.
 
-    The release cuts each room into columns of 1 m x 1 m and draws 4096 points from each; where a column stood in its
-    room is only known relative to the room's size. So **each block is a room of its own**, named
-    ``<room>#<number of the block in its room>`` after ``room_filelist.txt``: its first three channels, shifted so that
-    the least coordinates are 0, and channels 3 to 5 (rgb / 255) as colours. Channels 6 to 8 are not read; what
-    divides by the room's maximum divides by the block's. `train_size` counts blocks.
+    Fields ``data`` [n,4096,9] and ``label`` [n,4096] (docs/data-formats.md#s3dis). The release cuts each room into
+    columns of 1 m x 1 m and draws 4096 points from each; the position of a column in its room is only known relative to
+    the room's size. So **each block counts as a room**, named ``<room>#<number of the block in its room>`` by
+    ``room_filelist.txt``: its first three channels, shifted so that the least coordinates are 0, and channels 3 to 5
+    (rgb / 255) as colours. Channels 6 to 8 are not read; features relative to the room's size are therefore relative to
+    the block's. `train_size` counts blocks.
     """
 
     name: ClassVar[str] = "s3dis-h5"
@@ -223,7 +225,7 @@ class S3DISH5(RoomSet):
 
     @cached_property
     def _rooms(self) -> tuple[str, ...]:
-        """Name of the room of every block."""
+        """Return the room of every block."""
         folder = self._folder()
         listed = folder / "room_filelist.txt"
         if not listed.is_file():
@@ -240,11 +242,14 @@ class S3DISH5(RoomSet):
         return list_files(self._folder(), self._files, self.place.cache, self.place.progress)
 
     def areas(self) -> tuple[int, ...]:
-        """Area of every block, by the name of its room."""
+        """Return the area of every block, from its room's name."""
         return tuple(area_of(name) or 0 for name in self._rooms)
 
     def manifest(self) -> str:
-        """SHA-256 of the content of every file and of the rooms' list, and of the options."""
+        """Return the SHA-256 of all files and the options.
+
+        The list of rooms is one of the files.
+        """
         files = self._listed
         listed = [("blocks", name, digest) for name, digest in zip(files.names, files.digests, strict=True)]
         rooms = list_files(self._folder(), ["room_filelist.txt"], self.place.cache)

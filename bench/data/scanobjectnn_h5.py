@@ -1,4 +1,7 @@
-"""Folders in the layout of ScanObjectNN's ``h5_files``, with any class list."""
+"""Data sets in the layout of ScanObjectNN's ``h5_files``.
+
+With any list of classes.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,13 @@ COUNTS: dict[Variant, dict[str, int]] = {
     "obj_only": {"train": 2_309, "test": 581},
     "pb_t50_rs": {"train": 11_416, "test": 2_882},
 }
-"""Objects of the release's ``main_split``, where they are known (docs/data-formats.md#scanobjectnn)."""
+"""Known numbers of objects of the release's ``main_split`` (docs/data-formats.md#scanobjectnn)."""
 PREFIXES: dict[SplitName, str] = {"train": "training", "test": "test"}
 CLASSES = (
     *("bag", "bin", "box", "cabinet", "chair", "desk", "display", "door"),
     *("shelf", "table", "bed", "pillow", "sink", "sofa", "toilet"),
 )
-"""The published class order (Point-BERT's ScanObjectNN_shape_names.txt), used where a folder has 15 classes unnamed."""
+"""Published class order (Point-BERT's ScanObjectNN_shape_names.txt), for folders with 15 classes and no names."""
 
 
 class ScanObjectNNH5(H5Dataset):
@@ -60,18 +63,21 @@ class ScanObjectNNH5(H5Dataset):
     fields: ClassVar[Fields] = Fields(parts="mask", part_gaps=True)
 
     class Options(Frozen):
-        """Options of the files that are read."""
+        """Options of the files to read; they enter the key."""
 
         variant: Variant = Field("obj_bg", description="obj_only reads the folder without background")
         split: str = Field("main_split", description="split folder, e.g. split1; obj_only appends _nobg")
 
     def known_counts(self) -> dict[str, int]:
-        """Objects of the release per split, under these options; empty for variants and splits not known."""
+        """Return the release's numbers of objects per split.
+
+        Empty for variants and splits whose numbers are unknown.
+        """
         assert isinstance(self.options, self.Options)
         return COUNTS.get(self.options.variant, {}) if self.options.split == "main_split" else {}
 
     def offers_parts(self) -> bool:
-        """False: the mask tells object from background, which is no part segmentation."""
+        """Return False: the mask marks background, not parts."""
         return False
 
     def _split_folder(self) -> Path:
@@ -102,7 +108,10 @@ class ScanObjectNNH5(H5Dataset):
         return [path]
 
     def _beside(self, name: str) -> Path | None:
-        """Find a file in the split's folder or one of the two folders above, nearest first."""
+        """Find a file in the split's folder or above.
+
+        Searches up to two folders above, nearest first.
+        """
         folder = self._split_folder().absolute()
         return next((p / name for p in (folder, *folder.parents[:2]) if (p / name).is_file()), None)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 
 UNKNOWN_TEXTS = "<texts that nobody here knows>"
-"""Stands among the texts of a pretraining for what a teacher from elsewhere was trained on."""
+"""Entry among the texts of a pretraining for the unknown texts of a pretrained teacher."""
 
 _IRREGULAR = {
     "children": "child",
@@ -24,12 +24,18 @@ _IRREGULAR = {
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Split into case-folded words; underscores, hyphens and punctuation separate."""
+    """Return case-folded words.
+
+    Underscores, hyphens and punctuation separate words.
+    """
     return tuple(re.findall(r"[^\W_]+", text.casefold()))
 
 
 def _singulars(word: str) -> set[str]:
-    """The word and what it may be the plural of; two words are the same noun if these sets meet."""
+    """Return the word and its possible singular forms.
+
+    Two words are the same noun if their sets share a form.
+    """
     forms = {word, _IRREGULAR.get(word, word)}
     if word.endswith("men"):
         forms.add(word[:-3] + "man")
@@ -45,10 +51,11 @@ def _singulars(word: str) -> set[str]:
 
 
 def class_names_seen(class_names: Sequence[str], texts: Iterable[str]) -> tuple[str, ...]:
-    """Find the class names that occur in texts as whole words or phrases.
+    """Return the class names that occur in texts.
 
-    Case, plural forms, and the sign between words (``night_stand``, ``night-stand``, ``night stands``,
-    ``nightstand``) make no difference; a name inside a longer word (``car`` in ``cardboard``) does not count.
+    Whole words or phrases only. Case, plural forms, and the sign between words (``night_stand``, ``night-stand``,
+    ``night stands``, ``nightstand``) make no difference; a name inside a longer word (``car`` in ``cardboard``) does
+    not count.
 
     Args:
         class_names: The evaluated classes.
@@ -63,7 +70,7 @@ def class_names_seen(class_names: Sequence[str], texts: Iterable[str]) -> tuple[
     for words in {words_of(text) for text in set(texts)}:
         for length in range(1, max(longest, 2) + 1):
             phrases.update(words[i : i + length] for i in range(len(words) - length + 1))
-    # "nightstand" and "night stand" are one name, whichever side writes it in one word.
+    # "nightstand" and "night stand" are the same name, on either side.
     phrases.update([("".join(phrase),) for phrase in phrases if len(phrase) == 2])
     by_singular: dict[str, set[str]] = defaultdict(set)
     for word in {word for phrase in phrases for word in phrase}:

@@ -1,4 +1,7 @@
-"""ShapeNet-55, -34 and -Unseen21 as Point-BERT and PoinTr distribute them, with ReCon's pictures and captions."""
+"""ShapeNet-55, -34 and -Unseen21 in Point-BERT's and PoinTr's layout.
+
+With ReCon's pictures and captions.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,11 @@ FOLDERS = {"55": "ShapeNet-55", "34": "ShapeNet-34", "unseen21": "ShapeNet-Unsee
 Kind = TypeVar("Kind", bound=np.generic)
 ENTRY = re.compile(r"[0-9]+-[^/\\]+\.npy")
 HELD_OUT = 0.2
-"""Part of each category that becomes test where only one list comes with a subset (Unseen21)."""
+"""Share of each category for the test split of subsets with a single list (Unseen21)."""
 
 
 class Objects(NamedTuple):
-    """The lists of a subset, read and checked.
+    """Objects of a subset, from its lists.
 
     Attributes:
         stems: ``<synset>-<model>`` of every object; test list first, then train list.
@@ -53,11 +56,12 @@ class Objects(NamedTuple):
 
 
 class ShapeNet55(Dataset):
-    """``ShapeNet55-34/``: ``shapenet_pc/*.npy``, lists, and where there ``shapenet_img/*.png``, ``shapenet55.json``.
+    """ShapeNet-55: clouds, and optional pictures and captions.
 
-    The root is that folder or the one that holds it. A label is the object's category. Clouds come as stored. The
-    caption of an object is its category in words: ReCon's file where it is there, else ShapeNet's own name.
-    Pictures are decoded when a method first asks for them. Source: docs/data-formats.md#shapenet-55.
+    Below ``ShapeNet55-34/``: ``shapenet_pc/*.npy``, lists, and if present ``shapenet_img/*.png`` and
+    ``shapenet55.json``. The root is that folder or the one that holds it. A label is the object's category. Clouds come
+    as stored. The caption of an object is its category in words: ReCon's file where it is there, else ShapeNet's own
+    name. Pictures are decoded when a method first asks for them. Source: docs/data-formats.md#shapenet-55.
     """
 
     name: ClassVar[str] = "shapenet55"
@@ -87,7 +91,7 @@ class ShapeNet55(Dataset):
     revision: ClassVar[int] = 1
 
     class Options(Frozen):
-        """Options of the objects that are read; they enter the key."""
+        """Options of the objects to read; they enter the key."""
 
         subset: Literal["55", "34", "unseen21"] = Field(
             "55", description="whose lists; where there is only test.txt (unseen21), a fixed fifth of it is held out"
@@ -109,7 +113,10 @@ class ShapeNet55(Dataset):
         @field_validator("images", mode="before")
         @classmethod
         def _yaml_off(cls, value: object) -> object:
-            """YAML reads a bare ``off``, as in ``--set data.images=off``, as false."""
+            """Read a bare ``off``, which YAML parses as false.
+
+            For example in ``--set data.images=off``.
+            """
             return "off" if value is False else value
 
     @property
@@ -128,7 +135,7 @@ class ShapeNet55(Dataset):
 
     @cached_property
     def _lists(self) -> dict[SplitName, Path]:
-        """The list files, test first."""
+        """Return the list files, test first."""
         folder = self._root / FOLDERS[self._chosen.subset]
         lists: dict[SplitName, Path] = {"test": folder / "test.txt", "train": folder / "train.txt"}
         for split, path in lists.items():
@@ -196,7 +203,10 @@ class ShapeNet55(Dataset):
             ) from error
 
     def manifest(self) -> str:
-        """SHA-256 of lists, clouds, pictures and captions, and of the options (see `Dataset.manifest`)."""
+        """Return the SHA-256 of all files and options.
+
+        Lists, clouds, pictures and captions (see `Dataset.manifest`).
+        """
         return self._manifest
 
     @cached_property
@@ -212,22 +222,25 @@ class ShapeNet55(Dataset):
         return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
 
     def known_counts(self) -> dict[str, int]:
-        """Objects per split of Point-BERT's lists; ReCon's own lists, which come with pictures, are not counted."""
+        """Return the numbers of objects in Point-BERT's lists.
+
+        ReCon's lists, which come with pictures, are not counted.
+        """
         options, (train, test) = self._chosen, self.card.counts.values()
         if options.subset != "55" or options.fraction < 1 or self.offers_images():
             return {}
         return {"train": train + test if options.whole else train, "test": test}
 
     def offers_images(self) -> bool:
-        """Return whether ``shapenet_img`` is there and wanted."""
+        """Return whether ``shapenet_img`` exists and is requested."""
         return self._pictures is not None
 
     def classes(self) -> tuple[str, ...]:
-        """Names of the categories that the lists hold, index = label."""
+        """Return the names of the listed categories, index = label."""
         return self._objects.classes
 
     def train_size(self) -> int:
-        """Number of training objects; reads the lists only."""
+        """Return the number of training objects from the lists."""
         return len(self._index("train"))
 
     def _index(self, split: SplitName) -> Index:
@@ -244,7 +257,9 @@ class ShapeNet55(Dataset):
         return np.sort(index[order[:kept]])
 
     def load(self, split: SplitName) -> CloudSet:
-        """Load one split; whole lists are memory maps, anything else is read into memory where it fits.
+        """Load one split.
+
+        Complete lists stay memory maps; other objects are read into memory if they fit.
 
         Raises:
             DataError: One line naming the file and what is wrong with it.
@@ -284,7 +299,10 @@ POINTS = Reader("shapenet-npy", {"points": Column("float32", (None, 3))}, _read_
 
 
 def picture_reader(size: int, keep_hidden: bool) -> Reader:
-    """Return the reader of one picture per file (see `read_picture`)."""
+    """Return the reader of one picture per file.
+
+    See `read_picture`.
+    """
     return Reader(
         "pictures",
         {"views": Column("uint8", (size, size, 3))},
@@ -294,7 +312,10 @@ def picture_reader(size: int, keep_hidden: bool) -> Reader:
 
 
 def take(array: npt.NDArray[Kind], index: Index) -> npt.NDArray[Kind]:
-    """Return rows of a memory map: a view where they follow one another, else as `select` does."""
+    """Return rows of a memory map.
+
+    Consecutive rows are a view; others are selected as by `bench.data.rows.select`.
+    """
     if len(index) and index[-1] - index[0] == len(index) - 1 and (np.diff(index) == 1).all():
         return array[index[0] : index[-1] + 1]
     return select(array, index)

@@ -1,4 +1,7 @@
-"""ShapeNet as CrossPoint arranges it: one PLY cloud and a folder of renderings per object, without a split."""
+"""ShapeNet in CrossPoint's layout: PLY clouds and rendered pictures.
+
+It has no split.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,13 @@ from bench.spec import Frozen
 
 
 class ShapeNetCrossPoint(Dataset):
-    """``ShapeNet/<synset>/<model>.ply`` and ``ShapeNetRendering/<synset>/<model>/rendering/*.png``.
+    """ShapeNet clouds with renderings, as CrossPoint arranges them.
 
-    The root holds both folders. All files belong to the set; CrossPoint trains on all of them. Here a fixed fifth of
-    each category (by hash of the names) is the test split, unless ``whole`` is asked for. Objects without renderings
-    are left out where pictures are read. The caption of an object
-    is its category's name. Source: docs/data-formats.md#shapenet-of-crosspoint.
+    Files are ``ShapeNet/<synset>/<model>.ply`` and ``ShapeNetRendering/<synset>/<model>/rendering/*.png``. The root
+    holds both folders. All files belong to the set; CrossPoint trains on all of them. Here a fixed fifth of each
+    category (by hash of the names) is the test split, unless ``whole`` is asked for. Objects without renderings are
+    left out where pictures are read. The caption of an object is its category's name. Source:
+    docs/data-formats.md#shapenet-of-crosspoint.
     """
 
     name: ClassVar[str] = "shapenet-crosspoint"
@@ -57,7 +61,7 @@ class ShapeNetCrossPoint(Dataset):
     revision: ClassVar[int] = 1
 
     class Options(Frozen):
-        """Options of the objects and pictures read; they enter the key."""
+        """Options of the objects and pictures; they enter the key."""
 
         points: int = Field(
             2048, ge=16, le=65_536, description="vertices kept of each cloud, a fixed random choice; none has fewer"
@@ -89,7 +93,7 @@ class ShapeNetCrossPoint(Dataset):
 
     @cached_property
     def _names(self) -> list[str]:
-        """Names of all clouds, ``<synset>/<model>``."""
+        """Return the names of all clouds, ``<synset>/<model>``."""
         folder, names = self._root / "ShapeNet", list[str]()
         for synset in _entries(folder):
             if (folder / synset).is_dir():
@@ -100,7 +104,10 @@ class ShapeNetCrossPoint(Dataset):
 
     @cached_property
     def _listed(self) -> tuple[list[str], list[str]]:
-        """Names of the objects that are read and, where pictures are read, of the pictures below rendering."""
+        """Return the objects' names, and their pictures if requested.
+
+        Pictures are paths below the folders ``rendering``.
+        """
         names, wanted = self._names, self._chosen.views
         if not self._offered:
             return names, []
@@ -148,7 +155,10 @@ class ShapeNetCrossPoint(Dataset):
         return np.arange(len(labels), dtype=np.int64) if self._chosen.whole else train
 
     def manifest(self) -> str:
-        """SHA-256 of clouds, pictures and options (see `Dataset.manifest`)."""
+        """Return the SHA-256 of clouds, pictures and options.
+
+        See `Dataset.manifest`.
+        """
         return self._manifest
 
     @cached_property
@@ -159,26 +169,26 @@ class ShapeNetCrossPoint(Dataset):
         return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
 
     def remarks(self) -> tuple[str, ...]:
-        """Count the clouds left out because they have no rendering."""
+        """Report clouds without renderings, which are left out."""
         left_out = len(self._names) - len(self._listed[0])
         return (
             (f"{left_out:,} clouds have no renderings and are left out; data.views=0 reads them",) if left_out else ()
         )
 
     def offers_images(self) -> bool:
-        """Return whether ``ShapeNetRendering`` is there and wanted."""
+        """Return whether ``ShapeNetRendering`` exists and is requested."""
         return self._offered
 
     def classes(self) -> tuple[str, ...]:
-        """Names of the categories that are there, index = label."""
+        """Return the names of the present categories, index = label."""
         return self._categories[1]
 
     def train_size(self) -> int:
-        """Number of training objects; looks into folders only."""
+        """Return the number of training objects without reading files."""
         return len(self._index("train"))
 
     def load(self, split: SplitName) -> CloudSet:
-        """Load one split; pictures are decoded when they are first asked for.
+        """Load one split; pictures are read at their first use.
 
         Raises:
             DataError: One line naming the file and what is wrong with it.
@@ -212,7 +222,7 @@ class ShapeNetCrossPoint(Dataset):
 
 def _entries(folder: Path, missing_ok: bool = False) -> list[str]:
     try:
-        return sorted(os.listdir(folder))  # noqa: PTH208 (names are all that is needed of 44,000 folders)
+        return sorted(os.listdir(folder))  # noqa: PTH208 (faster for 44,000 folders)
     except (FileNotFoundError, NotADirectoryError) as error:
         if missing_ok:
             return []
@@ -222,7 +232,10 @@ def _entries(folder: Path, missing_ok: bool = False) -> list[str]:
 
 
 def _cloud_reader(count: int) -> Reader:
-    """Read vertices and keep `count` of them, chosen by the object's name."""
+    """Return a reader that keeps `count` vertices of a file.
+
+    They are chosen by the object's name.
+    """
 
     def read(path: Path) -> dict[str, npt.NDArray[np.float32]]:
         points = read_ply_points(path)

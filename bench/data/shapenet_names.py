@@ -33,18 +33,18 @@ NAMES = {
 def categories(
     synsets: Sequence[str], describe: Path | None
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Put the categories that occur in order and name them.
+    """Return the occurring categories, their names and captions.
 
     Args:
-        synsets: One per object.
-        describe: ``shapenet55.json``, whose rows then give order, captions and (their first word or words) names;
-            None: in order of the synset number, named by `NAMES`, and the name is the caption.
+        synsets: Synset of each object.
+        describe: ``shapenet55.json``, whose rows give order, captions and (by their first words) names; None: in the
+            order of synset numbers, with names from `NAMES`, which are the captions, too.
 
     Returns:
         Synsets in label order, class names (all different) and captions.
 
     Raises:
-        DataError: The file is broken or lacks a category that occurs.
+        DataError: The file is invalid or lacks an occurring category.
     """
     present = sorted(set(synsets))
     if describe is None:
@@ -64,13 +64,13 @@ def categories(
 
 
 def read_describe(path: Path) -> dict[str, str]:
-    """Read ReCon's ``shapenet55.json``: text by synset, in the order of its rows.
+    """Read ReCon's ``shapenet55.json``: text by synset, in order.
 
-    ``catalogue`` holds synsets as numbers, whose leading zero is put back, or as texts. Both may be a list or an
-    object by row number, as pandas writes either; a list of rows will do too.
+    ``catalogue`` holds synsets as texts, or as numbers without the leading zero. Both columns may be a list or an
+    object by row number, as pandas writes either; a list of rows is accepted, too.
 
     Raises:
-        DataError: It is not in that layout.
+        DataError: The file has another layout.
     """
     expected = "expected the columns 'catalogue' (synset) and 'describe' (text), as ReCon's file has them"
     try:

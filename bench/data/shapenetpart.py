@@ -1,4 +1,4 @@
-"""ShapeNetPart: part labels of 16 categories, as text files with normals or as HDF5."""
+"""ShapeNetPart: part labels of 16 categories, as text or HDF5."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TXT_FOLDER = "shapenetcore_partanno_segmentation_benchmark_v0_normal"
 H5_FOLDERS = ("hdf5_data", "shapenet_part_seg_hdf5_data")
 _TRAIN_LISTS, _TEST_LISTS = ("train", "val"), ("test",)
 LISTS: dict[SplitName, tuple[str, ...]] = {"train": _TRAIN_LISTS, "test": _TEST_LISTS}
-"""Released lists of each split: the field trains on train and val together; our validation is carved from both."""
+"""Released lists of each split; train and val together are the training split, from which validation is carved."""
 
 
 def _card(summary: str, size: str, how_to_get: str, counts: dict[str, int] | None = None) -> DatasetCard:
@@ -67,7 +67,10 @@ def _card(summary: str, size: str, how_to_get: str, counts: dict[str, int] | Non
 
 
 def part_table(classes: Sequence[str]) -> dict[str, tuple[int, ...]] | None:
-    """Published part ids of these categories; None where one of them is no category of ShapeNetPart."""
+    """Return the published part ids of categories, or None.
+
+    None if one of them is no category of ShapeNetPart.
+    """
     return {name: PARTS[name] for name in classes} if set(classes) <= set(PARTS) else None
 
 
@@ -81,12 +84,12 @@ class _Listed:
 
 
 class ShapeNetPart(Dataset):
-    """Text release with normals: ``<synset>/<model>.txt``, lines of x y z nx ny nz part.
+    """ShapeNetPart as text with normals, ``<synset>/<model>.txt``.
 
-    ``synsetoffset2category.txt`` names the categories in label order; ``train_test_split/shuffled_*_file_list.json``
-    list the objects. Clouds of about 2,600 points are brought to `points` by `resample_index`: distinct points, and
-    repeated ones only where a cloud has fewer, so that nearly all points are there for a protocol to draw from. (The
-    released loader draws 2,048 with replacement, anew at each look; the published form does so, too.)
+    Lines are x y z nx ny nz part. ``synsetoffset2category.txt`` names the categories in label order;
+    ``train_test_split/shuffled_*_file_list.json`` list the objects. Clouds of about 2,600 points are resampled to
+    `points` (`resample_index`), with repeated points only if a cloud has fewer, so that a protocol can draw from nearly
+    all points. (The released loader draws 2,048 with replacement in every epoch; the published form does so, too.)
 
     Source: docs/data-formats.md#shapenetpart.
     """
@@ -102,7 +105,7 @@ class ShapeNetPart(Dataset):
     revision: ClassVar[int] = 1
 
     class Options(Frozen):
-        """Number of points; enters the key."""
+        """Option of the number of points; it enters the key."""
 
         points: int = Field(3072, ge=16, le=65_536, description="points each cloud is brought to")
 
@@ -119,7 +122,7 @@ class ShapeNetPart(Dataset):
 
     @cached_property
     def _categories(self) -> dict[str, str]:
-        """Category name of each synset, in label order."""
+        """Return the category name of each synset, in label order."""
         path, found = self._folder / "synsetoffset2category.txt", dict[str, str]()
         for number, line in enumerate(read_lines(path), start=1):
             words = line.split()
@@ -174,7 +177,7 @@ class ShapeNetPart(Dataset):
                 )
 
     def manifest(self) -> str:
-        """SHA-256 of the content of every file read, and of the options."""
+        """Return the SHA-256 of all files and options."""
         entries: list[tuple[str, str, str]] = []
         lists = [f"train_test_split/shuffled_{part}_file_list.json" for parts in LISTS.values() for part in parts]
         heads = ["synsetoffset2category.txt", *lists]
@@ -184,19 +187,24 @@ class ShapeNetPart(Dataset):
         return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), entries)
 
     def train_size(self) -> int:
-        """Number of objects of the lists train and val."""
+        """Return the number of objects of train and val."""
         return len(self._listed.names["train"])
 
     def classes(self) -> tuple[str, ...]:
-        """Category names in the order of ``synsetoffset2category.txt``."""
+        """Return category names in the order of ``synsetoffset2category.txt``."""
         return tuple(self._categories.values())
 
     def part_names(self) -> dict[str, tuple[int, ...]]:
-        """Published part ids of each category; read off the training split for categories of other names."""
+        """Return the part ids of each category.
+
+        Published ids, or for categories of other names those in the training split.
+        """
         return part_table(self.classes()) or super().part_names()
 
     def load(self, split: SplitName) -> CloudSet:
-        """Load one split, coordinates as stored, from the converted cache.
+        """Load one split from the converted cache.
+
+        Coordinates are as stored.
 
         Raises:
             DataError: One line naming the file and what is wrong with it.
@@ -220,7 +228,10 @@ class ShapeNetPart(Dataset):
 
 
 def _entries(path: Path) -> list[str]:
-    """Names ``<synset>/<model>`` of a released list (entries ``shape_data/<synset>/<model>``)."""
+    """Return the names ``<synset>/<model>`` of a released list.
+
+    Its entries are ``shape_data/<synset>/<model>``.
+    """
     try:
         entries = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
@@ -265,10 +276,11 @@ def _reader(folder: Path, categories: dict[str, str], points: int) -> Reader:
 
 
 class ShapeNetPartH5(H5Dataset):
-    """HDF5 release ``hdf5_data``: ``data`` [n,2048,3], ``label`` [n,1], ``pid`` [n,2048].
+    """ShapeNetPart as HDF5, ``hdf5_data``.
 
-    Files are matched as the field's loaders do (``*train*``, ``*val*``, ``*test*``), in numerical order; train and
-    val make up the training split. Source: docs/data-formats.md#shapenetpart.
+    Fields ``data`` [n,2048,3], ``label`` [n,1], ``pid`` [n,2048]. Files are matched as the field's loaders do
+    (``*train*``, ``*val*``, ``*test*``), in numerical order; train and val make up the training split. Source:
+    docs/data-formats.md#shapenetpart.
     """
 
     name: ClassVar[str] = "shapenetpart-h5"
@@ -300,7 +312,7 @@ class ShapeNetPartH5(H5Dataset):
         return found
 
     def _class_list(self) -> Path | None:
-        return None  # all_object_categories.txt holds two columns; the labels' order is the published one
+        return None  # all_object_categories.txt has two columns; labels have the published order
 
     def _names_file(self, split: SplitName, path: Path) -> Path | None:
         return None
@@ -309,7 +321,7 @@ class ShapeNetPartH5(H5Dataset):
         return tuple(PARTS)
 
     def part_names(self) -> dict[str, tuple[int, ...]]:
-        """Published part ids of each category."""
+        """Return the published part ids of each category."""
         return dict(PARTS)
 
     def load(self, split: SplitName) -> CloudSet:

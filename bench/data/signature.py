@@ -1,4 +1,7 @@
-"""Tell what a file is that is not what its name says: a web page, a Git LFS pointer, an archive, another format."""
+"""Recognise files that are not what their name says.
+
+For example a web page, a Git LFS pointer, an archive.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ class _Kind(NamedTuple):
     words: str
     mend: str
     suffixes: tuple[str, ...] = ()
-    """Names under which such a file is what it should be."""
+    """Suffixes that such a file should have."""
 
 
 _KINDS = (
@@ -43,11 +46,13 @@ _PAGES = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--", b"<scri
 
 
 def foreign(path: Path, head: bytes | None = None) -> str:
-    """Say what a file is and how to mend it, where that is not what its name says; else an empty text.
+    """Describe a file of another type than its name says.
+
+    The text names the remedy; it is empty if the type fits.
 
     Args:
-        path: The file; its suffix says what is expected.
-        head: Its first `HEAD_BYTES`; read from the file where they are not given.
+        path: The file; its suffix determines the expected type.
+        head: Its first `HEAD_BYTES`; None: read from the file.
 
     Returns:
         E.g. ``is a web page (HTML), as a failed download leaves; download it again``.
@@ -76,10 +81,10 @@ def foreign(path: Path, head: bytes | None = None) -> str:
 
 
 def refuse_foreign(path: Path, head: bytes | None = None) -> None:
-    """Refuse a file that `foreign` tells something about.
+    """Refuse a file of another type than its name says.
 
     Raises:
-        DataError: One line with the path.
+        DataError: The file is of another type.
     """
     words = foreign(path, None if head is None else head[:HEAD_BYTES])
     if words:

@@ -1,4 +1,4 @@
-"""One HDF5 file with clouds and labels, fields named by options."""
+"""Data set in an HDF5 file with fields named by options."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ SUFFIXES = (".h5", ".hdf5", ".he5")
 
 
 class SingleH5(Dataset):
-    """One HDF5 file (``h5:FILE``, or a folder that holds just one).
+    """Clouds and labels of one HDF5 file.
 
-    With fields `train_data` and `train_label` the split is the file's own (`test_data`, `test_label`); else `data` and
-    `label` are split class by class, fixed by `split_seed`. Where there is a field `normals` or `parts` beside the
-    clouds (with the prefix ``train_`` or ``test_`` in a file that is split), it is read as well. Class names come from
-    the option `classes`, else from ``shape_names.txt`` beside the file, one a line; else classes are numbered.
+    The root is the file (``h5:FILE``), or a folder with just this file. With fields `train_data` and `train_label` the
+    split is the file's own (`test_data`, `test_label`); else `data` and `label` are split class by class, fixed by
+    `split_seed`. Where there is a field `normals` or `parts` beside the clouds (with the prefix ``train_`` or ``test_``
+    in a file that is split), it is read as well. Class names come from the option `classes`, else from
+    ``shape_names.txt`` beside the file, one a line; else classes are numbered.
     """
 
     name: ClassVar[str] = "h5"
@@ -48,7 +49,7 @@ class SingleH5(Dataset):
     revision: ClassVar[int] = 1
 
     class Options(Frozen):
-        """Names of the fields, and the split where the file has none; enters the key."""
+        """Options of the fields and split; they enter the key."""
 
         train_data: str = "train_data"
         train_label: str = "train_label"
@@ -99,7 +100,7 @@ class SingleH5(Dataset):
 
     @cached_property
     def _is_split(self) -> bool:
-        """Whether the file has a split of its own."""
+        """Return whether the file has its own split."""
         options = self._given
         with open_h5(self._path) as file:
             if has_field(file, self._path, options.train_data):
@@ -143,8 +144,11 @@ class SingleH5(Dataset):
 
     @cached_property
     def _rows(self) -> dict[SplitName, Index]:
-        """Rows of each split, checked: both have objects, and no class is in the test alone."""
-        self.classes()  # a stray label is told as such
+        """Return the rows of each split, after checking.
+
+        Both splits have objects, and no class is in the test split alone.
+        """
+        self.classes()  # reports a stray label as such
         rows: dict[SplitName, Index]
         if self._is_split:
             rows = {split: np.arange(len(head.labels), dtype=np.int64) for split, head in self._heads.items()}
@@ -166,23 +170,26 @@ class SingleH5(Dataset):
 
     @property
     def _class_list(self) -> Path | None:
-        """Text file of class names beside the file; not looked for where the option names them."""
+        """Return the text file of class names, or None.
+
+        It is ignored if the option `classes` is set.
+        """
         path = self._path.with_name("shape_names.txt")
         return path if self._given.classes is None and path.is_file() else None
 
     def manifest(self) -> str:
-        """SHA-256 of the content of the file and of its class list, and of the options."""
+        """Return the SHA-256 of file, class list and options."""
         listed = [("file", "", file_digest(self._path, self.place.cache))]
         if self._class_list is not None:
             listed.append(("classes", self._class_list.name, file_digest(self._class_list, self.place.cache)))
         return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
 
     def train_size(self) -> int:
-        """Number of training objects; reads labels, no clouds."""
+        """Return the number of training objects without reading clouds."""
         return len(self._rows["train"])
 
     def classes(self) -> tuple[str, ...]:
-        """Class names, index = label; reads labels, no clouds."""
+        """Return class names, index = label, without reading clouds."""
         held = [head.held(self._fields(split).labels) for split, head in self._heads.items()]
         given, listed = self._given.classes, self._class_list
         if given is None and listed is None:
@@ -193,7 +200,7 @@ class SingleH5(Dataset):
         return names
 
     def offers_parts(self) -> bool:
-        """Whether both splits have part ids."""
+        """Return whether both splits have part ids."""
         return all(head.parts for head in self._heads.values())
 
     def load(self, split: SplitName) -> CloudSet:

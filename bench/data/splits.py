@@ -1,7 +1,7 @@
-"""Validation carved from train, and few-shot episodes: fixed by a seed, identical for every method.
+"""Validation splits and few-shot episodes, fixed by a seed.
 
-Both draw from named streams (`bench.seeds`) whose position holds the class or the fold, so one class's draw
-does not depend on another's, and fold *i* is the same whether 3 or 10 folds are asked for.
+They are the same for every method. Both draw from named streams (`bench.seeds`), one per class or fold, so the draw of
+one class does not depend on another, and fold *i* is the same for 3 and for 10 folds.
 """
 
 from __future__ import annotations
@@ -24,19 +24,25 @@ QUERIES = 20
 
 
 def _shuffled(index: Index, rng: np.random.Generator) -> Index:
-    """Shuffle by sorting uniform draws: unlike `Generator.permutation` this rests on the bare stream only."""
+    """Shuffle by sorting uniform numbers.
+
+    Unlike `Generator.permutation`, this does not depend on NumPy's version.
+    """
     return index[np.argsort(rng.random(len(index)), kind="stable")]
 
 
 def object_groups(ids: Sequence[str]) -> list[str]:
-    """Name the object behind each cloud: what comes before a last ``#``, as in ``mug#3`` (third view of a mug)."""
+    """Return the object behind each cloud.
+
+    That is the name before a last ``#``, as in ``mug#3`` (third view of a mug).
+    """
     return [re.sub(r"#[^#/]*$", "", name) for name in ids]
 
 
 def carve_validation(
     labels: Index, fraction: float, seed: int, groups: Sequence[str] | None = None
 ) -> tuple[Index, Index]:
-    """Split the training objects into train and validation, stratified by class.
+    """Split training objects into train and validation, by class.
 
     Of a class with n objects, ``round(fraction * n)`` go to validation, at least one where n >= 2 and never all;
     the only object of a class stays in train. The draw of a class depends on the seed, the class and the order
@@ -48,15 +54,15 @@ def carve_validation(
         fraction: Part of every class that goes to validation, in (0, 1).
         seed: Root seed of the split.
         groups: Object behind each cloud (`object_groups`): all clouds of an object then go to the same part, so
-            that validation never sees another view of a training object, and n above counts objects. Without it
-            each cloud is an object of its own.
+            that validation never sees another view of a training object, and n above counts objects. None: each
+            cloud is a separate object.
 
     Returns:
         Ascending positions of the train part and of the validation part; disjoint, together all of ``0..n-1``.
 
     Raises:
         UsageError: `fraction` is not inside (0, 1).
-        DataError: No class has two objects, so nothing can be set aside.
+        DataError: No class has two objects.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"validation fraction is {fraction}: expected a number between 0 and 1, e.g. 0.2")
@@ -84,10 +90,10 @@ def carve_validation(
 def cross_validation(
     labels: Index, folds: int, seed: int, groups: Sequence[str] | None = None
 ) -> list[tuple[Index, Index]]:
-    """Split the training objects into folds, each held out once, stratified by class.
+    """Split training objects into folds, by class.
 
-    The objects of a class are shuffled and dealt to the folds in turn; each class begins where the one before ended, so
-    that folds differ by one object at most. Folds without any object are left out.
+    Each fold is held out once. The objects of a class are shuffled and dealt to the folds in turn; each class begins
+    where the one before ended, so that folds differ by one object at most. Folds without any object are left out.
 
     Args:
         labels: int64 ``[n]``.
@@ -96,7 +102,7 @@ def cross_validation(
         groups: Object behind each cloud (`object_groups`): all clouds of an object are held out together.
 
     Returns:
-        Ascending positions of what is fitted and of what is held out, for each fold.
+        Ascending positions of the fitted and the held-out objects, for each fold.
 
     Raises:
         UsageError: `folds` is below 2.
@@ -126,12 +132,13 @@ def cross_validation(
 def nested_subset(
     labels: Index, fraction: float, seed: int, purpose: str, groups: Sequence[str] | None = None, least: int = 0
 ) -> Index:
-    """Take a part of the objects, stratified by class; a smaller part lies inside every larger one of the same seed.
+    """Take a share of the objects, by class.
 
-    The objects of a class are shuffled; the k-th of n stands at ``(k + u) / n`` with one uniform draw u per class, and
-    the objects with the smallest places over all classes are taken, ``round(fraction * objects)`` of them. So the
-    total is exact, a class gives its share to within an object or so, and one order gives every fraction. The order
-    within a class depends on seed, purpose and class alone.
+    With the same seed, a smaller share is a subset of every larger one. The objects of a class are shuffled; the k-th
+    of n stands at ``(k + u) / n`` with one uniform draw u per class, and the objects with the smallest places over all
+    classes are taken, ``round(fraction * objects)`` of them. So the total is exact, a class gives its share to within
+    an object or so, and one order gives every fraction. The order within a class depends on seed, purpose and class
+    alone.
 
     Args:
         labels: int64 ``[n]``; all equal where there are no classes.
@@ -139,7 +146,7 @@ def nested_subset(
         seed: Root seed.
         purpose: Names the stream: ``pretrain`` or ``labels``.
         groups: Object behind each cloud (`object_groups`): clouds of an object stay together and count once.
-        least: Objects that every class keeps (all of a class that has fewer), beyond its share where need be.
+        least: Least number of objects of every class (or all of a smaller class), even beyond its share.
 
     Returns:
         Ascending positions, at least one.
@@ -168,7 +175,10 @@ def nested_subset(
 
 
 def split_digest(*parts: Index) -> str:
-    """Return the SHA-256 hex digest of index arrays, their number and their lengths, stored beside each metric."""
+    """Return the SHA-256 of index arrays, stored with each metric.
+
+    Includes their number and lengths.
+    """
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
@@ -207,12 +217,13 @@ def episodes(
     seed: int = 0,
     purpose: str = "test",
 ) -> list[Episode]:
-    """Draw few-shot episodes: shuffle the classes, take `way`, then `shot` supports and up to `queries` queries each.
+    """Draw few-shot episodes.
 
-    A class takes part if it has `shot` training objects and at least one query object; a class with fewer than
-    `queries` query objects gives all it has. Fold i depends on (seed, purpose, way, shot, i) only, not on `folds`,
-    and the supports not on `queries`. For validation episodes pass the labels of the train part and of the
-    validation part with ``purpose="val"``, so that their draws are independent of the test folds.
+    Each shuffles the classes, takes `way` of them, then `shot` supports and up to `queries` queries of each. A class
+    takes part if it has `shot` training objects and at least one query object; a class with fewer than `queries` query
+    objects gives all it has. Fold i depends on (seed, purpose, way, shot, i) only, not on `folds`, and the supports not
+    on `queries`. For validation episodes pass the labels of the train part and of the validation part with
+    ``purpose="val"``, so that their draws are independent of the test folds.
 
     Args:
         train_labels: int64 ``[n]`` labels of the objects supports are drawn from.
@@ -269,15 +280,15 @@ def _local_labels(groups: Sequence[Index]) -> Index:
 
 @dataclass(frozen=True)
 class Setting:
-    """A few-shot setting as it can be run on a data set.
+    """Few-shot setting, adapted to a data set.
 
     Attributes:
         requested: The setting asked for, e.g. ``10w20s``.
-        name: What is run, e.g. ``7w20s``; equal to `requested` where nothing had to give.
+        name: The setting that is run, e.g. ``7w20s``; equal to `requested` if the data suffice.
         way: Classes per episode.
         shot: Supports per class.
-        queries: Queries per class wanted; classes with fewer give what they have.
-        clipped_reason: In words, how what is run differs from what was asked for; None where it does not.
+        queries: Most queries per class; classes with fewer objects give all.
+        clipped_reason: Difference between `requested` and `name` in words; None if there is none.
     """
 
     requested: str
@@ -289,7 +300,7 @@ class Setting:
 
 
 def parse_setting(name: str) -> tuple[int, int]:
-    """Read ``10w20s`` as (way, shot).
+    """Parse a setting such as ``10w20s`` into (way, shot).
 
     Raises:
         UsageError: The text has another form, or fewer than 2 ways or 1 shot.
@@ -304,7 +315,7 @@ def parse_setting(name: str) -> tuple[int, int]:
 
 
 def clip_setting(name: str, train_labels: Index, *query_labels: Index, queries: int = QUERIES) -> Setting:
-    """Fit a few-shot setting to the classes and objects there are, and say so in words.
+    """Adapt a few-shot setting to the available classes and objects.
 
     Ways are lowered to the number of classes. Where too few classes have the shots, the shots are lowered, to no
     less than half of what was asked; where even that leaves too few classes, the ways are lowered to the classes

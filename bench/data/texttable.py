@@ -1,8 +1,8 @@
-"""Tables of numbers in text files: every row counts, every field is a plain decimal number, and a fault has its line.
+"""Read tables of numbers from text files, strictly.
 
-Coordinates are taken by name where a heading stands above the rows: a first line without numbers, or a comment
-(``#`` or ``//``) of column names as CloudCompare, PCL and NumPy write them. Without a heading, columns are taken by
-position only where nothing else can be meant (`_unnamed`).
+Every row counts, every field is a decimal number, and errors name the line. Coordinates are read by column name if the
+rows have a heading: a first line without numbers, or a comment (``#`` or ``//``) of column names as CloudCompare, PCL
+and NumPy write them. Without a heading, columns are read by position only if their meaning is unambiguous (`_unnamed`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _KNOWN = re.compile(
     r"[xyzrgbaiuvst]|n(ormal)?_?[xyz]|red|green|blue|alpha|rgba?|intensity|reflectance|label|class(ification)?|part|id|"
     r"index|idx|time(stamp)?|gps_?time|scalar_?field.*|curvature|confidence|weight|semantic|instance"
 )
-"""Names of columns in a comment that blanks separate; other words are taken for prose."""
+"""Column names that make a comment a heading; comments of other words are prose."""
 _HEADING = "write a line that names the columns above the rows, e.g. x y z intensity"
 _NORMAL_OFF = 0.05
-"""A row of normals may differ from length 1 by this."""
+"""Largest difference of a normal's length from 1."""
 
 
 class _Row(NamedTuple):
@@ -40,7 +40,7 @@ class _Row(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """Lines of a file.
+    """Lines of a text file, by kind.
 
     Attributes:
         comments: Whole-line comments, without their mark, above the first row.
@@ -54,14 +54,14 @@ class _Table(NamedTuple):
 
 
 def read_text_points(path: Path) -> npt.NDArray[np.float64]:
-    """Read x, y and z of every row of a text file of the user.
+    """Read x, y and z of a text file's rows.
 
     Returns:
         float64 ``[N, 3]``, every value finite and at most `LARGEST`.
 
     Raises:
-        DataError: One line with the line's number: a heading that does not name x, y and z, columns that could mean
-            several things, another number of fields than above, an empty field, or no plain decimal number.
+        DataError: A heading does not name x, y and z, columns are ambiguous, a row has another number of fields than
+            above, or a field is empty or no decimal number. The message has the number of the line.
     """
     table = _lines(_decoded(path, read_bytes(path)))
     rows, announced = _announced(path, table.rows)
@@ -85,11 +85,13 @@ def read_text_points(path: Path) -> npt.NDArray[np.float64]:
 
 
 def read_table(path: Path, delimiter: str | None = ",") -> npt.NDArray[np.float64]:
-    """Read a table of numbers in an official layout, one row a line, without heading and comments.
+    """Read a table of numbers in an official layout.
+
+    One row per line, without heading and comments.
 
     Args:
         path: UTF-8 text.
-        delimiter: Between the numbers of a row; None for blanks.
+        delimiter: Separator of a row's numbers; None for blanks.
 
     Returns:
         float64 ``[rows, columns]``, every value finite and at most `LARGEST`.
@@ -110,7 +112,7 @@ def _decoded(path: Path, content: bytes) -> str:
         raise DataError(f"{path}: is not UTF-8 text (it holds binary data); expected x y z in each line")
     try:
         return content.decode("utf-8-sig")
-    except UnicodeDecodeError:  # an old encoding in comments does no harm: numbers are ASCII in all of them
+    except UnicodeDecodeError:  # another encoding in comments is harmless: numbers are ASCII
         return content.decode("latin-1")
 
 
@@ -132,7 +134,10 @@ def _lines(text: str) -> _Table:
 
 
 def _announced(path: Path, rows: list[_Row]) -> tuple[list[_Row], int | None]:
-    """Rows behind a first line that holds the number of points alone, as in ``.pts``; and that number."""
+    """Return the rows after a count, and that count.
+
+    As in ``.pts`` files, the first line may hold the number of points alone.
+    """
     if len(rows) > 1 and rows[0].text.isascii() and rows[0].text.isdigit():
         return rows[1:], int(rows[0].text[:18])
     return rows, None
@@ -144,7 +149,10 @@ def _separator(line: str) -> str | None:
 
 
 def _fields(text: str, between: str | None) -> list[str]:
-    """Fields of a line, without blanks and quotes around them; quotes keep a separator inside a field."""
+    """Return the fields of a line, without blanks and quotes.
+
+    Quotes keep a separator inside a field.
+    """
     if between is None:
         return text.split()
     if '"' in text:
@@ -155,7 +163,7 @@ def _fields(text: str, between: str | None) -> list[str]:
 
 
 def _width(rows: list[_Row], between: str | None) -> int:
-    """Fields that most of the first rows have."""
+    """Return the usual number of fields in the first rows."""
     return Counter(len(_fields(row.text, between)) for row in rows[:100]).most_common(1)[0][0]
 
 
@@ -165,7 +173,10 @@ def _bare(field: str) -> str:
 
 
 def _names(text: str, between: str | None, count: int | None) -> list[str] | None:
-    """Names of columns in a line, in small letters and without units; None where their number is not `count`."""
+    """Return column names of a line, or None.
+
+    In lower case and without units; None if their number is not `count`.
+    """
     bare = _UNIT.sub("", text.lstrip("#/ "))
     for mark in dict.fromkeys((between, ",", ";", "\t", None)):
         names = [field.casefold() for field in _fields(bare, mark)]
@@ -175,7 +186,10 @@ def _names(text: str, between: str | None, count: int | None) -> list[str] | Non
 
 
 def _heading(path: Path, table: _Table, rows: list[_Row], between: str | None) -> tuple[list[str] | None, list[_Row]]:
-    """Names of the columns, if a line or a comment above the rows gives them, and the rows below."""
+    """Return the column names, if any, and the rows below.
+
+    Names are in the first line or in a comment above.
+    """
     first = _fields(rows[0].text, between)
     shown = rows[0].text.strip()[:80]
     if not any(_numeric(field) for field in first):
@@ -210,7 +224,10 @@ def _heading(path: Path, table: _Table, rows: list[_Row], between: str | None) -
 
 
 def _refuse_counted(path: Path, rows: list[_Row], first: list[str], shown: str) -> None:
-    """Refuse a first row that is the columns' numbers, as pandas writes for a table without names."""
+    """Refuse a first row of column numbers.
+
+    pandas writes it for a table without column names.
+    """
     if len(first) < 3 or not all(NUMBER.fullmatch(field) for field in first) or len(rows) == 1:
         return
     values = [float(field) for field in first]
@@ -224,21 +241,21 @@ def _refuse_counted(path: Path, rows: list[_Row], first: list[str], shown: str) 
 
 
 def _numeric(field: str) -> bool:
-    """Whether a field was meant as a number, if a damaged one."""
+    """Return whether a field is a number, possibly damaged."""
     return bool(re.match(r"[+-]?\.?[0-9]", field)) or field.casefold().lstrip("+-") in ("nan", "inf", "infinity")
 
 
 def _numbers(
     path: Path, rows: list[_Row], between: str | None, count: int | None, wanted: list[int] | None
 ) -> npt.NDArray[np.float64]:
-    """Read fields as numbers.
+    """Return the fields of rows as numbers.
 
     Args:
         path: The file, for messages.
         rows: At least one.
-        between: What separates fields.
-        count: Fields of a row; None for as many as the first has.
-        wanted: Columns that are read; None for all. Of the others those must be numbers whose first row is one.
+        between: Separator of fields.
+        count: Number of fields of a row; None: as in the first row.
+        wanted: Columns to read; None: all. Another column must be numeric if its first row is.
 
     Returns:
         float64 ``[rows, columns]``.
@@ -251,12 +268,14 @@ def _numbers(
 
 
 def plain_table(lines: list[str], count: int, between: str | None = None) -> npt.NDArray[np.float64] | None:
-    """Read lines fast that hold digits, signs, points, exponents and separators only; None where they may be wrong.
+    """Parse lines of plain numbers fast, or return None.
+
+    None if a line has other characters and may be invalid.
 
     Args:
         lines: One row each.
-        count: Fields of a row.
-        between: What separates fields; None for blanks.
+        count: Number of fields of a row.
+        between: Separator of fields; None for blanks.
     """
     text = "\n".join(lines)
     if not text.isascii() or text.encode().translate(None, _PLAIN):
@@ -272,7 +291,7 @@ def plain_table(lines: list[str], count: int, between: str | None = None) -> npt
 def _slowly(
     path: Path, rows: list[_Row], between: str | None, count: int, wanted: list[int] | None
 ) -> npt.NDArray[np.float64]:
-    """Read field by field, and name the first that is wrong."""
+    """Parse field by field; report the first invalid one."""
     free = set[int]()
     if wanted is not None:
         opening = _fields(rows[0].text, between)
@@ -325,10 +344,10 @@ def _why(field: str) -> str:
 
 
 def _unnamed(path: Path, rows: list[_Row], values: npt.NDArray[np.float64], between: str | None) -> None:
-    """Refuse columns without names that could mean several things.
+    """Refuse columns without names that are ambiguous.
 
-    Accepted are x y z; x y z and a triple of normals or of colours from 0 to 255; and these with a whole number
-    (label or part) behind them. A first column of whole numbers beside fractions is an index or a label.
+    Accepted are x y z; x y z and a triple of normals or of colours from 0 to 255; and these followed by a whole number
+    (label or part). A first column of whole numbers beside fractions is an index or a label.
     """
     count = values.shape[1]
     first = f"{path}: line {rows[0].line}"
@@ -358,12 +377,14 @@ def _colours(triple: npt.NDArray[np.float64]) -> bool:
 
 
 def refuse_index(values: npt.NDArray[np.generic], where: str, mend: str) -> None:
-    """Refuse a table whose first column is an index or a label, as pandas and spreadsheets put before x.
+    """Refuse tables whose first column is an index or label.
+
+    pandas and spreadsheets put such a column before x.
 
     Args:
         values: Numbers ``[N, 3 or more]``.
-        where: Names the first column.
-        mend: What to do.
+        where: Name of the first column, for messages.
+        mend: Advice, for messages.
 
     Raises:
         DataError: The first column counts 0, 1, 2 ... or 1, 2, 3 ..., or is whole beside columns with fractions.

@@ -1,4 +1,7 @@
-"""Progress of the first reading of a user's files, told on stderr where no job shows it."""
+"""Report progress of reading files on stderr.
+
+For reads that no job shows.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,18 @@ import time
 from bench.progress import Progress
 
 FIRST_AFTER = 2.0
-"""Seconds of work before the first line: what is over sooner needs none."""
+"""Seconds of work before the first line, so that short work reports nothing."""
 EVERY = 5.0
 """Seconds between lines."""
 
 
 def told(what: str) -> Progress:
-    """Return a progress callback that writes a line now and then: what, how far, and how long it will still take.
+    """Return a progress callback that writes lines to stderr.
+
+    A line has the work, the count and the time left.
 
     Args:
-        what: What is read, e.g. ``shapenet55:ShapeNet55-34``.
+        what: Name of the data, e.g. ``shapenet55:ShapeNet55-34``.
     """
     began = last = time.monotonic()
     first, seen = 0, 0
@@ -25,7 +30,7 @@ def told(what: str) -> Progress:
     def report(done: int, total: int, stage: str = "", note: str = "") -> None:
         nonlocal began, last, first, seen
         now = time.monotonic()
-        if done < seen or seen == 0:  # another stage begins; what an earlier run had done counts for no speed
+        if done < seen or seen == 0:  # a new stage: earlier work does not count for the speed
             began, first = now, done
             last = min(last, now)
         seen = done

@@ -1,4 +1,6 @@
-"""Training on one data set, testing on another: classes matched by name, objects relabelled."""
+"""Train on one data set and test on another.
+
+Classes are matched by name."""
 
 from __future__ import annotations
 
@@ -14,18 +16,18 @@ from bench.errors import DataError
 
 Index = npt.NDArray[np.int64]
 FEWEST = 2
-"""Classes two sets must share for there to be anything to tell apart."""
+"""Least number of shared classes."""
 
 
 @dataclass(frozen=True)
 class CommonClasses:
-    """Classes that two sets share, in the order of the tested one.
+    """Classes that two sets share, in the tested set's order.
 
     Attributes:
-        names: As the tested set spells them; position = new label.
-        train: Label of each in the set trained on.
-        test: Label of each in the set tested on.
-        left_out: Classes only one of them has: of the set trained on, and of the set tested on.
+        names: Names as in the tested set; position = new label.
+        train: Label of each class in the training set.
+        test: Label of each class in the tested set.
+        left_out: Classes that only the training set has, and those that only the tested set has.
     """
 
     names: tuple[str, ...]
@@ -34,7 +36,7 @@ class CommonClasses:
     left_out: tuple[tuple[str, ...], tuple[str, ...]]
 
     def describe(self) -> str:
-        """Say how many classes are shared and which are left out, in one line."""
+        """Describe shared and left-out classes in one line."""
         sizes = [len(self.names) + len(gone) for gone in self.left_out]
         text = f"{len(self.names)} classes in common, of {sizes[0]} trained on and {sizes[1]} tested on"
         for gone, where in zip(self.left_out, ("trained on", "tested on"), strict=True):
@@ -45,18 +47,20 @@ class CommonClasses:
 
 
 def common_classes(train: Sequence[str], test: Sequence[str]) -> CommonClasses:
-    """Match class names; case and the sign between words (``night_stand``, ``night stand``) make no difference.
+    """Match class names of two sets.
+
+    Case and word separators (``night_stand``, ``night stand``) make no difference.
 
     Args:
-        train: Classes of the set trained on, index = label.
-        test: Classes of the set tested on.
+        train: Classes of the training set, index = label.
+        test: Classes of the tested set, index = label.
     """
     place: dict[tuple[str, ...], int] = {}
     for label, name in enumerate(train):
         place.setdefault(words_of(name), label)
     shared: dict[int, tuple[str, int]] = {}
     for label, name in enumerate(test):
-        if words_of(name) in place:  # of two spellings of one name the first stands for the class
+        if words_of(name) in place:  # the first of two spellings counts
             shared.setdefault(place[words_of(name)], (name, label))
     tested = {label for _, label in shared.values()}
     return CommonClasses(
@@ -71,7 +75,7 @@ def common_classes(train: Sequence[str], test: Sequence[str]) -> CommonClasses:
 
 
 def restrict(clouds: CloudSet, kept: Sequence[int], names: tuple[str, ...]) -> tuple[CloudSet, Index]:
-    """Keep the objects of some classes and number these anew.
+    """Keep the objects of some classes and renumber the classes.
 
     Args:
         clouds: One split.

@@ -1,4 +1,4 @@
-"""Batched augmentation of clouds on their device.
+"""Augmentations of batches of clouds, on their device.
 
 Every transform takes points ``[B, N, 3]`` and a `torch.Generator` and returns new points. Random numbers are drawn
 on the generator's device and moved, so a CPU generator gives the same augmentation on every device. This is the
@@ -24,9 +24,9 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, points: Tensor, ge
 
 
 def rotate_y(points: Tensor, generator: Generator) -> Tensor:
-    """Turn each cloud about y by a uniform angle, ``p' = p R``.
+    """Rotate each cloud about y by a uniform angle.
 
-    Source: docs/reference.md#recon-pretraining.
+    ``p' = p R``. Source: docs/reference.md#recon-pretraining.
     """
     angle = _uniform((len(points),), 0.0, 2 * math.pi, points, generator)
     cos, sin = angle.cos()[:, None], angle.sin()[:, None]
@@ -35,7 +35,10 @@ def rotate_y(points: Tensor, generator: Generator) -> Tensor:
 
 
 def rotate_so3(points: Tensor, generator: Generator) -> Tensor:
-    """Turn each cloud by a rotation drawn uniformly from SO(3), as a normalised Gaussian quaternion."""
+    """Rotate each cloud uniformly in SO(3).
+
+    The rotation is a normalised Gaussian quaternion.
+    """
     drawn = torch.randn((len(points), 4), generator=generator, device=generator.device).to(points)
     w, x, y, z = torch.nn.functional.normalize(drawn, dim=1).unbind(1)
     rows = (
@@ -47,9 +50,9 @@ def rotate_so3(points: Tensor, generator: Generator) -> Tensor:
 
 
 def scale_translate(points: Tensor, generator: Generator) -> Tensor:
-    """Scale each axis by U(2/3, 3/2) and shift it by U(-0.2, 0.2), per cloud.
+    """Scale axes by U(2/3, 3/2), shift them by U(-0.2, 0.2).
 
-    Source: docs/reference.md#point-mae-pretraining.
+    Drawn per cloud and axis. Source: docs/reference.md#point-mae-pretraining.
     """
     scale = _uniform((len(points), 1, 3), 2 / 3, 3 / 2, points, generator)
     shift = _uniform((len(points), 1, 3), -0.2, 0.2, points, generator)
@@ -62,7 +65,10 @@ def scale_axes(points: Tensor, generator: Generator) -> Tensor:
 
 
 def isotropic_scale(points: Tensor, generator: Generator) -> Tensor:
-    """Scale each cloud by U(0.8, 1.25), the same on every axis (docs/reference.md#part-segmentation)."""
+    """Scale each cloud by U(0.8, 1.25) (docs/reference.md#part-segmentation).
+
+    The factor is the same on every axis.
+    """
     return points * _uniform((len(points), 1, 1), 0.8, 1.25, points, generator)
 
 
@@ -72,27 +78,30 @@ def shift_tenth(points: Tensor, generator: Generator) -> Tensor:
 
 
 def scale_half_to_double(points: Tensor, generator: Generator) -> Tensor:
-    """Scale each cloud by U(0.5, 2), the same on every axis (docs/reference.md#crosspoint-augmentation)."""
+    """Scale each cloud by U(0.5, 2) (docs/reference.md#crosspoint-augmentation).
+
+    The factor is the same on every axis.
+    """
     return points * _uniform((len(points), 1, 1), 0.5, 2.0, points, generator)
 
 
 def translate_by_extent(points: Tensor, generator: Generator) -> Tensor:
-    """Shift each axis by U(-0.5, 0.5) of the cloud's extent (docs/reference.md#crosspoint-augmentation)."""
+    """Shift axes by U(-0.5, 0.5) of their extent (docs/reference.md#crosspoint-augmentation)."""
     extent = points.amax(1, keepdim=True) - points.amin(1, keepdim=True)
     return points + _uniform((len(points), 1, 3), -0.5, 0.5, points, generator) * extent
 
 
 def jitter(points: Tensor, generator: Generator) -> Tensor:
-    """Shift every coordinate by Gaussian noise of deviation 0.01, cut at 0.05 (PointNet++)."""
+    """Add Gaussian noise of deviation 0.01, cut at 0.05 (PointNet++)."""
     noise = torch.randn(points.shape, generator=generator, device=generator.device).to(points)
     return points + (0.01 * noise).clamp_(-0.05, 0.05)
 
 
 def drop_to_first(points: Tensor, generator: Generator) -> Tensor:
-    """Replace a share of each cloud's points by its first one, the share drawn from U(0, 0.875) (PointNet++).
+    """Replace random points of a cloud by its first (PointNet++).
 
-    Every point is dropped on its own with that probability, so that the number of points stays and varies only in
-    how many are distinct (docs/reference.md#crosspoint-augmentation).
+    The share is drawn from U(0, 0.875). Every point is replaced independently with that probability; the number of
+    points stays the same (docs/reference.md#crosspoint-augmentation).
     """
     share = _uniform((len(points), 1), 0.0, 0.875, points, generator)
     dropped = _uniform((len(points), points.shape[1]), 0.0, 1.0, points, generator) < share
@@ -100,9 +109,9 @@ def drop_to_first(points: Tensor, generator: Generator) -> Tensor:
 
 
 def unit_sphere(points: Tensor, generator: Generator | None = None) -> Tensor:
-    """Centre each cloud on its mean and scale its farthest point to radius 1; draws nothing.
+    """Centre each cloud and scale it to radius 1.
 
-    The tensor form of `bench.data.normalise.normalise_unit_sphere`.
+    Draws no random numbers. The tensor form of `bench.data.normalise.normalise_unit_sphere`.
     """
     centred = points - points.mean(dim=1, keepdim=True)
     radius = centred.square().sum(-1).amax(1).sqrt()[:, None, None]
@@ -125,10 +134,12 @@ TRANSFORMS: dict[str, Transform] = {
 
 
 def compose(names: Sequence[str]) -> Transform:
-    """Chain transforms by name, first name first; no name gives the identity.
+    """Compose transforms by name, first name first.
+
+    No names give the identity.
 
     Raises:
-        UsageError: A name is unknown; the line suggests near ones.
+        UsageError: A name is unknown; the message suggests similar ones.
     """
     for name in names:
         if name not in TRANSFORMS:
@@ -144,14 +155,16 @@ def compose(names: Sequence[str]) -> Transform:
 
 
 def subsample(points: Tensor, count: int, generator: Generator, common: bool = False) -> Tensor:
-    """Draw `count` of the N points of each cloud without replacement, in random order.
+    """Draw `count` points of each cloud, without replacement.
+
+    In random order.
 
     Args:
         points: ``[B, N, 3]``.
         count: Points to keep, at most N. With ``count == N`` the points are only put in a new order.
         generator: Source of the draw.
-        common: Keep the same positions in every cloud of the batch, as the released fine-tuning loops do
-            (docs/reference.md#fine-tuning); otherwise each cloud has its own draw.
+        common: Whether every cloud of the batch keeps the same positions, as in the released fine-tuning loops
+            (docs/reference.md#fine-tuning).
 
     Returns:
         ``[B, count, 3]``.
@@ -170,8 +183,8 @@ def subsample(points: Tensor, count: int, generator: Generator, common: bool = F
         return points.index_select(1, order.to(points.device))
     keys = torch.rand((batch, available), generator=generator, device=generator.device)
     kept = keys.topk(count, dim=1, sorted=False).indices
-    # An unsorted topk favours some positions in its first places, and FPS starts at the first point: begin
-    # each cloud at a random place of its draw.
+    # An unsorted topk prefers some positions for its first entries, and FPS starts at the first point: so start
+    # each cloud at a random entry.
     start = torch.randint(count, (batch, 1), generator=generator, device=generator.device)
     kept = kept.gather(1, (start + torch.arange(count, device=generator.device)) % count).to(points.device)
     # One flat index_select is several times faster than gather along a short last axis.

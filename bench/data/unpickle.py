@@ -1,9 +1,10 @@
-"""Reading pickles without running what they hold: NumPy arrays and plain containers, nothing else.
+"""Read pickles of arrays and plain containers without running them.
 
-A pickle is a program, and the data sets of the field are handed round as pickles (ModelNet40's ``.dat`` cache, the
-``ModelNetFewshot`` folds). Here no name of a pickle is ever imported or called. The few that NumPy writes stand for
-stand-ins below, which build arrays from bytes; any other name is refused. Opcodes that could make an object in
-another way are refused as well, and nothing is allocated that the file does not hold (docs/data-formats.md#pickles).
+A pickle is a program, and data sets of the field are distributed as pickles (ModelNet40's ``.dat`` cache, the
+``ModelNetFewshot`` folds). Here no name in a pickle is ever imported or called. The few names that NumPy writes are
+replaced by the substitutes below, which build arrays from bytes; any other name is refused. Opcodes that could create
+other objects are refused as well, and no more memory is allocated than the file has bytes
+(docs/data-formats.md#pickles).
 """
 
 from __future__ import annotations
@@ -23,26 +24,32 @@ from bench.data.signature import refuse_foreign
 from bench.errors import DataError
 
 OPERATIONS = 5_000_000
-"""Steps of a pickle program that are carried out; an official file of 12,000 clouds takes half a million."""
+"""Most steps of a pickle program; an official file of 12,000 clouds takes half a million."""
 DEPTH = 32
-"""Lists, tuples and dicts inside each other."""
+"""Deepest nesting of lists, tuples and dicts."""
 _EXPECTED = "expected NumPy arrays, lists, tuples, dicts, texts and numbers only; it is not loaded"
 _DTYPE = re.compile(r"[<>|=]?(\?|b1|[iu][1248]|f[248]|c8|c16|[SU][1-9][0-9]{0,5})")
 
 
 class _RefusedError(Exception):
-    """Refusal of a name or call in a pickle, which the text states."""
+    """A pickle holds a name or call that is refused."""
 
 
 class _Token:
-    """Stands for a global that NumPy's pickles name; `make` is what calling it does here."""
+    """Substitute for a global of NumPy's pickles.
+
+    `make` replaces calling it.
+    """
 
     def __init__(self, make: Callable[..., object] | None) -> None:
         self.make = make
 
 
 class _Dtype:
-    """A data type under construction: its code and, from the pickled state, its byte order."""
+    """Data type under construction: its code and byte order.
+
+    The byte order comes from the pickled state.
+    """
 
     def __init__(self, code: object, *_: object) -> None:
         text = code.decode("latin1") if isinstance(code, bytes) else code
@@ -59,11 +66,11 @@ class _Dtype:
         order: Any = state[1].decode("latin1") if isinstance(state[1], bytes) else state[1]
         if order not in ("<", ">", "|", "="):
             raise _RefusedError(f"holds an array of unknown byte order {str(order)[:8]!r}")
-        self.dtype = self.dtype.newbyteorder(order)  # no effect where there is no order
+        self.dtype = self.dtype.newbyteorder(order)  # no effect on types without byte order
 
 
 class _Array:
-    """An array under construction; `value` once its state has been restored."""
+    """Array under construction; `value` exists after `restore`."""
 
     def __init__(self) -> None:
         self.value: npt.NDArray[Any] = np.empty(0, np.int8)
@@ -76,7 +83,7 @@ class _Array:
 
 
 def _array(raw: object, dtype: object, shape: object, order: object) -> npt.NDArray[Any]:
-    """View bytes as an array; they must be exactly as many as shape and type need."""
+    """Return bytes as an array of exactly fitting size."""
     if not isinstance(dtype, _Dtype):
         raise _RefusedError("holds an array without a type")
     if isinstance(raw, str):  # Python 2's strings, decoded as latin-1
@@ -127,7 +134,10 @@ for _core in ("numpy.core", "numpy._core"):  # NumPy 2 renamed its core
 
 
 class _Bounded:
-    """A file that never promises more bytes than it has, so that a false length allocates nothing."""
+    """File that never returns more bytes than it has.
+
+    A false length then allocates nothing.
+    """
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream, self._left = stream, size
@@ -145,7 +155,7 @@ class _Bounded:
 
 
 class _Steps(dict[int, Callable[[Any], None]]):
-    """The table of opcodes; counts how many are carried out."""
+    """Table of opcodes that counts the executed steps."""
 
     def __init__(self, opcodes: dict[int, Callable[[Any], None]]) -> None:
         super().__init__(opcodes)
@@ -159,9 +169,9 @@ class _Steps(dict[int, Callable[[Any], None]]):
 
 
 class _Unpickler(pickle._Unpickler):
-    """The standard library's unpickler written in Python, with everything that makes objects taken out.
+    """Pure Python unpickler, reduced to arrays and plain containers.
 
-    Not the one written in C: that one reserves memory by numbers in the file (a memo index of four billion).
+    The one written in C reserves memory by numbers in the file (a memo index of four billion), so it is not used.
     """
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
@@ -169,7 +179,7 @@ class _Unpickler(pickle._Unpickler):
         self.dispatch = _Steps({**pickle._Unpickler.dispatch, **_REPLACED})  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the stand-in of a global; imports nothing."""
+        """Return the substitute of a global; import nothing."""
         token = _ALLOWED.get((module, name))
         if token is None:
             raise _RefusedError(f"asks for '{module}.{name}'"[:200])
@@ -194,7 +204,7 @@ def _load_build(self: Any) -> None:
 
 def _load_bytearray(self: Any) -> None:
     (length,) = struct.unpack("<Q", self.read(8))
-    self.append(self.read(length))  # the library would reserve the room first and find the bytes missing later
+    self.append(self.read(length))  # the library would reserve memory before reading the bytes
 
 
 def _refuse(self: Any) -> NoReturn:
@@ -217,7 +227,9 @@ _REPLACED: dict[int, Callable[[Any], None]] = {
 
 
 def load_pickle(path: Path) -> Any:
-    """Read a pickle that holds arrays and plain containers; protocols 0 to 5, NumPy 1 and 2, Python 2 (latin-1).
+    """Read a pickle of arrays and plain containers.
+
+    Protocols 0 to 5, of NumPy 1 and 2 and Python 2 (latin-1).
 
     Args:
         path: The file; opened for reading only.
@@ -227,7 +239,7 @@ def load_pickle(path: Path) -> Any:
         order of the file.
 
     Raises:
-        DataError: Unreadable, damaged or cut off, not a pickle, or it asks for anything else (the line names it).
+        DataError: The file is unreadable, damaged, truncated, not a pickle, or needs anything else (which is named).
     """
     try:
         size = path.stat().st_size
@@ -244,14 +256,17 @@ def load_pickle(path: Path) -> Any:
         raise DataError(f"{path}: breaks off (truncated pickle); copy or download it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a damaged program can go wrong at any step
+    except Exception as error:  # a damaged pickle may raise any error
         reason = str(error).splitlines()[0][:120] if str(error) else ""
         detail = f"{type(error).__name__}{': ' if reason else ''}{reason}"
         raise DataError(f"{path}: is not a pickle, or is damaged ({detail}); copy or download it again") from error
 
 
 def _plain(value: object, done: dict[int, object], depth: int) -> Any:
-    """Swap stand-ins for their arrays, and refuse what is left of them elsewhere; shared parts stay shared."""
+    """Replace substitutes by their arrays, keeping shared parts.
+
+    Refuses substitutes in other places.
+    """
     if depth > DEPTH:
         raise _RefusedError(f"nests more than {DEPTH} lists, or a list inside itself")
     if isinstance(value, _Array):
