@@ -1,1 +1,1 @@
-"""Analyses that the papers show: each is a picture, the numbers behind it, and where they come from."""
+"""Analyses of encoders: pictures, their numbers and their origin."""

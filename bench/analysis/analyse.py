@@ -1,4 +1,4 @@
-"""Analyses of stored encoders: look into the network, and write picture, table and summary."""
+"""Run analyses of stored encoders; write picture, table, summary."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Written:
 
 
 class Analyst:
-    """Does one analysis.
+    """Runs one analysis.
 
     Args:
         place: Results folder.
@@ -56,7 +56,7 @@ class Analyst:
         self.out = out
 
     def losses(self) -> Written:
-        """Draw pretraining losses, on held-out and on training objects where they were measured."""
+        """Draw pretraining losses, on training and held-out objects."""
         chosen = self.sources.measured(self.sources.chosen(several=True))
         names = variants_of(chosen)
         found = []
@@ -125,7 +125,7 @@ class Analyst:
         )
 
     def reconstructions(self, objects: Objects, seed: int) -> Written:
-        """Draw masked clouds and what the network fills in."""
+        """Draw masked clouds and the network's reconstructions."""
         (encoder,) = self.sources.chosen(several=False)
         (name,) = names_of([encoder])
         method = METHODS.load(encoder.spec.method)
@@ -207,7 +207,10 @@ def _captions(clouds: CloudSet) -> list[str]:
 
 
 def _loss_lines(told: Sequence[JsonValue]) -> list[str]:
-    """One line per encoder and term: where the held-out loss was lowest, and how far it rose since."""
+    """Return a line per encoder and loss term.
+
+    It says where the held-out loss was lowest, and how far it rose since.
+    """
     lines = []
     for one in told:
         assert isinstance(one, dict)
@@ -220,7 +223,7 @@ def _loss_lines(told: Sequence[JsonValue]) -> list[str]:
 
 
 def _distance_lines(found: Mapping[str, Sequence[attention_distance.Reach]]) -> list[str]:
-    """One line per encoder and row: from the first layer to the last."""
+    """Return a line per encoder and row, over all layers."""
     lines = []
     for name, reaches in found.items():
         for stream, row in dict.fromkeys((reach.stream, reach.row) for reach in reaches):

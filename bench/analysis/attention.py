@@ -1,4 +1,4 @@
-"""Attention weights of an encoder, without changing it: recomputed from what its attention layers are given.
+"""Recompute the attention weights of an encoder.
 
 The fused kernels keep no weights, so each layer's queries and keys are projected once more. What the recomputed
 weights give is compared with what the layer returned, so that a layer which does something else is noticed.
@@ -26,7 +26,7 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Weights:
-    """Attention of one layer on a batch.
+    """Attention weights of one layer on a batch.
 
     Attributes:
         layer: Name of the attention layer in the encoder, e.g. ``blocks.0.attention``.
@@ -41,7 +41,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class LayerAttention:
-    """Attention of one layer with its rows and columns named.
+    """Attention of one layer, with named rows and columns.
 
     Attributes:
         stream: Which stack of blocks it belongs to: ``patches``, ``queries``, or a tower's name.
@@ -60,7 +60,7 @@ class LayerAttention:
     cross: bool
 
     def on_patches(self) -> tuple[Tensor, Tensor]:
-        """Split the weights by what is read.
+        """Return the weights on patches, and their share.
 
         Returns:
             Weights on the patches, rescaled to sum to 1, ``[B, H, Q, G]``; the share they had ``[B, H, Q]``.
@@ -83,12 +83,12 @@ class Attention:
     centres: Tensor
 
     def depth(self, stream: str) -> int:
-        """Number of layers of a stream."""
+        """Return the number of layers of a stream."""
         return sum(layer.stream == stream for layer in self.layers)
 
 
 def recompute(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """Return an attention layer's weights ``[B, H, Q, T]`` and the output ``[B, Q, C]`` they give.
+    """Recompute an attention layer's weights and output.
 
     Args:
         module: One of `LAYERS`.
@@ -108,14 +108,16 @@ def recompute(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Te
 
 
 def _heads(projected: Tensor, heads: int) -> Tensor:
-    """Split ``[B, T, C]`` into ``[B, H, T, C / H]``."""
+    """Split features into heads, ``[B, H, T, C / H]``."""
     batch, count, width = projected.shape
     return projected.reshape(batch, count, heads, width // heads).transpose(1, 2)
 
 
 @contextmanager
 def recording(encoder: nn.Module) -> Iterator[list[Weights]]:
-    """Record the attention of every layer that runs inside the block, in the order in which they run.
+    """Record attention of every layer run inside the block.
+
+    In the order in which they run.
 
     Raises:
         BenchError: A layer's output is not what its recomputed attention gives.
@@ -180,7 +182,7 @@ def attention_of(encoder: Encoder, points: Tensor) -> Attention:
 
 
 def _stream(found: Weights) -> str:
-    """Name of the stack of blocks that a layer belongs to."""
+    """Return the stack of blocks that a layer belongs to."""
     if found.cross:
         return "queries"
     before = found.layer.partition("blocks")[0].strip(".")
@@ -188,7 +190,10 @@ def _stream(found: Weights) -> str:
 
 
 def _tokens_of(encoder: Encoder, layer: str) -> tuple[str, ...]:
-    """Names of the free tokens in front of the patches, from the nearest module around a layer that states them."""
+    """Return names of the tokens in front of the patches.
+
+    From the nearest module around a layer that states them.
+    """
     parts = layer.split(".")
     for length in range(len(parts) - 1, -1, -1):
         names = getattr(encoder.get_submodule(".".join(parts[:length])), "token_names", None)

@@ -54,12 +54,12 @@ class Reach:
 
 
 def pair_distances(centres: Tensor) -> Tensor:
-    """Distances between the patches of each cloud, ``[B, G, G]`` of ``[B, G, 3]``."""
+    """Return distances ``[B, G, G]`` between patches ``[B, G, 3]``."""
     return (centres[:, :, None] - centres[:, None]).square().sum(-1).sqrt()
 
 
 def reach_of_patches(weights: Tensor, distances: Tensor) -> Tensor:
-    """Mean distance from patches to what they attend to.
+    """Return patches' mean distance to what they attend to.
 
     Args:
         weights: ``[B, H, G, G]``, rows summing to 1.
@@ -72,7 +72,7 @@ def reach_of_patches(weights: Tensor, distances: Tensor) -> Tensor:
 
 
 def reach_of_token(weights: Tensor, distances: Tensor) -> Tensor:
-    """Mean distance between two patches drawn from a token's attention.
+    """Return the mean distance between two attended patches.
 
     Args:
         weights: ``[B, H, G]``, rows summing to 1.
@@ -117,7 +117,7 @@ def measure(encoder: Encoder, points: Tensor, batch: int = 32) -> list[Reach]:
 
 
 def _rows(layer: LayerAttention, distances: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Reach and share on patches, each ``[B, H]``, of a layer's tokens and of its patches."""
+    """Return reach and patch share, each ``[B, H]``, by row."""
     weights, share = layer.on_patches()
     found = {name: (reach_of_token(weights[:, :, i], distances), share[:, :, i]) for i, name in enumerate(layer.rows)}
     if not layer.cross:
@@ -127,7 +127,9 @@ def _rows(layer: LayerAttention, distances: Tensor) -> dict[str, tuple[Tensor, T
 
 
 def draw(found: Mapping[str, Sequence[Reach]]) -> Figure:
-    """Draw one panel per encoder and stream: heads as marks over layers, their mean as a line.
+    """Draw a panel per encoder and stream, over layers.
+
+    Heads are marks, their mean is a line.
 
     Args:
         found: By what the encoder is called.

@@ -1,4 +1,4 @@
-"""Attention of a chosen token or global query drawn on clouds: which parts of an object does it read?"""
+"""Draw the attention of a token or query on clouds."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 PATCH = "patch:"
 MOST_COLUMNS = 12
 EVEN = 2.0
-"""Times uniform attention that the brightest colour stands for at least."""
+"""Least value of the brightest colour, as a multiple of uniform attention."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Tokens, layers and heads to draw; the last two count from 1.
+    """Tokens, layers and heads to draw, counted from 1.
+
+    Tokens are names; layers and heads are counted.
 
     Attributes:
         tokens: Names of tokens or queries, or ``patch:K`` for patch K (counted from 0); empty for every token there is.
@@ -60,14 +62,14 @@ class Map:
 
     @property
     def title(self) -> str:
-        """Name for a column."""
+        """Title of a column."""
         stream = "" if self.stream in ("patches", "queries") else f" ({self.stream})"
         head = f"head {self.head}" if self.head else "mean of heads"
         return f"{self.token}{stream}\nlayer {self.layer}, {head}"
 
 
 def maps(encoder: Encoder, points: Tensor, wanted: Wanted) -> tuple[list[Map], Tensor]:
-    """Pick attention out of an encoder.
+    """Select attention maps of an encoder.
 
     Args:
         encoder: In evaluation mode.
@@ -113,7 +115,7 @@ def _of_token(attention: Attention, token: str, known: Sequence[str], wanted: Wa
 
 
 def _row(layer: LayerAttention, token: str, known: Sequence[str], groups: int) -> int | None:
-    """Row of a token in a layer; None where the layer has none of it."""
+    """Return a token's row in a layer, or None."""
     if token.startswith(PATCH):
         digits = token.removeprefix(PATCH)
         if not digits.isdigit() or int(digits) >= groups:
@@ -136,7 +138,10 @@ def _numbers(asked: tuple[int, ...], count: int, what: str, default: tuple[int, 
 
 
 def on_points(points: Tensor, centres: Tensor, weights: Tensor) -> Tensor:
-    """Give every point ``[n, N, 3]`` the weight of its nearest patch centre, ``[n, N]``."""
+    """Give every point the weight of its nearest patch.
+
+    Points are ``[n, N, 3]``, the result is ``[n, N]``.
+    """
     nearest = torch.cdist(points, centres).argmin(-1)
     return weights.gather(1, nearest)
 

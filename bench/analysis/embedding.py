@@ -1,4 +1,4 @@
-"""Features in two dimensions (t-SNE), coloured by class, with numbers for what the eye sees.
+"""Features laid out by t-SNE and coloured by class.
 
 The numbers are of the features themselves: distances in a t-SNE plane mean little.
 """
@@ -50,7 +50,7 @@ class Embedding:
 
 
 def embed(features: Array, labels: Labels, seed: int, perplexity: float = PERPLEXITY) -> Embedding:
-    """Lay features out by t-SNE and measure how classes keep together.
+    """Lay features out by t-SNE; measure how classes separate.
 
     Every dimension is standardised first, so that none counts more for its scale.
 
@@ -92,7 +92,7 @@ def embed(features: Array, labels: Labels, seed: int, perplexity: float = PERPLE
 
 
 def standardised(features: Array) -> Array:
-    """Bring every dimension to mean 0 and deviation 1; constant ones become 0.
+    """Standardise every dimension; constant ones become 0.
 
     Raises:
         UsageError: All dimensions are constant.
@@ -106,7 +106,9 @@ def standardised(features: Array) -> Array:
 
 
 def neighbour_purity(features: Array, labels: Labels, neighbours: int) -> tuple[float, float]:
-    """Share of each object's nearest neighbours (itself aside) that have its class, and the same among random ones.
+    """Return nearest neighbours' share of the same class.
+
+    The object itself does not count. The second number is the same among random objects.
 
     >>> import numpy as np
     >>> neighbour_purity(np.array([[0.0], [0.1], [9.0], [9.1]], np.float32), np.array([0, 0, 1, 1]), 1)
@@ -121,7 +123,7 @@ def neighbour_purity(features: Array, labels: Labels, neighbours: int) -> tuple[
 
 
 def draw(found: Mapping[str, Embedding], labels: Labels, classes: Sequence[str], what: str) -> Figure:
-    """Draw one panel per encoder, every class with its colour and mark.
+    """Draw a panel per encoder, colour and mark by class.
 
     Args:
         found: By what the encoder is called.

@@ -1,4 +1,4 @@
-"""Style of pictures of analyses.
+"""Common style of analysis pictures.
 
 Colours that colour-blind readers tell apart, and clouds with equal axes.
 """
@@ -44,13 +44,13 @@ Array = npt.NDArray[np.float32]
 
 
 def look(index: int) -> tuple[str, str]:
-    """Colour and marker number `index`; the first 64 differ."""
+    """Return colour and marker by index; the first 64 differ."""
     return COLOURS[index % len(COLOURS)], MARKERS[index // len(COLOURS) % len(MARKERS)]
 
 
 @contextmanager
 def new_figure(width: float, height: float) -> Iterator[Figure]:
-    """Give a figure (inches) that no display and no global state knows of, under the common style."""
+    """Yield a styled figure (inches) independent of global state."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -68,7 +68,10 @@ def cloud_grid(figure: Figure, rows: int, columns: int) -> list[list[Any]]:
 
 
 def bare(axes: Any, points: Array) -> None:
-    """Give 3D axes an equal scale around points ``[N, 3]`` and take everything else off them."""
+    """Give 3D axes equal scale and no decoration.
+
+    The scale is around points ``[N, 3]``.
+    """
     centre = (points.min(0) + points.max(0)) / 2
     around = _upright(points - centre)
     # What leaves the axes on the screen is cut off, and a diagonal is longer there than along any axis.
@@ -81,7 +84,7 @@ def bare(axes: Any, points: Array) -> None:
 
 
 def _screen() -> Array:
-    """Directions to the right and upwards on the screen, ``[3, 2]``."""
+    """Return the screen's right and up directions, ``[3, 2]``."""
     elevation, azimuth = np.radians(_VIEW)
     right = (-np.sin(azimuth), np.cos(azimuth), 0.0)
     up = (-np.sin(elevation) * np.cos(azimuth), -np.sin(elevation) * np.sin(azimuth), np.cos(elevation))
@@ -89,18 +92,18 @@ def _screen() -> Array:
 
 
 def scatter(axes: Any, points: Array, **style: Any) -> Any:
-    """Draw points ``[N, 3]`` of a cloud whose y points up."""
+    """Draw points ``[N, 3]`` of a cloud, y up."""
     x, y, z = _upright(points).T
     return axes.scatter(x, y, z, **{"linewidths": 0, "depthshade": False, **style})
 
 
 def _upright(points: Array) -> Array:
-    """Turn y-up coordinates into matplotlib's, whose z points up."""
+    """Turn y-up coordinates into matplotlib's z-up ones."""
     return np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)
 
 
 def label_row(axes: Any, text: str) -> None:
-    """Write what a row shows at its left."""
+    """Write a row's label at its left."""
     axes.text2D(-0.02, 0.5, text, transform=axes.transAxes, rotation=90, va="center", ha="right", fontsize=8.5)
 
 
@@ -110,7 +113,7 @@ def shortened(text: str, limit: int = 26) -> str:
 
 
 def panel_size(count: int, most: int = 4) -> tuple[int, int]:
-    """Rows and columns for a number of panels.
+    """Return rows and columns for a number of panels.
 
     >>> panel_size(3), panel_size(6)
     ((1, 3), (2, 4))

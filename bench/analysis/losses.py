@@ -1,4 +1,4 @@
-"""Pretraining losses over epochs, on objects that are trained on and on objects that are not.
+"""Pretraining losses over epochs, on training and held-out objects.
 
 Contrastive guidance tends to over-fit where data are few (its held-out loss turns upward while its training loss
 falls), reconstruction does not: the observation ReCon starts from. Losses of different methods are different
@@ -36,7 +36,7 @@ KINDS = {
     "distil_cls": "distillation",
     "kl": "use of codes",
 }
-"""What a term of a built-in method is, in words."""
+"""Descriptions of the loss terms of built-in methods."""
 _TOTAL = "total"
 _NOT_LOSSES = frozenset({"lr"})
 _SETS = ("held_out", "seen")
@@ -44,7 +44,7 @@ _SETS = ("held_out", "seen")
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of one pretraining.
+    """Loss curves of one pretraining.
 
     Attributes:
         method: Name of the method.
@@ -67,7 +67,10 @@ class Curves:
 
 
 def read_curves(method: str, variant: str, seed: int, key: str, stored: Mapping[str, JsonValue]) -> Curves:
-    """Sort the series of a stored ``curves.json`` by set and term; a lone term's ``total`` is left out as the same."""
+    """Sort the series of a ``curves.json`` by set and term.
+
+    A lone term's ``total`` is left out, being the same.
+    """
     series = {name: _points(points) for name, points in stored.items() if name not in _NOT_LOSSES}
     sets: dict[str, dict[str, Series]] = {name: {} for name in (*_SETS, "")}
     for name, points in series.items():
@@ -85,7 +88,10 @@ def _points(stored: JsonValue) -> Series:
 
 
 def rows(found: Sequence[Curves]) -> list[Row]:
-    """The table: one row per encoder, term and epoch; a loss that was not measured is an empty field."""
+    """Return one row per encoder, term and epoch.
+
+    A loss that was not measured is an empty field.
+    """
     table: list[Row] = []
     for one in found:
         for term in one.training:
@@ -108,7 +114,10 @@ def rows(found: Sequence[Curves]) -> list[Row]:
 
 
 def summary(found: Sequence[Curves]) -> list[JsonValue]:
-    """For each encoder and term: last and lowest held-out loss, the epoch of the lowest, and the rise since."""
+    """Return last and lowest held-out losses of each term.
+
+    Also the epoch of the lowest, and the rise since.
+    """
     lines: list[JsonValue] = []
     for one in found:
         for term, points in one.held_out.items():
@@ -136,7 +145,9 @@ def summary(found: Sequence[Curves]) -> list[JsonValue]:
 
 
 def draw(found: Sequence[Curves]) -> Figure:
-    """Draw a panel per method and term, and one with the ratios of held-out to training objects.
+    """Draw panels per method and term, and one of ratios.
+
+    Ratios are of held-out to training objects.
 
     Raises:
         UsageError: There is no curve to draw.
@@ -187,7 +198,7 @@ def _panel(axes: Axes, found: Sequence[Curves], term: str, variants: Sequence[st
 
 
 def _ratios(axes: Axes, found: Sequence[Curves], variants: Sequence[str]) -> None:
-    """Draw held-out loss over the loss on training objects, one mark per term."""
+    """Draw held-out over training loss, one mark per term."""
     names = [(m, t) for m in dict.fromkeys(one.method for one in found) for t in _terms(found, m) if t != _TOTAL]
     for place, (method, term) in enumerate(names):
         for one in (one for one in found if one.method == method):

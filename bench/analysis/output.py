@@ -1,4 +1,4 @@
-"""Files of an analysis: picture, table, summary.
+"""Write an analysis: picture, table and summary.
 
 The same inputs give the same files, byte for byte.
 """
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 Row = Mapping[str, str | int | float]
 DPI = 150
 _MOST_LINES = 6
-"""Origins in the picture; the JSON file has them all."""
+"""Most origins named in the picture; the JSON file has them all."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Origin of the numbers of an analysis.
+    """Origin of an analysis's numbers.
 
     Attributes:
         encoder: What the encoder is called in the picture, e.g. ``recon, seed 0``.
@@ -46,14 +46,14 @@ class Origin:
     manifest: str = ""
 
     def line(self) -> str:
-        """One line for the foot of a picture."""
+        """Line at the foot of a picture."""
         line = f"{self.encoder}: key {self.key[:12]}, code {self.fingerprint[:8]}"
         return f"{line}, data {self.data} {self.manifest[:12]}" if self.data else line
 
 
 @dataclass
 class Artefact:
-    """The outcome of an analysis, before it is written.
+    """Result of an analysis before it is written.
 
     Attributes:
         kind: Name of the analysis, and of its files.
@@ -73,7 +73,9 @@ class Artefact:
 
 
 def write(artefact: Artefact, out: Path) -> tuple[Path, Path, Path]:
-    """Write ``KIND.png``, ``KIND.csv`` and ``KIND.json`` into a folder, each whole or not at all.
+    """Write ``KIND.png``, ``KIND.csv`` and ``KIND.json`` into a folder.
+
+    Each appears whole or not at all.
 
     Args:
         artefact: What to write.
@@ -103,7 +105,7 @@ def write(artefact: Artefact, out: Path) -> tuple[Path, Path, Path]:
 
 
 def _picture(artefact: Artefact) -> bytes:
-    """Put the origins below the picture and encode it."""
+    """Encode the picture with its origins at the foot."""
     import matplotlib as mpl
 
     lines = [origin.line() for origin in artefact.origins]

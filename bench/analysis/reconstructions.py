@@ -1,4 +1,4 @@
-"""Reconstructions of masked clouds: what a network saw of an object, and what it filled in."""
+"""Reconstructions: visible patches and what the network filled in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PIXELS = 32
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A batch of masked clouds and what was made of them.
+    """Masked clouds and their reconstructions.
 
     Attributes:
         points: The clouds ``[n, N, 3]``.
@@ -53,7 +53,7 @@ class Reconstruction:
 def reconstruct(
     model: PretrainModel, given: Given, points: Tensor, seed: int, name: str, *, views: int = 1
 ) -> Reconstruction:
-    """Mask clouds as in pretraining and let the network fill them in.
+    """Mask clouds as in pretraining; let the network reconstruct them.
 
     Args:
         model: A whole pretraining network, in evaluation mode.
@@ -107,7 +107,7 @@ def _keeper(outputs: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...], T
 
 
 def _batch(given: Given, points: Tensor, seed: int, views: int) -> Batch:
-    """A batch whose targets other than points are blank."""
+    """Return a batch whose targets other than points are blank."""
     count = len(points)
     return Batch(
         points=points,
@@ -121,14 +121,14 @@ def _batch(given: Given, points: Tensor, seed: int, views: int) -> Batch:
 
 
 def _visible_patches(prepared: dict[str, Tensor]) -> Tensor:
-    """Centred points of the visible patches ``[n, V, K, 3]``, however the batch was prepared."""
+    """Return centred points of visible patches, ``[n, V, K, 3]``."""
     if "visible_patches" in prepared:
         return prepared["visible_patches"].float()
     return gather_points(prepared["patches"], prepared["visible"]).float()
 
 
 def draw(name: str, found: Reconstruction, objects: Sequence[str]) -> Figure:
-    """Draw objects as rows: the cloud, its visible patches, these with what was filled in, and what was hidden.
+    """Draw objects as rows: cloud, visible, reconstructed, hidden patches.
 
     Args:
         name: What the encoder is called.

@@ -1,4 +1,4 @@
-"""Sources of analyses: stored encoders, networks and clouds."""
+"""Find the encoders, networks and clouds to analyse."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from bench.store.artifacts import ArtifactStore
 
 BATCH = 64
 MOST_SHOWN = 12
-"""Objects in a picture of clouds."""
+"""Most objects in a picture of clouds."""
 
 
 @dataclass(frozen=True)
 class Subjects:
-    """Encoders that are looked at.
+    """Encoders to analyse.
 
     Attributes:
         encoders: Imported names or beginnings of keys.
@@ -52,7 +52,7 @@ class Subjects:
 
 @dataclass(frozen=True)
 class Objects:
-    """Objects that they are shown.
+    """Objects shown to the encoders.
 
     Attributes:
         dataset: ``NAME[:ROOT]``.
@@ -72,7 +72,7 @@ class Objects:
 
 
 class Sources:
-    """Finds and opens what an analysis looks at.
+    """Finds and opens encoders and clouds.
 
     Attributes:
         notes: What is worth knowing about it, one line each.
@@ -113,7 +113,10 @@ class Sources:
         return list(found.values())
 
     def measured(self, chosen: list[StoredEncoder]) -> list[StoredEncoder]:
-        """Leave out encoders without held-out losses of methods that have others with them."""
+        """Keep encoders with held-out losses, per method.
+
+        Encoders without are kept only if no other of their method has them.
+        """
         kept = []
         for encoder in chosen:
             twins = [e for e in chosen if e.spec.method == encoder.spec.method and e.spec.held_out]
@@ -124,7 +127,7 @@ class Sources:
         return kept
 
     def encoder(self, found: StoredEncoder) -> Encoder:
-        """Rebuild an encoder, on the CPU, in evaluation mode.
+        """Rebuild an encoder on the CPU, in evaluation mode.
 
         Raises:
             UsageError: Its weights do not fit the present code.
@@ -139,7 +142,7 @@ class Sources:
             ) from error
 
     def network(self, found: StoredEncoder) -> Network:
-        """Rebuild the whole network that an encoder was pretrained in.
+        """Rebuild the whole pretraining network of an encoder.
 
         Raises:
             UsageError: Only the encoder was stored, or the weights do not fit the present code.
@@ -162,7 +165,10 @@ class Sources:
             )
 
     def clouds(self, objects: Objects, *, default: int, spread: bool) -> tuple[CloudSet, Located]:
-        """Open the data and pick objects: those named, or a draw (`spread`: one of each of several classes)."""
+        """Open the data and select objects.
+
+        Those named, or a draw (`spread`: one of each of several classes).
+        """
         overrides = Overrides(dict(objects.overrides), frozenset({"data"}))
         located = locate(objects.dataset, "data", preset(objects.preset), overrides, self.place)
         overrides.check_all_taken()
@@ -178,7 +184,10 @@ class Sources:
         return clouds.subset(picked), located
 
     def points(self, clouds: CloudSet, encoder: StoredEncoder) -> torch.Tensor:
-        """Clouds as protocols show them to an encoder: in the unit sphere, the farthest points of each."""
+        """Return clouds as protocols show them to an encoder.
+
+        In the unit sphere, the farthest points of each.
+        """
         points = unit_sphere(torch.from_numpy(np.array(clouds.points, dtype=np.float32)))
         count = encoder.spec.backbone.points
         if count < points.shape[1]:
@@ -208,7 +217,10 @@ class Sources:
     def origin(
         self, encoder: StoredEncoder, name: str, located: Located | None = None, objects: Objects | None = None
     ) -> Origin:
-        """Say where numbers come from; without data, the encoder's own pretraining data."""
+        """Describe the origin of numbers.
+
+        Without data, it is the encoder's own pretraining data.
+        """
         code = self.artifacts.manifest(encoder.folder).fingerprint
         if located is None or objects is None:
             data = encoder.spec.data
@@ -217,7 +229,7 @@ class Sources:
 
 
 def _positions(clouds: CloudSet, objects: Objects, default: int, spread: bool) -> npt.NDArray[np.int64]:
-    """Positions of the objects to look at, those of a draw in ascending order."""
+    """Return positions of the objects, a draw's in ascending order."""
     size = len(clouds)
     if objects.named:
         for position in objects.named:
@@ -237,7 +249,7 @@ def _positions(clouds: CloudSet, objects: Objects, default: int, spread: bool) -
 
 
 def names_of(chosen: list[StoredEncoder]) -> list[str]:
-    """Return different names of encoders for a picture.
+    """Return distinct names of encoders for a picture.
 
     The imported name, or method, seed and part of the data.
     """
@@ -250,7 +262,7 @@ def names_of(chosen: list[StoredEncoder]) -> list[str]:
 
 
 def variants_of(chosen: list[StoredEncoder]) -> list[str]:
-    """Return names of pretrainings that differ in their seed alone.
+    """Return names of pretrainings, the same for all seeds.
 
     By the part of the data, and a digest where needed.
     """

@@ -38,7 +38,9 @@ def profile(
     plugins: Sequence[PathLike] = (),
     progress: Progress = silent,
 ) -> Profile:
-    """Measure the speed of a method's pretraining step (``bench profile``).
+    """Measure the speed of a method's pretraining step.
+
+    As ``bench profile``.
 
     Args:
         method: Method that pretrains.
@@ -90,7 +92,9 @@ def profile_probes(
     oracle: bool = False,
     progress: Progress = silent,
 ) -> ProbeProfile:
-    """Measure the time of heads on cached features (``bench profile --probes``).
+    """Measure the time of heads on cached features.
+
+    As ``bench profile --probes``.
 
     Args:
         objects: Training objects of the linear probe and the SVM.
@@ -120,7 +124,9 @@ def check(
     plugins: Sequence[PathLike] = (),
     screen: Console | None = None,
 ) -> GateReport:
-    """Run a baseline's suite and compare it with the accepted numbers (``bench check``).
+    """Run a baseline's suite and compare accepted numbers.
+
+    As ``bench check``.
 
     Args:
         baseline: Accepted numbers; the suite lies beside it, a ``.yaml`` of the same name.
@@ -155,7 +161,9 @@ def update_baseline(
     plugins: Sequence[PathLike] = (),
     screen: Console | None = None,
 ) -> Baseline:
-    """Run a suite and write its numbers as the new baseline (``bench check --update``).
+    """Run a suite and write its numbers as baseline.
+
+    As ``bench check --update``.
 
     Args:
         baseline: File to write; the suite lies beside it, a ``.yaml`` of the same name.
@@ -176,7 +184,9 @@ def update_baseline(
 
 
 def simulate_check(baseline: PathLike, draws: int, *, page: PathLike | None = None) -> Simulation:
-    """Simulate how often a baseline's check finds changes (``bench check --simulate``); nothing is run.
+    """Simulate how often a check finds changes; run nothing.
+
+    As ``bench check --simulate``.
 
     Args:
         baseline: Accepted numbers.
@@ -228,7 +238,9 @@ def check_plugin(
     plugins: Sequence[PathLike] = (),
     listener: Callable[[PluginCheck], None] = lambda check: None,
 ) -> pd.DataFrame:
-    """Check a plugin file against the contracts at nano size (``bench check-plugin``).
+    """Check a plugin file against the contracts.
+
+    As ``bench check-plugin``, at nano size.
 
     Args:
         file: Python file.
@@ -264,7 +276,9 @@ def check_plugin(
 
 
 def verify(folder: PathLike) -> list[FileResult]:
-    """Compare recorded weights, inputs and outputs with ours (``bench verify golden``).
+    """Compare recorded weights, inputs and outputs with ours.
+
+    As ``bench verify golden``.
 
     Args:
         folder: Folder of recorded ``.npz`` files.

@@ -1,4 +1,4 @@
-"""Plugins, results folders and types that the functions of the API share."""
+"""Plugins, results folders and types shared within the API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _loaded: dict[Path, None] = {}
 
 
 def load_plugins(*files: PathLike) -> tuple[Path, ...]:
-    """Register plugin files in this process and in the jobs of every study that is made afterwards.
+    """Register plugin files for this process and later studies.
+
+    The jobs of these studies load them too.
 
     Returns:
         The files, absolute.
@@ -36,12 +38,14 @@ def load_plugins(*files: PathLike) -> tuple[Path, ...]:
 
 
 def loaded_plugins() -> tuple[Path, ...]:
-    """Return the plugin files of `load_plugins`, in the order in which they were loaded."""
+    """Return the files of `load_plugins`, in loading order."""
     return tuple(_loaded)
 
 
 def registered(*files: PathLike) -> tuple[Path, ...]:
-    """Register installed plugins and the given plugin files; loading one twice does nothing.
+    """Register installed plugins and plugin files.
+
+    Loading one twice does nothing.
 
     Returns:
         The files, absolute.
@@ -59,12 +63,12 @@ def registered(*files: PathLike) -> tuple[Path, ...]:
 
 
 def workspace_at(results: PathLike | None) -> Workspace:
-    """Return the results folder meant, or the default one."""
+    """Return the results folder given, or the default one."""
     return Workspace.at(None if results is None else Path(results))
 
 
 def existing(results: PathLike | None) -> Workspace:
-    """Return a results folder for reading.
+    """Return an existing results folder for reading.
 
     Raises:
         UsageError: There is no such folder.
@@ -81,7 +85,10 @@ def existing(results: PathLike | None) -> Workspace:
 
 
 def looking(place: Workspace) -> Workspace:
-    """Return a workspace in which nothing is written but the cache, and that only where it may be."""
+    """Return a workspace that writes nothing but its cache.
+
+    And that only where it may be written.
+    """
     from bench.store.scratch import lent_cache
 
     place.refuse_file()

@@ -28,7 +28,9 @@ Up = Literal["y", "z"]
 
 
 def dataset(name: str, *, results: PathLike | None = None, preset: str = "nano", **options: JsonValue) -> Dataset:
-    """Open a data set: ``bench.dataset("shapes-scan-novel").load("test").points`` is ``[n, N, 3]``.
+    """Open a data set.
+
+    ``bench.dataset("shapes-scan-novel").load("test").points`` is ``[n, N, 3]``.
 
     Args:
         name: ``NAME[:ROOT]``, or a name given with ``bench data add``.
@@ -60,7 +62,9 @@ def check_data(
     assignments: Sequence[str] = (),
     plugins: Sequence[PathLike] = (),
 ) -> CheckReport:
-    """Read all of a data set and report what is wrong (``bench data check``).
+    """Read all of a data set and report problems.
+
+    As ``bench data check``.
 
     Args:
         name: ``NAME[:ROOT]``, or a name given with `add_data`.
@@ -91,7 +95,9 @@ def list_files(
     assignments: Sequence[str] = (),
     plugins: Sequence[PathLike] = (),
 ) -> tuple[int, str]:
-    """Write path, size and SHA-256 of every file of a data set as CSV (``bench data check --manifest``).
+    """List path, size and SHA-256 of files as CSV.
+
+    As ``bench data check --manifest``.
 
     Args:
         name: ``NAME[:ROOT]``, or a name given with `add_data`.
@@ -117,7 +123,7 @@ def list_files(
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG that was written; a notebook shows it.
+    """A PNG file that notebooks show.
 
     Attributes:
         path: The file.
@@ -149,7 +155,9 @@ def show_data(
     assignments: Sequence[str] = (),
     plugins: Sequence[PathLike] = (),
 ) -> Picture:
-    """Draw objects of a data set as a PNG (``bench data show``).
+    """Draw objects of a data set as a PNG.
+
+    As ``bench data show``.
 
     Args:
         name: ``NAME[:ROOT]``, or a name given with `add_data`.
@@ -194,7 +202,9 @@ def audit_data(
     plugins: Sequence[PathLike] = (),
     progress: Progress = silent,
 ) -> Audit:
-    """Find shapes of one data set that are in another too, or copies within one (``bench data audit``).
+    """Find shapes shared by two sets, or copies in one.
+
+    As ``bench data audit``.
 
     Args:
         a: ``NAME[:ROOT]`` of what is learnt from.
@@ -244,7 +254,9 @@ def add_data(
     force: bool = False,
     plugins: Sequence[PathLike] = (),
 ) -> Added:
-    """Give a local data set a name, once all its files have been read (``bench data add``).
+    """Name a local data set, after reading all its files.
+
+    As ``bench data add``.
 
     Args:
         name: The new name.
@@ -270,7 +282,9 @@ def add_data(
 
 
 def remove_data(name: str, *, results: PathLike | None = None) -> LocalDataset:
-    """Forget the name of a local data set; the files stay (``bench data remove``).
+    """Remove a local data set's name; keep its files.
+
+    As ``bench data remove``.
 
     Raises:
         UsageError: No such name.
@@ -281,7 +295,9 @@ def remove_data(name: str, *, results: PathLike | None = None) -> LocalDataset:
 
 
 def local_data(*, results: PathLike | None = None) -> dict[str, LocalDataset]:
-    """Return the data sets that were given a name (``bench data list``).
+    """Return the local data sets by name.
+
+    As ``bench data list``.
 
     Raises:
         UsageError: There is no results folder.
@@ -298,7 +314,7 @@ def _opened(
     assignments: Sequence[str],
     plugins: Sequence[PathLike] = (),
 ) -> Opened:
-    """Open a data set for looking at it: nothing is written but the cache."""
+    """Open a data set for inspection; write only the cache."""
     registered(*plugins)
     from bench.inspection.opening import open_named
 
@@ -306,6 +322,6 @@ def _opened(
 
 
 def _one_of(what: str, value: str, choices: object) -> None:
-    """Refuse a value that is none of a Literal's."""
+    """Refuse a value that is not among the choices."""
     if value not in get_args(choices):
         raise unknown_name(what, value, get_args(choices))

@@ -1,4 +1,4 @@
-"""Data frames that print their telling columns only."""
+"""Data frames that print their most important columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ WIDTH = 80
 
 
 class ShortFrame(pd.DataFrame):
-    """Data frame of many columns; printed, it shows some of them and names the others.
+    """Data frame that prints some columns and names the others.
+
+    What is selected from it is an ordinary data frame.
 
     What is selected from it is an ordinary data frame.
 
@@ -28,7 +30,7 @@ class ShortFrame(pd.DataFrame):
     def of(
         cls, rows: Iterable[Mapping[str, object]], shown: Sequence[str], columns: Sequence[str] | None = None
     ) -> ShortFrame:
-        """Make a frame of rows.
+        """Build a frame from rows.
 
         Args:
             rows: One mapping per row.
@@ -40,7 +42,7 @@ class ShortFrame(pd.DataFrame):
         return frame
 
     def __repr__(self) -> str:
-        """Show as many of the telling columns as 80 characters hold, then the names of the others."""
+        """Show important columns in 80 characters, then name others."""
         plain = pd.DataFrame(self)
         if plain.empty:
             return "no rows"

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from bench.store.store import Store
 
 Average = Literal["probabilities", "logits", "votes"]
-"""Ways to join the runs of an ensemble."""
+"""Ways to average the runs of an ensemble."""
 
 
 class Labels(TypedDict, total=False):
-    """Labels by which stored runs are chosen: one value, or several of which one must fit."""
+    """Labels that select stored runs: one value or several."""
 
     method: Names
     architecture: Names
@@ -50,7 +50,7 @@ class Labels(TypedDict, total=False):
 
 
 class Results:
-    """Stored runs of a results folder; reading never changes it.
+    """Stored runs of a results folder; reading changes nothing.
 
     Attributes:
         workspace: Results folder.
@@ -111,7 +111,9 @@ class Results:
         return ShortFrame.of(rows, shown)
 
     def metrics(self, **labels: Unpack[Labels]) -> pd.DataFrame:
-        """Return every stored number with its path: split, selection, variant, fold, epoch, votes, objects.
+        """Return every stored number with its provenance.
+
+        Split, selection, variant, fold, epoch, votes and number of objects.
 
         Trials of searches are left out: their test scores may not be looked at.
 
@@ -125,7 +127,10 @@ class Results:
         return pd.DataFrame([asdict(row) for row in narrow(self._metric_rows(), _wanted(labels))])
 
     def failures(self) -> pd.DataFrame:
-        """Return runs that failed or diverged and were not done since: their labels, ``key`` and ``error``."""
+        """Return failed runs that were not repeated since.
+
+        Columns are their labels, ``key`` and ``error``.
+        """
         from bench.api.frames import ShortFrame
         from bench.store.queries import LABELS, failed_rows
 
@@ -136,7 +141,7 @@ class Results:
         return ShortFrame.of(table, ("key", "method", "seed", "error"), ["key", *LABELS, "error"])
 
     def record(self, key: str) -> RunRecord:
-        """Return everything stored about one run, every checksum verified.
+        """Return everything stored about a run, checksums verified.
 
         Args:
             key: Beginning of its key, optionally ``@`` and the beginning of its code fingerprint.
@@ -151,7 +156,9 @@ class Results:
         return store.load(find_run([row.stored for row in run_rows(store, every_fingerprint=True)], key))
 
     def predictions(self, key: str) -> dict[str, npt.NDArray[np.generic]]:
-        """Return a run's answers by object: ``ids``, ``labels``, ``predicted``, ``logits`` where it has them.
+        """Return a run's predictions by object.
+
+        ``ids``, ``labels``, ``predicted``, and ``logits`` where it has them.
 
         Raises:
             UsageError: No run fits, or several do.
@@ -159,7 +166,7 @@ class Results:
         return self.record(key).predictions
 
     def cells(self) -> pd.DataFrame:
-        """Return one row per cell, as in ``results.csv`` of the report.
+        """Return one row per cell, as in the report's ``results.csv``.
 
         Among its columns: ``mean``, ``low``, ``high`` (fractions, 95 % Student-t over seeds), ``n_seeds``, and against
         scratch ``paired_difference``, ``paired_low``, ``paired_high``, ``p``, ``p_holm``, ``verdict``.
@@ -181,7 +188,9 @@ class Results:
         where: Mapping[str, Names] | None = None,
         **labels: Unpack[Labels],
     ) -> Comparison:
-        """Compare two methods, or two runs, object by object; nothing is run.
+        """Compare two methods or runs object by object.
+
+        Nothing is run.
 
         Args:
             first: ``METHOD``, ``METHOD,FIELD=VALUE``, or a run's key.
@@ -203,7 +212,9 @@ class Results:
         return Comparison(Comparer(looking(self.workspace), shelf, ensemble).compare(first, second))
 
     def why(self, first: str, second: str) -> Differences:
-        """Say which fields and modules make two runs differ; printed, it is one line each.
+        """Return the fields and modules that make runs differ.
+
+        Printed, it is one line each.
 
         Raises:
             UsageError: A key fits no run, or several.
@@ -246,7 +257,7 @@ class Results:
         plugins: Sequence[PathLike] = (),
         listener: Listener = lambda job, event: None,
     ) -> Rerun:
-        """Do a stored run again from nothing and compare; both attempts stay.
+        """Repeat a stored run and compare; both attempts stay.
 
         Args:
             key: Beginning of its key.
@@ -267,7 +278,10 @@ class Results:
         return rerun(self.workspace, options, record, list(datasets), listener)
 
     def encoders(self) -> pd.DataFrame:
-        """Return the encoders of the folder: ``name``, ``key``, ``method``, ``trained_on``, ``seed``, ``created``."""
+        """Return a table of the folder's encoders.
+
+        ``name``, ``key``, ``method``, ``trained_on``, ``seed``, ``created``.
+        """
         import pandas as pd
 
         rows = [
@@ -277,13 +291,16 @@ class Results:
         return pd.DataFrame(rows, columns=["name", "key", "method", "trained_on", "seed", "created", "folder"])
 
     def stored_encoders(self) -> list[StoredEncoder]:
-        """Return the encoders of the folder with their specifications."""
+        """Return the folder's encoders with their specifications."""
         from bench.plan.encoders import stored_encoders
 
         return stored_encoders(self.workspace.results, digests=self.verify)
 
     def split_digests(self, card: ProtocolCard) -> dict[str, str]:
-        """Return digests of everything drawn in the runs of a card, by data set, setting and split seed."""
+        """Return digests of the splits drawn for a card.
+
+        By data set, setting and split seed.
+        """
         from bench.store.queries import run_rows
 
         wanted = {"name": card.name, "revision": card.revision, "form": card.form, "options": card.options}
@@ -301,7 +318,9 @@ class Results:
     def analyse(
         self, encoders: Names = (), methods: Names = (), *, seed: int | None = None, out: PathLike = "reports/analyses"
     ) -> Analyst:
-        """Look into stored encoders (``bench analyse``): ``.losses()``, ``.embedding(...)`` ... of what is returned.
+        """Analyse stored encoders (``bench analyse``).
+
+        Call ``.losses()``, ``.embedding(...)`` and so on on what is returned.
 
         Args:
             encoders: Names, or beginnings of keys.
@@ -325,7 +344,9 @@ class Results:
         return Analyst(looking(self.workspace), Subjects(*subjects, seed), Path(out))
 
     def rebuild_index(self) -> RebuildReport:
-        """Recreate the index from the run folders (``bench db rebuild``); damaged folders are set aside and named.
+        """Recreate the index from run folders (``bench db rebuild``).
+
+        Damaged folders are set aside and named.
 
         Raises:
             SetupError: It cannot be written.
@@ -335,7 +356,10 @@ class Results:
         return rebuild(self.workspace.results, self.store_url)
 
     def index_status(self) -> StoreStatus:
-        """Return counts, sizes, and whether the index agrees with the run folders (``bench db status``)."""
+        """Return counts, sizes and agreement with folders (``bench db status``).
+
+        Says whether the index agrees with the run folders.
+        """
         from bench.store.maintenance import status
 
         return status(self.workspace.results, self.store_url)
@@ -348,7 +372,7 @@ class Results:
         return sources.encoder(sources.chosen(several=False)[0])
 
     def __repr__(self) -> str:
-        """Say what it is about."""
+        """Name the folder and its runs."""
         about = "all runs" if self.keys is None else f"{len(self.keys)} runs"
         return f"Results({str(self.workspace.results)!r}, {about})"
 
@@ -373,7 +397,9 @@ class Results:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods compared object by object; printed, it says what ``bench compare`` says.
+    """Two methods compared object by object.
+
+    Printed, it says what ``bench compare`` says.
 
     Attributes:
         found: Every pair, what was left out, and stored numbers that do not follow from the stored answers.
@@ -383,7 +409,10 @@ class Comparison:
 
     @property
     def objects(self) -> pd.DataFrame:
-        """One row per object and setting: its label and what each side's runs answered."""
+        """Return one row per object and setting.
+
+        Its label, and what each side's runs answered.
+        """
         import io
 
         import pandas as pd
@@ -442,7 +471,7 @@ def load(
 
 
 def encoder(name: str, results: PathLike | None = None) -> Encoder:
-    """Load a stored encoder, on the CPU, in evaluation mode.
+    """Load a stored encoder, on CPU, in evaluation mode.
 
     ``encoder(points)`` takes clouds ``[B, N, 3]`` (float32, in the unit sphere as protocols give them) and returns
     patch tokens, centres and global features; ``encoder.feature(encoder(points))`` is what probes are trained on.
@@ -458,7 +487,7 @@ def encoder(name: str, results: PathLike | None = None) -> Encoder:
 
 
 def _wanted(labels: Labels) -> dict[str, tuple[str, ...]]:
-    """Return the accepted values of every label as texts."""
+    """Return the accepted values of labels as texts."""
     found = {}
     for name, value in labels.items():
         several = isinstance(value, Sequence) and not isinstance(value, str)

@@ -29,7 +29,7 @@ Seeds = int | str | Sequence[int]
 
 
 class StudyOptions(TypedDict, total=False):
-    """Further fields of a request, as `bench.plan.request.RunRequest` describes them."""
+    """Optional fields of a request (`bench.plan.request.RunRequest`)."""
 
     encoders: Names
     train_on: str
@@ -70,6 +70,8 @@ def study(
 ) -> Study:
     """Describe a study; nothing runs yet.
 
+    Defaults are those of ``bench run``: ReCon and scratch, few-shot, the embedded set, ``nano``, one seed.
+
     What is left out is as in ``bench run``: ReCon and scratch, few-shot, on the embedded set, at ``nano``, one seed.
 
     Args:
@@ -101,7 +103,7 @@ def study(
 
 
 class Study:
-    """A request that expands to runs: methods x protocols x data sets x seeds.
+    """Requested runs: methods x protocols x data sets x seeds.
 
     Attributes:
         request: Every field, validated.
@@ -130,7 +132,7 @@ class Study:
         store_url: str | None = None,
         plugins: Sequence[PathLike] = (),
     ) -> Study:
-        """Build a study from the fields of a request, such as a YAML file holds.
+        """Build a study from request fields, as in YAML.
 
         Raises:
             UsageError: A field or a name is unknown, or a value cannot be taken.
@@ -148,7 +150,7 @@ class Study:
         store_url: str | None = None,
         plugins: Sequence[PathLike] = (),
     ) -> Study:
-        """Read a study that was kept as YAML (`save`, ``bench run --config``).
+        """Read a study saved as YAML (`save`, ``bench run --config``).
 
         Raises:
             UsageError: The file is missing, is no YAML, or holds a wrong field, name or value.
@@ -156,7 +158,9 @@ class Study:
         return cls.of(read_request(Path(path)), results, store_url, plugins)
 
     def plan(self, reuse: Reuse = "exact") -> StudyPlan:
-        """Say what would run and what is stored already; nothing is changed but the cache of data.
+        """Return what would run and what is stored.
+
+        Nothing is changed but the cache of data.
 
         Args:
             reuse: Which stored results count: ``exact`` (made by the present code) or ``same-spec``.
@@ -171,7 +175,9 @@ class Study:
         return StudyPlan(make_plan(self.request, place, self.store_url, reuse, readonly=True), place)
 
     def run(self, *, jobs: int | None = None, reuse: Reuse = "exact", progress: bool = True) -> Results:
-        """Pretrain and evaluate what is not stored yet; every job has a process of its own.
+        """Run what is missing, each job in its process.
+
+        Pretraining and evaluation.
 
         A run that fails or diverges is stored as such (`Results.failures`) and the others go on.
 
@@ -205,7 +211,7 @@ class Study:
         return self.results(plan)
 
     def prepare(self, reuse: Reuse = "exact") -> Plan:
-        """Make the results folder ready and plan what is missing in it.
+        """Prepare the results folder and plan missing jobs.
 
         Raises:
             UsageError: The request cannot be carried out.
@@ -218,7 +224,7 @@ class Study:
         return make_plan(self.request, self.workspace, self.store_url, reuse)
 
     def execute(self, plan: Plan, listener: Listener, *, jobs: int | None = None) -> Outcome:
-        """Run the jobs of a plan, telling a listener of every event."""
+        """Run the jobs of a plan; report events to a listener."""
         from bench.execution.local import LocalPool, PoolOptions
 
         options = PoolOptions(workers=jobs, store_url=self.store_url, plugins=self.plugins)
@@ -234,7 +240,9 @@ class Study:
         jobs: int | None = None,
         progress: bool = True,
     ) -> Tuned:
-        """Search learning rates and the like by validation score (``bench tune``); call again to continue.
+        """Search hyperparameters by validation score (``bench tune``).
+
+        Call it again to continue.
 
         Args:
             trials: Trials of each method in all, earlier ones included.
@@ -294,7 +302,7 @@ class Study:
         return Search(self, trials, tuple(problems), tuple(left_out))
 
     def results(self, plan: Plan | None = None) -> Results:
-        """Return the runs of this study that are stored."""
+        """Return the stored runs of this study."""
         plan = self.plan().plan if plan is None else plan
         return Results(self.workspace, self.store_url, frozenset(run.key for run in plan.runs))
 
@@ -305,7 +313,7 @@ class Study:
         return Path(path)
 
     def __repr__(self) -> str:
-        """Name what is asked for."""
+        """Name what is requested."""
         fields = ", ".join(
             f"{name}={value!r}" for name, value in self.request.model_dump(exclude_defaults=True).items()
         )
@@ -331,7 +339,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Search:
-    """Searches of a study that have not run yet.
+    """Planned searches of a study.
 
     Attributes:
         study: The study.
@@ -348,7 +356,9 @@ class Search:
     def run(
         self, listener: Listener, say: Callable[[str], None], *, timeout: float | None = None, jobs: int | None = None
     ) -> Tuned:
-        """Make the missing trials, telling a listener of every event and `say` of every trial.
+        """Run the missing trials.
+
+        A listener is told of every event, and `say` of every trial.
 
         Args:
             listener: Told of the events of jobs.
@@ -373,7 +383,7 @@ class Search:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """Jobs and runs of a study that has not run yet.
+    """Planned jobs and runs of a study.
 
     Attributes:
         plan: Jobs and runs.
@@ -385,7 +395,10 @@ class StudyPlan:
 
     @cached_property
     def jobs(self) -> pd.DataFrame:
-        """One row per job to do: ``job``, ``what``, ``needs``, ``seconds`` (estimated)."""
+        """Return one row per job to do.
+
+        ``job``, ``what``, ``needs``, ``seconds`` (estimated).
+        """
         import pandas as pd
 
         rows = [(job.id, job.title, " ".join(job.needs), self._seconds[job.id]) for job in self.plan.jobs]
@@ -393,7 +406,10 @@ class StudyPlan:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row per run: its labels, ``key`` and whether it is ``stored``."""
+        """Return one row per run.
+
+        Its labels, ``key`` and whether it is ``stored``.
+        """
         import pandas as pd
 
         rows = [{**run.label, "key": run.key, "stored": run.key in self.plan.reused} for run in self.plan.runs]
@@ -401,7 +417,7 @@ class StudyPlan:
 
     @property
     def skipped(self) -> list[str]:
-        """Combinations that do not apply, with the reason, one line each."""
+        """Return combinations that do not apply, with reasons."""
         from bench.plan.skips import skip_lines
 
         names = {run.spec.encoder.method for run in self.plan.runs}
@@ -409,7 +425,7 @@ class StudyPlan:
 
     @property
     def summary(self) -> str:
-        """Say in a line how many runs there are, are stored, and are to do."""
+        """Return a line that counts stored and missing runs."""
         runs, reused = len(self.plan.runs), len(self.plan.reused)
         older = sum(self.plan.reused.values())
         text = f"{runs} runs: {reused} stored already, {runs - reused} to do in {len(self.plan.jobs)} jobs"
@@ -423,7 +439,10 @@ class StudyPlan:
         return {job.id: estimator.seconds(job) for job in self.plan.jobs}
 
     def __str__(self) -> str:
-        """Return the plan in lines: what is stored, each job with its estimated time, notes and what is skipped."""
+        """Return the plan in lines.
+
+        What is stored, each job with its estimated time, notes, and what is skipped.
+        """
         from bench.plan.estimate import duration
 
         lines = [f"  {job.title}  ~{duration(self._seconds[job.id])}" for job in self.plan.jobs]

@@ -1,4 +1,4 @@
-"""Units by name: methods, protocols, data sets and teachers, and their cards."""
+"""Methods, protocols, data sets and teachers by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def available(
     *,
     plugins: Sequence[PathLike] = (),
 ) -> pd.DataFrame:
-    """Return what can be named, as ``bench list`` prints it.
+    """Return a table of units, as ``bench list`` prints.
 
     Args:
         kind: A kind of unit: ``name``, ``what``, ``needs``, ``source`` and ``unusable`` (why not here, or None);
@@ -54,7 +54,9 @@ def available(
 
 
 def describe(kind: UnitKind, name: str) -> dict[str, tuple[str, ...]]:
-    """Return what a unit says of itself (``bench list --verbose``): card, features, parameters, options.
+    """Return a unit's card, features, parameters and options.
+
+    As ``bench list --verbose``.
 
     Raises:
         UsageError: There is no such kind or unit, or it is not usable here.
@@ -79,14 +81,14 @@ def entries(kind: UnitKind) -> tuple[Entry, ...]:
 
 
 def presets() -> tuple[Preset, ...]:
-    """Return the presets, small to large."""
+    """Return the presets, smallest first."""
     from bench.plan.presets import PRESETS
 
     return tuple(PRESETS.values())
 
 
 def recipe_rows() -> list[Row]:
-    """Return the table of recipes, and the recipes that the methods of plugins bring along."""
+    """Return all recipes, those of plugins included."""
     from bench.recipes.row import Row
     from bench.recipes.table import RECIPES
 
@@ -100,7 +102,10 @@ def recipe_rows() -> list[Row]:
 
 
 def recipes() -> list[dict[str, JsonValue]]:
-    """Return every published and nano recipe with its source (``bench list recipes --json``)."""
+    """Return every recipe with its source.
+
+    As ``bench list recipes --json``.
+    """
     registered()
     return [
         {
@@ -128,7 +133,9 @@ def card(
     assignments: Sequence[str] = (),
     plugins: Sequence[PathLike] = (),
 ) -> ProtocolCard:
-    """Return a protocol's card: what is done, and where papers differ (``bench protocols show``).
+    """Return a protocol's card.
+
+    As ``bench protocols show``: what is done, and where papers differ.
 
     Args:
         protocol: Its name.
@@ -162,14 +169,19 @@ def card(
 
 
 def cards(*, preset: str = "nano", plugins: Sequence[PathLike] = ()) -> list[ProtocolCard]:
-    """Return the cards of all usable protocols, in every form that they have (``bench protocols list``)."""
+    """Return the cards of all usable protocols and forms.
+
+    As ``bench protocols list``.
+    """
     registered(*plugins)
     usable = [entry.name for entry in PROTOCOLS if entry.unusable() is None]
     return [card(name, preset=preset, form=form) for name in usable for form in PROTOCOLS.load(name).forms]
 
 
 def write_cards(out: PathLike = "docs/protocols.md") -> Path:
-    """Write the cards of the built-in protocols at the published sizes as Markdown (``bench protocols docs``).
+    """Write the built-in protocols' cards as Markdown.
+
+    As ``bench protocols docs``, at the published sizes.
 
     Raises:
         SetupError: The file cannot be written.
@@ -188,7 +200,9 @@ def write_cards(out: PathLike = "docs/protocols.md") -> Path:
 def new_plugin(
     kind: NewKind, name: str, *, style: Style | None = None, out: PathLike | None = None
 ) -> tuple[Path, Path]:
-    """Write a plugin file that works, and its test (``bench new``).
+    """Write a working plugin file and its test.
+
+    As ``bench new``.
 
     Args:
         kind: What to write.
@@ -213,7 +227,9 @@ def new_plugin(
 def teacher(
     name: str, *, results: PathLike | None = None, assignments: Sequence[str] = (), plugins: Sequence[PathLike] = ()
 ) -> dict[str, JsonValue]:
-    """Say what a teacher is and whether it is ready (``bench teachers show``); nothing is fetched.
+    """Describe a teacher and whether it is ready.
+
+    As ``bench teachers show``; nothing is fetched.
 
     Raises:
         UsageError: Unknown name or option.
@@ -228,7 +244,9 @@ def teacher(
 def fit_teacher(
     name: str, *, results: PathLike | None = None, assignments: Sequence[str] = (), plugins: Sequence[PathLike] = ()
 ) -> dict[str, JsonValue]:
-    """Fit the embedded teacher, or fetch the weights of another (``bench teachers fit``).
+    """Fit or fetch a teacher, and return its report.
+
+    As ``bench teachers fit``.
 
     Raises:
         UsageError: Unknown name or option.

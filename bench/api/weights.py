@@ -1,4 +1,4 @@
-"""Official checkpoints in and out."""
+"""Import and export official checkpoints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def import_encoder(
     results: PathLike | None = None,
     plugins: Sequence[PathLike] = (),
 ) -> Imported:
-    """Read an official checkpoint and keep its encoder (``bench import``); no code in the file is run.
+    """Read an official checkpoint and keep its encoder.
+
+    As ``bench import``; no code in the file is run.
 
     Args:
         path: The authors' ``.pth`` file, or an ``encoder.safetensors`` of bench.
@@ -72,7 +74,9 @@ def export_encoder(
     results: PathLike | None = None,
     plugins: Sequence[PathLike] = (),
 ) -> Path:
-    """Write an encoder in its authors' layout, so that their code loads it (``bench export``).
+    """Write an encoder in its authors' layout.
+
+    As ``bench export``; the authors' code loads the file.
 
     Args:
         name: Name or beginning of the key (`Results.encoders`).
