@@ -1,4 +1,4 @@
-"""From the store to tables and files."""
+"""Read stored results and write reports."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def read_results(
 
 
 class _CodeReader:
-    """Finds the present code of stored runs, once for those that differ in their seeds only."""
+    """Computes the present code's fingerprint for stored runs.
+
+    Once for those that differ in their seeds only.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, str | None] = {}
@@ -116,7 +119,9 @@ def write_report(
 
 
 def write_page(workspace: Workspace, store_url: str | None, page: Path, screen: Console) -> Path:
-    """Write the Markdown page that a YAML file describes (`bench.report.page`), beside that file.
+    """Write the Markdown page that a YAML file describes.
+
+    See `bench.report.page`; it lies beside that file.
 
     Returns:
         Path of the page.
@@ -133,6 +138,6 @@ def write_page(workspace: Workspace, store_url: str | None, page: Path, screen: 
 
 
 def deviations_by_key(records: Iterable[RunRecord]) -> dict[str, Deviations]:
-    """Name what each run has that its preset would not give it."""
+    """Return each run's deviations from its preset."""
     read = DeviationReader()
     return {record.key: read(record.spec) for record in records}

@@ -1,4 +1,4 @@
-"""``bench runs`` and ``bench why``: what is stored, and why it differs."""
+"""``bench runs`` and ``bench why``: stored runs and their differences."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Listed:
     score: tuple[str, float] | None
 
     def as_json(self) -> dict[str, object]:
-        """Return the fields of ``bench runs --json`` (see docs/results-folder.md#json-output)."""
+        """Return the fields of ``bench runs --json`` (docs/results-folder.md#json-output)."""
         from bench.store.queries import LABELS
 
         row = self.row
@@ -149,7 +149,7 @@ class Listed:
 
 
 def _print(listed: Sequence[Listed], failed: bool, screen: Console) -> None:
-    """Print a table: what all runs have in common stands above it, once."""
+    """Print a table, with common values once above it."""
     from bench.report.plain import TextTable
 
     parts = [_parts(one.row) for one in listed]
@@ -190,7 +190,10 @@ def _method(row: RunRow) -> str:
 
 
 def _parts(row: RunRow) -> tuple[str, ...]:
-    """Say how a run was judged, in parts of which several runs may have some in common."""
+    """Describe how a run was judged, in parts.
+
+    Several runs may have some parts in common.
+    """
     return (
         row.protocol + ("" if row.form == "fair" else f" ({row.form} form)"),
         row.setting,

@@ -1,1 +1,4 @@
-"""Tables, plots and files made from stored results. Nothing here trains, and nothing here imports torch."""
+"""Make tables, plots and files from stored results.
+
+Nothing here trains or imports torch.
+"""

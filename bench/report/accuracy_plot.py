@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 
 MOST_DRAWN = 60
-"""Rows of a table that its plot shows."""
+"""Most rows of a table that its plot shows."""
 
 
 def accuracy_plot(section: Section) -> Drawing:
-    """Draw dots with intervals, one panel per setting, one line per method; single seeds as small ticks."""
+    """Draw accuracies with intervals, one panel per setting.
+
+    One line per method; single seeds are small ticks.
+    """
     rows = section.rows[:MOST_DRAWN]
     labels = list(dict.fromkeys(_row_label(row.cell.label, row.cell.pretrain_data, section) for row in rows))
     colours = _colours(section)
@@ -52,19 +55,25 @@ def accuracy_plot(section: Section) -> Drawing:
 
 
 def _row_label(label: str, data: str, section: Section) -> str:
-    """Method, with the pretraining data only where methods of the same name were pretrained on several sets."""
+    """Return a row's label: method, and pretraining data if needed."""
     several = {row.cell.pretrain_data for row in section.rows if row.cell.label == label}
     return f"{label} from {data}" if len(several) > 1 else label
 
 
 def _colours(section: Section) -> dict[str, tuple[str, str]]:
-    """Colour and marker by architecture, so that scratch (drawn hollow) matches its method."""
+    """Return colour and marker by architecture.
+
+    scratch (drawn hollow) then matches its method.
+    """
     names = sorted({row.cell.architecture for row in section.rows})
     return {n: (SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]) for i, n in enumerate(names)}
 
 
 def _draw_cell(axes: Axes, y: int, cell: Cell, identity: str, colour: str, marker: str, with_interval: bool) -> None:
-    """Draw one line of a panel: interval, seeds as ticks below it, the mean on top (hollow for scratch)."""
+    """Draw interval, seeds and mean of one cell.
+
+    The mean is hollow for scratch.
+    """
     summary, seeds = cell.summary, [100 * value for value in run_means(cell.scores).values()]
     if len(seeds) > 1:
         axes.plot(seeds, [y + 0.27] * len(seeds), "|", color=colour, markersize=4, alpha=0.7)

@@ -1,4 +1,4 @@
-"""Words for what sets tables, lines and matrices of one name apart."""
+"""Tell apart tables, lines and matrices of equal names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def set_apart(specs: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
-    """Say what sets each flat spec apart from the others; empty where nothing does.
+    """Name the fields in which flat specs differ.
+
+    Empty where nothing does.
 
     Args:
         specs: Fields by whatever is to be named, e.g. how the encoders of each table were judged.
@@ -23,7 +25,7 @@ def set_apart(specs: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
 
 
 def _word(field: str, spec: Mapping[str, str], others: Iterable[Mapping[str, str]]) -> str:
-    """Say in a word what a field makes of a spec; empty where another field says it."""
+    """Return a field in a word, or nothing if redundant."""
     value = spec.get(field)
     if field == "tuned.trials":
         return "as shipped" if value is None else f"tuned in {value} trials"

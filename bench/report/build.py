@@ -1,4 +1,4 @@
-"""`build_report`: from stored rows to tables on screen and files on disk."""
+"""`build_report`: turn stored rows into tables and files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuiltReport:
-    """Result of `build_report`.
+    """Model, document and files of a report.
 
     Attributes:
         model: What the report says.
@@ -89,7 +89,7 @@ def build_report(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file of the report, whole or not at all.
+    """Write a report's file, whole or not at all.
 
     Raises:
         SetupError: It cannot be written.

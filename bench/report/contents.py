@@ -1,4 +1,4 @@
-"""The report as a document: its parts in their order."""
+"""Assemble the parts of a report in order."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bench.report.summary import Sentence, summarise_report
 
 EMPTY = "No finished runs yet. Start with: bench run --method recon --protocol fewshot"
 MOST_FINDINGS = 5
-"""Findings that a page tells in short; a page of sentences is read by nobody."""
+"""Most findings on a page; nobody reads a page full of sentences."""
 MOST_PLOTS = 24
-"""Tables with a plot: a page of more takes minutes to draw, and a browser as long to show."""
+"""Most tables with a plot: more take minutes to draw, and as long to show in a browser."""
 READING = (
     (
         "mean ± half-width",
@@ -83,7 +83,10 @@ def report(model: ReportModel, summary: Sequence[Sentence] | None = None) -> Doc
 
 
 def rules(model: ReportModel) -> Document:
-    """Build the document of ``bench report --selection``: how selection changes the numbers."""
+    """Build the document of ``bench report --selection``.
+
+    It shows how selection changes the numbers.
+    """
     shown = replace(selection.part(model), detail=Detail.ALWAYS) if model.ledger else Paragraph(selection.EMPTY)
     return Document("Rules of selection", (shown,))
 

@@ -1,4 +1,4 @@
-"""Cost of each method: size, operations, time of the clock and of the processors."""
+"""Cost of each method: size, operations, wall and processor time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Cost:
-    """One method under one preset.
+    """Cost of one method under one preset.
 
     Attributes:
         method: Label of its cells.
@@ -36,13 +36,13 @@ class Cost:
     evaluations: tuple[RunFacts, ...]
 
     def longest(self, name: str) -> float | None:
-        """Return the largest of a cost over the cells; None where it is not recorded."""
+        """Return the largest of a cost over cells, or None."""
         known = [value for facts in self.evaluations if (value := getattr(facts, name)) is not None]
         return max(known, default=None)
 
 
 def costs(sections: Iterable[Section]) -> list[Cost]:
-    """Collect the costs of the methods in tables of headline metrics."""
+    """Collect the costs of methods in headline tables."""
     found: dict[tuple[str, str], list[ReportRow]] = {}
     for section in sections:
         for row in section.rows if section.main else ():

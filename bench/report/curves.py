@@ -1,4 +1,6 @@
-"""Training curves as panels: one per encoder and series, one line per pretraining seed.
+"""Training curves: a panel per encoder and series.
+
+One line per pretraining seed.
 
 Losses of different methods are different quantities, so no two methods ever share a panel.
 """
@@ -39,7 +41,7 @@ Series = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Panel:
-    """One small plot.
+    """One small plot of training curves.
 
     Attributes:
         preset: Preset of the runs.
@@ -65,7 +67,9 @@ class Panel:
 
 
 def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
-    """Collect the curves of finished runs, those of encoders that differ in more than the seed apart.
+    """Collect the training curves of finished runs.
+
+    Those of encoders that differ in more than the seed are kept apart.
 
     Runs that share a pretraining carry the same curve, which is taken once. The learning rate is no result and
     is left out; a series needs two points to be a curve. Curves lie in the run folders: of many runs only the first
@@ -119,7 +123,7 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 
 def parts(panels: Sequence[Panel]) -> list[Part]:
-    """Return training curves as parts of the document, one per preset."""
+    """Return training curves as document parts, one per preset."""
     found = []
     for at, (preset, group) in enumerate(groupby(panels, key=lambda panel: panel.preset)):
         own = list(group)
@@ -137,7 +141,10 @@ def parts(panels: Sequence[Panel]) -> list[Part]:
 
 
 def draw(panels: Sequence[Panel]) -> Drawing:
-    """Draw small multiples of training curves, one thin line per seed, every panel with its own scale."""
+    """Draw small multiples of training curves.
+
+    One thin line per seed; every panel has its own scale.
+    """
     from matplotlib.ticker import MaxNLocator
 
     owners = sorted({panel.method for panel in panels})
@@ -153,7 +160,7 @@ def draw(panels: Sequence[Panel]) -> Drawing:
 
 
 def panel_title(method: str, series: str) -> str:
-    """Title of a panel of curves; what sets the method apart has a line of its own."""
+    """Return a panel's title; differences have their own line."""
     return method.replace(" [", "\n[", 1) + f"\n{series}"
 
 

@@ -1,4 +1,4 @@
-"""A document as JSON: all its blocks, every table with its raw numbers."""
+"""A document as JSON, with raw numbers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _block(block: Block) -> dict[str, object]:
 
 
 def _cell(cell: AnyCell) -> object:
-    """Return a text, or an object with the raw value where there is one."""
+    """Return a text, or an object with the raw value."""
     if isinstance(cell, str):
         return cell
     told = {"value": _finite(cell.value), "low": cell.low, "high": cell.high, "tone": cell.tone, "hover": cell.hover}

@@ -1,4 +1,4 @@
-"""A report as a document: typed blocks, made once and rendered many times.
+"""A report as typed blocks, independent of renderers.
 
 Renderers (`bench.report.terminal`, `html`, `markdown`, `data`) know these blocks and nothing of what they are about.
 A cell of a table carries its text, and beside it the raw number with its interval; a figure is drawn when a renderer
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 Tone: TypeAlias = Literal["", "above", "below", "none", "mixed", "no-comparison", "warning"]
-"""What a text says, for its colour; every text says it in words, too."""
+"""Tone of a text, shown by its colour; every text says it in words, too."""
 Raw: TypeAlias = float | int | str | bool | None
 NOTHING = "–"
 MOST_ROWS = 200
-"""Rows of one table that a reader is shown; files for programs have all of them."""
+"""Most rows of one table that readers are shown; files for programs have all of them."""
 
 ItemT = TypeVar("ItemT")
 
@@ -29,16 +29,16 @@ class Detail(IntEnum):
     """Renderings that show a block."""
 
     ALWAYS = 0
-    """The terminal too."""
+    """Shown on the terminal, too."""
     FILES = 1
-    """Markdown and the page."""
+    """Shown in Markdown and on the page."""
     PAGE = 2
-    """The page only, which can fold it away; and files for programs."""
+    """Shown on the page only, which can fold it away; and in files for programs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Anything in a document.
+    """Base of everything in a document.
 
     Attributes:
         detail: The renderings that show it.
@@ -63,7 +63,7 @@ class Paragraph(Block):
 
 @dataclass(frozen=True)
 class Prose(Block):
-    """Text that its author wrote in Markdown."""
+    """Text written by an author in Markdown."""
 
     markdown: str
 
@@ -85,7 +85,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Findings(Block):
-    """Sentences that a reader wants first, each with the sign of its tone.
+    """Important sentences for the reader, each with a tone.
 
     Attributes:
         items: The sentences.
@@ -105,14 +105,16 @@ class Notes(Block):
 
 @dataclass(frozen=True)
 class Facts(Block):
-    """Terms with what is to be said of each."""
+    """Terms, each with one or more statements."""
 
     items: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Links(Block):
-    """A table of contents; a page also lets the reader filter the rows of its tables.
+    """Table of contents.
+
+    A page also lets the reader filter the rows of its tables.
 
     Attributes:
         title: What it lists.
@@ -228,7 +230,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Field(Column, Generic[ItemT]):
-    """A column with how its cells are made from what a row is about."""
+    """A column, and how to make its cells from items."""
 
     cell: Callable[[ItemT], AnyCell]
 
@@ -260,7 +262,7 @@ class Table(Block):
         quiet: Callable[[ItemT], bool] = lambda _: False,
         group: str = "",
     ) -> Table:
-        """Fill a table; columns without content are left out.
+        """Build a table from items; drop columns without content.
 
         Args:
             name: Name for programs.
@@ -282,28 +284,28 @@ class Table(Block):
 
     @classmethod
     def plain(cls, name: str, headings: Sequence[str], rows: Iterable[Sequence[AnyCell]]) -> Table:
-        """Return a table whose headings are its names; cells of the first column stay whole."""
+        """Build a table of texts; first-column cells stay whole."""
         columns = tuple(Column(heading, heading, whole=at == 0) for at, heading in enumerate(headings))
         return cls(name, columns, tuple(Row(tuple(row)) for row in rows))
 
     def unit(self, at: int) -> str:
-        """Return the unit of a column's values; empty for none."""
+        """Return the unit of a column's values, if any."""
         cells = (row.cells[at] for row in self.rows)
         return next((cell.unit for cell in cells if isinstance(cell, Cell) and cell.unit), "")
 
     @property
     def headings(self) -> list[str]:
-        """Headings."""
+        """Headings of the columns."""
         return [column.heading for column in self.columns]
 
     @property
     def shown(self) -> tuple[Row, ...]:
-        """Rows that a reader is shown."""
+        """Rows shown to a reader."""
         return self.rows[: self.most]
 
     @property
     def left_out(self) -> str:
-        """Return a line on the rows that are not shown; empty for none."""
+        """Say how many rows are not shown; empty for none."""
         rest = len(self.rows) - self.most
         return f"{rest:,} more rows are left out; report.json holds all {len(self.rows):,}." if rest > 0 else ""
 
@@ -313,7 +315,7 @@ class Table(Block):
         return [dict(zip(names, map(str, row.cells), strict=True)) for row in self.rows]
 
     def only(self, names: Sequence[str]) -> Table:
-        """Return the table with some of its columns, in the order of `names`."""
+        """Return the table with columns `names`, in that order."""
         places = {column.name: at for at, column in enumerate(self.columns)}
         kept = [places[name] for name in names if name in places]
         rows = tuple(_only(row, kept) for row in self.rows)
@@ -334,7 +336,7 @@ class Fold(Block):
 
 @dataclass(frozen=True)
 class Part(Block):
-    """A heading with what stands below it.
+    """A heading with the blocks below it.
 
     Attributes:
         title: Heading.
@@ -354,7 +356,7 @@ class Part(Block):
 
     @property
     def heading(self) -> str:
-        """Title with its mark and tag, in one line of text."""
+        """Title with mark and tag, in one line."""
         mark = f"{self.mark}: " if self.mark else ""
         return f"{mark}{self.title}{', ' if self.tag else ''}{self.tag}"
 
@@ -376,7 +378,7 @@ class Document:
     made: str = ""
 
     def walk(self) -> Iterator[Block]:
-        """Yield every block, those inside parts and folds too."""
+        """Yield every block, also inside parts and folds."""
         left: list[Block] = list(reversed(self.blocks))
         while left:
             block = left.pop()

@@ -1,4 +1,4 @@
-"""Accuracies that need no encoder: chance, and the most frequent class for every test object."""
+"""Baseline accuracies: chance, and the most frequent class."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 ACCURACY, BY_CLASS = "accuracy", "mean_class_accuracy"
 _SAME = 1e-6
-"""Difference of two accuracies below which they are one: stored logits are float32."""
+"""Two accuracies that differ by less are equal: stored logits are float32."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """Scores without an encoder, as fractions, for the test objects of one setting.
+    """Baseline scores of one setting, as fractions.
 
     Attributes:
         chance: Expected score of a guess among the classes that could be named; None where their number is not stored.
@@ -36,7 +36,9 @@ class Floor:
 
 
 def floors(cells: Iterable[Cell], runs: Mapping[str, RunRecord]) -> dict[str, Floor]:
-    """Return the floor of each setting of a table, read from the answers of its first run that stored any.
+    """Return the baseline scores of each setting of a table.
+
+    Read from the answers of the first run that stored any.
 
     Args:
         cells: Cells of one table: judged alike, so that all were asked about the same objects.
@@ -59,13 +61,13 @@ def floors(cells: Iterable[Cell], runs: Mapping[str, RunRecord]) -> dict[str, Fl
 
 
 def same_scores(first: Iterable[Cell], second: Iterable[Cell]) -> bool:
-    """Whether two tables show the same numbers in the same rows."""
+    """Whether two tables show equal numbers in equal rows."""
     one, other = ({(cell.setting, cell.label): cell for cell in cells} for cells in (first, second))
     return one.keys() == other.keys() and all(_same(cell, other[name]) for name, cell in one.items())
 
 
 def _same(first: Cell, second: Cell) -> bool:
-    """Whether two cells have runs of the same seeds with the same means over folds."""
+    """Whether cells have equal fold means for all seeds."""
     one, other = (
         {unit: float(np.mean(list(parts.values()))) for unit, parts in cell.scores.items()} for cell in (first, second)
     )
@@ -73,7 +75,10 @@ def _same(first: Cell, second: Cell) -> bool:
 
 
 def _answers(run: RunRecord | None) -> Answers | None:
-    """Return a run's answers about objects; None where it stored none, or no single class was named."""
+    """Return a run's answers about objects, or None.
+
+    None if it stored none, or no single class was named.
+    """
     if run is None or not run.predictions:
         return None
     try:
@@ -90,7 +95,10 @@ def _of_accuracy(answers: Answers) -> Floor:
 
 
 def _of_class_mean(answers: Answers) -> Floor:
-    """Floor of the mean over classes: naming one class gets all of it right and nothing of the others."""
+    """Return the baseline for mean class accuracy.
+
+    Naming one class gets all of it right and nothing of the others.
+    """
     return Floor(_chance(answers), 1 / len(_counts(answers.labels)), _of_accuracy(answers).balanced)
 
 
@@ -98,7 +106,10 @@ _MEASURES: Mapping[str, Callable[[Answers], Floor]] = {ACCURACY: _of_accuracy, B
 
 
 def _chance(answers: Answers) -> float | None:
-    """One over the number of classes: those of a fold, else the columns of the logits."""
+    """Return chance accuracy: one over the number of classes.
+
+    The classes are those of a fold, else the columns of the logits.
+    """
     columns = answers.logits if answers.columns is None else answers.columns
     return None if columns is None else 1 / int(columns.shape[1])
 

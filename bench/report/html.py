@@ -1,4 +1,4 @@
-"""A document as one HTML file: everything inline, nothing fetched, readable on paper and in the dark."""
+"""A document as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Bar:
-    """A small drawing of a value with its interval, in percent of its width; zero is at `zero`."""
+    """A small drawing of a value with its interval.
+
+    In percent of its width; zero is at `zero`.
+    """
 
     zero: float
     at: float
@@ -24,7 +27,7 @@ class Bar:
 
 
 class _Scale:
-    """Range of the numbers of a column, zero included, so that its bars are drawn alike."""
+    """Range of a column's numbers, zero included."""
 
     def __init__(self, table: Table, at: int) -> None:
         cells = [row.cells[at] for row in table.shown]
@@ -32,7 +35,7 @@ class _Scale:
         self._low, self._high = min(ends), max(ends)
 
     def bar(self, cell: AnyCell) -> Bar | None:
-        """Return the drawing of a cell; None for one without a number."""
+        """Return a cell's bar; None without a number."""
         if not isinstance(cell, Cell) or not isinstance(cell.value, int | float) or self._high <= self._low:
             return None
         low, high = (None if end is None else self._place(end) for end in (cell.low, cell.high))
@@ -76,7 +79,7 @@ def _scales(table: Table) -> dict[int, _Scale]:
 
 
 def _grouped(table: Table) -> list[tuple[str, list[Row]]]:
-    """Return the shown rows by their group; a table without groups is one."""
+    """Return shown rows by group; one group by default."""
     at = next((at for at, column in enumerate(table.columns) if column.name == table.group), None)
     if at is None:
         return [("", list(table.shown))]

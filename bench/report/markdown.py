@@ -1,4 +1,4 @@
-"""A document as Markdown, for people and pull requests."""
+"""A document as Markdown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.texts import visible
 
 
 def to_markdown(document: Document) -> str:
-    """Render a document without its figures and without what only a page can fold away."""
+    """Render a document without figures and folded details."""
     lines = [f"<!-- {document.made} -->", ""] if document.made else []
     lines += [f"# {escape(document.title)}", ""]
     lines += [escape(document.lead), ""] if document.lead else []
@@ -62,13 +62,13 @@ def _list(block: Block) -> list[str]:
 
 
 def table(heads: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table; bars and line breaks in the cells are escaped."""
+    """Return a Markdown table's lines, cells escaped."""
     lines = ["| " + " | ".join(map(escape, heads)) + " |", "|" + "---|" * len(heads)]
     return lines + ["| " + " | ".join(map(escape, row)) + " |" for row in body]
 
 
 def escape(text: str) -> str:
-    """Keep a user's text from becoming markup or breaking a table."""
+    """Escape text that would become markup or break tables."""
     for sign in "\\`*<|":
         text = text.replace(sign, f"\\{sign}")
     return visible(" ".join(text.replace("](", "]\\(").split()))

@@ -1,4 +1,4 @@
-"""The methods of a report: what each declares about itself, as it was stored with its runs.
+"""The methods of a report, as their stored cards describe.
 
 Cards lie in modules that import torch, so a run's record carries a copy: ``provenance["method_card"]``. Records of
 older versions, with fields missing or deviations as plain sentences, are read too.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MethodLine:
-    """One method.
+    """Card of one method, for the report.
 
     Attributes:
         name: Name on the command line.
@@ -46,7 +46,9 @@ class MethodLine:
 
 
 def method_lines(runs: Iterable[RunRecord]) -> tuple[MethodLine, ...]:
-    """Collect the methods of finished runs; none at all where no run carries a card.
+    """Collect the methods of finished runs.
+
+    Empty where no run carries a card.
 
     Where runs of a method carry different cards, the latest run's is shown.
     """
@@ -78,7 +80,10 @@ def _line(name: str, runs: Sequence[RunRecord]) -> MethodLine:
 
 
 def _sizes(name: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
-    """One phrase per architecture, preset and feature: ``nano 1.7 M (2.3 M in pretraining), class + max (2C)``."""
+    """Return one phrase per architecture, preset and feature.
+
+    ``nano 1.7 M (2.3 M in pretraining), class + max (2C)``.
+    """
     found = set()
     for run in runs:
         size = run.cost.get("parameters_encoder")
@@ -117,7 +122,7 @@ def _words(value: JsonValue) -> str:
 
 
 def deviation_texts(line: MethodLine) -> tuple[str, ...]:
-    """Each deviation in one phrase: ``only visible patches are embedded [tokenize=all]``."""
+    """Return deviations as phrases: ``only visible patches are embedded [tokenize=all]``."""
     return tuple(
         what if not option else f"{what} [{'nothing restores it' if option == 'nothing' else option}]"
         for what, option in line.deviations
@@ -141,6 +146,6 @@ def _listed(items: tuple[str, ...]) -> Cell:
 
 
 def part(lines: Sequence[MethodLine]) -> Part:
-    """Return what the methods declare as a part of the document."""
+    """Return the methods as a part of the document."""
     table = Table.of("methods", FIELDS, lines)
     return Part("Methods in this report", (table,), "methods", detail=Detail.FILES)

@@ -57,7 +57,7 @@ MOST_COMPARED = 50
 
 @dataclass(frozen=True)
 class ReportRow:
-    """One line of a table of accuracies.
+    """One row of a table of accuracies.
 
     Attributes:
         cell: The cell.
@@ -102,7 +102,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Section:
-    """One table: a preset, a protocol as it was carried out, a data set, a metric. Nothing else is mixed in.
+    """One table: preset, protocol, data set and metric.
 
     Attributes:
         anchor: Name for links.
@@ -148,13 +148,16 @@ class Section:
 
     @property
     def preset_words(self) -> str:
-        """Preset, and what all rows changed of it: ``nano with recipe.epochs=1``."""
+        """Preset and common changes: ``nano with recipe.epochs=1``."""
         changed = heading(self.deviations)
         return f"{self.preset} with {changed}" if changed else self.preset
 
     @property
     def smoke(self) -> bool:
-        """Whether the preset proves paths only, so that nothing may be compared."""
+        """Whether the preset only tests that everything runs.
+
+        Then nothing may be compared.
+        """
         return self.preset == SMOKE
 
     @property
@@ -172,7 +175,7 @@ class Section:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Every pretraining seed that occurs, those of runs that ended without a number included."""
+        """All pretraining seeds, including those of failed runs."""
         return tuple(sorted({unit.seed for unit in self._units}))
 
     @property
@@ -186,23 +189,23 @@ class Section:
 
     @property
     def folds(self) -> int:
-        """Folds averaged within a seed (the smallest count of the rows), 0 without folds."""
+        """Folds averaged per seed (smallest count), or 0."""
         return min(row.cell.summary.folds for row in self.rows)
 
     @property
     def votes(self) -> int:
-        """Votes per object (the largest of the rows)."""
+        """Votes per object (largest count)."""
         return max(row.cell.votes for row in self.rows)
 
     @property
     def other_selections(self) -> tuple[str, ...]:
-        """Selection rules other than validation that some row has scores for."""
+        """Selection rules other than validation, of any row."""
         return tuple(sorted({rule for row in self.rows for rule in row.cell.by_selection}))
 
 
 @dataclass(frozen=True)
 class ReportModel:
-    """Everything a report says.
+    """Everything that a report says.
 
     Attributes:
         sections: Tables, comparable presets first.
@@ -230,14 +233,14 @@ class ReportModel:
 
     @property
     def shown(self) -> tuple[Section, ...]:
-        """Tables without those that repeat the numbers of another."""
+        """Tables, without those that repeat another's numbers."""
         return tuple(section for section in self.sections if not section.repeats)
 
 
 def build_model(
     rows: Iterable[MetricRow], runs: Sequence[RunRecord], deviations: Mapping[str, Deviations] | None = None
 ) -> ReportModel:
-    """Arrange stored results into what a report says.
+    """Arrange stored results as the content of a report.
 
     Args:
         rows: Metric rows, of failed runs too.
@@ -282,7 +285,10 @@ def build_model(
 
 
 def _repetitions(sections: Mapping[tuple[str, ...], Section]) -> tuple[Section, ...]:
-    """Mark tables of mean class accuracy that repeat the accuracies; a section's metric is last in its key."""
+    """Mark tables of mean class accuracy that repeat accuracies.
+
+    A section's metric is last in its key.
+    """
     found = dict(sections)
     for key, section in sections.items():
         first = sections.get((*key[:-1], ACCURACY))
@@ -353,7 +359,10 @@ def _facts(cell: Cell, runs: Mapping[str, RunRecord], validated: frozenset[str])
 
 
 def _is_main(cells: Sequence[Cell], runs: Mapping[str, RunRecord]) -> bool:
-    """Whether cells show the metric their protocol named as its headline (records of older code name none)."""
+    """Whether cells show their protocol's headline metric.
+
+    Records of older code name none.
+    """
     named = {runs[key].provenance.get("metric") for cell in cells for key in cell.runs.values() if key in runs}
     return cells[0].metric in {metric or "accuracy" for metric in named or {None}}
 
@@ -367,7 +376,10 @@ def _options(cell: Cell) -> tuple[tuple[str, str], ...]:
 
 
 def _against_scratch(cells: Sequence[Cell]) -> dict[int, tuple[Comparison, str]]:
-    """Compare every pretrained cell with its opponent, whose method stands beside; all are one family."""
+    """Compare every pretrained cell with its opponent.
+
+    All comparisons are one family.
+    """
     found = [(cell, opponent(cell, own)) for own in judged_alike(cells) for cell in own if not cell.is_opponent]
     paired = [(cell, other) for cell, other in found if other is not None]
     family = judge_family([_compare((c.label, o.label), c, o) for c, o in paired])
@@ -380,7 +392,9 @@ def _compare(names: tuple[str, str], first: Cell, second: Cell) -> Comparison:
 
 
 def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
-    """Compare pretrained cells with each other, the higher mean first; a second family.
+    """Compare pretrained cells with each other.
+
+    The higher mean is first; a second family.
 
     Pairs that one seed or none allows no verdict on are left out: the table above already says so.
     """
@@ -400,25 +414,31 @@ def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:
 
 
 def _too_many(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Return the settings whose pretrained cells are too many to compare each with each."""
+    """Return settings with too many cells to compare all pairs."""
     groups = judged_alike(cell for cell in cells if not cell.is_opponent)
     return tuple(dict.fromkeys(own[0].setting for own in groups if len(own) > MOST_COMPARED))
 
 
 def _differ_in_one(a: Cell, b: Cell) -> bool:
-    """Whether two cells differ in the method or in the part of the pretraining data, not in both."""
+    """Whether cells differ in method or data part, not both."""
     return a.label == b.label or a.fraction == b.fraction
 
 
 def _distinct_names(a: Cell, b: Cell, several: bool) -> tuple[str, str]:
-    """Labels, with the pretraining data where they would be the same or where the table has `several`."""
+    """Return labels with pretraining data where needed.
+
+    Where labels would be the same, or where the table has `several`.
+    """
     if a.label != b.label and not several:
         return a.label, b.label
     return f"{a.label} on {a.pretrain_data}", f"{b.label} on {b.pretrain_data}"
 
 
 def _differences(grouped: Mapping[tuple[str, ...], Sequence[Cell]]) -> dict[tuple[str, ...], str]:
-    """Say how sections of the same name differ: another protocol option or revision, other data, another split."""
+    """Name what differs between sections of equal name.
+
+    Another protocol option or revision, other data, another split.
+    """
     same: dict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
     for key in grouped:
         same[key[:-1]].append(key)

@@ -1,4 +1,4 @@
-"""Comparisons object by object: as a document, and as CSV."""
+"""Comparisons object by object, as a document and CSV."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def _part(pair: ObjectPair, family: int, classes: int, at: int) -> Part:
 
 
 def heading(pair: ObjectPair) -> str:
-    """Return the heading of a comparison.
+    """Return a comparison's heading.
+
+    Such as ``recon (A) and act (B), linear all on shapes-scan, nano: 1040 objects``.
 
     Such as ``recon (A) and act (B), linear all on shapes-scan, nano: 1040 objects``.
     """
@@ -73,7 +75,7 @@ def heading(pair: ObjectPair) -> str:
 
 
 def sentences(pair: ObjectPair, family: int) -> list[str]:
-    """Return the sentences on a comparison.
+    """Describe a comparison in sentences.
 
     Args:
         pair: The comparison.
@@ -89,7 +91,7 @@ def sentences(pair: ObjectPair, family: int) -> list[str]:
 
 
 def _of_methods(pair: ObjectPair, family: int) -> str:
-    """Return the sentences on the methods."""
+    """Describe what the comparison says about the methods."""
     found = pair.methods
     if pair.lost:
         return f"the methods: {pair.lost}, no claim"
@@ -126,12 +128,18 @@ def _ends(found: Paired) -> str:
 
 
 def _undivided(found: Paired) -> bool:
-    """Whether no object tells the two apart: then nothing says how often one might, and there is no interval."""
+    """Whether both sides agree on every object.
+
+    Then there is no interval: nothing says how often one might be better.
+    """
     return not found.better and not found.worse and found.low == found.high
 
 
 def _all_counts(pair: ObjectPair) -> str:
-    """Say what the row of all seeds counts; empty where there is none."""
+    """Explain the counts in the row of all seeds.
+
+    Empty where there is none.
+    """
     if pair.pooled is None or pair.pooled.table is None or len(pair.per_seed) < 2:
         return ""
     seeds, asked, objects = len(pair.per_seed), len(pair.sides[0].runs[0].ids), pair.pooled.units
@@ -232,7 +240,10 @@ def _gain(side: Side) -> Cell:
 
 
 def pairs_as_csv(pairs: Sequence[ObjectPair]) -> str:
-    """One row per object (and fold) of every comparison: what it is, and what every run says about it."""
+    """Return one CSV row per object and comparison.
+
+    What it is, and what every run says about it; in folds, one row per fold too.
+    """
     titles = dict.fromkeys(title for pair in pairs for title, _ in _columns(pair))
     named = list(dict.fromkeys(name for pair in pairs for name in pair.labels))
     rows: list[list[object]] = []

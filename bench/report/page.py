@@ -1,4 +1,4 @@
-"""A page of results from stored runs: prose and filters in YAML, tables, cost and provenance from the runs.
+"""A page of results from stored runs, described in YAML.
 
 The page says first what does not hold. Its tables are those of `bench report`, over the runs that a section asks for:
 differences, intervals and Holm's correction are over these runs and no others.
@@ -37,7 +37,7 @@ class _Read(BaseModel):
 
 
 class Filter(_Read):
-    """Filter of the stored runs of a section.
+    """Selects the stored runs of a section.
 
     Every list holds names as `bench runs` shows them; an empty one means all.
     """
@@ -69,7 +69,7 @@ class Filter(_Read):
         return {str(k): str(v).lower() if isinstance(v, bool | None) else str(v) for k, v in value.items()}
 
     def fits(self, record: RunRecord) -> bool:
-        """Whether a run is asked for; untrained networks are looked at by themselves."""
+        """Whether a run matches; untrained networks are handled elsewhere."""
         alone = record.label.get("method") in (SCRATCH, TEACHER_ALONE)
         for name in _LABELS:
             wanted = getattr(self, name)
@@ -89,13 +89,13 @@ class Filter(_Read):
 
 
 class PageSection(_Read):
-    """A part of the page: a heading, prose, and tables of some runs (none without `runs`)."""
+    """A section: heading, prose, and tables of some runs."""
 
     title: str
     text: str = ""
     runs: Filter | None = None
     columns: Literal["none", "setting", "dataset"] = "none"
-    """What stands side by side in one line per method; ``none``: a line per method and setting, with a verdict."""
+    """Columns of a row per method; ``none``: a row per method and setting, with a verdict."""
     metrics: tuple[str, ...] = ()
     """Metrics to show; empty for the one each protocol is about."""
     pairs: bool = False
@@ -131,14 +131,14 @@ def read_page(path: Path) -> Page:
 
 @dataclass(frozen=True)
 class _Part:
-    """A section with what its runs say."""
+    """A section with its runs."""
 
     section: PageSection
     model: ReportModel | None
 
     @property
     def shown(self) -> list[Section]:
-        """Its tables: of the metrics asked for, else of each protocol's own."""
+        """Tables to show: metrics requested, else each protocol's own."""
         found = [] if self.model is None else list(self.model.sections)
         wanted = self.section.metrics
         return [one for one in found if (one.metric in wanted if wanted else one.main)]
@@ -189,7 +189,7 @@ def _part(
 
 
 def _doubts(parts: Iterable[_Part]) -> list[str]:
-    """Return the limits of the page's evidence, counted over its tables."""
+    """Name limits of the evidence, counted over the tables."""
     found: list[str] = []
     for part in parts:
         if part.section.runs is not None and not part.shown:
@@ -240,7 +240,7 @@ def _told(sections: Iterable[Section]) -> list[Block]:
 
 
 def _lines(section: Section, pairs: bool) -> list[Block]:
-    """One line per method and setting."""
+    """Return a table with a line per method and setting."""
     blocks = [*_told([section]), scores.scores(section).only(COLUMNS), Notes(tuple(scores.notes(section)))]
     if pairs and section.pairs:
         blocks += [scores.pairs(section), Notes(tuple(scores.pair_notes(section)))]
@@ -248,7 +248,7 @@ def _lines(section: Section, pairs: bool) -> list[Block]:
 
 
 def _grid(sections: Sequence[Section], columns: Literal["setting", "dataset"]) -> Part:
-    """One line per method, settings or data sets side by side."""
+    """Return a row per method, settings or data sets beside."""
     first = sections[0]
     form = "" if first.form == "fair" else f" ({first.form} form)"
     metric = "" if first.metric == "accuracy" else f", {first.metric.replace('_', ' ')}"
@@ -274,7 +274,10 @@ def _place(row: ReportRow, section: Section, columns: str) -> str:
 
 
 def _entry(row: ReportRow | None) -> Cell:
-    """Return score, then difference and verdict: ``65.2 ± 5.8 (+15.4 [+6.4, +24.4] ▲ above scratch)``."""
+    """Return score, difference and verdict.
+
+    ``65.2 ± 5.8 (+15.4 [+6.4, +24.4] ▲ above scratch)``.
+    """
     if row is None:
         return quantities.NONE
     lost = f", {words.seeds(row.cell)}" if row.cell.lost else ""
@@ -288,7 +291,7 @@ def _seen(rows: Iterable[ReportRow]) -> str:
 
 
 def _cost(sections: Sequence[Section], records: Iterable[RunRecord]) -> Part:
-    """Cost by method, and what all was made with."""
+    """Return the costs of methods, and software used."""
     keys = {key for one in sections if one.main for row in one.rows for key in row.cell.runs.values()}
     made = environment(record for record in records if record.status == "done" and record.key in keys)
     told = (

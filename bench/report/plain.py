@@ -1,4 +1,4 @@
-"""Tables on the terminal: one look for all commands, fitted to any width without breaking a word.
+"""Terminal tables that fit any width without breaking words.
 
 Lines break between words only, and never within a number, a key or a name: a table that is too wide first wraps prose,
 then goes without the columns that it can spare, puts others below their row, and at last all cells below one another.
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Name = str | int
-"""A column, by its heading or its place."""
+"""A column, given by its heading or its place."""
 Line = list[tuple[str, str]]
 """Pieces of a line, each with its style."""
 
 _GAP = 2
 _NUMBER = re.compile(r"[~<>+−–\-(\[]*\s?\d")
 _LONGEST_NUMBER = 28
-"""Longer cells that begin with a digit are prose, and longer words may be parted."""
+"""Longest number; longer cells that begin with a digit are prose, and longer words may be split."""
 _UNGLUED = re.compile(r"\s+(?!%(?:\s|$))")
-"""Where a line may end: a number or a heading keeps its percent sign."""
+"""Places where a line may break: not between a number, or a heading, and its percent sign."""
 _PART = re.compile(r"[^/,]*[/,]+|[^/,]+")
 
 
 class TextTable:
-    """A table of texts that fits the width it is printed at.
+    """A table of texts, fitted to the screen's width.
 
     Args:
         headings: Headings; all empty for a table without a head. The other arguments name columns by heading or place.
@@ -75,7 +75,7 @@ class TextTable:
         return [at for at, heading in enumerate(self._headings) if at in names or heading in names]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        """Yield the table for the width at hand."""
+        """Yield the table at the current width."""
         from rich.segment import Segment
 
         width = options.max_width
@@ -86,11 +86,17 @@ class TextTable:
             yield Segment.line()
 
     def _least_width(self, at: int, whole: bool) -> int:
-        """Return the least width of a column: its longest word, or its longest cell where cells stay whole."""
+        """Return a column's least width.
+
+        Its longest word, or its longest cell where cells stay whole.
+        """
         return max(_longest_word(self._headings[at]), *(_least(row[at], whole) for row in self._cells), 0)
 
     def _fitting(self, width: int) -> dict[int, int]:
-        """Choose columns and their widths; none if the columns that must be there do not fit."""
+        """Choose columns and widths.
+
+        Empty if the columns that must be there do not fit.
+        """
         widths = dict(self._least)
         for step, at in self._steps:
             if _spare(widths, width) < 0 and at in widths:
@@ -146,7 +152,7 @@ class TextTable:
             yield line
 
     def _stacked(self, width: int) -> Iterator[Line]:
-        """Put the cells of each row below one another, each behind its heading."""
+        """Put a row's cells below one another, with headings."""
         head = min(max(map(_width, self._headings)), max(width // 3, 1))
         for cells, styles in zip(self._cells, self._styles, strict=True):
             first, *rest = range(len(cells))
@@ -159,20 +165,20 @@ class TextTable:
 
 
 def plain_table(headings: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> TextTable:
-    """Return a table of texts; the first column's cells are names that stay whole."""
+    """Return a table of texts whose first column stays whole."""
     headings = list(headings)
     return TextTable(headings, rows, whole=headings[:1])
 
 
 def facts_table(facts: Iterable[tuple[str, str | Text]], indent: int = 2) -> TextTable:
-    """Return names with their texts beside them, texts wrapped between words."""
+    """Return names with wrapped texts beside them."""
     from rich.text import Text
 
     return TextTable(("", " "), ((Text(" " * indent + name, style="dim"), text) for name, text in facts), whole=("",))
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Break a text between words; only a word that is longer than the width is parted."""
+    """Break a text between words; split only too long words."""
     width = max(width, 1)
     if _width(text) <= width and "\n" not in text:
         return [text]
@@ -197,7 +203,7 @@ def _parted(cell: str | Text) -> tuple[str, str]:
 
 
 def _words(text: str, width: int | None = None) -> Iterator[tuple[str, str]]:
-    """Yield words, each with the sign before it.
+    """Yield words, each with the character before it.
 
     Very long ones, such as paths, come in parts that end with / or a comma, and those longer than `width` in pieces.
     """
@@ -210,7 +216,7 @@ def _words(text: str, width: int | None = None) -> Iterator[tuple[str, str]]:
 
 
 def _pieces(word: str, width: int) -> list[str]:
-    """Part a word that no line has room for; the screen would cut it off."""
+    """Split a word that is wider than a line."""
     from rich.cells import chop_cells
 
     return [word] if _width(word) <= width else chop_cells(word, width)
@@ -231,7 +237,7 @@ def _spare(widths: dict[int, int], width: int) -> int:
 
 
 def _width(text: str) -> int:
-    """Columns that a text takes on a terminal."""
+    """Return the columns that a text takes on a terminal."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len

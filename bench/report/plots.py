@@ -1,4 +1,4 @@
-"""Plots as inline SVG: real text, the page's own colours and fonts, hover texts, no dates and no random names.
+"""Plots as inline SVG that follow the page's style.
 
 matplotlib draws; afterwards its fixed colours become CSS variables (so that the plot follows light and dark
 pages), its identifiers get a prefix (several plots share one page) and marks get ``<title>`` hover texts.
@@ -54,7 +54,7 @@ STYLE: Any = {
 
 
 def canvas(width: float, height: float) -> Figure:
-    """Return an empty figure, its size in inches."""
+    """Return an empty figure of a size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -84,7 +84,7 @@ def small_multiples(
 
 
 def svg(draw: Callable[[], Drawing], prefix: str) -> tuple[str, str]:
-    """Draw a figure as an ``<svg>`` element fit for a page that holds several (see the module's text).
+    """Draw a figure as ``<svg>`` with unique identifiers.
 
     Args:
         draw: Draws it.

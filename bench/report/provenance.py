@@ -1,4 +1,4 @@
-"""Provenance of the runs, and the runs without a result."""
+"""Provenance of runs, and failed runs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def part(model: ReportModel) -> Part:
 
 
 def facts(made: Environment) -> Facts:
-    """Return what runs have in common, and where they differ."""
+    """Return what runs have in common, and differences."""
     versions = [f"{name} {version}" for name, version in made.versions]
     kinds = {
         "commits": made.commits,

@@ -1,4 +1,4 @@
-"""Numbers as cells: the text for people (`bench.report.words`) with the raw value and its interval beside it."""
+"""Numbers as table cells: text, raw value and interval."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ NONE = Cell(NOTHING)
 
 
 def tone(verdict: Verdict) -> Tone:
-    """Return what a verdict says; a comparison that could not be made says nothing of either."""
+    """Return the tone of a verdict.
+
+    A comparison that could not be made has none.
+    """
     return verdict if verdict in ("above", "below", "none") else "no-comparison"
 
 
 def score(summary: Summary | None, *, smoke: bool = False, note: str = "") -> Cell:
-    """Return a mean with its interval; smoke scores have none.
+    """Return a mean with its interval.
+
+    Smoke scores have no interval.
 
     Args:
         summary: The scores; None for a dash.
@@ -65,7 +70,7 @@ def seconds(value: float | None) -> Cell:
 
 
 def count(value: int | None) -> Cell:
-    """Return a number of parameters or of operations of a network."""
+    """Return a network's number of parameters or operations."""
     return Cell(words.count(value), value)
 
 

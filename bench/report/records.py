@@ -1,4 +1,6 @@
-"""The cells of a report for programs: one record each, at full precision (``results.csv``, `bench.api.Results.cells`).
+"""Cells of a report as records for programs.
+
+One record each, at full precision (``results.csv``, `bench.api.Results.cells`).
 
 Column names stay. `verdict` is that of the interval alone, as in the tables; `holds_after_holm` says of one that is
 shown whether it holds at `p_holm`, too, and is empty where none is shown.
@@ -23,7 +25,7 @@ from bench.texts import csv_text
 
 @dataclass(frozen=True)
 class _Line:
-    """One cell with all that its record is made from."""
+    """A cell with everything its record needs."""
 
     section: Section
     row: ReportRow
@@ -47,7 +49,7 @@ class _Line:
 
     @property
     def bounded(self) -> Comparison | None:
-        """The comparison, where it has an interval."""
+        """The comparison, if it has an interval."""
         return self.versus if self.versus is not None and self.versus.low is not None else None
 
     @property
@@ -56,7 +58,7 @@ class _Line:
 
     @property
     def interval(self) -> Summary | None:
-        """The summary, where its interval means anything."""
+        """The summary, if its interval means anything."""
         return None if self.section.smoke else self.summary
 
 
@@ -136,7 +138,7 @@ COLUMNS: Mapping[str, Callable[[_Line], object]] = {
 
 
 def cell_rows(model: ReportModel) -> Iterator[list[object]]:
-    """Yield the values of `COLUMNS` of every cell."""
+    """Yield the values of `COLUMNS` for every cell."""
     cards = {line.name: line for line in model.methods}
     for section in model.sections:
         for row in section.rows:
@@ -145,5 +147,8 @@ def cell_rows(model: ReportModel) -> Iterator[list[object]]:
 
 
 def to_csv(model: ReportModel) -> str:
-    """Return one line per cell, fractions at full precision; empty where there is nothing to say."""
+    """Return CSV with one line per cell.
+
+    Fractions are at full precision; fields are empty where there is nothing to say.
+    """
     return csv_text(list(COLUMNS), cell_rows(model))

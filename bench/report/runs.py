@@ -31,7 +31,7 @@ NOT_RECORDED = "not recorded"
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Facts that the runs of a cell share besides their scores.
+    """Facts shared by a cell's runs, besides their scores.
 
     Attributes:
         parameters: Parameters of the encoder, None if not recorded.
@@ -145,7 +145,7 @@ class RunLine:
 
 @dataclass(frozen=True)
 class Environment:
-    """Software and machines of finished runs; several entries mean a difference.
+    """Software and machines of finished runs.
 
     Attributes:
         runs: Number of finished runs.
@@ -167,12 +167,15 @@ class Environment:
 
     @property
     def dirty(self) -> bool:
-        """Whether a run was made from code that no commit holds."""
+        """Whether a run's code was not committed."""
         return any("uncommitted" in commit for commit in self.commits)
 
 
 def _edge(run: RunRecord, notes: dict[str, JsonValue]) -> list[JsonValue]:
-    """Say that validation chose the first or last strength of its grid: a better one may lie beyond."""
+    """Say that validation chose the edge of its grid.
+
+    A better setting may lie beyond.
+    """
     protocol, chosen = run.spec.get("protocol"), notes.get("strength")
     options = protocol.get("options") if isinstance(protocol, dict) else None
     grid = options.get("strengths") if isinstance(options, dict) else None
@@ -207,7 +210,7 @@ def run_name(label: dict[str, str]) -> str:
 
 
 def seed_of(run: RunRecord) -> str:
-    """Pretraining seed of a run as text."""
+    """Return a run's pretraining seed as text."""
     return _text(run.spec.get("seed"))
 
 
@@ -309,7 +312,7 @@ def _mean(runs: Iterable[RunRecord], name: str, *added: str) -> float | None:
 
 
 def _text(value: JsonValue) -> str:
-    """A recorded value as text: nothing for null, ``name value`` pairs for a mapping."""
+    """Format a recorded value; nothing for null."""
     if value is None:
         return ""
     if isinstance(value, dict):

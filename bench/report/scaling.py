@@ -1,4 +1,4 @@
-"""Accuracy over the amount of data: parts of the pretraining set, or of the labels, several methods at once."""
+"""Accuracy over the amount of pretraining data or labels."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ INTERVALS = "Scores are means over seeds with their 95 % interval."
 _LEVEL = "#6b7280"
 _DASHES = (":", "--", "-.")
 _LEAST_SPAN = 2.0
-"""Points that the axis of accuracy spans at least."""
+"""Least span of the axis of accuracy, in percentage points."""
 _ASIDE = 1.015
-"""Factor between the places of two methods on the axis, so that intervals do not cover each other."""
+"""Factor by which methods are shifted along the axis, so that intervals do not cover each other."""
 _STEPS = "as many optimiser steps on a part as on all of it"
 _EPOCHS = "as many epochs on a part as on all of it"
 
@@ -42,7 +42,7 @@ Axis = Literal["pretraining data", "labels"]
 
 @dataclass(frozen=True)
 class Line:
-    """One method over the parts.
+    """One method's scores over parts of the data.
 
     Attributes:
         label: Name in the legend.
@@ -88,22 +88,22 @@ class Curve:
 
     @property
     def parts(self) -> tuple[float, ...]:
-        """Every part that occurs, ascending."""
+        """All parts that occur, ascending."""
         return tuple(sorted({part for line in self.lines for part, _ in line.points}))
 
     @property
     def smoke(self) -> bool:
-        """Whether the preset proves paths only."""
+        """Whether the preset only tests that everything runs."""
         return self.preset == "smoke"
 
     @property
     def heading(self) -> str:
-        """Heading of its table."""
+        """Heading of the table."""
         return f"{TITLE}: {self.title}, over {self.axis}"
 
     @property
     def explained(self) -> str:
-        """Return the sentences that explain a figure.
+        """Explain a figure in sentences.
 
         They say what is kept equal, how many objects a part is, and what is drawn.
         """
@@ -131,7 +131,10 @@ class LossPanel:
 
 
 def figures(model: ReportModel) -> tuple[Curve, ...]:
-    """Collect the figures of a report: of each protocol's headline metric, where a method has two parts or more."""
+    """Collect figures of headline metrics with several parts.
+
+    A method needs two parts or more.
+    """
     shown = [(section.title, row) for section in model.sections if section.main for row in section.rows]
     changed = {id(row.cell): row.deviations for _, row in shown}
     cells = [row.cell for _, row in shown]
@@ -142,7 +145,7 @@ def figures(model: ReportModel) -> tuple[Curve, ...]:
 
 
 def _changed(cells: Sequence[Cell], deviations: Mapping[int, Deviations]) -> str:
-    """Return deviations that a figure's cells share, without the part."""
+    """Return deviations shared by a figure, without the part."""
     told = shared([(not cell.is_opponent, deviations[id(cell)]) for cell in cells])
     words = heading([one for one in told if one.field not in ("pretrain_fraction", "label_fraction")])
     return f" with {words}" if words else ""
@@ -214,12 +217,15 @@ def _over_labels(cells: Sequence[Cell], titles: dict[int, str], counts: dict[int
 
 
 def _older(points: Iterable[tuple[float, Cell]]) -> list[str]:
-    """Name the points of a line that have a run of older code."""
+    """Name points with a run of older code."""
     return [f"{cell.label} at {percent(part)}" for part, cell in points if cell.older_code]
 
 
 def loss_panels(panels: Iterable[Panel]) -> tuple[LossPanel, ...]:
-    """Collect total and held-out losses of methods that were pretrained on two parts or more."""
+    """Collect losses of methods pretrained on several parts.
+
+    Total and held-out losses.
+    """
     groups: dict[tuple[str, str, str, str, str], dict[float, list[Series]]] = {}
     for panel in panels:
         if panel.name.startswith("pretrain") and ("total" in panel.name or "held" in panel.name):
@@ -234,7 +240,7 @@ def loss_panels(panels: Iterable[Panel]) -> tuple[LossPanel, ...]:
 
 
 def _mean(lines: Sequence[Series]) -> Series:
-    """Mean over seeds, against the share of training done."""
+    """Average losses over seeds, against the share of training."""
     length = min(len(line) for line in lines)
     last = lines[0][length - 1][0] or 1.0
     return tuple((lines[0][at][0] / last, sum(line[at][1] for line in lines) / len(lines)) for at in range(length))
@@ -250,7 +256,10 @@ def _opponents(figure: Curve) -> str:
 
 
 def table(figure: Curve, name: str) -> Table:
-    """Return a figure's table: one row per method, one column for each part, in percent."""
+    """Return a figure's table, in percent.
+
+    One row per method, one column per part.
+    """
     over = figure.axis == "pretraining data"
     rows: list[list[AnyCell]] = []
     for line in figure.lines:
@@ -263,7 +272,7 @@ def table(figure: Curve, name: str) -> Table:
 
 
 def parts(model: ReportModel) -> list[Part]:
-    """Return the figures of a report as parts of the document, and the losses over parts of the data."""
+    """Return figures of scores and losses as document parts."""
     found = []
     for at, figure in enumerate(figures(model), start=1):
         name = f"parts-{at}"
@@ -283,7 +292,10 @@ def parts(model: ReportModel) -> list[Part]:
 
 
 def draw(figure: Curve) -> Drawing:
-    """Draw accuracy over the parts on a logarithmic axis, one line per method; scratch dashed where it is level."""
+    """Draw accuracy over parts, one line per method.
+
+    The axis is logarithmic; scratch is dashed where it is level.
+    """
     from matplotlib.ticker import NullLocator
 
     hints: dict[str, str] = {}
@@ -309,7 +321,10 @@ def draw(figure: Curve) -> Drawing:
 
 
 def _draw(axes: Axes, figure: Curve, line: Line, look: tuple[str, str], aside: float, hints: dict[str, str]) -> None:
-    """Draw a line, its colour and marker given, moved along the axis by the factor `aside`."""
+    """Draw one method's line, shifted by `aside`.
+
+    Its colour and marker are given; the factor `aside` moves it along the axis.
+    """
     colour, marker = look
     style = "--" if line.untrained else "-"
     axes.plot(
@@ -332,7 +347,10 @@ def _draw(axes: Axes, figure: Curve, line: Line, look: tuple[str, str], aside: f
 
 
 def _draw_level(axes: Axes, figure: Curve, name: str, level: Summary, dashes: str) -> None:
-    """Draw what no part changes, an untrained network or a teacher alone; methods of one network share it."""
+    """Draw a level line for an untrained network or teacher.
+
+    Methods of one network share it.
+    """
     ends = [100 * figure.parts[0], 100 * figure.parts[-1]]
     axes.plot(ends, [100 * level.mean] * 2, dashes, color=_LEVEL, linewidth=1.2, label=name, zorder=1)
     if not figure.smoke and level.low is not None and level.high is not None:
@@ -340,7 +358,10 @@ def _draw_level(axes: Axes, figure: Curve, name: str, level: Summary, dashes: st
 
 
 def draw_losses(panels: Sequence[LossPanel]) -> Drawing:
-    """Draw small multiples: a panel per method and loss, a line per part, over the share of training done."""
+    """Draw losses: a panel per method, a line per part.
+
+    Over the share of training done.
+    """
     parts = sorted({part for panel in panels for part, _ in panel.lines})
     drawing, grid = small_multiples(len(panels), columns=4, width=2.75, height=2.1, margin=1.2)
     shown: dict[float, object] = {}

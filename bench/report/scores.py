@@ -1,4 +1,4 @@
-"""The table of accuracies of one section, with all that stands around it."""
+"""Table of accuracies of one section, with notes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def scores(section: Section) -> Table:
 
 
 def _fields(section: Section) -> list[Field[ReportRow]]:
-    """Return the columns of a table of accuracies: all that there is to say about a column stands here."""
+    """Return the columns of a table of accuracies."""
     smoke = section.smoke
     metric = section.metric.replace("_", " ")
     compared: list[Field[ReportRow]] = [
@@ -143,7 +143,7 @@ def _size(row: ReportRow) -> Cell:
 
 
 def _other_rule(rule: str) -> Field[ReportRow]:
-    """Return the column of what another rule of selection would have reported."""
+    """Return a column of scores under another selection rule."""
     heading = "chosen on test (inflation)" if rule == "test" else "last epoch (inflation)"
 
     def cell(row: ReportRow) -> Cell:
@@ -170,7 +170,7 @@ PAIR_FIELDS: tuple[Field[Pair], ...] = (
 
 
 def pairs(section: Section) -> Table:
-    """Return the comparisons of pretrained methods with each other."""
+    """Return comparisons of pretrained methods with each other."""
     return Table.of(f"{section.anchor}-pairs", PAIR_FIELDS, section.pairs)
 
 
@@ -181,7 +181,7 @@ def _pair_verdict(found: Comparison) -> Cell:
 
 
 def verdict(row: ReportRow) -> Cell:
-    """Return the verdict of a row against its opponent, with its symbol."""
+    """Return a row's verdict against its opponent, with symbol."""
     found = row.versus
     if row.cell.is_opponent:
         return Cell("")
@@ -195,7 +195,7 @@ def verdict(row: ReportRow) -> Cell:
 
 
 def _short_verdict(row: ReportRow, found: Comparison) -> str:
-    """Return the verdict of a row without the names of the two."""
+    """Return a row's verdict without the two names."""
     one = ", this encoder" if found.error.over == "splits" else ""
     if not found.shown:
         return f"no difference shown{one}" if found.verdict == "none" else found.words
@@ -204,7 +204,7 @@ def _short_verdict(row: ReportRow, found: Comparison) -> str:
 
 
 def candidates(section: Section) -> Table:
-    """Return the table of candidates: one row per cell that had a choice, one column per candidate.
+    """Return the candidates of each cell, one per column.
 
     It stands with the metric that candidates are chosen by, and not again with every other one.
     """
@@ -240,7 +240,7 @@ def _legend(section: Section) -> str:
 
 
 def how_measured(section: Section) -> str:
-    """One line on what the numbers of a table are."""
+    """Describe in a line how scores were measured."""
     seeds, splits = section.seeds, section.splits
     text = f"{len(seeds)} pretraining seed{'s' * (len(seeds) != 1)} ({words.numbers(seeds)})"
     if len(splits) > 1:
@@ -259,12 +259,12 @@ def how_measured(section: Section) -> str:
 
 
 def told(section: Section) -> list[str]:
-    """Return the lines above a table: how it was measured, and what needs no encoder."""
+    """Return the lines above a table."""
     return [line for line in (f"{how_measured(section)}.", floor(section)) if line]
 
 
 def floor(section: Section) -> str:
-    """Say what needs no encoder: ``Chance 4.8 %, most frequent class 9.1 %.``; empty where nothing is known."""
+    """Return baselines: ``Chance 4.8 %, most frequent class 9.1 %.``."""
     found: dict[str, list[str]] = {}
     for setting in section.settings:
         if one := section.floors.get(setting):
@@ -279,20 +279,23 @@ def floor(section: Section) -> str:
 
 
 def _repeated(section: Section) -> list[str]:
-    """Name metrics whose numbers are those of this table."""
+    """Name metrics with the same numbers as this table."""
     names = ", ".join(metric.replace("_", " ") for metric in section.repeated)
     return [f"{names.capitalize()} is the same: every class has as many test objects."] if names else []
 
 
 def numerics(row: ReportRow) -> str:
-    """Return device and precision, as ``cpu in bf16``; empty if unknown."""
+    """Return device and precision, e.g. ``cpu in bf16``, or nothing."""
     names = ("device", "precision")
     device, precision = (row.cell.spec.get(f"encoder.numerics.{name}", "") for name in names)
     return f"{device} in {precision}" if device and precision else ""
 
 
 def changes(section: Section) -> list[str]:
-    """Say what the rows have that the preset would not give them: what all share, then what single rows have."""
+    """Describe deviations from the preset.
+
+    Those that all rows share, then those of single rows.
+    """
     common = [one for one in section.deviations if not one.of_all]
     lines = [f"Differs from preset {section.preset}: {_listed(common)}."] if common else []
     own: dict[str, list[str]] = {}
@@ -320,7 +323,10 @@ def _some(names: Sequence[str], most: int = 3) -> str:
 
 
 def _judged_together(section: Section) -> list[str]:
-    """Say what intervals and verdicts of the comparisons with scratch rest on; nothing without any."""
+    """Explain intervals and verdicts of comparisons with scratch.
+
+    Empty without any comparison.
+    """
     tested = [row.versus for row in section.rows if row.versus is not None and row.versus.p is not None]
     return [_basis(tested, "comparisons of this table with scratch")] if tested and not section.smoke else []
 
@@ -334,13 +340,16 @@ def _basis(tested: Sequence[Comparison], family: str) -> str:
 
 
 def protocol_options(section: Section) -> str:
-    """The protocol's options, ``folds=10, head=linear``; recipes, lists and options at null stay out of the line."""
+    """Return the protocol's options, ``folds=10, head=linear``.
+
+    Recipes, lists and options at null are left out.
+    """
     plain = [(name, value) for name, value in section.options if "." not in name and value[:1] not in "[{"]
     return ", ".join(f"{name}={value}" for name, value in plain if value != "null")
 
 
 def _opponent(section: Section) -> str:
-    """Return the opponent of the table's cells; scratch by default."""
+    """Return the opponent's name; scratch by default."""
     return " or ".join(dict.fromkeys(row.opponent for row in section.rows if row.opponent)) or SCRATCH
 
 
@@ -375,7 +384,7 @@ def notes(section: Section) -> list[str]:
 
 
 def _not_run(section: Section) -> list[str]:
-    """Name cells that lack seeds which others of their table have."""
+    """Name cells that lack seeds which others have."""
     found: dict[str, list[str]] = {}
     for row in section.rows:
         cell = row.cell
@@ -386,7 +395,7 @@ def _not_run(section: Section) -> list[str]:
 
 
 def _warned(section: Section) -> list[str]:
-    """Each warning of the runs once, with the rows it is about and in how many of their runs it was given."""
+    """Return each warning once, with rows and counts."""
     found: dict[str, list[str]] = {}
     for row in section.rows:
         for warning, n in row.facts.warnings:
@@ -395,7 +404,7 @@ def _warned(section: Section) -> list[str]:
 
 
 def pair_notes(section: Section) -> list[str]:
-    """Return the notes below comparisons of methods, each with its pairs."""
+    """Return notes on comparisons, each with its pairs."""
     older = words.older(f"{pair.name} {pair.setting}" for pair in section.pairs if pair.older_code)
     tested = [pair.comparison for pair in section.pairs if pair.comparison.p is not None]
     older += [_basis(tested, "comparisons of this list")] if tested else []
@@ -403,7 +412,7 @@ def pair_notes(section: Section) -> list[str]:
 
 
 def _gathered(compared: Sequence[tuple[str, Comparison]]) -> list[str]:
-    """Each note of some comparisons once, with the names of those it is about."""
+    """Return each note once, with its comparisons."""
     found: dict[str, list[str]] = {}
     for name, comparison in compared:
         for note in comparison.notes:

@@ -1,4 +1,4 @@
-"""The selection ledger as a table: one line per cell, one column per rule."""
+"""The selection ledger as a table: cells by rule."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SMOKE_NOTE = "SMOKE lines prove that the path works; their numbers mean nothing,
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of the ledger, with words that set its cell apart from others of its name."""
+    """One cell of the ledger, with words that identify it."""
 
     line: LedgerLine
     deviations: Deviations
@@ -59,13 +59,13 @@ _FIELDS: tuple[Field[_Line], ...] = (
 
 
 def part(model: ReportModel) -> Part:
-    """Return the rules of selection side by side as a part of the document."""
+    """Return the selection ledger as a part of the document."""
     smoke = [Paragraph(SMOKE_NOTE, "warning")] if any(map(_smoke, model.ledger)) else []
     return Part(TITLE, (*smoke, Paragraph(EXPLAINED, "soft"), table(model)), "selection", detail=Detail.FILES)
 
 
 def table(model: ReportModel) -> Table:
-    """Return the ledger: one row per cell, one column per rule."""
+    """Return the selection ledger as a table."""
     lines = [
         _Line(line, model.deviations.get(next(iter(line.cell.runs.values())), ()), "", "") for line in model.ledger
     ]

@@ -1,4 +1,4 @@
-"""Facts of a search that a report shows."""
+"""Facts about hyperparameter searches for a report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TrialFacts:
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """One search: one method under one protocol on one data set.
+    """A search: one method, one protocol, one data set.
 
     Attributes:
         name: Name of the search.

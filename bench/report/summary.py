@@ -1,4 +1,4 @@
-"""The report in plain words: what was compared, and whether a difference is shown."""
+"""Summarise a report in sentences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sentence:
 
 
 def summarise_report(model: ReportModel) -> list[Sentence]:
-    """Say what the report shows: one sentence per pretrained method and table, then the warnings."""
+    """Return findings per method and table, then warnings."""
     sentences = []
     for section in model.sections:
         if section.smoke or not section.main:
@@ -90,7 +90,10 @@ def _sentence(section: Section, rows: Sequence[ReportRow]) -> Sentence:
 
 
 def _against_each_other(section: Section) -> list[Sentence]:
-    """Say in a sentence per pair how pretrained methods compare with each other, Holm's correction included."""
+    """Return a sentence per pair of pretrained methods.
+
+    Holm's correction included.
+    """
     found: dict[tuple[str, str], list[Comparison]] = {}
     for pair in section.pairs:
         first, second = sorted((pair.comparison.first, pair.comparison.second))
@@ -119,7 +122,10 @@ def _against_each_other(section: Section) -> list[Sentence]:
 
 
 def _runs(comparison: Comparison) -> str:
-    """Runs a comparison is over: ``5 seeds``, ``3 seeds and 6 split seeds``, ``6 split seeds of one encoder``."""
+    """Count the runs of a comparison in words.
+
+    ``5 seeds``, ``3 seeds and 6 split seeds``, ``6 split seeds of one encoder``.
+    """
     splits = len({unit.split for unit in comparison.differences})
     seeds = f"{comparison.n} seed{'s' * (comparison.n > 1)}"
     if comparison.error.over == "splits":
@@ -135,7 +141,10 @@ def _kind(verdicts: Counter[Verdict]) -> Kind:
 
 
 def _seen_words(rows: Sequence[ReportRow]) -> str:
-    """Mention class names pretraining saw: a claim cannot rest on such rows."""
+    """Mention rows whose pretraining saw class names.
+
+    A claim cannot rest on them.
+    """
     cells = [row.cell for row in rows if row.cell.seen is None or row.cell.seen]
     if not cells:
         return ""

@@ -40,7 +40,7 @@ _LOOKS = {"": "", "soft": "dim", "care": "yellow", "warning": "bold yellow"}
 
 
 def render_terminal(document: Document, console: Console) -> None:
-    """Print a document: what closes it stands last, where it is read first.
+    """Print a document; closing parts come last.
 
     Args:
         document: The document; its title is not printed.
@@ -72,7 +72,7 @@ def _print(blocks: Iterable[Block], console: Console) -> None:
 
 
 def _print_soft(texts: list[str], console: Console) -> None:
-    """Print remarks as one paragraph, which takes fewer lines."""
+    """Print remarks as one paragraph."""
     if texts:
         console.print(Text(" ".join(texts), style="dim"))
         texts.clear()
@@ -106,7 +106,7 @@ def _print_block(block: Block, console: Console) -> None:
 
 
 def text_table(table: Table) -> TextTable:
-    """Return a table fitted to any width."""
+    """Return a table that fits any width."""
     columns = table.columns
     steps = sorted(
         (order, step, at)

@@ -1,4 +1,4 @@
-"""Training on one data set, testing on another: a matrix for each method."""
+"""Matrices of training and test data sets, per method."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ EXPLAINED = (
 )
 BETWEEN = " > "
 _DATA = ("data.", "train_data.", "plugins.datasets.")
-"""Fields of a spec that say on what was judged."""
+"""Fields of a spec that name the data judged on."""
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """One method, trained on each data set and tested on each.
+    """Scores of one method by training and test set.
 
     Attributes:
         title: Method, and how it was judged.
@@ -53,7 +53,10 @@ class Matrix:
 
 
 def matrices(model: ReportModel) -> tuple[Matrix, ...]:
-    """Collect the matrices of a report: of headline metrics, where a method has a pair of different data sets."""
+    """Collect matrices of headline metrics.
+
+    Where a method has a pair of different data sets.
+    """
     rows = [row for section in model.sections if section.main for row in section.rows]
     names = _set_names(rows)
     groups: dict[tuple[str, str], dict[str, _Group]] = {}
@@ -82,7 +85,7 @@ def matrices(model: ReportModel) -> tuple[Matrix, ...]:
 
 @dataclass
 class _Group:
-    """Cells of one encoder judged alike, by data sets trained and tested on."""
+    """Cells of one encoder by training and test set."""
 
     spec: dict[str, str]
     cells: dict[tuple[str, str], tuple[Cell, str]] = field(default_factory=dict)
@@ -97,14 +100,14 @@ def _title(cell: Cell) -> str:
 
 
 def _besides_data(cell: Cell) -> dict[str, str]:
-    """The encoder and how it was judged, but not on what."""
+    """Return encoder and judging fields, without the data."""
     encoder = {name: value for name, value in cell.spec.items() if name.startswith("encoder.")}
     judged = {name: value for name, value in judging(cell.spec).items() if not name.startswith(_DATA)}
     return encoder | judged
 
 
 def set_names(label: Mapping[str, str], other: bool) -> tuple[str, str]:
-    """Names of what is trained on and of what is tested on.
+    """Return names of training and test set.
 
     Args:
         label: Labels of a run.
@@ -118,7 +121,7 @@ def set_names(label: Mapping[str, str], other: bool) -> tuple[str, str]:
 
 
 def _sets(row: ReportRow) -> list[tuple[str, dict[str, str]]]:
-    """Name and content of what is trained on and of what is tested on."""
+    """Return name and content of training and test set."""
     cell, label = row.cell, {"dataset": row.cell.dataset}
     label |= {"trained_on": row.facts.trained_on, "tested_on": row.facts.tested_on} if row.facts.trained_on else {}
     other = any(name.startswith("train_data.") for name in cell.spec)
@@ -131,7 +134,10 @@ def _sets(row: ReportRow) -> list[tuple[str, dict[str, str]]]:
 
 
 def _set_names(rows: Iterable[ReportRow]) -> dict[str, str]:
-    """Names of data sets by name and content, which is said where sets of one name differ in it."""
+    """Return distinct names of data sets.
+
+    The content is named where sets of one name differ in it.
+    """
     same: dict[str, dict[str, dict[str, str]]] = {}
     for name, content in (found for row in rows for found in _sets(row)):
         same.setdefault(name, {})[_set_key(name, content)] = content
@@ -152,7 +158,7 @@ def _pair(row: ReportRow, names: dict[str, str]) -> tuple[str, str]:
 
 
 def _matrix(title: str, preset: str, changed: str, cells: dict[tuple[str, str], tuple[Cell, str]]) -> Matrix | None:
-    """Arrange cells as a matrix; None without a pair of different sets."""
+    """Arrange cells as a matrix; None without different sets."""
     pairs = [pair for pair in cells if pair[0] != pair[1]]
     if not pairs:
         return None
@@ -166,7 +172,7 @@ def _matrix(title: str, preset: str, changed: str, cells: dict[tuple[str, str], 
 
 
 def notes(found: Sequence[Matrix]) -> list[str]:
-    """Return one line on each pair of sets, and on scores of older code."""
+    """Return notes on pairs of sets, and older code."""
     shared = {f"{' > '.join(pair)}: {text}." for matrix in found for pair, text in matrix.classes.items()}
     older = words.older(f"{BETWEEN.join(pair)}, {matrix.title}" for matrix in found for pair in matrix.older)
     return sorted(shared, key=natural) + older

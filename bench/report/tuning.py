@@ -1,4 +1,4 @@
-"""Searches in a report: what was tried for each method, what was best on validation, and which parameters mattered."""
+"""Hyperparameter searches in a report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FEW = "Too few trials to say which parameter mattered."
 
 @dataclass(frozen=True)
 class StudyGroup:
-    """Searches that belong together: same protocol, data, preset, and part searched.
+    """Searches under the same protocol, data and preset.
 
     Attributes:
         anchor: Name for links.
@@ -64,14 +64,14 @@ class StudyGroup:
 
     @property
     def how(self) -> str:
-        """Return how trials are scored."""
+        """Describe how trials are scored."""
         first = self.studies[0]
         settings = "" if first.settings in ((), ("all",)) else f", mean over {', '.join(first.settings)}"
         return f"Score: {first.metric.replace('_', ' ')} on validation in percent{settings}."
 
     @property
     def spaces(self) -> list[list[str]]:
-        """Every space that was searched; one, where all is well."""
+        """Search spaces; one, if all methods had the same."""
         longest: dict[str, tuple[str, ...]] = {}
         for study in self.studies:  # scratch has no pretraining to search: the longest list is the whole space
             kept = longest.get(study.space, ())
@@ -80,7 +80,7 @@ class StudyGroup:
 
     @property
     def warnings(self) -> list[str]:
-        """Return what makes methods of this group incomparable."""
+        """Name what makes methods of this group incomparable."""
         found = []
         budgets: dict[int, list[str]] = {}
         for study in self.studies:
@@ -113,7 +113,7 @@ def groups(studies: Iterable[StudyFacts]) -> tuple[StudyGroup, ...]:
 
 @dataclass(frozen=True)
 class _Line:
-    """A search beside the others of its group."""
+    """A search, named within its group."""
 
     study: StudyFacts
     beside: tuple[StudyFacts, ...]
@@ -149,7 +149,7 @@ def table(group: StudyGroup) -> Table:
 
 
 def part(group: StudyGroup) -> Part:
-    """Return a group of searches as a part of the document."""
+    """Return a group of searches as a document part."""
     smoke = group.preset == "smoke"
     blocks: list[Block] = [Paragraph(EXPLAINED, "soft", detail=Detail.FILES), Paragraph(group.how, "soft")]
     if group.warnings:
@@ -172,7 +172,10 @@ def part(group: StudyGroup) -> Part:
 
 
 def draw_history(group: StudyGroup) -> Drawing:
-    """Draw the validation score of every trial as dots, the best so far as a line, one colour per method."""
+    """Draw trials as dots, the best so far as lines.
+
+    One colour per method.
+    """
     from matplotlib.ticker import MaxNLocator
 
     hints: dict[str, str] = {}
@@ -207,7 +210,10 @@ def _draw_history(axes: Axes, study: StudyFacts, index: int, label: str, hints: 
 
 
 def draw_importance(group: StudyGroup) -> Drawing:
-    """Draw the share of each parameter as bars, one colour per method that has enough trials."""
+    """Draw the importance of parameters as bars.
+
+    One colour per method that has enough trials.
+    """
     told = [(index, study) for index, study in enumerate(group.studies) if study.importance]
     parameters = list(dict.fromkeys(path for _, study in told for path, _ in study.importance))
     thickness = 0.8 / len(told)
@@ -234,7 +240,7 @@ def draw_importance(group: StudyGroup) -> Drawing:
 
 
 def _name(study: StudyFacts, beside: Sequence[StudyFacts]) -> str:
-    """Method, with the seed and, if need be, the digest of the search where the same method was searched twice."""
+    """Return the method's name, with seed or digest if needed."""
     same = [other for other in beside if other.method == study.method]
     name = study.method
     if len({other.seed for other in same}) > 1:
@@ -254,7 +260,7 @@ def _failed(study: StudyFacts) -> Cell:
 
 
 def _place(study: StudyFacts, best: TrialFacts | None) -> Cell:
-    """Return the number of the best trial, as the history counts."""
+    """Return the best trial's number."""
     return quantities.NONE if best is None else Cell(str(at := study.trials.index(best) + 1), at)
 
 

@@ -1,4 +1,7 @@
-"""Numbers and verdicts as text, the same in every rendering. Accuracies are shown in percent."""
+"""Numbers and verdicts as text, alike in all renderings.
+
+Accuracies are shown in percent.
+"""
 
 from __future__ import annotations
 
@@ -19,36 +22,47 @@ SYMBOLS: Mapping[Verdict, str] = {
 
 
 def older(names: Iterable[str]) -> list[str]:
-    """A line that names results of older code, where a table has no column that marks them; none without any."""
+    """Name results of older code in a line.
+
+    For tables without a column that marks them.
+    """
     found = "; ".join(dict.fromkeys(names))
     return [f"Made by code that has changed since (older): {found}."] if found else []
 
 
 def percent(value: float) -> str:
-    """A fraction in percent with one decimal."""
+    """Format a fraction in percent with one decimal."""
     return f"{100 * value:.1f}"
 
 
 def signed(value: float) -> str:
-    """A difference of fractions in points, with its sign."""
+    """Format a difference of fractions in points, with sign."""
     text = f"{100 * value:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
 def score(summary: Summary) -> str:
-    """Mean with the half-width of its interval: ``81.3 ± 1.2``; with one seed just the number."""
+    """Format a mean with its interval: ``81.3 ± 1.2``.
+
+    With one seed just the number.
+    """
     if summary.half_width is None:
         return percent(summary.mean)
     return f"{percent(summary.mean)} ± {percent(summary.half_width)}"
 
 
 def fold_deviation(summary: Summary) -> str:
-    """Deviation over the folds of one encoder; empty with several seeds or without folds."""
+    """Return the deviation over the folds of one encoder.
+
+    Empty with several seeds or without folds.
+    """
     return "" if summary.fold_deviation is None else percent(summary.fold_deviation)
 
 
 def components(found: Components) -> str:
-    """Deviations over folds, pretraining seeds, split seeds and what is left: ``3.1 / 0.8``, ``3.1 / 0.8 / 2.0 / 0.5``.
+    """Return standard deviations by source: ``3.1 / 0.8 / 2.0``.
+
+    Over folds, pretraining seeds, split seeds and the rest.
 
     Empty where there is not more than one; those that cannot be told are left out at the end, and a dash elsewhere.
     """
@@ -61,7 +75,7 @@ def components(found: Components) -> str:
 
 
 def spread(summary: Summary) -> str:
-    """Mean and spread in one phrase, for hover texts."""
+    """Return mean and spread, for hover texts."""
     if summary.fold_deviation is not None:
         return f"{score(summary)}, one seed ({FOLDS_LABEL}: s.d. {fold_deviation(summary)})"
     seeds = "one seed" if summary.n == 1 else f"{summary.n} seeds"
@@ -69,13 +83,16 @@ def spread(summary: Summary) -> str:
 
 
 def span(summary: Summary) -> str:
-    """Smallest and largest seed value."""
+    """Return the smallest and largest seed value."""
     several = summary.n > 1 or summary.splits > 1
     return f"{percent(summary.minimum)}–{percent(summary.maximum)}" if several else "–"
 
 
 def seeds(cell: Cell) -> str:
-    """Runs with a number, and what became of the others: ``3 of 5 (2 diverged)``; ``3 × 6`` with split seeds."""
+    """Count runs by outcome: ``3 of 5 (2 diverged)``.
+
+    ``3 × 6`` with split seeds.
+    """
     summary = cell.summary
     shown = str(summary.n) if summary.splits == 1 else f"{summary.n} × {summary.splits}"
     if summary.error.missing:
@@ -87,7 +104,7 @@ def seeds(cell: Cell) -> str:
 
 
 def difference(comparison: Comparison | None) -> str:
-    """Paired difference with its interval, in points."""
+    """Format a paired difference with interval, in points."""
     if comparison is None or comparison.difference is None:
         return "–"
     if comparison.low is None or comparison.high is None:
@@ -96,14 +113,14 @@ def difference(comparison: Comparison | None) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """A p value to print."""
+    """Format a p value."""
     if p is None:
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def seen(cell: Cell) -> str:
-    """Entry of the column "saw evaluated class names"."""
+    """Return the cell "saw evaluated class names"."""
     if cell.seen is None:
         return "unknown"
     total = cell.seen_total if cell.seen_total is not None else len(cell.seen)
@@ -111,7 +128,7 @@ def seen(cell: Cell) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration for people."""
+    """Format a duration."""
     if value is None:
         return "–"
     if value < 60:
@@ -121,7 +138,7 @@ def seconds(value: float | None) -> str:
 
 
 def count(value: int | None) -> str:
-    """A number of parameters for people."""
+    """Format a number of parameters."""
     if value is None:
         return "–"
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
@@ -131,7 +148,7 @@ def count(value: int | None) -> str:
 
 
 def operations(value: float | None) -> str:
-    """Floating-point operations for people."""
+    """Format floating-point operations."""
     if value is None:
         return "–"
     for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -141,7 +158,7 @@ def operations(value: float | None) -> str:
 
 
 def numbers(values: tuple[int, ...]) -> str:
-    """A list of seeds, runs of three and more as a range: ``0–4, 7``."""
+    """Format seeds, with ranges: ``0–4, 7``."""
     parts: list[list[int]] = []
     for value in values:
         if parts and value == parts[-1][-1] + 1:
