@@ -1,4 +1,4 @@
-"""Run records on disk, their index in SQLite (or PostgreSQL by URL), and the leases that keep work single.
+"""Run records on disk, their index, and leases.
 
 Names are loaded on first use, so that importing the package costs nothing and never imports SQLAlchemy.
 """

@@ -1,4 +1,4 @@
-"""Artefacts: what runs share (pretrained encoders, fitted teachers, cached features), as sealed folders."""
+"""Shared artefacts: encoders, teachers and features, as sealed folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARTIFACTS = "artifacts"
 
 
 class ArtifactStore:
-    """Sealed folders under ``artifacts/<kind>/<key>/<fingerprint[:16]>/`` of a results folder.
+    """Sealed folders ``artifacts/<kind>/<key>/<fingerprint[:16]>/`` of a results folder.
 
     Attributes:
         results: Results folder.
@@ -36,12 +36,14 @@ class ArtifactStore:
         self.set_aside: list[tuple[Path, str]] = []
 
     def folder(self, kind: str, key: str, fingerprint: str) -> Path:
-        """Return where an artefact lies or would lie."""
+        """Return the folder of an artefact."""
         parts = folders.path_part(kind, "kind"), folders.path_part(key, "key")
         return self.results.joinpath(ARTIFACTS, *parts, folders.path_part(fingerprint, "fingerprint")[: folders.SHORT])
 
     def publish_folder(self, kind: str, key: str, fingerprint: str, source_dir: Path) -> Path:
-        """Seal a folder and move it to its place; `source_dir` is gone afterwards.
+        """Seal a folder and move it to its place.
+
+        `source_dir` is gone afterwards.
 
         Where a sound artefact stands there already it is kept and `source_dir` discarded. Fill `source_dir` below
         the results folder (same file system) and the move is one rename; from elsewhere it is copied first.
@@ -83,7 +85,7 @@ class ArtifactStore:
         return destination
 
     def find_folder(self, kind: str, key: str, fingerprint: str | None, *, digests: bool = False) -> Path | None:
-        """Return a sound artefact.
+        """Return an undamaged artefact.
 
         Args:
             kind: Kind of artefact.
@@ -110,7 +112,9 @@ class ArtifactStore:
         return max(sound)[1] if sound else None
 
     def list_folders(self, kind: str, *, digests: bool = False) -> list[Path]:
-        """Return every sound artefact of a kind by key and fingerprint; those that cannot be read are named.
+        """List the undamaged artefacts of a kind.
+
+        By key and fingerprint; those that cannot be read are named.
 
         Args:
             kind: Kind of artefact.
@@ -130,11 +134,13 @@ class ArtifactStore:
         return sound
 
     def manifest(self, folder: Path) -> Manifest:
-        """Return the manifest of an artefact (full fingerprint, time, files)."""
+        """Return an artefact's manifest (full fingerprint, time, files)."""
         return folders.read_manifest(folder)
 
     def check(self, *, digests: bool = False) -> list[tuple[Path, str]]:
-        """Look at every artefact, move the damaged ones to quarantine, and return those with the reasons.
+        """Check every artefact and quarantine damaged ones.
+
+        Returns them with the reasons.
 
         Opened for reading, nothing is moved: the damaged ones are named by a warning each.
         """
@@ -174,7 +180,10 @@ class ArtifactStore:
 
 
 def _copy_failure(source: Path, destination: Path, error: shutil.Error) -> SetupError:
-    """`shutil.copytree` gathers (from, to, text) of every file that failed and loses the error numbers."""
+    """Build one error from `shutil.copytree`'s list.
+
+    It gathers (from, to, text) of every file that failed and loses the error numbers.
+    """
     why = str(error.args[0][0][2])
     if os.strerror(errno.ENOSPC) in why:
         return file_failure("write", destination, OSError(errno.ENOSPC, why))

@@ -1,4 +1,4 @@
-"""Cached files that carry their own digest: written whole, checked when they are opened.
+"""Cached files with digests, verified when opened.
 
 A cached file is its content, then a seal: a mark and the SHA-256 of the file's place and content. NumPy reads an array
 in front of a seal like any other, so that large files are mapped. A file that was altered, cut short or put in the
@@ -27,7 +27,7 @@ from bench.store.scratch import remove_abandoned
 _log = logging.getLogger(__name__)
 
 PART = ".part"
-"""Ending of a file that is still written."""
+"""Suffix of a file that is still being written."""
 SETTLED_NS = 2_000_000_000
 """A file changed less than this before it was read may change again within one tick of its clock, unnoticed."""
 _MARK = b"bench seal 1\n\0\0\0"
@@ -41,7 +41,7 @@ _told: dict[Path, tuple[int, ...]] = {}
 
 
 class _Sealing:
-    """A stream that computes the digest of what is written through it."""
+    """A stream that computes a digest while writing."""
 
     def __init__(self, stream: BinaryIO, place: str) -> None:
         self._stream, self._sha = stream, _begun(place)
@@ -57,7 +57,9 @@ class _Sealing:
 
 @contextlib.contextmanager
 def publishing(path: Path, levels: int = 2) -> Iterator[BinaryIO]:
-    """Write a cached file through a stream (to be written in order); it appears whole and sealed, or not at all.
+    """Write a cached file through a stream.
+
+    It appears whole and sealed, or not at all.
 
     Args:
         path: Its place; folders are made.
@@ -74,7 +76,7 @@ def publishing(path: Path, levels: int = 2) -> Iterator[BinaryIO]:
 
 
 def write_array(path: Path, array: npt.NDArray[Any], levels: int = 2) -> None:
-    """Write an array as a cached file; see `publishing`."""
+    """Write an array as a cached file (see `publishing`)."""
     with publishing(path, levels) as stream:
         begin_array(stream, array.dtype, array.shape)
         rows = max(1, _CHUNK * max(len(array), 1) // max(array.nbytes, 1)) if array.ndim else 1
@@ -83,13 +85,13 @@ def write_array(path: Path, array: npt.NDArray[Any], levels: int = 2) -> None:
 
 
 def begin_array(stream: BinaryIO, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> None:
-    """Write NumPy's head of an array whose values follow row by row."""
+    """Write NumPy's header of an array, whose rows follow."""
     head = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, head)
 
 
 def seal(path: Path, destination: Path, levels: int = 2) -> None:
-    """Seal a finished file that is going to be moved.
+    """Seal a finished file that will be moved.
 
     Args:
         path: Where it lies now.
@@ -143,7 +145,7 @@ def open_array(
 
 
 def read_bytes(path: Path, levels: int = 2) -> bytes | None:
-    """Return the content of a cached file without its seal; None as in `open_array`."""
+    """Return a cached file's content; None as in `open_array`."""
     if not is_sound(path, levels):
         return None
     try:
@@ -153,7 +155,9 @@ def read_bytes(path: Path, levels: int = 2) -> bytes | None:
 
 
 def is_sound(path: Path, levels: int = 2) -> bool:
-    """Whether a cached file is there and its digest matches; one that does not match is named in a warning.
+    """Whether a cached file exists and its digest matches.
+
+    One that does not match is named in a warning.
 
     The content is read once in a process, as long as the file looks the same.
     """

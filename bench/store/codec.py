@@ -1,4 +1,4 @@
-"""A run record as the files of its folder, and back.
+"""Convert a run record to files and back.
 
 Layout (all JSON is strict, see `bench.store.jsontext`):
 
@@ -43,12 +43,12 @@ LIMITS = {
 """Files of a run and the bytes each may have: a hundred times what the largest run so far needed."""
 
 SERIES = ("predictions.npz", "curves.json")
-"""Files that the index does without."""
+"""Files that are not indexed."""
 
 MOST_METRICS = 20_000
 MOST_ARRAYS = 1_000
 ARRAY_BYTES = 256 * _MB
-"""Bytes that the arrays of a run may take in memory together."""
+"""Most bytes that the arrays of a run may take in memory together."""
 
 LABEL_LENGTH = 1_000
 
@@ -60,7 +60,9 @@ Curves = dict[str, list[tuple[float, float]]]
 
 
 def encode(record: RunRecord) -> dict[str, bytes]:
-    """Return the files of a record by name; nothing is written yet, so a record that cannot be stored leaves no trace.
+    """Return a record's files by name.
+
+    Nothing is written yet, so a record that cannot be stored leaves no trace.
 
     Raises:
         ValueError: A label or the spec's seed is missing, the key is not the spec's, or there is more than `decode`
@@ -160,7 +162,9 @@ def decode(contents: Mapping[str, bytes]) -> RunRecord:
 
 
 def encode_arrays(arrays: Arrays) -> bytes:
-    """Return arrays as a compressed ``.npz`` whose bytes depend on the content only (fixed times, given order).
+    """Return arrays as a reproducible compressed ``.npz``.
+
+    Its bytes depend on the content only (fixed times, given order).
 
     Raises:
         ValueError: A name is empty or holds NUL.
@@ -223,13 +227,16 @@ def _array(content: bytes) -> npt.NDArray[np.generic]:
 
 @lru_cache(1_000)
 def _head(version: tuple[int, int], text: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the head of an array, from its length on; most arrays have one of few."""
+    """Read the header of an array."""
     head: tuple[tuple[int, ...], bool, np.dtype[Any]] = _HEADS[version](io.BytesIO(text))
     return head
 
 
 def _check_spec(key: str, spec: dict[str, Any]) -> None:
-    """Refuse a specification that cannot be indexed, or is not the one that its key stands for."""
+    """Refuse a spec that does not match its key.
+
+    Or that cannot be indexed.
+    """
     for name, seed in (("seed", spec.get("seed")), ("split_seed", spec.get("split_seed", 0))):
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
             raise ValueError(f"a '{name}' from 0 to 2**63 - 1 is needed, got {seed!r:.40}")

@@ -1,4 +1,4 @@
-"""The database behind the index: opened, created, made again and locked so that several processes can share it.
+"""The database behind the index, shared by processes.
 
 SQLite by default (``BEGIN IMMEDIATE`` for writers, foreign keys on), PostgreSQL by URL. SQLite keeps no write-ahead
 log, because even readers of one must create files. Where processes on several machines share one results folder, give
@@ -32,11 +32,11 @@ FILE_NAME = "bench.sqlite"
 BUSY_SECONDS = 30.0
 _COMPANIONS = ("-wal", "-shm", "-journal")
 _ALEMBIC = "alembic_version"
-"""Table of the first version of the index."""
+"""Table that only the first version of the index has."""
 
 
 _SQLITE, _WRITE_AHEAD = b"SQLite format 3\0", 2
-"""How an SQLite file begins, and the two bytes behind that say that it has a write-ahead log."""
+"""First bytes of an SQLite file, and the two bytes that mark a write-ahead log."""
 
 Fill = Callable[[Session], None]
 """Writes the rows of a database that was just made."""
@@ -52,7 +52,7 @@ class Condition(Enum):
 
 
 class NewerDatabaseError(SetupError):
-    """The index is of a version that this bench does not know; it is neither used nor changed."""
+    """A newer bench made the index; it is left alone."""
 
 
 class ForeignDatabaseError(SetupError):
@@ -60,7 +60,7 @@ class ForeignDatabaseError(SetupError):
 
 
 class Database:
-    """A database and the two ways into it, `read` and `write`.
+    """A database with read and write transactions.
 
     Connections live for one block: no file handle is carried across a fork, and a rebuild can replace the file
     of a damaged SQLite database between blocks (a lock file keeps it from doing so inside one).
@@ -94,7 +94,7 @@ class Database:
 
     @property
     def shown(self) -> str:
-        """The database as a user may see it: its path, or its URL without the password."""
+        """Path, or URL without password."""
         return str(self.path) if self.path is not None else self.url.render_as_string(hide_password=True)
 
     @contextmanager
@@ -113,7 +113,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Yield a session inside one write transaction, committed when the block ends well.
+        """Yield a session inside one write transaction.
 
         On SQLite the transaction is exclusive from its start, so what was read in it stays true until it commits.
 
@@ -127,7 +127,7 @@ class Database:
             yield session
 
     def condition(self) -> tuple[Condition, str]:
-        """Say how the database stands, and in words what is wrong with it.
+        """Return the database's condition, and problems in words.
 
         Only tables and columns are looked at; a page that cannot be read shows when it is read.
 
@@ -158,7 +158,7 @@ class Database:
             return Condition.damaged, error.found
 
     def open(self, fill: Fill, replace: Callable[[str], None]) -> None:
-        """Make sure the database exists, is of the current version, and was filled when it was made.
+        """Make sure a current, filled database exists.
 
         Args:
             fill: Writes the rows of a new database (the results folder may hold runs already).
@@ -182,7 +182,9 @@ class Database:
                 replace(f"{found.value}{why and f': {why}'}")
 
     def create_file(self, fill: Fill) -> None:
-        """Make a filled SQLite database beside its place and rename it into it, replacing what is there.
+        """Build a filled SQLite database and rename it into place.
+
+        What stands there is replaced.
 
         The caller holds the exclusive lock.
 
@@ -213,11 +215,17 @@ class Database:
         return [] if self.path is None else [self.path.with_name(self.path.name + end) for end in _COMPANIONS]
 
     def exclusive_lock(self) -> AbstractContextManager[None]:
-        """Context manager during which no other process writes to the SQLite file; for servers a no-op."""
+        """Keep other processes from writing to the SQLite file.
+
+        For servers this does nothing.
+        """
         return self._lock(exclusive=True)
 
     def _make_tables(self, fill: Fill) -> None:
-        """Make or remake the tables of a server in one transaction; leases that are there stay."""
+        """Make or remake a server's tables in one transaction.
+
+        Leases that are there stay.
+        """
         with self._translated(), Session(self._writer) as session, session.begin():
             connection = session.connection()
             # Servers have no lock file: the first of several starting processes does it, the others wait.
@@ -293,7 +301,7 @@ def parse_url(url: str) -> URL:
 
 
 def _read_only_url(path: Path) -> URL:
-    """URL that neither creates nor changes a file, whatever the folder allows."""
+    """Return a URL that opens a file for reading only."""
     return URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true", "mode": "ro"})
 
 

@@ -1,4 +1,4 @@
-"""Turn refusals of system and database into one line each."""
+"""Turn system and database errors into one-line messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _NEARLY_NOTHING = 64 * 1024
 
 
 class DamagedDatabaseError(SetupError):
-    """The index cannot be read; `bench db rebuild` makes it again from the run folders.
+    """The index cannot be read.
+
+    `bench db rebuild` makes it again from the run folders.
 
     Attributes:
         found: What is wrong with it.
@@ -29,7 +31,7 @@ class DamagedDatabaseError(SetupError):
 
 
 def file_failure(action: str, path: Path, error: OSError) -> SetupError:
-    """Translate an operating-system error.
+    """Turn an operating-system error into one line.
 
     Args:
         action: What was tried, as an infinitive: ``"write"``, ``"create"``.
@@ -46,7 +48,7 @@ def file_failure(action: str, path: Path, error: OSError) -> SetupError:
 
 
 def database_failure(where: str, path: Path | None, error: BaseException) -> SetupError:
-    """Translate a database error.
+    """Turn a database error into one line.
 
     Args:
         where: The database as the user names it (a path, or a URL without its password).
@@ -79,7 +81,7 @@ def database_failure(where: str, path: Path | None, error: BaseException) -> Set
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the bytes still free where `folder` lies, 0 where that cannot be asked."""
+    """Return the free bytes at `folder`; 0 if unknown."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:

@@ -1,4 +1,4 @@
-"""A lock file with shared and exclusive holders, released by the system when its process dies."""
+"""File locks, shared or exclusive, released when processes die."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.errors import SetupError
 
 @contextmanager
 def file_lock(path: Path, *, exclusive: bool, timeout: float) -> Iterator[bool]:
-    """Hold a lock on `path` (created when absent) inside the block.
+    """Hold a lock on `path` inside the block.
 
     Args:
         path: Lock file; stays behind, empty.

@@ -1,4 +1,7 @@
-"""Read files that somebody else may have made: regular ones only, of a bounded size, never through a link."""
+"""Read files safely: regular, bounded, never through links.
+
+Somebody else may have made them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _NO_FILE = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket", errno.ENOTD
 
 
 class NoRegularFileError(ValueError):
-    """A name stands for something that must not be read: a link, a pipe, a device, a folder, or too much."""
+    """Not a regular file, or too large to read."""
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -41,7 +44,9 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 def file_head(path: Path, count: int) -> bytes:
-    """Return the first bytes of a regular file, which may be named by a symbolic link.
+    """Return the first bytes of a regular file.
+
+    A symbolic link may name it.
 
     Raises:
         NoRegularFileError: It is no regular file.
@@ -66,14 +71,16 @@ def file_digest(path: Path, limit: int | None = None) -> tuple[int, str]:
 
 
 def file_size(path: Path) -> int:
-    """Return the bytes of a regular file without opening it (see `read_file`)."""
+    """Return a regular file's size without opening it."""
     found = path.lstat()
     _require_regular(path, found.st_mode)
     return found.st_size
 
 
 def signature(folder: Path, names: Iterable[str]) -> str:
-    """Return what the system says of a folder and its files: kind, size, change time and inode of each, as one digest.
+    """Return a digest of files' sizes, times and inodes.
+
+    Nothing is opened.
 
     A file that was written, replaced or moved here since has another change time or inode, which programs cannot
     set; one that was added or removed changes the folder's. Nothing is opened.
@@ -94,12 +101,15 @@ def signature(folder: Path, names: Iterable[str]) -> str:
 
 
 def listing(found: os.stat_result) -> str:
-    """Return what the system says of a folder's list of entries; it changes whenever one comes or goes."""
+    """Return a text that changes with a folder's entries."""
     return f"{found.st_ino}:{found.st_ctime_ns}"
 
 
 def shown(text: object) -> str:
-    """Return text fit for one line of a terminal: control characters and undecodable bytes are written out."""
+    """Escape control characters for one line on a terminal.
+
+    Undecodable bytes are written out too.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 

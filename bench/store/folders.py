@@ -1,4 +1,4 @@
-"""Folders that are either complete and unaltered or not there at all.
+"""Folders that are complete and unaltered, or absent.
 
 A folder is filled beside its final place, sealed with `MANIFEST.json` (size and SHA-256 of every file, written
 last), flushed to disk and moved into place by one rename. Whoever looks therefore sees a whole folder or none,
@@ -62,7 +62,7 @@ class DamagedFolderError(SetupError):
 
 
 class NewerFolderError(SetupError):
-    """A stored folder is of a format that this bench does not know; it is neither used nor moved."""
+    """A newer bench wrote the folder; it is left alone."""
 
     def __init__(self, folder: Path, version: int) -> None:
         self._found = folder, version
@@ -76,7 +76,7 @@ class NewerFolderError(SetupError):
 
 
 class FileEntry(NamedTuple):
-    """Size in bytes and SHA-256 hex digest of one file."""
+    """Size in bytes and SHA-256 of a file."""
 
     size: int
     sha256: str
@@ -104,12 +104,12 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Bytes of all files together, without the manifest."""
+        """Bytes of all files, without the manifest."""
         return sum(entry.size for entry in self.files.values())
 
 
 def path_part(text: str, what: str) -> str:
-    """Return `text` if it can be the name of a folder.
+    """Return `text` if it can name a folder.
 
     Raises:
         ValueError: It is empty, hidden, or holds anything but letters, digits, ``.``, ``_`` and ``-``.
@@ -120,7 +120,9 @@ def path_part(text: str, what: str) -> str:
 
 
 def stage(parent: Path, files: Mapping[str, bytes]) -> Path:
-    """Write files into a new hidden folder below `parent` (same file system as the final place).
+    """Write files into a new hidden folder below `parent`.
+
+    It is on the same file system as the final place.
 
     Raises:
         OSError: As the system reports it; the half-written folder is removed first.
@@ -138,7 +140,7 @@ def stage(parent: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def seal(folder: Path, kind: str, key: str, fingerprint: str) -> Manifest:
-    """Flush every file of a folder to disk and write its manifest, last.
+    """Flush a folder's files and write its manifest last.
 
     Raises:
         ValueError: The folder holds something that is neither a file nor a folder (e.g. a symbolic link).
@@ -165,7 +167,9 @@ def seal(folder: Path, kind: str, key: str, fingerprint: str) -> Manifest:
 
 
 def place(staged: Path, destination: Path, set_aside: Callable[[DamagedFolderError], object]) -> bool:
-    """Move a sealed folder to its final place, or discard it where a sound one stands already.
+    """Move a sealed folder to its final place.
+
+    It is discarded where a sound one stands already.
 
     Args:
         staged: Sealed folder on the same file system.
@@ -260,7 +264,7 @@ def verify(folder: Path, *, digests: bool) -> Manifest:
 
 
 def read(folder: Path, limits: Mapping[str, int], keep: Collection[str]) -> tuple[Manifest, dict[str, bytes]]:
-    """Verify a folder of known files, checksums and all, and return what was verified.
+    """Verify and read a folder of known files.
 
     Args:
         folder: The folder.
@@ -292,7 +296,9 @@ def read(folder: Path, limits: Mapping[str, int], keep: Collection[str]) -> tupl
 
 
 def check_place(folder: Path, manifest: Manifest, *, kind: str, by_fingerprint: bool = True) -> None:
-    """Compare where a folder lies (``<key>/<fingerprint[:16]>``) with what its manifest says it is.
+    """Compare a folder's path with its manifest.
+
+    The path is ``<key>/<fingerprint[:16]>``.
 
     Raises:
         DamagedFolderError: It was moved or renamed.
@@ -306,7 +312,7 @@ def check_place(folder: Path, manifest: Manifest, *, kind: str, by_fingerprint: 
 
 
 def quarantine(results: Path, folder: Path, reason: str) -> Path | None:
-    """Move a damaged folder out of the way, keeping every byte of it.
+    """Move a damaged folder to quarantine, unchanged.
 
     Returns:
         Its new place (a file ``<place>.reason.txt`` beside it says why), or None where another process had
@@ -329,7 +335,7 @@ def quarantine(results: Path, folder: Path, reason: str) -> Path | None:
 
 
 def subfolders(parent: Path, names: Collection[str] | None = None) -> Iterator[Path]:
-    """Yield the visible folders directly below `parent` in name order, or those of some names that are there.
+    """Yield visible subfolders by name, or named ones only.
 
     Nothing is yielded where `parent` does not exist.
 
@@ -358,7 +364,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 @contextlib.contextmanager
 def _judged(folder: Path, name: str) -> Iterator[None]:
-    """Say of a file that is absent or no file at all that the folder is damaged."""
+    """Report absent or irregular files as a damaged folder."""
     try:
         yield
     except _GONE as error:

@@ -1,4 +1,4 @@
-"""Rows of the index: made from run folders, and read back only as far as they may be believed.
+"""Rows of the index: made from run folders, verified when read.
 
 A row carries a digest of its values and the signature of its folder's files. One that was altered, or whose folder
 changed since, is no row at all for those who read: they take the run from its folder instead. Numbers and texts lie in
@@ -35,13 +35,13 @@ _SEED = "$seed"
 """Mark for a seed in a shared specification; its value says which."""
 _BATCH = 500
 _MANY = 2_000
-"""From so many runs on, all texts are read instead of single ones."""
+"""Number of runs from which all texts are read at once instead of single ones."""
 
 _T = TypeVar("_T")
 
 
 class Row(NamedTuple):
-    """Columns of a run, as the database holds them (`bench.store.schema.RunTable`)."""
+    """Columns of a run's row (`bench.store.schema.RunTable`)."""
 
     folder: str
     signature: str
@@ -77,7 +77,10 @@ class Row(NamedTuple):
 
 
 class Head(NamedTuple):
-    """Columns by which runs are chosen, with a digest of their own, so that the others may stay unread."""
+    """Columns for choosing runs, with their own digest.
+
+    The other columns may then stay unread.
+    """
 
     id: int
     folder: str
@@ -114,7 +117,7 @@ class MetricPath(NamedTuple):
 
 @dataclass(slots=True)
 class IndexedRun:
-    """Content of the index on one run folder.
+    """A run folder's content as the index holds it.
 
     Attributes:
         row: Columns of its row.
@@ -132,7 +135,7 @@ class IndexedRun:
 
     @property
     def folder(self) -> str:
-        """Its folder, relative to the results folder, POSIX."""
+        """Its folder, relative to the results folder."""
         return self.row.folder
 
     @property
@@ -227,7 +230,7 @@ def put(
 
 
 def _put_texts(session: Session, results: str, texts: Mapping[str, str]) -> None:
-    """Store texts; one that is there already may have been altered."""
+    """Store texts, overwriting existing ones, which may be altered."""
     if not texts:
         return
     rows = [{"results": results, "id": name, "text": text} for name, text in texts.items()]
@@ -239,7 +242,10 @@ def _put_texts(session: Session, results: str, texts: Mapping[str, str]) -> None
 
 
 def relist(session: Session, runs: Iterable[tuple[IndexedRun, str]]) -> None:
-    """Note the state of the folders above runs that are the only ones in them."""
+    """Update the stored state of runs' parent folders.
+
+    Only for runs that are alone in their folder.
+    """
     for run, state in runs:
         row = run.row._replace(listed=state)
         changed = update(RunTable).where(RunTable.id == run.id, RunTable.digest == run.digest)
@@ -247,7 +253,7 @@ def relist(session: Session, runs: Iterable[tuple[IndexedRun, str]]) -> None:
 
 
 def remove(session: Session, results: str, folder: str | None = None) -> None:
-    """Delete the rows of a folder, or of every folder; nothing happens where there are none."""
+    """Delete rows of one folder or all."""
     chosen = RunTable.results == results
     if folder is not None:
         chosen &= RunTable.folder == folder
@@ -258,7 +264,9 @@ def remove(session: Session, results: str, folder: str | None = None) -> None:
 
 
 def heads(session: Session, results: str, key: str | None = None) -> dict[str, Head | None]:
-    """Return which runs have rows, by folder, of one key's folders or of all; None for a row that was altered.
+    """Return heads of rows by folder; None for altered ones.
+
+    Of one key's folders, or of all.
 
     Columns are read as the driver gives them, since a row that was tampered with may hold anything.
     """
@@ -278,7 +286,7 @@ def heads(session: Session, results: str, key: str | None = None) -> dict[str, H
 
 
 def complete(session: Session, results: str, chosen: Sequence[Head], texts: Texts) -> list[IndexedRun]:
-    """Read rows, numbers and texts of runs; return those that may be believed.
+    """Read whole rows of runs; return the unaltered ones.
 
     Args:
         session: A transaction.
@@ -329,7 +337,7 @@ def _is_whole(run: IndexedRun, texts: Texts) -> bool:
 
 
 def _numbers(session: Session, ids: Sequence[int]) -> Iterator[tuple[int, list[Any]]]:
-    """Yield the numbers of runs by the identity of their rows."""
+    """Yield the numbers of runs by row id."""
     number: tuple[Any, ...] = (column("run_id"), column("value"))
     query = select(*number).select_from(MetricTable.__table__).order_by(MetricTable.run_id, MetricTable.place)
     for some in _batches(ids):
@@ -339,7 +347,7 @@ def _numbers(session: Session, ids: Sequence[int]) -> Iterator[tuple[int, list[A
 
 
 def _read_texts(session: Session, results: str, runs: Sequence[IndexedRun], texts: Texts) -> None:
-    """Read the texts that runs name, and those that these mention."""
+    """Read the texts that runs name, recursively."""
     query = select(TextTable.id, TextTable.text).where(TextTable.results == results)
     if len(runs) > _MANY:
         for name, text in session.execute(query):
@@ -370,7 +378,7 @@ def paths(run: IndexedRun, texts: Texts) -> list[MetricPath]:
 
 
 class SeededSpec(dict[str, JsonValue]):
-    """A specification of which the index knows that others differ from it in their seeds only.
+    """A specification that shares everything but seeds with others.
 
     Attributes:
         alike: The same for all of them.
@@ -380,24 +388,29 @@ class SeededSpec(dict[str, JsonValue]):
 
 
 def spec_of(run: IndexedRun, texts: Texts) -> SeededSpec:
-    """Return the specification of a run; parts of it belong to other runs too."""
+    """Return a run's specification; parts are shared between runs."""
     made = SeededSpec(_with_seeds(texts.value(run.row.spec), run.row))
     made.alike = run.row.spec
     return made
 
 
 def alike_of(spec: Mapping[str, JsonValue]) -> str:
-    """Return what specifications that differ in their seeds only have in common; empty where that is not known."""
+    """Return the digest that specs share apart from seeds.
+
+    Empty where that is not known.
+    """
     return spec.alike if isinstance(spec, SeededSpec) else ""
 
 
 def provenance_of(run: IndexedRun, texts: Texts) -> dict[str, JsonValue]:
-    """Return the provenance of a run; parts of it belong to other runs too."""
+    """Return a run's provenance; parts are shared between runs."""
     return {**texts.value(run.row.provenance), **jsontext.loads(run.row.own)}
 
 
 class IndexedRecord(RunRecord):
-    """A record that the index tells of; each part is made when it is used, and not kept.
+    """A run record read from the index, part by part.
+
+    Each part is made when it is used, and not kept.
 
     Parts belong to other runs too: they must not be changed.
     """
@@ -440,7 +453,10 @@ _PARTS: dict[str, Callable[[IndexedRecord], Any]] = {
 
 
 def same(first: IndexedRun, second: IndexedRun) -> bool:
-    """Whether two rows say the same of a run, whatever the times and inodes of its files."""
+    """Whether two rows describe the same content of a run.
+
+    Times and inodes of files do not count.
+    """
     return _timeless(first) == _timeless(second)
 
 
@@ -449,7 +465,10 @@ def _timeless(run: IndexedRun) -> Row:
 
 
 def _without_seeds(value: Any, seed: object, prefix: str = "") -> Any:
-    """Mark the seeds of a specification and of its encoder that are the run's own."""
+    """Replace a spec's own seeds by marks.
+
+    Those of the run and of its encoder.
+    """
     marked = dict(value)
     if marked.get("seed") == seed and type(marked.get("seed")) is int:
         marked["seed"] = {_SEED: "seed"}
@@ -493,7 +512,7 @@ def _path(metric: Metric) -> list[Any]:
 
 
 def _plain(values: Iterable[Any]) -> list[Any]:
-    """Return numbers as the database gives them back."""
+    """Return numbers as the database returns them (NaN as None)."""
     return [None if value != value else value for value in values]
 
 
@@ -507,7 +526,10 @@ def _head_digest(row: Row) -> str:
 
 
 def _digest(values: object) -> str:
-    """Digest of plain values; their kinds count, so that text ``"1"`` is not the number 1."""
+    """Return a digest of plain values and their types.
+
+    Text ``"1"`` is not the number 1.
+    """
     return hashlib.sha256(repr(values).encode()).hexdigest()[:32]
 
 

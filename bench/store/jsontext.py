@@ -1,4 +1,4 @@
-"""JSON as the run folders hold it: strict, deterministic, and able to carry what Python floats can hold.
+"""Strict, deterministic JSON that also holds NaN and infinities.
 
 Strict JSON has no NaN and no infinities, yet the curve of a run that diverged has both. They are written as
 ``{"$float": "nan"}`` (or ``inf``, ``-inf``), so any JSON reader opens the files and nothing is rounded away.
@@ -22,7 +22,9 @@ _NON_FINITE = {"nan", "inf", "-inf"}
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
-    """Serialise plain data (mappings, sequences, NumPy scalars and arrays, text, numbers, booleans, None).
+    """Serialise plain data as strict JSON.
+
+    Mappings, sequences, NumPy scalars and arrays, text, numbers, booleans, None.
 
     Args:
         value: What to write; mapping keys must be text.
@@ -43,7 +45,10 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
 
 
 def dump_parsed(value: Any) -> str:
-    """Serialise, in one line and several times as fast, what `loads` returned: its keys are known to be text."""
+    """Serialise what `loads` returned, in one line, fast.
+
+    Its keys are known to be text.
+    """
     try:
         text = _PARSED.encode(value)
     except ValueError:  # A number that is none.
@@ -52,7 +57,7 @@ def dump_parsed(value: Any) -> str:
 
 
 def dump_bytes(value: Any) -> bytes:
-    """Serialise for a file: UTF-8, two spaces of indentation, final newline."""
+    """Serialise for a file: UTF-8, indented, final newline."""
     return (dumps(value, indent=2) + "\n").encode()
 
 
@@ -69,7 +74,9 @@ def loads(text: str | bytes) -> Any:
 
 
 def flat_enough(value: Any) -> Any:
-    """Return a parsed value that is nested at most `DEPTH` deep, so that it can be compared and written again.
+    """Return a value unless it is nested deeper than `DEPTH`.
+
+    It can then be compared and written again.
 
     Raises:
         ValueError: It is nested deeper.
@@ -88,7 +95,9 @@ def flat_enough(value: Any) -> Any:
 
 
 def storable(text: str) -> str:
-    """Return text that any database accepts: lone surrogates and NUL become U+FFFD.
+    """Return text that any database accepts.
+
+    Lone surrogates and NUL become U+FFFD.
 
     Paths that are not UTF-8 reach us as lone surrogates inside exception texts; SQLite's driver refuses them
     and PostgreSQL refuses NUL. Only the index is simplified; the run folder keeps the text as it was.

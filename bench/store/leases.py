@@ -1,4 +1,4 @@
-"""Leases: the right of one process to do one piece of work, so that work is done once.
+"""Leases: only one process does a piece of work.
 
 A lease is a row (kind, key). Its holder writes a heartbeat every few seconds from a thread. A holder on this machine
 is dead when its process is gone, and is replaced at once; a holder on another machine is dead when its heartbeat is
@@ -61,14 +61,17 @@ class Holder:
     note: str
 
     def alive(self, silent_seconds: float = STALE_SECONDS) -> bool:
-        """Whether the holder may still be at work; on another machine, whether it was heard of lately."""
+        """Whether the holder may still be at work.
+
+        On another machine, whether it was heard of lately.
+        """
         if self.host == host_name():
             return process_alive(self.pid, self.process_start)
         return time.time() - self.heartbeat_at <= silent_seconds
 
 
 class Lease:
-    """A lease this process holds; a context manager that releases it.
+    """A lease of this process; a context manager releases it.
 
     The heartbeat starts with the claim and ends with `release` or the process.
     """
@@ -90,7 +93,9 @@ class Lease:
         self.release()
 
     def renew(self) -> bool:
-        """Write a heartbeat now; False (from then on) where another process has taken the lease over.
+        """Write a heartbeat; return False if the lease was lost.
+
+        From then on another process holds it.
 
         Raises:
             SetupError: The database cannot be written; the lease is not lost by that.
@@ -104,7 +109,10 @@ class Lease:
         return not self._lost
 
     def still_mine(self) -> bool:
-        """Ask the database whether this claim still stands; to be called before publishing what was made under it."""
+        """Return whether this process still holds the lease.
+
+        To be called before publishing what was made under it.
+        """
         if self._lost or self._done.is_set():
             return False
         with self._database.read() as session:
@@ -112,7 +120,7 @@ class Lease:
         return not self._lost
 
     def release(self) -> None:
-        """Give the lease back; harmless when it was lost or given back already."""
+        """Release the lease; harmless if already released or lost."""
         if self._done.is_set():
             return
         self._done.set()
@@ -184,7 +192,7 @@ def claim(database: Database, kind: str, key: str, note: str = "") -> Lease | No
 
 
 def holder(database: Database, kind: str, key: str) -> Holder | None:
-    """Return who holds a lease and may still be at work, or None."""
+    """Return the living holder of a lease, or None."""
     with database.read() as session:
         row = session.get(LeaseTable, (kind, key))
         found = None if row is None else _holder(row)
@@ -192,7 +200,7 @@ def holder(database: Database, kind: str, key: str) -> Holder | None:
 
 
 def holders(database: Database) -> list[Holder]:
-    """Return every recorded lease, dead holders included, oldest first."""
+    """Return all recorded leases, dead holders included, oldest first."""
     with database.read() as session:
         rows = session.execute(select(LeaseTable).order_by(LeaseTable.claimed_at)).scalars()
         return [_holder(row) for row in rows]
@@ -234,7 +242,7 @@ def wait_for(
 
 
 def remove_dead(database: Database) -> int:
-    """Delete leases that nobody holds any more; return how many.
+    """Delete leases of dead holders; return how many.
 
     A holder on this machine is dead when its process is gone. One elsewhere must have been silent for a day, since
     its clock may differ.
@@ -249,7 +257,7 @@ def remove_dead(database: Database) -> int:
 
 
 def _holder(row: LeaseTable) -> Holder:
-    """Return the holder that a row names; one whose row holds other kinds of values is long dead."""
+    """Return a row's holder; an invalid row's counts as dead."""
     kind, key, owner, host, note = (
         jsontext.storable(str(value)) for value in (row.kind, row.key, row.owner, row.host, row.note)
     )

@@ -40,7 +40,7 @@ _SAVED = re.compile("[0-9a-f]{16}-[0-9a-f]{16}")
 
 @dataclass
 class RebuildReport:
-    """Runs found in folders, and rows of the index that differed.
+    """Findings of a rebuild.
 
     Attributes:
         indexed: Finished runs now in the index.
@@ -95,7 +95,9 @@ class StoreStatus:
 
 
 def rebuild(results: Path, url: str | None = None) -> RebuildReport:
-    """Recreate the index from the run folders, verifying every checksum, whatever the index holds.
+    """Recreate the index from run folders, verifying every checksum.
+
+    Whatever the index holds.
 
     The rows of this results folder are replaced in one transaction: others see the old index or the new one, and
     neither leases nor the rows of other results folders are touched. An SQLite file that is older or damaged is
@@ -117,7 +119,7 @@ def rebuild(results: Path, url: str | None = None) -> RebuildReport:
 
 
 def rebuild_database(database: Database) -> RebuildReport:
-    """Recreate the index of a database, opened or not (see `rebuild`)."""
+    """Recreate a database's index (see `rebuild`)."""
     report = RebuildReport()
     sweep(database)
     try:
@@ -149,7 +151,9 @@ def rebuild_database(database: Database) -> RebuildReport:
 
 
 def refresh(database: Database, keys: Collection[str] | None = None, *, verify: bool = False) -> View:
-    """Bring the index into line with the folders, and set nothing aside; rows that agree are left as they are.
+    """Update the index from the folders; set nothing aside.
+
+    Rows that agree are left as they are.
 
     Args:
         database: The index.
@@ -188,7 +192,9 @@ def looked(
     keep: bool = False,
     choose: scan.Choose | None = None,
 ) -> View:
-    """Look at the run folders with the index beside them (see `bench.store.scan.look`).
+    """Compare run folders with the index.
+
+    See `bench.store.scan.look`.
 
     Raises:
         SetupError: The index cannot be read.
@@ -210,7 +216,9 @@ def looked(
 
 
 def replace_file(database: Database, report: RebuildReport, *, keep: bool) -> None:
-    """Put a filled new SQLite file in the place of a damaged or older one; the caller holds the exclusive lock.
+    """Replace a damaged or older SQLite file by another.
+
+    The caller holds the exclusive lock.
 
     Args:
         database: The index.
@@ -241,7 +249,10 @@ def replace_file(database: Database, report: RebuildReport, *, keep: bool) -> No
 
 
 def fill(session: Session, database: Database, report: RebuildReport | None = None) -> RebuildReport:
-    """Write the rows of every run folder into a database that was just made, and return what was found."""
+    """Fill a new database with the rows of all folders.
+
+    Returns what was found.
+    """
     report = report or RebuildReport()
     view = _verified(database, report, compare=False)
     index.remove(session, database.owner)
@@ -250,7 +261,7 @@ def fill(session: Session, database: Database, report: RebuildReport | None = No
 
 
 def sweep(database: Database, cache: Path | None = None) -> int:
-    """Remove what killed processes left in a results folder and its cache; return how much.
+    """Remove what killed processes left; return how much.
 
     What a living process owns stays, and so does the saved state of unfinished jobs, which the next one takes up.
 
@@ -265,7 +276,10 @@ def sweep(database: Database, cache: Path | None = None) -> int:
 
 
 def _remove_finished_work(database: Database) -> int:
-    """Delete the saved state of jobs whose result is stored: their process was killed before it could."""
+    """Delete checkpoints of jobs whose results are stored.
+
+    Their process was killed before it could.
+    """
     saved = [place for place in folders.subfolders(database.results / WORK) if _SAVED.fullmatch(place.name)]
     if not saved:
         return 0
@@ -288,7 +302,7 @@ def _remove_finished_work(database: Database) -> int:
 
 
 def status(results: Path, url: str | None = None) -> StoreStatus:
-    """Say how a results folder stands; nothing is changed.
+    """Return the state of a results folder; change nothing.
 
     Raises:
         SetupError: There is no results folder.
@@ -324,7 +338,7 @@ def status(results: Path, url: str | None = None) -> StoreStatus:
 
 
 def require_results(results: Path) -> Path:
-    """Return the absolute path of a results folder.
+    """Return the absolute path of an existing results folder.
 
     Raises:
         SetupError: There is none.
@@ -336,7 +350,7 @@ def require_results(results: Path) -> Path:
 
 
 def _rewrite(database: Database, report: RebuildReport) -> None:
-    """Replace the rows of this results folder in one transaction."""
+    """Replace this results folder's rows in one transaction."""
     view = _verified(database, report, compare=True)
     report.mended = view.disagreement()
     report.dropped = len(view.gone)
@@ -348,7 +362,7 @@ def _rewrite(database: Database, report: RebuildReport) -> None:
 
 
 def _verified(database: Database, report: RebuildReport, *, compare: bool) -> View:
-    """Read every folder, compare it with its row, move the damaged ones to quarantine, and count."""
+    """Read every folder, compare rows, quarantine damaged folders."""
     view = looked(database, verify=True) if compare else scan.look(database.results, {}, verify=True)
     for damage in view.damaged:
         if (target := scan.set_aside(database.results, damage)) is not None:
@@ -360,7 +374,7 @@ def _verified(database: Database, report: RebuildReport, *, compare: bool) -> Vi
 
 
 def _late(database: Database, view: View, report: RebuildReport) -> list[IndexedRun]:
-    """Return the runs that were published while the others were read; their rows go with all the others."""
+    """Return runs that were published while others were read."""
     known = {run.folder for run in view.runs} | {shown(folder) for folder, _ in view.refused}
     found = []
     for folder in scan.run_folders(database.results):
@@ -375,7 +389,7 @@ def _late(database: Database, view: View, report: RebuildReport) -> list[Indexed
 
 
 def _second_name(path: Path, other: Path) -> None:
-    """Keep a file under another name too, so that the old one stands until the new one replaces it."""
+    """Keep a file under another name until it is replaced."""
     try:
         other.hardlink_to(path)
     except OSError:
@@ -383,7 +397,7 @@ def _second_name(path: Path, other: Path) -> None:
 
 
 def _salvage(database: Database) -> list[Holder]:
-    """Read the leases that living processes hold from a database that may be damaged, as far as possible."""
+    """Read living leases from a possibly damaged database."""
     if database.path is None or not database.path.is_file():
         return []
     try:

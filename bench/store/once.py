@@ -1,4 +1,7 @@
-"""Work that several processes may want is done by the one that holds its lease; the others wait and find it done."""
+"""Do work once, although several processes may want it.
+
+The one that holds the lease does it; the others wait and find it done.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def once(
 
 
 def _words(holder: Holder, note: str) -> str:
-    """Say what is done by whom since when, and what waits for it."""
+    """Describe who does the work and who waits."""
     host = holder.host.partition("/")[0]  # behind it stand the boot and the process namespace
     since = time.strftime("%H:%M", time.localtime(holder.claimed_at))
     waits = f"; then goes on: {note}" if note and note != holder.note else ""

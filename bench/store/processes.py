@@ -1,4 +1,4 @@
-"""Processes by a name that nothing else gets: which machine they run on, and whether they still do."""
+"""Identify processes uniquely, and tell whether they run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @cache
 def host_name() -> str:
-    """Name this machine, this boot of it and this process namespace."""
+    """Name this machine, its boot and its process namespace."""
     parts = [socket.gethostname()]
     try:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:13])
@@ -21,7 +21,9 @@ def host_name() -> str:
 
 
 def process_start(pid: int) -> float | None:
-    """Return when a process started, or None where it is gone (or a zombie, which works on nothing).
+    """Return a process's start time; None if it is gone.
+
+    A zombie, which works on nothing, counts as gone.
 
     On Linux in clock ticks since boot, which no change of the wall clock can move; elsewhere in epoch seconds.
     """
@@ -46,6 +48,9 @@ def process_start(pid: int) -> float | None:
 
 
 def process_alive(pid: int, start: float) -> bool:
-    """Whether the process that started then still runs under this id; unknown start times (0) count as a match."""
+    """Whether a process with this start time still runs.
+
+    Unknown start times (0) count as a match.
+    """
     found = process_start(pid)
     return found is not None and (0.0 in (found, start) or abs(found - start) < 1.0)

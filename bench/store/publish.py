@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and a lock that keeps a piece of work single.
+"""Write files so that they appear whole or not.
 
 Every file is written beside its place, under a name that says which process it belongs to
 (`bench.store.scratch`), and renamed into it: a reader finds the old content or the new, never a part.
@@ -36,7 +36,9 @@ def cannot_write(path: Path, error: OSError, what: str = "", mend: str = _MEND) 
 
 @contextlib.contextmanager
 def whole_file(path: Path, what: str = "", mend: str = _MEND, *, suffix: str = "") -> Iterator[BinaryIO]:
-    """Yield a stream to a file that appears at its place when the block ends well, and is on the disk then.
+    """Yield a stream whose file appears at the end.
+
+    It is on the disk then.
 
     Args:
         path: Its place; folders are made.
@@ -64,13 +66,16 @@ def whole_file(path: Path, what: str = "", mend: str = _MEND, *, suffix: str = "
 
 
 def write_whole(path: Path, content: str | bytes, what: str = "", mend: str = _MEND) -> None:
-    """Write a file at once (text as UTF-8); see `whole_file`."""
+    """Write a whole file (text as UTF-8; see `whole_file`)."""
     with whole_file(path, what, mend) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename in it survives a power cut."""
+    """Flush a folder's entries to disk.
+
+    A rename in it then survives a power cut.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Read the index for reports, as frozen rows of plain values."""
+"""Query the index for reports; rows are plain values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.store.store import Store, StoredRun
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One number with its path and the run it belongs to.
+    """A number with its provenance and its run.
 
     Attributes:
         run_key: Content key of the run.
@@ -82,7 +82,7 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class RunRow:
-    """One run without its numbers, for tables of provenance, cost and errors.
+    """A run without its numbers, for tables.
 
     Attributes:
         stored: Where it lies; `Store.load` takes it.
@@ -153,7 +153,9 @@ def metric_rows(
     current: Mapping[str, str] | None = None,
     every_fingerprint: bool = False,
 ) -> list[MetricRow]:
-    """Return the numbers of finished runs, ordered by run and then as they were recorded.
+    """Return the numbers of finished runs.
+
+    Ordered by run, then as they were recorded.
 
     Args:
         store: The store.
@@ -184,7 +186,7 @@ def run_rows(
     current: Mapping[str, str] | None = None,
     every_fingerprint: bool = False,
 ) -> list[RunRow]:
-    """Return the finished runs (see `metric_rows` for the arguments), oldest first.
+    """Return finished runs, oldest first (arguments as in `metric_rows`).
 
     Raises:
         SetupError: The store cannot be read.
@@ -203,7 +205,10 @@ def finished_runs(
     current: Mapping[str, str] | None = None,
     every_fingerprint: bool = False,
 ) -> list[IndexedRun]:
-    """Return the finished runs as the index has them (see `metric_rows` for the arguments), oldest first."""
+    """Return finished runs as index rows, oldest first.
+
+    See `metric_rows` for the arguments.
+    """
     return _chosen(_fitting(store.runs(), "done", keys, presets), current or {}, every_fingerprint)
 
 
@@ -232,7 +237,10 @@ def failed_rows(
 
 
 def failed_runs(store: Store, *, keys: Collection[str] | None = None) -> list[IndexedRun]:
-    """Return the newest failed attempts of keys without a finished run, as the index has them, oldest first."""
+    """Return the latest failures of unfinished keys, oldest first.
+
+    As the index has them.
+    """
     done = {run.key for run in store.heads() if run.status == "done"}
     runs = [run for run in _fitting(store.runs(), "failed", keys, None) if run.key not in done]
     newest = {run.key: run for run in runs}
@@ -240,7 +248,7 @@ def failed_runs(store: Store, *, keys: Collection[str] | None = None) -> list[In
 
 
 def narrow(rows: Sequence[_Row], wanted: Mapping[str, Collection[str]]) -> list[_Row]:
-    """Keep the rows that have, of every label, one of the values asked for.
+    """Keep rows with accepted values of every label.
 
     Args:
         rows: Rows.
@@ -264,7 +272,7 @@ def narrow(rows: Sequence[_Row], wanted: Mapping[str, Collection[str]]) -> list[
 
 
 def fitting(wanted: Mapping[str, Collection[str]]) -> Callable[[Head | Row], bool]:
-    """Return what says whether a run has, of every label, one of the values asked for.
+    """Return a test for accepted values of every label.
 
     Raises:
         UsageError: There is no such label.
@@ -278,7 +286,7 @@ def fitting(wanted: Mapping[str, Collection[str]]) -> Callable[[Head | Row], boo
 
 
 def require_stored(store: Store, wanted: Mapping[str, Collection[str]], status: Status | None = None) -> None:
-    """Make sure that runs are stored which have the values asked for.
+    """Raise if no stored run has the accepted values.
 
     Raises:
         UsageError: No run has one of the values, or none has them together; stored values are named.
@@ -297,7 +305,7 @@ def require_stored(store: Store, wanted: Mapping[str, Collection[str]], status: 
 
 
 def nothing_stored(store: Store) -> str:
-    """Return the line on a results folder without runs."""
+    """Return the message for a results folder without runs."""
     return f"no runs stored in {store.results} yet; start with: bench run --method recon --protocol fewshot"
 
 
@@ -338,7 +346,10 @@ class _Owner:
 
 
 class _Indexed(MetricRow):
-    """A row of numbers that shares with others all but the number itself: there may be millions of them."""
+    """A number that shares all else with others, saving memory.
+
+    There may be millions of them.
+    """
 
     __slots__ = ("_owner", "_path", "_value")
 

@@ -1,4 +1,4 @@
-"""Run records: what a finished (or failed) run leaves behind, as plain data.
+"""Run records: the stored data of finished or failed runs.
 
 A record is one folder, written beside its final place and renamed into it, with a manifest of SHA-256
 digests. The database is only an index of these folders.
@@ -19,7 +19,7 @@ Large = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Metric(BaseModel):
-    """One number with its path.
+    """A number with its provenance.
 
     A row with `fold` None is the run's own value (folds averaged); rows with a fold are its parts.
     """
@@ -32,7 +32,7 @@ class Metric(BaseModel):
     split: Literal["val", "test"]
     selection: Literal["val", "last", "test"] = "val"
     variant: str = ""
-    """Which of several candidates (e.g. the initialisation of `scratch`); empty for the only one."""
+    """Candidate, if there are several (e.g. the initialisation of `scratch`); else empty."""
     headline: bool = True
     """False for candidates that validation did not choose."""
     fold: Small | None = None
@@ -42,7 +42,7 @@ class Metric(BaseModel):
 
 
 class SeenNames(BaseModel):
-    """Count of evaluated class names that pretraining saw.
+    """Count of evaluated class names that pretraining read.
 
     Through captions, the teacher or supervision.
     """
@@ -56,7 +56,7 @@ class SeenNames(BaseModel):
 Failure = Literal["diverged", "failed"]
 
 _DIVERGED = ("not finite", "is nan", "diverged")
-"""What errors said of a diverged training before records had a field for it."""
+"""Words in errors of diverged trainings, for records that are older than the field `failure`."""
 
 
 @dataclass

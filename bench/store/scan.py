@@ -1,4 +1,4 @@
-"""Look at the run folders, take from the index what agrees with them, and read the rest."""
+"""Compare run folders with the index; read what differs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _READERS = 8
 
 @dataclass
 class View:
-    """Run folders of a results folder, and differences of the index.
+    """State of the run folders, and differences from the index.
 
     Attributes:
         runs: Every sound run, oldest first.
@@ -78,7 +78,7 @@ class View:
     rows: dict[str, IndexedRun] = field(default_factory=dict)
 
     def disagreement(self) -> str:
-        """Say in words where index and folders differ; empty where they agree."""
+        """Describe how index and folders differ; empty if they agree."""
         said = {
             "row altered": self.altered,
             "row without a run folder": self.gone,
@@ -100,7 +100,7 @@ def look(
     choose: Choose | None = None,
     texts: Texts | None = None,
 ) -> View:
-    """Look at the run folders; nothing is changed.
+    """Look at run folders beside the index; change nothing.
 
     A row is taken where it is unaltered and the signature of its folder's files is the one it was made with. All
     other folders are read, every checksum verified. Rows must be read before this is called: a run is placed before
@@ -153,7 +153,7 @@ Choose = Callable[[list[Head]], list[Head]]
 
 
 def _note(view: View, results: Path, name: str, found: Read | SetupError) -> None:
-    """Enter what was found in a folder into a view."""
+    """Add a folder's finding to a view."""
     folder = results / name
     if isinstance(found, DamagedFolderError):
         if folder.exists() or folder.is_symlink():  # Else somebody moved it meanwhile.
@@ -181,7 +181,7 @@ def _note(view: View, results: Path, name: str, found: Read | SetupError) -> Non
 
 
 def _read_all(results: Path, names: list[str], *, series: bool, keep: bool) -> Iterator[tuple[str, Read | SetupError]]:
-    """Read folders, in several processes where there are many of them."""
+    """Read folders, in parallel if there are many."""
     one = functools.partial(_read_one, results, series=series, keep=keep)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if len(names) < _MANY or cores < 2 or keep or threading.active_count() > 1:
@@ -195,7 +195,7 @@ _SENT: set[str] = set()
 
 
 def _lean(read: Callable[[str], Read | SetupError], name: str) -> Read | SetupError:
-    """Read a folder in a process of its own, and send each text once."""
+    """Read a folder in a worker; send each text once."""
     found = read(name)
     if not isinstance(found, SetupError) and (texts := found[0].texts) is not None:
         found[0].texts = {name: text for name, text in texts.items() if name not in _SENT}
@@ -215,7 +215,7 @@ def _read_one(results: Path, name: str, *, series: bool, keep: bool) -> Read | S
 
 
 def _signature(folder: Path) -> str:
-    """Return the signature of a run folder; empty where a file is missing, which its reader will say."""
+    """Return a run folder's signature; empty if files are missing."""
     try:
         return files.signature(folder, FILES)
     except OSError:
@@ -262,21 +262,26 @@ def read_run(results: Path, folder: Path, *, series: bool) -> tuple[IndexedRun, 
 
 
 def _alone(folder: Path) -> str:
-    """Return the state of the folder above a run that is the only one in it; empty where it is not, or may change."""
+    """Return the parent's state if a run is alone there.
+
+    Empty where it is not, or may change.
+    """
     state = os.lstat(folder.parent)
     others = [one.name for one in folders.subfolders(folder.parent)]
     return files.listing(state) if others == [folder.name] and _settled(state) else ""
 
 
 def _settled(state: os.stat_result) -> bool:
-    """Whether a change of a folder from now on is sure to have another time than its last one."""
+    """Whether a later change surely has another time stamp."""
     return time.time() - state.st_ctime > _TICK
 
 
 def _entries(
     results: Path, indexed: Mapping[str, Head | None], keys: Collection[str] | None
 ) -> Iterator[tuple[str, Head | None, str]]:
-    """Yield every run folder with its row, and the state of the folder above where it is the only one in it.
+    """Yield run folders with rows and the parents' states.
+
+    The state is that of the folder above, if the run is alone in it.
 
     A folder that has held one run and has not changed since is not listed again.
     """
@@ -301,7 +306,10 @@ def _entries(
 
 
 def _keys(parent: Path, keys: Collection[str] | None) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Yield the folders of keys with what the system says of them; None of a link."""
+    """Yield the folders of keys, with their stat result.
+
+    None for a link.
+    """
     if keys is not None:
         for folder in folders.subfolders(parent, keys):
             yield folder.name, None
@@ -322,12 +330,15 @@ def _keys(parent: Path, keys: Collection[str] | None) -> Iterator[tuple[str, os.
 
 
 def run_folders(results: Path, keys: Collection[str] | None = None) -> Iterator[Path]:
-    """Yield every run folder, finished ones first, or those of some keys."""
+    """Yield run folders, finished ones first.
+
+    Of some keys, or all.
+    """
     return (results / name for name, _, _ in _entries(results, {}, keys))
 
 
 def set_aside(results: Path, damage: DamagedFolderError) -> Path | None:
-    """Move a damaged folder to quarantine; None where another process did.
+    """Quarantine a damaged folder; None if another process did.
 
     Raises:
         SetupError: It cannot be moved.
@@ -343,6 +354,6 @@ def _key(name: str, keys: Collection[str] | None) -> bool:
 
 
 def _some(names: list[str]) -> str:
-    """Name the first few, by kind and the beginning of the key."""
+    """Name the first few folders."""
     parts = [shown("/".join(part[:12] for part in name.split("/")[:2])) for name in names[:_NAMED]]
     return ", ".join(parts) + (", ..." if len(names) > _NAMED else "")

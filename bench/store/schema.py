@@ -1,4 +1,4 @@
-"""Tables of the index. The run folders are the truth; every row here can be made again from them.
+"""Tables of the index, which run folders can recreate.
 
 Only types and constraints that SQLite and PostgreSQL share are used. Plain data (specification, labels, provenance) is
 JSON text written by `bench.store.jsontext`, so that non-finite numbers survive in both. What many runs have in common
@@ -15,7 +15,7 @@ VERSION = 4
 
 
 class Base(DeclarativeBase):
-    """Declarative base; constraints have names of their own."""
+    """Declarative base with named constraints."""
 
     metadata = MetaData(
         naming_convention={
@@ -28,7 +28,7 @@ class Base(DeclarativeBase):
 
 
 class VersionTable(Base):
-    """The version of these tables, in one row."""
+    """Version of the tables, in one row."""
 
     __tablename__ = "bench_schema"
 
@@ -36,7 +36,7 @@ class VersionTable(Base):
 
 
 class RunTable(Base):
-    """One run folder, and what shows whether the row may be believed (see `bench.store.index`).
+    """One run folder, with digests that verify the row.
 
     `results` names the results folder, since several may share a database on a server; `folder` is relative to it.
     Columns whose comment says *text* hold the name of a row of `TextTable`.
@@ -76,7 +76,7 @@ class RunTable(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     split_seed: Mapped[int] = mapped_column(BigInteger)
     trial: Mapped[int] = mapped_column(Integer)
-    """1 for a trial of a search, whose test score may not be looked at."""
+    """1 for a trial of a search, whose test score must not be used."""
     seen: Mapped[str | None] = mapped_column(String(32))
     """Text: list of the evaluated class names that pretraining saw, or NULL where unknown."""
     seen_total: Mapped[int | None] = mapped_column(Integer)
@@ -96,7 +96,10 @@ class RunTable(Base):
 
 
 class MetricTable(Base):
-    """One number of a run, in its place among them; `value` is NULL for NaN, which SQLite cannot hold."""
+    """One number of a run; NULL stands for NaN.
+
+    `place` is its position among the run's numbers.
+    """
 
     __tablename__ = "metrics"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -107,7 +110,10 @@ class MetricTable(Base):
 
 
 class TextTable(Base):
-    """JSON that several runs share, by the beginning of its SHA-256 (`bench.store.shared`)."""
+    """JSON shared by several runs (`bench.store.shared`).
+
+    By the beginning of its SHA-256.
+    """
 
     __tablename__ = "texts"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -118,7 +124,7 @@ class TextTable(Base):
 
 
 class LeaseTable(Base):
-    """Table of leases; at most one row per piece of work."""
+    """Leases; at most one row per piece of work."""
 
     __tablename__ = "leases"
 

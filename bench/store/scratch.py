@@ -1,4 +1,7 @@
-"""Temporary files and folders that name the process they belong to, so that those of killed ones can be removed."""
+"""Temporary files and folders named after their process.
+
+Those of killed processes can then be removed.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ from pathlib import Path
 from bench.store.processes import host_name, process_alive, process_start
 
 INCOMING = ".incoming-"
-"""How the name of everything temporary begins."""
+"""First characters of the name of everything temporary."""
 
 ABANDONED_SECONDS = 24 * 3600.0
-"""What nobody on this machine owns, and nobody has touched for so long, belongs to a killed process elsewhere."""
+"""Seconds after which an untouched temporary file of another machine counts as left by a killed process."""
 
 _NAME = re.compile(re.escape(INCOMING) + r"([0-9a-f]{8})-(\d+)-(\d+(?:\.\d+)?)-[0-9a-f]{8}")
 
@@ -29,13 +32,18 @@ _OLDER = re.compile(r"\..+\.(part|partial)")
 
 
 def scratch_name() -> str:
-    """Return a new hidden name that tells machine, process and its start; more may be put behind it."""
+    """Return a new hidden name for this process's temporaries.
+
+    It tells machine, process and its start; more may be put behind it.
+    """
     start = process_start(os.getpid()) or 0.0
     return f"{INCOMING}{_host()}-{os.getpid()}-{start:.2f}-{uuid.uuid4().hex[:8]}"
 
 
 def remove_abandoned(parent: Path, *, deep: bool = False) -> int:
-    """Delete what killed processes left directly below a folder; return how much.
+    """Delete what killed processes left below a folder.
+
+    Directly below it; returns how much.
 
     What a living process of this machine owns stays, however old it is.
 
@@ -64,7 +72,9 @@ def remove_abandoned(parent: Path, *, deep: bool = False) -> int:
 
 @contextmanager
 def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Lend an empty folder for a block of code, after what killed processes left is removed.
+    """Yield an empty temporary folder.
+
+    What killed processes left is removed first.
 
     Args:
         parent: Where it lies; None for the system's place of temporary files.
@@ -76,7 +86,9 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def lent_cache(cache: Path) -> Path:
-    """Return a cache that may be written: the given one, or else another in its place until the process ends.
+    """Return a writable cache: the given one, or a stand-in.
+
+    The stand-in lasts until the process ends.
 
     The other has links to all that is cached here, and takes what is made now.
     """

@@ -1,4 +1,4 @@
-"""JSON values stored once, however many runs contain them.
+"""Store JSON values shared by many runs only once.
 
 A value is cut into parts: mappings, lists and texts of some length are replaced by the name of their own text, which
 is the beginning of its SHA-256. Equal parts therefore have one name, and a text that was altered no longer fits its.
@@ -12,22 +12,22 @@ from typing import Any
 from bench.store import jsontext
 
 _LONG = 100
-"""Characters from which a part is a text of its own."""
+"""Least number of characters of a part that is stored as its own text."""
 _NAME = "$text"
 _PLAIN = "$json"
-"""Holds, as JSON, a mapping that would be taken for a name."""
+"""Key under which a mapping is stored as JSON if it would be mistaken for a name."""
 _CUT: dict[bytes, tuple[str, dict[str, str]]] = {}
 """Name and texts of values that were cut before, by their SHA-256: thousands of runs have the same parts."""
 _MOST_CUT = 8_000
 
 
 def digest(text: str) -> str:
-    """Return the name of a text: 128 bits of its SHA-256."""
+    """Return a text's name: 128 bits of its SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def pack(value: Any, into: dict[str, str]) -> str:
-    """Cut a value into texts.
+    """Split a value into shared texts.
 
     Args:
         value: Plain data, as `bench.store.jsontext.loads` gives it.
@@ -48,7 +48,9 @@ def pack(value: Any, into: dict[str, str]) -> str:
 
 
 class Texts:
-    """Texts by name, and the values made of them; equal parts of values are one object, which nobody may change.
+    """Texts by name, and the values built from them.
+
+    Equal parts of values are one object, which nobody may change.
 
     Attributes:
         raw: The texts.
@@ -99,7 +101,10 @@ def names_in(text: str) -> list[str]:
 
 
 def _parts(value: Any, into: dict[str, str]) -> Any:
-    """Return a value with its long parts replaced by names; the value itself stays."""
+    """Return a value with long parts replaced by names.
+
+    The value itself stays.
+    """
     if isinstance(value, dict):
         if _NAME in value or _PLAIN in value:
             return {_PLAIN: jsontext.dump_parsed(value)}

@@ -1,4 +1,4 @@
-"""The store: run folders as the truth, an index beside them, and leases that keep work single."""
+"""The store: run folders, their index, and leases."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from bench.store.shared import Texts
 
 READER_BUSY_SECONDS = 5.0
 _PUBLISHING_SECONDS = 1.5
-"""How long a reader waits for the rows of folders that were placed just now."""
+"""Seconds that a reader waits for the rows of folders that were placed just now."""
 _NAMED = 20
-"""Folders that are named one by one before they are only counted."""
+"""Most folders that are named one by one; more are only counted."""
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredRun:
-    """Location of a run.
+    """Location of a stored run.
 
     Attributes:
         key: Content key of the spec.
@@ -62,7 +62,7 @@ class StoredRun:
 
 
 class Store:
-    """Results of one results folder.
+    """Stored results of one results folder.
 
     Opened for writing, it creates the folder and its index where absent, and makes an index anew that is older or
     damaged. Opened for reading, it creates and changes nothing: where the index is missing, damaged or disagrees with
@@ -79,7 +79,7 @@ class Store:
     def __init__(
         self, results: Path, url: str | None = None, *, readonly: bool = False, busy_seconds: float = BUSY_SECONDS
     ) -> None:
-        """Open (see the class).
+        """Open the store (see the class).
 
         Args:
             results: Results folder.
@@ -118,7 +118,9 @@ class Store:
         keep: bool = False,
         choose: scan.Choose | None = None,
     ) -> Store:
-        """Open for reports: nothing is created, moved or changed, a read-only file system will do.
+        """Open for reading: nothing is created, moved or changed.
+
+        A read-only file system will do.
 
         Everything is looked at once, at the first question; later ones see the same.
 
@@ -140,7 +142,7 @@ class Store:
         return store
 
     def runs(self) -> list[IndexedRun]:
-        """Return every sound run, finished and failed, oldest first.
+        """Return all undamaged runs, finished and failed, oldest first.
 
         A writer brings the index into line with the folders on the way, and sets damaged folders aside.
 
@@ -150,19 +152,24 @@ class Store:
         return self._current().runs
 
     def others(self) -> list[Head]:
-        """Return what the index tells of the runs that were not chosen (see `open_readonly`), in no order."""
+        """Return heads of runs that were not chosen, unordered.
+
+        See `open_readonly`.
+        """
         return self._current().others
 
     def heads(self) -> list[Head | Row]:
-        """Return what every run, chosen or not, is chosen by."""
+        """Return the head of every run, chosen or not."""
         return [*(run.row for run in self.runs()), *self.others()]
 
     def texts(self) -> Texts:
-        """Return what the rows of `runs` name."""
+        """Return the texts that the rows of `runs` name."""
         return self._current().texts
 
     def record(self, run: IndexedRun) -> RunRecord:
-        """Return a run as the index holds it; predictions and curves are read from its folder when they are used.
+        """Return a run's record from the index.
+
+        Predictions and curves are read from its folder when they are used.
 
         Raises:
             DamagedFolderError: Predictions or curves were asked for, and the folder is incomplete or was altered.
@@ -170,7 +177,7 @@ class Store:
         return IndexedRecord(run, self.texts(), lambda: self.load(self.stored(run)))
 
     def publish(self, record: RunRecord) -> StoredRun:
-        """Store a run: a complete folder by one rename, then its rows.
+        """Store a run: folder by one rename, then rows.
 
         A finished run whose key and fingerprint are stored already is discarded in favour of the earlier one.
         Failed attempts are stored apart, each under its own time.
@@ -190,7 +197,9 @@ class Store:
             raise SetupError(f"the run is safe in '{destination}' but not indexed yet: {error}") from error
 
     def publish_again(self, record: RunRecord) -> Path:
-        """Store another attempt of a finished run beside it; no table shows it, and nothing is overwritten.
+        """Store another attempt of a finished run beside it.
+
+        No table shows it, and nothing is overwritten.
 
         Returns:
             Its folder, complete by one rename.
@@ -205,7 +214,7 @@ class Store:
         return destination
 
     def _place(self, record: RunRecord, destination: Path) -> None:
-        """Write a run folder beside its place and rename it there."""
+        """Write a run folder and rename it into place."""
         files = codec.encode(record)
         try:
             staged = folders.stage(destination.parent.parent, files)
@@ -219,7 +228,7 @@ class Store:
             raise file_failure("write", destination, error) from error
 
     def find(self, key: str, fingerprint: str | None = None) -> StoredRun | None:
-        """Return a finished run.
+        """Return a finished run, or None.
 
         The folders decide; the index is mended where it lacks a sound folder or lists one that is gone.
 
@@ -246,7 +255,9 @@ class Store:
         return self.stored(found[-1]) if found else None
 
     def load(self, stored: StoredRun) -> RunRecord:
-        """Read a whole run (predictions and curves too) after verifying every checksum.
+        """Read a whole run, verifying every checksum.
+
+        Predictions and curves too.
 
         Raises:
             DamagedFolderError: It is incomplete or was altered; a writer moved it to quarantine and removed its rows.
@@ -274,7 +285,9 @@ class Store:
         return record
 
     def refresh(self, *, verify: bool = False) -> RebuildReport:
-        """Bring the index into line with the folders: add missing runs, drop vanished ones, set damaged ones aside.
+        """Update the index from the folders.
+
+        Add missing runs, drop vanished ones, set damaged ones aside.
 
         Args:
             verify: Read every folder, every checksum verified; otherwise those whose files have other sizes, times or
@@ -296,7 +309,9 @@ class Store:
         )
 
     def tidy(self, cache: Path | None = None) -> None:
-        """Bring the index into line with the folders, and remove what killed processes left; called once a command.
+        """Update the index; remove what killed processes left.
+
+        Called once a command.
 
         Args:
             cache: Cache of the results folder, where that may be elsewhere.
@@ -312,11 +327,17 @@ class Store:
         self._name(view)
 
     def rebuild(self) -> RebuildReport:
-        """Recreate the index from the folders, every checksum verified (see `bench.store.maintenance.rebuild`)."""
+        """Recreate the index (see `bench.store.maintenance.rebuild`).
+
+        Every checksum is verified.
+        """
         return maintenance.rebuild_database(self.database)
 
     def lease(self, kind: str, key: str, note: str = "") -> Lease | None:
-        """Claim a piece of work; None where a living process holds it (see `bench.store.leases.claim`)."""
+        """Claim a piece of work (see `bench.store.leases.claim`).
+
+        None where a living process holds it.
+        """
         return leases.claim(self.database, kind, key, note)
 
     def holder(self, kind: str, key: str) -> Holder | None:
@@ -342,13 +363,13 @@ class Store:
         return self.results / FAILED / key / _stamp()
 
     def stored(self, run: IndexedRun) -> StoredRun:
-        """Return where an indexed run lies."""
+        """Return the location of an indexed run."""
         row = run.row
         place = Path(f"{self.results}/{row.folder}")
         return StoredRun(row.key, row.fingerprint, run.status, place, row.created_at, row.manifest_sha256)
 
     def _view(self) -> View:
-        """Look at everything, once, and say where the index cannot be believed."""
+        """Scan everything once; warn where the index is wrong."""
         if self._seen is None:
             view, unusable = self._looked()
             until = time.monotonic() + _PUBLISHING_SECONDS
@@ -387,7 +408,7 @@ class Store:
             return set(index.heads(session, self.database.owner))
 
     def _looked(self) -> tuple[View, str]:
-        """Look at everything; say in words why a file of the index cannot be used at all."""
+        """Scan everything; say why the index is unusable, if so."""
         looking: dict[str, Any] = {
             "keys": self._keys,
             "verify": self._verify,
@@ -400,7 +421,7 @@ class Store:
         return scan.look(self.results, {}, **looking), words
 
     def _unusable(self, looking: dict[str, Any]) -> View | str:
-        """Look with the index beside, or say in words why it cannot be used."""
+        """Scan with the index, or return why it is unusable."""
         try:
             condition, why = self.database.condition()
             if condition is Condition.current:
@@ -415,26 +436,26 @@ class Store:
         return f"'{shown(self.database.shown)}' {words}"
 
     def _mend(self, key: str | None, *, verify: bool = False) -> View:
-        """Look at the folders, bring the rows into line with them, and set damaged folders aside."""
+        """Update the index from folders; set damaged ones aside."""
         view = maintenance.refresh(self.database, None if key is None else [key], verify=verify)
         for damage in view.damaged:
             self._set_aside(damage)
         return view
 
     def _name(self, view: View) -> None:
-        """Name the folders that are left where they are."""
+        """Warn of folders that are left in place."""
         for _, refusal in _first(view.refused):
             _log.warning("left out: %s", refusal)
 
     def _said(self, run: IndexedRun) -> bool:
-        """Whether the rows that were taken say the same of a run as its folder."""
+        """Whether index rows agreed with a run's folder."""
         if self._seen is not None and len(self._taken) != len(self._seen.runs):
             self._taken = {one.folder: one for one in self._seen.runs}
         taken = self._taken.get(run.folder)
         return taken is None or index.same(taken, run)
 
     def _index(self, folder: Path) -> IndexedRun:
-        """Write the rows of a folder unless they are there.
+        """Write a folder's rows unless they exist.
 
         The folder, not the caller's record, is what gets indexed: it is what later readers will verify.
         """
@@ -475,19 +496,19 @@ class Store:
 
 
 def _first(found: list[_T]) -> list[_T]:
-    """Return as many of what was found as are named one by one, and say how many more there are."""
+    """Return the first few findings; warn how many are left."""
     if len(found) > _NAMED:
         _log.warning("%d run folders are left out, the first %d of them:", len(found), _NAMED)
     return found[:_NAMED]
 
 
 def _stamp() -> str:
-    """Name of an attempt's folder: its time, and what keeps it apart from another of the same second."""
+    """Return a new folder name: time and random digits."""
     return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}-{uuid.uuid4().hex[:8]}"
 
 
 def make_writable(results: Path) -> None:
-    """Create the results folder and make sure it can be written.
+    """Create the results folder and check that it is writable.
 
     Raises:
         SetupError: It is read-only, on a full disk, or not a folder.
