@@ -12,21 +12,26 @@ Layout (all JSON is strict, see `bench.store.jsontext`):
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import math
+import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import IO, Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from bench.spec import content_key
 from bench.store import jsontext
-from bench.store.records import Metric, RunRecord, SeenNames
+from bench.store.records import Failure, Metric, RunRecord, SeenNames, failure_of
 
 LABELS = ("preset", "method", "architecture", "protocol", "setting", "dataset", "pretrain_data")
 """Label names every record carries; tables are grouped by them."""
@@ -52,6 +57,15 @@ ARRAY_BYTES = 256 * _MB
 
 LABEL_LENGTH = 1_000
 
+OWN = ("finished", "log", "seeds", "started")
+"""Fields of provenance that no two runs share."""
+
+_KEPT = 1_000
+"""Texts of which it is kept what was read of them, and the characters these may have."""
+_SHORT = 50_000
+
+_LONGEST_HEAD = 20_000
+"""Bytes of the longest head of an array that is read; NumPy refuses those of 10,000 and more."""
 _MAGIC = np.lib.format.MAGIC_LEN
 _HEADS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -101,8 +115,76 @@ def encode(record: RunRecord) -> dict[str, bytes]:
     return files
 
 
-def decode(contents: Mapping[str, bytes]) -> RunRecord:
-    """Read a record from the files of its folder, of which predictions and curves may be left out.
+_Value = TypeVar("_Value")
+
+
+class Shared(NamedTuple, Generic[_Value]):
+    """What many runs have in common, read once; nobody may change it.
+
+    Attributes:
+        value: The value.
+        digest: SHA-256 of the text it was read from.
+    """
+
+    value: _Value
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Content:
+    """Checked content of a run's files, in the parts that the index holds (see `RunRecord` for the others).
+
+    Attributes:
+        metrics: Its metrics, whatever their values are.
+        values: Their values.
+        provenance: Its provenance without the fields of `own`.
+        own: What no two runs share of it.
+    """
+
+    key: str
+    fingerprint: str
+    status: Literal["done", "failed"]
+    failure: Failure | None
+    error: str | None
+    label: dict[str, str]
+    cost: dict[str, float]
+    seen_names: SeenNames | None
+    spec: dict[str, JsonValue]
+    metrics: Shared[tuple[Metric, ...]]
+    values: list[float]
+    provenance: Shared[dict[str, JsonValue]]
+    own: dict[str, JsonValue]
+    predictions: Arrays
+    curves: Curves
+
+    def record(self) -> RunRecord:
+        """Return the run; nothing of it belongs to another one."""
+        return RunRecord(
+            key=self.key,
+            fingerprint=self.fingerprint,
+            status=self.status,
+            spec=self.spec,
+            label=self.label,
+            metrics=[
+                metric.model_copy(update={"value": value})
+                for metric, value in zip(self.metrics.value, self.values, strict=True)
+            ],
+            seen_names=self.seen_names,
+            predictions=self.predictions,
+            curves=self.curves,
+            cost=self.cost,
+            provenance=deepcopy(self.provenance.value) | self.own,
+            error=self.error,
+            failure=self.failure,
+        )
+
+
+def decode(contents: Mapping[str, bytes], *, keep: bool = True) -> Content:
+    """Read the files of a run, of which predictions and curves may be left out.
+
+    Args:
+        contents: Bytes by file name.
+        keep: Whether predictions are wanted; else only the heads of their arrays are looked at.
 
     Raises:
         ValueError: A file does not hold what its name promises; the text names it.
@@ -123,15 +205,12 @@ def decode(contents: Mapping[str, bytes]) -> RunRecord:
         if missing := [field for field in LABELS if field not in label]:
             raise ValueError(f"no label {', '.join(missing)}")
         name = "metrics.json"
-        rows = jsontext.loads(contents[name])
-        if len(rows) > MOST_METRICS:
-            raise ValueError(f"{len(rows):,} numbers, a run has at most {MOST_METRICS:,}")
-        metrics = [Metric.model_validate(row, strict=True) for row in rows]
+        metrics, values = _metrics(contents[name].decode())
         name = "spec.json"
         spec = jsontext.flat_enough(_mapping(jsontext.loads(contents[name])))
         _check_spec(key, spec)
         name = "provenance.json"
-        provenance = jsontext.flat_enough(_mapping(jsontext.loads(contents[name])))
+        provenance, own = _provenance(contents[name].decode())
         curves: Curves = {}
         predictions: Arrays = {}
         if (name := "curves.json") in contents:
@@ -140,25 +219,86 @@ def decode(contents: Mapping[str, bytes]) -> RunRecord:
                 for field, series in _mapping(jsontext.loads(contents[name])).items()
             }
         if (name := "predictions.npz") in contents:
-            predictions = decode_arrays(contents[name])
+            predictions = decode_arrays(contents[name], keep=keep)
     except (ValidationError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise ValueError(f"{name} is not what a run holds ({type(problem).__name__}: {reason})") from problem
-    return RunRecord(
+    return Content(
         key=key,
         fingerprint=fingerprint,
         status=head["status"],
-        spec=spec,
+        failure=failure_of(head["status"], error, failure),
+        error=error,
         label=label,
-        metrics=metrics,
+        cost=cost,
         seen_names=seen,
+        spec=spec,
+        metrics=metrics,
+        values=values,
+        provenance=provenance,
+        own=own,
         predictions=predictions,
         curves=curves,
-        cost=cost,
-        provenance=provenance,
-        error=error,
-        failure=failure,
     )
+
+
+_NUMBER = re.compile(r'"value": (-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,25})?(?:e[+-][0-9]{1,3})?)(?=[,\n])')
+_OWN_FIELD = re.compile(rf'\n  "({"|".join(OWN)})": (\{{\n(?:    .*\n)*  \}}|.+?)(?=,?\n)')
+
+
+def _metrics(text: str) -> tuple[Shared[tuple[Metric, ...]], list[float]]:
+    """Read ``metrics.json``.
+
+    Thousands of runs differ in the values only. What is left when these are cut out is read and checked once: a
+    number may stand wherever another number may.
+    """
+    parts = _NUMBER.split(text)
+    metrics = _once(_rows, '"value": 0'.join(parts[::2]))
+    if len(parts) // 2 == len(metrics.value):
+        return metrics, list(map(float, parts[1::2]))
+    metrics = _once(_rows, text)  # Values that are NaN, or written in another way.
+    return metrics, [metric.value for metric in metrics.value]
+
+
+def _provenance(text: str) -> tuple[Shared[dict[str, JsonValue]], dict[str, JsonValue]]:
+    """Read ``provenance.json``; what is left when the fields of `OWN` are cut out is read and checked once."""
+    parts = _OWN_FIELD.split(text)
+    names, values = parts[1::3], parts[2::3]
+    parts[1::3], parts[2::3] = [f'\n  "{name}": null' for name in names], [""] * len(names)
+    with contextlib.suppress(ValueError):  # Written in another way.
+        common, holes = _once(_common, "".join(parts))
+        own = jsontext.flat_enough({name: jsontext.loads(value) for name, value in zip(names, values, strict=True)})
+        if len(names) == len(holes) and holes == dict.fromkeys(own):
+            return common, own
+    return _common(text)
+
+
+def _rows(text: str) -> Shared[tuple[Metric, ...]]:
+    rows = jsontext.loads(text)
+    if len(rows) > MOST_METRICS:
+        raise ValueError(f"{len(rows):,} numbers, a run has at most {MOST_METRICS:,}")
+    return Shared(tuple(Metric.model_validate(row, strict=True) for row in rows), _digest(text))
+
+
+def _common(text: str) -> tuple[Shared[dict[str, JsonValue]], dict[str, JsonValue]]:
+    """Read provenance, and take the fields of `OWN` out of it."""
+    value = jsontext.flat_enough(_mapping(jsontext.loads(text)))
+    own = {name: value.pop(name) for name in OWN if name in value}
+    return Shared(value, _digest(text)), own
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _once(read: Callable[[str], _Value], text: str) -> _Value:
+    """Read a text, or look up what was read of an equal one."""
+    return _lookup(read, text) if len(text) < _SHORT else read(text)
+
+
+@lru_cache(_KEPT)
+def _lookup(read: Callable[[str], Any], text: str) -> Any:
+    return read(text)
 
 
 def encode_arrays(arrays: Arrays) -> bytes:
@@ -186,13 +326,18 @@ def encode_arrays(arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
-def decode_arrays(content: bytes) -> Arrays:
+def decode_arrays(content: bytes, *, keep: bool = True) -> Arrays:
     """Read what `encode_arrays` wrote, and nothing larger than `ARRAY_BYTES` however small it was packed.
+
+    Args:
+        content: Bytes of an archive.
+        keep: Whether the arrays are wanted; else only their heads are read, and none is returned.
 
     Raises:
         ValueError: The bytes are not such an archive, hold pickled objects, or unpack to too much.
     """
     arrays: Arrays = {}
+    seen = set()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
@@ -200,26 +345,46 @@ def decode_arrays(content: bytes) -> Arrays:
                 raise ValueError(f"more than {MOST_ARRAYS} arrays or {ARRAY_BYTES:,} bytes when unpacked")
             for entry in entries:
                 name = entry.filename.removesuffix(".npy")
-                if entry.compress_type not in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED) or name in arrays:
+                if entry.compress_type not in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED) or name in seen:
                     raise ValueError(f"array '{name:.60}' is there twice or packed in another way")
-                arrays[name] = _array(archive.read(entry))
+                seen.add(name)
+                if keep:
+                    arrays[name] = _array(archive.read(entry))
+                else:
+                    with archive.open(entry) as file:
+                        _head_of(file, entry.file_size)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"not an .npz archive: {error}") from error
     return arrays
 
 
-def _array(content: bytes) -> npt.NDArray[np.generic]:
-    """Read one ``.npy``; memory is taken for what is there, not for what its head claims."""
-    version = np.lib.format.read_magic(io.BytesIO(content))
+def _head_of(file: IO[bytes], size: int) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the head of an ``.npy`` of so many bytes.
+
+    Returns:
+        Where its data begin, its shape, whether it is in Fortran's order, and its type.
+
+    Raises:
+        ValueError: It has no such head, or another size than the head claims.
+    """
+    version = np.lib.format.read_magic(file)
     if version not in _HEADS:
         raise ValueError(f"format {version} of an array")
-    width = 2 if version == (1, 0) else 4
-    begin = _MAGIC + width
-    begin += int.from_bytes(content[_MAGIC:begin], "little")
-    shape, fortran, dtype = _head(version, content[_MAGIC:begin])
-    if math.prod(shape) * dtype.itemsize != len(content) - begin or math.prod(shape) > max(len(content), 1000):
+    length = file.read(2 if version == (1, 0) else 4)
+    count = int.from_bytes(length, "little")
+    shape, fortran, dtype = _head(version, length + file.read(min(count, _LONGEST_HEAD)))
+    begin = _MAGIC + len(length) + count
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    if math.prod(shape) * dtype.itemsize != size - begin or math.prod(shape) > max(size, 1000):
         raise ValueError("an array with another number of values than its head says")
-    if fortran or dtype.hasobject or begin == len(content):
+    return begin, shape, fortran, dtype
+
+
+def _array(content: bytes) -> npt.NDArray[np.generic]:
+    """Read one ``.npy``; memory is taken for what is there, not for what its head claims."""
+    begin, shape, fortran, dtype = _head_of(io.BytesIO(content), len(content))
+    if fortran or begin == len(content):
         array: npt.NDArray[np.generic] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
         return array
     return np.frombuffer(content, dtype, offset=begin).reshape(shape).copy()

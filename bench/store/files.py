@@ -22,7 +22,7 @@ class NoRegularFileError(ValueError):
     """Not a regular file, or too large to read."""
 
 
-def read_file(path: Path, limit: int) -> bytes:
+def read_file(path: Path | str, limit: int) -> bytes:
     """Return the content of a regular file.
 
     Args:
@@ -39,7 +39,7 @@ def read_file(path: Path, limit: int) -> bytes:
             parts.append(part)
             left -= len(part)
         if left != 1:
-            raise NoRegularFileError(f"{shown(path.name)} changed while it was read")
+            raise NoRegularFileError(f"{_name(path)} changed while it was read")
         return b"".join(parts)
 
 
@@ -60,7 +60,7 @@ def file_head(path: Path, count: int) -> bytes:
         os.close(descriptor)
 
 
-def file_digest(path: Path, limit: int | None = None) -> tuple[int, str]:
+def file_digest(path: Path | str, limit: int | None = None) -> tuple[int, str]:
     """Return size and SHA-256 hex digest of a regular file (see `read_file`), holding little of it in memory."""
     with _opened(path, limit) as (descriptor, size):
         sha, left = hashlib.sha256(), size
@@ -114,24 +114,28 @@ def shown(text: object) -> str:
 
 
 @contextmanager
-def _opened(path: Path, limit: int | None) -> Iterator[tuple[int, int]]:
+def _opened(path: Path | str, limit: int | None) -> Iterator[tuple[int, int]]:
     try:
         descriptor = os.open(path, _FLAGS)
     except OSError as error:
         if error.errno not in _NO_FILE:
             raise
-        raise NoRegularFileError(f"{shown(path.name)} is {_NO_FILE[error.errno]}, not a regular file") from error
+        raise NoRegularFileError(f"{_name(path)} is {_NO_FILE[error.errno]}, not a regular file") from error
     try:
         found = os.fstat(descriptor)
         _require_regular(path, found.st_mode)
         if limit is not None and found.st_size > limit:
-            raise NoRegularFileError(f"{shown(path.name)} has {found.st_size:,} bytes, at most {limit:,} are read")
+            raise NoRegularFileError(f"{_name(path)} has {found.st_size:,} bytes, at most {limit:,} are read")
         yield descriptor, found.st_size
     finally:
         os.close(descriptor)
 
 
-def _require_regular(path: Path, mode: int) -> None:
+def _require_regular(path: Path | str, mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = "a symbolic link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
-        raise NoRegularFileError(f"{shown(path.name)} is {kind}, not a regular file")
+        raise NoRegularFileError(f"{_name(path)} is {kind}, not a regular file")
+
+
+def _name(path: Path | str) -> str:
+    return shown(Path(path).name)

@@ -212,7 +212,7 @@ def read_manifest(folder: Path) -> Manifest:
         OSError: The system refused to read it, which says nothing about the folder.
     """
     try:
-        content = read_file(folder / MANIFEST, MANIFEST_BYTES)
+        content = read_file(f"{folder}/{MANIFEST}", MANIFEST_BYTES)
     except _GONE as error:
         raise DamagedFolderError(folder, f"{MANIFEST} is missing") from error
     except NoRegularFileError as error:
@@ -284,10 +284,10 @@ def read(folder: Path, limits: Mapping[str, int], keep: Collection[str]) -> tupl
     for name, entry in manifest.files.items():
         with _judged(folder, name):
             if name in keep:
-                contents[name] = read_file(folder / name, limits[name])
+                contents[name] = read_file(f"{folder}/{name}", limits[name])
                 size, sha256 = len(contents[name]), hashlib.sha256(contents[name]).hexdigest()
             else:
-                size, sha256 = file_digest(folder / name, limits[name])
+                size, sha256 = file_digest(f"{folder}/{name}", limits[name])
         if size != entry.size:
             raise DamagedFolderError(folder, f"{name} has {size} bytes, its manifest says {entry.size}")
         if sha256 != entry.sha256:
@@ -344,15 +344,19 @@ def subfolders(parent: Path, names: Collection[str] | None = None) -> Iterator[P
     """
     if names is not None:
         yield from (parent / name for name in sorted(names) if (parent / name).is_dir())
-        return
+    else:
+        yield from (parent / name for name in names_in(parent))
+
+
+def names_in(parent: Path | str) -> list[str]:
+    """Return the names of the visible folders directly below `parent`, sorted (see `subfolders`)."""
     try:
         with os.scandir(parent) as entries:
-            found = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return []
     except OSError as error:
-        raise file_failure("list", parent, error) from error
-    yield from (parent / name for name in found)
+        raise file_failure("list", Path(parent), error) from error
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -22,15 +22,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bench.store import jsontext, shared
+from bench.store.codec import Content
 from bench.store.folders import Manifest
-from bench.store.records import Metric, RunRecord, SeenNames
+from bench.store.records import Metric, MetricPath, RunRecord, SeenNames
 from bench.store.schema import MetricTable, RunTable, TextTable
 from bench.store.shared import Texts
 
 Status = Literal["done", "failed"]
 _TEXTS = ("spec", "label", "paths", "provenance", "seen")
-_OWN = ("finished", "log", "seeds", "started")
-"""Fields of provenance that no two runs share."""
 _SEED = "$seed"
 """Mark for a seed in a shared specification; its value says which."""
 _BATCH = 500
@@ -101,20 +100,6 @@ class Head(NamedTuple):
     trial: int
 
 
-class MetricPath(NamedTuple):
-    """All that is said of a number but its value."""
-
-    name: str
-    split: Literal["val", "test"]
-    selection: Literal["val", "last", "test"]
-    variant: str
-    headline: bool
-    fold: int | None
-    epoch: int | None
-    votes: int
-    n_objects: int
-
-
 @dataclass(slots=True)
 class IndexedRun:
     """A run folder's content as the index holds it.
@@ -149,23 +134,22 @@ class IndexedRun:
         return "done" if self.row.status == "done" else "failed"
 
 
-def describe(folder: str, signature: str, record: RunRecord, manifest: Manifest, listed: str = "") -> IndexedRun:
+def describe(folder: str, signature: str, content: Content, manifest: Manifest, listed: str = "") -> IndexedRun:
     """Return what the index holds of a run.
 
     Args:
         folder: Run folder, relative to the results folder.
         signature: Of its files.
-        record: The run; predictions and curves are not looked at.
+        content: What its files hold; predictions and curves are not looked at.
         manifest: The folder's manifest.
         listed: State of the folder above, where the run is the only one in it.
     """
-    seen, texts = record.seen_names, dict[str, str]()
-    label = {name: jsontext.storable(value) for name, value in record.label.items()}
+    seen, texts = content.seen_names, dict[str, str]()
+    label = {name: jsontext.storable(value) for name, value in content.label.items()}
     names = ("preset", "method", "architecture", "protocol", "setting", "dataset", "pretrain_data")
-    values = array("d", (metric.value + 0.0 for metric in record.metrics))  # SQLite keeps no sign of a zero.
-    shared_part = {name: value for name, value in record.provenance.items() if name not in _OWN}
-    own = {name: record.provenance[name] for name in _OWN if name in record.provenance}
-    seeds = record.spec["seed"], record.spec.get("split_seed", 0)
+    values = array("d", (value + 0.0 for value in content.values))  # SQLite keeps no sign of a zero.
+    metrics, provenance = content.metrics, content.provenance
+    seeds = content.spec["seed"], content.spec.get("split_seed", 0)
     row = Row(
         folder=folder,
         signature=signature,
@@ -173,25 +157,25 @@ def describe(folder: str, signature: str, record: RunRecord, manifest: Manifest,
         numbers=_digest(_plain(values)),
         manifest_sha256=manifest.digest,
         size_bytes=manifest.size,
-        key=record.key,
-        fingerprint=record.fingerprint,
-        status=record.status,
-        failure=record.failure,
+        key=content.key,
+        fingerprint=content.fingerprint,
+        status=content.status,
+        failure=content.failure,
         created_at=manifest.created_at,
         **{name: label.get(name, "") for name in names},
-        form=label.get("form") or _form(record),
+        form=label.get("form") or _form(content),
         seed=cast(int, seeds[0]),
         split_seed=cast(int, seeds[1]),
-        trial=int(bool(record.spec.get("trial"))),
+        trial=int(bool(content.spec.get("trial"))),
         seen=None if seen is None else shared.pack(list(seen.seen), texts),
         seen_total=None if seen is None else seen.total,
-        spec=shared.pack(_without_seeds(record.spec, record.spec["seed"]), texts),
+        spec=shared.pack(_without_seeds(content.spec, content.spec["seed"]), texts),
         label=shared.pack(label, texts),
-        paths=shared.pack([_path(metric) for metric in record.metrics], texts),
-        provenance=shared.pack(shared_part, texts),
-        own=jsontext.storable(jsontext.dumps(own)),
-        cost=jsontext.storable(jsontext.dumps(record.cost)),
-        error=None if record.error is None else jsontext.storable(record.error),
+        paths=shared.pack_known(metrics.digest, lambda: [_path(metric) for metric in metrics.value], texts),
+        provenance=shared.pack_known(provenance.digest, lambda: provenance.value, texts),
+        own=jsontext.storable(jsontext.dump_parsed(content.own)),
+        cost=jsontext.storable(jsontext.dump_parsed(content.cost)),
+        error=None if content.error is None else jsontext.storable(content.error),
     )
     return IndexedRun(row, _digest(tuple(row)), values, texts=texts)
 
@@ -210,6 +194,8 @@ def put(
     """
     for some_texts in _batches(texts.items()):
         _put_texts(session, results, dict(some_texts))
+    # In the driver's own words: there are thirty numbers to a run, and SQLAlchemy's take five times as long.
+    mark = "(?, ?, ?)" if session.get_bind().dialect.name == "sqlite" else "(%s, %s, %s)"
     for some in _batches(runs):
         if replacing:
             for run in some:
@@ -221,12 +207,12 @@ def put(
         ]
         ids = session.execute(made, rows).scalars().all()
         numbers = [
-            {"run_id": own, "place": place, "value": None if math.isnan(value) else value}
+            (own, place, None if math.isnan(value) else value)
             for own, run in zip(ids, some, strict=True)
             for place, value in enumerate(run.values or ())
         ]
         if numbers:
-            session.execute(insert(MetricTable), numbers)
+            session.connection().exec_driver_sql(f"INSERT INTO metrics (run_id, place, value) VALUES {mark}", numbers)
 
 
 def _put_texts(session: Session, results: str, texts: Mapping[str, str]) -> None:
@@ -491,8 +477,8 @@ def _with_seeds(value: Any, row: Row) -> dict[str, Any]:
     return made
 
 
-def _form(record: RunRecord) -> str:
-    protocol = record.spec.get("protocol")
+def _form(content: Content) -> str:
+    protocol = content.spec.get("protocol")
     form = protocol.get("form") if isinstance(protocol, dict) else None
     return form if isinstance(form, str) else "fair"
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from bench.errors import UsageError, unknown_name
 from bench.store import jsontext
-from bench.store.index import Head, IndexedRun, MetricPath, Row, Status, numbers, provenance_of
+from bench.store.index import Head, IndexedRun, Row, Status, numbers, provenance_of
+from bench.store.records import MetricPath
 from bench.store.shared import Texts
 from bench.store.store import Store, StoredRun
 

@@ -7,7 +7,7 @@ digests. The database is only an index of these folders.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,20 @@ class Metric(BaseModel):
     n_objects: Large
 
 
+class MetricPath(NamedTuple):
+    """All that is said of a number but its value."""
+
+    name: str
+    split: Literal["val", "test"]
+    selection: Literal["val", "last", "test"]
+    variant: str
+    headline: bool
+    fold: int | None
+    epoch: int | None
+    votes: int
+    n_objects: int
+
+
 class SeenNames(BaseModel):
     """Count of evaluated class names that pretraining read.
 
@@ -57,6 +71,14 @@ Failure = Literal["diverged", "failed"]
 
 _DIVERGED = ("not finite", "is nan", "diverged")
 """Words in errors of diverged trainings, for records that are older than the field `failure`."""
+
+
+def failure_of(status: str, error: str | None, failure: Failure | None = None) -> Failure | None:
+    """Return what became of a run, read off its error where that is all that was stored."""
+    if status != "failed" or failure is not None:
+        return failure
+    told = (error or "").lower()
+    return "diverged" if any(words in told for words in _DIVERGED) else "failed"
 
 
 @dataclass
@@ -95,6 +117,4 @@ class RunRecord:
     failure: Failure | None = None
 
     def __post_init__(self) -> None:
-        if self.status == "failed" and self.failure is None:
-            told = (self.error or "").lower()
-            self.failure = "diverged" if any(words in told for words in _DIVERGED) else "failed"
+        self.failure = failure_of(self.status, self.error, self.failure)

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -13,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import SetupError
+from bench.signals import stop_signals
 from bench.store import codec, files, folders, index
+from bench.store.codec import Content
 from bench.store.failures import file_failure
 from bench.store.files import shown
 from bench.store.folders import DamagedFolderError
@@ -187,8 +190,14 @@ def _read_all(results: Path, names: list[str], *, series: bool, keep: bool) -> I
     if len(names) < _MANY or cores < 2 or keep or threading.active_count() > 1:
         yield from ((name, one(name)) for name in names)
         return
-    with multiprocessing.get_context("fork").Pool(min(cores, _READERS)) as pool:
+    with multiprocessing.get_context("fork").Pool(min(cores, _READERS), _end_at_once) as pool:
         yield from zip(names, pool.imap(functools.partial(_lean, one), names, chunksize=50), strict=True)
+
+
+def _end_at_once() -> None:
+    """Leave Ctrl-C to the process that started this one, whose other signals end this one without a word."""
+    for number in stop_signals():
+        signal.signal(number, signal.SIG_IGN if number is signal.SIGINT else signal.SIG_DFL)
 
 
 _SENT: set[str] = set()
@@ -206,12 +215,12 @@ def _lean(read: Callable[[str], Read | SetupError], name: str) -> Read | SetupEr
 def _read_one(results: Path, name: str, *, series: bool, keep: bool) -> Read | SetupError:
     folder = results / name
     try:
-        run, record = read_run(results, folder, series=series)
+        run, content = read_run(results, folder, series=series, keep=keep)
     except SetupError as error:
         return error
     except OSError as error:
         return file_failure("read", folder, error)
-    return run, record if keep else None
+    return run, content.record() if keep else None
 
 
 def _signature(folder: Path) -> str:
@@ -222,42 +231,43 @@ def _signature(folder: Path) -> str:
         return ""
 
 
-def read_run(results: Path, folder: Path, *, series: bool) -> tuple[IndexedRun, RunRecord]:
+def read_run(results: Path, folder: Path, *, series: bool, keep: bool = False) -> tuple[IndexedRun, Content]:
     """Read a run folder, every checksum verified.
 
     Args:
         results: Results folder.
         folder: Run folder below it.
-        series: Read predictions and curves too.
+        series: Look at predictions and curves too.
+        keep: Return them.
 
     Raises:
         DamagedFolderError: It is incomplete, was altered, or is not what its place says.
         SetupError: A newer bench wrote it, or it changes while it is read.
         OSError: The system refuses to read it.
     """
-    keep = [name for name in codec.LIMITS if series or name not in codec.SERIES]
+    wanted = [name for name in codec.LIMITS if series or name not in codec.SERIES]
     if folder.is_symlink() or folder.parent.is_symlink():
         raise DamagedFolderError(folder, "it is reached by a symbolic link")
     for _ in range(_TRIES):
         if not folder.is_dir():
             raise DamagedFolderError(folder, "it is no folder")
         listed, before = _alone(folder), _signature(folder)
-        manifest, contents = folders.read(folder, codec.LIMITS, keep)
+        manifest, contents = folders.read(folder, codec.LIMITS, wanted)
         finished = folder.parent.parent == results / RUNS
         folders.check_place(folder, manifest, kind=KIND, by_fingerprint=finished)
         try:
-            record = codec.decode(contents)
+            content = codec.decode(contents, keep=keep)
         except ValueError as error:
             raise DamagedFolderError(folder, str(error)) from error
-        if (record.key, record.fingerprint) != (manifest.key, manifest.fingerprint):
+        if (content.key, content.fingerprint) != (manifest.key, manifest.fingerprint):
             raise DamagedFolderError(folder, f"record.json and {folders.MANIFEST} belong to different runs")
-        if record.status != ("done" if finished else "failed"):
+        if content.status != ("done" if finished else "failed"):
             raise DamagedFolderError(
-                folder, f"record.json has status '{record.status}' in '{folder.parent.parent.name}'"
+                folder, f"record.json has status '{content.status}' in '{folder.parent.parent.name}'"
             )
         if _signature(folder) == before:
             name = folder.relative_to(results).as_posix()
-            return index.describe(name, before, record, manifest, listed), record
+            return index.describe(name, before, content, manifest, listed), content
     raise SetupError(f"'{shown(folder)}' changes while it is read; let nothing write to it, then try again")
 
 
@@ -267,8 +277,7 @@ def _alone(folder: Path) -> str:
     Empty where it is not, or may change.
     """
     state = os.lstat(folder.parent)
-    others = [one.name for one in folders.subfolders(folder.parent)]
-    return files.listing(state) if others == [folder.name] and _settled(state) else ""
+    return files.listing(state) if folders.names_in(folder.parent) == [folder.name] and _settled(state) else ""
 
 
 def _settled(state: os.stat_result) -> bool:
@@ -297,7 +306,7 @@ def _entries(
                 yield row.folder, row, state
                 continue
             try:
-                names = [one.name for one in folders.subfolders(results / above)]
+                names = folders.names_in(f"{results}/{above}")
             except SetupError:
                 names = ["*"]  # Cannot be listed, which its reader will say.
             single = len(names) == 1 and found is not None and _settled(found)

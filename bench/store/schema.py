@@ -85,7 +85,7 @@ class RunTable(Base):
     label: Mapped[str] = mapped_column(String(32))
     """Text: every label."""
     paths: Mapped[str] = mapped_column(String(32))
-    """Text: the paths of the run's numbers, in their order (`bench.store.index.MetricPath`)."""
+    """Text: the paths of the run's numbers, in their order (`bench.store.records.MetricPath`)."""
     provenance: Mapped[str] = mapped_column(String(32))
     """Text: provenance without the fields of `own`."""
     own: Mapped[str] = mapped_column(Text)

@@ -7,6 +7,7 @@ is the beginning of its SHA-256. Equal parts therefore have one name, and a text
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from bench.store import jsontext
@@ -17,7 +18,7 @@ _NAME = "$text"
 _PLAIN = "$json"
 """Key under which a mapping is stored as JSON if it would be mistaken for a name."""
 _CUT: dict[bytes, tuple[str, dict[str, str]]] = {}
-"""Name and texts of values that were cut before, by their SHA-256: thousands of runs have the same parts."""
+"""Name and texts of values that were cut before, by a SHA-256 of them: thousands of runs have the same parts."""
 _MOST_CUT = 8_000
 
 
@@ -37,12 +38,23 @@ def pack(value: Any, into: dict[str, str]) -> str:
         Name of the whole.
     """
     whole = hashlib.sha256(jsontext.dump_parsed(value).encode("utf-8", "surrogatepass")).digest()
-    if whole not in _CUT:
+    return pack_known(whole, lambda: value, into)
+
+
+def pack_known(token: bytes, value: Callable[[], Any], into: dict[str, str]) -> str:
+    """Cut a value into texts, or look up how it was cut before (see `pack`).
+
+    Args:
+        token: Digest that no other value has.
+        value: Makes the value where it was not cut before.
+        into: Receives the texts by name.
+    """
+    if token not in _CUT:
         if len(_CUT) >= _MOST_CUT:
             _CUT.clear()
         own: dict[str, str] = {}
-        _CUT[whole] = _store(jsontext.dump_parsed(_parts(value, own)), own), own
-    name, texts = _CUT[whole]
+        _CUT[token] = _store(jsontext.dump_parsed(_parts(value(), own)), own), own
+    name, texts = _CUT[token]
     into |= texts
     return name
 

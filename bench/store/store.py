@@ -267,7 +267,7 @@ class Store:
         if self._seen is not None and name in self._seen.records:
             return self._seen.records[name]
         try:
-            run, record = scan.read_run(self.results, stored.folder, series=True)
+            run, content = scan.read_run(self.results, stored.folder, series=True, keep=True)
         except DamagedFolderError as damage:
             target = None if self.readonly else self._set_aside(damage)
             if target is None:
@@ -282,7 +282,7 @@ class Store:
                 f"run '{name}' is not what the index said of it; 'bench db rebuild' mends the index, then run the same "
                 "command again"
             )
-        return record
+        return content.record()
 
     def refresh(self, *, verify: bool = False) -> RebuildReport:
         """Update the index from the folders.

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from store_helpers import LABEL, key_of, make_record, tree
 
 from bench.store import Metric, SeenNames, Store, metric_rows, run_rows
-from bench.store.codec import decode, encode
+from bench.store.codec import OWN, decode, encode
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 TEXT = st.text(max_size=8)
@@ -53,6 +53,38 @@ def same(a: object, b: object) -> bool:
     return type(a) is type(b) and a == b
 
 
+WORDS = st.sampled_from(["finished", "seeds", "value", 'a"value": 1,', '\n  "log": 1,\n', '\\"seeds', "{", "x" * 120])
+WRITTEN = st.recursive(
+    st.none() | st.integers(-9, 9) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.sampled_from(OWN), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+FILES = encode(make_record(1))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    provenance=st.dictionaries(WORDS | st.sampled_from(OWN), WRITTEN, max_size=5),
+    name=WORDS,
+    values=st.lists(st.integers(0, 3) | st.floats(allow_infinity=False, allow_nan=False), max_size=3),
+    indent=st.sampled_from([None, 1, 2, 2, 2, 4]),
+)
+def test_files_are_read_as_json_however_they_are_laid_out(
+    provenance: dict[str, object], name: str, values: list[float], indent: int | None
+) -> None:
+    """What equal runs have in common is read once: a number or time must never come from another run's file."""
+    rows = [{"name": name, "value": value, "split": "test", "n_objects": 1} for value in values]
+    files = dict(FILES)
+    for file, content in (("provenance.json", provenance), ("metrics.json", rows)):
+        files[file] = json.dumps(content, indent=indent, ensure_ascii=False).encode()
+    back = decode(files)
+    assert same(back.provenance.value | back.own, provenance)
+    assert not back.provenance.value.keys() & set(OWN)
+    assert [(metric.name, metric.value) for metric in back.record().metrics] == [(name, float(v)) for v in values]
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     metrics=st.lists(METRICS, max_size=4),
@@ -77,7 +109,7 @@ def test_files_hold_a_record_exactly(
         1, metrics=metrics, curves={"loss": curve}, cost=cost, provenance=provenance, predictions=predictions,
         label=LABEL | {"method": method}, error=error,
     )  # fmt: skip
-    back = decode(encode(record))
+    back = decode(encode(record)).record()
     assert same([m.model_dump() for m in back.metrics], [m.model_dump() for m in metrics])
     assert same(back.curves, {"loss": curve})
     assert same(back.cost, cost)
