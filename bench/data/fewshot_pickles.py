@@ -74,7 +74,7 @@ def setting_folder(root: Path | None, way: int, shot: int) -> Path:
 
 
 def fold_paths(root: Path | None, way: int, shot: int, folds: int = FOLDS) -> tuple[Path, ...]:
-    """Return the files of the folds 0 to ``folds - 1``.
+    """Return the files of folds 0 to ``folds - 1``.
 
     Raises:
         DataError: The setting's folder or one of its folds is missing.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 
 def normalise_unit_sphere(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Centre each cloud on its mean and scale its farthest point to radius 1.
+    """Centre each cloud on its mean, with radius 1.
 
     The field does so to ModelNet40 and ShapeNet before a network sees them (``pc_normalize`` of the PointNet++ code
     line; docs/data-formats.md#modelnet40-as-text). A cloud whose points all coincide ends up at the origin.

@@ -257,7 +257,9 @@ class S3DISH5(RoomSet):
         return manifest_digest(self.name, self.revision, self.options.model_dump(mode="json"), listed)
 
     def rooms(self) -> Sequence[Room]:
-        """Return all blocks as rooms, converted and checked at the first call.
+        """Return all blocks as rooms.
+
+        They are converted and checked at the first call.
 
         Raises:
             DataError: One line naming the file and what is wrong with it.

@@ -295,7 +295,7 @@ class _NumberType:
 
 
 def _tensors(value: object, nested: int = 1) -> bool:
-    """Return whether a value is a dict with tensors, wrapped or not."""
+    """Return whether a value is a (wrapped) dict with tensors."""
     if not isinstance(value, Mapping):
         return False
     if any(isinstance(item, Tensor) for item in value.values()):

@@ -29,7 +29,7 @@ _NUMBERS = (*_READ, "mid/", "out/", "after/", "grad/")
 
 
 def verify_folder(path: Path) -> list[FileResult]:
-    """Verify every recorded file of a folder, in order of name.
+    """Verify every recorded file of a folder, ordered by name.
 
     Raises:
         DataError: The folder does not exist or holds no ``.npz`` file.

@@ -55,7 +55,7 @@ class Release:
         return found
 
     def fits(self, names: Iterable[str]) -> bool:
-        """Return whether a file with these tensors is of this kind."""
+        """Return whether a file with these tensors fits."""
         dotted = [f".{name}" for name in names]
 
         def occurs(part: str) -> bool:
@@ -222,7 +222,7 @@ def known_names(names: Iterable[str]) -> int:
 
 
 def no_encoder(names: Iterable[str]) -> str | None:
-    """Describe a file that holds no point encoder; None if unknown."""
+    """Describe a file without a point encoder; None if unknown."""
     firsts = {f"{name.partition('.')[0]}." for name in names}
     return next((what for part, what in NO_ENCODERS.items() if part in firsts), None)
 

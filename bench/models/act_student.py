@@ -23,7 +23,7 @@ class ReducedTokenizer(PatchTokenizer):
         self.reduce = nn.Linear(patch_width, width)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Embed patches ``[B, P, K, 3]`` into tokens ``[B, P, width]``, float32."""
+        """Embed patches ``[B, P, K, 3]`` as ``[B, P, width]``."""
         tokens: Tensor = self.reduce(super().forward(patches))
         return tokens.float()
 

@@ -14,9 +14,9 @@ from bench.spec import Frozen
 
 
 class StochasticDepth(nn.Module):
-    """Drop a residual branch per sample and divide the others by the keep probability.
+    """Drop residual branches at random, per sample.
 
-    Identity in evaluation and at rate 0.
+    The others are divided by the keep probability. Identity in evaluation and at rate 0.
     """
 
     def __init__(self, rate: float) -> None:
@@ -151,7 +151,10 @@ class GlobalStream(nn.Module, ABC):
         self.drop = StochasticDepth(site.drop)
 
     def read(self, queries: Tensor, normal: Tensor, stop_gradient: bool) -> Tensor:
-        """Let queries ``[B, Q, C]`` attend to normalised local tokens ``[B, T, C]``."""
+        """Let queries ``[B, Q, C]`` attend to local tokens.
+
+        The tokens are normalised, ``[B, T, C]``.
+        """
         own = self.global_norm1(queries)
         context = normal.detach() if stop_gradient else normal
         queries = (own if self.residual == "normalised" else queries) + self.drop(self.global_attention(own, context))

@@ -240,7 +240,7 @@ class DvaeEncoder(Encoder):
         return weights @ self.codebook
 
     def codes(self, patches: Tensor, centres: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Return the number of each patch's best code, int64 ``[B, G]``."""
+        """Return each patch's best code, int64 ``[B, G]``."""
         logits = self.logits(patches, centre_graph(centres))
         return (logits if noise is None else logits + noise).argmax(-1)
 

@@ -42,7 +42,7 @@ def centre_graph(centres: Tensor) -> Tensor:
 
 
 class GroupedNorm(nn.Module):
-    """GroupNorm with four groups over all rows of a sample, channels last.
+    """GroupNorm with four groups, channels last, over all rows.
 
     Same as `torch.nn.GroupNorm` on ``[B, C, R]`` without moving the channels.
     """
@@ -94,7 +94,10 @@ class EdgeLayer(nn.Module):
         self.norm = GroupedNorm(outputs)
 
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:
-        """Transform ``[B, G, inputs]`` into ``[B, G, outputs]`` along `graph` ``[B, G, k]``."""
+        """Transform ``[B, G, inputs]`` into ``[B, G, outputs]``.
+
+        `graph` is ``[B, G, k]``.
+        """
         of_difference, of_centre = self.mix.weight.chunk(2, dim=1)
         neighbour = F.linear(x, of_difference).float()
         centre = F.linear(x, of_centre).float() - neighbour

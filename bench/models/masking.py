@@ -1,4 +1,4 @@
-"""Masks that hide exactly int(ratio * G) patches of each cloud."""
+"""Masks that hide int(ratio * G) patches of each cloud."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ _LARGE = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library not to hand large freed blocks back to the system.
+    """Make the C library keep large freed memory blocks.
 
     A training step on a CPU frees and reallocates the same large activations; by default each of them is returned
     and faulted in again page by page, which was measured at a quarter of a nano pretraining step. Call once at the

@@ -20,7 +20,7 @@ LEVELS = 3
 
 @dataclass(frozen=True)
 class HeadWidths:
-    """Widths of a segmentation head; the defaults are the published ones.
+    """Widths of a segmentation head; published by default.
 
     Attributes:
         hidden: First layer of the propagation; None for four times the encoder's width.

@@ -1,4 +1,4 @@
-"""Parts of a segmentation head: category branch, propagation from patches to points.
+"""Category branch and point propagation of a segmentation head.
 
 Source: docs/reference.md#part-segmentation.
 """

@@ -95,7 +95,7 @@ class StandardEncoder(Encoder):
         return torch.cat([*free, tokens], dim=1), torch.cat([*places, self.position(centres)], dim=1)
 
     def encode_with_tokens(self, tokens: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-        """Run patch tokens through the blocks with the free tokens in front.
+        """Run patch tokens through the blocks, after the free tokens.
 
         Args:
             tokens: ``[B, P, C]``.
@@ -118,7 +118,7 @@ class StandardEncoder(Encoder):
         return EncoderOutput(tokens=tokens, centres=patches.centres, globals=named)
 
     def forward(self, points: Tensor) -> EncoderOutput:
-        """Encode clouds ``[B, N, 3]`` with the free tokens in front."""
+        """Encode clouds ``[B, N, 3]``, including the free tokens."""
         return self.encode(cut_patches(points, self.backbone.groups, self.backbone.group_size, self.sampling))
 
     def block_shape(self) -> BlockShape:

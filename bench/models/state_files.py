@@ -41,7 +41,9 @@ _TORCHSCRIPT = (
 
 
 def refuse_torchscript(path: Path, where: str) -> None:
-    """Refuse a zip file of ``torch.jit.save``, such as OpenAI's own CLIP files.
+    """Refuse a file of ``torch.jit.save``.
+
+    OpenAI's own CLIP files are such files.
 
     Args:
         path: A zip file.

@@ -112,7 +112,10 @@ class TokenTransformer(nn.Module):
         return out
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Run all blocks and the final norm on ``[B, T, C]``."""
+        """Run all blocks and the final norm.
+
+        On tokens ``[B, T, C]``.
+        """
         for i in range(self.shape.depth):
             tokens = self.forward_block(i, tokens)
         out: Tensor = self.norm(tokens)

@@ -1,1 +1,1 @@
-"""Every published and nano recipe in one table, each with its source."""
+"""Every published and nano recipe, with its source."""

@@ -63,7 +63,7 @@ def shortened(recipe: Recipe, epochs: int | None) -> Recipe:
 
 
 def in_unit_sphere(recipe: Recipe) -> Recipe:
-    """Return a recipe that scales clouds into the unit sphere first."""
+    """Return a recipe that normalises clouds to the unit sphere."""
     if "unit_sphere" in recipe.augmentation:
         return recipe
     return recipe.model_copy(update={"augmentation": ("unit_sphere", *recipe.augmentation)})

@@ -109,7 +109,7 @@ def empty_clip(sizes: ClipSizes) -> nn.Module:
 
 
 def _image_sizes(state: Mapping[str, Tensor]) -> tuple[int, int, int | tuple[int, int, int, int], int | None]:
-    """Return image size, width, layers and patch size of the image tower."""
+    """Return the image tower's image size, width, layers, patch size."""
     if "visual.proj" in state:
         width, _, patch, _ = state["visual.conv1.weight"].shape
         grid = _root(state["visual.positional_embedding"].shape[0] - 1)

@@ -190,7 +190,7 @@ class TimmTeacher(PretrainedTeacher):
             return None
 
     def token_transformer(self) -> nn.Module:
-        """Return the blocks and final norm of a vision transformer, frozen."""
+        """Return a vision transformer's blocks and final norm, frozen."""
         from bench.teachers.transformers import from_timm
 
         return from_timm(cast(TimmNetwork, self.network).model)

@@ -75,7 +75,9 @@ def validation_score(rows: Iterable[Row], metric: str) -> ValidationScore | None
 
 
 def objective(scores: Sequence[ValidationScore]) -> float:
-    """Mean over the runs of a trial (one per setting and split seed).
+    """Return the mean score over a trial's runs.
+
+    A trial has one run per setting and split seed.
 
     Raises:
         BenchError: There is none, they are of different metrics, or one is not a number.

@@ -1,4 +1,4 @@
-"""Draw the values of a trial from the seed and the earlier trials.
+"""Draw a trial's values from the seed and earlier trials.
 
 A resumed search samples the same trials as an uninterrupted one, because the sampler is seeded anew for every trial.
 """

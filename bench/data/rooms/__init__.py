@@ -1,5 +1,5 @@
-"""Rooms for semantic segmentation: what all sets of rooms share (`roomset`), and procedural rooms.
+"""Rooms for semantic segmentation: their base, and procedural rooms.
 
-`styles` says how the six areas differ, `shell` builds floor, walls and what is set into them, `furnish` puts
-furniture in, `generate` samples a room, `dataset` is the plug-in `shapes-rooms`.
+`roomset` is the base of all data sets of rooms. `styles` defines the six areas, `shell` builds floor, walls, doors and
+windows, `furnish` adds furniture, `generate` samples a room, `dataset` is the data set `shapes-rooms`.
 """

@@ -1,4 +1,4 @@
-"""Procedural rooms in six areas, so that semantic segmentation has an embedded set."""
+"""The embedded data set of procedural rooms, `shapes-rooms`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ GENERATOR_VERSION = 1
 
 
 class ShapesRooms(RoomSet):
-    """Offices, meeting rooms, stores, lounges, studies and hallways in six areas of different style.
+    """Procedural rooms of six kinds in six areas.
 
-    The classes are the 13 of S3DIS, so that heads and figures can be put side by side; lamps, chests of drawers and
-    the like are clutter, as they are there. Furniture is made of the *seen* categories of the embedded shapes, in
-    streams of its own. Default: 24 rooms of 80,000 points, about 4 seconds on one core, then read from the cache.
+    Offices, meeting rooms, stores, lounges, studies and hallways; each area has its own style. The classes are the 13
+    of S3DIS, so that results can be compared; lamps, chests of drawers and the like are clutter, as in S3DIS. Furniture
+    is made of the *seen* categories of the embedded shapes, in separate streams. Default: 24 rooms of 80,000 points,
+    about 4 seconds on one core, then read from the cache.
     """
 
     name: ClassVar[str] = "shapes-rooms"
@@ -53,7 +54,7 @@ class ShapesRooms(RoomSet):
         seed: int = Field(0, ge=0, description="another seed gives another building")
 
     def manifest(self) -> str:
-        """SHA-256 of generator, options and the NumPy version that draws the numbers."""
+        """Return the SHA-256 of generator, options and NumPy's version."""
         return self._digest(self.options.model_dump(mode="json"))
 
     def _digest(self, options: dict[str, JsonValue]) -> str:
@@ -69,20 +70,23 @@ class ShapesRooms(RoomSet):
 
     @cached_property
     def _places(self) -> list[tuple[int, int]]:
-        """Area and number within it of every room."""
+        """Return area and number of every room.
+
+        The number counts within the area.
+        """
         assert isinstance(self.options, self.Options)
         return [(area, index) for area in range(1, AREAS + 1) for index in range(self.options.rooms_per_area)]
 
     def areas(self) -> tuple[int, ...]:
-        """Area of every room, in the order of `rooms`."""
+        """Return the area of every room, in order of `rooms`."""
         return tuple(area for area, _ in self._places)
 
     def known_counts(self) -> dict[str, int]:
-        """Rooms outside and inside the test area under these options."""
+        """Return the numbers of training and test rooms."""
         return {"train": self.train_size(), "test": len(self._places) - self.train_size()}
 
     def rooms(self) -> Sequence[Room]:
-        """Return all rooms from the cache, generating them first where needed.
+        """Return all rooms from the cache, generating them if necessary.
 
         Raises:
             SetupError: The cache cannot be written.
@@ -102,7 +106,10 @@ class ShapesRooms(RoomSet):
 
 @lru_cache(maxsize=1)
 def _source_digest() -> str:
-    """SHA-256 over the syntax trees of this package's files: comments and layout do not count."""
+    """Return the SHA-256 of this package's syntax trees.
+
+    Comments, layout and docstrings do not count.
+    """
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.glob("*.py")):

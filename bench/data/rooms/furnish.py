@@ -1,4 +1,4 @@
-"""Furniture: objects of the embedded shapes, brought to room sizes and put where they belong without overlap."""
+"""Furniture: embedded shapes, scaled and placed without overlap."""
 
 from __future__ import annotations
 
@@ -42,20 +42,26 @@ PAINTS: tuple[Colour, ...] = (
 
 
 def upright(mesh: Mesh) -> Mesh:
-    """Turn a mesh from y up to z up; what faced +z then faces -y."""
+    """Rotate a mesh from y up to z up.
+
+    A front facing +z then faces -y.
+    """
     v = mesh.vertices
     return Mesh(np.stack([v[:, 0], -v[:, 2], v[:, 1]], axis=-1), mesh.faces)
 
 
 def footprint(mesh: Mesh) -> Floats:
-    """Least and greatest ``(x, y)`` of a mesh, ``[2, 2]``."""
+    """Return a mesh's bounds on the floor, ``[2, 2]``.
+
+    Least and greatest ``(x, y)``.
+    """
     flat = mesh.vertices[:, :2]
     return np.stack([flat.min(axis=0), flat.max(axis=0)])
 
 
 @dataclass
 class Stage:
-    """A room that is being furnished.
+    """A room while it is being furnished.
 
     Attributes:
         width: Extent along x in metres.
@@ -64,8 +70,8 @@ class Stage:
         walls: Its walls, with doors and windows already in.
         style: The area's style.
         rng: Source of randomness.
-        taken: Footprints that are occupied.
-        pieces: What was put in.
+        taken: Occupied footprints.
+        pieces: Placed furniture.
     """
 
     width: float
@@ -80,7 +86,9 @@ class Stage:
     def thing(
         self, name: str, size: tuple[float, float, float] | None = None, tall: float = 0.0
     ) -> tuple[Mesh, Floats]:
-        """Make an object standing on z = 0 at the origin, its front to -y, with one tone per face.
+        """Make an object standing at the origin.
+
+        Its underside is z = 0, its front faces -y, and it has one tone per face.
 
         Args:
             name: Category of the embedded shapes.
@@ -103,19 +111,22 @@ class Stage:
         return Mesh(centred, mesh.faces), tones[solid.part]
 
     def add(self, mesh: Mesh, name: str, colour: Floats, tones: Floats | None = None) -> None:
-        """Add a mesh that is already in its place."""
+        """Add a mesh that is already at its position."""
         base = np.asarray(colour, dtype=float)
         shades = np.ones(len(mesh.faces)) if tones is None else tones
         self.pieces.append(Piece(mesh, CLASSES.index(name), np.clip(shades[:, None] * base, 0, 255)))
 
     def fits(self, area: Floats) -> bool:
-        """Whether a footprint lies in the room and overlaps nothing."""
+        """Return whether a footprint lies in the room without overlap."""
         if (area[0] < 0.01).any() or area[1, 0] > self.width - 0.01 or area[1, 1] > self.depth - 0.01:
             return False
         return not any(((area[0] - AISLE < o[1]) & (area[1] + AISLE > o[0])).all() for o in self.taken)
 
     def settle(self, mesh: Mesh, poses: Callable[[], tuple[float, float, float]]) -> Mesh | None:
-        """Try poses (degrees about z, x, y) until the mesh fits; occupy its footprint. None where none fits."""
+        """Try random poses until a mesh fits; occupy its footprint.
+
+        Poses are degrees about z, x and y. None if no pose fits.
+        """
         for _ in range(TRIES):
             degrees, x, y = poses()
             placed = mesh.turn("z", degrees).move(x, y)
@@ -126,7 +137,7 @@ class Stage:
         return None
 
     def by_wall(self, mesh: Mesh) -> Mesh | None:
-        """Put a mesh with its back to a wall, facing the room."""
+        """Place a mesh with its back to a wall."""
         extent = np.ptp(mesh.vertices, axis=0)
 
         def pose() -> tuple[float, float, float]:
@@ -141,7 +152,7 @@ class Stage:
         return self.settle(mesh, pose)
 
     def anywhere(self, mesh: Mesh) -> Mesh | None:
-        """Put a mesh somewhere on the floor, turned by any angle."""
+        """Place a mesh on the floor at a random angle."""
 
         def pose() -> tuple[float, float, float]:
             turn, x, y = self.rng.random(3)
@@ -150,7 +161,7 @@ class Stage:
         return self.settle(mesh, pose)
 
     def colour(self, choices: Sequence[Colour]) -> Floats:
-        """One of the colours, a little varied."""
+        """Return a random colour of `choices`, slightly varied."""
         chosen = np.asarray(choices[int(self.rng.integers(len(choices)))], dtype=float)
         varied: Floats = chosen * self.rng.uniform(0.9, 1.1, 3)
         return varied
@@ -161,7 +172,7 @@ def _category(name: str) -> Category:
 
 
 def desk(stage: Stage) -> None:
-    """A table at a wall with something on it and a chair before it."""
+    """Place a desk at a wall, with objects and chair."""
     size = (stage.rng.uniform(1.1, 1.7), stage.rng.uniform(0.6, 0.8), stage.rng.uniform(0.7, 0.78))
     mesh, tones = stage.thing("table", size)
     at = stage.by_wall(mesh)
@@ -173,7 +184,7 @@ def desk(stage: Stage) -> None:
 
 
 def big_table(stage: Stage) -> None:
-    """A long table in the middle with chairs all round."""
+    """Place a long table in the middle, with chairs."""
     along = stage.width >= stage.depth
     reach = (max(stage.width, stage.depth) * stage.rng.uniform(0.4, 0.5), stage.rng.uniform(1.0, 1.4))
     mesh, tones = stage.thing("table", (reach[0], reach[1], stage.rng.uniform(0.7, 0.78)))
@@ -186,7 +197,7 @@ def big_table(stage: Stage) -> None:
 
 
 def low_table(stage: Stage) -> None:
-    """A low table on the open floor."""
+    """Place a low table on the open floor."""
     size = (stage.rng.uniform(0.6, 1.1), stage.rng.uniform(0.5, 0.8), stage.rng.uniform(0.38, 0.5))
     mesh, tones = stage.thing("table", size)
     at = stage.anywhere(mesh)
@@ -196,7 +207,7 @@ def low_table(stage: Stage) -> None:
 
 
 def on_top(stage: Stage, table: Mesh) -> None:
-    """Put one or two things on a table; they are clutter."""
+    """Place one or two objects (clutter) on a table."""
     low, high = table.vertices.min(axis=0), table.vertices.max(axis=0)
     middle, half = (low + high) / 2, (high - low) / 2
     for _ in range(int(stage.rng.integers(1, 3))):
@@ -208,7 +219,7 @@ def on_top(stage: Stage, table: Mesh) -> None:
 
 
 def chairs_round(stage: Stage, table: Mesh, count: int) -> None:
-    """Put chairs at the sides of a table, facing it, half pushed under."""
+    """Place chairs along a table, facing it, half pushed under."""
     area = footprint(table)
     middle, half = area.mean(axis=0), (area[1] - area[0]) / 2
     placed = 0
@@ -235,7 +246,7 @@ def chairs_round(stage: Stage, table: Mesh, count: int) -> None:
 
 
 def sofa(stage: Stage) -> None:
-    """A sofa at a wall."""
+    """Place a sofa at a wall."""
     size = (stage.rng.uniform(1.3, 2.2), stage.rng.uniform(0.75, 0.95), stage.rng.uniform(0.7, 0.9))
     mesh, tones = stage.thing("sofa", size)
     at = stage.by_wall(mesh)
@@ -244,7 +255,7 @@ def sofa(stage: Stage) -> None:
 
 
 def bookcase(stage: Stage) -> None:
-    """A bookcase at a wall."""
+    """Place a bookcase at a wall."""
     size = (stage.rng.uniform(0.7, 1.4), stage.rng.uniform(0.25, 0.4), stage.rng.uniform(1.3, 2.1))
     mesh, tones = stage.thing("bookshelf", size)
     at = stage.by_wall(mesh)
@@ -253,7 +264,10 @@ def bookcase(stage: Stage) -> None:
 
 
 def cabinet(stage: Stage) -> None:
-    """A chest of drawers at a wall; clutter, as in S3DIS."""
+    """Place a chest of drawers at a wall.
+
+    Its class is clutter, as in S3DIS.
+    """
     size = (stage.rng.uniform(0.4, 1.0), stage.rng.uniform(0.4, 0.55), stage.rng.uniform(0.5, 1.2))
     mesh, tones = stage.thing("dresser", size)
     at = stage.by_wall(mesh)
@@ -262,7 +276,7 @@ def cabinet(stage: Stage) -> None:
 
 
 def loose(stage: Stage) -> None:
-    """A box or another loose thing somewhere on the floor."""
+    """Place a box or another loose object on the floor."""
     names = list(LOOSE)
     pick = int(stage.rng.integers(len(names) + 3))
     if pick < len(names):
@@ -279,7 +293,7 @@ def loose(stage: Stage) -> None:
 
 
 def lone_chair(stage: Stage) -> None:
-    """A chair at a wall."""
+    """Place a chair at a wall."""
     mesh, tones = stage.thing("chair", tall=float(stage.rng.uniform(0.8, 1.05)))
     at = stage.by_wall(mesh)
     if at is not None:
@@ -299,7 +313,10 @@ ORDERS: dict[RoomKind, tuple[Order, ...]] = {
 
 
 def furnish(stage: Stage, kind: RoomKind) -> None:
-    """Furnish a room: what belongs there, then loose things as many as the area's style has."""
+    """Furnish a room of a kind, then add loose objects.
+
+    The area's style determines the number of loose objects.
+    """
     for order in ORDERS[kind]:
         order(stage)
     low, high = stage.style.clutter

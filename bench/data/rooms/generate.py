@@ -1,4 +1,7 @@
-"""One procedural room, fixed by (seed, area, index): built, furnished, and sampled as a scanner would see it."""
+"""Generate one procedural room, fixed by (seed, area, index).
+
+It is built, furnished, and sampled like a scan.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,18 @@ _LIGHT = np.array([0.3, 0.2, 0.93])
 
 
 def room_kind(area: int, index: int) -> RoomKind:
-    """Kind of room `index` of an area: neighbouring areas begin at different places of the cycle."""
+    """Return the kind of a room from its number.
+
+    Neighbouring areas begin at different places of the cycle of kinds.
+    """
     return KINDS[(area + index) % len(KINDS)]
 
 
 def room_name(area: int, index: int) -> str:
-    """Name in the manner of S3DIS, e.g. ``Area_5_office_1``; rooms of a kind are numbered within their area."""
+    """Return a name as in S3DIS, e.g. ``Area_5_office_1``.
+
+    Rooms of a kind are numbered within their area.
+    """
     kind = room_kind(area, index)
     return f"Area_{area}_{kind}_{index // len(KINDS) + 1}"
 
@@ -63,7 +72,7 @@ def build_room(seed: int, area: int, index: int) -> tuple[list[Piece], int]:
     """Build the surfaces of a room.
 
     Returns:
-        Its pieces, and how many of them (from the first) are shell.
+        Its pieces, and the number of the first ones that are shell.
     """
     rng = numpy_stream(seed, "data", "rooms", area, index, "layout")
     style, kind = STYLES[area], room_kind(area, index)
@@ -79,7 +88,10 @@ def build_room(seed: int, area: int, index: int) -> tuple[list[Piece], int]:
 
 
 def _shell(stage: Stage, kind: RoomKind, turn: int) -> list[Piece]:
-    """Walls, floor and ceiling with what is set into them; `turn` even gives a column, odd gives beams."""
+    """Build walls, floor and ceiling with doors and windows.
+
+    An even `turn` adds a column, an odd one beams.
+    """
     style, rng, height = stage.style, stage.rng, stage.height
     fittings: list[Piece] = []
     order = [stage.walls[int(k)] for k in rng.permutation(4)]
@@ -103,13 +115,16 @@ def _shell(stage: Stage, kind: RoomKind, turn: int) -> list[Piece]:
 
 
 def _threshold(wall: Wall, opening: Opening) -> Floats:
-    """Floor before a door, which stays free."""
+    """Return the footprint before a door, which stays free."""
     reach = wall.place(box(opening.stop - opening.start, 0.9, 0.1), (opening.start + opening.stop) / 2, 0.45)
     return footprint(reach)
 
 
 def _scan(name: str, area: int, pieces: list[Piece], shell: int, points: int, rng: np.random.Generator) -> Room:
-    """Sample the surfaces with noise in position and colour, lit from above."""
+    """Sample the surfaces with noise in position and colour.
+
+    Light comes from above.
+    """
     style = STYLES[area]
     groups = [pieces[:shell], pieces[shell:]] if pieces[shell:] else [pieces]
     weights = [_area(group) * factor for group, factor in zip(groups, (1.0, FURNITURE_DENSITY), strict=False)]

@@ -29,7 +29,9 @@ AREAS = 6
 
 @dataclass(frozen=True)
 class StoredRooms(Sequence[Room]):
-    """Rooms that lie end to end in (memory-mapped) arrays; a `Room` is made when it is asked for.
+    """Rooms stored end to end in (memory-mapped) arrays.
+
+    A `Room` is made when it is indexed.
 
     Attributes:
         names: Name of each room.
@@ -71,9 +73,9 @@ class StoredRooms(Sequence[Room]):
 
 
 class RoomSet(Dataset):
-    """A data set of rooms in six areas, of which one is held out (Area 5 in the field).
+    """Base of data sets of rooms in six areas.
 
-    Subclasses implement `manifest`, `areas` and `rooms`.
+    One area is held out (Area 5 in the literature). Subclasses implement `manifest`, `areas` and `rooms`.
     """
 
     class Options(Frozen):
@@ -83,28 +85,31 @@ class RoomSet(Dataset):
 
     @property
     def test_area(self) -> int:
-        """Area that is held out."""
+        """Return the held-out area."""
         assert isinstance(self.options, RoomSet.Options)
         return self.options.test_area
 
     @abstractmethod
     def areas(self) -> tuple[int, ...]:
-        """Area of every room in the order of `rooms`, without reading points."""
+        """Return the area of every room without reading points.
+
+        In the order of `rooms`.
+        """
 
     @abstractmethod
     def rooms(self) -> Sequence[Room]:
         """Return all rooms, in a fixed order."""
 
     def train_size(self) -> int:
-        """Number of rooms outside the test area."""
+        """Return the number of rooms outside the test area."""
         return sum(area != self.test_area for area in self.areas())
 
     def classes(self) -> tuple[str, ...]:
-        """The 13 classes of S3DIS, index = label of a point."""
+        """Return the 13 classes of S3DIS, index = point label."""
         return CLASSES
 
     def load(self, split: SplitName) -> NoReturn:
-        """Refuse: there are rooms here, not labelled objects.
+        """Refuse, since rooms are not labelled objects.
 
         Raises:
             UsageError: Always.
@@ -116,7 +121,10 @@ class RoomSet(Dataset):
 
 
 def area_of(name: str) -> int | None:
-    """Area of a room by its name, e.g. 5 for ``Area_5_office_3``; None where the name tells none."""
+    """Return the area in a room's name, or None.
+
+    For example 5 for ``Area_5_office_3``.
+    """
     head = PurePath(name).name.split("_")
     if len(head) < 3 or head[0].lower() != "area" or not (head[1].isascii() and head[1].isdigit()):
         return None

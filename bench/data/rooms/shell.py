@@ -1,7 +1,7 @@
-"""The shell of a room: floor, ceiling, walls with openings, doors, windows, boards, columns and beams.
+"""Build the shell of a room.
 
-Coordinates are metres, z up, one corner of the floor at the origin. A wall has coordinates of its own: u along it,
-`out` into the room, z up.
+Floor, ceiling, walls with openings, doors, windows, boards, columns and beams. Coordinates are metres, z up, one corner
+of the floor at the origin. Each wall has its own coordinates: u along it, `out` into the room, z up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CORNER = 0.15
 
 @dataclass(frozen=True)
 class Piece:
-    """A mesh in room coordinates, with what it is and its colours.
+    """A mesh in room coordinates, with class and colours.
 
     Attributes:
         mesh: Triangles.
@@ -37,13 +37,16 @@ class Piece:
 
 
 def painted(mesh: Mesh, name: str, colour: Colour | Floats) -> Piece:
-    """Give a mesh its class and one colour."""
+    """Return a mesh with a class and one colour."""
     return Piece(mesh, CLASSES.index(name), np.broadcast_to(np.asarray(colour, dtype=float), (len(mesh.faces), 3)))
 
 
 @dataclass(frozen=True)
 class Opening:
-    """A rectangle of a wall that its sheet leaves out (metres along the wall and above the floor)."""
+    """A rectangular hole in a wall.
+
+    In metres along the wall and above the floor.
+    """
 
     start: float
     stop: float
@@ -56,12 +59,12 @@ class Wall:
     """One side of a room.
 
     Attributes:
-        origin: Where u is 0, ``(x, y)``.
+        origin: Position ``(x, y)`` of u = 0.
         along: Unit direction of u.
         inward: Unit normal into the room.
         length: Metres.
-        openings: Holes of the sheet.
-        taken: Spans of u that something occupies.
+        openings: Holes in the wall.
+        taken: Occupied spans of u.
     """
 
     origin: tuple[float, float]
@@ -72,14 +75,17 @@ class Wall:
     taken: list[tuple[float, float]] = field(default_factory=list)
 
     def place(self, mesh: Mesh, u: float = 0.0, out: float = 0.0, z: float = 0.0) -> Mesh:
-        """Move a mesh from wall coordinates (u, out, z) to the room's."""
+        """Move a mesh from wall coordinates to room coordinates."""
         v = mesh.vertices + np.array([u, out, z])
         x = self.origin[0] + v[:, 0] * self.along[0] + v[:, 1] * self.inward[0]
         y = self.origin[1] + v[:, 0] * self.along[1] + v[:, 1] * self.inward[1]
         return Mesh(np.stack([x, y, v[:, 2]], axis=-1), mesh.faces)
 
     def free_span(self, width: float, rng: np.random.Generator) -> float | None:
-        """Draw where along the wall something `width` wide fits, and take that span; None where nowhere."""
+        """Draw and occupy a free span of a wall.
+
+        Returns its start, or None if no span of this `width` is free.
+        """
         room = self.length - width - 2 * CORNER
         for _ in range(12):
             share = float(rng.random())
@@ -93,7 +99,7 @@ class Wall:
 
 
 def walls_of(width: float, depth: float) -> list[Wall]:
-    """The four walls of a rectangle, in order round the room."""
+    """Return the four walls of a rectangle, in order."""
     return [
         Wall((0.0, 0.0), (1, 0), (0, 1), width),
         Wall((width, 0.0), (0, 1), (-1, 0), depth),
@@ -103,12 +109,15 @@ def walls_of(width: float, depth: float) -> list[Wall]:
 
 
 def rectangle(corners: Sequence[Sequence[float]]) -> Mesh:
-    """Two triangles over four corners in order, normal by the right-hand rule."""
+    """Return two triangles over four corners.
+
+    The normal follows the right-hand rule.
+    """
     return Mesh(np.asarray(corners, dtype=float), np.array([[0, 1, 2], [0, 2, 3]], dtype=np.int64))
 
 
 def sheet(wall: Wall, height: float) -> Mesh:
-    """The wall's surface without its openings."""
+    """Return the wall's surface without its openings."""
     us = sorted({0.0, wall.length, *(edge for o in wall.openings for edge in (o.start, o.stop))})
     zs = sorted({0.0, height, *(edge for o in wall.openings for edge in (o.bottom, o.top))})
     cells = []
@@ -121,14 +130,17 @@ def sheet(wall: Wall, height: float) -> Mesh:
 
 
 def ground_and_ceiling(width: float, depth: float, height: float, style: AreaStyle) -> list[Piece]:
-    """Floor and ceiling, normals into the room."""
+    """Return floor and ceiling, with normals into the room."""
     floor = rectangle([[0, 0, 0], [width, 0, 0], [width, depth, 0], [0, depth, 0]])
     ceiling = rectangle([[0, 0, height], [0, depth, height], [width, depth, height], [width, 0, height]])
     return [painted(floor, "floor", style.floor), painted(ceiling, "ceiling", style.ceiling)]
 
 
 def _bar(wall: Wall, opening: Opening, thickness: float, sides: str) -> Mesh:
-    """Bars round an opening; `sides` names those wanted: l, r, b, t."""
+    """Return bars around an opening.
+
+    `sides` selects them: l, r, b, t.
+    """
     width, tall = opening.stop - opening.start, opening.top - opening.bottom
     middle, half = (opening.start + opening.stop) / 2, (opening.bottom + opening.top) / 2
     at = {
@@ -141,7 +153,10 @@ def _bar(wall: Wall, opening: Opening, thickness: float, sides: str) -> Mesh:
 
 
 def door(wall: Wall, height: float, style: AreaStyle, rng: np.random.Generator) -> list[Piece]:
-    """Leaf, frame and handle of a door, set into the wall; nothing where the wall is full."""
+    """Add a door to a wall: leaf, frame and handle.
+
+    Nothing if the wall is full.
+    """
     width, tall = rng.uniform(0.85, 1.05), min(rng.uniform(2.0, 2.2), height - 0.25)
     start = wall.free_span(width, rng)
     if start is None:
@@ -155,7 +170,10 @@ def door(wall: Wall, height: float, style: AreaStyle, rng: np.random.Generator) 
 
 
 def window(wall: Wall, height: float, style: AreaStyle, rng: np.random.Generator) -> list[Piece]:
-    """Panes, bars and sill of a window; nothing where the wall is full."""
+    """Add a window to a wall: panes, bars and sill.
+
+    Nothing if the wall is full.
+    """
     width = min(rng.uniform(*style.window_width), wall.length - 2 * CORNER)
     bottom, top = rng.uniform(0.75, 1.0), height - rng.uniform(0.3, 0.5)
     start = wall.free_span(width, rng)
@@ -178,7 +196,10 @@ def window(wall: Wall, height: float, style: AreaStyle, rng: np.random.Generator
 
 
 def board(wall: Wall, rng: np.random.Generator) -> list[Piece]:
-    """A white or dark writing board on the wall; nothing where the wall is full."""
+    """Add a white or dark writing board to a wall.
+
+    Nothing if the wall is full.
+    """
     width, tall, bottom = rng.uniform(1.2, 2.6), rng.uniform(0.9, 1.25), rng.uniform(0.8, 1.0)
     width = min(width, wall.length - 2 * CORNER - 0.1)
     dark = rng.random() < 0.3
@@ -191,7 +212,10 @@ def board(wall: Wall, rng: np.random.Generator) -> list[Piece]:
 
 
 def column(wall: Wall, height: float, style: AreaStyle, rng: np.random.Generator) -> tuple[list[Piece], Floats | None]:
-    """A pillar before a wall, and its footprint ``[2, 2]`` (least and greatest corner); none where the wall is full."""
+    """Add a column before a wall; return its footprint, too.
+
+    The footprint is ``[2, 2]`` (least and greatest corner); None if the wall is full.
+    """
     side = rng.uniform(0.3, 0.5)
     shade = np.asarray(style.wall) * rng.uniform(0.88, 1.0)
     start = wall.free_span(side, rng)
@@ -203,7 +227,7 @@ def column(wall: Wall, height: float, style: AreaStyle, rng: np.random.Generator
 
 
 def beam(width: float, depth: float, height: float, style: AreaStyle, rng: np.random.Generator) -> list[Piece]:
-    """One or two beams under the ceiling, across the room's shorter side."""
+    """Return beams under the ceiling, across the shorter side."""
     across = min(width, depth)
     along = max(width, depth)
     thick, count = rng.uniform(0.2, 0.35), int(rng.integers(1, 3))

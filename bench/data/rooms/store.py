@@ -1,4 +1,7 @@
-"""Generated rooms on disk: made once, whole or absent, read as memory maps."""
+"""Store generated rooms on disk, read as memory maps.
+
+A folder is complete or absent.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +34,16 @@ def stored_rooms(
     make: Callable[[int], Room],
     progress: Progress,
 ) -> StoredRooms:
-    """Return rooms from their folder, making them first where they are not there yet.
+    """Return rooms from their folder, generating them if necessary.
 
-    The folder appears by one rename; processes that want the same wait for the one that makes it.
+    The folder is published by one rename; other processes with the same request wait for the first.
 
     Args:
-        folder: Named by the manifest.
+        folder: Folder, named by the manifest.
         names: Names of the rooms.
         areas: Their areas.
-        points: Points of every room.
-        make: Makes room i.
+        points: Number of points of every room.
+        make: Function that generates room i.
         progress: Called with rooms made and rooms in all.
 
     Raises:
@@ -90,7 +93,7 @@ def _write(
 
 
 def _open(folder: Path, names: Sequence[str], areas: Sequence[int], points: int) -> StoredRooms | None:
-    """Open finished rooms; None where there are none or they are not whole."""
+    """Open stored rooms; None if absent or incomplete."""
     total = len(names) * points
     coordinates, colours, labels = (
         open_array(folder / f"{name}.npy", dtype, (total,) if name == "labels" else (total, 3), LEVELS)

@@ -15,7 +15,7 @@ KINDS: tuple[RoomKind, ...] = ("office", "conferenceRoom", "storage", "lounge", 
 
 @dataclass(frozen=True)
 class RoomSize:
-    """Range of width and depth of a kind of room, in metres."""
+    """Range of width and depth of rooms, in metres."""
 
     width: Range
     depth: Range
@@ -33,7 +33,7 @@ SIZES: dict[RoomKind, RoomSize] = {
 
 @dataclass(frozen=True)
 class AreaStyle:
-    """One building part.
+    """Style of the rooms in one area.
 
     Attributes:
         height: Range of room heights in metres.
@@ -41,11 +41,11 @@ class AreaStyle:
         wall, floor, ceiling, door, frame: Colours of the shell (RGB, 0 to 255).
         wood: Colours of tables and shelves.
         cloth: Colours of chairs and sofas.
-        window_rows: Panes above each other.
+        window_rows: Number of panes above each other.
         window_width: Range of window widths in metres.
         noise: Standard deviation of the positions in metres.
         light: Factor on brightness.
-        clutter: Range of the number of loose things in a room.
+        clutter: Range of the number of loose objects in a room.
         beam_drop: Height of a beam in metres.
     """
 

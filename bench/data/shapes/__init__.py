@@ -1,7 +1,7 @@
-"""The embedded data: procedural everyday objects with normals, parts, captions and views.
+"""Embedded data: procedural objects with normals, parts, captions and views.
 
-Parametric programs (`categories`) draw parts (`primitives`) on a `Sketch`; `objects` deforms and samples them,
-`render` draws them, `scan` looks at them through a virtual depth camera; `generate` and `cache` make whole sets.
+Parametric programs (`categories`) add parts (`primitives`) to a `Sketch`; `objects` deforms and samples them, `render`
+draws them, `scan` scans them by a virtual depth camera; `generate` and `cache` make whole data sets.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The on-disk cache of generated splits: complete or absent, made once, read as memory maps."""
+"""Cache of generated splits, read as memory maps.
+
+A split is complete or absent.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +31,17 @@ LEVELS = 3
 
 @dataclass(frozen=True)
 class Split:
-    """A cached split: memory-mapped arrays by file stem, and captions."""
+    """A cached split: arrays by file name, and captions."""
 
     arrays: dict[str, Any]
     captions: tuple[str, ...]
 
 
 def cached(job: Job, folder: Path, progress: Progress, workers: int | None = None) -> Split:
-    """Return a split from its folder, generating it first where it is not there yet.
+    """Return a split from its folder, generating it if necessary.
 
-    The folder appears by one rename of a finished temporary folder, so an interrupted process leaves nothing
-    that could be mistaken for data. Processes that want the same split wait for the one that makes it.
+    The folder is published by one rename of a finished temporary folder, so an interrupted process leaves no incomplete
+    data. Other processes with the same request wait for the first.
 
     Raises:
         SetupError: The cache cannot be written (no space, no permission).
@@ -64,7 +67,7 @@ def cached(job: Job, folder: Path, progress: Progress, workers: int | None = Non
 
 
 def _read(job: Job, folder: Path) -> Split | None:
-    """Open a cached split; None where it is absent or not what the job makes."""
+    """Open a cached split; None if absent or different."""
     arrays: dict[str, Any] = {}
     for stem, (shape, dtype) in job.layout().items():
         arrays[stem] = open_array(folder / f"{stem}.npy", dtype, shape, LEVELS)
@@ -75,7 +78,7 @@ def _read(job: Job, folder: Path) -> Split | None:
 
 
 def _make(job: Job, folder: Path, progress: Progress, workers: int | None) -> None:
-    """Generate into a temporary sibling and rename it into place."""
+    """Generate a split in a temporary folder and rename it."""
     prefix = f".{folder.name}.{socket.gethostname()}."
     _sweep(folder.parent, prefix)
     temporary = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}.", suffix=".partial", dir=folder.parent))
@@ -97,7 +100,7 @@ def _make(job: Job, folder: Path, progress: Progress, workers: int | None) -> No
 
 
 def _sweep(parent: Path, prefix: str) -> None:
-    """Remove temporary folders of processes of this host that are gone."""
+    """Remove temporary folders of dead processes of this host."""
     for path in parent.glob(f"{prefix}*.partial"):
         owner = path.name.removeprefix(prefix).split(".")[0]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
@@ -106,7 +109,7 @@ def _sweep(parent: Path, prefix: str) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file; go on without one where the file system has no locks."""
+    """Hold an exclusive lock on a file, if locks work."""
     import fcntl
 
     with path.open("a") as file:
@@ -116,7 +119,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _setup_error(error: OSError, folder: Path, job: Job) -> SetupError:
-    """Say in one line what is wrong with the cache and how to mend it."""
+    """Return a one-line error about the cache, with its remedy."""
     size = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in job.layout().values())
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         need = f"{size / 1e6:.0f} MB for {job.count} generated objects"

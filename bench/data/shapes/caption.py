@@ -1,4 +1,7 @@
-"""Captions: one natural sentence that names the category and two to four of the object's attributes."""
+"""Write captions of generated objects.
+
+One sentence names the category and two to four attributes.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def article(phrase: str) -> str:
 
 
 def _noun(adjectives: list[str], name: str) -> str:
-    """The bare noun phrase; things that only exist as pairs become one pair."""
+    """Return the noun phrase; paired objects become one pair."""
     words = " ".join([*adjectives, name])
     return f"pair of {words}" if name in _PAIRS else words
 
@@ -34,12 +37,12 @@ def _enumerate(items: list[str]) -> str:
 
 
 def caption(name: str, solid: Solid, rng: np.random.Generator) -> str:
-    """Write the sentence.
+    """Return a caption sentence.
 
     Args:
         name: Category name.
         solid: Object with its adjectives and details.
-        rng: Chooses which attributes are named, in what order and how.
+        rng: Chooses the attributes, their order and the wording.
     """
     adjectives = list(dict.fromkeys(solid.adjectives))
     details = list(dict.fromkeys(solid.details))

@@ -1,4 +1,4 @@
-"""The embedded data sets, as plug-ins of the harness."""
+"""The embedded data sets `shapes`, `shapes-cad`, `shapes-scan` and novel variants."""
 
 from __future__ import annotations
 
@@ -34,32 +34,40 @@ def _card(summary: str, captions: bool = True) -> DatasetCard:
 
 
 class _Generated(Dataset):
-    """Base of the embedded sets: categories, and a job per split."""
+    """Base of the embedded data sets.
+
+    A subclass provides categories, and a job per split.
+    """
 
     group: ClassVar[Group] = "seen"
 
     def manifest(self) -> str:
-        """SHA-256 of generator, options and name."""
+        """Return the SHA-256 of generator, options and name."""
         return manifest(self.name, self.options)
 
     def train_size(self) -> int:
-        """Number of objects of the training split."""
+        """Return the number of training objects."""
         return self._job("train").count
 
     def classes(self) -> tuple[str, ...]:
-        """Category names, alphabetical."""
+        """Return the category names in alphabetical order."""
         return tuple(c.name for c in categories(self.group))
 
     def offers_images(self) -> bool:
-        """Whether views are rendered; the evaluation sets make none unless asked."""
+        """Return whether views are rendered.
+
+        Evaluation sets render them only on request.
+        """
         return self._job("train").views > 0
 
     @abstractmethod
     def _job(self, split: SplitName) -> Job:
-        """The job that makes a split."""
+        """Return the job that generates a split."""
 
     def load(self, split: SplitName) -> CloudSet:
-        """Load one split from the cache, generating it first where needed (arrays are read-only memory maps).
+        """Load one split from the cache, generating it if necessary.
+
+        Arrays are read-only memory maps.
 
         Raises:
             SetupError: The cache cannot be written.
@@ -117,7 +125,10 @@ class Shapes(_Generated):
 
 
 class _Evaluation(_Generated):
-    """Balanced labelled sets; each form has streams of its own."""
+    """Base of balanced, labelled evaluation sets.
+
+    Each form has its own random streams.
+    """
 
     scanned: ClassVar[bool] = False
 
@@ -148,7 +159,10 @@ class _Evaluation(_Generated):
 
 
 class _Novel(_Evaluation):
-    """Forms whose categories occur in no pretraining cloud, caption or teacher fit."""
+    """Base of forms whose categories pretraining never sees.
+
+    They occur in no pretraining cloud, caption or teacher fit.
+    """
 
     group = "novel"
 
@@ -192,10 +206,13 @@ class ShapesScanNovel(_Novel):
 
 
 def pretraining_categories() -> tuple[str, ...]:
-    """Categories of `shapes`, `shapes-cad` and `shapes-scan`, in label order."""
+    """Return the categories of pretraining, in label order.
+
+    Those of `shapes`, `shapes-cad` and `shapes-scan`.
+    """
     return tuple(c.name for c in categories("seen"))
 
 
 def novel_categories() -> tuple[str, ...]:
-    """Categories of the novel forms, in label order."""
+    """Return the categories of the novel forms, in label order."""
     return tuple(c.name for c in categories("novel"))

@@ -1,4 +1,7 @@
-"""Making many objects: rows of arrays on disk, filled by worker processes, equal whatever their number."""
+"""Generate many objects into arrays on disk, in parallel.
+
+The result does not depend on the number of worker processes.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,13 @@ CAPTIONS = "captions.json"
 
 @dataclass(frozen=True)
 class Job:
-    """One split to generate; object i is of category ``i % number of categories``.
+    """One split to generate.
+
+    Object i is of category ``i % number of categories``.
 
     Attributes:
         stream: Name of the random stream; different streams share no object.
-        group: Which categories.
+        group: Group of categories.
         count: Number of objects.
         points: Points per cloud.
         views: Views per object, 0 for none.
@@ -54,7 +59,7 @@ class Job:
     scanned: bool
 
     def layout(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Shape and dtype of every array, by file stem."""
+        """Return shape and type of every array, by file name."""
         n, m = self.count, self.points
         arrays: dict[str, tuple[tuple[int, ...], str]] = {
             "points": ((n, m, 3), "<f4"),
@@ -66,18 +71,21 @@ class Job:
         return arrays
 
     def labels(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Label of every object, int64 ``[count]``."""
+        """Return the label of every object, int64 ``[count]``."""
         return np.arange(self.count, dtype=np.int64) % len(categories(self.group))
 
     def ids(self) -> tuple[str, ...]:
-        """Name of every object."""
+        """Return the name of every object."""
         kinds = categories(self.group)
         names = [c.name.replace(" ", "_") for c in kinds]
         return tuple(f"{self.stream}/{i:06d}-{names[i % len(names)]}" for i in range(self.count))
 
 
 def _allocate(job: Job, folder: Path) -> None:
-    """Create the array files at full size, so that a full disk is an error here and not a crash in a worker."""
+    """Create the array files at full size.
+
+    A full disk is then an error here and not a crash in a worker.
+    """
     for stem, (shape, dtype) in job.layout().items():
         path = folder / f"{stem}.npy"
         np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape).flush()
@@ -121,11 +129,11 @@ def generate(job: Job, folder: Path, progress: Progress, workers: int | None = N
     """Generate a split into an existing empty folder.
 
     Args:
-        job: What to make.
-        folder: Where the ``.npy`` files and the captions go.
+        job: Split to generate.
+        folder: Folder for the ``.npy`` files and the captions.
         progress: Called with (objects done, objects in total).
-        workers: Worker processes; by default one per core this process may use, or one where the job is too small
-            to be worth starting more. The result does not depend on it.
+        workers: Worker processes; by default one per available core, or a single one for a small job. The result does
+            not depend on it.
 
     Raises:
         OSError: The disk is full or cannot be written.
@@ -152,7 +160,7 @@ def generate(job: Job, folder: Path, progress: Progress, workers: int | None = N
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it even when it is killed."""
+    """Ignore Ctrl-C in a worker; end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -167,10 +175,11 @@ def _start_worker() -> None:
 def _fill_in_pool(
     job: Job, folder: Path, chunks: list[tuple[int, int]], workers: int, note: Callable[[int, list[str]], None]
 ) -> None:
-    """Fill chunks in worker processes; chunks of a broken pool are left to the caller.
+    """Fill chunks in worker processes.
 
-    Workers are spawned, not forked: the parent may hold torch threads. A pool breaks where the caller's script
-    has no ``if __name__ == "__main__"`` guard, or where the system kills a worker.
+    If the pool breaks, the caller fills the remaining chunks. Workers are spawned, not forked: the parent may hold
+    torch threads. A pool breaks where the caller's script has no ``if __name__ == "__main__"`` guard, or where the
+    system kills a worker.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:

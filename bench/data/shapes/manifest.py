@@ -1,4 +1,4 @@
-"""Digest of everything that generated arrays depend on."""
+"""Digest of everything that determines generated arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ GENERATOR_VERSION = 1
 
 @lru_cache(maxsize=1)
 def source_digest() -> str:
-    """SHA-256 over the syntax trees of this package's files: comments and layout do not count."""
+    """Return the SHA-256 of this package's syntax trees.
+
+    Comments, layout and docstrings do not count.
+    """
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -28,7 +31,10 @@ def source_digest() -> str:
 
 
 def manifest(name: str, options: BaseModel) -> str:
-    """SHA-256 of name, options, generator version, source, and the numpy version that draws the numbers."""
+    """Return the SHA-256 that identifies generated arrays.
+
+    Includes name, options, generator version, source, and NumPy's version.
+    """
     content = {
         "name": name,
         "options": options.model_dump(mode="json"),

@@ -1,4 +1,4 @@
-"""Triangle meshes: the one geometric currency of the procedural shapes, and what can be done to them."""
+"""Triangle meshes and operations on them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Mesh:
     faces: Ints
 
     def move(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Mesh:
-        """Translate."""
+        """Translate the mesh."""
         return Mesh(self.vertices + np.array([x, y, z]), self.faces)
 
     def turn(self, axis: Axis, degrees: float) -> Mesh:
@@ -37,12 +37,15 @@ class Mesh:
         return Mesh(self.vertices @ rotation(axis, degrees).T, self.faces)
 
     def stretch(self, x: float = 1.0, y: float = 1.0, z: float = 1.0) -> Mesh:
-        """Scale per axis about the origin (negative factors mirror)."""
+        """Scale each axis about the origin; negative factors mirror."""
         return Mesh(self.vertices * (x, y, z), self.faces)
 
 
 def rotation(axis: Axis, degrees: float) -> Floats:
-    """Rotation matrix ``[3, 3]`` about a coordinate axis, for column vectors."""
+    """Return the rotation matrix ``[3, 3]`` about an axis.
+
+    For column vectors.
+    """
     a, b, c = _AXES[axis]
     angle = np.deg2rad(degrees)
     matrix = np.zeros((3, 3))
@@ -54,7 +57,7 @@ def rotation(axis: Axis, degrees: float) -> Floats:
 
 
 def join(*meshes: Mesh) -> Mesh:
-    """Put meshes into one, vertices and faces in the order given."""
+    """Join meshes, keeping the order of vertices and faces."""
     offsets = np.cumsum([0, *(len(m.vertices) for m in meshes[:-1])])
     return Mesh(
         np.concatenate([m.vertices for m in meshes]),
@@ -64,7 +67,10 @@ def join(*meshes: Mesh) -> Mesh:
 
 @lru_cache(maxsize=4096)
 def _loft_faces(rings: int, sides: int, closed: bool, loop: bool, caps: bool) -> Ints:
-    """Faces of a grid of `rings` x `sides` vertices, followed by two cap centres where `caps`."""
+    """Return the faces of a `rings` x `sides` vertex grid.
+
+    With `caps`, two cap centres follow the grid.
+    """
     index = np.arange(rings * sides).reshape(rings, sides)
     if loop:
         index = np.concatenate([index, index[:1]])
@@ -81,7 +87,7 @@ def _loft_faces(rings: int, sides: int, closed: bool, loop: bool, caps: bool) ->
 
 
 def loft(rings: Floats, *, closed: bool = True, loop: bool = False, caps: bool = True) -> Mesh:
-    """Skin a sequence of cross sections.
+    """Return the surface through a sequence of cross sections.
 
     Args:
         rings: ``[n, m, 3]``: n sections of m points each.
@@ -90,7 +96,7 @@ def loft(rings: Floats, *, closed: bool = True, loop: bool = False, caps: bool =
         caps: Close both ends with fans; ignored for open sections and loops.
 
     Returns:
-        The skinned mesh.
+        The mesh.
     """
     n, m, _ = rings.shape
     caps = caps and closed and not loop
@@ -101,15 +107,15 @@ def loft(rings: Floats, *, closed: bool = True, loop: bool = False, caps: bool =
 
 
 def refine(mesh: Mesh, longest: float, part: Ints) -> tuple[Mesh, Ints]:
-    """Split triangles at the midpoint of their longest edge until none exceeds `longest` (at most 8 rounds).
+    """Split triangles until no edge exceeds `longest`.
 
-    Neighbouring triangles may get T-junctions; they open by less than the curvature of the later
-    deformation over one edge, which neither sampling nor 64-pixel views can show.
+    At the midpoint of their longest edge, in at most 8 rounds. Neighbouring triangles may get T-junctions; they open by
+    less than the curvature of the later deformation over one edge, which neither sampling nor 64-pixel views can show.
 
     Args:
         mesh: Mesh to refine.
-        longest: Wanted bound on edge lengths.
-        part: ``[F]`` part id per face, carried along.
+        longest: Bound on edge lengths.
+        part: ``[F]`` part id per face.
 
     Returns:
         The refined mesh and its part ids.
@@ -134,7 +140,10 @@ def refine(mesh: Mesh, longest: float, part: Ints) -> tuple[Mesh, Ints]:
 
 
 def face_geometry(mesh: Mesh) -> tuple[Floats, Floats]:
-    """Areas ``[F]`` and unit normals ``[F, 3]`` of the faces (zero normals for degenerate ones)."""
+    """Return areas ``[F]`` and unit normals ``[F, 3]`` of faces.
+
+    Normals of degenerate faces are zero.
+    """
     corners = mesh.vertices[mesh.faces]
     u, w = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     cross = np.empty_like(u)
@@ -146,7 +155,7 @@ def face_geometry(mesh: Mesh) -> tuple[Floats, Floats]:
 
 
 def sample_surface(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[Floats, Floats, Ints]:
-    """Draw points on the surface, density proportional to area.
+    """Sample points on the surface, with density proportional to area.
 
     Args:
         mesh: Mesh with a positive total area.

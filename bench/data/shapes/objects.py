@@ -1,4 +1,7 @@
-"""One object from a stream: category, deformed mesh, points, caption and views, fixed by (stream, index)."""
+"""Generate one object, fixed by (stream, index).
+
+Category, deformed mesh, points, caption and views.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +42,17 @@ class Thing:
 
 @lru_cache(maxsize=2)
 def categories(group: Group) -> tuple[Category, ...]:
-    """All categories of a group, in label order."""
+    """Return all categories of a group, in label order."""
     load_categories()
     return registered(group)
 
 
 @lru_cache(maxsize=2)
 def part_offsets(group: Group) -> dict[str, int]:
-    """First global part id of each category: part ids do not repeat across the categories of a group."""
+    """Return the first global part id of each category.
+
+    Part ids do not repeat across the categories of a group.
+    """
     offsets, total = {}, 0
     for c in categories(group):
         offsets[c.name] = total
@@ -55,12 +61,15 @@ def part_offsets(group: Group) -> dict[str, int]:
 
 
 def part_names(group: Group) -> tuple[str, ...]:
-    """Names ``category/part`` of the global part ids."""
+    """Return the names ``category/part`` of the global part ids."""
     return tuple(f"{c.name}/{p}" for c in categories(group) for p in c.parts)
 
 
 def stream(name: str, index: int, purpose: str) -> np.random.Generator:
-    """Random numbers for one purpose (its shape, its points, ...) of object `index` of stream `name`."""
+    """Return random numbers for one purpose of an object.
+
+    For example its shape or its points. The object is number `index` of stream `name`.
+    """
     return numpy_stream(ROOT_SEED, "data", "shapes", name, index, purpose)
 
 
@@ -75,10 +84,10 @@ def make_thing(name: str, index: int, kind: Category) -> Thing:
 
 
 def deform(mesh: Mesh, part: Ints, rng: np.random.Generator) -> tuple[Mesh, Ints]:
-    """Vary a whole object: stretch always; taper, shear, twist and bend now and then.
+    """Vary a whole object by random deformations.
 
-    Diversity by composition and deformation is what makes procedural shapes useful for pretraining
-    (arXiv 2411.17467, section 4.3).
+    It is always stretched; sometimes tapered, sheared, twisted or bent. Diversity by composition and deformation is
+    what makes procedural shapes useful for pretraining (arXiv 2411.17467, section 4.3).
     """
     vertices = mesh.vertices * np.exp(rng.normal(0.0, 0.18, 3))
     low, high = vertices.min(axis=0), vertices.max(axis=0)
@@ -106,7 +115,10 @@ def deform(mesh: Mesh, part: Ints, rng: np.random.Generator) -> tuple[Mesh, Ints
 
 
 def _bend(v: Floats, along: int, towards: int, angle: float) -> Floats:
-    """Bend the axis `along` in the plane with `towards` by `angle` over the object's length."""
+    """Bend axis `along` towards axis `towards` by `angle`.
+
+    The angle spans the object's length.
+    """
     if abs(angle) < 0.02:
         return v
     length = float(v[:, along].max() - v[:, along].min())
@@ -119,7 +131,7 @@ def _bend(v: Floats, along: int, towards: int, angle: float) -> Floats:
 
 
 def unit_sphere(points: Floats) -> npt.NDArray[np.float32]:
-    """Centre a cloud on the mean of its points and scale its farthest point to distance 1."""
+    """Centre a cloud on its mean, with radius 1."""
     centred = points - points.mean(axis=0)
     reach = float(np.sqrt(np.einsum("ij,ij->i", centred, centred).max()))
     unit: npt.NDArray[np.float32] = (centred / max(reach, 1e-9)).astype(np.float32)
@@ -129,7 +141,10 @@ def unit_sphere(points: Floats) -> npt.NDArray[np.float32]:
 def cloud_of(
     thing: Thing, count: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Ints]:
-    """Sample the whole surface: points in the unit sphere ``[count, 3]``, outward normals, part per point."""
+    """Sample the surface: points, outward normals and part ids.
+
+    Points ``[count, 3]`` lie in the unit sphere.
+    """
     points, normals, face = sample_surface(thing.mesh, count, rng)
     return unit_sphere(points), normals.astype(np.float32), thing.part[face]
 

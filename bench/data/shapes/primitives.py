@@ -1,4 +1,7 @@
-"""Parametric parts: every function returns one `Mesh`, resting on or centred at the origin as it says."""
+"""Parametric parts as meshes.
+
+Each function returns one `Mesh`, resting on or centred at the origin as stated.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ Profile = Sequence[tuple[float, float]]
 
 @lru_cache(maxsize=64)
 def _circle(sides: int, power: float) -> Floats:
-    """Unit superellipse ``[sides, 2]``: power 2 is a circle, larger ones tend to a square."""
+    """Return a unit superellipse ``[sides, 2]``.
+
+    Power 2 is a circle; larger powers tend to a square.
+    """
     angle = 2 * np.pi * (np.arange(sides) + 0.5) / sides
     points = np.stack([np.cos(angle), np.sin(angle)], -1)
     bent: Floats = np.sign(points) * np.abs(points) ** (2.0 / power)
@@ -36,7 +42,10 @@ _BOX_FACES: Ints = np.array(
 
 
 def _bevel_faces() -> Ints:
-    """Faces of a chamfered box whose vertex ``3 * corner + axis`` lies on the face normal to `axis`."""
+    """Return the faces of a chamfered box.
+
+    Vertex ``3 * corner + axis`` lies on the face normal to `axis`.
+    """
     faces: list[list[int]] = []
     for a in range(3):
         b, c = (a + 1) % 3, (a + 2) % 3
@@ -64,7 +73,10 @@ _BEVEL_FACES = _bevel_faces()
 
 
 def box(width: float, height: float, depth: float, bevel: float = 0.0) -> Mesh:
-    """Box centred at the origin, sizes along x, y, z; `bevel` > 0 chamfers every edge by that length."""
+    """Box centred at the origin, with optional chamfer.
+
+    Sizes are along x, y, z; `bevel` > 0 chamfers every edge by that length.
+    """
     half = np.array([width, height, depth]) / 2
     if bevel <= 0:
         return Mesh(_BOX_CORNERS * half, _BOX_FACES)
@@ -100,17 +112,23 @@ def lathe(profile: Profile, sides: int = 18, power: float = 2.0, caps: bool = Tr
 
 
 def cylinder(radius: float, height: float, top: float | None = None, sides: int = 16) -> Mesh:
-    """Cylinder, or frustum with another `top` radius (0 for a cone), standing on y = 0."""
+    """Cylinder or frustum standing on y = 0.
+
+    `top` is the other radius of a frustum (0 for a cone).
+    """
     return lathe([(radius, 0.0), (radius if top is None else max(top, 1e-4), height)], sides)
 
 
 def disc(radius: float, thickness: float, sides: int = 18) -> Mesh:
-    """Flat cylinder centred at the origin whose axis is z (as a coin standing on edge)."""
+    """Flat cylinder centred at the origin, with axis z."""
     return cylinder(radius, thickness, sides=sides).move(y=-thickness / 2).turn("x", 90)
 
 
 def ellipsoid(rx: float, ry: float, rz: float, power: float = 2.0, rise: float = 2.0, sides: int = 14) -> Mesh:
-    """(Super)ellipsoid centred at the origin; `power` shapes the cross section, `rise` the outline."""
+    """(Super)ellipsoid centred at the origin.
+
+    `power` shapes the cross section, `rise` the outline.
+    """
     angle = np.linspace(-np.pi / 2, np.pi / 2, 10)
     radius = np.abs(np.cos(angle)) ** (2 / rise)
     height = np.sign(angle) * np.abs(np.sin(angle)) ** (2 / rise)
@@ -125,7 +143,10 @@ def dome(radius: float, height: float, sides: int = 16) -> Mesh:
 
 
 def _frames(path: Floats, loop: bool, up: Axis | None) -> tuple[Floats, Floats]:
-    """Two unit vectors ``[n, 3]`` across the path; the second lies nearest to the reference axis `up`."""
+    """Return two unit vectors ``[n, 3]`` across the path.
+
+    The second is nearest to the reference axis `up`.
+    """
     tangent = np.roll(path, -1, axis=0) - np.roll(path, 1, axis=0) if loop else np.gradient(path, axis=0)
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
     reference = np.zeros(3)
@@ -172,7 +193,7 @@ def sweep(
 
 
 def _along(value: float | Sequence[float], count: int) -> Floats:
-    """Spread one value, or values at equal steps, over `count` points."""
+    """Interpolate values at equal steps to `count` points."""
     values = np.atleast_1d(np.asarray(value, dtype=float))
     spread: Floats = np.interp(np.linspace(0, 1, count), np.linspace(0, 1, len(values)), values)
     return spread
@@ -189,7 +210,10 @@ def plank(start: Point, end: Point, width: float, height: float) -> Mesh:
 
 
 def curve(knots: Path, steps: int = 12) -> Floats:
-    """Smooth path ``[steps, 3]`` near the knots: quadratic B-spline that meets the first and last knot."""
+    """Smooth path ``[steps, 3]`` near the knots.
+
+    A quadratic B-spline from the first to the last knot.
+    """
     points = np.asarray(knots, dtype=float)
     if len(points) == 2:
         line: Floats = points[0] + np.linspace(0, 1, steps)[:, None] * (points[1] - points[0])
@@ -204,19 +228,28 @@ def curve(knots: Path, steps: int = 12) -> Floats:
 
 
 def arc(radius: float, start: float = 0.0, stop: float = 360.0, steps: int = 16, squash: float = 1.0) -> Floats:
-    """Circular path ``[steps, 3]`` in the xy plane, degrees from the x axis; a full turn leaves out its end."""
+    """Circular path ``[steps, 3]`` in the xy plane.
+
+    Degrees from the x axis; a full turn leaves out its end.
+    """
     full = abs(stop - start) >= 360
     angle = np.deg2rad(np.linspace(start, stop, steps, endpoint=not full))
     return np.stack([radius * np.cos(angle), radius * squash * np.sin(angle), np.zeros(steps)], -1)
 
 
 def torus(radius: float, tube: float, height: float | None = None, sides: int = 8, steps: int = 20) -> Mesh:
-    """Ring in the xy plane, centred at the origin (its axis is z); `height` is the half size along z."""
+    """Ring in the xy plane, centred at the origin.
+
+    Its axis is z; `height` is the half size along z.
+    """
     return sweep(arc(radius, steps=steps), tube, tube if height is None else height, sides=sides, loop=True)
 
 
 def outline(radius: Callable[[Floats], Floats], steps: int = 24) -> Floats:
-    """Closed star-shaped polygon ``[steps, 2]`` from a radius as a function of the angle in radians."""
+    """Closed star-shaped polygon ``[steps, 2]``.
+
+    `radius` is a function of the angle in radians.
+    """
     angle = 2 * np.pi * np.arange(steps) / steps
     r = radius(angle)
     return np.stack([r * np.cos(angle), r * np.sin(angle)], -1)
@@ -240,7 +273,10 @@ def extrude(polygon: npt.ArrayLike, depth: float, taper: float = 1.0) -> Mesh:
 
 
 def shell(profile: Profile, thickness: float, sides: int = 18, power: float = 2.0) -> Mesh:
-    """Open vessel: revolve a profile (base to rim, base closed) outside and, inset by `thickness`, inside."""
+    """Open vessel with walls of a given thickness.
+
+    The profile (base to rim, base closed) is revolved outside and, inset by `thickness`, inside.
+    """
     outer = [(max(r, 1e-4), y) for r, y in profile]
     base = outer[0][1] + thickness
     inner = [(max(r - thickness, 1e-3), max(y, base)) for r, y in reversed(outer)]
@@ -248,5 +284,8 @@ def shell(profile: Profile, thickness: float, sides: int = 18, power: float = 2.
 
 
 def blade(path: Path, width: float | Sequence[float], thickness: float, up: Axis, sides: int = 8) -> Mesh:
-    """Thin leaf-like body along a path, flat side towards `up`: half `width` across, full `thickness` along it."""
+    """Thin leaf-like body along a path, flat side towards `up`.
+
+    `width` is half the width across, `thickness` the full thickness.
+    """
     return sweep(path, width, thickness / 2, sides=sides, up=up)

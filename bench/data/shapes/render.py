@@ -1,4 +1,7 @@
-"""A vectorised z-buffer: shaded and depth pictures of meshes, and the virtual depth camera of the scans."""
+"""Z-buffer renderer of meshes, for pictures and scans.
+
+It draws shaded and depth pictures, and is the virtual depth camera of the scans.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,10 @@ def rasterise(screen: Floats, nearness: Floats, faces: Ints, size: int) -> tuple
 
 
 def _span(x: Floats, y: Floats, sign: Floats, at: Floats) -> tuple[Floats, Floats]:
-    """Interval of x inside each triangle on the line y = `at` (empty where left > right)."""
+    """Return the interval of x inside triangles on a line.
+
+    The line is y = `at`; the interval is empty where left > right.
+    """
     left, right = np.full(len(at), -np.inf), np.full(len(at), np.inf)
     for k in range(3):
         m = (k + 1) % 3
@@ -76,12 +82,18 @@ def _span(x: Floats, y: Floats, sign: Floats, at: Floats) -> tuple[Floats, Float
 
 
 def camera(azimuth: float, elevation: float) -> Floats:
-    """Rotation ``[3, 3]`` into camera axes (right, up, towards the camera), degrees; azimuth 0 looks at +z."""
+    """Return the rotation ``[3, 3]`` into camera axes.
+
+    Axes are right, up, towards the camera; angles are degrees; azimuth 0 looks at +z.
+    """
     return rotation("x", elevation) @ rotation("y", -azimuth)
 
 
 def view_angles(count: int, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Azimuth and elevation of `count` viewpoints around the object, each jittered by some degrees."""
+    """Return azimuth and elevation of viewpoints around the object.
+
+    Each is jittered by some degrees.
+    """
     angles = []
     for k in range(count):
         azimuth = 35.0 + 360.0 * k / count + rng.normal(0.0, 10.0)
@@ -95,7 +107,7 @@ def render(
     """Draw orthographic pictures of a mesh that fill the frame.
 
     Args:
-        mesh: What to draw.
+        mesh: Mesh to draw.
         part: ``[F]`` part per face.
         angles: (azimuth, elevation) in degrees per view.
         size: Height and width in pixels.

@@ -1,8 +1,9 @@
-"""A virtual depth camera: one view of an object among other things, as ScanObjectNN's clouds are partial and messy.
+"""Virtual depth camera for partial, cluttered scans of objects.
 
-The scene stands on a floor, often before a wall, beside or behind other objects. Every pixel of the depth image
-is one point; sensor noise moves it along its ray, density varies over the surface, and a box around the object,
-never quite tight, cuts the cloud, so that background gets in.
+One view of an object among others, similar to ScanObjectNN's clouds. The scene often has a floor, a wall and other
+objects beside or in front of the object. Every pixel of the depth image is one point; sensor noise moves it along its
+ray, density varies over the surface, and an inexact box around the object cuts the cloud, so that some background
+remains.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _MOST_BACKGROUND = 0.5
 
 @dataclass(frozen=True)
 class _Scene:
-    """Everything the camera sees: the object's `own` vertices first, then its surroundings (part -1)."""
+    """Meshes that the camera sees.
+
+    The object's `own` vertices come first, then its surroundings (part -1).
+    """
 
     mesh: Mesh
     part: Ints
@@ -44,7 +48,7 @@ def scan_of(
 
     Args:
         thing: The object.
-        name: Stream of the object; its surroundings come from a stream of their own.
+        name: Stream of the object; its surroundings have a separate stream.
         index: Position in the stream.
         count: Number of points.
         rng: Draws the scene, the camera and the noise.
@@ -72,7 +76,10 @@ def scan_of(
 
 
 def _fitted(thing: Thing, radius: float, yaw: float, tilt: float = 0.0) -> Mesh:
-    """The thing scaled to a bounding radius, turned, and standing on y = 0 above the origin."""
+    """Return the mesh scaled, rotated and set on y=0.
+
+    `radius` is its bounding radius.
+    """
     mesh = turned(thing.mesh, (tilt, 0.0, yaw))
     low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
     centre = (low + high) / 2
@@ -89,7 +96,9 @@ def _plane(width: float, depth: float) -> Mesh:
 
 
 def _compose(thing: Thing, name: str, index: int, rng: np.random.Generator, clutter: bool) -> _Scene:
-    """Set the scene around the object; the camera will look along -z."""
+    """Build the scene around the object.
+
+    The camera looks along -z."""
     target = _fitted(thing, 1.0, rng.uniform(0, 360), rng.normal(0.0, 4.0))
     low, high = target.vertices.min(axis=0), target.vertices.max(axis=0)
     others: list[Mesh] = []
@@ -117,7 +126,10 @@ def _compose(thing: Thing, name: str, index: int, rng: np.random.Generator, clut
 
 
 def _camera(rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Eye position and rotation into camera axes, looking roughly at the object."""
+    """Return a random camera: position, and rotation into its axes.
+
+    It looks roughly at the object.
+    """
     elevation, azimuth, distance = rng.uniform(5, 45), rng.uniform(-20, 20), rng.uniform(3.2, 5.5)
     turn = camera(azimuth, elevation)
     aim = np.array([rng.uniform(-0.15, 0.15), rng.uniform(0.3, 0.7), rng.uniform(-0.15, 0.15)])
@@ -125,7 +137,10 @@ def _camera(rng: np.random.Generator) -> tuple[Floats, Floats]:
 
 
 def _shoot(scene: _Scene, eye: Floats, turn: Floats, rng: np.random.Generator) -> tuple[Floats, Floats, Ints]:
-    """Depth image of the scene, framed on the object, back as points in the scene's axes, normals and parts."""
+    """Render a depth image and return its points.
+
+    With normals and parts, in the scene's axes; the image is framed on the object.
+    """
     seen = (scene.mesh.vertices - eye) @ turn.T
     depth = np.maximum(-seen[:, 2], _NEAR)
     faces = scene.mesh.faces
@@ -150,7 +165,10 @@ def _shoot(scene: _Scene, eye: Floats, turn: Floats, rng: np.random.Generator) -
 
 
 def _crop(points: Floats, scene: _Scene, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Inside the object's bounding box, loosely and inexactly annotated."""
+    """Return which points lie in an inexact bounding box.
+
+    The box is loose, as in manual annotation.
+    """
     size = scene.high - scene.low
     centre = (scene.low + scene.high) / 2 + rng.uniform(-0.1, 0.1, 3) * size
     half = size / 2 * rng.uniform(1.0, 1.3, 3) + 0.03
@@ -159,7 +177,7 @@ def _crop(points: Floats, scene: _Scene, rng: np.random.Generator) -> npt.NDArra
 
 
 def _density(points: Floats, normals: Floats, eye: Floats, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Drop points where the surface is seen at a grazing angle and, softly, by region."""
+    """Drop points at grazing angles and, softly, by region."""
     ray = points - eye
     facing = np.abs(np.einsum("ij,ij->i", normals, ray)) / np.maximum(np.linalg.norm(ray, axis=1), 1e-9)
     wave = np.sin(points @ rng.normal(0.0, 2.0, 3) + rng.uniform(0, 2 * np.pi))
@@ -168,7 +186,10 @@ def _density(points: Floats, normals: Floats, eye: Floats, rng: np.random.Genera
 
 
 def _choose(part: Ints, count: int, rng: np.random.Generator) -> Ints:
-    """Indices of `count` points, at most half of them background; points repeat where there are too few."""
+    """Return indices of `count` points, at most half background.
+
+    Points repeat if there are too few.
+    """
     order = rng.permutation(len(part))
     on_object, around = order[part[order] >= 0], order[part[order] < 0]
     share = int(len(on_object) * _MOST_BACKGROUND / (1 - _MOST_BACKGROUND))

@@ -1,4 +1,4 @@
-"""Sketch of one object: random parameters, named parts, caption words."""
+"""Sketch of an object: random parameters, parts, caption words."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ class Sketch:
     _parts: list[int] = field(default_factory=list)
 
     def real(self, low: float, high: float, small: str = "", large: str = "") -> float:
-        """Uniform parameter; its lowest and highest quarter earn the adjectives `small` and `large`."""
+        """Draw a uniform parameter.
+
+        Its lowest and highest quarter add the adjectives `small` and `large`.
+        """
         share = self.rng.random()
         if small and share < 0.25:
             self.adjectives.append(small)
@@ -59,27 +62,27 @@ class Sketch:
         return low + share * (high - low)
 
     def count(self, low: int, high: int) -> int:
-        """Whole number, both ends included."""
+        """Draw a whole number, both ends included."""
         return int(self.rng.integers(low, high + 1))
 
     def chance(self, probability: float = 0.5) -> bool:
-        """True with the given probability."""
+        """Return True with the given probability."""
         return bool(self.rng.random() < probability)
 
     def pick(self, *options: T) -> T:
-        """One of the options, equally likely."""
+        """Return one of the options, equally likely."""
         return options[int(self.rng.integers(len(options)))]
 
     def adjective(self, word: str) -> None:
-        """Describe the object by an adjective."""
+        """Add an adjective to the object's caption words."""
         self.adjectives.append(word)
 
     def detail(self, phrase: str) -> None:
-        """Describe the object by a phrase that fits after "with"."""
+        """Add a phrase that fits after "with" in the caption."""
         self.details.append(phrase)
 
     def detail_count(self, number: int, singular: str, plural: str = "") -> None:
-        """Describe a number of things, e.g. "three drawers"."""
+        """Add a number to the caption, e.g. "three drawers"."""
         if number == 1:
             self.details.append(f"one {singular}")
         else:
@@ -103,18 +106,21 @@ class Sketch:
         self.add(part, *meshes, *(m.stretch(x=-1) for m in meshes))
 
     def add_corners(self, part: str, mesh: Mesh, x: float, z: float) -> None:
-        """Add four copies at (+-x, +-z), mirrored so that all lean alike."""
+        """Add four copies at (+-x, +-z), mirrored to lean alike."""
         corner = mesh.move(x=x, z=z)
         self.add_mirrored(part, corner, corner.stretch(z=-1))
 
     def add_around(
         self, part: str, mesh: Mesh, count: int, start: float = 0.0, at: Sequence[float] | Floats = (0.0, 0.0, 0.0)
     ) -> None:
-        """Add `count` copies turned evenly about the y axis, the first by `start` degrees, then moved to `at`."""
+        """Add `count` copies evenly around the y axis.
+
+        The first is turned by `start` degrees; all are then moved to `at`.
+        """
         self.add(part, *(mesh.turn("y", start + 360 * k / count).move(*at) for k in range(count)))
 
     def finish(self) -> Solid:
-        """Join the parts, with the faces of closed parts wound so that normals point outward."""
+        """Join the parts and orient closed ones outward."""
         mesh = join(*self._meshes)
         sizes = [len(m.faces) for m in self._meshes]
         corners = mesh.vertices[mesh.faces]
@@ -162,5 +168,8 @@ def category(name: str, group: Group, parts: Sequence[str]) -> Callable[[Program
 
 
 def registered(group: Group) -> tuple[Category, ...]:
-    """Categories of a group, sorted by name (so that labels do not depend on import order)."""
+    """Return the categories of a group, sorted by name.
+
+    Labels therefore do not depend on the order of imports.
+    """
     return tuple(c for _, c in sorted(_REGISTERED.items()) if c.group == group)

@@ -13,7 +13,7 @@ Formula = Literal["exact", "expanded"]
 
 
 def knn(points: Tensor, centres: Tensor, k: int, *, formula: Formula = "exact") -> Tensor:
-    """Return the k points nearest to each centre, in no particular order.
+    """Return the k points nearest to each centre, unordered.
 
     Args:
         points: float32 ``[B, N, 3]``.

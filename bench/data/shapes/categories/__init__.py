@@ -1,10 +1,16 @@
-"""Category programs, one file per theme; importing a file registers its categories."""
+"""Category programs, one file per theme.
+
+Importing a file registers its categories.
+"""
 
 from __future__ import annotations
 
 
 def load_categories() -> None:
-    """Import every theme (spelled out, so that the code fingerprint follows the imports)."""
+    """Import every theme.
+
+    Written out, so that the code fingerprint follows the imports.
+    """
     from bench.data.shapes.categories import craft as craft
     from bench.data.shapes.categories import creatures as creatures
     from bench.data.shapes.categories import devices as devices

@@ -24,7 +24,10 @@ from bench.data.shapes.sketch import Sketch, category
 
 
 def fin(s: Sketch, span: float, chord: float, tip: float, sweep_back: float, rise: float = 0.0) -> Mesh:
-    """Flat wing from the origin out to +x; the chord lies along z, the trailing edge sweeps back to -z."""
+    """Flat wing from the origin out to +x.
+
+    The chord lies along z; the trailing edge sweeps back to -z.
+    """
     path = [[0.0, 0.0, 0.0], [span, rise, -sweep_back]]
     return blade(path, [chord / 2, tip / 2], s.real(0.02, 0.06) * chord + 0.01, up="y")
 

@@ -27,7 +27,10 @@ from bench.data.shapes.sketch import Sketch, category
 
 
 def legs(s: Sketch, part: str, height: float, x: float, z: float, kinds: tuple[str, ...]) -> None:
-    """Stand an object whose underside is at `height` and reaches to +-x, +-z on a random kind of legs."""
+    """Add legs of a random kind under an object.
+
+    Its underside is at `height` and reaches to +-x, +-z.
+    """
     kind = s.pick(*kinds)
     thick = s.real(0.02, 0.055)
     if kind == "four":
@@ -191,7 +194,7 @@ def table(s: Sketch) -> None:
 
 @category("bed", "seen", ("frame", "mattress", "pillow", "headboard", "post"))
 def bed(s: Sketch) -> None:
-    """Frame with mattress and pillows; bunk, canopy and plain structures."""
+    """Beds with mattress and pillows; bunk, canopy and plain."""
     width, length = s.real(0.8, 1.9, "single", "broad"), s.real(1.8, 2.2)
     height, thick = s.real(0.2, 0.5, "low", "high"), s.real(0.12, 0.3)
     kind = s.pick("plain", "canopy", "bunk", "plain")
@@ -224,7 +227,10 @@ def bed(s: Sketch) -> None:
 
 @category("bookshelf", "seen", ("frame", "shelf", "book"))
 def bookshelf(s: Sketch) -> None:
-    """Boards on uprights, in a case, on a ladder frame or as a cube grid; partly filled with books."""
+    """Bookshelves of boards or cubes, partly filled with books.
+
+    Boards on uprights, in a case, or on a ladder frame.
+    """
     width, height, depth = s.real(0.5, 1.6, "narrow", "wide"), s.real(0.8, 2.2, "low", "tall"), s.real(0.2, 0.45)
     kind, n, t = s.pick("case", "open", "leaning", "grid"), s.count(2, 6), 0.03
     lean = depth * 0.7 if kind == "leaning" else 0.0
@@ -333,7 +339,7 @@ def lamp(s: Sketch) -> None:
 
 @category("toilet", "seen", ("bowl", "seat", "lid", "tank", "foot"))
 def toilet(s: Sketch) -> None:
-    """Bowl with seat and lid; tank on top, high on the wall, or hidden."""
+    """Bowl with seat, lid and low, high or hidden tank."""
     rx, rz, height = s.real(0.17, 0.22), s.real(0.2, 0.3, "round", "elongated"), s.real(0.35, 0.48)
     kind = s.pick("standing", "hung", "boxed")
     bowl = shell([(0.5, height * 0.3), (0.8, height * 0.6), (1.0, height)], 0.12)

@@ -26,7 +26,10 @@ from bench.data.shapes.sketch import Sketch, category
 
 
 def loop_handle(s: Sketch, x: float, low: float, high: float, reach: float, thick: float) -> Mesh:
-    """Handle in the xy plane from (x, low) out to x + reach and back to (x, high)."""
+    """Handle in the xy plane between two heights.
+
+    It runs from (x, low) out to x + reach and back to (x, high).
+    """
     kind, middle = s.pick("C", "D", "ear", "angular"), (low + high) / 2
     ends = [x - thick, low, 0], [x - thick, high, 0]
     if kind == "C":

@@ -146,7 +146,7 @@ def flower(s: Sketch) -> None:
 
 
 def _ribbed(mesh: Mesh, ribs: int) -> Mesh:
-    """Fold a round body into ribs along the y axis."""
+    """Add ribs along the y axis to a round body."""
     angle = np.arctan2(mesh.vertices[:, 2], mesh.vertices[:, 0])
     scale = 1 + 0.1 * np.cos(ribs * angle)
     return Mesh(mesh.vertices * np.stack([scale, np.ones_like(scale), scale], -1), mesh.faces)

@@ -1,4 +1,4 @@
-"""Categories that only evaluation sees: living things."""
+"""Categories only for evaluation: living things."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Categories that only evaluation sees: things easily taken for another of them."""
+"""Categories only for evaluation: objects that resemble other categories."""
 
 from __future__ import annotations
 

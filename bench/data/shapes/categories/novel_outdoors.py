@@ -1,4 +1,4 @@
-"""Categories that only evaluation sees: outdoors and vehicles."""
+"""Categories only for evaluation: outdoors and vehicles."""
 
 from __future__ import annotations
 

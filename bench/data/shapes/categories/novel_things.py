@@ -1,4 +1,4 @@
-"""Categories that only evaluation sees: objects that stand on their own."""
+"""Categories only for evaluation: single standing objects."""
 
 from __future__ import annotations
 

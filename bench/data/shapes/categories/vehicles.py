@@ -30,7 +30,10 @@ def roller(radius: float, width: float) -> Mesh:
 
 
 def _cabin(s: Sketch, kind: str, length: float, width: float, height: float, y: float) -> None:
-    """Cabin on a car body of some height whose top is at `y`, bumpers and rails."""
+    """Cabin of a car body, with bumpers and rails.
+
+    Its top is at `y`.
+    """
     start, stop = {
         "saloon": (0.25, -0.3),
         "hatchback": (0.22, -0.47),
