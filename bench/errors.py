@@ -53,7 +53,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, plugin: bool = F
     """Build the error for an unknown name, with suggestions.
 
     Args:
-        kind: What the name stands for, e.g. ``"method"``.
+        kind: Kind of thing that is named, e.g. ``"method"``.
         name: The name the user gave.
         known: Every name that would have been accepted.
         plugin: Whether a plugin file may define the name.

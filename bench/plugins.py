@@ -106,7 +106,7 @@ def changed(error: Exception) -> str:
     Empty for other errors.
 
     Args:
-        error: What a plugin's code raised.
+        error: Exception raised by a plugin's code.
     """
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "bench":
         wanted = re.search(r"cannot import name '(\w+)'", str(error))

@@ -15,7 +15,7 @@ class Progress(Protocol):
             done: Units done.
             total: Units in all.
             what: Name of the work or of its stage, e.g. ``heads 5w1s``; empty where only the caller knows it.
-            note: What else is worth showing, e.g. losses and samples per second.
+            note: Further figures to show, e.g. losses and samples per second.
         """
 
 

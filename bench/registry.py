@@ -33,8 +33,8 @@ class Entry:
         kind: Plural kind, e.g. ``methods``.
         name: Name on the command line.
         target: ``module:attribute`` of the class.
-        told: What a plugin says it is, in one line; a built-in class says it itself (`summary`).
-        needs: What it needs to run, in words.
+        told: Summary of a plugin, in one line; built-in classes have a `summary` of their own.
+        needs: Requirements for running it, in words.
         modules: Importable modules without which it is not usable here.
         source: ``built in``, or where the plugin comes from.
         version: Version of the plugin (empty for built-in names); enters the key.

@@ -50,10 +50,10 @@ class Rerun:
         first: The stored run.
         again: The new attempt.
         changes: Numbers that differ.
-        numbers: How many were compared.
+        numbers: Number of scores that were compared.
         arrays: Names of the arrays of predictions that differ.
         same_code: Whether the same code made both.
-        folder: Where the new attempt lies.
+        folder: Folder of the new attempt.
     """
 
     first: RunRecord
@@ -103,7 +103,7 @@ def rerun(
         workspace: Results folder of the run.
         options: How jobs are run, with the plugins of the run (see `load_plugins_of`).
         record: The run.
-        datasets: Where data sets lie, ``NAME:ROOT``; the folders recorded with the run are tried after them.
+        datasets: Folders of data sets, ``NAME:ROOT``; those recorded with the run are tried next.
         listener: Told how it goes.
 
     Raises:

@@ -23,7 +23,7 @@ def derive(root: int, role: Role, *axes: int | str) -> int:
 
     Args:
         root: Root seed of the run.
-        role: What the numbers are used for.
+        role: Purpose of the random numbers, e.g. ``"probe"``.
         axes: Position inside the role, e.g. ``(epoch, step)``.
 
     Returns:

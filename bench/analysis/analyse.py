@@ -34,7 +34,7 @@ class Written:
     Attributes:
         files: Picture, table, summary.
         lines: The numbers to quote, one line each.
-        notes: What is worth knowing about them.
+        notes: Remarks for the reader.
     """
 
     files: tuple[Path, Path, Path]

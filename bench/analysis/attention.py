@@ -44,7 +44,7 @@ class LayerAttention:
     """Attention of one layer, with named rows and columns.
 
     Attributes:
-        stream: Which stack of blocks it belongs to: ``patches``, ``queries``, or a tower's name.
+        stream: Stack of blocks it belongs to: ``patches``, ``queries``, or a tower's name.
         number: Layer in that stack, counted from 0.
         weights: float32 ``[B, H, Q, T]``.
         rows: Name of each row that is no patch; these come first. A cross-attention has no other rows.
@@ -92,7 +92,7 @@ def recompute(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Te
 
     Args:
         module: One of `LAYERS`.
-        inputs: What its forward pass was given.
+        inputs: Arguments of its forward pass.
     """
     if isinstance(module, CrossAttention):
         queries, context = inputs

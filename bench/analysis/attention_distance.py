@@ -39,7 +39,7 @@ class Reach:
         row: ``patches``, or the name of a token.
         distance: Mean over clouds (and over patches), in units of the clouds.
         deviation: Standard deviation over clouds.
-        uniform: What uniform attention would give on the same clouds.
+        uniform: Distance under uniform attention on the same clouds.
         on_patches: Share of the attention that falls on patches rather than tokens; distances count this part alone.
     """
 

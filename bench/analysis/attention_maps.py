@@ -45,7 +45,7 @@ class Map:
     """Attention of one row on the patches of every cloud.
 
     Attributes:
-        token: Whose attention it is.
+        token: Token or patch that attends.
         stream: Stack of blocks.
         layer: Counted from 1.
         head: Counted from 1; 0 for the mean over heads.
@@ -153,11 +153,11 @@ def draw(name: str, points: Tensor, centres: Tensor, found: Sequence[Map], objec
     that an even map looks even; below each stands how strong its strongest patch is.
 
     Args:
-        name: What the encoder is called.
+        name: Name of the encoder.
         points: ``[n, N, 3]``.
         centres: ``[n, G, 3]``.
         found: The maps.
-        objects: What to write beside each row.
+        objects: Label of each row.
     """
     rows, columns = len(points), len(found)
     with new_figure(0.9 + 1.9 * columns, 1.0 + 1.8 * rows) as figure:

@@ -35,8 +35,8 @@ class Embedding:
         silhouette: Of the classes in the features, -1 to 1; 0 where classes overlap.
         silhouette_plane: Of the classes in the plane.
         purity: Mean share of an object's nearest neighbours, in the features, that have its class.
-        chance: What that share would be among random objects.
-        neighbours: How many neighbours were asked.
+        chance: The same share among random objects.
+        neighbours: Number of nearest neighbours counted.
         perplexity: Of the t-SNE.
     """
 
@@ -129,7 +129,7 @@ def draw(found: Mapping[str, Embedding], labels: Labels, classes: Sequence[str],
         found: By what the encoder is called.
         labels: int64 ``[n]``.
         classes: Class names, index = label.
-        what: Which feature of which objects.
+        what: Description of feature and objects, for the title.
     """
     present = np.unique(labels)
     lines, columns = panel_size(len(found), 3)

@@ -32,10 +32,10 @@ class Origin:
     """Origin of an analysis's numbers.
 
     Attributes:
-        encoder: What the encoder is called in the picture, e.g. ``recon, seed 0``.
+        encoder: Name of the encoder in the picture, e.g. ``recon, seed 0``.
         key: Its content key.
         fingerprint: Digest of the code that trained it.
-        data: What was looked at, in words, e.g. ``shapes-scan, test``; empty where no data was.
+        data: Data analysed, e.g. ``shapes-scan, test``; empty without data.
         manifest: Digest of that data set's content.
     """
 
@@ -60,7 +60,7 @@ class Artefact:
         figure: The picture, without its foot.
         rows: The table behind it, every row with the same fields.
         summary: The few numbers to quote.
-        origins: Where they come from, one per encoder.
+        origins: Origins of the numbers, one per encoder.
         code: Digest of the code of the analysis.
     """
 
@@ -78,7 +78,7 @@ def write(artefact: Artefact, out: Path) -> tuple[Path, Path, Path]:
     Each appears whole or not at all.
 
     Args:
-        artefact: What to write.
+        artefact: The analysis to write.
         out: Folder, made where it is missing.
 
     Returns:

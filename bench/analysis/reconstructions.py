@@ -35,7 +35,7 @@ class Reconstruction:
         predicted: Predicted points of the hidden patches ``[n, M * K, 3]``.
         chamfer_l1: Of each object's hidden patches, each compared with its own prediction ``[n]``.
         chamfer_l2: The same on squared distances ``[n]``.
-        losses: What the model itself computed on this batch, by name.
+        losses: The model's own losses on this batch, by name.
         hidden_share: Part of the patches that was hidden.
     """
 
@@ -57,10 +57,10 @@ def reconstruct(
 
     Args:
         model: A whole pretraining network, in evaluation mode.
-        given: What it was built around; targets of its other losses are blank, those losses mean nothing.
+        given: Inputs it was built with; targets of losses other than reconstruction are blank, so ignore those losses.
         points: ``[n, N, 3]``.
         seed: Of the masks.
-        name: What the encoder is called in messages.
+        name: Name of the encoder in messages.
         views: Views of each cloud that the method asks for.
 
     Raises:
@@ -131,9 +131,9 @@ def draw(name: str, found: Reconstruction, objects: Sequence[str]) -> Figure:
     """Draw objects as rows: cloud, visible, reconstructed, hidden patches.
 
     Args:
-        name: What the encoder is called.
+        name: Name of the encoder.
         found: Masked clouds.
-        objects: What to write beside each row.
+        objects: Label of each row.
     """
     rows = len(found.points)
     titles = ("input", f"visible ({100 * (1 - found.hidden_share):.0f} % of patches)", "visible + filled in", "truth")

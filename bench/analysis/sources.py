@@ -56,10 +56,10 @@ class Objects:
 
     Attributes:
         dataset: ``NAME[:ROOT]``.
-        split: Which split.
+        split: Split.
         preset: Gives embedded sets their size.
         overrides: Assignments to ``data.FIELD``.
-        count: How many objects; None for as many as the analysis takes by itself.
+        count: Number of objects; None for the analysis's default.
         named: Positions in the split instead.
     """
 
@@ -75,7 +75,7 @@ class Sources:
     """Finds and opens encoders and clouds.
 
     Attributes:
-        notes: What is worth knowing about it, one line each.
+        notes: Remarks for the reader, one line each.
     """
 
     def __init__(self, place: Workspace, subjects: Subjects) -> None:

@@ -131,10 +131,10 @@ def check(
     Args:
         baseline: Accepted numbers; the suite lies beside it, a ``.yaml`` of the same name.
         results: Empty folder to run in and to keep; a temporary one by default.
-        seeds: How many of the baseline's seeds to run.
+        seeds: Number of the baseline's seeds to run.
         more_seeds: Go on with more seeds while undecided.
         plugins: Plugin files.
-        screen: Where progress is printed; standard error by default.
+        screen: Console for progress; standard error by default.
 
     Returns:
         ``verdict`` (``pass``, ``fail``, ``undecided`` or ``broken``) and every cell.
@@ -170,7 +170,7 @@ def update_baseline(
         why: Why the baseline is replaced; kept with it, and needed where there is one.
         results: Empty folder to run in and to keep; a temporary one by default.
         plugins: Plugin files.
-        screen: Where progress is printed; standard error by default.
+        screen: Console for progress; standard error by default.
 
     Raises:
         SetupError: The suite cannot be read, the folder is not empty, or the file cannot be written.
@@ -219,7 +219,7 @@ class PluginCheck:
         check: Name of the check.
         status: Whether it passed.
         remark: A figure of a passed check, or the reason of any other outcome.
-        what: What the check makes sure of.
+        what: Description of the check.
     """
 
     subject: str

@@ -102,7 +102,7 @@ def list_files(
     Args:
         name: ``NAME[:ROOT]``, or a name given with `add_data`.
         path: File to write.
-        root: See `check_data`, as for what follows.
+        root: As in `check_data`; so are the other arguments.
         results: Results folder.
         assignments: ``data.FIELD=VALUE`` texts.
         plugins: Plugin files.
@@ -127,7 +127,7 @@ class Picture:
 
     Attributes:
         path: The file.
-        line: What it shows, in one line.
+        line: Description of the picture, in one line.
     """
 
     path: Path

@@ -56,7 +56,7 @@ class Results:
         workspace: Results folder.
         store_url: Database URL, or None.
         keys: The runs this is about; None for all.
-        verify: Whether every run folder is read and checked, whatever the index says.
+        verify: Whether to ignore the index and verify every run folder.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Results:
 
         Split, selection, variant, fold, epoch, votes and number of objects.
 
-        Trials of searches are left out: their test scores may not be looked at.
+        Trials of searches are left out: their test scores must not influence any choice.
 
         Raises:
             UsageError: No run has such a label.
@@ -261,7 +261,7 @@ class Results:
 
         Args:
             key: Beginning of its key.
-            datasets: Where data sets lie now, ``NAME:DIR``, if not where they lay.
+            datasets: Folders of data sets that were moved, ``NAME:DIR``.
             plugins: Plugin files, if they moved.
             listener: Told of the events of jobs.
 

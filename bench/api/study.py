@@ -75,9 +75,9 @@ def study(
     What is left out is as in ``bench run``: ReCon and scratch, few-shot, on the embedded set, at ``nano``, one seed.
 
     Args:
-        methods: What is pretrained; ``"all"`` for every method.
-        protocols: How it is judged.
-        dataset: What it is judged on: ``NAME[:ROOT]``.
+        methods: Methods to pretrain; ``"all"`` for every method.
+        protocols: Protocols to judge by.
+        dataset: Data set to judge on: ``NAME[:ROOT]``.
         seeds: Seeds of pretraining.
         preset: ``smoke``, ``nano``, ``tiny``, ``small`` or ``base``.
         results: Results folder; ``BENCH_RESULTS`` or ``./results`` by default.
@@ -163,7 +163,7 @@ class Study:
         Nothing is changed but the cache of data.
 
         Args:
-            reuse: Which stored results count: ``exact`` (made by the present code) or ``same-spec``.
+            reuse: Stored results to reuse: ``exact`` (made by the present code) or ``same-spec``.
 
         Raises:
             UsageError: The request cannot be carried out; the line says why.
@@ -281,7 +281,7 @@ class Study:
         """Plan the searches of `tune` without running them.
 
         Args:
-            trials: See `tune`, as for what follows.
+            trials: As in `tune`; so are the other arguments.
             what: ``downstream``, ``pretrain`` or ``both``.
             baseline: Tune scratch of each architecture too.
 

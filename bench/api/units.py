@@ -205,7 +205,7 @@ def new_plugin(
     As ``bench new``.
 
     Args:
-        kind: What to write.
+        kind: Kind of plugin.
         name: Its name on the command line, such as ``my-method``.
         style: Example that a method starts from: ``masked`` (default) or ``contrastive``.
         out: File to write; the name with underscores, in the current folder, when left out.

@@ -34,9 +34,9 @@ def import_encoder(
 
     Args:
         path: The authors' ``.pth`` file, or an ``encoder.safetensors`` of bench.
-        method: Whose file it is; recognised when left out.
-        name: What to call it; the file's own name by default.
-        assignments: What weights do not show: ``backbone.heads=6``, ``recon.reference=false``.
+        method: Method of the file; recognised by default.
+        name: Name of the encoder; the file's name by default.
+        assignments: Settings that weights do not show: ``backbone.heads=6``, ``recon.reference=false``.
         saw_class_names: A file of class names that its training had read, ``none`` or ``unknown``.
         results: Results folder.
         plugins: Plugin files.

@@ -72,7 +72,7 @@ def differences(
         workspace: Results folder.
         store_url: Database URL, or None.
         first: Beginning of a run's key, optionally ``@`` and the beginning of its code fingerprint.
-        second: Likewise.
+        second: The same for the other run.
         verify: Believe nothing of the index.
 
     Raises:

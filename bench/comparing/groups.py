@@ -110,7 +110,7 @@ def parse_group(text: str) -> tuple[Member, ...]:
 class Shelf:
     """The stored runs of a results folder, read on demand.
 
-    Trials of searches are no runs to compare: their test scores may not be looked at.
+    Trials of searches are left out: their test scores must not influence any choice.
 
     Args:
         store: The store.

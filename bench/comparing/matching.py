@@ -31,9 +31,9 @@ class Match:
     """Cells that are compared with one another.
 
     Attributes:
-        first: Of the first group.
-        second: Of the second; empty where there is none.
-        notes: In what they differ although they are compared, because the user asked for it; one line each.
+        first: Cells of the first group.
+        second: Cells of the second group; empty if there is none.
+        notes: Differences that the user accepted by naming the field, one line each.
     """
 
     first: Side

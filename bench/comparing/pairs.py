@@ -22,7 +22,7 @@ class Compared:
 
     Attributes:
         pairs: The comparisons, in the order of tables.
-        left_out: What could not be compared, one line each.
+        left_out: Cells that could not be compared, with reasons, one line each.
         runs: Runs that were read.
         checked: Stored numbers that follow from the stored answers.
         wrong: Stored numbers that do not, one line each.
@@ -41,7 +41,7 @@ class Comparer:
     Args:
         place: Results folder.
         shelf: Its runs.
-        average: How ensembles are made; None for none.
+        average: Way to average an ensemble; None for no ensembles.
     """
 
     def __init__(self, place: Workspace, shelf: Shelf, average: Average | None) -> None:

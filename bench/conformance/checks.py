@@ -57,7 +57,7 @@ class Check(Generic[K]):
 
     Attributes:
         name: Name on screen.
-        what: What it makes sure of, in one line.
+        what: Description in one line.
         run: Makes the check on a kit and returns a remark; raises `CheckFailed` or `CheckSkipped`.
         needs: Checks whose subject this one uses: unless they pass, this one is skipped, and says on account of which.
     """
@@ -128,7 +128,7 @@ class Suite(Generic[K]):
 
     Attributes:
         subject: Name on screen, e.g. ``method my-method``.
-        kit: What the checks look at.
+        kit: The plugin with made-up inputs.
         checks: The checks.
         source: File of the plugin: reasons name a line of it where its code raised.
         left_out: Checks not to be made, with the reason.

@@ -98,7 +98,7 @@ class Judge:
 
     Attributes:
         source: The encoder.
-        dataset: What it is tested on, and trained on where there is no `trained`.
+        dataset: Data set tested on; also trained on unless `trained` is given.
         cache: Cache folder.
         progress: Told about long work.
         trained: Another data set that protocols train on.

@@ -29,7 +29,7 @@ def measured_data(dataset: Dataset, trained: PretrainData, gathering: Gathering)
 
     Args:
         dataset: Pretraining data; held out is its test split.
-        trained: What is trained on.
+        trained: Training data.
         gathering: As pretraining's own data were gathered.
 
     Raises:

@@ -83,7 +83,7 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     `UNKNOWN_TEXTS` for those of a teacher from elsewhere).
 
     Args:
-        job: What to do.
+        job: The pretraining with its inputs.
         destination: An existing empty folder.
 
     Raises:

@@ -32,8 +32,8 @@ class TaskData:
         train: Training split.
         test: Test split.
         manifest: Digest of what is in them.
-        origins: Where their objects come from, see `bench.protocols.base.Task`.
-        notes: What was left out, for the record.
+        origins: Position of the objects in whole data sets, see `bench.protocols.base.Task`.
+        notes: Objects left out, for the record.
     """
 
     train: CloudSet

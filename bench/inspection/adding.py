@@ -46,7 +46,7 @@ def add_named(
         format_name: Data set class that reads the files.
         root: Its folder, or its file where the format reads one.
         assignments: ``data.FIELD=VALUE`` options; they are kept with the name.
-        workspace: Where local names and caches lie.
+        workspace: Workspace with local names and caches.
         force: Replace a name that exists.
 
     Raises:

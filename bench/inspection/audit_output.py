@@ -59,7 +59,7 @@ def write_audit(found: Audit, folder: Path, pictured: int) -> list[Path]:
 
     Args:
         found: The audit.
-        folder: Where; made if it is not there.
+        folder: Folder for the files; made if absent.
         pictured: Pairs in the picture, the closest first.
 
     Returns:

@@ -20,7 +20,7 @@ def print_report(report: CheckReport, screen: Console) -> None:
 
     Args:
         report: The findings.
-        screen: Where to print.
+        screen: Console.
     """
     _print_head(report, screen)
     if report.splits:

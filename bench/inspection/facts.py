@@ -27,7 +27,7 @@ class Coordinates(_Fact):
         reach: Distance of a cloud's farthest point from the origin.
         radius: Distance of a cloud's farthest point from its mean.
         distinct: Different points of a cloud.
-        verdict: What this comes to, in words.
+        verdict: Conclusion in words, e.g. that clouds are normalised.
     """
 
     low: tuple[float, float, float]
@@ -82,7 +82,7 @@ class Part(_Fact):
     """Presence of something besides points and labels.
 
     Attributes:
-        name: What, e.g. ``captions``.
+        name: Name, e.g. ``captions``.
         there: Whether it is.
         note: Details, or where to get it.
     """
@@ -104,18 +104,18 @@ class CheckReport(_Fact):
     """All findings of ``bench data check``.
 
     Attributes:
-        name: What tables call the set.
+        name: Name in tables.
         format: Name of the data set class.
-        root: Where it lies; None for embedded sets.
+        root: Folder or file; None for embedded sets.
         options: Options it was read with.
         manifest: Digest of everything the arrays depend on, as it enters keys; empty where it cannot be read.
         card: Metadata of the set.
         splits: By split.
         copies: Exact copies.
-        parts: What there is beside points and labels.
+        parts: Contents besides points and labels.
         disk: None for embedded sets.
-        problems: What is wrong, one line each.
-        notes: What is unusual but not wrong, one line each.
+        problems: Problems, one line each.
+        notes: Unusual but valid properties, one line each.
     """
 
     name: str

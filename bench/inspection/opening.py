@@ -22,7 +22,7 @@ class Opened:
 
     Attributes:
         dataset: The data set.
-        label: What tables call it.
+        label: Name in tables.
         root: Folder or file of its data; None for embedded sets.
     """
 
@@ -38,7 +38,7 @@ def open_named(
 
     Args:
         reference: A data set of the registry, with its folder where it reads files, or a local name.
-        workspace: Where local names and caches lie.
+        workspace: Workspace with local names and caches.
         root: The folder, instead of ``:ROOT``.
         assignments: ``GROUP.FIELD=VALUE`` options.
         group: Name of the group in `assignments`.

@@ -85,7 +85,7 @@ def shaded(colours: Floats, normals: npt.NDArray[np.floating], depth: Floats, vi
         colours: Red, green, blue in 0 to 1.
         normals: ``[N, 3]``, of either sign.
         depth: ``[N]``, larger is nearer.
-        view: Where the viewer stands.
+        view: Viewpoint.
     """
     light = view.axes.T @ np.array([-0.35, 0.55, 0.76])
     length = np.linalg.norm(normals, axis=1)
@@ -109,10 +109,10 @@ def draw_cloud(
     """Draw a cloud with equal axes and no frame.
 
     Args:
-        axes: Where.
+        axes: Axes to draw on.
         points: ``[N, 3]``, y up.
         colours: ``[N, 3]`` in 0 to 1.
-        view: Where the viewer stands.
+        view: Viewpoint.
         normals: For the shading; estimated where there are none.
         side: Length that width and height of the picture stand for, so that several views have one scale; None: the
             cloud fills the picture.

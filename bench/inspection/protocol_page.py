@@ -19,7 +19,7 @@ def protocol_page(cards: Sequence[ProtocolCard], summaries: Mapping[str, str]) -
 
     Args:
         cards: The cards, those of one protocol together.
-        summaries: What each protocol is, by name.
+        summaries: One-line summaries by protocol.
     """
     parts = ["# Protocol cards", "", _INTRO, ""]
     for name, forms in groupby(cards, key=lambda card: card.name):

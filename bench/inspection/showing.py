@@ -67,7 +67,7 @@ def show(opened: Opened, wanted: Wanted, out: Path | None) -> tuple[Path, str]:
 
     Args:
         opened: The data set.
-        wanted: Which objects.
+        wanted: Objects to draw.
         out: PNG to write; None: named after set, split and index, in the current folder.
 
     Returns:
@@ -174,7 +174,7 @@ def _beside(figure: Figure, clouds: CloudSet, row: int, left: float) -> None:
     """Draw an object's first images, its caption below them.
 
     Args:
-        figure: Where.
+        figure: Figure to draw on.
         clouds: The set.
         row: The object.
         left: Left edge in inches.

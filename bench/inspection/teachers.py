@@ -24,7 +24,7 @@ def fit_teacher(name: str, assignments: list[str], workspace: Workspace, screen:
     Args:
         name: Registered name.
         assignments: ``teacher.FIELD=VALUE`` texts.
-        workspace: Where the cache is.
+        workspace: Workspace with the cache.
         screen: Shows progress.
 
     Returns:
@@ -61,7 +61,7 @@ def describe_teacher(name: str, assignments: list[str], workspace: Workspace) ->
     Args:
         name: Registered name.
         assignments: ``teacher.FIELD=VALUE`` texts.
-        workspace: Where the cache is.
+        workspace: Workspace with the cache.
 
     Returns:
         ``ready`` (yes, or the line that says what to do), ``identity``, ``weights``, ``image features`` and ``text

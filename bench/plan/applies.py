@@ -2,8 +2,8 @@
 
 It also decides which settings apply, and which teacher is judged beside the encoder.
 
-That is decided before any job runs, so it hangs on what an encoder's heads will reach: a space of images and texts, and
-the teacher that owns it.
+It depends on where an encoder's heads lead: into a space that images and texts share, and which teacher owns that
+space.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def applies(
     """Ask a protocol which of its settings apply.
 
     Args:
-        encoder: What would be judged.
+        encoder: Encoder to judge.
         protocol: The protocol as it would be carried out.
         place: Data set tested on.
         inputs: The request, which names the teacher of imported encoders.

@@ -42,8 +42,8 @@ class AskedEncoders:
 
     Attributes:
         all: In order; each once.
-        stored: Those of the results folder among them.
-        data: What is pretrained on; None where nothing is.
+        stored: Those among them that the results folder holds.
+        data: Pretraining data; None if nothing is pretrained.
     """
 
     all: list[AskedEncoder] = field(default_factory=list)
@@ -149,7 +149,7 @@ class _Pretraining:
     Attributes:
         inputs: The request.
         backbones: Their backbones.
-        data: What they are pretrained on.
+        data: Pretraining data.
     """
 
     inputs: Inputs
@@ -239,7 +239,7 @@ class _Pretraining:
 
         Args:
             name: Method.
-            uses: What the method reads.
+            uses: Inputs that the method reads.
 
         Raises:
             UsageError: Captions of the data set are asked for and it has none.

@@ -25,12 +25,12 @@ class StoredEncoder:
     """A stored encoder.
 
     Attributes:
-        spec: What it is.
+        spec: Its specification.
         key: Its key, see `encoder_key`.
         name: Name it was imported under; empty for one trained here.
-        folder: Where it lies.
+        folder: Its folder.
         created_at: When it was stored, UTC, ISO 8601.
-        trained_on: What it was pretrained on, as the user called it.
+        trained_on: Pretraining data, as the user named it.
     """
 
     spec: PretrainSpec
@@ -97,13 +97,13 @@ def as_evaluated(
 
     The seeds are that of the run, and those of `scratch` beside it.
 
-    An encoder trained here stays what it is, its seed included. Imported weights take the numerics of this machine.
+    An encoder trained here keeps its specification and seed. Imported weights take the numerics of this machine.
     They are one pretraining, which is the unit of every statistic: runs that differ in the protocol's draws alone
     would give an interval that says nothing about the method, so there is one.
 
     Args:
         found: The encoder.
-        request: What the user asks for.
+        request: The user's request.
         here: Numerics of this machine.
         note: Receives what is worth saying.
 

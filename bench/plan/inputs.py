@@ -33,13 +33,13 @@ class Inputs:
     """A request, and notes on decisions made while resolving it.
 
     Attributes:
-        request: What the user asks for.
+        request: The user's request.
         workspace: Results and cache folder.
         preset: Sizes by default.
         overrides: Assignments of ``--set``; each step takes those of its own fields.
         methods: Names, ``all`` spelt out.
         protocols: Names, ``all`` spelt out.
-        notes: What was decided, one line each.
+        notes: Decisions, one line each.
     """
 
     request: RunRequest

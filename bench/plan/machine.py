@@ -90,7 +90,7 @@ def refuse_too_large(backbone: BackboneSpec, device: str, recipe: Recipe | None 
     Args:
         backbone: Its size.
         device: ``cpu`` or ``cuda``.
-        recipe: How it is pretrained; None for one that stays as it is.
+        recipe: Recipe of its pretraining; None if it is not trained.
         objects: Objects it is pretrained on, so the most of a batch.
 
     Raises:

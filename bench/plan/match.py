@@ -27,9 +27,9 @@ class Matching:
     """Backbones matched in cost.
 
     Attributes:
-        spec: What was matched, and at what cost.
+        spec: The cost that was matched.
         backbones: Backbone by method.
-        notes: What was changed, one line per method.
+        notes: Changes, one line per method.
     """
 
     spec: MatchSpec
@@ -134,7 +134,7 @@ def closest_width(target: int, cost: Callable[[int], int], start: int, step: int
         target: Cost wanted.
         cost: Cost by width, never falling.
         start: Width before matching, a multiple of `step`; kept where the cost does not follow the width.
-        step: What widths are multiples of: attention heads, which the width is divided among.
+        step: Widths are multiples of this, the number of attention heads.
     """
     if cost(start + step) == cost(start):
         return start

@@ -24,11 +24,11 @@ def make_plan(
     """Plan a request, leaving out what is stored.
 
     Args:
-        request: What the user asks for.
+        request: The user's request.
         workspace: Results folder.
         store_url: Database URL, or None.
-        reuse: Which stored results count.
-        readonly: Whether the plan is only looked at: the results folder may be absent, and nothing in it is changed.
+        reuse: Stored results to reuse.
+        readonly: Whether to change nothing; the results folder may then be absent.
 
     Returns:
         The plan.

@@ -23,7 +23,7 @@ class AskedProtocol:
         spec: Its specification.
         chosen: The protocol and its options.
         offered: Settings that it has under these options.
-        settings: Those to run.
+        settings: Settings to run.
     """
 
     spec: ProtocolSpec

@@ -37,7 +37,7 @@ class Part:
     Attributes:
         objects: Its objects.
         recipe: The recipe, its epochs changed where the budget is steps.
-        note: What that comes to, in one line.
+        note: Resulting numbers of objects, epochs and steps, in one line.
     """
 
     objects: int

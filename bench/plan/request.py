@@ -266,7 +266,7 @@ def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any
     Args:
         model: Pydantic model to build.
         values: Its fields.
-        where: What the fields are called on the command line, e.g. ``recipe``.
+        where: Name of the fields on the command line, e.g. ``recipe``.
 
     Raises:
         UsageError: A field is unknown (with near misses) or its value is not acceptable.
@@ -296,8 +296,8 @@ def refuse_infinite(value: object, where: str, depth: int = 0) -> None:
 
     Args:
         value: Numbers, texts, lists and mappings.
-        where: What it is called on the command line.
-        depth: How deep it lies in another value.
+        where: Its name on the command line.
+        depth: Its depth of nesting in another value.
 
     Raises:
         UsageError: One is in it, and the line says where; or it nests too deep.

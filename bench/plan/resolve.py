@@ -30,7 +30,7 @@ class Resolution:
         runs: One specification per (method, protocol, data set, setting, seed, split seed).
         places: Data sets by manifest.
         stored: Encoders of the results folder that were asked for.
-        notes: What was decided, one line each.
+        notes: Decisions, one line each.
         skipped: Combinations that do not apply.
     """
 
@@ -85,7 +85,7 @@ class _Judging:
         """Specify runs on one data set; note inapplicable ones.
 
         Args:
-            protocol: What judges.
+            protocol: The protocol.
             pair: Data that is trained and tested on.
             fraction: Part of the labels.
         """

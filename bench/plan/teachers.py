@@ -109,7 +109,7 @@ def with_transformer(chosen: ChosenMethod, spec: TeacherSpec, workspace: Workspa
     Args:
         chosen: Method that builds upon it.
         spec: The teacher.
-        workspace: Where its weights are.
+        workspace: Workspace with its weights.
 
     Raises:
         UsageError: The teacher has no token transformer.

@@ -130,7 +130,7 @@ class HeldOut:
     Class counts are open too: they describe the data set (which folds it can carry) and no single object.
 
     Attributes:
-        revealed: How often the labels were read.
+        revealed: Number of times the labels were read.
     """
 
     def __init__(self, clouds: CloudSet) -> None:
@@ -248,7 +248,7 @@ class Task:
         split_seed: Root seed of splits and folds: every method and every pretraining seed shares them.
         seed: Root seed of the probe stream (head initialisation, order, augmentation).
         device: Torch device encoders run on.
-        numerics: What the machine contributes to a number.
+        numerics: Device, precision and other machine settings that change numbers.
         cache: Folder of what can be made again (clouds, features).
         workdir: Folder for unfinished state (checkpoints of fine-tuning).
         points: Points of a cloud that the encoder sees.

@@ -27,7 +27,7 @@ class ProtocolCard(BaseModel):
         revision: Raised by its author whenever what is done changes.
         form: ``fair`` or ``published``.
         metric: Its headline metric.
-        statement: What is done, in sentences.
+        statement: Description in sentences.
         description: The same, point by point.
         deviations: By paper, what it does otherwise.
         options: Options, resolved.

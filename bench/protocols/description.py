@@ -16,7 +16,7 @@ class Stated(BaseModel):
     """One point of a description.
 
     Attributes:
-        words: What is done, for people; may be reworded at any time.
+        words: Text for people; may be reworded at any time.
         values: The same as data; the hash of a card covers these.
     """
 
@@ -30,7 +30,7 @@ class SplitStated(Stated):
     """Split of a data set into training, validation and test.
 
     Attributes:
-        drawn: Whether anything hangs on the split seed, such as a part set aside for choices, or folds.
+        drawn: Whether anything depends on the split seed, such as a validation part, or folds.
     """
 
     drawn: bool
@@ -40,12 +40,12 @@ class Description(BaseModel):
     """Point-by-point description of a protocol; None means not stated.
 
     Attributes:
-        points: How many points of a cloud are seen, and which.
-        normalisation: How clouds are moved and scaled.
-        augmentation: How training clouds are changed.
-        split: What is trained on, chosen on and tested on.
-        votes: How many answers about an object are put together.
-        selection: What is chosen, and on what.
+        points: Number and choice of a cloud's points.
+        normalisation: Translation and scaling of clouds.
+        augmentation: Random changes of training clouds.
+        split: Objects for training, validation and test.
+        votes: Number of predictions averaged per object.
+        selection: Things that are chosen, and the data for the choice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

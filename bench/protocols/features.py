@@ -55,7 +55,7 @@ def prepared_clouds(task: Task, split: Split, *, normalise: bool, count: int | N
 
     Args:
         task: The task.
-        split: Which split.
+        split: Split.
         normalise: Centre each cloud and scale it into the unit sphere first.
         count: Points to keep; None for `Task.points`.
 

@@ -56,7 +56,7 @@ class Voting:
 
     Attributes:
         votes: Draws of points averaged for one prediction.
-        repeats: How often the whole is repeated for the maximum that releases report; 1 for none.
+        repeats: Repetitions of the whole vote, of which releases report the maximum; 1 for none.
     """
 
     votes: int
@@ -69,11 +69,11 @@ def ledger_rows(
     """Return every score of one candidate on the test split.
 
     Args:
-        answers: What it says.
+        answers: Its predictions.
         labels: The revealed labels ``[m]``.
         variant: Name of the candidate; empty for the only one.
         headline: Whether validation chose it.
-        voting: How it votes, where it does. Voted rows are never the headline.
+        voting: Settings of its votes, if any. Voted rows are never the headline.
 
     Returns:
         ``accuracy`` and ``mean_class_accuracy`` under each selection rule, the same with votes, and the best of the

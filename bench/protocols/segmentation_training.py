@@ -122,11 +122,11 @@ class Work:
         objects: Objects (or blocks) of an epoch.
         measure: Validation metrics of a network in evaluation mode.
         select: The metric that is maximised.
-        note: What is written down after each epoch about the test split, without its labels; None for nothing.
+        note: Returns what to store after each epoch about the unlabelled test split; None stores nothing.
         note_weights: Whether each epoch's weights are kept with it.
         weights: Class weights.
         act_head: Whether the head starts as in ACT's release.
-        identity: What else a stored training must agree in: the data it saw.
+        identity: Further identity of a stored training: the data it saw.
     """
 
     protocol: str
@@ -248,8 +248,8 @@ def train(candidate: Candidate, work: Work, recipe: Recipe, *, final: bool) -> T
 
     Args:
         candidate: The starting weights.
-        work: What is trained.
-        recipe: How long and how.
+        work: Description of the training.
+        recipe: Recipe.
         final: Whether this is the training that is reported, which writes down its epochs.
 
     Raises:

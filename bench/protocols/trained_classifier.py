@@ -52,8 +52,8 @@ class Training:
         validation_fraction: Part of every training class that choices are made on.
         class_token_only: Train head, class token and its position only, the rest frozen as in the released probes.
         drop_path: Largest rate of stochastic depth; None leaves the encoder's own.
-        voting: How it votes; None for no votes.
-        vote_augmentation: What each vote does to its draw of points.
+        voting: Settings of votes; None for no votes.
+        vote_augmentation: Transform of each vote's draw of points.
         ledger: Whether what choosing on test would give is stored too.
         strengths: Inverse penalties of the logistic regression on frozen features that a ``standardised`` head starts
             as; none: the head is drawn at random.
@@ -80,7 +80,7 @@ class ProbeStart:
     Attributes:
         accuracy: Its accuracy on validation.
         strength: Its inverse penalty, chosen on validation.
-        state: What the head's state dict holds then.
+        state: State dict of the head at that point.
     """
 
     accuracy: float
@@ -188,7 +188,7 @@ class _Session:
 
         Args:
             candidate: The starting weights.
-            recipe: How long and how.
+            recipe: Recipe.
             final: Whether this is the training that is reported, which notes down its epochs.
         """
         stage = f"{self.training.protocol}{'' if final else ' pilot'}" + (f" ({candidate.name})" * bool(candidate.name))

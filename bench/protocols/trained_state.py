@@ -25,8 +25,8 @@ class Notebook:
     With them its weights, where votes will be asked for.
 
     Attributes:
-        folder: Where the notes lie.
-        clouds: Test clouds ``[m, N, 3]``; no label comes near. None notes nothing down.
+        folder: Folder of the files.
+        clouds: Test clouds ``[m, N, 3]``, without labels. None stores no predictions.
         weights: Whether to keep them.
     """
 
@@ -77,7 +77,7 @@ class Trained:
         epochs: Chosen and last epoch, from 1.
         accuracy: Validation accuracy at these two.
         curves: Training curves.
-        notebook: What was noted down after every epoch.
+        notebook: Test predictions of every epoch.
         build: Returns the classifier as it was before training.
     """
 

@@ -20,7 +20,7 @@ class Voter:
         clouds: float32 ``[m, M, 3]``, more points than the classifier sees.
         points: Points of a draw.
         votes: Draws averaged.
-        augmentation: What is done to each draw.
+        augmentation: Transform of each draw.
         seed: Root of the draws.
         numerics: Device and precision.
     """

@@ -30,7 +30,7 @@ class BuiltReport:
     """Model, document and files of a report.
 
     Attributes:
-        model: What the report says.
+        model: Content of the report.
         document: The same as a document.
         html: The page.
         csv: One line per cell.
@@ -62,7 +62,7 @@ def build_report(
         rows: Metric rows of the store (`bench.store.queries`).
         runs: Records of those runs and of failed ones; predictions may be left out.
         out: Folder for the files, made if need be.
-        console: Where to print the tables; nothing is printed without one.
+        console: Console for the tables; None prints nothing.
         selection: Print how selection changes the numbers instead of the tables; the files hold both.
         studies: Searches for hyperparameters.
         deviations: By run key, what a run has that its preset would not give it.

@@ -54,7 +54,7 @@ def report(model: ReportModel, summary: Sequence[Sentence] | None = None) -> Doc
     """Build the document of a report.
 
     Args:
-        model: What it says.
+        model: Content of the report.
         summary: The same in plain words; made from the model by default.
     """
     told = summarise_report(model) if summary is None else summary

@@ -46,9 +46,9 @@ class Panel:
     Attributes:
         preset: Preset of the runs.
         method: Method (with the architecture for `scratch`), and what sets its encoder apart from others of that name.
-        pretrain_data: What it was trained on, without the part of it.
+        pretrain_data: Pretraining data, without the part.
         fraction: The part.
-        budget: What was kept equal between parts, ``steps`` or ``epochs``.
+        budget: Quantity kept equal between parts, ``steps`` or ``epochs``.
         name: Name of the series, e.g. ``pretrain/total``.
         lines: (seed, points) in the order of the seeds.
         hidden: Whether the method may have further series, which were left out of the plot.

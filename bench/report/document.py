@@ -74,7 +74,7 @@ class Item:
 
     Attributes:
         text: The text.
-        tone: What it says.
+        tone: Tone, see `Tone`.
         anchor: Part of the document that it is about; empty for none.
     """
 
@@ -89,7 +89,7 @@ class Findings(Block):
 
     Attributes:
         items: The sentences.
-        most: How many a page shows before it folds the others away; 0 for all.
+        most: Number that a page shows before it folds the others; 0 for all.
     """
 
     items: tuple[Item, ...]
@@ -117,7 +117,7 @@ class Links(Block):
     A page also lets the reader filter the rows of its tables.
 
     Attributes:
-        title: What it lists.
+        title: Title.
         items: Title, anchor and tag of each part.
     """
 
@@ -131,7 +131,7 @@ class Drawing:
 
     Attributes:
         canvas: The figure.
-        alt: What it shows, for those who do not see it.
+        alt: Description for those who do not see it.
         hints: Text for a pointer by the identity (``gid``) of a mark.
     """
 
@@ -147,7 +147,7 @@ class Figure(Block):
     Attributes:
         name: Name, unique in the document.
         draw: Draws it (within `bench.report.plots.svg`, which sets the style).
-        caption: How to read it.
+        caption: Caption: how to read the figure.
     """
 
     name: str
@@ -160,12 +160,12 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-        text: What is shown.
+        text: Text shown.
         value: The raw value, at full precision; accuracies are fractions.
         unit: Its unit, e.g. ``fraction``, ``s``, ``FLOP``.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        tone: What it says.
+        tone: Tone, see `Tone`.
         hover: More of it, for a pointer.
         items: The text in pieces, which a page lists below one another.
     """
@@ -221,7 +221,7 @@ class Row:
 
     Attributes:
         cells: One per column.
-        quiet: Whether it stands back behind the others, as what they are compared with.
+        quiet: Whether it is printed dim, as a baseline.
     """
 
     cells: tuple[AnyCell, ...]
@@ -267,7 +267,7 @@ class Table(Block):
         Args:
             name: Name for programs.
             fields: Columns.
-            items: What each row is about.
+            items: One item per row.
             quiet: Whether a row stands back.
             group: Column of rows that belong together.
         """
@@ -340,9 +340,9 @@ class Part(Block):
 
     Attributes:
         title: Heading.
-        blocks: What stands below.
+        blocks: Blocks below the heading.
         anchor: Name for links; empty for a part that nothing links to.
-        tag: What the title is about besides, e.g. ``preset nano``.
+        tag: Addition to the title, e.g. ``preset nano``.
         mark: A word of warning before the title.
         closing: Whether it stands last on a terminal, where the last lines are read first.
     """
@@ -369,7 +369,7 @@ class Document:
         title: Title.
         blocks: Its blocks.
         lead: A line below the title.
-        made: What writes the file, for those who would edit it; empty for nothing.
+        made: Command that writes the file, for those who would edit it; empty for none.
     """
 
     title: str

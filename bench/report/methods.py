@@ -26,13 +26,13 @@ class MethodLine:
 
     Attributes:
         name: Name on the command line.
-        paper: Where it is published.
-        stages: What is trained, one after the other.
-        modalities: What pretraining reads.
+        paper: Publication.
+        stages: Stages of training, in order.
+        modalities: Inputs of pretraining.
         sees_class_names: Whether and how pretraining sees class names.
         release_splits: Pretraining splits of the authors' release.
         sizes: Parameters of its encoders by preset, and the feature that was judged.
-        deviations: Where the defaults differ from the release, each with what restores it.
+        deviations: Differences of the defaults from the release, each with the option that restores it.
     """
 
     name: str

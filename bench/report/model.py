@@ -65,7 +65,7 @@ class ReportRow:
         versus: Paired comparison with the scratch cell of the same architecture; None for scratch itself,
             where there is no such cell, and in smoke tables.
         opponent: Method of the cell it is compared with; empty without a comparison.
-        deviations: What its runs have that the preset would not give them.
+        deviations: Deviations of its runs from the preset.
     """
 
     cell: Cell
@@ -111,8 +111,8 @@ class Section:
         form: Form of the protocol.
         dataset: Data set.
         metric: Metric.
-        options: How the protocol was carried out: (option, value).
-        difference: What sets it apart from a section of the same name; empty when nothing does.
+        options: Options of the protocol: (option, value).
+        difference: Difference from a section of the same name; empty if there is none.
         main: Whether its metric is the protocol's headline metric, which sentences are about.
         rows: Rows by setting, pretrained methods before scratch.
         pairs: Pretrained methods against each other.
@@ -216,8 +216,8 @@ class ReportModel:
         methods: What the methods declare about themselves; empty where no run carries it.
         ledger: Cells reported under more than one selection rule.
         studies: Searches for hyperparameters.
-        deviations: What the runs of a key have that their preset would not give them.
-        broken: Finished runs of which a number was left out because it, or one of its folds, is none (NaN).
+        deviations: Deviations from the preset, by key.
+        broken: Finished runs with a score left out because it, or one of its folds, is NaN.
     """
 
     sections: tuple[Section, ...]

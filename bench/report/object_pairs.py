@@ -79,7 +79,7 @@ def sentences(pair: ObjectPair, family: int) -> list[str]:
 
     Args:
         pair: The comparison.
-        family: How many comparisons Holm's correction is over.
+        family: Number of comparisons in Holm's correction.
     """
     lines = [_of_methods(pair, family)] if pair.per_seed else []
     if pair.pooled is not None:

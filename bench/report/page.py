@@ -154,7 +154,7 @@ def render_page(
     """Write a page as Markdown.
 
     Args:
-        page: What it shows.
+        page: Its description.
         name: Path of the file that describes it, as typed.
         rows: Metric rows of the results folder.
         records: Records of its runs, of failed ones too.

@@ -66,7 +66,7 @@ def small_multiples(
     """Return a figure of small plots, and their axes.
 
     Args:
-        panels: How many.
+        panels: Number of plots.
         columns: Most of them side by side.
         width: Width of each, in inches.
         height: Height of each.

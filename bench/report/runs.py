@@ -37,20 +37,20 @@ class RunFacts:
         parameters: Parameters of the encoder, None if not recorded.
         flops: Operations of its forward pass over one cloud, None if not recorded.
         feature: The transfer feature in words.
-        card: What the protocol did, in sentences.
+        card: Description of the protocol, in sentences.
         clipped: Why the setting is smaller than its name says; empty if it is not.
         pretrain_seconds: Mean seconds of pretraining per seed, a first stage included.
         evaluate_seconds: Mean seconds of the evaluation per seed.
         pretrain_cpu_seconds: Processor time of the pretraining, as its seconds; None for runs of older code.
         evaluate_cpu_seconds: The same of the evaluation.
         step_flops: Operations of a training step of the last stage, backward included; None for runs of older code.
-        labelled: How many objects a part of the labels is; empty where all are labelled.
+        labelled: Number of labelled objects, in words; empty if all are labelled.
         classes: Classes that the set trained on and the set tested on have in common; empty for one set.
         trained_on: Name of the set trained on, where it is another than the one tested on.
         tested_on: Name of the set tested on.
-        warnings: What the runs warn of, and how many of them do.
+        warnings: Warnings, and the number of runs with each.
         chosen: Whether anything was chosen on validation; retrieval, for one, chooses nothing.
-        queries: Where queries come from, if not from the test split.
+        queries: Source of the queries, if not the test split.
     """
 
     parameters: int | None

@@ -65,14 +65,14 @@ class Curve:
     """Methods over parts of the same data, judged alike.
 
     Attributes:
-        axis: What there are parts of.
-        title: What is judged on what.
+        axis: Quantity on the axis: parts of pretraining data, or of labels.
+        title: Protocol and data.
         preset: Preset of the runs.
-        changed: What all runs changed of it, in words; empty for nothing.
+        changed: Deviations from the preset shared by all runs, in words.
         metric: Metric.
-        how: What is kept equal between parts, in words; empty for labels.
+        how: Quantity kept equal between parts, in words; empty for labels.
         lines: Pretrained methods before scratch.
-        counts: How many objects a part of the labels is, by part, in words; empty for pretraining data.
+        counts: Number of labelled objects by part, in words; empty for pretraining data.
         older: Points with a run of older code, in words.
     """
 

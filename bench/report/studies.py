@@ -12,7 +12,7 @@ class TrialFacts:
     Attributes:
         number: Its number in the search, from 0; trials that were lost and do not count have numbers, too.
         value: Validation score; None where it failed.
-        values: What was tried: (assignment, value as text).
+        values: Values tried: (assignment, value as text).
         error: Why it failed; empty where it did not.
     """
 

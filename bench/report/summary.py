@@ -21,7 +21,7 @@ class Sentence:
     """One line of the summary.
 
     Attributes:
-        kind: What it says; ``warning`` lines qualify the others.
+        kind: Kind of finding; ``warning`` lines qualify the others.
         text: The sentence.
         anchor: Section it is about; empty for the whole report.
     """

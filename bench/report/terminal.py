@@ -44,7 +44,7 @@ def render_terminal(document: Document, console: Console) -> None:
 
     Args:
         document: The document; its title is not printed.
-        console: Where to print.
+        console: Console.
     """
     if document.lead:
         console.print(Text(document.lead, style="dim" if document.blocks else ""))

@@ -34,11 +34,11 @@ class Matrix:
     Attributes:
         title: Method, and how it was judged.
         preset: Preset of the runs.
-        changed: What all runs changed of it, in words; empty for nothing.
+        changed: Deviations from the preset shared by all runs, in words.
         trained: Data sets trained on.
         tested: Data sets tested on.
         scores: Summary by (trained, tested); pairs that were not run are absent.
-        classes: What the sets of a pair have in common, in words, by (trained, tested).
+        classes: Common classes of two sets, in words, by (trained, tested).
         older: Pairs with a run of older code.
     """
 

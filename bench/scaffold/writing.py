@@ -41,7 +41,7 @@ def scaffold(kind: Kind, name: str, style: Style = "masked", out: Path | None = 
     """Write a plugin file and its test.
 
     Args:
-        kind: What to write.
+        kind: Kind of plugin.
         name: Its name on the command line, as ``my-method``.
         style: For a method, which example it starts from.
         out: File to write; None for the name with underscores, in this folder.

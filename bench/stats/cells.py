@@ -52,7 +52,7 @@ class FailedRun:
 
     Attributes:
         spec: Its spec.
-        outcome: What became of it, in a word: ``diverged`` or ``failed``.
+        outcome: ``diverged`` or ``failed``.
     """
 
     spec: Mapping[str, JsonValue]
@@ -84,13 +84,13 @@ class Cell:
         preset: Preset of the runs.
         protocol: Protocol name.
         form: ``fair`` or ``published``.
-        dataset: What is evaluated.
+        dataset: Data set judged on.
         setting: Setting of the protocol, e.g. ``5w10s``.
         metric: Name of the metric.
         method: Method name.
         architecture: Architecture the encoder has (for `scratch`: that of the method it is compared with).
-        pretrain_data: What the encoder was pretrained on.
-        difference: What sets this cell apart from others with the same labels; empty when nothing does.
+        pretrain_data: Pretraining data of the encoder.
+        difference: Difference from other cells with the same labels; empty if there is none.
         scores: Test scores by run and fold, of the candidate validation chose.
         by_selection: Scores of the same runs under the other selection rules (``last``, ``test``), of the seeds that
             have them: only runs with ``--legacy`` know the last.

@@ -29,7 +29,7 @@ class Lost:
 
     Attributes:
         cell: Name of the cell.
-        runs: What became of them (``diverged``, ``failed``), by run.
+        runs: Outcome (``diverged``, ``failed``) by run.
         total: Runs of the cell, those with a number included.
     """
 
@@ -58,7 +58,7 @@ class Comparison:
         first: Name of the first cell.
         second: Name of the second cell.
         differences: Difference by run both cells have.
-        error: How far the mean difference varies, as the differences alone tell.
+        error: Variance of the mean difference, estimated from these differences alone.
         difference: Mean difference, a fraction; None without pairs.
         low: Lower end of its interval, None where there is none.
         high: Upper end of its interval.
@@ -68,7 +68,7 @@ class Comparison:
             difference in every run), ``one-seed``, ``unpaired`` and ``gaps`` (seeds and split seeds are not crossed)
             when there is no comparison to make, ``lost`` when runs of a cell ended without a number.
         dropped: Runs only one of the two cells has.
-        notes: What the reader has to know besides, one sentence each.
+        notes: Remarks for the reader, one sentence each.
         lost: Runs that ended without a number, by cell.
         moderated: Whether interval and p value rest on the family's variances, too.
         df: Degrees of freedom of interval and p value.

@@ -33,7 +33,7 @@ class Deviation:
     Attributes:
         field: Name of the field, e.g. ``recipe.epochs``.
         value: Its value.
-        default: What it would be; empty where there is nothing to compare it with.
+        default: Its default; empty if there is none.
     """
 
     field: str

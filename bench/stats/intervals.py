@@ -49,7 +49,7 @@ class MeanError:
     """Variance of a cell's mean, with degrees of freedom.
 
     Attributes:
-        over: What varies between the runs.
+        over: Seeds that vary between the runs.
         variance: Variance of the mean; None where it cannot be told: one run, equal values, or a table with gaps.
         df: Degrees of freedom of `variance`; 0 without one.
         missing: Runs that a complete table of seeds and split seeds would have and this one lacks.
@@ -145,7 +145,7 @@ class Summary:
         high: Upper end of it, None likewise.
         minimum: Smallest value of a run.
         maximum: Largest value of a run.
-        error: How far the mean varies, with the deviations over seeds and split seeds.
+        error: Variance of the mean, with deviations over seeds and split seeds.
         fold_deviation: With one run only: standard deviation over the folds of that one encoder. It says how
             much the draw of classes and objects moves the number and nothing about another pretraining.
         folds: Folds averaged within each run (the smallest count); 0 when there are none.

@@ -42,7 +42,7 @@ def moderate(differences: npt.NDArray[np.floating[Any]], means: int = 1) -> list
 
     Args:
         differences: Paired differences ``[comparisons, seeds]``, at least two seeds; no row may be constant.
-        means: How many means were estimated in each row: more than one where a row joins several measurements, each
+        means: Number of means estimated in each row: more than one where a row joins several measurements, each
             with its own mean already subtracted.
 
     Returns:
@@ -69,7 +69,7 @@ def effective_degrees(differences: npt.NDArray[np.floating[Any]], means: int = 1
 
     Args:
         differences: ``[m comparisons, n seeds]``, no row constant.
-        means: How many means were estimated in each row, as in `moderate`.
+        means: Number of means estimated in each row, as in `moderate`.
     """
     m, n = differences.shape
     correlations = np.atleast_2d(np.corrcoef(differences))

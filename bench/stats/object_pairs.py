@@ -38,18 +38,18 @@ class ObjectPair:
     """Two cells compared object by object, or one ensemble alone.
 
     Attributes:
-        where: What both were judged by, in words.
+        where: Protocol, data and preset of both, in words.
         labels: Preset, protocol, form, data set and setting, by name.
         sides: The two (or the only one).
-        seeds: What each comparison per seed is of, e.g. ``0``.
+        seeds: Seeds of each comparison, e.g. ``0``.
         per_seed: The comparisons, seed by seed; empty where the sides are ensembles of several cells.
         pooled: All seeds, each object counted once; None likewise.
         methods: The comparison of the methods, over other pretrainings and other objects; None with fewer than
             `bench.stats.objects.FEWEST_SEEDS` pairs of seeds, which say nothing about methods.
         joined: The two ensembles; None where there are not two.
         classes: Class by class, the most different first.
-        class_names: Name by class; empty where nobody knows.
-        notes: What the reader has to know besides, one line each.
+        class_names: Name by class; empty if unknown.
+        notes: Remarks for the reader, one line each.
         p_holm: p value of `methods` after Holm's correction over all pairs.
         lost: Runs of the two cells that ended without a number, in words; then nothing is said about the methods.
     """
@@ -147,13 +147,13 @@ def pair_sides(
     """Compare two cells seed by seed and over all seeds.
 
     Args:
-        where: What both were judged by, in words.
+        where: Protocol, data and preset of both, in words.
         labels: The same by name.
         sides: The two, run by run in the same order of seeds.
         objects: Test object behind each question (`bench.data.splits.object_groups`): views of one thing are one.
         seeds: Seeds of each pair of runs.
         class_names: Names of the classes.
-        notes: What the reader has to know besides.
+        notes: Remarks for the reader.
         lost: Runs of the two cells that ended without a number, in words; empty for none.
     """
     weights = sides[0].runs[0].weights

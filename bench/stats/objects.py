@@ -36,7 +36,7 @@ class Test:
     """Result of a test of "neither is better".
 
     Attributes:
-        name: Which one, in words.
+        name: Name of the test.
         p: Two-sided p value.
         n: Units that differ, on which it rests.
     """
@@ -146,7 +146,7 @@ def cross(
 
     Args:
         first: Whether the first answers right (or its numbers), ``[seeds, n]``.
-        second: Likewise the second, seeds paired.
+        second: The same for the second, seeds paired.
         objects: Test object behind each question ``[n]``.
         weights: Weight of every question ``[n]``, together 1.
 
@@ -254,7 +254,7 @@ def pair_answers(
 
     Args:
         first: Whether the first answers right, ``[seeds, n]``.
-        second: Likewise the second, its seeds paired with the first's.
+        second: The same for the second, its seeds paired with the first's.
         objects: Test object behind each question ``[n]``; questions about one object make up one unit.
         weights: Weight of every question in the accuracy ``[n]``, together 1; equal ones by default. The test counts
             every question once.
@@ -310,7 +310,7 @@ def class_differences(labels: Index, first: npt.NDArray[Any], second: npt.NDArra
     Args:
         labels: True class ``[n]``.
         first: Whether the first answers right (or its numbers), ``[seeds, n]``.
-        second: Likewise the second.
+        second: The same for the second.
     """
     found = []
     for label in np.unique(labels):

@@ -27,7 +27,7 @@ class ArtifactStore:
     Attributes:
         results: Results folder.
         readonly: Whether damaged ones are left where they are.
-        set_aside: What was found damaged and moved to quarantine, with the reason.
+        set_aside: Damaged folders moved to quarantine, with reasons.
     """
 
     def __init__(self, results: Path, *, readonly: bool = False) -> None:

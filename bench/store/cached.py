@@ -94,8 +94,8 @@ def seal(path: Path, destination: Path, levels: int = 2) -> None:
     """Seal a finished file that will be moved.
 
     Args:
-        path: Where it lies now.
-        destination: Where it will lie.
+        path: Its present path.
+        destination: Its final path.
         levels: See `publishing`.
 
     Raises:

@@ -20,7 +20,7 @@ class DamagedDatabaseError(SetupError):
     `bench db rebuild` makes it again from the run folders.
 
     Attributes:
-        found: What is wrong with it.
+        found: The problem.
     """
 
     def __init__(self, where: str, found: str) -> None:
@@ -34,9 +34,9 @@ def file_failure(action: str, path: Path, error: OSError) -> SetupError:
     """Turn an operating-system error into one line.
 
     Args:
-        action: What was tried, as an infinitive: ``"write"``, ``"create"``.
+        action: Attempted action, as an infinitive: ``"write"``, ``"create"``.
         path: File or folder concerned.
-        error: What came back.
+        error: Error of the operating system.
     """
     if error.errno in _FULL:
         return _disk_full(action, path)
@@ -53,7 +53,7 @@ def database_failure(where: str, path: Path | None, error: BaseException) -> Set
     Args:
         where: The database as the user names it (a path, or a URL without its password).
         path: File of an SQLite database, None for a server.
-        error: What the driver raised (for SQLAlchemy, the ``orig`` of its exception).
+        error: Exception of the driver (for SQLAlchemy, the ``orig`` of its exception).
     """
     name = str(getattr(error, "sqlite_errorname", ""))
     text = " ".join(str(error).split())

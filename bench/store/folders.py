@@ -48,8 +48,8 @@ class DamagedFolderError(SetupError):
     """A stored folder is incomplete or was altered.
 
     Attributes:
-        folder: Where it lay.
-        reason: What does not match, e.g. ``"metrics.json has 10 bytes, its manifest says 412"``.
+        folder: Its path when it was found.
+        reason: Mismatch, e.g. ``"metrics.json has 10 bytes, its manifest says 412"``.
     """
 
     def __init__(self, folder: Path, reason: str, remedy: str = "run the same command again to recompute it") -> None:

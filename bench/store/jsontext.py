@@ -27,7 +27,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
     Mappings, sequences, NumPy scalars and arrays, text, numbers, booleans, None.
 
     Args:
-        value: What to write; mapping keys must be text.
+        value: Plain data; mapping keys must be text.
         indent: Spaces per level for files that people read, None for one line.
 
     Raises:

@@ -47,7 +47,7 @@ class Holder:
         process_start: Start of the process on a clock of its host, to recognise a reused process id.
         claimed_at: Seconds since the epoch.
         heartbeat_at: Seconds since the epoch.
-        note: What the holder says it does.
+        note: The holder's description of its work.
     """
 
     kind: str

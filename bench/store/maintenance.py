@@ -48,7 +48,7 @@ class RebuildReport:
         quarantined: Damaged folders: their new place and what was wrong.
         skipped: Folders left where they are because they cannot be read here, with the reason.
         dropped: Index rows removed because their folder is gone.
-        mended: Where the index said otherwise, in words; empty where it agreed.
+        mended: Differences that were mended, in words; empty if index and folders agreed.
         database_replaced: Place of the damaged database file that was set aside, or None.
     """
 
@@ -69,7 +69,7 @@ class StoreStatus:
         results: Results folder.
         database: Path or URL (without password) of the index.
         version: Version of the tables this bench works with.
-        problem: What is wrong with the index, or None.
+        problem: Problem of the index, or None.
         done: Finished runs in the index.
         failed: Failed attempts in the index.
         metrics: Numbers in the index.

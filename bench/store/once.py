@@ -33,7 +33,7 @@ def once(
         done: Whether its result is in place; asked again after every wait.
         work: Does it.
         on_wait: Told who does it meanwhile, in words, at least once a second.
-        note: What the work is, for others who wait.
+        note: Description of the work, for others who wait.
     """
     while not done():
         lease = store.lease(kind, key, note=note)

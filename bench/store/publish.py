@@ -24,9 +24,9 @@ def cannot_write(path: Path, error: OSError, what: str = "", mend: str = _MEND) 
 
     Args:
         path: The file.
-        error: What the system said.
-        what: What the file is, e.g. ``the baseline``.
-        mend: What else helps than freeing space.
+        error: Error of the operating system.
+        what: Description of the file, e.g. ``the baseline``.
+        mend: Remedy other than freeing space.
     """
     reason = error.strerror or str(error)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -42,8 +42,8 @@ def whole_file(path: Path, what: str = "", mend: str = _MEND, *, suffix: str = "
 
     Args:
         path: Its place; folders are made.
-        what: What the file is, for the error.
-        mend: What else helps than freeing space, for the error.
+        what: Description of the file, for the error.
+        mend: Remedy other than freeing space, for the error.
         suffix: Ends the name of the unfinished file.
 
     Raises:

@@ -25,17 +25,17 @@ class MetricRow:
         fingerprint: Code fingerprint of the run.
         preset: Preset name.
         method: Method name.
-        architecture: Whose architecture and feature the encoder has.
+        architecture: Method whose architecture and feature the encoder has.
         protocol: Protocol name.
         form: ``"fair"`` or ``"published"``.
         setting: Setting of the protocol, e.g. ``"5w10s"``.
-        dataset: What was evaluated.
-        pretrain_data: What was pretrained on.
+        dataset: Data set judged on.
+        pretrain_data: Pretraining data.
         seed: Root seed of the run.
         split_seed: Seed of its validation part, folds and part of the labels.
         split: Split the number was measured on.
-        selection: How the reported model was chosen.
-        variant: Which of several candidates; empty for the only one.
+        selection: Rule that chose the reported model.
+        variant: Candidate, if there are several; else empty.
         headline: False for candidates that validation did not choose.
         fold: Fold, or None for the run's own value.
         epoch: Epoch of the chosen model, or None.
@@ -86,21 +86,21 @@ class RunRow:
     """A run without its numbers, for tables.
 
     Attributes:
-        stored: Where it lies; `Store.load` takes it.
+        stored: Its location, for `Store.load`.
         preset: Preset name.
         method: Method name.
-        architecture: Whose architecture and feature the encoder has.
+        architecture: Method whose architecture and feature the encoder has.
         protocol: Protocol name.
         form: ``"fair"`` or ``"published"``.
         setting: Setting of the protocol.
-        dataset: What was evaluated.
-        pretrain_data: What was pretrained on.
+        dataset: Data set judged on.
+        pretrain_data: Pretraining data.
         seed: Root seed.
         split_seed: Seed of its validation part, folds and part of the labels.
         seen: Evaluated class names that pretraining saw; None where unknown.
         seen_total: Evaluated class names; None where unknown.
         older_code: Whether it was made by other code than the caller's.
-        trial: Whether it is a trial of a search, whose test score may not be looked at.
+        trial: Whether it is a trial of a search, whose test score must not be used.
         label: Every label of the record.
         cost: Seconds by stage, memory, samples, parameters.
         provenance: Commit, versions, host, device, seeds, times.

@@ -98,7 +98,7 @@ class RunRecord:
         cost: seconds by stage, peak memory, samples seen, parameters.
         provenance: commit, dirty flag, versions, host, device, seeds, times, paths.
         error: Exception text and log path of a failed run.
-        failure: What became of a failed run: ``diverged`` where a number of its networks stopped being finite, else
+        failure: Outcome of a failed run: ``diverged`` where a number of its networks stopped being finite, else
             ``failed``; None for a finished one. Read off the error where an older bench stored no more.
     """
 

@@ -46,21 +46,21 @@ class View:
 
     Attributes:
         runs: Every sound run, oldest first.
-        records: Whole records by folder, where they were asked for.
-        damaged: Folders that cannot be believed, which nothing may use.
-        refused: Folders that cannot be read by this bench or this user, with the reason.
-        fresh: Those of `runs` that were read from their folder.
+        records: Whole records by folder, if requested.
+        damaged: Damaged folders, which nothing may use.
+        refused: Folders that this bench or this user cannot read, with the reason.
+        fresh: Runs that were read from their folder, not from the index.
         missing: Folders without a row.
         altered: Folders whose row was altered.
         changed: Folders whose content changed after it was indexed.
         moved: Folders whose files have other times or places than when they were indexed, with the same content.
         gone: Rows without a folder.
-        others: Heads of rows that nobody asked for, of folders whose content was not looked at.
-        unlisted: Rows of runs that are the only ones in their folder, of which the row does not say so, and its state.
+        others: Heads of rows that were not chosen; their folders were not read.
+        unlisted: Rows of runs alone in their parent folder that lack its state, with that state.
         texts: Texts that the rows of `runs` name.
-        new_texts: Those of `fresh`, by name.
-        indexed: Which runs had rows, by folder; None for one that was altered.
-        rows: Whole rows of those that were chosen and may be believed, by folder.
+        new_texts: Texts of `fresh`, by name.
+        indexed: Heads of index rows by folder; None for an altered row.
+        rows: Whole unaltered rows of chosen runs, by folder.
     """
 
     runs: list[IndexedRun] = field(default_factory=list)
@@ -112,13 +112,13 @@ def look(
     Args:
         results: Results folder.
         indexed: Rows of the index by folder (`bench.store.index.heads`).
-        complete: Reads whole rows; returns those that may be believed. None where there are none.
+        complete: Reads whole rows and returns the unaltered ones. None without an index.
         keys: Only the runs of these keys; None for all.
         verify: Read every folder, predictions and curves too.
         keep: Keep the whole records of the folders that are read.
         choose: Picks the rows that are wanted; of the others only the place of the folder is looked at. Runs without
             a row are read, whatever they are.
-        texts: Where `complete` puts the texts.
+        texts: Receives the texts that `complete` reads.
     """
     view, there = View(texts=texts or Texts(), indexed=indexed), set()
     rows: list[Head] = []

@@ -77,7 +77,7 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     What killed processes left is removed first.
 
     Args:
-        parent: Where it lies; None for the system's place of temporary files.
+        parent: Parent folder; None for the system's temporary folder.
     """
     place = Path(tempfile.gettempdir()) if parent is None else parent
     remove_abandoned(place)

@@ -85,7 +85,7 @@ class Store:
             results: Results folder.
             url: Database URL; None for ``bench.sqlite`` in the results folder.
             readonly: See `open_readonly`.
-            busy_seconds: How long to wait for another process that holds the database.
+            busy_seconds: Seconds to wait for another process that locks the database.
 
         Raises:
             SetupError: The folder or the database cannot be used; one line says why and how to mend it.

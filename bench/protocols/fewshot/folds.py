@@ -1,7 +1,7 @@
 """Folds of a few-shot setting: support, validation and query objects.
 
-Supports and classes are drawn without test labels (only how many test objects each class has is looked at); the
-queries follow when the labels are revealed for scoring. Everything hangs on the split seed, so that methods and
+Supports and classes are drawn without test labels (only the number of test objects per class is used); the
+queries follow when the labels are revealed for scoring. Everything depends on the split seed only, so that methods and
 pretraining seeds are paired.
 """
 

@@ -83,7 +83,7 @@ class _Head:
     Attributes:
         width: Width of the feature.
         accuracy: Validation accuracy at the chosen and at the last epoch.
-        answers: What it says about the test split.
+        answers: Its test predictions.
         curves: Training curves.
     """
 

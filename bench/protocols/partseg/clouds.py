@@ -131,7 +131,7 @@ def fixed_clouds(
 
     Args:
         task: The task.
-        split: Which split.
+        split: Split.
         rows: Objects wanted; None for all.
         count: Points kept; all of them where the clouds have no more.
         normalise: Centre each cloud and scale it into the unit sphere first.

@@ -64,11 +64,11 @@ def label_rooms(
 
     Args:
         segmenter: The network.
-        rooms: The rooms; their labels are not looked at.
+        rooms: The rooms; their labels are not used.
         points: Points of a block.
         classes: Number of classes C.
-        votes: How often each window is dealt out.
-        vote: What adds up: probabilities, or one vote for the likeliest class.
+        votes: Number of random partitions of each window into blocks.
+        vote: Summed quantity: probabilities, or one vote for the likeliest class.
         seed: Root seed of the deals.
         numerics: Device and precision.
         report: Called with (rooms done, rooms).

@@ -43,9 +43,9 @@ class Asked:
 
     Attributes:
         answers: By name, gives the cosines ``[n, K]`` of a split; also those that only a choice on test would take.
-        tried: Those that may be chosen; of equally good ones the first is.
+        tried: Names that may be chosen, in tie-break order.
         fixed: The one that nothing was tuned for, whether or not it may be chosen.
-        notes: What is worth keeping.
+        notes: Notes for the run's record.
     """
 
     answers: dict[str, Callable[[Split], Array]]

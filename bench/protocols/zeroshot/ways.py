@@ -105,7 +105,7 @@ def ways(
 
     Args:
         spaces: Projections that are there, of ``image`` and ``text``.
-        kind: What is asked for.
+        kind: Kind asked for.
         ratio: Given ratio; None for every one of the grid.
         grid: Ratios to try.
 
