@@ -327,7 +327,9 @@ def encode_arrays(arrays: Arrays) -> bytes:
 
 
 def decode_arrays(content: bytes, *, keep: bool = True) -> Arrays:
-    """Read what `encode_arrays` wrote, and nothing larger than `ARRAY_BYTES` however small it was packed.
+    """Read arrays from ``.npz`` bytes, within a size limit.
+
+    Nothing larger than `ARRAY_BYTES` however small it was packed.
 
     Args:
         content: Bytes of an archive.
@@ -382,7 +384,7 @@ def _head_of(file: IO[bytes], size: int) -> tuple[int, tuple[int, ...], bool, np
 
 
 def _array(content: bytes) -> npt.NDArray[np.generic]:
-    """Read one ``.npy``; memory is taken for what is there, not for what its head claims."""
+    """Read one ``.npy`` without trusting its header's size."""
     begin, shape, fortran, dtype = _head_of(io.BytesIO(content), len(content))
     if fortran or begin == len(content):
         array: npt.NDArray[np.generic] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)

@@ -61,7 +61,10 @@ def file_head(path: Path, count: int) -> bytes:
 
 
 def file_digest(path: Path | str, limit: int | None = None) -> tuple[int, str]:
-    """Return size and SHA-256 hex digest of a regular file (see `read_file`), holding little of it in memory."""
+    """Return size and SHA-256 of a regular file.
+
+    See `read_file`; little of it is in memory.
+    """
     with _opened(path, limit) as (descriptor, size):
         sha, left = hashlib.sha256(), size
         while left and (part := os.read(descriptor, min(left, _CHUNK))):

@@ -135,7 +135,7 @@ class IndexedRun:
 
 
 def describe(folder: str, signature: str, content: Content, manifest: Manifest, listed: str = "") -> IndexedRun:
-    """Return what the index holds of a run.
+    """Build the index's row and texts for a run.
 
     Args:
         folder: Run folder, relative to the results folder.
