@@ -92,7 +92,7 @@ class Registry(Generic[T]):
     def standalone(self) -> tuple[str, ...]:
         """Return the names that ``all`` stands for.
 
-        Methods that are only a stage of another are left out.
+        Stages of other methods, and units that must be named explicitly, are left out.
         """
         return tuple(entry.name for entry in self if not (entry.part_of or entry.named_only))
 

@@ -85,9 +85,9 @@ def existing(results: PathLike | None) -> Workspace:
 
 
 def looking(place: Workspace) -> Workspace:
-    """Return a workspace that writes nothing but its cache.
+    """Return a workspace in which only the cache is written.
 
-    And that only where it may be written.
+    A temporary cache replaces one that is read-only.
     """
     from bench.store.scratch import lent_cache
 

@@ -1,4 +1,4 @@
-"""Find objects of equal or similar shape in data sets."""
+"""Find objects of equal or similar shape in two sets."""
 
 from __future__ import annotations
 

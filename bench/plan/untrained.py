@@ -11,7 +11,7 @@ from bench.spec import Options, PretrainSpec
 
 
 def network_of(chosen: ChosenMethod, form: str) -> tuple[str, Options]:
-    """Return method and options of the network for comparison.
+    """Return method and options of the untrained comparison network.
 
     In the published form that is always the method itself: its authors' head and recipe are its own.
 

@@ -142,7 +142,7 @@ class _Probe:
     def test_scores(self, name: str, choice: Choice) -> list[Array]:
         """Return test scores at the chosen setting, then at others.
 
-        Scores at all settings are only made for ``--legacy``.
+        The others are scored for ``--legacy`` and in the published form only.
         """
         train, test = self.features[name]
         chosen = self.head.order.index(choice.strengths[name])

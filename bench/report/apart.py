@@ -25,7 +25,7 @@ def set_apart(specs: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:
 
 
 def _word(field: str, spec: Mapping[str, str], others: Iterable[Mapping[str, str]]) -> str:
-    """Return a field in a word, or nothing if redundant."""
+    """Return a field as a word, or nothing if redundant."""
     value = spec.get(field)
     if field == "tuned.trials":
         return "as shipped" if value is None else f"tuned in {value} trials"

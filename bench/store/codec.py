@@ -402,7 +402,7 @@ def _head(version: tuple[int, int], text: bytes) -> tuple[tuple[int, ...], bool,
 def _check_spec(key: str, spec: dict[str, Any]) -> None:
     """Refuse a spec that does not match its key.
 
-    Or that cannot be indexed.
+    One whose seeds the index cannot hold is refused, too.
     """
     for name, seed in (("seed", spec.get("seed")), ("split_seed", spec.get("split_seed", 0))):
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
