@@ -35,7 +35,7 @@ _READ_BY_LIBRARIES = re.compile(
     "|(TORCHINDUCTOR|TORCHDYNAMO|AOTDYNAMO|INDUCTOR)_|PYTHON(OPTIMIZE|INSPECT)$"
 )
 _HARMLESS = re.compile(
-    # Where cores lie, where files lie, what is logged, how memory is kept: no number depends on it.
+    # Placement on cores, paths of files, logging and memory allocation: no number depends on these.
     "OMP_(WAIT_POLICY|PROC_BIND|PLACES|STACKSIZE|DISPLAY_ENV|DISPLAY_AFFINITY)$|KMP_(AFFINITY|STACKSIZE|HW_SUBSET)$"
     "|GOMP_(CPU_AFFINITY|STACKSIZE)$|JOBLIB_TEMP_FOLDER$"
     "|TORCH_(HOME|EXTENSIONS_DIR|CUDA_ARCH_LIST|LOGS|LOGS_OUT|SHOW_CPP_STACKTRACES)$"

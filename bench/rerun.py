@@ -245,7 +245,7 @@ def _value(metric: Metric | None) -> float | None:
 
 
 def _equal(before: float | None, after: float | None) -> bool:
-    return before == after or (before != before and after != after)  # not a number twice is the same
+    return before == after or (before != before and after != after)  # two NaN count as equal
 
 
 def _names(*records: RunRecord) -> list[str]:

@@ -86,7 +86,7 @@ class Frozen(BaseModel):
         elif any(isinstance(item, int) and abs(item) > LARGEST for item in inner):
             raise ValueError(f"numbers go up to {LARGEST} (64 bits)")
         found = handler(value)
-        return found + 0.0 if type(found) is float else found  # -0.0 is 0.0, and has its key
+        return found + 0.0 if type(found) is float else found  # -0.0 equals 0.0, so both must give one key
 
 
 class BackboneSpec(Frozen):

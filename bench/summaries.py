@@ -32,7 +32,7 @@ def _class(target: str) -> tuple[ast.ClassDef, str]:
     """Return a class up to its first method, and source."""
     module, _, name = target.partition(":")
     source = _ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py").read_text(encoding="utf-8")
-    # The head alone is parsed: all modules of `bench list` would take longer than the list may.
+    # Only the head is parsed: parsing whole modules would make `bench list` too slow.
     found = re.search(rf"^class {name}\b.*?(?=^(?:    )?(?:@|def |class )|^\w|\Z)", source, _BLOCK)
     if found is None:
         raise LookupError(f"{target}: no such class")

@@ -177,7 +177,7 @@ def attention_of(encoder: Encoder, points: Tensor) -> Attention:
         named = tuple(output.globals) if one.cross else _tokens_of(encoder, one.layer)
         names = named if len(named) == free else tuple(f"token {i}" for i in range(free))
         layers.append(LayerAttention(stream, number, one.weights, names, columns - groups, one.cross))
-    # A two-stream block runs its queries first; what they read comes first to whoever looks.
+    # A two-stream block runs its queries before its patches, but patches are to be listed first.
     return Attention(tuple(sorted(layers, key=lambda layer: layer.cross)), output.centres)
 
 

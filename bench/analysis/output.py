@@ -113,10 +113,10 @@ def _picture(artefact: Artefact) -> bytes:
     figure, buffer = artefact.figure, io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # what comes now is not to move the rest
+        figure.set_layout_engine("none")  # the lines added below must not change the layout
         lowest = figure.get_tightbbox().y0 / figure.get_figheight()
         figure.text(0.01, lowest - 0.03, "\n".join(shown), ha="left", va="top", fontsize=6.5, color="#555555")
-        # matplotlib would write its version, and two versions the same picture with different bytes.
+        # matplotlib would write its version, so that two versions would give different bytes.
         figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
     return buffer.getvalue()
 

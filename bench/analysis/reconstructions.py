@@ -149,7 +149,9 @@ def draw(name: str, found: Reconstruction, objects: Sequence[str]) -> Figure:
                 scatter(axes, cloud, s=3, color=FAINT, alpha=0.35)
                 for points, colour in layers:
                     scatter(axes, points, s=5, color=colour if column else "#444444")
-                bare(axes, np.concatenate((cloud, filled)))  # what was filled in may lie outside; none is cut off
+                bare(
+                    axes, np.concatenate((cloud, filled))
+                )  # reconstructed points may lie outside the cloud; show them all
                 if row == 0:
                     axes.set_title(titles[column], fontsize=9)
             label_row(grid[row][0], shortened(objects[row]))

@@ -102,7 +102,7 @@ class Sources:
                     f"no encoder of {name}{seed} is stored: train one with bench run --method {name}; "
                     "bench encoders lists what is there"
                 )
-            found |= {e.key: e for e in fitting}  # the oldest come first, so the newest of a key stays
+            found |= {e.key: e for e in fitting}  # sorted by age, so the newest of a key remains
         if not found:
             raise UsageError("name an encoder (--encoder, see bench encoders) or a method whose encoders are stored")
         if len(found) > 1 and not several:

@@ -82,7 +82,7 @@ def differences(
     rows = [row.stored for row in run_rows(store, every_fingerprint=True)]
     a, b = (find_run(rows, text) for text in (first, second))
     records = [store.load(found) for found in (a, b)]
-    # As `bench compare` reads them, so that a line can be put behind a name there; the seed is not among its fields.
+    # In the format that `bench compare` accepts behind a name; the seed is no field there.
     left, right = ({"seed": str(record.spec.get("seed")), **flatten(record.spec)} for record in records)
     spec = {name: (left.get(name, ABSENT), right.get(name, ABSENT)) for name in differing_fields([left, right])}
     before, after = (str(record.provenance.get("card_hash") or "") for record in records)

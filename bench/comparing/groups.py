@@ -146,7 +146,7 @@ class Shelf:
             seen.append(flat)
             if member.keys or all(_fits(flat.get(name, ABSENT), values) for name, values in asked.items()):
                 own = {name: value for name, value in flat.items() if name != LEGACY}
-                # A run with --legacy repeats one without: they are seeds of one cell.
+                # Runs with and without --legacy belong to one cell.
                 labels = (*_labels(row), *(f"{name}={value}" for name, value in sorted(own.items())))
                 specs[labels] = own
                 runs = found.setdefault(labels, {})
@@ -218,7 +218,7 @@ class Shelf:
             for value in values:
                 if value not in known:
                     raise _nothing_of(name, value, known)
-            # What was not pretrained has no pretraining data to narrow: scratch stays beside what is compared with it.
+            # scratch has no pretraining data to select by, so it is kept as the baseline.
             stays = "none" if name == "pretrain_data" and name not in member.values else ""
             rows = [row for row in rows if _label(row, name) in (*values, stays)]
         return rows
@@ -269,7 +269,7 @@ def _one_of_seed(member: Member, first: _Run | None, second: _Run) -> _Run:
         return second
     if member.keys:
         raise UsageError(f"'{member.text}' names two runs of seed {second[0].seed}; give one run per seed")
-    from bench.plan.code import current_fingerprint  # it imports every method: only where it must be known
+    from bench.plan.code import current_fingerprint  # slow, because it imports every method
 
     def rank(run: _Run) -> tuple[bool, bool, str]:
         row, record = run

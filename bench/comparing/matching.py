@@ -70,7 +70,7 @@ class _Rule:
         cells = self.of(cells)
         found = {name: [self.values(cell).get(name, ABSENT) for cell in cells] for name in self.differing(cells)}
         labels = [found[name] for name in JOINED if name in found]
-        # A label stands for the fields that say the same, as protocol does for protocol.name.
+        # Name a label instead of fields with the same values, e.g. protocol instead of protocol.name.
         words = [
             f"{name} ({' | '.join(dict.fromkeys(map(_short, values)))})"
             for name, values in sorted(found.items(), key=lambda item: item[0] not in JOINED)
@@ -157,7 +157,7 @@ def _narrowed(candidates: Sequence[Sequence[StoredCell]], members: Sequence[Memb
     for alike in (_pretrained_on, _numerics):
         combinations = [cells for cells in combinations if alike(cells)] or combinations
     if len({tuple(id(cell) for cell in cells if not is_opponent(cell)) for cells in combinations}) == 1:
-        # What is compared *with* need not be named: the one that agrees in most fields is meant, as in the report.
+        # Baselines need not be named exactly: the one that agrees in most fields is taken, as in the report.
         fewest = min(map(_disagreement, combinations))
         combinations = [cells for cells in combinations if _disagreement(cells) == fewest]
     if len(combinations) > 1:

@@ -120,7 +120,7 @@ def compare_devices(kit: MethodKit, device: torch.device) -> str:
     model = kit.model()
     there = copy.deepcopy(model).to(device)
     before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False  # its rounding would hide what is looked for
+    torch.backends.cudnn.allow_tf32 = False  # its rounding would hide the difference
     try:
         pairs = _values(kit, model, torch.device("cpu")), _values(kit, there, device)
     finally:
@@ -161,7 +161,7 @@ def memory(kit: MethodKit) -> str:
     count = warm_up + 2 * measured
     looks = []
     with watching():
-        # The step under way is alive at every look, so all looks see the same.
+        # Every count includes the running step, so counts are comparable.
         for number, _ in enumerate(kit.train(kit.model(), kit.batches(count)), start=1):
             if number in (warm_up, warm_up + measured, count):
                 looks.append(usage())

@@ -326,7 +326,7 @@ def _seen(judge: Judge, classes: tuple[str, ...]) -> SeenNames | None:
     still count, but their absence from the known texts says nothing.
     """
     texts = judge.source.read("texts.json")
-    if not judge.source.method.has_encoder:  # what a teacher alone knows is what it was trained on
+    if not judge.source.method.has_encoder:  # a teacher alone has seen the texts it was trained on
         seen_by = judge.alignment.teacher.captions_seen()
         texts = [UNKNOWN_TEXTS] if seen_by is None else list(seen_by)
     elif texts is None and judge.source.folder is not None:

@@ -61,8 +61,8 @@ class WorkerProcess:
             for line in self._channel:
                 if line.startswith(_ENDED):
                     code = int(line.removeprefix(_ENDED))
-                    break  # what it started itself may live on with the channel open
-                if line != "\n":  # the server ends a line that a killed worker left open
+                    break  # processes that the worker started may outlive it and keep the channel open
+                if line != "\n":  # the server terminates the unfinished line of a killed worker
                     yield line
         self.returncode = code
 
@@ -157,7 +157,7 @@ def close_servers() -> None:
 
 def serve(control: socket.socket) -> None:
     """Fork a worker per request until the socket is closed."""
-    # Scheduled to be stopped, we go on until our parent is: it stops the workers, and we tell it how they ended.
+    # Ignore stop signals until the parent ends: it stops the workers, and needs their exit codes from us.
     handlers = {number: signal.signal(number, _ignore) for number in stop_signals()}
     handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _ignore)
     ends, end = os.pipe()
@@ -233,8 +233,8 @@ def main() -> None:
     """Load modules, then serve on the socket given by descriptor."""
     for name in _LOADED:
         importlib.import_module(name)
-    gc.freeze()  # pages that no collection touches stay shared
-    # Each job says which code made its result; what its modules are is read here, once, as they are loaded.
+    gc.freeze()  # keeps the garbage collector from touching memory pages shared with workers
+    # Each job stores the code's fingerprint; modules are read here once, in the state in which they were loaded.
     fingerprint(name for name in _LOADED if name.startswith("bench."))
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as control:

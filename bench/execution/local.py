@@ -121,7 +121,7 @@ class LocalPool:
                     self._finish(identity, settled, broken)
         except KeyboardInterrupt:
             self._outcome.interrupted = True
-        finally:  # on any error of ours too: no job goes on without us
+        finally:  # after any error of the pool, too: no job may outlive it
             self._stop_all()
         return self._outcome
 
@@ -209,7 +209,7 @@ class LocalPool:
             self._outcome.interrupted = True
             broken[identity] = _Broken("interrupted", running.log)
         elif running.job.runs and {run.key for run in running.job.runs} <= running.finished_runs:
-            broken[identity] = _Broken("a run failed", running.log)  # each was told when it did
+            broken[identity] = _Broken("a run failed", running.log)  # each failure was reported when it happened
         else:
             error = running.error or (
                 f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"

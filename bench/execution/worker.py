@@ -186,7 +186,9 @@ class Worker:
             architecture = str(spec.options["architecture"])
         elif METHODS.load(spec.method).has_encoder:
             folder = self._encoder_folder(spec)
-            if spec.imported is None:  # features of imported weights depend on the code that runs, not on their own
+            if (
+                spec.imported is None
+            ):  # imported weights have no training code, so their features carry the running code's fingerprint
                 digest = encoder_fingerprint(spec).digest
         source = EncoderSource(
             spec=spec,

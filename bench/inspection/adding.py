@@ -55,7 +55,7 @@ def add_named(
         SetupError: The results folder or the cache cannot be written.
     """
     known = DATASETS.names()
-    check_name(name, known)  # before gigabytes are read in vain
+    check_name(name, known)  # check before reading gigabytes
     dataset_class = DATASETS.load(format_name)
     if not dataset_class.needs_root:
         raise UsageError(f"'{format_name}' is embedded and reads no files; use it by its name: --dataset {format_name}")

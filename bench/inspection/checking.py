@@ -93,7 +93,7 @@ def _load(dataset: Dataset, faults: Faults) -> dict[SplitName, CloudSet]:
             loaded[split] = dataset.load(split)
             views = loaded[split].views
             if views is not None and len(views):
-                np.asarray(views[:1])  # decodes all pictures where that was put off
+                np.asarray(views[:1])  # decodes images that are loaded lazily
     return loaded
 
 

@@ -74,7 +74,7 @@ def describe_teacher(name: str, assignments: list[str], workspace: Workspace) ->
     try:
         if teacher.ready():
             return {"ready": "yes", **_facts(teacher)}
-        teacher.identity()  # says what is missing where weights come from elsewhere
+        teacher.identity()  # raises with instructions if weights must be downloaded
     except SetupError as error:
         return {"ready": f"no: {error}"}
     return {"ready": f"no: run `bench teachers fit {name}`, or let a run do it", **_facts(teacher)}

@@ -72,7 +72,7 @@ def applies(
     if not encoder.chosen.method.has_encoder and not loaded.judges_teachers:
         return Applies(spec, (), ("it has no encoder, only a teacher",))
     reach = Reach(spec, unaligned="not asked")
-    if spec.imported is None or loaded.judges_teachers:  # imported weights have to be given a teacher first
+    if spec.imported is None or loaded.judges_teachers:  # imported weights need a teacher from the request
         reach = reach_of(encoder, inputs, stored)
     card = DATASETS.load(place.spec.name).card
     facts = Facts(

@@ -138,7 +138,7 @@ def _answer(entries: Sequence[Entry], question: tuple[object, ...], ask: Callabl
     name = json.dumps(question, sort_keys=True)
     if name not in kept:
         kept[name] = ask()
-        with contextlib.suppress(SetupError, RuntimeError):  # There may be no home, or one that cannot be written.
+        with contextlib.suppress(SetupError, RuntimeError):  # The home folder may be missing or read-only.
             write_whole(_place(), json.dumps({"code": _code()[0], "answers": kept}))
     return kept[name]
 
@@ -152,7 +152,13 @@ def _kept() -> dict[str, JsonValue] | None:
     try:
         stored = json.loads(_place().read_bytes())
         answers = stored["answers"] if stored["code"] == code else {}
-    except (OSError, RuntimeError, ValueError, LookupError, TypeError):  # None yet, no home, or no file of ours.
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        TypeError,
+    ):  # No file yet, no home folder, or a file in another format.
         return {}
     return answers if isinstance(answers, dict) else {}
 

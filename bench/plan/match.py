@@ -110,7 +110,7 @@ def match_sizes(by: MatchBy, methods: Sequence[ChosenMethod], backbone: Backbone
             return tried[width]
 
         step = chosen.method.width_step(backbone, chosen.options)
-        if chosen.method.first_stage is not None:  # which is as wide
+        if chosen.method.first_stage is not None:  # the first stage has the same width
             first = METHODS.load(chosen.method.first_stage)
             step = math.lcm(step, first.width_step(backbone, first.Options()))
         if backbone.width % step:

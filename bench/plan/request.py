@@ -280,13 +280,13 @@ def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any
         if problem["type"] == "extra_forbidden":
             *outer, own = map(str, problem["loc"])
             raise unknown_name(f"field of {'.'.join([where, *outer])}", own, _fields(model, outer)) from None
-        # What a validator of ours raised says all; pydantic puts two words before it.
+        # Drop the prefix "Value error, " that pydantic puts before messages of our validators.
         text = problem["msg"].removeprefix("Value error, ")
         text = f"{text[:1].lower()}{text[1:]}"
-        if not field:  # fields that do not go together: the input is all of them
+        if not field:  # an error about several fields: the input would be all of them
             raise UsageError(f"{where}: {text}") from None
         raise UsageError(f"{where}.{field} = {_shown(problem.get('input'))}: {text}") from None
-    # Options that a plugin does not derive from ours may have read one out of a text.
+    # A plugin's own options class may have parsed a text to infinity.
     refuse_infinite(found.model_dump(), where)
     return found
 
@@ -318,7 +318,7 @@ def _shown(value: object) -> str:
     """Return a value for a message, cut to 80 characters."""
     try:
         text = repr(value)
-    except ValueError:  # Python prints no number of thousands of digits
+    except ValueError:  # Python refuses to print numbers with thousands of digits
         return "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."
 

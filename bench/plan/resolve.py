@@ -95,7 +95,7 @@ class _Judging:
             inputs.note(f"{pair.label}: {pair.common(inputs.workspace).describe()}")
         common = self._common(protocol, pair, fraction)
         split_seeds = protocol.split_seeds(pair, fraction, inputs)
-        for encoder in judged:  # grows by those that are judged beside others
+        for encoder in judged:  # baselines are appended while judging
             if impossible is not None:
                 self._skip(encoder.spec, protocol, pair, impossible)
                 continue

@@ -191,7 +191,7 @@ class _Problem:
         memory = Memory()
         goal = (tolerance or _TOLERANCE[self.z.dtype]) * len(self.z) * strength
         for iteration in range(limit):
-            # Where a share of the objects is beyond its margin, so much of the curvature is gone.
+            # Objects beyond their margin add no curvature.
             bent = (margin < 1).to(self.z.dtype).mean(1, keepdim=True)
             metric = (1 + 2 * strength * bent * self.curvature)[:, None]
             active = 0.5 * (gradient.square() / metric).sum((1, 2)) > goal

@@ -221,7 +221,7 @@ def reduce_features(x: Tensor) -> tuple[Tensor, Span]:
     else:
         root = values.clamp_min(0).sqrt()
         coordinates = vectors * (root * kept)[:, None]
-        # Few columns are asked for, so that the basis itself, F times n, would be most of the work.
+        # Keep two factors: computing the basis itself (F times n) would cost more than the few products needed.
         span = Span(x.mT, vectors * torch.where(kept, 1 / root.clamp_min(1e-30), 0.0)[:, None])
     ones = torch.ones(*x.shape[:-1], 1, dtype=x.dtype)
     return torch.cat([coordinates, ones], -1), span

@@ -104,7 +104,7 @@ class PairwiseHead(_StrengthHead):
             decision = np.stack([-decision, decision], 1) if decision.ndim == 1 else decision
             named = np.searchsorted(present, machine.predict(across))
             decision[np.arange(len(q)), named] = decision.max(1) + 1  # margins break ties in decision_function
-            scores[place] = decision.min() - 1  # a class that training never saw
+            scores[place] = decision.min() - 1  # a class without training objects
             scores[place][:, present] = decision
         return scores
 
@@ -153,7 +153,7 @@ def _nearest(train: torch.Tensor, query: torch.Tensor, distance: Distance, k: in
     if distance == "cosine":
         train, query = (torch.nn.functional.normalize(t, dim=1) for t in (train, query))
     bias = 0.0 if distance == "cosine" else 0.5 * train.square().sum(1)
-    # Half the squared distance differs from bias - product by what all training objects share.
+    # For ranking: half the squared distance equals bias - product, up to a constant of the query.
     found = [(part @ train.T - bias).topk(k, dim=1).indices for part in torch.split(query, _QUERIES)]
     return torch.cat(found).numpy()
 

@@ -45,7 +45,7 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Re
             return work(item)
 
     workers = max(torch.get_num_threads(), cores_for_batches() or 1)
-    # Threads started inside take over the setting of one thread an operator.
+    # Threads started inside inherit one thread per operator.
     with torch_threads(1):
         pool = ThreadPoolExecutor(workers)
         try:

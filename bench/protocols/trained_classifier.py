@@ -327,7 +327,7 @@ class _Session:
         labels, fitted, held = task.train.labels, self.train_index, self.val_index
         fit = fit_logistic(found[fitted][None], labels[fitted][None], len(task.train.classes), strengths)
         accuracy = (fit.logits(found[held][None])[0].argmax(-1) == labels[held]).mean(-1)
-        best = int(accuracy.argmax())  # of equals the strongest penalty
+        best = int(accuracy.argmax())  # of ties the strongest penalty
         return ProbeStart(float(accuracy[best]), strengths[best], _head_state(fit, best))
 
     def _refitted(self, candidate: Candidate, untrained: Selected) -> Selected:
@@ -372,7 +372,7 @@ def set_drop_path(encoder: nn.Module, rate: float) -> None:
 
     Each stack of blocks is counted on its own.
     """
-    inside: set[nn.Module] = set()  # a block may hold a list of its own, which is no stack
+    inside: set[nn.Module] = set()  # a block may contain module lists that are no stack of blocks
     for stack in encoder.modules():
         if not isinstance(stack, nn.ModuleList) or stack in inside:
             continue

@@ -29,9 +29,9 @@ def _word(field: str, spec: Mapping[str, str], others: Iterable[Mapping[str, str
     value = spec.get(field)
     if field == "tuned.trials":
         return "as shipped" if value is None else f"tuned in {value} trials"
-    if field == "tuned.space":  # of interest where two searches had different ones
+    if field == "tuned.space":  # named only if two searches had different spaces
         spaces = {other[field] for other in others if field in other}
         return f"space {value[:8]}" if value is not None and len(spaces) > 1 else ""
     if value is None and "tuned.space" in spec and field.startswith("protocol.options."):
-        return ""  # every method has a value of its own
+        return ""  # tuned values differ between methods by design
     return f"{field.removeprefix('protocol.options.').removeprefix('encoder.')}={(value or 'none')[:12]}"

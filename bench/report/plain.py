@@ -110,7 +110,7 @@ class TextTable:
             return {}
         for wanted in (self._longest, {at: _width(heading) for at, heading in enumerate(self._headings)}):
             short = sorted((at for at in widths if wanted[at] > widths[at]), key=lambda at: wanted[at] - widths[at])
-            for place, at in enumerate(short):  # what wants least is served first, the rest is shared
+            for place, at in enumerate(short):  # columns that need least are widened first, the others share the rest
                 share = _spare(widths, width) // (len(short) - place)
                 widths[at] += min(share, wanted[at] - widths[at])
         return widths

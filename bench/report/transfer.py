@@ -66,7 +66,7 @@ def matrices(model: ReportModel) -> tuple[Matrix, ...]:
         same = _besides_data(cell)
         group = groups.setdefault((cell.preset, _title(cell)), {})
         pair, key = _pair(row, names), json.dumps(same, sort_keys=True)
-        if key in group and pair in group[key].cells:  # told apart by what neither judges nor is the encoder
+        if key in group and pair in group[key].cells:  # group by fields that describe neither judging nor the encoder
             same |= {"difference": cell.difference}
             key = json.dumps(same, sort_keys=True)
         group.setdefault(key, _Group(same)).cells.setdefault(pair, (cell, row.facts.classes))
@@ -116,7 +116,7 @@ def set_names(label: Mapping[str, str], other: bool) -> tuple[str, str]:
     whole = label.get("dataset", "")
     if not other:
         return whole, whole
-    trained, _, tested = whole.rpartition(BETWEEN)  # runs of earlier code have no names apart
+    trained, _, tested = whole.rpartition(BETWEEN)  # runs of earlier code do not name the sets separately
     return label.get("trained_on", trained), label.get("tested_on", tested)
 
 

@@ -115,10 +115,10 @@ def crossed_error(table: Sequence[Sequence[float]] | npt.NDArray[np.float64]) ->
     left = values - grand - by_row[:, None] - by_column
     degrees = (rows - 1, columns - 1, (rows - 1) * (columns - 1))
     sums = (columns * (by_row**2).sum(), rows * (by_column**2).sum(), (left**2).sum())
-    # Deviations that rounding makes of equal values are none.
+    # Deviations at the level of rounding count as 0.
     floor = (_ROUNDING * np.abs(values).max()) ** 2
     row, column, rest = (0.0 if s <= d * floor else float(s / d) for s, d in zip(sums, degrees, strict=True))
-    # A component cannot be negative: its mean square is then taken to be that of the rest.
+    # A variance component cannot be negative: its mean square is then set to that of the rest.
     terms = [(square, d) for square, d in ((row, degrees[0]), (column, degrees[1])) if square > rest]
     weighted = [*terms, ((1 - len(terms)) * rest, degrees[2])]
     total = sum(square for square, _ in weighted)

@@ -112,7 +112,7 @@ def _words(labels: Labels, values: Mapping[str, str]) -> tuple[str, ...]:
     """
     words = []
     for name, value in sorted(values.items(), key=lambda item: (item[0].startswith(TUNED_VALUES), item[0])):
-        if value in ("{}", "[]"):  # nothing is set; the name of the other encoder says what it has
+        if value in ("{}", "[]"):  # an empty value needs no word: the other encoder's name shows the difference
             continue
         shown = value[:8] if re.fullmatch(r"[0-9a-f]{32,}", value) else value
         where = f" on {percent(labels.fraction)}" if labels.fraction < 1 and _SCALED.fullmatch(name) else ""

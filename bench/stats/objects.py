@@ -41,7 +41,7 @@ class Test:
         n: Units that differ, on which it rests.
     """
 
-    __test__ = False  # no test case, whatever pytest makes of its name
+    __test__ = False  # keeps pytest from collecting this class
 
     name: str
     p: float
@@ -236,7 +236,7 @@ def flip_test(differences: npt.NDArray[np.integer]) -> Test:
     if len(sizes) > EXACT_UP_TO:
         z = max(0, observed - 1) / math.sqrt(float((sizes.astype(np.float64) ** 2).sum()))
         return Test("sign flips of objects, normal", float(2 * stats.norm.sf(z)), len(sizes))
-    # Sum of the flipped to "plus" ones, from 0 to the total; the signed sum is twice it less the total.
+    # Distribution of the sum of values with sign +, from 0 to the total; the signed sum is twice that minus the total.
     chances = np.ones(1)
     for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
         own = np.zeros(size * count + 1)

@@ -191,7 +191,7 @@ def is_sound(path: Path, levels: int = 2) -> bool:
         if sealed.startswith(_MARK)
         else "carries no digest (cut short, or of an older bench)"
     )
-    if _told.get(path) != looks:  # asked again before it is made again
+    if _told.get(path) != looks:  # checked again before it is recomputed
         _told[path] = looks
         _log.warning("%s: cached file %s; made again", path, why)
     return False

@@ -276,7 +276,7 @@ class Database:
             raise
         except DBAPIError as error:
             raise database_failure(self.shown, path or self.path, error.orig or error) from error
-        except UnicodeDecodeError as error:  # SQLite quotes a damaged page in what it says
+        except UnicodeDecodeError as error:  # SQLite's message may contain bytes of a damaged page
             raise DamagedDatabaseError(self.shown, "a page of it is no text") from error
 
 
@@ -289,7 +289,7 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
-        # Not shown: it may hold a password that cannot be told from the rest.
+        # Do not show the URL: it may hold a password that cannot be recognised.
         raise UsageError(
             "the database URL cannot be parsed; expected e.g. postgresql+psycopg://user@host/name"
         ) from error

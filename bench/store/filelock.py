@@ -49,7 +49,7 @@ def _wait(descriptor: int, mode: int, path: Path, timeout: float) -> bool:
             fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK):
-                return False  # SQLite's own locking, and whole files, are all there is then
+                return False  # without locks, only SQLite's own locking and atomic renames protect the files
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
         else:

@@ -300,7 +300,7 @@ def _rows(session: Session, chosen: Sequence[Head]) -> Iterator[IndexedRun]:
         for run_id, digest, *values in session.connection().execute(query.where(RunTable.id.in_(ids))):
             if (head := by_id.get(run_id)) is None:
                 continue
-            for at in spared:  # Most runs have these from few values.
+            for at in spared:  # These columns have few distinct values.
                 if at not in _LARGE:
                     values[at] = once.setdefault(values[at], values[at])
             row = Row._make(values)
@@ -357,7 +357,7 @@ def numbers(run: IndexedRun, texts: Texts) -> Iterator[tuple[MetricPath, float]]
 def paths(run: IndexedRun, texts: Texts) -> list[MetricPath]:
     """Return the paths of a run's numbers."""
     found: list[Any] = texts.value(run.row.paths)
-    for at, one in enumerate(found):  # In place: runs that share them share this work.
+    for at, one in enumerate(found):  # Convert in place: runs that share the list share this work.
         if not isinstance(one, MetricPath):
             found[at] = MetricPath(*one)
     return found

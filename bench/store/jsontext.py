@@ -51,7 +51,7 @@ def dump_parsed(value: Any) -> str:
     """
     try:
         text = _PARSED.encode(value)
-    except ValueError:  # A number that is none.
+    except ValueError:  # Not a finite number.
         return dumps(value)
     return text if _encodable(text) else dumps(value)
 

@@ -129,7 +129,7 @@ class Lease:
             with self._database.write() as session:
                 session.execute(delete(LeaseTable).where(self._mine()))
         except BenchError as error:
-            # Not worth failing finished work: the row dies with this process.
+            # Do not fail finished work: the lease ends with this process anyway.
             _log.warning("lease on %s %s not given back: %s", self.holder.kind, self.holder.key[:12], error)
 
     def _mine(self) -> ColumnElement[bool]:
@@ -147,7 +147,7 @@ class Lease:
                     return
             except BenchError as error:
                 _log.log(level, "heartbeat of %s %s: %s", self.holder.kind, self.holder.key[:12], error)
-                level = logging.DEBUG  # Said once; a full disk would otherwise say it every few seconds.
+                level = logging.DEBUG  # Warn once; with a full disk this would repeat every few seconds.
 
 
 def claim(database: Database, kind: str, key: str, note: str = "") -> Lease | None:
@@ -187,7 +187,7 @@ def claim(database: Database, kind: str, key: str, note: str = "") -> Lease | No
                     .execution_options(synchronize_session=False)
                 )
     except IntegrityError:
-        return None  # On a server two may insert at once; the row of the other one stands.
+        return None  # On a server two processes may insert at once; the other one's row is kept.
     return Lease(database, mine)
 
 

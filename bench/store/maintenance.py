@@ -207,7 +207,7 @@ def looked(
     def complete(chosen: list[Head]) -> list[IndexedRun]:
         with (
             database.read() as session
-        ):  # of its own: one that stayed open while folders are read would keep writers out
+        ):  # a separate transaction: one left open while folders are read would block writers
             return index.complete(session, database.owner, chosen, texts)
 
     return scan.look(
@@ -285,7 +285,7 @@ def _remove_finished_work(database: Database) -> int:
         return 0
     try:
         held = {(one.key[:16], one.key.rpartition(":")[2][:16]) for one in leases.holders(database) if one.alive()}
-    except BenchError as error:  # a rebuild is about to mend it
+    except BenchError as error:  # the caller rebuilds it
         _log.debug("saved states stay, leases cannot be read: %s", error)
         return 0
     stored: dict[str, list[Path]] = {}

@@ -47,7 +47,7 @@ def once(
 
 def _words(holder: Holder, note: str) -> str:
     """Describe who does the work and who waits."""
-    host = holder.host.partition("/")[0]  # behind it stand the boot and the process namespace
+    host = holder.host.partition("/")[0]  # the rest is the boot id and the process namespace
     since = time.strftime("%H:%M", time.localtime(holder.claimed_at))
     waits = f"; then goes on: {note}" if note and note != holder.note else ""
     return f"process {holder.pid} on {host} makes this {holder.kind} since {since} ({holder.note or 'unnamed'}){waits}"

@@ -159,7 +159,7 @@ def _note(view: View, results: Path, name: str, found: Read | SetupError) -> Non
     """Add a folder's finding to a view."""
     folder = results / name
     if isinstance(found, DamagedFolderError):
-        if folder.exists() or folder.is_symlink():  # Else somebody moved it meanwhile.
+        if folder.exists() or folder.is_symlink():  # Otherwise another process has moved it.
             view.damaged.append(found)
         return
     if isinstance(found, SetupError):
@@ -308,7 +308,7 @@ def _entries(
             try:
                 names = folders.names_in(f"{results}/{above}")
             except SetupError:
-                names = ["*"]  # Cannot be listed, which its reader will say.
+                names = ["*"]  # Cannot be listed; reading it will raise the error.
             single = len(names) == 1 and found is not None and _settled(found)
             for name in names:
                 yield f"{above}/{name}", indexed.get(f"{above}/{name}"), state if single else ""

@@ -374,7 +374,7 @@ class Store:
             view, unusable = self._looked()
             until = time.monotonic() + _PUBLISHING_SECONDS
             while not unusable and time.monotonic() < until and any(map(self._young, view.missing)):
-                # What is being published right now has its folder, and its row a moment later.
+                # A run that is being published has its folder before its row.
                 time.sleep(0.05)
                 later = self._indexed()
                 view.missing = [name for name in view.missing if name not in later]

@@ -121,7 +121,7 @@ def draw_folds(task: Task, setting: str, options: FewShotOptions) -> Folds:
         return _given_folds(task, setting, options)
     labels = task.train.labels
     train, val = carve_validation(labels, options.validation_fraction, task.split_seed, object_groups(task.train.ids))
-    # Classes too small to leave a validation object cannot take part in any choice, so in no fold either.
+    # Classes too small for a validation object are left out of all folds.
     pool = train[np.isin(labels[train], labels[val])]
     counts = task.test.class_pool()
     fitted = clip_setting(setting, labels[pool], counts, queries=options.queries)
@@ -138,7 +138,7 @@ def draw_folds(task: Task, setting: str, options: FewShotOptions) -> Folds:
             purpose=purpose,
         )
 
-    # Validation episodes use the classes of the test folds' pool, so that both are drawn from the same ones.
+    # Validation episodes and test folds are drawn from the same classes.
     testable = val[np.isin(labels[val], counts)]
     validation = tuple(
         Fold(e.fold, e.classes, pool[e.support], e.support_labels, testable[e.query], e.query_labels)

@@ -72,7 +72,7 @@ def finish(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, 
         logits = [answer(i, episode.query) for i, episode in enumerate(asked)]
         said = [values.argmax(-1) for values in logits]
         metrics += _test_rows(said, asked, subject.variant(name), chosen)
-        # The releases' head has more outputs than a fold has classes; those beyond are no class at all.
+        # The releases' head has more outputs than a fold has classes; the others stand for no class.
         predicted = [
             np.append(e.classes, -1)[np.minimum(best, len(e.classes))] for e, best in zip(asked, said, strict=True)
         ]
@@ -138,7 +138,7 @@ def _ledger_rows(tried: Tried, asked: list[Episode], variant: str) -> list[Metri
         rows += _test_rows([labels[tried.last] for labels in said], asked, variant, True, "last")
     if tried.complete:
         right = np.stack([(labels == e.query_labels).mean(-1) for labels, e in zip(said, asked, strict=True)])
-        # The earliest of equals, as a release keeps the first checkpoint that is best.
+        # The earliest of ties, as releases keep the first best checkpoint.
         best = right.argmax(1) if tried.every_fold else np.full(len(right), right.mean(0).argmax())
         rows += _test_rows([labels[at] for labels, at in zip(said, best, strict=True)], asked, variant, True, "test")
     return rows

@@ -96,7 +96,7 @@ def judge_mlp(subject: Subject, task: Task, options: FewShotOptions, folds: Fold
 
     The candidate is chosen by its mean validation accuracy over folds.
     """
-    # Heads are trained on the CPU in float32 and on one thread: they are small, and add no noise of the machine.
+    # Heads are small: train them on the CPU in float32 on one thread, so that results do not depend on the machine.
     numerics = task.numerics.model_copy(update={"device": "cpu", "precision": "fp32", "compile": False})
     how = How(options.mlp_recipe, options.normalise, ledger=task.legacy)
     positions = folds.positions(task)

@@ -91,7 +91,7 @@ class _Head:
         assert options.recipe is not None
         self.width = int(seen.shape[1])
         self.n_val = len(val)
-        # Heads are trained on the CPU in float32 and on one thread: they are small, and add no noise of the machine.
+        # Heads are small: train them on the CPU in float32 on one thread, so that results do not depend on the machine.
         numerics = task.numerics.model_copy(update={"device": "cpu", "precision": "fp32", "compile": False})
         inputs, asked = _standardised(seen, train), _standardised(seen, train, test)
         labels = torch.from_numpy(task.train.labels)

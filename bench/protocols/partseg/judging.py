@@ -98,7 +98,7 @@ class _Session:
         self.val_truth = table.number(self.val.clouds.of(task.train.parts[self.val_index]))
         device = torch.device(task.numerics.device)
         parts = table.number(self.train.clouds.of(task.train.parts[self.train_index]))
-        # A part that only other objects of the data set show is nothing that could be learnt here.
+        # Parts that no training object shows cannot be learnt.
         parts = np.where(parts == len(table), VOID, parts)
         self._points = torch.from_numpy(self.train.clouds.points).to(device)
         self._parts = torch.from_numpy(parts.astype(np.int64)).to(device)

@@ -67,7 +67,7 @@ def judge(subject: Subject, task: Task, options: ZeroshotOptions) -> Evaluation:
             task = replace(task, points=case.points)
     classes = class_embeddings(alignment.teacher, task.train.classes, task.cache, raw=published)
     rest, held = np.arange(len(task.train), dtype=np.int64), np.empty(0, dtype=np.int64)
-    if not published:  # views of one object must not stand on both sides
+    if not published:  # views of one object must not be in both parts
         groups = object_groups(task.train.ids)
         rest, held = carve_validation(task.train.labels, options.validation_fraction, task.split_seed, groups)
     if subject.candidates:
