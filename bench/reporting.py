@@ -16,8 +16,8 @@ from bench.report.model import ReportModel, build_model
 from bench.report.page import read_page, render_page
 from bench.report.terminal import render_terminal
 from bench.stats.deviations import Deviations
-from bench.store.index import alike_of
-from bench.store.queries import MetricRow, failed_runs, finished_runs, fitting, metric_rows, require_stored
+from bench.store.index import IndexedRun
+from bench.store.queries import RunNumbers, failed_runs, finished_runs, fitting, require_stored, run_numbers
 from bench.store.records import RunRecord
 from bench.store.store import Store
 from bench.tuning.studies import read_studies
@@ -30,8 +30,8 @@ def read_results(
     *,
     labels: Mapping[str, Collection[str]] | None = None,
     verify: bool = False,
-) -> tuple[list[MetricRow], list[RunRecord]]:
-    """Read metric rows and records, of all runs or of those with the given keys and labels.
+) -> tuple[list[RunNumbers], list[RunRecord]]:
+    """Read numbers and records, of all runs or of those with the given keys and labels.
 
     Rows of the index count while they are unaltered and their folders are as they were; all else is read from the run
     folders, every checksum verified. Runs made by code that has changed since are marked; damaged ones are named and
@@ -62,12 +62,11 @@ def read_results(
     code = _CodeReader()
     current = {}
     for run in runs:
-        if run.status == "done" and (digest := code(store.record(run))) is not None:
+        if run.status == "done" and (digest := code(run, store)) is not None:
             current[run.key] = digest
-    rows = metric_rows(store, keys=wanted, current=current)
     chosen = finished_runs(store, keys=wanted, current=current)
     failed = failed_runs(store, keys=wanted)
-    return rows, [store.record(run) for run in (*chosen, *failed)]
+    return run_numbers(store, chosen, current), [store.record(run) for run in (*chosen, *failed)]
 
 
 class _CodeReader:
@@ -79,12 +78,11 @@ class _CodeReader:
     def __init__(self) -> None:
         self._known: dict[str, str | None] = {}
 
-    def __call__(self, record: RunRecord) -> str | None:
+    def __call__(self, run: IndexedRun, store: Store) -> str | None:
         """Return the digest of the code that would make a run now; None where a plugin of it is missing."""
-        alike = alike_of(record.spec) or record.key
-        if alike not in self._known:
-            self._known[alike] = current_fingerprint(record)
-        return self._known[alike]
+        if run.row.spec not in self._known:
+            self._known[run.row.spec] = current_fingerprint(store.record(run))
+        return self._known[run.row.spec]
 
 
 def print_results(
@@ -96,8 +94,8 @@ def print_results(
 
 def read_model(workspace: Workspace, store_url: str | None, keys: Collection[str] | None = None) -> ReportModel:
     """Return what a report says of all runs, or of those with the given keys (see `read_results`)."""
-    rows, records = read_results(workspace, store_url, keys)
-    return build_model(rows, records, deviations_by_key(records))
+    numbers, records = read_results(workspace, store_url, keys)
+    return build_model(numbers, records, deviations_by_key(records))
 
 
 def write_report(
@@ -112,10 +110,12 @@ def write_report(
     verify: bool = False,
 ) -> BuiltReport:
     """Write the report's files; with a screen, print the tables, or how selection changes them."""
-    rows, records = read_results(workspace, store_url, keys, labels=labels, verify=verify)
+    numbers, records = read_results(workspace, store_url, keys, labels=labels, verify=verify)
     studies = read_studies(workspace.results) if keys is None and not labels else ()
     deviations = deviations_by_key(records)
-    return build_report(rows, records, out, console=screen, selection=selection, studies=studies, deviations=deviations)
+    return build_report(
+        numbers, records, out, console=screen, selection=selection, studies=studies, deviations=deviations
+    )
 
 
 def write_page(workspace: Workspace, store_url: str | None, page: Path, screen: Console) -> Path:
@@ -131,9 +131,9 @@ def write_page(workspace: Workspace, store_url: str | None, page: Path, screen: 
         SetupError: The page cannot be written.
     """
     described = read_page(page)
-    rows, records = read_results(workspace, store_url)
+    numbers, records = read_results(workspace, store_url)
     out = page.with_suffix(".md")
-    write_text(out, render_page(described, str(page), rows, records, deviations_by_key(records)))
+    write_text(out, render_page(described, str(page), numbers, records, deviations_by_key(records)))
     return out
 
 

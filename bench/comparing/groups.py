@@ -136,7 +136,7 @@ class Shelf:
         rows = [self._keyed(key) for key in member.keys] if member.keys else self._filtered(member)
         found: dict[tuple[str, ...], dict[int, _Run]] = {}
         specs: dict[tuple[str, ...], dict[str, str]] = {}
-        seen: list[dict[str, str]] = []
+        seen: list[Mapping[str, str]] = []
         asked = {name: values for name, values in {**self.common, **member.values}.items() if name not in LABELS}
         for row in rows:
             record = self.load(row)

@@ -201,11 +201,11 @@ def measure(request: RunRequest, results: Path, plugins: tuple[Path, ...], scree
         screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}", highlight=False)
     if outcome.interrupted:
         raise SetupError("the check was interrupted; nothing was compared")
-    rows, records = read_results(workspace, None)
+    numbers, records = read_results(workspace, None)
     finished = [record for record in records if record.status == "done"]
     judged = {record.key: _judged(record.provenance) for record in finished}
     machines = sorted({str(record.provenance["machine"]) for record in finished})
-    cells = [c for c in group_cells(rows, {r.key: r.spec for r in finished}) if c.metric == _headline(c.protocol)]
+    cells = [c for c in group_cells(numbers, {r.key: r.spec for r in finished}) if c.metric == _headline(c.protocol)]
     return Measured(tuple(cell_results(cells, cell_names(cells), judged)), "; ".join(machines), outcome)
 
 

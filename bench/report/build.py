@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bench.report.studies import StudyFacts
     from bench.stats.deviations import Deviations
-    from bench.store.queries import MetricRow
+    from bench.store.queries import RunNumbers
     from bench.store.records import RunRecord
 
 
@@ -47,7 +47,7 @@ class BuiltReport:
 
 
 def build_report(
-    rows: Iterable[MetricRow],
+    numbers: Iterable[RunNumbers],
     runs: Sequence[RunRecord],
     out: Path,
     *,
@@ -56,10 +56,10 @@ def build_report(
     studies: Sequence[StudyFacts] = (),
     deviations: Mapping[str, Deviations] | None = None,
 ) -> BuiltReport:
-    """Write ``index.html``, ``results.csv``, ``results.md`` and ``report.json``; the same rows give the same bytes.
+    """Write ``index.html``, ``results.csv``, ``results.md`` and ``report.json``; the same runs give the same bytes.
 
     Args:
-        rows: Metric rows of the store (`bench.store.queries`).
+        numbers: Numbers of runs (`bench.store.queries`).
         runs: Records of those runs and of failed ones; predictions may be left out.
         out: Folder for the files, made if need be.
         console: Console for the tables; None prints nothing.
@@ -70,7 +70,7 @@ def build_report(
     Raises:
         SetupError: The folder cannot be written; one line says why. Earlier reports stay as they were.
     """
-    model = replace(build_model(rows, runs, deviations), studies=tuple(studies))
+    model = replace(build_model(numbers, runs, deviations), studies=tuple(studies))
     document = contents.report(model)
     paths = (out / name for name in ("index.html", "results.csv", "results.md", "report.json"))
     built = BuiltReport(model, document, *paths)

@@ -8,7 +8,7 @@ Losses of different methods are different quantities, so no two methods ever sha
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING
 
 from bench.report.document import Detail, Drawing, Figure, Paragraph, Part
 from bench.report.plots import INK, SERIES, small_multiples
-from bench.report.runs import seed_of
-from bench.stats.cells import flatten
+from bench.report.runs import encoder_name, seed_of
+from bench.stats.cells import flatten, run_unit
 from bench.stats.naming import Key, Labels, name_encoders, pretrained_suffix
 
 if TYPE_CHECKING:
     from bench.store.records import RunRecord
 
 MAX_PANELS_PER_METHOD = 4
-MOST_ENCODERS = 40
-"""Encoders of a preset whose curves are read."""
 MOST_PANELS = 40
-"""Panels of a preset that are drawn."""
+"""Panels of a preset from which on no further encoder is read."""
 MOST_LINES = 10
 """Lines of a panel: runs of one encoder and one way of judging whose curves are read."""
 MOST_JUDGEMENTS = 8
@@ -66,6 +64,10 @@ class Panel:
     left_out: bool = False
 
 
+Runs = dict[tuple[str, str], "RunRecord"]
+"""Runs by seed and split seed."""
+
+
 def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
     """Collect the training curves of finished runs.
 
@@ -73,26 +75,33 @@ def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
 
     Runs that share a pretraining carry the same curve, which is taken once. The learning rate is no result and
     is left out; a series needs two points to be a curve. Curves lie in the run folders: of many runs only the first
-    ones are opened.
+    ones are opened, of many encoders one of each method before a second one of any.
     """
-    owned: dict[Key, dict[str, dict[tuple[str, str], RunRecord]]] = defaultdict(lambda: defaultdict(dict))
-    encoders: dict[Key, dict[str, str]] = {}
+    owned: dict[Key, dict[str, Runs]] = defaultdict(lambda: defaultdict(dict))
+    known: dict[str, str] = {}
     for run in sorted(runs, key=lambda run: run.key):
-        owner, encoder = _owner(run)
-        encoders[owner] = encoder
-        owned[owner][_judged(run.label)].setdefault((seed_of(run), str(run.spec.get("split_seed"))), run)
+        spec = run.spec
+        owner = _labels(run.label, flatten(spec)), encoder_name(spec, known)
+        owned[owner][_judged(run.label)].setdefault((seed_of(run), str(run_unit(spec).split)), run)
+    waiting: dict[str, list[tuple[int, Key]]] = defaultdict(list)
+    of_method: Counter[tuple[str, str]] = Counter()
+    for owner in sorted(owned, key=lambda owner: (-sum(map(len, owned[owner].values())), owner)):
+        same = owner[0].preset, owner[0].method
+        of_method[same] += 1
+        waiting[owner[0].preset].append((of_method[same], owner))
     found: dict[Key, dict[str, set[tuple[str, Series]]]] = {}
-    presets: dict[str, list[Key]] = defaultdict(list)
     left: set[str] = set()
-    for owner in sorted(owned):
-        own = presets[owner[0].preset]
-        if len(own) < MOST_ENCODERS and (lines := _read(owned[owner])):
-            found[owner] = lines
-            own.append(owner)
-        elif len(own) == MOST_ENCODERS:
-            left.add(owner[0].preset)
-    differences = name_encoders({owner: encoders[owner] for owner in found})
-    panels = []
+    for preset, queue in waiting.items():
+        panels = 0
+        for _, owner in sorted(queue):
+            if panels >= MOST_PANELS:
+                left.add(preset)
+                break
+            if lines := _read(owned[owner]):
+                found[owner] = lines
+                panels += min(len(lines), MAX_PANELS_PER_METHOD)
+    differences = name_encoders({owner: json.loads(owner[1]) for owner in found})
+    made = []
     for owner, by_series in sorted(found.items(), key=lambda item: (item[0][0], differences[item[0]])):
         names = _ordered(by_series)
         label = owner[0]
@@ -101,20 +110,31 @@ def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
         for series in names[:MAX_PANELS_PER_METHOD]:
             drawn = sorted(by_series[series], key=lambda line: (line[0].zfill(12), line[1]))[:MOST_LINES]
             data = label[-3:]
-            panels.append(Panel(label.preset, method, *data, series, tuple(drawn), hidden, label.preset in left))
-    return tuple(panels)
+            made.append(Panel(label.preset, method, *data, series, tuple(drawn), hidden, label.preset in left))
+    return tuple(made)
 
 
-def _read(by_judgement: Mapping[str, Mapping[tuple[str, str], RunRecord]]) -> dict[str, set[tuple[str, Series]]]:
-    """Read the curves of one encoder's runs, no more of them than are shown."""
+def _read(by_judgement: Mapping[str, Runs]) -> dict[str, set[tuple[str, Series]]]:
+    """Read the curves of one encoder's runs, no more of them than are shown.
+
+    Every seed of the pretraining is read once. Ways of judging that train nothing have no curves of their own, which
+    their first run tells.
+    """
     found: dict[str, set[tuple[str, Series]]] = defaultdict(set)
-    for judged in sorted(by_judgement)[:MOST_JUDGEMENTS]:
+    seeds: set[str] = set()
+    for judged in sorted(by_judgement):
         own = by_judgement[judged]
+        trains = judged in sorted(by_judgement)[:MOST_JUDGEMENTS]
         for at in sorted(own, key=lambda at: (at[0].zfill(12), at))[:MOST_LINES]:
-            for series, points in own[at].curves.items():
-                if _is_shown(series) and len(points) > 1:
-                    name = series if series.startswith("pretrain") else f"{series}, {judged}"
-                    found[name].add((at[0], tuple((float(x), float(y)) for x, y in points)))
+            if not trains and at[0] in seeds:
+                continue
+            shown = {name: points for name, points in own[at].curves.items() if _is_shown(name) and len(points) > 1}
+            trains = trains and any(not name.startswith("pretrain") for name in shown)
+            if len(seeds) < MOST_LINES:
+                seeds.add(at[0])
+            for series, points in shown.items():
+                name = series if series.startswith("pretrain") else f"{series}, {judged}"
+                found[name].add((at[0], tuple((float(x), float(y)) for x, y in points)))
     return found
 
 
@@ -132,9 +152,9 @@ def parts(panels: Sequence[Panel]) -> list[Part]:
             told.append(f"Series beyond the first {MAX_PANELS_PER_METHOD} of a method are in the run folders only.")
         if any(len(panel.lines) == MOST_LINES for panel in own):
             told.append(f"At most {MOST_LINES} runs of an encoder are drawn.")
-        if own[0].left_out or len(own) > MOST_PANELS:
+        if own[0].left_out:
             told.append("Further encoders are left out; choose some with --method.")
-        figure = Figure(f"curves{at}", lambda own=own[:MOST_PANELS]: draw(own))  # type: ignore[misc]
+        figure = Figure(f"curves{at}", lambda own=own: draw(own))  # type: ignore[misc]
         blocks = (Paragraph(" ".join(told), "soft"), figure)
         found.append(Part("Training curves", blocks, f"curves-{at + 1}", f"preset {preset}", detail=Detail.PAGE))
     return found
@@ -173,19 +193,17 @@ def _curve_words(panel: Panel) -> str:
     )
 
 
-def _owner(run: RunRecord) -> tuple[Key, dict[str, str]]:
-    """Return the cell of a run's curves and the encoder without seeds."""
-    method = run.label.get("method", "?")
-    encoder = {name: value for name, value in flatten(run.spec).items() if name.startswith("encoder.")}
-    part, budget = float(encoder.get("encoder.fraction", "1")), encoder.get("encoder.budget", "steps")
-    labels = Labels(
-        preset=run.label.get("preset", ""),
-        method=f"{method} ({run.label.get('architecture', '?')})" if method == "scratch" else method,
-        pretrain_data=run.label.get("pretrain_data", "").removesuffix(pretrained_suffix(part, budget)),
+def _labels(label: Mapping[str, str], spec: Mapping[str, str]) -> Labels:
+    """Return the labels that the curves of a run have, from its own and its flat spec."""
+    method = label.get("method", "?")
+    part, budget = float(spec.get("encoder.fraction", "1")), spec.get("encoder.budget", "steps")
+    return Labels(
+        preset=label.get("preset", ""),
+        method=f"{method} ({label.get('architecture', '?')})" if method == "scratch" else method,
+        pretrain_data=label.get("pretrain_data", "").removesuffix(pretrained_suffix(part, budget)),
         fraction=part,
         budget=budget,
     )
-    return (labels, json.dumps(encoder, sort_keys=True)), encoder
 
 
 def _judged(label: Mapping[str, str]) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from bench.report.apart import set_apart
 from bench.report.curves import Panel, curve_panels
@@ -19,7 +21,6 @@ from bench.report.floors import ACCURACY, BY_CLASS, Floor, floors, same_scores
 from bench.report.methods import MethodLine, method_lines
 from bench.report.runs import (
     Environment,
-    Failure,
     RunFacts,
     RunLine,
     environment,
@@ -47,7 +48,7 @@ from bench.stats.selection import LedgerLine, headline_lines, selection_ledger
 
 if TYPE_CHECKING:
     from bench.report.studies import StudyFacts
-    from bench.store.queries import MetricRow
+    from bench.store.queries import RunNumbers
     from bench.store.records import RunRecord
 
 SMOKE = "smoke"
@@ -210,7 +211,7 @@ class ReportModel:
     Attributes:
         sections: Tables, comparable presets first.
         failures: Runs without a result, with the reason.
-        runs: One line of provenance per finished run.
+        runs: The newest finished runs.
         environment: What the finished runs have in common and where they differ.
         panels: Training curves.
         methods: What the methods declare about themselves; empty where no run carries it.
@@ -221,7 +222,7 @@ class ReportModel:
     """
 
     sections: tuple[Section, ...]
-    failures: tuple[Failure, ...]
+    failures: tuple[RunLine, ...]
     runs: tuple[RunLine, ...]
     environment: Environment
     panels: tuple[Panel, ...]
@@ -237,22 +238,38 @@ class ReportModel:
         return tuple(section for section in self.sections if not section.repeats)
 
 
+class _Specs(Mapping[str, Mapping[str, JsonValue]]):
+    """Specs of runs by key, each made when it is asked for."""
+
+    def __init__(self, runs: Mapping[str, RunRecord]) -> None:
+        self._runs = runs
+
+    def __getitem__(self, key: str) -> Mapping[str, JsonValue]:
+        return self._runs[key].spec
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+
 def build_model(
-    rows: Iterable[MetricRow], runs: Sequence[RunRecord], deviations: Mapping[str, Deviations] | None = None
+    numbers: Iterable[RunNumbers], runs: Sequence[RunRecord], deviations: Mapping[str, Deviations] | None = None
 ) -> ReportModel:
     """Arrange stored results as the content of a report.
 
     Args:
-        rows: Metric rows, of failed runs too.
-        runs: Records of the runs the rows come from, and of failed ones; of predictions, those of one run per setting
-            of a table of accuracies are looked at.
+        numbers: Numbers of the runs, of failed ones too.
+        runs: Records of the runs the numbers come from, and of failed ones; of predictions, those of one run per
+            setting of a table of accuracies are looked at.
         deviations: By run key, what a run has that its preset would not give it.
     """
-    rows, deviations = list(rows), deviations or {}
+    numbers, deviations = list(numbers), deviations or {}
     done = {run.key: run for run in runs if run.status == "done"}
     failed = [run for run in runs if run.status != "done" and run.key not in done]
     lost = [FailedRun(run.spec, run.failure or "failed") for run in failed]
-    cells = group_cells(rows, {key: run.spec for key, run in done.items()}, lost)
+    cells = group_cells(numbers, _Specs(done), lost)
     grouped: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
     labels: dict[tuple[str, str], tuple[str, ...]] = {}
     for cell in cells:
@@ -260,17 +277,20 @@ def build_model(
         label = labels.setdefault((cell.preset, cell.judge), (cell.preset, cell.protocol, cell.form, cell.dataset))
         grouped[(str(cell.preset == SMOKE), *label, cell.metric, cell.judge)].append(cell)
     names = _differences(grouped)
-    validated = frozenset(row.run_key for row in rows if row.split == "val")
+    kinds = {id(run.paths): any(path.split == "val" for path in run.paths) for run in numbers}
+    facts = _Facts(done, frozenset(run.run_key for run in numbers if kinds[id(run.paths)]))
+    main = {key: _is_main(own, done) for key, own in grouped.items()}
     # The metric comes last but one in a key: what the protocol is about stands before its other metrics.
     table = {name: index for index, name in enumerate(dict.fromkeys(key[:-2] for key in grouped))}
-    shown = sorted(grouped, key=lambda key: (table[key[:-2]], not _is_main(grouped[key], done)))
+    shown = sorted(grouped, key=lambda key: (table[key[:-2]], not main[key]))
     place = {name: index for index, name in enumerate(dict.fromkeys(key[:-1] for key in shown))}
     ordered = sorted(grouped, key=lambda key: (key[0] == "True", place[key[:-1]], natural(names[key])))
+    without = _without_number(failed)
     sections = [
-        _section(index, grouped[key], names[key], done, validated, deviations, _without_number(failed, grouped[key]))
+        _section(index, grouped[key], names[key], main[key], facts, deviations, without)
         for index, key in enumerate(ordered, start=1)
     ]
-    older = {row.run_key for row in rows if row.older_code}
+    older = {run.run_key for run in numbers if run.older_code}
     return ReportModel(
         sections=_repetitions({key[:-2] + key[-1:] + key[-2:-1]: s for key, s in zip(ordered, sections, strict=True)}),
         failures=failures(runs),
@@ -278,9 +298,9 @@ def build_model(
         environment=environment(done.values()),
         panels=curve_panels(done.values()),
         methods=method_lines(done.values()),
-        ledger=headline_lines(selection_ledger(cells, rows)),
+        ledger=headline_lines(selection_ledger(cells, numbers)),
         deviations=deviations,
-        broken=len({row.run_key for row in rows if row.status == "done" and not math.isfinite(row.value)}),
+        broken=sum(run.status == "done" and not all(map(math.isfinite, run.values)) for run in numbers),
     )
 
 
@@ -301,29 +321,31 @@ def _repetitions(sections: Mapping[tuple[str, ...], Section]) -> tuple[Section, 
     return tuple(found.values())
 
 
-def _without_number(failed: Iterable[RunRecord], cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Name cells judged as these of which no run has a number, with what became of their runs."""
-    judge, preset = cells[0].judge, cells[0].preset
-    known = {digest(cell.spec) for cell in cells}
-    found: dict[str, tuple[str, dict[Unit, str]]] = {}
+_Without = Mapping[tuple[str, str], Mapping[str, tuple[str, dict[Unit, str]]]]
+"""Cells with runs that failed: by preset and judge, by the cell's digest its name, and what became of its runs."""
+
+
+def _without_number(failed: Iterable[RunRecord]) -> _Without:
+    found: dict[tuple[str, str], dict[str, tuple[str, dict[Unit, str]]]] = defaultdict(dict)
     for run in failed:
-        if run.label.get("preset") == preset and digest(judging(flatten(run.spec))) == judge:
-            key = cell_digest(run.spec)
-            if key not in known:
-                found.setdefault(key, (run_name(run.label), {}))[1][run_unit(run.spec)] = run.failure or "failed"
-    return tuple(f"{name}: {Lost(name, runs, len(runs)).words}" for name, runs in found.values())
+        own = found[run.label.get("preset", ""), digest(judging(flatten(run.spec)))]
+        own.setdefault(cell_digest(run.spec), (run_name(run.label), {}))[1][run_unit(run.spec)] = (
+            run.failure or "failed"
+        )
+    return found
 
 
 def _section(
     index: int,
     cells: Sequence[Cell],
     difference: str,
-    runs: Mapping[str, RunRecord],
-    validated: frozenset[str],
+    main: bool,
+    facts: _Facts,
     deviations: Mapping[str, Deviations],
-    lost: tuple[str, ...],
+    without: _Without,
 ) -> Section:
-    first = cells[0]
+    first, known = cells[0], {digest(cell.spec) for cell in cells}
+    lost = [own for key, own in without.get((first.preset, first.judge), {}).items() if key not in known]
     smoke = first.preset == SMOKE
     versus = {} if smoke else _against_scratch(cells)
     return Section(
@@ -335,11 +357,11 @@ def _section(
         metric=first.metric,
         options=_options(first),
         difference=difference,
-        main=_is_main(cells, runs),
+        main=main,
         rows=tuple(
             ReportRow(
                 cell=cell,
-                facts=_facts(cell, runs, validated),
+                facts=facts.of(cell),
                 versus=versus[id(cell)][0] if id(cell) in versus else None,
                 opponent=versus[id(cell)][1] if id(cell) in versus else "",
                 deviations=deviations.get(next(iter(cell.runs.values())), ()),
@@ -347,15 +369,30 @@ def _section(
             for cell in cells
         ),
         pairs=() if smoke else _pairs(cells),
-        lost=lost,
-        floors=floors(cells, runs),
+        lost=tuple(f"{name}: {Lost(name, runs, len(runs)).words}" for name, runs in lost),
+        floors=floors(cells, facts.runs),
         too_many=_too_many(cells),
     )
 
 
-def _facts(cell: Cell, runs: Mapping[str, RunRecord], validated: frozenset[str]) -> RunFacts:
-    keys = tuple(cell.runs.values())
-    return RunFacts.of([runs[key] for key in keys if key in runs], chosen=any(key in validated for key in keys))
+class _Facts:
+    """Facts of the runs of cells; cells of one encoder and several metrics have the same runs.
+
+    Attributes:
+        runs: Records by key.
+    """
+
+    def __init__(self, runs: Mapping[str, RunRecord], validated: frozenset[str]) -> None:
+        self.runs = runs
+        self._validated = validated
+        self._known: dict[tuple[str, ...], RunFacts] = {}
+
+    def of(self, cell: Cell) -> RunFacts:
+        keys = tuple(cell.runs.values())
+        if keys not in self._known:
+            own = [self.runs[key] for key in keys if key in self.runs]
+            self._known[keys] = RunFacts.of(own, chosen=not self._validated.isdisjoint(keys))
+        return self._known[keys]
 
 
 def _is_main(cells: Sequence[Cell], runs: Mapping[str, RunRecord]) -> bool:

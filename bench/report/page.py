@@ -23,7 +23,7 @@ from bench.stats.cells import SCRATCH, TEACHER_ALONE, flatten
 from bench.stats.deviations import Deviations
 
 if TYPE_CHECKING:
-    from bench.store.queries import MetricRow
+    from bench.store.queries import RunNumbers
     from bench.store.records import RunRecord
 
 _LABELS = ("preset", "method", "protocol", "form", "dataset", "setting", "pretrain_data")
@@ -147,7 +147,7 @@ class _Part:
 def render_page(
     page: Page,
     name: str,
-    rows: Sequence[MetricRow],
+    numbers: Sequence[RunNumbers],
     records: Sequence[RunRecord],
     deviations: Mapping[str, Deviations],
 ) -> str:
@@ -156,14 +156,14 @@ def render_page(
     Args:
         page: Its description.
         name: Path of the file that describes it, as typed.
-        rows: Metric rows of the results folder.
+        numbers: Numbers of the runs of the results folder.
         records: Records of its runs, of failed ones too.
         deviations: By run key, what a run has that its preset would not give it.
 
     Raises:
         UsageError: No stored run fits any section.
     """
-    parts = [_part(section, rows, records, deviations) for section in page.sections]
+    parts = [_part(section, numbers, records, deviations) for section in page.sections]
     if not any(part.shown for part in parts):
         raise UsageError(f"no stored run fits a section of {name}; bench runs lists what there is")
     blocks: list[Block] = [Prose(page.text)] if page.text else []
@@ -175,7 +175,7 @@ def render_page(
 
 def _part(
     section: PageSection,
-    rows: Sequence[MetricRow],
+    numbers: Sequence[RunNumbers],
     records: Sequence[RunRecord],
     deviations: Mapping[str, Deviations],
 ) -> _Part:
@@ -185,7 +185,7 @@ def _part(
     trained = {r.label.get("architecture") for r in fitting if r.label.get("method") not in (SCRATCH, TEACHER_ALONE)}
     kept = [r for r in fitting if r.label.get("method") != SCRATCH or not trained or r.label["architecture"] in trained]
     keys = {record.key for record in kept}
-    return _Part(section, build_model([row for row in rows if row.run_key in keys], kept, deviations))
+    return _Part(section, build_model([run for run in numbers if run.run_key in keys], kept, deviations))
 
 
 def _doubts(parts: Iterable[_Part]) -> list[str]:

@@ -7,49 +7,54 @@ from collections.abc import Iterable, Sequence
 from bench.report import quantities
 from bench.report.document import NOTHING, Cell, Detail, Facts, Field, Fold, Part, Table
 from bench.report.model import ReportModel
-from bench.report.runs import NOT_RECORDED, Environment, Failure, RunLine
+from bench.report.runs import NOT_RECORDED, Environment, RunLine
 
 RUN_FIELDS: tuple[Field[RunLine], ...] = (
-    Field("run", "run", lambda run: run.label),
-    Field("seed", "seed", lambda run: run.seed),
-    Field("key", "key", lambda run: Cell(run.key[:12], run.key, hover=run.key)),
-    Field("fingerprint", "code", lambda run: _code(run)),
-    Field("commit", "commit", lambda run: f"{run.commit[:12]}{' + changes' if run.dirty else ''}"),
-    Field("host", "host", lambda run: run.host or NOTHING),
-    Field("device", "device", lambda run: run.device or NOTHING),
-    Field("seconds", "seconds", lambda run: quantities.seconds(run.seconds)),
-    Field("finished", "finished", lambda run: run.finished or NOTHING),
-    Field("seed_streams", "seed streams", lambda run: run.seeds or NOTHING),
+    Field("run", "run", lambda line: line.label),
+    Field("seed", "seed", lambda line: line.seed),
+    Field("key", "key", lambda line: Cell(line.run.key[:12], line.run.key, hover=line.run.key)),
+    Field("fingerprint", "code", lambda line: _code(line)),
+    Field("commit", "commit", lambda line: _commit(line)),
+    Field("host", "host", lambda line: line.told("host") or NOTHING),
+    Field("device", "device", lambda line: line.told("device") or NOTHING),
+    Field("seconds", "seconds", lambda line: quantities.seconds(line.run.cost.get("evaluate_seconds"))),
+    Field("finished", "finished", lambda line: line.told("finished") or NOTHING),
+    Field("seed_streams", "seed streams", lambda line: line.told("seeds") or NOTHING),
 )
-FAILURE_FIELDS: tuple[Field[Failure], ...] = (
-    Field("run", "run", lambda failure: failure.label),
-    Field("seed", "seed", lambda failure: failure.seed),
-    Field("status", "status", lambda failure: failure.status),
-    Field("reason", "reason", lambda failure: _reason(failure), below=True),
-    Field("log", "log", lambda failure: failure.log or NOTHING, below=True),
+FAILURE_FIELDS: tuple[Field[RunLine], ...] = (
+    Field("run", "run", lambda line: line.label),
+    Field("seed", "seed", lambda line: line.seed),
+    Field("status", "status", lambda line: line.run.status),
+    Field("reason", "reason", lambda line: _reason(line), below=True),
+    Field("log", "log", lambda line: line.told("log") or NOTHING, below=True),
 )
 
 
-def _code(run: RunLine) -> Cell:
-    return Cell(f"{run.fingerprint[:8]}{' older' if run.older_code else ''}", run.fingerprint, hover=run.fingerprint)
+def _code(line: RunLine) -> Cell:
+    code = line.run.fingerprint
+    return Cell(f"{code[:8]}{' older' if line.older_code else ''}", code, hover=code)
 
 
-def _reason(failure: Failure) -> Cell:
+def _commit(line: RunLine) -> str:
+    changes = " + changes" if line.provenance.get("dirty") is True else ""
+    return f"{(line.told('commit') or NOT_RECORDED)[:12]}{changes}"
+
+
+def _reason(line: RunLine) -> Cell:
     """Return the first line of a reason; the page lists all of them."""
-    lines = tuple(failure.reason.splitlines())
-    return Cell(lines[0], failure.reason, items=lines if len(lines) > 1 else ())
+    lines = tuple(line.reason.splitlines())
+    return Cell(lines[0], line.reason, items=lines if len(lines) > 1 else ())
 
 
-def failures(found: Sequence[Failure]) -> Part:
+def failures(found: Sequence[RunLine]) -> Part:
     """Return the runs without a result as a part of the document."""
     return Part("Runs without a result", (Table.of("failures", FAILURE_FIELDS, found),), "failures")
 
 
 def part(model: ReportModel) -> Part:
     """Return what the runs were made with as a part of the document, the newest run first."""
-    newest = sorted(model.runs, key=lambda run: run.finished, reverse=True)
-    runs = Table.of("runs", RUN_FIELDS, newest)
-    title = f"All {len(newest)} runs" if len(newest) <= runs.most else f"The newest {runs.most} of {len(newest):,} runs"
+    runs, n = Table.of("runs", RUN_FIELDS, model.runs), model.environment.runs
+    title = f"All {n} runs" if n <= runs.most else f"The newest {runs.most} of {n:,} runs; bench runs lists all"
     return Part("Provenance", (facts(model.environment), Fold(title, (runs,))), "provenance", detail=Detail.PAGE)
 
 

@@ -16,17 +16,22 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
+
+from bench.stats.cells import flatten, run_unit
 
 if TYPE_CHECKING:
     from bench.store.records import RunRecord
 
 NOT_RECORDED = "not recorded"
+MOST_RUNS = 1000
+"""Runs whose provenance a report lists, the newest ones; `bench runs` lists all."""
 
 
 @dataclass(frozen=True)
@@ -74,73 +79,78 @@ class RunFacts:
     @classmethod
     def of(cls, runs: Sequence[RunRecord], chosen: bool = True) -> RunFacts:
         """Collect the facts of a cell's runs; `chosen` says whether any of them was scored on validation."""
-        parameters = [run.cost["parameters_encoder"] for run in runs if "parameters_encoder" in run.cost]
-        flops = [run.cost["flops_forward"] for run in runs if "flops_forward" in run.cost]
-        notes = [run.provenance.get("notes") for run in runs]
+        costs, told = [run.cost for run in runs], [run.provenance for run in runs]
+        parameters = [cost["parameters_encoder"] for cost in costs if "parameters_encoder" in cost]
+        flops = [cost["flops_forward"] for cost in costs if "flops_forward" in cost]
+        notes = [note for one in told if isinstance(note := one.get("notes"), dict)]
         stage = "first_stage_pretrain"
-        whole = [r for r in runs if f"{stage}_cpu_seconds" in r.cost or f"{stage}_seconds" not in r.cost]
+        whole = [cost for cost in costs if f"{stage}_cpu_seconds" in cost or f"{stage}_seconds" not in cost]
 
         def noted(name: str) -> str:
-            return _first(_text(note.get(name)) for note in notes if isinstance(note, dict))
+            return _first(_text(note.get(name)) for note in notes)
 
         return cls(
             parameters=int(parameters[0]) if parameters else None,
             flops=int(flops[0]) if flops else None,
-            feature=_first(run.provenance.get("feature") for run in runs),
-            card=_first(run.provenance.get("card") for run in runs),
+            feature=_first(one.get("feature") for one in told),
+            card=_first(one.get("card") for one in told),
             clipped=noted("clipped"),
-            pretrain_seconds=_mean(runs, "pretrain_seconds", "first_stage_pretrain_seconds"),
-            evaluate_seconds=_mean(runs, "evaluate_seconds"),
+            pretrain_seconds=_mean(costs, "pretrain_seconds", "first_stage_pretrain_seconds"),
+            evaluate_seconds=_mean(costs, "evaluate_seconds"),
             pretrain_cpu_seconds=_mean(whole, "pretrain_cpu_seconds", "first_stage_pretrain_cpu_seconds"),
-            evaluate_cpu_seconds=_mean(runs, "evaluate_cpu_seconds"),
-            step_flops=_mean(runs, "pretrain_step_flops"),
+            evaluate_cpu_seconds=_mean(costs, "evaluate_cpu_seconds"),
+            step_flops=_mean(costs, "pretrain_step_flops"),
             labelled=noted("labels"),
             classes=noted("classes"),
             trained_on=_first(run.label.get("trained_on") for run in runs),
             tested_on=_first(run.label.get("tested_on") for run in runs),
-            warnings=_warnings(runs),
+            warnings=_warnings(zip(runs, told, strict=True)),
             chosen=chosen,
             queries=noted("queries"),
         )
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A run without a result.
+class RunLine:
+    """One run in a table of provenance or of failures.
 
     Attributes:
-        label: What it was, in words.
-        seed: Its seed.
-        status: ``failed`` or ``skipped``.
-        reason: The exception or the reason for skipping.
-        log: Where to read on; empty if not recorded.
-        key: Run key.
+        run: The run.
+        older_code: Whether it was made by code that has changed since.
     """
 
-    label: str
-    seed: str
-    status: str
-    reason: str
-    log: str
-    key: str
+    run: RunRecord
+    older_code: bool = False
 
+    @cached_property
+    def provenance(self) -> Mapping[str, JsonValue]:
+        """What the run was made with."""
+        return self.run.provenance
 
-@dataclass(frozen=True)
-class RunLine:
-    """Provenance of one finished run, as text."""
+    @property
+    def label(self) -> str:
+        """What it was, in words."""
+        return run_name(self.run.label)
 
-    label: str
-    seed: str
-    key: str
-    fingerprint: str
-    commit: str
-    dirty: bool
-    older_code: bool
-    host: str
-    device: str
-    seconds: float | None
-    finished: str
-    seeds: str
+    @property
+    def seed(self) -> str:
+        """Its seed."""
+        return seed_of(self.run)
+
+    @property
+    def order(self) -> tuple[str, str, str]:
+        """Place in a table, whatever order the runs were stored in."""
+        return self.label, self.seed.zfill(12), self.run.key
+
+    def told(self, name: str) -> str:
+        """Return a field of its provenance as text; empty if not recorded."""
+        return _text(self.provenance.get(name))
+
+    @property
+    def reason(self) -> str:
+        """The error without the log path, which has a column of its own."""
+        reason = (self.run.error or "no reason recorded").strip()
+        return reason.removesuffix(f"(log: {self.told('log')})").rstrip()
 
 
 @dataclass(frozen=True)
@@ -185,11 +195,11 @@ def _edge(run: RunRecord, notes: dict[str, JsonValue]) -> list[JsonValue]:
     return [f"validation chose the {'smallest' if chosen == min(known) else 'largest'} C of its grid ({chosen:g})"]
 
 
-def _warnings(runs: Iterable[RunRecord]) -> tuple[tuple[str, int], ...]:
+def _warnings(runs: Iterable[tuple[RunRecord, Mapping[str, JsonValue]]]) -> tuple[tuple[str, int], ...]:
     """Collect what runs warn of, in sentences without a full stop, and count each."""
     lists: list[JsonValue] = []
-    for run in runs:
-        notes = run.provenance.get("notes")
+    for run, told in runs:
+        notes = told.get("notes")
         if isinstance(notes, dict):
             own = notes.get("warnings")
             lists.append([*(own if isinstance(own, list) else []), *_edge(run, notes)])
@@ -214,87 +224,77 @@ def seed_of(run: RunRecord) -> str:
     return _text(run.spec.get("seed"))
 
 
-def failures(runs: Iterable[RunRecord]) -> tuple[Failure, ...]:
+def failures(runs: Iterable[RunRecord]) -> tuple[RunLine, ...]:
     """List runs without a result; attempts that a later run made good are left out, of repeats the last is kept."""
     runs = list(runs)
     finished = {run.key for run in runs if run.status == "done"}
-    last: dict[str, Failure] = {}
-    for run in sorted(
-        (r for r in runs if r.status != "done" and r.key not in finished),
-        key=lambda r: _text(r.provenance.get("finished")),
-    ):
-        last[run.key] = Failure(
-            label=run_name(run.label),
-            seed=seed_of(run),
-            status=run.status,
-            reason=_reason(run),
-            log=_text(run.provenance.get("log")),
-            key=run.key,
-        )
-    return tuple(sorted(last.values(), key=lambda f: (f.label, f.seed, f.key)))
-
-
-def _reason(run: RunRecord) -> str:
-    """The error without the log path, which has a column of its own."""
-    reason = (run.error or "no reason recorded").strip()
-    return reason.removesuffix(f"(log: {_text(run.provenance.get('log'))})").rstrip()
+    lines = [RunLine(run) for run in runs if run.status != "done" and run.key not in finished]
+    last = {line.run.key: line for line in sorted(lines, key=lambda line: line.told("finished"))}
+    return tuple(sorted(last.values(), key=lambda line: line.order))
 
 
 def run_lines(runs: Iterable[RunRecord], older: Collection[str]) -> tuple[RunLine, ...]:
-    """One line of provenance per finished run; `older` holds the keys of runs made by older code."""
-    lines = [
-        RunLine(
-            label=run_name(run.label),
-            seed=seed_of(run),
-            key=run.key,
-            fingerprint=run.fingerprint,
-            commit=_text(run.provenance.get("commit")) or NOT_RECORDED,
-            dirty=run.provenance.get("dirty") is True,
-            older_code=run.key in older,
-            host=_text(run.provenance.get("host")),
-            device=_text(run.provenance.get("device")),
-            seconds=run.cost.get("evaluate_seconds"),
-            finished=_text(run.provenance.get("finished")),
-            seeds=_text(run.provenance.get("seeds")),
-        )
-        for run in runs
-    ]
-    return tuple(sorted(lines, key=lambda line: (line.label, line.seed.zfill(12), line.key)))
+    """Return the newest finished runs, the newest first; `older` holds the keys of runs made by older code."""
+    finished = [(_text(run.provenance.get("finished")), run) for run in runs]
+    least = sorted((time for time, _ in finished), reverse=True)[:MOST_RUNS][-1:]
+    newest = [(time, RunLine(run, run.key in older)) for time, run in finished if [time] >= least]
+    newest.sort(key=lambda one: one[1].order)
+    newest.sort(key=lambda one: one[0], reverse=True)
+    return tuple(line for _, line in newest[:MOST_RUNS])
 
 
 def environment(runs: Iterable[RunRecord]) -> Environment:
     """Collect what the finished runs were made with."""
-    runs = list(runs)
-    versions: dict[str, set[str]] = {}
+    told: dict[str, set[str]] = defaultdict(set)
+    versions: dict[str, set[str]] = defaultdict(set)
+    once: dict[tuple[str, int], float] = {}
+    encoders: dict[str, str] = {}
+    evaluations, n = [], 0
     for run in runs:
-        recorded = run.provenance.get("versions")
+        provenance, cost, n = run.provenance, run.cost, n + 1
+        told["commit"].add(_commit(provenance))
+        for name in ("host", "device", "machine"):
+            told[name].add(_text(provenance.get(name)))
+        recorded = provenance.get("versions")
         for name, version in (recorded if isinstance(recorded, dict) else {}).items():
-            versions.setdefault(name, set()).add(_text(version))
+            versions[name].add(_text(version))
+        if "pretrain_seconds" in cost:
+            spec = run.spec
+            once[encoder_name(spec, encoders), run_unit(spec).seed] = cost["pretrain_seconds"]
+        if "evaluate_seconds" in cost:
+            evaluations.append(cost["evaluate_seconds"])
     return Environment(
-        runs=len(runs),
-        commits=_distinct(_commit(run) for run in runs),
-        hosts=_distinct(_text(run.provenance.get("host")) for run in runs),
-        devices=_distinct(_text(run.provenance.get("device")) for run in runs),
-        machines=_distinct(_text(run.provenance.get("machine")) for run in runs),
+        runs=n,
+        commits=_distinct(told["commit"]),
+        hosts=_distinct(told["host"]),
+        devices=_distinct(told["device"]),
+        machines=_distinct(told["machine"]),
         versions=tuple((name, " / ".join(sorted(found))) for name, found in sorted(versions.items())),
-        seconds=_total_seconds(runs),
+        seconds=sum(once.values()) + sum(evaluations) if once or evaluations else None,
     )
 
 
-def encoder_id(run: RunRecord) -> str:
-    """Text that is equal for runs that share one pretraining."""
-    return json.dumps(run.spec.get("encoder"), sort_keys=True)
+def encoder_of(spec: Mapping[str, JsonValue]) -> Mapping[str, str]:
+    """Return the fields of the encoder of a spec, without its seeds."""
+    return {name: value for name, value in flatten(spec).items() if name.startswith("encoder.")}
 
 
-def _total_seconds(runs: Sequence[RunRecord]) -> float | None:
-    once = {encoder_id(run): run.cost["pretrain_seconds"] for run in runs if "pretrain_seconds" in run.cost}
-    evaluations = [run.cost["evaluate_seconds"] for run in runs if "evaluate_seconds" in run.cost]
-    return sum(once.values()) + sum(evaluations) if once or evaluations else None
+def encoder_name(spec: Mapping[str, JsonValue], known: dict[str, str]) -> str:
+    """Return a text that is equal for encoders that differ in their seeds only.
+
+    Args:
+        spec: Spec of a run.
+        known: Names of specs that differ in their seeds only; is added to.
+    """
+    alike = getattr(spec, "alike", "")
+    if not alike or alike not in known:
+        known[alike] = json.dumps(encoder_of(spec), sort_keys=True)
+    return known[alike]
 
 
-def _commit(run: RunRecord) -> str:
-    commit = _text(run.provenance.get("commit"))[:12] or NOT_RECORDED
-    return f"{commit} + uncommitted changes" if run.provenance.get("dirty") is True else commit
+def _commit(provenance: Mapping[str, JsonValue]) -> str:
+    commit = _text(provenance.get("commit"))[:12] or NOT_RECORDED
+    return f"{commit} + uncommitted changes" if provenance.get("dirty") is True else commit
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:
@@ -305,9 +305,9 @@ def _first(values: Iterable[JsonValue]) -> str:
     return next((text for value in values if (text := _text(value))), "")
 
 
-def _mean(runs: Iterable[RunRecord], name: str, *added: str) -> float | None:
+def _mean(costs: Iterable[Mapping[str, float]], name: str, *added: str) -> float | None:
     """Mean of a cost over the runs that state it, with further costs added where a run has them."""
-    known = [run.cost[name] + sum(run.cost.get(other, 0.0) for other in added) for run in runs if name in run.cost]
+    known = [cost[name] + sum(cost.get(other, 0.0) for other in added) for cost in costs if name in cost]
     return statistics.fmean(known) if known else None
 
 

@@ -11,8 +11,8 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,8 @@ from bench.stats.intervals import FoldScores, Summary, Unit, summarise
 from bench.stats.naming import TUNED_VALUES, Labels, labelled_suffix, name_encoders, pretrained_suffix
 
 if TYPE_CHECKING:
-    from bench.store.queries import MetricRow
+    from bench.store.queries import RunNumbers
+    from bench.store.records import MetricPath
 
 SCRATCH = "scratch"
 TEACHER_ALONE = "render-classify"
@@ -42,6 +43,10 @@ TUNED_JUDGE = frozenset({"tuned.space", "tuned.trials"})
 BACKBONE_PREFIX = "encoder.backbone."
 MATCHED_PREFIX = "matched."
 """Fields of the matched cost; encoders of equal cost are comparable, whatever their widths."""
+
+_FLAT: dict[str, Mapping[str, str]] = {}
+"""Flat specs by what specs that differ in their seeds only have in common, a digest of their content."""
+_MOST_FLAT = 20_000
 
 RunScores = dict[Unit, FoldScores]
 
@@ -206,19 +211,28 @@ class Cell:
         return digest(sizing(self.spec))
 
 
-def flatten(spec: Mapping[str, JsonValue]) -> dict[str, str]:
-    """Flatten a spec to dotted field names and JSON text, leaving the seeds out."""
-    flat: dict[str, str] = {}
+def flatten(spec: Mapping[str, JsonValue]) -> Mapping[str, str]:
+    """Flatten a spec to dotted field names and JSON text, leaving the seeds out.
 
-    def walk(prefix: str, value: JsonValue) -> None:
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
-        elif _SEED.fullmatch(prefix) is None:
-            flat[prefix] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    Specs that are known to differ in their seeds only (`bench.store.index.SeededSpec`) are flattened once.
+    """
+    alike = getattr(spec, "alike", "")
+    if alike not in _FLAT:
+        if len(_FLAT) >= _MOST_FLAT:
+            _FLAT.clear()
+        flat = dict(_flat(dict(spec)))
+        if not alike:
+            return flat
+        _FLAT[alike] = flat
+    return _FLAT[alike]
 
-    walk("", dict(spec))
-    return flat
+
+def _flat(value: JsonValue, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else key)
+    elif _SEED.fullmatch(prefix) is None:
+        yield prefix, value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def judging(spec: Mapping[str, str]) -> dict[str, str]:
@@ -254,14 +268,14 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def group_cells(
-    rows: Iterable[MetricRow],
+    runs: Iterable[RunNumbers],
     specs: Mapping[str, Mapping[str, JsonValue]] | None = None,
     failed: Iterable[FailedRun] = (),
 ) -> list[Cell]:
-    """Group metric rows of finished runs into cells.
+    """Group finished runs into cells.
 
     Args:
-        rows: Rows of any split and selection; the cells' scores are those of the test split, selected on
+        runs: Runs with numbers of any split and selection; the cells' scores are those of the test split, selected on
             validation, of the candidate validation chose.
         specs: Specs by run key. Without a spec, runs are told apart by their labels only.
         failed: Runs without a result; those of a cell are among its outcomes.
@@ -269,30 +283,34 @@ def group_cells(
     Returns:
         Cells in the order of tables: preset, data set, protocol, setting, pretrained methods before `scratch`.
     """
-    rows = list(rows)
+    runs = [run for run in runs if run.status == "done"]
     flat, legacy = _flat_specs(specs or {})
     known = frozenset(flat)
-    _add_labels(flat, rows)
+    _add_labels(flat, runs)
     made: dict[int, str] = {}
     digests = {key: made.get(id(spec)) or made.setdefault(id(spec), digest(spec)) for key, spec in flat.items()}
-    groups: dict[tuple[str, str], list[MetricRow]] = defaultdict(list)
-    whole = whole_rows(rows)
-    for row in whole:
-        groups[row.name, digests[row.run_key]].append(row)
+    groups: dict[tuple[str, str], list[RunNumbers]] = defaultdict(list)
+    whole = whole_runs(runs)
+    shown: dict[int, list[str]] = {}
+    for run in whole:
+        if id(run.paths) not in shown:
+            shown[id(run.paths)] = list(dict.fromkeys(path.name for path in run.paths if _is_result(path)))
+        for name in shown[id(run.paths)]:
+            groups[name, digests[run.run_key]].append(run)
     spec_of = {key: flat[members[0].run_key] for key, members in groups.items()}
-    newest = {key: max(members, key=lambda row: (str(row.created_at), row.run_key)) for key, members in groups.items()}
-    keys = {key: (_labels(newest[key], spec_of[key]), key[1]) for key in groups}
+    newest = {key: max(members, key=lambda run: (str(run.created_at), run.run_key)) for key, members in groups.items()}
+    keys = {key: (_labels(key[0], newest[key], spec_of[key]), key[1]) for key in groups}
     names = name_encoders(
         {keys[key]: _encoding(spec) if groups[key][0].run_key in known else {} for key, spec in spec_of.items()}
     )
-    lost = _lost(failed, rows, whole, digests)
+    lost = _lost(failed, runs, whole, digests)
     cells = []
     for key, members in groups.items():
         single = spec_of[key].get("encoder.imported", "null") != "null"
         kept = _newest(members, legacy, single)
         gone = {} if single else {**lost.get(key, {}), **lost.get(("", key[1]), {})}
-        cells.append(_cell(kept, newest[key], names[keys[key]], spec_of[key], gone))
-    return sorted((cell for cell in cells if cell is not None), key=_order)
+        cells.append(_cell(key[0], kept, newest[key], names[keys[key]], spec_of[key], gone))
+    return sorted(cells, key=_order)
 
 
 def _flat_specs(specs: Mapping[str, Mapping[str, JsonValue]]) -> tuple[dict[str, dict[str, str]], set[str]]:
@@ -305,7 +323,7 @@ def _flat_specs(specs: Mapping[str, Mapping[str, JsonValue]]) -> tuple[dict[str,
     for key, spec in specs.items():
         alike = getattr(spec, "alike", "") or key
         if alike not in made:
-            own = flatten(spec)
+            own = dict(flatten(spec))
             # A run with --legacy repeats one without and says more: they are seeds of one cell, not two tables.
             made[alike] = own, own.pop(LEGACY, None) == "true"
         flat[key], had = made[alike]
@@ -314,20 +332,20 @@ def _flat_specs(specs: Mapping[str, Mapping[str, JsonValue]]) -> tuple[dict[str,
     return flat, legacy
 
 
-def _add_labels(flat: dict[str, dict[str, str]], rows: Iterable[MetricRow]) -> None:
+def _add_labels(flat: dict[str, dict[str, str]], runs: Iterable[RunNumbers]) -> None:
     """Add to each flat spec what the labels of its run say besides."""
     known, done = frozenset(flat), set()
     made: dict[tuple[object, ...], tuple[dict[str, str], dict[str, str]]] = {}
-    for row in rows:
-        if row.run_key in done:
+    for run in runs:
+        if run.run_key in done:
             continue
-        done.add(row.run_key)
-        own = flat.get(row.run_key, {})
-        told = _told_by_labels(row, row.run_key in known)
-        same = (id(own) if own else row.run_key, *told.values())
+        done.add(run.run_key)
+        own = flat.get(run.run_key, {})
+        told = _told_by_labels(run, run.run_key in known)
+        same = (id(own) if own else run.run_key, *told.values())
         if same not in made:
             made[same] = own, told | own  # `own` is kept, so that nothing else gets its identity
-        flat[row.run_key] = made[same][1]
+        flat[run.run_key] = made[same][1]
 
 
 def run_unit(spec: Mapping[str, JsonValue]) -> Unit:
@@ -338,81 +356,85 @@ def run_unit(spec: Mapping[str, JsonValue]) -> Unit:
 
 def cell_digest(spec: Mapping[str, JsonValue]) -> str:
     """Digest that runs of one cell have in common."""
-    flat = flatten(spec)
-    flat.pop(LEGACY, None)
-    return digest(flat)
+    return digest({name: value for name, value in flatten(spec).items() if name != LEGACY})
 
 
-def _told_by_labels(row: MetricRow, known: bool) -> dict[str, str]:
-    """Return fields of a spec read from a row's labels.
+def _told_by_labels(run: RunNumbers, known: bool) -> dict[str, str]:
+    """Return fields of a spec read from a run's labels.
 
     For runs whose spec is not known.
     """
     told = {
-        "preset": row.preset,
-        "setting": row.setting,
-        "protocol.name": row.protocol,
-        "protocol.form": row.form,
-        "data.name": row.dataset,
-        "encoder.method": row.method,
+        "preset": run.preset,
+        "setting": run.setting,
+        "protocol.name": run.protocol,
+        "protocol.form": run.form,
+        "data.name": run.dataset,
+        "encoder.method": run.method,
     }
     if not known:
-        told |= {"encoder.options.architecture": row.architecture, "encoder.data.name": row.pretrain_data}
+        told |= {"encoder.options.architecture": run.architecture, "encoder.data.name": run.pretrain_data}
     return told
 
 
 def _lost(
-    failed: Iterable[FailedRun], rows: Iterable[MetricRow], whole: Iterable[MetricRow], digests: Mapping[str, str]
+    failed: Iterable[FailedRun], runs: Iterable[RunNumbers], whole: Iterable[RunNumbers], digests: Mapping[str, str]
 ) -> dict[tuple[str, str], dict[Unit, str]]:
     """Return runs without a score.
 
     By metric (empty for all metrics) and digest of the spec.
     """
     found: dict[tuple[str, str], dict[Unit, str]] = defaultdict(dict)
-    for run in failed:
-        found["", cell_digest(run.spec)][run_unit(run.spec)] = run.outcome
-    kept = {(row.name, row.run_key) for row in whole if _is_result(row)}
-    for row in rows:
-        if _is_result(row) and row.status == "done" and (row.name, row.run_key) not in kept:
-            found[row.name, digests[row.run_key]][_unit(row)] = "without a number"
+    for attempt in failed:
+        found["", cell_digest(attempt.spec)][run_unit(attempt.spec)] = attempt.outcome
+    for run, left in zip(runs, whole, strict=True):
+        if left is not run:
+            kept = {path.name for path in left.paths if _is_result(path)}
+            for name in {path.name for path in run.paths if _is_result(path)} - kept:
+                found[name, digests[run.run_key]][_unit(run)] = "without a number"
     return found
 
 
-def _is_result(row: MetricRow) -> bool:
-    return row.split == "test" and row.headline and row.selection == "val"
+def _is_result(path: MetricPath) -> bool:
+    return path.split == "test" and path.headline and path.selection == "val"
 
 
-def _unit(row: MetricRow) -> Unit:
-    return Unit(row.seed, row.split_seed)
+def _unit(run: RunNumbers) -> Unit:
+    return Unit(run.seed, run.split_seed)
 
 
-def whole_rows(rows: Iterable[MetricRow]) -> list[MetricRow]:
-    """Return rows of finished runs, without scores with a NaN in any fold.
+def whole_runs(runs: Iterable[RunNumbers]) -> list[RunNumbers]:
+    """Return runs without scores with a NaN in any fold; others are returned as they are.
 
     A mean over the folds that are left would be about other, easier folds than everyone else's.
     """
-    done = [row for row in rows if row.status == "done"]
-    broken = {_measured(row) for row in done if not math.isfinite(row.value)}
-    return [row for row in done if _measured(row) not in broken]
+    return [run if all(map(math.isfinite, run.values)) else _whole(run) for run in runs]
 
 
-def _measured(row: MetricRow) -> tuple[str, ...]:
-    """Return the scores that a run measured once per fold."""
-    return row.run_key, row.fingerprint, row.name, row.split, row.selection, row.variant, str(row.votes)
+def _whole(run: RunNumbers) -> RunNumbers:
+    numbers = list(zip(run.paths, run.values, strict=True))
+    broken = {_measured(path) for path, value in numbers if not math.isfinite(value)}
+    kept = [(path, value) for path, value in numbers if _measured(path) not in broken]
+    return replace(run, paths=[path for path, _ in kept], values=[value for _, value in kept])
 
 
-def _labels(row: MetricRow, spec: Mapping[str, str]) -> Labels:
+def _measured(path: MetricPath) -> tuple[str, str, str, str, int]:
+    """Return what a run measured once per fold."""
+    return path.name, path.split, path.selection, path.variant, path.votes
+
+
+def _labels(metric: str, run: RunNumbers, spec: Mapping[str, str]) -> Labels:
     part, budget = float(spec.get("encoder.fraction", "1")), spec.get("encoder.budget", "steps")
     return Labels(
-        preset=row.preset,
-        protocol=row.protocol,
-        form=row.form,
-        dataset=row.dataset,
-        setting=row.setting,
-        metric=row.name,
-        method=row.method,
-        architecture=row.architecture,
-        pretrain_data=row.pretrain_data.removesuffix(pretrained_suffix(part, budget)),
+        preset=run.preset,
+        protocol=run.protocol,
+        form=run.form,
+        dataset=run.dataset,
+        setting=run.setting,
+        metric=metric,
+        method=run.method,
+        architecture=run.architecture,
+        pretrain_data=run.pretrain_data.removesuffix(pretrained_suffix(part, budget)),
         fraction=part,
         budget=budget,
     )
@@ -446,86 +468,118 @@ def _encoding(spec: Mapping[str, str]) -> dict[str, str]:
     return {n: value for n, value in spec.items() if not n.startswith(told) or n.startswith(TUNED_VALUES)}
 
 
-def _newest(rows: Sequence[MetricRow], legacy: Collection[str], single: bool) -> list[MetricRow]:
+def _newest(runs: Sequence[RunNumbers], legacy: Collection[str], single: bool) -> list[RunNumbers]:
     """Keep one run of each seed.
 
     The current code's, then one with ``--legacy``, then the newest.
 
     A single encoder (imported weights) has one seed, whatever its runs say: the lowest, the current code's first.
     """
+    ranked: dict[Unit, tuple[tuple[bool, bool, str, str], RunNumbers]] = {}
+    for run in runs:
+        rank = (not run.older_code, run.run_key in legacy, str(run.created_at), run.fingerprint)
+        if (unit := _unit(run)) not in ranked or rank >= ranked[unit][0]:
+            ranked[unit] = rank, run
+    only = min(ranked, key=lambda unit: (not ranked[unit][0][0], unit)).seed if single else None
+    return [ranked[unit][1] for unit in sorted(ranked) if only in (None, unit.seed)]
 
-    def rank(row: MetricRow) -> tuple[bool, bool, str, str]:
-        return (not row.older_code, row.run_key in legacy, str(row.created_at), row.fingerprint)
 
-    best: dict[Unit, tuple[bool, bool, str, str]] = {}
-    for row in rows:
-        best[_unit(row)] = max(best.get(_unit(row), rank(row)), rank(row))
-    only = min(best, key=lambda unit: (not best[unit][0], unit)).seed if single else None
-    return [row for row in rows if only in (None, row.seed) and rank(row) == best[_unit(row)]]
+@dataclass(frozen=True)
+class _Numbers:
+    """The numbers of one metric in the runs of a cell.
+
+    Attributes:
+        runs: The runs, by seed and split seed.
+        places: By the identity of a run's paths, those of the metric with their places.
+    """
+
+    runs: Sequence[RunNumbers]
+    places: Mapping[int, Sequence[tuple[int, MetricPath]]]
+
+    @classmethod
+    def of(cls, runs: Sequence[RunNumbers], metric: str) -> _Numbers:
+        paths = {id(run.paths): run.paths for run in runs}
+        own = {at: [(n, path) for n, path in enumerate(one) if path.name == metric] for at, one in paths.items()}
+        return cls(runs, own)
+
+    @property
+    def paths(self) -> Iterator[MetricPath]:
+        return (path for own in self.places.values() for _, path in own)
+
+    def scores(self, wanted: Callable[[MetricPath], bool]) -> RunScores:
+        """Return the wanted numbers by run and fold, without runs that have none."""
+        taken = {at: [(n, path.fold) for n, path in own if wanted(path)] for at, own in self.places.items()}
+        return {
+            _unit(run): {fold: run.values[n] for n, fold in taken[id(run.paths)]}
+            for run in self.runs
+            if taken[id(run.paths)]
+        }
 
 
 def _cell(
-    rows: Sequence[MetricRow], first: MetricRow, difference: str, spec: Mapping[str, str], lost: Mapping[Unit, str]
-) -> Cell | None:
-    test = [row for row in rows if row.split == "test"]
-    chosen = [row for row in test if row.headline and row.selection == "val"]
-    if not chosen:
-        return None
-    others = {row.selection for row in test if row.headline} - {"val"}
-    whole = {_unit(row): row.n_objects for row in chosen if row.fold is None}
-    runs = {_unit(row): row.run_key for row in sorted(chosen, key=_unit)}
+    metric: str,
+    runs: Sequence[RunNumbers],
+    first: RunNumbers,
+    difference: str,
+    spec: Mapping[str, str],
+    lost: Mapping[Unit, str],
+) -> Cell:
+    numbers = _Numbers.of(runs, metric)
+    others = {path.selection for path in numbers.paths if path.split == "test" and path.headline} - {"val"}
+    keys = {_unit(run): run.run_key for run in runs}
+    chosen = [[path for _, path in own if _is_result(path)] for own in numbers.places.values()]
+    whole = [path.n_objects for own in chosen for path in own if path.fold is None]
     return Cell(
         preset=first.preset,
         protocol=first.protocol,
         form=first.form,
         dataset=first.dataset,
         setting=first.setting,
-        metric=first.name,
+        metric=metric,
         method=first.method,
         architecture=first.architecture,
         pretrain_data=first.pretrain_data,
         difference=difference,
-        scores=_scores(chosen),
-        by_selection={
-            rule: _scores([row for row in test if row.headline and row.selection == rule]) for rule in sorted(others)
-        },
-        candidates=_candidates(rows),
+        scores=numbers.scores(_is_result),
+        by_selection={rule: numbers.scores(_chosen_by(rule)) for rule in sorted(others)},
+        candidates=_candidates(numbers),
         seen=first.seen,
         seen_total=first.seen_total,
-        older_code=any(row.older_code for row in chosen),
-        n_objects=min(whole.values()) if whole else sum(r.n_objects for r in chosen if _unit(r) == _unit(chosen[0])),
-        votes=chosen[0].votes,
-        runs=runs,
-        lost={unit: lost[unit] for unit in sorted(lost) if unit not in runs},
+        older_code=any(run.older_code for run in runs),
+        n_objects=min(whole) if whole else sum(path.n_objects for path in chosen[0]),
+        votes=chosen[0][0].votes,
+        runs=keys,
+        lost={unit: lost[unit] for unit in sorted(lost) if unit not in keys},
         spec=spec,
     )
 
 
-def _scores(rows: Iterable[MetricRow]) -> RunScores:
-    scores: RunScores = defaultdict(dict)
-    for row in rows:
-        scores[_unit(row)][row.fold] = row.value
-    return {unit: scores[unit] for unit in sorted(scores)}
+def _chosen_by(rule: str) -> Callable[[MetricPath], bool]:
+    return lambda path: path.split == "test" and path.headline and path.selection == rule
 
 
-def _candidates(rows: Sequence[MetricRow]) -> tuple[Candidate, ...]:
+def _candidates(numbers: _Numbers) -> tuple[Candidate, ...]:
     """Summaries of every variant, when there is more than one."""
-    variants = sorted({row.variant for row in rows})
+    variants = sorted({path.variant for path in numbers.paths})
     if len(variants) < 2:
         return ()
-    votes = min(row.votes for row in rows)  # voted rows stand beside the plain ones
+    votes = min(path.votes for path in numbers.paths)  # voted numbers stand beside the plain ones
+
+    def own(path: MetricPath, variant: str) -> bool:
+        return path.variant == variant and path.selection == "val" and path.votes == votes
+
     found = []
-    for variant in variants:
-        own = [row for row in rows if row.variant == variant and row.selection == "val" and row.votes == votes]
-        test = _scores(row for row in own if row.split == "test")
-        validation = _scores(row for row in own if row.split == "val")
-        chosen = {_unit(row) for row in own if row.headline}
+    for one in variants:
+        test, validation = (
+            numbers.scores(lambda path, one=one, split=split: own(path, one) and path.split == split)  # type: ignore[misc]
+            for split in ("test", "val")
+        )
         found.append(
             Candidate(
-                variant=variant,
+                variant=one,
                 validation=summarise(validation) if validation else None,
                 test=summarise(test) if test else None,
-                chosen=len(chosen),
+                chosen=len(numbers.scores(lambda path, one=one: own(path, one) and path.headline)),  # type: ignore[misc]
             )
         )
     return tuple(found)

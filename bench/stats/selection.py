@@ -12,15 +12,16 @@ import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.stats.cells import Cell, whole_rows
+from bench.stats.cells import Cell, whole_runs
 from bench.stats.intervals import FoldScores, Scores, Summary, Unit, mean_error, run_means, summarise
 
 if TYPE_CHECKING:
-    from bench.store.queries import MetricRow
+    from bench.store.queries import RunNumbers
+    from bench.store.records import MetricPath
 
 _MAXIMUM = re.compile(r"(?P<metric>.+)\[max of (?P<repeats>\d+) repeats\]")
 """Name of the maximum over repeated votes (`bench.protocols.ledger.best_of_name`)."""
@@ -83,22 +84,28 @@ class LedgerLine:
     together: float
 
 
-def selection_ledger(cells: Iterable[Cell], rows: Iterable[MetricRow]) -> tuple[LedgerLine, ...]:
+def selection_ledger(cells: Iterable[Cell], runs: Iterable[RunNumbers]) -> tuple[LedgerLine, ...]:
     """Set the selection rules of each cell side by side.
 
     Args:
         cells: Cells of `bench.stats.cells.group_cells`.
-        rows: The rows they were grouped from.
+        runs: The runs they were grouped from.
 
     Returns:
         A line per cell that has more than the score chosen on validation, in the order of the cells.
     """
-    by_run: dict[str, list[MetricRow]] = defaultdict(list)
-    for row in whole_rows(rows):
-        if row.split == "test":
-            by_run[row.run_key].append(row)
-    lines = (_line(cell, [row for key in cell.runs.values() for row in by_run[key]]) for cell in cells)
-    return tuple(line for line in lines if len(line.scores) > 1)
+    by_key = {run.run_key: run for run in whole_runs(run for run in runs if run.status == "done")}
+    ruled: dict[tuple[int, str, int], list[_Place]] = {}
+    lines = []
+    for cell in cells:
+        own = [by_key[key] for key in cell.runs.values()]
+        for run in own:
+            if (kind := (id(run.paths), cell.metric, cell.votes)) not in ruled:
+                ruled[kind] = list(_places(run.paths, cell))
+        places = [ruled[id(run.paths), cell.metric, cell.votes] for run in own]
+        if any(place[0] != VAL for found in places for place in found):
+            lines.append(_line(cell, own, places))
+    return tuple(lines)
 
 
 def headline_lines(lines: Sequence[LedgerLine]) -> tuple[LedgerLine, ...]:
@@ -111,15 +118,25 @@ def headline_lines(lines: Sequence[LedgerLine]) -> tuple[LedgerLine, ...]:
     )
 
 
-def _line(cell: Cell, rows: Sequence[MetricRow]) -> LedgerLine:
-    chosen = {row.run_key: row.variant for row in rows if row.headline and row.selection == "val"}
+_Place = tuple[Rule, int, "MetricPath"]
+"""A number of a run that a rule selects: its place and path."""
+
+
+def _places(paths: Sequence[MetricPath], cell: Cell) -> Iterator[_Place]:
+    """Yield the test numbers of the candidate that validation chose, with the rule of each."""
+    tested = [(at, path) for at, path in enumerate(paths) if path.split == "test"]
+    chosen = [path.variant for _, path in tested if path.headline and path.selection == "val"]
+    for at, path in tested:
+        if (rule := _rule(path, cell)) is not None and path.variant == chosen[-1]:
+            yield rule, at, path
+
+
+def _line(cell: Cell, runs: Sequence[RunNumbers], places: Sequence[Sequence[_Place]]) -> LedgerLine:
     found: dict[Rule, dict[Unit, FoldScores]] = defaultdict(lambda: defaultdict(dict))
-    votes = 1
-    for row in rows:
-        rule = _rule(row, cell)
-        if rule is not None and row.variant == chosen.get(row.run_key):
-            found[rule][Unit(row.seed, row.split_seed)][row.fold] = row.value
-            votes = max(votes, row.votes) if rule.voted else votes
+    for run, own in zip(runs, places, strict=True):
+        for rule, at, path in own:
+            found[rule][Unit(run.seed, run.split_seed)][path.fold] = run.values[at]
+    votes = max((path.votes for own in places for rule, _, path in own if rule.voted), default=1)
     scores: dict[Rule, Scores] = {VAL: cell.scores, **{r: s for r, s in sorted(found.items()) if r != VAL}}
     honest = list(run_means(cell.scores).values())
     highest = max(max(run_means(values).values()) for values in scores.values())
@@ -133,13 +150,13 @@ def _line(cell: Cell, rows: Sequence[MetricRow]) -> LedgerLine:
     )
 
 
-def _rule(row: MetricRow, cell: Cell) -> Rule | None:
-    """The rule of a row; None where it is of another metric."""
-    maximum = _MAXIMUM.fullmatch(row.name)
+def _rule(path: MetricPath, cell: Cell) -> Rule | None:
+    """Return the rule of a number; None where it is of another metric."""
+    maximum = _MAXIMUM.fullmatch(path.name)
     if maximum is not None:
         same = maximum["metric"] == cell.metric
-        return Rule(True, int(maximum["repeats"]), row.selection) if same else None
-    return Rule(row.votes > cell.votes, 1, row.selection) if row.name == cell.metric else None
+        return Rule(True, int(maximum["repeats"]), path.selection) if same else None
+    return Rule(path.votes > cell.votes, 1, path.selection) if path.name == cell.metric else None
 
 
 def inflation(generous: Scores, honest: Scores) -> Inflation | None:

@@ -68,7 +68,7 @@ def loads(text: str | bytes) -> Any:
         ValueError: The text is not JSON, names a field twice, or is nested too deep to be read.
     """
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_refuse)
+        return _PARSER.decode(text.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text)
     except RecursionError:
         raise ValueError("nested too deep") from None
 
@@ -143,3 +143,6 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+_PARSER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.errors import UsageError, unknown_name
 from bench.store import jsontext
-from bench.store.index import Head, IndexedRun, Row, Status, numbers, provenance_of
+from bench.store.index import Head, IndexedRun, Row, Status, paths, provenance_of
 from bench.store.records import MetricPath
 from bench.store.shared import Texts
 from bench.store.store import Store, StoredRun
@@ -79,6 +79,67 @@ class MetricRow:
     created_at: str
     folder: Path
     split_seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunNumbers:
+    """The numbers of one run, beside what they have in common; as an iterable, rows.
+
+    There may be millions of numbers: what goes through many runs takes them together, as they lie here.
+
+    Attributes:
+        run_key: Content key of the run.
+        fingerprint: Code fingerprint.
+        preset: Preset name. This and the following labels are those of `MetricRow`.
+        method: Method name.
+        architecture: Whose architecture and feature the encoder has.
+        protocol: Protocol name.
+        form: ``"fair"`` or ``"published"``.
+        setting: Setting of the protocol.
+        dataset: What was evaluated.
+        pretrain_data: What was pretrained on.
+        seed: Root seed.
+        split_seed: Seed of the splits.
+        seen: Evaluated class names that pretraining saw; None where unknown.
+        seen_total: Evaluated class names; None where unknown.
+        status: Of the run.
+        older_code: Whether the run was made by other code than the caller's.
+        created_at: UTC time of storing, ISO 8601.
+        place: Run folder, absolute.
+        paths: What is said of each number; runs of one kind share the list.
+        values: The numbers.
+    """
+
+    run_key: str
+    fingerprint: str
+    preset: str
+    method: str
+    architecture: str
+    protocol: str
+    form: str
+    setting: str
+    dataset: str
+    pretrain_data: str
+    seed: int
+    split_seed: int
+    seen: tuple[str, ...] | None
+    seen_total: int | None
+    status: str
+    older_code: bool
+    created_at: str
+    place: str
+    paths: Sequence[MetricPath]
+    values: Sequence[float]
+
+    @property
+    def folder(self) -> Path:
+        """Run folder, absolute."""
+        return Path(self.place)
+
+    def __iter__(self) -> Iterator[MetricRow]:
+        """Yield the numbers as rows."""
+        for path, value in zip(self.paths, self.values, strict=True):
+            yield _Indexed(self, path, value)
 
 
 @dataclass(frozen=True)
@@ -169,14 +230,59 @@ def metric_rows(
     Raises:
         SetupError: The store cannot be read.
     """
-    current = current or {}
     runs = finished_runs(store, keys=keys, presets=presets, current=current, every_fingerprint=every_fingerprint)
+    return [row for run in run_numbers(store, runs, current or {}) for row in run]
+
+
+def run_numbers(store: Store, runs: Iterable[IndexedRun], current: Mapping[str, str]) -> list[RunNumbers]:
+    """Return the numbers of runs, in the order of the runs.
+
+    Args:
+        store: The store.
+        runs: Some of its runs.
+        current: Fingerprint of the caller's code by run key, for `RunNumbers.older_code`.
+    """
     texts = store.texts()
     return [
-        _Indexed(owner, path, value)
-        for run, owner in ((run, _Owner(store, run, current, texts)) for run in runs)
-        for path, value in numbers(run, texts)
+        RunNumbers(
+            run_key=row.key,
+            fingerprint=row.fingerprint,
+            preset=row.preset,
+            method=row.method,
+            architecture=row.architecture,
+            protocol=row.protocol,
+            form=row.form,
+            setting=row.setting,
+            dataset=row.dataset,
+            pretrain_data=row.pretrain_data,
+            seed=row.seed,
+            split_seed=row.split_seed,
+            seen=None if row.seen is None else tuple(texts.value(row.seen)),
+            seen_total=row.seen_total,
+            status=row.status,
+            older_code=row.key in current and current[row.key] != row.fingerprint,
+            created_at=row.created_at,
+            place=f"{store.results}/{row.folder}",
+            paths=paths(run, texts),
+            values=run.values or (),
+        )
+        for run, row in ((run, run.row) for run in runs)
     ]
+
+
+def by_run(rows: Iterable[MetricRow]) -> list[RunNumbers]:
+    """Gather rows into the numbers of their runs."""
+    of_run = [name for name in _OF_RUN if name not in ("paths", "values", "place")]
+    found: dict[tuple[Any, ...], list[MetricRow]] = {}
+    for row in rows:
+        found.setdefault(tuple(getattr(row, name) for name in (*of_run, "folder")), []).append(row)
+    shared: dict[tuple[MetricPath, ...], tuple[MetricPath, ...]] = {}
+    gathered = []
+    for told, own in found.items():
+        paths = tuple(MetricPath(*(getattr(row, name) for name in MetricPath._fields)) for row in own)
+        numbers = {"paths": shared.setdefault(paths, paths), "values": [row.value for row in own]}
+        gathered.append(RunNumbers(**dict(zip(of_run, told, strict=False)), place=str(told[-1]), **numbers))
+    return gathered
 
 
 def run_rows(
@@ -334,18 +440,6 @@ def _chosen(runs: list[IndexedRun], current: Mapping[str, str], every_fingerprin
     return [run for run in runs if best[run.key] is run]
 
 
-class _Owner:
-    """Facts that the numbers of a run have in common."""
-
-    __slots__ = ("folder", "older_code", "row", "seen")
-
-    def __init__(self, store: Store, run: IndexedRun, current: Mapping[str, str], texts: Texts) -> None:
-        self.row = run.row
-        self.seen = None if run.row.seen is None else tuple(texts.value(run.row.seen))
-        self.older_code = run.key in current and current[run.key] != run.row.fingerprint
-        self.folder = store.stored(run).folder
-
-
 class _Indexed(MetricRow):
     """A number that shares all else with others, saving memory.
 
@@ -354,17 +448,16 @@ class _Indexed(MetricRow):
 
     __slots__ = ("_owner", "_path", "_value")
 
-    def __init__(self, owner: _Owner, path: MetricPath, value: float) -> None:
+    def __init__(self, owner: RunNumbers, path: MetricPath, value: float) -> None:
         object.__setattr__(self, "_owner", owner)
         object.__setattr__(self, "_path", path)
         object.__setattr__(self, "_value", value)
 
 
+_OF_RUN = tuple(field.name for field in fields(RunNumbers))
 _PLACES = {
     **{name: f"_path.{name}" for name in MetricPath._fields},
-    **{name: f"_owner.row.{name}" for name in (*LABELS, "fingerprint", "status", "created_at", "seen_total")},
-    **{name: f"_owner.{name}" for name in ("seen", "older_code", "folder")},
-    "run_key": "_owner.row.key",
+    **{name: f"_owner.{name}" for name in (*_OF_RUN, "folder")},
     "value": "_value",
 }
 for _name, _place in _PLACES.items():

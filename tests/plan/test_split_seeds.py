@@ -17,7 +17,7 @@ from bench.plan.request import RunRequest, validated
 from bench.registry import PROTOCOLS
 from bench.spec import RunSpec, content_key
 from bench.stats.cells import group_cells
-from bench.store.queries import MetricRow
+from bench.store.queries import MetricRow, by_run
 from bench.tuning.problems import make_problems
 
 
@@ -95,7 +95,7 @@ def test_cells_of_different_splits_have_names_of_their_own(tmp_path: Path) -> No
     """A baseline that holds both must be able to tell which one dropped."""
     plan = planned(tmp_path, methods=["scratch"], split_seeds=2)
     rows = [row(run.spec, run.key, run.label) for run in plan.runs]
-    cells = group_cells(rows, {run.key: run.spec.model_dump(mode="json") for run in plan.runs})
+    cells = group_cells(by_run(rows), {run.key: run.spec.model_dump(mode="json") for run in plan.runs})
     names = cell_names(cells)
     assert len(names) == len(set(names))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.report.build import BuiltReport, build_report
-from bench.store.queries import MetricRow
+from bench.store.queries import MetricRow, by_run
 from bench.store.records import RunRecord
 
 FEWSHOT = ("5w10s", "5w20s", "10w10s", "10w20s")
@@ -271,10 +271,10 @@ def smoke() -> Results:
 @pytest.fixture(scope="session")
 def full(full_results: Results, tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
     """The report of `full_results`; its files are read only."""
-    return build_report(full_results.rows, full_results.runs, tmp_path_factory.mktemp("full"))
+    return build_report(by_run(full_results.rows), full_results.runs, tmp_path_factory.mktemp("full"))
 
 
 @pytest.fixture(scope="session")
 def one_seed_page(one_seed: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of `one_seed`; it is read only."""
-    return build_report(one_seed.rows, one_seed.runs, tmp_path_factory.mktemp("one")).html
+    return build_report(by_run(one_seed.rows), one_seed.runs, tmp_path_factory.mktemp("one")).html

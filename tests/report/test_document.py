@@ -19,6 +19,7 @@ from bench.report.model import MOST_COMPARED, build_model
 from bench.report.records import to_csv
 from bench.report.scores import notes
 from bench.report.terminal import render_terminal
+from bench.store.queries import by_run
 
 Maker = Callable[..., Any]
 
@@ -37,14 +38,14 @@ def on_screen(document: Document, width: int = 80) -> str:
 
 def test_json_holds_the_raw_numbers_of_every_table(full_results: Any) -> None:
     """A program that parses "64.1 ± 2.7" loses digits, and breaks when the text changes."""
-    model = build_model(full_results.rows, full_results.runs)
+    model = build_model(by_run(full_results.rows), full_results.runs)
     told = json.loads(to_json(contents.report(model)))
     tables = [block for block in blocks(told) if block["type"] == "table"]
     means = {(record["mean"], record["low"]) for record in csv.DictReader(io.StringIO(to_csv(model)))}
     scores = [row["score"] for table in tables for row in table["rows"] if isinstance(row.get("score"), dict)]
     assert {(str(one["value"]), str(one.get("low", ""))) for one in scores} == means
     (runs,) = (table for table in tables if table["name"] == "runs")
-    assert {row["key"]["value"] for row in runs["rows"]} == {run.key for run in model.runs}
+    assert {row["key"]["value"] for row in runs["rows"]} == {line.run.key for line in model.runs}
     for table in tables:
         names = [column["name"] for column in table["columns"]]
         assert len(set(names)) == len(names), "two columns of one name are one in JSON"
@@ -65,7 +66,7 @@ def test_cost_stands_in_every_rendering(maker: Maker) -> None:
     """Wall time of a shared machine says little: the work of a step and processor time stand beside it."""
     results = maker().run("recon", "recon", "linear", "ldraw40", 0, "all")
     results.runs[0].cost |= {"pretrain_cpu_seconds": 360.0, "pretrain_step_flops": 2.5e9}
-    document = contents.report(build_model(results.rows, results.runs))
+    document = contents.report(build_model(by_run(results.rows), results.runs))
     for text in (on_screen(document, 120), to_markdown(document), to_html(document)):
         assert "6 min 00 s" in text
         assert "2.5 GFLOP" in text
@@ -100,6 +101,6 @@ def test_many_variants_are_not_compared_each_with_each(maker: Maker) -> None:
             one = changed.run("recon", "recon", "linear", "ldraw40", seed, "all")
             made = one if made is None else made.__iadd__(one)
     assert made is not None
-    (section,) = build_model(made.rows, made.runs).sections
+    (section,) = build_model(by_run(made.rows), made.runs).sections
     assert section.pairs == ()
     assert any("not compared with each other" in note for note in notes(section))

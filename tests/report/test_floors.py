@@ -18,6 +18,7 @@ from bench.report.model import ReportModel, build_model
 from bench.report.records import to_csv
 from bench.report.scores import floor
 from bench.report.terminal import render_terminal
+from bench.store.queries import by_run
 
 
 def _judged(make_grid: Any, maker: Any, counts: dict[int, int], spread: float = 0.0) -> Any:
@@ -58,7 +59,7 @@ def test_floors_stand_beside_accuracies(
 ) -> None:
     """70 % looks well until one knows that the largest class alone gives 75 %."""
     found = _judged(make_grid, maker, counts, spread)
-    model = build_model(found.rows, found.runs)
+    model = build_model(by_run(found.rows), found.runs)
     assert len(model.shown) == metrics
     for text in _texts(model):
         assert shown in text
@@ -82,7 +83,7 @@ def test_the_floor_of_few_shot_is_that_of_its_ways(make_grid: Any, maker: Any) -
             "logits": np.zeros((len(labels), 40), np.float32),
             "classes": np.stack([np.arange(ways)] * 2),
         }
-    (section,) = build_model(found.rows, found.runs).sections
+    (section,) = build_model(by_run(found.rows), found.runs).sections
     told = {part.strip().lower().rstrip(".") for part in floor(section).split(";")}
     assert told == {
         "chance 20.0 %, most frequent class 20.0 % (5w10s)",
@@ -100,6 +101,6 @@ def test_no_floor_is_guessed(make_grid: Any, maker: Any, predictions: dict[str, 
     found = _judged(make_grid, maker, {0: 1, 1: 1})
     for run in found.runs:
         run.predictions = predictions
-    model = build_model(found.rows, found.runs)
+    model = build_model(by_run(found.rows), found.runs)
     assert all("hance" not in floor(section) for section in model.sections)
     assert len(model.shown) == 2

@@ -26,6 +26,7 @@ from bench.report.model import build_model
 from bench.report.records import to_csv
 from bench.report.summary import Sentence
 from bench.report.terminal import render_terminal
+from bench.store.queries import by_run
 from tests.conftest import no_file_larger_than
 
 Maker = Callable[..., Any]
@@ -77,8 +78,8 @@ def test_the_same_rows_give_the_same_bytes(maker: Maker, make_grid: Maker, tmp_p
     """Reports are compared with diff; a date or a random name in them would hide what changed."""
     results = make_grid(maker(), datasets=("shapes-scan", "ldraw40"), seeds=range(2), settings=("5w2s",), linear=False)
     results += maker().run("recon", "recon", "linear", "household7", 3, "all", status="failed")
-    once = build_report(results.rows, results.runs, tmp_path / "once")
-    again = build_report(results.rows[::-1], results.runs[::-1], tmp_path / "deep" / "folder")
+    once = build_report(by_run(results.rows), results.runs, tmp_path / "once")
+    again = build_report(by_run(results.rows[::-1]), results.runs[::-1], tmp_path / "deep" / "folder")
     for one, other in (
         (once.html, again.html),
         (once.csv, again.csv),
@@ -172,7 +173,7 @@ def test_failures_and_provenance_are_in_the_page(full: BuiltReport) -> None:
 def test_smoke_tables_are_headed_and_judge_nothing(smoke: Any, tmp_path: Path) -> None:
     """Whoever copies a smoke table out of a report copies the warning with it."""
     screen = io.StringIO()
-    report = build_report(smoke.rows, smoke.runs, tmp_path, console=Console(file=screen, width=100))
+    report = build_report(by_run(smoke.rows), smoke.runs, tmp_path, console=Console(file=screen, width=100))
     markdown, page = report.markdown.read_text(), report.html.read_text()
     assert "## SMOKE: fewshot on shapes-scan, preset smoke" in markdown
     assert '<span class="smoke-word">SMOKE</span>' in page
@@ -193,7 +194,7 @@ def test_seeds_left_out_of_a_pair_are_said_below_it(maker: Maker, tmp_path: Path
     for method, seed in (("recon", 1), ("recon", 2), ("point-mae", 1), ("point-mae", 2), ("point-mae", 3)):
         results += maker().run(method, method, "linear", "ldraw40", seed, "all")
     screen = io.StringIO()
-    report = build_report(results.rows, results.runs, tmp_path, console=Console(file=screen, width=200))
+    report = build_report(by_run(results.rows), results.runs, tmp_path, console=Console(file=screen, width=200))
     for text in (screen.getvalue(), report.html.read_text(), report.markdown.read_text()):
         assert "Seeds 0, 3 left out: not in both." in " ".join(text.split())
 
@@ -201,7 +202,7 @@ def test_seeds_left_out_of_a_pair_are_said_below_it(maker: Maker, tmp_path: Path
 def test_one_seed_shows_the_folds_and_no_interval(one_seed: Any, tmp_path: Path) -> None:
     """The deviation over folds of one encoder must never pass for an interval over pretrainings."""
     screen = io.StringIO()
-    report = build_report(one_seed.rows, one_seed.runs, tmp_path, console=Console(file=screen, width=140))
+    report = build_report(by_run(one_seed.rows), one_seed.runs, tmp_path, console=Console(file=screen, width=140))
     section = report.markdown.read_text().split("## ")[2]
     assert "folds of one encoder (s.d.)" in section
     assert "one seed: no comparison" in section
@@ -242,7 +243,7 @@ def test_names_cannot_become_markup(maker: Maker, tmp_path: Path) -> None:
     results += maker().run(nasty, nasty, "linear", nasty, 0, "all", status="failed")
     results.runs[-1].error = nasty
     screen = io.StringIO()
-    report = build_report(results.rows, results.runs, tmp_path, console=Console(file=screen, width=200))
+    report = build_report(by_run(results.rows), results.runs, tmp_path, console=Console(file=screen, width=200))
     page = report.html.read_text()
     Page(page)
     assert "<script>alert" not in page
@@ -258,7 +259,7 @@ def test_older_code_is_marked(maker: Maker, tmp_path: Path) -> None:
     """A reused result of older code must be recognisable in its table."""
     results = maker(older_code=True).run("recon", "recon", "linear", "ldraw40", 0, "all")
     results += maker().run("scratch", "recon", "linear", "ldraw40", 0, "all")
-    report = build_report(results.rows, results.runs, tmp_path)
+    report = build_report(by_run(results.rows), results.runs, tmp_path)
     assert [r["older_code"] for r in read_csv(report)] == ["True", "False"]
     assert re.search(r"\| code \|\n.*\n\| all \| recon .*\| older \|\n", report.markdown.read_text())
 
@@ -268,7 +269,7 @@ def test_pairs_with_older_code_are_named(maker: Maker, tmp_path: Path) -> None:
     results = maker(older_code=True).run("recon", "recon", "linear", "ldraw40", 0, "all")
     for method, seed in (("recon", 1), ("point-mae", 0), ("point-mae", 1)):
         results += maker().run(method, method, "linear", "ldraw40", seed, "all")
-    report = build_report(results.rows, results.runs, tmp_path)
+    report = build_report(by_run(results.rows), results.runs, tmp_path)
     line = "Made by code that has changed since (older): recon − point-mae all."
     assert line in report.markdown.read_text()
     assert line in report.html.read_text()
@@ -278,8 +279,8 @@ def test_provenance_marks_older_runs_and_no_others(maker: Maker, tmp_path: Path)
     """One older seed would send readers to redo all five."""
     results = maker(older_code=True).run("recon", "recon", "linear", "ldraw40", 0, "all")
     results += maker().run("recon", "recon", "linear", "ldraw40", 1, "all")
-    report = build_report(results.rows, results.runs, tmp_path)
-    assert [(line.seed, line.older_code) for line in report.model.runs] == [("0", True), ("1", False)]
+    report = build_report(by_run(results.rows), results.runs, tmp_path)
+    assert {(line.seed, line.older_code) for line in report.model.runs} == {("0", True), ("1", False)}
 
 
 def test_numbers_selected_on_test_have_a_column_of_their_own(maker: Maker, tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ def test_numbers_selected_on_test_have_a_column_of_their_own(maker: Maker, tmp_p
     results = maker().run("recon", "recon", "linear", "ldraw40", 0, "all")
     chosen = [row for row in results.rows if row.split == "test"]
     inflated = [replace(row, selection="test", value=row.value + 0.03) for row in chosen]
-    report = build_report([*results.rows, *inflated], results.runs, tmp_path)
+    report = build_report(by_run([*results.rows, *inflated]), results.runs, tmp_path)
     assert "| chosen on test (inflation) |" in report.markdown.read_text()
     assert "(+3.0)" in report.markdown.read_text()
     (record,) = read_csv(report)
@@ -298,7 +299,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(one_run: Any, tmp_path
     """No traceback for a wrong --out, and the old report stays."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(SetupError, match="cannot write the report file") as caught:
-        build_report(one_run.rows, one_run.runs, tmp_path / "file")
+        build_report(by_run(one_run.rows), one_run.runs, tmp_path / "file")
     assert "\n" not in str(caught.value)
     assert (tmp_path / "file").read_text() == "x"
 
@@ -307,7 +308,7 @@ def test_a_write_that_fails_leaves_the_old_report(one_run: Any, tmp_path: Path) 
     """A disk that fills up while writing must not leave half a page."""
     (tmp_path / "index.html").write_text("old")
     with no_file_larger_than(1000), pytest.raises(SetupError, match="File too large"):
-        build_report(one_run.rows, one_run.runs, tmp_path)
+        build_report(by_run(one_run.rows), one_run.runs, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["index.html"]
     assert (tmp_path / "index.html").read_text() == "old"
 
@@ -325,7 +326,7 @@ def test_importing_statistics_and_reports_stays_cheap() -> None:
 def test_a_long_summary_is_short_and_keeps_its_warnings(one_run: Any) -> None:
     """Eighty sentences at the top of a page are read by nobody, least of all the last, which qualifies the others."""
     findings = [Sentence("none", f"finding {i}.") for i in range(40)]
-    model = build_model(one_run.rows, one_run.runs)
+    model = build_model(by_run(one_run.rows), one_run.runs)
     page = to_html(contents.report(model, [*findings, Sentence("warning", "mind the names.")]))
     short, _, rest = page.partition("35 more</summary>")
     assert short.index("mind the names.") < short.index("finding 0.")

@@ -12,6 +12,7 @@ import pytest
 
 from bench.report.build import BuiltReport, build_report
 from bench.report.methods import method_lines
+from bench.store.queries import by_run
 from tests.report.test_report_files import Page
 
 CARDS: dict[str, dict[str, Any]] = {
@@ -52,7 +53,7 @@ def results(maker: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def report(results: Any, tmp_path: Path) -> BuiltReport:
-    return build_report(results.rows, results.runs, tmp_path)
+    return build_report(by_run(results.rows), results.runs, tmp_path)
 
 
 def test_every_file_says_what_the_methods_declare(report: BuiltReport) -> None:
@@ -83,7 +84,7 @@ def test_stages_are_told_in_order_and_names_are_no_markup(maker: Callable[..., A
     """A method of two stages must not look like one, and a plugin's card may hold any text."""
     results = maker().run("recon", "recon", "linear", "ldraw40", 0, "all")
     results.runs[0].provenance["method_card"] = CARDS["act"]
-    report = build_report(results.rows, results.runs, tmp_path)
+    report = build_report(by_run(results.rows), results.runs, tmp_path)
     page, markdown = report.html.read_text(), report.markdown.read_text()
     assert "autoencoder → distillation" in page
     assert "autoencoder → distillation" in markdown

@@ -16,6 +16,7 @@ from bench.report.markdown import to_markdown
 from bench.report.model import ReportModel, build_model
 from bench.report.plots import svg
 from bench.report.records import to_csv
+from bench.store.queries import by_run
 from tests.report.conftest import Maker, Results
 
 PARTS = (0.1, 0.25, 1.0)
@@ -73,7 +74,7 @@ def across() -> Results:
 
 
 def model_of(results: Results) -> ReportModel:
-    return build_model(results.rows, results.runs)
+    return build_model(by_run(results.rows), results.runs)
 
 
 def test_parts_of_the_pretraining_data_never_share_a_cell() -> None:
@@ -283,7 +284,7 @@ def test_smoke_figures_have_no_intervals() -> None:
 
 def test_folds_and_seeds_are_two_spreads_in_the_files(full_results: Results) -> None:
     """A reader must be able to tell the luck of the folds from the worth of a pretraining."""
-    model = build_model(full_results.rows, full_results.runs)
+    model = build_model(by_run(full_results.rows), full_results.runs)
     text = to_markdown(contents.report(model))
     assert "s.d. over folds / seeds" in text
     records = [r for r in csv.DictReader(io.StringIO(to_csv(model))) if r["preset"] == "nano"]

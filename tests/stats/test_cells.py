@@ -9,7 +9,7 @@ from typing import Any
 from bench.stats.cells import FailedRun, flatten, group_cells, judging, natural
 from bench.stats.intervals import Unit
 from bench.stats.opponents import opponent
-from bench.store.queries import MetricRow
+from bench.store.queries import MetricRow, by_run
 
 Row = Callable[..., MetricRow]
 
@@ -35,7 +35,7 @@ def spec(seed: int, **changes: Any) -> dict[str, Any]:
 def test_runs_that_differ_in_the_seed_only_are_one_cell(row: Row) -> None:
     """Otherwise five seeds show up as five methods."""
     rows = [row(run_key=f"k{s}", seed=s, fold=f, value=0.5 + 0.1 * s) for s in range(3) for f in range(2)]
-    (cell,) = group_cells(rows, {f"k{s}": spec(s) for s in range(3)})
+    (cell,) = group_cells(by_run(rows), {f"k{s}": spec(s) for s in range(3)})
     assert cell.scores == {Unit(s): {0: 0.5 + 0.1 * s, 1: 0.5 + 0.1 * s} for s in range(3)}
     assert cell.difference == ""
     assert cell.summary.n == 3
@@ -44,7 +44,7 @@ def test_runs_that_differ_in_the_seed_only_are_one_cell(row: Row) -> None:
 def test_runs_whose_specs_differ_are_told_apart_by_name(row: Row) -> None:
     """An option changed with --set must never be averaged into the unchanged runs."""
     rows = [row(run_key="k0"), row(run_key="k1", value=0.9)]
-    cells = group_cells(rows, {"k0": spec(0), "k1": spec(0, encoder__recipe__epochs=20)})
+    cells = group_cells(by_run(rows), {"k0": spec(0), "k1": spec(0, encoder__recipe__epochs=20)})
     assert [cell.label for cell in cells] == ["recon [recipe.epochs=20]", "recon [recipe.epochs=50]"]
     assert [cell.summary.mean for cell in cells] == [0.9, 0.5]
 
@@ -58,7 +58,7 @@ def test_only_the_validation_chosen_headline_on_test_counts(row: Row) -> None:
         row(value=0.7, variant="trunc", split="val"),
         row(value=0.65, variant="default", split="val", headline=False),
     ]
-    (cell,) = group_cells(rows)
+    (cell,) = group_cells(by_run(rows))
     assert cell.summary.mean == 0.6
     assert list(cell.by_selection["test"].values()) == [{None: 0.95}]
     listed = [
@@ -72,7 +72,7 @@ def test_candidates_without_a_test_score_are_listed_too(row: Row) -> None:
     rows = [row(variant="trunc")] + [
         row(variant=v, split="val", headline=v == "trunc", fold=0) for v in ("default", "trunc")
     ]
-    (cell,) = group_cells(rows)
+    (cell,) = group_cells(by_run(rows))
     assert [(c.variant, c.test is None) for c in cell.candidates] == [("default", True), ("trunc", False)]
 
 
@@ -82,7 +82,7 @@ def test_a_seed_run_twice_counts_once(row: Row) -> None:
     new = row(fingerprint="new", value=0.8, created_at="2025-06-02")
     newest = row(fingerprint="newest", value=0.9, created_at="2025-06-04")
     for rows in ([old, new, newest], [newest, new, old]):
-        (cell,) = group_cells(rows)
+        (cell,) = group_cells(by_run(rows))
         assert cell.scores == {Unit(0): {None: 0.9}}
         assert not cell.older_code
 
@@ -90,16 +90,16 @@ def test_a_seed_run_twice_counts_once(row: Row) -> None:
 def test_imported_weights_are_one_seed_however_often_they_are_judged(row: Row) -> None:
     """One encoder judged under two seeds would read as two pretrainings that agree: 80.0 ± 0.0, and a verdict."""
     rows = [row(run_key=f"k{s}", seed=s, value=0.8, older_code=s == 0) for s in (0, 1, 2)]
-    (cell,) = group_cells(rows, {f"k{s}": spec(s, encoder__imported="d" * 64) for s in (0, 1, 2)})
+    (cell,) = group_cells(by_run(rows), {f"k{s}": spec(s, encoder__imported="d" * 64) for s in (0, 1, 2)})
     assert cell.runs == {Unit(1): "k1"}, "the lowest seed of the current code"
     assert cell.summary.half_width is None
-    (trained,) = group_cells(rows, {f"k{s}": spec(s, encoder__imported=None) for s in (0, 1, 2)})
+    (trained,) = group_cells(by_run(rows), {f"k{s}": spec(s, encoder__imported=None) for s in (0, 1, 2)})
     assert trained.summary.n == 3
 
 
 def test_failed_runs_and_numbers_that_are_none_do_not_enter(row: Row) -> None:
     """A NaN or a failed run must not reach a mean."""
-    assert group_cells([row(status="failed"), row(value=float("nan"))]) == []
+    assert group_cells(by_run([row(status="failed"), row(value=float("nan"))])) == []
 
 
 def test_a_run_with_a_fold_that_is_no_number_has_no_mean(row: Row) -> None:
@@ -107,7 +107,7 @@ def test_a_run_with_a_fold_that_is_no_number_has_no_mean(row: Row) -> None:
     rows = [row(run_key=f"k{s}", seed=s, fold=f, value=0.5 + 0.2 * f) for s in (0, 1) for f in range(3)]
     rows[1] = row(run_key="k0", fold=1, value=float("nan"))
     rows += [row(run_key="k1", seed=1, fold=0, variant="diverged", headline=False, value=float("nan"))]
-    (cell,) = group_cells(rows)
+    (cell,) = group_cells(by_run(rows))
     assert list(cell.scores) == [Unit(1)]
     assert cell.summary.folds == 3
 
@@ -116,7 +116,7 @@ def test_settings_are_ordered_as_people_count(row: Row) -> None:
     """5w10s stands before 10w10s, pretrained methods before scratch."""
     rows = [row(run_key=s + m, setting=s, method=m) for s in ("10w10s", "5w20s", "5w10s") for m in ("scratch", "recon")]
     random.Random(0).shuffle(rows)
-    ordered = [(cell.setting, cell.label) for cell in group_cells(rows)]
+    ordered = [(cell.setting, cell.label) for cell in group_cells(by_run(rows))]
     assert ordered == [(s, m) for s in ("5w10s", "5w20s", "10w10s") for m in ("recon", "scratch (recon)")]
     assert natural("5w10s") < natural("10w5s")
 
@@ -132,7 +132,7 @@ def test_scratch_is_matched_by_architecture_backbone_and_judge(row: Row) -> None
     ]
     scratch = {"encoder__recipe": None}
     cells = group_cells(
-        rows,
+        by_run(rows),
         {
             "recon": spec(0),
             "same": spec(0, **scratch),
@@ -155,7 +155,7 @@ def test_versions_of_plugins_that_judge_are_part_of_the_judge(row: Row) -> None:
     def found(recon: dict[str, str], scratch: dict[str, str]) -> bool:
         numerics = {"plugins": {"methods.recon": "0.1"}}
         specs = {"recon": spec(0, encoder__numerics=numerics, plugins=recon), "scratch": spec(0, plugins=scratch)}
-        cells = group_cells(rows, specs)
+        cells = group_cells(by_run(rows), specs)
         assert [cell.label for cell in cells] == ["recon", "scratch (recon)"]
         return opponent(cells[0], cells) is not None
 
@@ -187,18 +187,18 @@ def test_a_search_over_pretraining_leaves_the_protocol_as_it_is() -> None:
 def test_labels_carry_no_data(row: Row) -> None:
     """All of a folder called "toys (25 %)" was reported as a quarter of the data."""
     odd = {"pretrain_data": "toys (25 %)", "setting": "all, 10 % of labels", "dataset": "a > b"}
-    (cell,) = group_cells([row(**odd)], {"k0": spec(0, setting="all, 10 % of labels")})
+    (cell,) = group_cells(by_run([row(**odd)]), {"k0": spec(0, setting="all, 10 % of labels")})
     assert (cell.fraction, cell.whole_pretrain_data) == (1.0, "toys (25 %)")
     assert (cell.label_fraction, cell.whole_setting) == (1.0, "all, 10 % of labels")
     part = {"pretrain_data": "toys (25 %) (50 %)"}
-    (half,) = group_cells([row(**part)], {"k0": spec(0, encoder__fraction=0.5)})
+    (half,) = group_cells(by_run([row(**part)]), {"k0": spec(0, encoder__fraction=0.5)})
     assert (half.fraction, half.whole_pretrain_data) == (0.5, "toys (25 %)")
 
 
 def test_one_spec_is_one_cell_whatever_it_was_called(row: Row) -> None:
     """The same data under two names would be two methods with half of the seeds each."""
     rows = [row(run_key=f"k{s}", seed=s, dataset=("toys", "my-toys")[s]) for s in range(2)]
-    (cell,) = group_cells(rows, {f"k{s}": spec(s, data__name="toys") for s in range(2)})
+    (cell,) = group_cells(by_run(rows), {f"k{s}": spec(s, data__name="toys") for s in range(2)})
     assert cell.summary.n == 2
 
 
@@ -211,9 +211,9 @@ def test_split_seeds_are_runs_of_one_cell_and_failures_are_outcomes(row: Row) ->
 
     runs = {f"k{s}{p}": whole(s, p) for s in range(2) for p in range(3)}
     rows = [row(run_key=key, seed=int(key[1]), split_seed=int(key[2]), value=0.1 * int(key[2])) for key in runs]
-    (cell,) = group_cells(rows, runs, [FailedRun(whole(7), "diverged"), FailedRun(whole(0), "failed")])
+    (cell,) = group_cells(by_run(rows), runs, [FailedRun(whole(7), "diverged"), FailedRun(whole(0), "failed")])
     assert (cell.summary.n, cell.summary.splits, len(cell.runs)) == (2, 3, 6)
     assert cell.lost == {Unit(7): "diverged"}, "seed 0 was made good"
     rows[0] = row(run_key="k00", value=float("nan"))
-    (cell,) = group_cells(rows, runs)
+    (cell,) = group_cells(by_run(rows), runs)
     assert cell.lost == {Unit(0): "without a number"}

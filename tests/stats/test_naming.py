@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.stats.cells import group_cells
 from bench.stats.intervals import Unit
-from bench.store.queries import MetricRow
+from bench.store.queries import MetricRow, by_run
 
 Row = Callable[..., MetricRow]
 
@@ -23,7 +23,7 @@ def spec(lr: float = 1e-3, epochs: int = 50, setting: str = "5w10s", **more: Any
 def labels(row: Row, runs: Mapping[str, tuple[dict[str, Any], dict[str, str]]]) -> dict[str, str]:
     """Label of the cell of each run, by its key."""
     rows = [row(run_key=key, **given) for key, (_, given) in runs.items()]
-    cells = group_cells(rows, {key: found for key, (found, _) in runs.items()})
+    cells = group_cells(by_run(rows), {key: found for key, (found, _) in runs.items()})
     return {cell.runs[Unit(0)]: cell.label for cell in cells}
 
 

@@ -12,7 +12,7 @@ from bench.report.scores import scores
 from bench.report.summary import summarise_report
 from bench.stats.cells import group_cells
 from bench.stats.opponents import opponent
-from bench.store.queries import MetricRow
+from bench.store.queries import MetricRow, RunNumbers, by_run
 
 
 def spec(method: str, seed: int, teacher: str = "clip", texts: str | None = None) -> dict[str, Any]:
@@ -30,8 +30,8 @@ def spec(method: str, seed: int, teacher: str = "clip", texts: str | None = None
 
 
 @pytest.fixture
-def table(row: Callable[..., MetricRow]) -> Callable[..., tuple[list[MetricRow], dict[str, dict[str, Any]]]]:
-    def make(**teachers: str) -> tuple[list[MetricRow], dict[str, dict[str, Any]]]:
+def table(row: Callable[..., MetricRow]) -> Callable[..., tuple[list[RunNumbers], dict[str, dict[str, Any]]]]:
+    def make(**teachers: str) -> tuple[list[RunNumbers], dict[str, dict[str, Any]]]:
         rows, specs = [], {}
         for method, value in (("recon", 0.6), ("render-classify", 0.4)):
             for seed in (0, 1, 2):
@@ -40,13 +40,13 @@ def table(row: Callable[..., MetricRow]) -> Callable[..., tuple[list[MetricRow],
                 where = {"protocol": "zeroshot", "setting": "all", "architecture": method, "method": method}
                 rows.append(row(run_key=key, seed=seed, value=value + noise, **where))
                 specs[key] = spec(method, seed, **(teachers if method == "recon" else {}))
-        return rows, specs
+        return by_run(rows), specs
 
     return make
 
 
 def test_the_teacher_is_the_opponent_of_what_it_taught(
-    table: Callable[..., tuple[list[MetricRow], dict[str, dict[str, Any]]]],
+    table: Callable[..., tuple[list[RunNumbers], dict[str, dict[str, Any]]]],
 ) -> None:
     """A zero-shot number would stand alone, or beside another network's."""
     recon, alone = group_cells(*table())
@@ -58,7 +58,7 @@ def test_the_teacher_is_the_opponent_of_what_it_taught(
 
 
 def test_tables_say_who_the_opponent_is(
-    table: Callable[..., tuple[list[MetricRow], dict[str, dict[str, Any]]]],
+    table: Callable[..., tuple[list[RunNumbers], dict[str, dict[str, Any]]]],
 ) -> None:
     """A difference to the teacher would be read as one to an untrained network."""
     from bench.store.records import RunRecord

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bench.stats.cells import RunScores, group_cells
 from bench.stats.intervals import Unit, summarise
 from bench.stats.selection import LAST, TEST, VAL, Rule, best_of, headline_lines, inflation, selection_ledger
-from bench.store.queries import MetricRow
+from bench.store.queries import MetricRow, by_run
 
 MakeRow = Callable[..., MetricRow]
 fractions = st.floats(0, 1, allow_nan=False)
@@ -31,7 +31,7 @@ def runs(row: MakeRow, scores: dict[int, tuple[float, float]], **given: object) 
 
 def test_inflation_is_the_paired_difference_with_its_interval(row: MakeRow) -> None:
     rows = runs(row, {0: (0.80, 0.82), 1: (0.84, 0.85), 2: (0.79, 0.82)})
-    (line,) = selection_ledger(group_cells(rows), rows)
+    (line,) = selection_ledger(group_cells(by_run(rows)), by_run(rows))
     assert line.inflation is not None
     assert line.inflation.mean == pytest.approx(0.02)
     plain = summarise({Unit(seed): {None: value} for seed, value in enumerate([0.02, 0.01, 0.03])})
@@ -50,10 +50,10 @@ def test_votes_and_their_maximum_have_columns_of_their_own(row: MakeRow) -> None
         row(selection="test", value=0.83, **plain),
         row(selection="test", value=0.86, name="accuracy[max of 299 repeats]", **plain),
     ]
-    cells = group_cells(rows)
+    cells = group_cells(by_run(rows))
     assert [cell.metric for cell in cells] == ["accuracy"]
     assert cells[0].summary.mean == 0.80
-    (line,) = selection_ledger(cells, rows)
+    (line,) = selection_ledger(cells, by_run(rows))
     found = {rule: summary.mean for rule, summary in line.scores.items()}
     assert found == {
         VAL: 0.80,
@@ -72,7 +72,7 @@ def test_votes_do_not_enter_the_candidates_of_scratch(row: MakeRow) -> None:
     for variant, chosen in (("a", True), ("b", False)):
         rows.append(row(variant=variant, headline=chosen, value=0.6 if chosen else 0.5))
     rows.append(row(variant="a", headline=False, votes=10, value=0.9))
-    (cell,) = group_cells(rows)
+    (cell,) = group_cells(by_run(rows))
     assert {c.variant: c.test.mean for c in cell.candidates if c.test} == {"a": 0.6, "b": 0.5}
 
 
@@ -84,16 +84,16 @@ def test_rows_of_candidates_that_were_not_chosen_stay_out(row: MakeRow) -> None:
         row(variant="b", headline=False, value=0.7),
         row(variant="b", headline=False, selection="last", value=0.75),
     ]
-    (line,) = selection_ledger(group_cells(rows), rows)
+    (line,) = selection_ledger(group_cells(by_run(rows)), by_run(rows))
     assert line.scores[LAST].mean == 0.55
     assert line.inflation is None
 
 
 def test_cells_with_one_rule_have_no_line_and_accuracy_speaks_for_a_run(row: MakeRow) -> None:
     single = [row()]
-    assert selection_ledger(group_cells(single), single) == ()
+    assert selection_ledger(group_cells(by_run(single)), by_run(single)) == ()
     rows = runs(row, {0: (0.8, 0.9)}) + runs(row, {0: (0.7, 0.6)}, name="mean_class_accuracy")
-    lines = selection_ledger(group_cells(rows), rows)
+    lines = selection_ledger(group_cells(by_run(rows)), by_run(rows))
     assert [line.cell.metric for line in lines] == ["accuracy", "mean_class_accuracy"]
     assert [line.cell.metric for line in headline_lines(lines)] == ["accuracy"]
 
@@ -101,7 +101,7 @@ def test_cells_with_one_rule_have_no_line_and_accuracy_speaks_for_a_run(row: Mak
 def test_folds_are_averaged_within_a_seed_first(row: MakeRow) -> None:
     rows = [row(fold=f, value=v, selection=r) for f, v, r in ((0, 0.5, "val"), (1, 0.7, "val"))]
     rows += [row(fold=f, value=v, selection="test") for f, v in ((0, 0.6), (1, 0.8))]
-    (line,) = selection_ledger(group_cells(rows), rows)
+    (line,) = selection_ledger(group_cells(by_run(rows)), by_run(rows))
     assert line.inflation is not None
     assert line.inflation.mean == pytest.approx(0.1)
     assert (line.inflation.n, line.inflation.low) == (1, None)
