@@ -280,7 +280,7 @@ def by_run(rows: Iterable[MetricRow]) -> list[RunNumbers]:
     gathered = []
     for told, own in found.items():
         paths = tuple(MetricPath(*(getattr(row, name) for name in MetricPath._fields)) for row in own)
-        numbers = {"paths": shared.setdefault(paths, paths), "values": [row.value for row in own]}
+        numbers: dict[str, Any] = {"paths": shared.setdefault(paths, paths), "values": [row.value for row in own]}
         gathered.append(RunNumbers(**dict(zip(of_run, told, strict=False)), place=str(told[-1]), **numbers))
     return gathered
 
