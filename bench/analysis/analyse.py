@@ -63,7 +63,7 @@ class Analyst:
         for encoder, variant in zip(chosen, names, strict=True):
             file = encoder.folder / "curves.json"
             if not file.is_file():
-                raise UsageError(f"encoder {encoder.shown} was imported: nobody recorded the losses of its training")
+                raise UsageError(f"encoder {encoder.shown} was imported; the losses of its training are unknown")
             stored = json.loads(file.read_text(encoding="utf-8"))
             found.append(losses.read_curves(encoder.spec.method, variant, encoder.spec.seed, encoder.key, stored))
         without = [e.shown for e, curves in zip(chosen, found, strict=True) if not curves.held_out]

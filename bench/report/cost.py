@@ -12,8 +12,8 @@ from bench.report.runs import RunFacts
 
 TITLE = "Cost"
 NOTE = (
-    "Seconds of the clock depend on the machine and on what else it did; processor time less so; operations not at "
-    "all. Times are means over seeds, a first stage included."
+    "Wall-clock time depends on the machine and its load, processor time less so, operations not at all. Times are "
+    "means over seeds, a first stage included."
 )
 
 

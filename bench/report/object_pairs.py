@@ -15,16 +15,15 @@ from bench.stats.objects import FEWEST_SEEDS, ClassDifference, Crossed, Paired
 from bench.texts import csv_text
 
 EXPLAINED = (
-    "What is said of the methods is about other pretrainings and other objects: both are draws, crossed. It needs "
-    "three pairs of seeds. All else is about these trained models, not the methods: other seeds of one method "
-    "differ, too. McNemar's test asks whether, of the objects that only one of the two gets right, more are one "
-    "side's than chance gives. Seeds, folds and views ask about the same objects and are no independent draws: over "
-    "all seeds, and where an object is asked about more than once, it counts once, with all its answers, and the "
-    "test flips the signs of whole objects."
+    "The lines on “the methods” hold for other pretrainings and other objects, both treated as random. They need "
+    "three pairs of seeds. All other numbers hold for these trained models only: other seeds of one method differ, "
+    "too. McNemar's test asks whether the objects that only one side gets right are split more unevenly than by "
+    "chance. Seeds, folds and views give several answers about one object, which are not independent: such an object "
+    "counts once, with all its answers, and the test flips the signs of whole objects."
 )
 ENSEMBLES = (
-    "An ensemble averages what its runs say about each object; it is a method of its own that costs as many networks, "
-    "and is not to be compared with a single run of another method."
+    "An ensemble averages the predictions of its runs for each object. It costs as many networks as it has runs, "
+    "and must not be compared with a single run of another method."
 )
 
 

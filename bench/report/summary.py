@@ -173,8 +173,8 @@ def _warnings(model: ReportModel) -> list[Sentence]:
         n = len(model.failures)
         found.append(Sentence("warning", f"{n} run{'s' * (n > 1)} without a result: see the list.", "failures"))
     if model.broken:
-        several = "s hold" if model.broken > 1 else " holds"
-        text = f"{model.broken} finished run{several} a score that is not a number: no mean is made of what is left."
+        several = "s have" if model.broken > 1 else " has"
+        text = f"{model.broken} finished run{several} a score that is NaN in some fold: that score is left out."
         found.append(Sentence("warning", text))
     if model.environment.dirty:
         found.append(Sentence("warning", "Some runs were made from uncommitted changes: no commit reproduces them."))

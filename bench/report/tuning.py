@@ -34,7 +34,7 @@ EXPLAINED = (
     "Every trial is scored on validation objects carved from the training split; its test score is in no table. All "
     "methods of one search get the same space and should get the same number of trials. No trial is cut short (no "
     "pruner). The first trial is the recipe as shipped, where it lies in the space. Runs with the values chosen here "
-    "stand in tables of their own, and are compared where space and number of trials agree."
+    "have their own tables, and are compared if space and number of trials agree."
 )
 FEW = "Too few trials to say which parameter mattered."
 

@@ -193,7 +193,7 @@ def decode(contents: Mapping[str, bytes], *, keep: bool = True) -> Content:
     try:
         head = _mapping(jsontext.loads(contents[name]))
         if head["status"] not in ("done", "failed"):
-            raise ValueError(f"status {head['status']!r:.40}")
+            raise ValueError(f"unexpected status {head['status']!r:.40}")
         failure = head.get("failure")
         if failure not in ((None,) if head["status"] == "done" else (None, "diverged", "failed")):
             raise ValueError(f"failure {failure!r:.40} of a run that is {head['status']}")
@@ -203,7 +203,7 @@ def decode(contents: Mapping[str, bytes], *, keep: bool = True) -> Content:
         error = None if head["error"] is None else _text(head["error"])
         key, fingerprint = _text(head["key"]), _text(head["fingerprint"])
         if missing := [field for field in LABELS if field not in label]:
-            raise ValueError(f"no label {', '.join(missing)}")
+            raise ValueError(f"the label {', '.join(missing)} is missing")
         name = "metrics.json"
         metrics, values = _metrics(contents[name].decode())
         name = "spec.json"
@@ -222,7 +222,7 @@ def decode(contents: Mapping[str, bytes], *, keep: bool = True) -> Content:
             predictions = decode_arrays(contents[name], keep=keep)
     except (ValidationError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as problem:
         reason = " ".join(str(problem).split())[:200]
-        raise ValueError(f"{name} is not what a run holds ({type(problem).__name__}: {reason})") from problem
+        raise ValueError(f"{name} has unexpected content ({type(problem).__name__}: {reason})") from problem
     return Content(
         key=key,
         fingerprint=fingerprint,
@@ -371,7 +371,7 @@ def _head_of(file: IO[bytes], size: int) -> tuple[int, tuple[int, ...], bool, np
     """
     version = np.lib.format.read_magic(file)
     if version not in _HEADS:
-        raise ValueError(f"format {version} of an array")
+        raise ValueError(f"unsupported array format {version}")
     length = file.read(2 if version == (1, 0) else 4)
     count = int.from_bytes(length, "little")
     shape, fortran, dtype = _head(version, length + file.read(min(count, _LONGEST_HEAD)))
@@ -379,7 +379,7 @@ def _head_of(file: IO[bytes], size: int) -> tuple[int, tuple[int, ...], bool, np
     if dtype.hasobject:
         raise ValueError("an array of Python objects")
     if math.prod(shape) * dtype.itemsize != size - begin or math.prod(shape) > max(size, 1000):
-        raise ValueError("an array with another number of values than its head says")
+        raise ValueError("the number of values in an array differs from its header")
     return begin, shape, fortran, dtype
 
 
@@ -408,7 +408,7 @@ def _check_spec(key: str, spec: dict[str, Any]) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
             raise ValueError(f"a '{name}' from 0 to 2**63 - 1 is needed, got {seed!r:.40}")
     if content_key(spec) != key:
-        raise ValueError(f"key {key[:12]} is not the one of this specification")
+        raise ValueError(f"key {key[:12]} does not belong to this specification")
 
 
 def _text(value: object, longest: int | None = None) -> str:

@@ -63,7 +63,7 @@ def database_failure(where: str, path: Path | None, error: BaseException) -> Set
         return _disk_full("write", path)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")):
         return SetupError(
-            f"database '{where}' is locked by another process that does not let go; "
+            f"database '{where}' is locked by another process; "
             "end that process (or wait for it) and run the same command again"
         )
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):

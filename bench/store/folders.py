@@ -221,7 +221,7 @@ def read_manifest(folder: Path) -> Manifest:
         raw: Any = jsontext.loads(content)
         version = raw["format"]
         if type(version) is not int or version < 1:
-            raise ValueError(f"format {version!r:.40}")
+            raise ValueError(f"unknown format {version!r:.40}")
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFolderError(folder, f"{MANIFEST} is not a manifest") from error
     if version > FORMAT:
@@ -230,7 +230,7 @@ def read_manifest(folder: Path) -> Manifest:
         files = {_plain_name(name): _entry(entry) for name, entry in raw["files"].items()}
         head = [raw[field] for field in ("kind", "key", "fingerprint", "created_at")]
         if not all(isinstance(item, str) and len(item) <= _LONGEST for item in head):
-            raise ValueError("a field that is no short text")
+            raise ValueError("a field that is not a short text")
         datetime.fromisoformat(head[3])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DamagedFolderError(folder, f"{MANIFEST} is not a manifest ({_words(error)})") from error
@@ -385,14 +385,14 @@ def _plain_name(name: str) -> str:
     """
     parts = name.split("/")
     if not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in parts):
-        raise ValueError(f"file name {name!r:.80}")
+        raise ValueError(f"invalid file name {name!r:.80}")
     return name
 
 
 def _entry(raw: Any) -> FileEntry:
     size, sha256 = raw["size"], raw["sha256"]
     if type(size) is not int or not 0 <= size < 2**63 or not isinstance(sha256, str) or len(sha256) != 64:
-        raise ValueError("a size or checksum that is none")
+        raise ValueError("an invalid size or checksum")
     return FileEntry(size, sha256)
 
 

@@ -279,8 +279,8 @@ class Store:
             raise file_failure("read", stored.folder, error) from error
         if self.stored(run) != stored or not self._said(run):
             raise SetupError(
-                f"run '{name}' is not what the index said of it; 'bench db rebuild' mends the index, then run the same "
-                "command again"
+                f"run '{name}' differs from its row in the index; mend the index with 'bench db rebuild', then run the "
+                "same command again"
             )
         return content.record()
 

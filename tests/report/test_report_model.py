@@ -138,7 +138,7 @@ def test_a_number_that_is_none_is_said(maker: Maker) -> None:
     results.rows[at] = replace(results.rows[at], value=float("nan"))
     model = build_model(by_run(results.rows), results.runs)
     assert model.sections == ()
-    assert "1 finished run holds a score that is not a number" in summarise_report(model)[-1].text
+    assert "1 finished run has a score that is NaN in some fold" in summarise_report(model)[-1].text
 
 
 def test_one_seed_is_no_comparison(one_seed: Any) -> None:
