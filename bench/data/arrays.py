@@ -143,7 +143,7 @@ def _parse_npy(content: bytes, where: str, kinds: str) -> npt.NDArray[Any]:
             raise ValueError(f"shape {shape}")
     except ValueError as error:
         if content[:6] == b"\x93NUMPY"[: len(content)]:
-            raise DataError(f"{where}: breaks off or is damaged in its head ({_line(error)}); {_AGAIN}") from error
+            raise DataError(f"{where}: is truncated or damaged in its header ({_line(error)}); {_AGAIN}") from error
         raise DataError(f"{where}: is not a .npy array; expected NumPy's format") from error
     if dtype.hasobject:
         raise DataError(f"{where}: holds Python objects, which could run code; store plain numbers")
@@ -153,8 +153,8 @@ def _parse_npy(content: bytes, where: str, kinds: str) -> npt.NDArray[Any]:
     count, start = math.prod(shape), stream.tell()
     if count * dtype.itemsize > len(content) - start:
         raise DataError(
-            f"{where}: breaks off: shape {shape} of {dtype} needs {count * dtype.itemsize} bytes, "
-            f"{len(content) - start} are there; {_AGAIN}"
+            f"{where}: is truncated: shape {shape} of {dtype} needs {count * dtype.itemsize} bytes, "
+            f"{len(content) - start} were found; {_AGAIN}"
         )
     if count * dtype.itemsize < len(content) - start:
         raise DataError(
@@ -221,5 +221,5 @@ def missing_names(folder: Path, wanted: list[str]) -> list[str]:
     try:
         held = set(os.listdir(folder))  # noqa: PTH208 (52,000 Path objects would take longer than the listing)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be looked into: {error.strerror or error}") from error
+        raise DataError(f"{folder}: cannot be listed: {error.strerror or error}") from error
     return [name for name in wanted if name not in held]

@@ -186,14 +186,14 @@ class Dataset(ABC):
         Raises:
             UsageError: This data set has none; the caller then draws folds.
         """
-        raise UsageError(f"data set '{self.name}' brings no few-shot folds along")
+        raise UsageError(f"data set '{self.name}' has no few-shot folds")
 
     @abstractmethod
     def load(self, split: SplitName) -> CloudSet:
         """Load one split.
 
         Raises:
-            DataError: One line naming the file and what is wrong with it.
+            DataError: A file is invalid; the message names file and fault.
         """
 
 

@@ -61,8 +61,8 @@ class ClassFolders(Dataset):
         """Options of points and split; they enter the key."""
 
         points: int = Field(2048, ge=16, le=262_144, description="points per object")
-        test_fraction: float = Field(0.2, gt=0, lt=1, description="where the folder states no split")
-        split_seed: int = Field(0, ge=0, le=LARGEST, description="where the folder states no split")
+        test_fraction: float = Field(0.2, gt=0, lt=1, description="share for the test split, if the folder has none")
+        split_seed: int = Field(0, ge=0, le=LARGEST, description="seed of that split")
 
     @abstractmethod
     def _reader(self, root: Path) -> Reader:
@@ -100,7 +100,7 @@ class ClassFolders(Dataset):
         """Load one split from the converted cache.
 
         Raises:
-            DataError: One line naming the file and what is wrong with it.
+            DataError: A file is invalid; the message names file and fault.
             SetupError: The cache cannot be written.
         """
         listing = self._listing
@@ -177,7 +177,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder}: cannot be looked into: {error.strerror or error}") from error
+        raise DataError(f"{folder}: cannot be listed: {error.strerror or error}") from error
 
 
 def _readable(folder: Path, names: Iterable[str]) -> list[str]:
@@ -242,7 +242,7 @@ def _listed(root: Path, folders: dict[str, list[str]]) -> dict[SplitName, Rows]:
             entry = line.replace("\\", "/").removeprefix("./")
             matches = [entry] if entry in known else bare.get(entry, [])
             if len(matches) != 1:
-                reason = "is not there" if not matches else f"may be {' or '.join(matches)}"
+                reason = "does not exist" if not matches else f"may be {' or '.join(matches)}"
                 raise DataError(f"{path}: line {number} names {entry[:100]}, which {reason}; expected <class>/<file>")
             if matches[0] in taken:
                 raise DataError(f"{path}: line {number} names {entry[:100]}, which {taken[matches[0]]} names already")

@@ -86,7 +86,7 @@ def _pcd(path: Path) -> npt.NDArray[Any]:
     content = read_bytes(path)
     match = re.search(rb"^DATA[ \t]+(\w+)[^\n]*\n", content[:_PCD_HEAD_BYTES], re.MULTILINE)
     if match is None:
-        raise DataError(f"{path}: is not a PCD file, or breaks off in its head; {_AGAIN}")
+        raise DataError(f"{path}: is not a PCD file, or is truncated in its header; {_AGAIN}")
     head = _pcd_head(content[: match.start()])
     try:
         names, sizes, kinds = head["FIELDS"], [int(n) for n in head["SIZE"]], head["TYPE"]
@@ -99,11 +99,11 @@ def _pcd(path: Path) -> npt.NDArray[Any]:
         at = [names.index(axis) for axis in "xyz"]
         row = np.dtype(fields)
     except (KeyError, ValueError, IndexError) as error:
-        raise DataError(f"{path}: has a damaged head ({str(error)[:80]}); expected FIELDS with x y z") from error
+        raise DataError(f"{path}: has a damaged header ({str(error)[:80]}); expected FIELDS with x y z") from error
     lengths = (len(names), len(sizes), len(kinds), len(counts))
     wrong = points < 0 or len(set(lengths)) > 1 or min(counts) < 1 or len({names[place] for place in at}) < 3
     if wrong or any(counts[place] != 1 or names.count(names[place]) != 1 for place in at):
-        raise DataError(f"{path}: has a damaged head; expected FIELDS, SIZE, TYPE and COUNT of the same length")
+        raise DataError(f"{path}: has a damaged header; expected FIELDS, SIZE, TYPE and COUNT of the same length")
     grid = [int(head[name][0]) for name in ("WIDTH", "HEIGHT") if head.get(name, [""])[0].isdigit()]
     if len(grid) == 2 and grid[0] * grid[1] != points:
         raise DataError(f"{path}: announces {points} points and a grid of {grid[0]} x {grid[1]}; {_AGAIN}")
@@ -111,11 +111,11 @@ def _pcd(path: Path) -> npt.NDArray[Any]:
     if form == b"binary":
         if points * row.itemsize > len(body):
             raise DataError(
-                f"{path}: breaks off: {points} points need {points * row.itemsize} bytes, {len(body)} are there; "
+                f"{path}: is truncated: {points} points need {points * row.itemsize} bytes, {len(body)} were found; "
                 f"{_AGAIN}"
             )
         if len(body[points * row.itemsize :].strip(b"\0\r\n ")) >= row.itemsize:
-            raise DataError(f"{path}: announces {points} points, more are there; {_AGAIN}")
+            raise DataError(f"{path}: announces {points} points, more were found; {_AGAIN}")
         table = np.frombuffer(body, row, points)
         found = np.stack([table[f"{place}"][:, 0].astype(np.float64) for place in at], axis=-1)
     elif form == b"ascii":
@@ -141,7 +141,7 @@ def _pcd_ascii(path: Path, content: bytes, start: int, points: int, counts: list
     first = content.count(b"\n", 0, start) + 1
     lines = [(n, line) for n, line in enumerate(content[start:].splitlines(), start=first) if line.strip()]
     if len(lines) != points:
-        raise DataError(f"{path}: breaks off: {points} points announced, {len(lines)} lines are there; {_AGAIN}")
+        raise DataError(f"{path}: is truncated: {points} points announced, {len(lines)} lines were found; {_AGAIN}")
     columns = [sum(counts[:place]) for place in at]
     found = np.empty((points, 3))
     for row, (number, line) in enumerate(lines):

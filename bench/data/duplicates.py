@@ -3,8 +3,8 @@
 The same object in two sets, or twice in one. Two clouds drawn from one surface never coincide, so "how close is too
 close" needs a unit. It is the *sampling distance* of the two clouds: the mean distance from a point to the nearest of
 another sample of the same surface, estimated by splitting each cloud in half. The ratio of the Chamfer distance to it
-is about 1 for two samples of one surface whatever its thickness and the number of points, below 1 for jittered copies
-and 0 for exact ones.
+is about 1 for two samples of one surface regardless of its thickness and the number of points, below 1 for jittered
+copies and 0 for exact ones.
 
 Few pairs are compared. Descriptors that are invariant to rotation about the vertical axis give every object its nearest
 candidates (KD-tree); angular spectra give likely rotations (correlation by FFT); a few hundred points decide whether a

@@ -136,14 +136,14 @@ def _part(
     triples: Any, path: Path, part: str, normals: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32] | None]:
     if not isinstance(triples, list | tuple) or not triples:
-        raise DataError(f"{path}: '{part}' is no list of (points, label, class), or is empty")
+        raise DataError(f"{path}: '{part}' is not a list of (points, label, class), or is empty")
     points: list[npt.NDArray[np.float32]] = []
     around: list[npt.NDArray[np.float32]] = []
     labels: list[int] = []
     for row, triple in enumerate(triples):
         where = f"'{part}' object {row}"
         if not isinstance(triple, list | tuple) or len(triple) < 2:
-            raise DataError(f"{path}: {where} is no triple (points, label, class)")
+            raise DataError(f"{path}: {where} is not a triple (points, label, class)")
         table, label = numbers(triple[0], path, where, normals), whole_number(triple[1])
         if label is None:
             raise DataError(f"{path}: {where} has label {str(triple[1])[:40]}, expected a whole number")

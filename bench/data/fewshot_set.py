@@ -132,7 +132,7 @@ class FewShotPickles(Dataset):
         Coordinates are as stored.
 
         Raises:
-            DataError: One line naming the file and what is wrong with it.
+            DataError: A file is invalid; the message names file and fault.
         """
         content = self._content
         offsets = content.offsets[split]
@@ -198,7 +198,7 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
         classes = arrays[f"{part}_classes"]
         if len(classes) and classes.min() < 0:
             row = int(classes.argmin())
-            raise DataError(f"{path}: '{part}' object {row} does not say its class in the third place of its triple")
+            raise DataError(f"{path}: '{part}' object {row} has no class in the third place of its triple")
         pairs |= set(zip(arrays[f"{part}_labels"].tolist(), classes.tolist(), strict=True))
     if len({label for label, _ in pairs}) < len(pairs) or len({number for _, number in pairs}) < len(pairs):
         raise DataError(f"{path}: labels 0 to {int(match[1]) - 1} and classes do not stand for each other one to one")

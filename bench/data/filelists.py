@@ -136,7 +136,7 @@ def file_stamp(root: Path, name: str) -> Stamp:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be looked at: {error.strerror or error}") from error
+        raise DataError(f"{path}: cannot be accessed: {error.strerror or error}") from error
     if not S_ISREG(stat.st_mode):  # reading a pipe or a device would never end
         raise DataError(f"{path}: is {'a folder' if S_ISDIR(stat.st_mode) else 'a pipe or device'}, expected a file")
     return stamp_of(stat)

@@ -96,7 +96,7 @@ def open_h5(path: Path) -> Iterator[Any]:
     """Open an HDF5 file for reading.
 
     Raises:
-        DataError: The file is missing, unreadable, not HDF5, or breaks off.
+        DataError: The file is missing, unreadable, not HDF5, or truncated.
     """
     import h5py
 
@@ -121,7 +121,7 @@ def _why_unreadable(path: Path, error: OSError) -> str:
     if path.is_dir():
         return "is a folder, expected an HDF5 file"
     if "truncated" in str(error):
-        return "breaks off (truncated HDF5 file); copy or download it again"
+        return "is a truncated HDF5 file; copy or download it again"
     return foreign(path) or "is not an HDF5 file, or its head is damaged; copy or download it again"
 
 
@@ -268,7 +268,7 @@ def check_stored(field: Any, path: Path, name: str) -> None:
         written = int(field.id.get_num_chunks())
         if written < chunks:
             raise DataError(
-                f"{where} was written in part: {written:,} of {chunks:,} chunks are there; copy or download it again"
+                f"{where} was written in part: {written:,} of {chunks:,} chunks were found; copy or download it again"
             )
 
 

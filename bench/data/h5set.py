@@ -129,7 +129,7 @@ class H5Dataset(Dataset):
         """Load one split, coordinates as stored.
 
         Raises:
-            DataError: One line naming the file and what is wrong with it.
+            DataError: A file is invalid; the message names file and fault.
         """
         classes, heads = self._checked
         arrays = load_arrays(
@@ -218,7 +218,7 @@ def class_list(path: Path) -> tuple[str, ...]:
     repeated = [name for name, times in Counter(classes).items() if times > 1]
     if repeated:
         lines = [i + 1 for i, name in enumerate(classes) if name == repeated[0]]
-        raise DataError(f"{path}: class '{repeated[0]}' stands on lines {lines[0]} and {lines[1]}; names must differ")
+        raise DataError(f"{path}: class '{repeated[0]}' is on lines {lines[0]} and {lines[1]}; names must differ")
     return classes
 
 
@@ -256,7 +256,7 @@ def data_root(root: Path | None, name: str, expected: str) -> Path:
         if root.exists():
             raise DataError(f"{root}: is a file; give the folder that holds it ({name}:{root.parent})")
     except OSError as error:
-        raise DataError(f"{root}: cannot be looked at: {error.strerror or error}") from error
+        raise DataError(f"{root}: cannot be accessed: {error.strerror or error}") from error
     raise DataError(f"{root}: no such folder{_near_folders(root)}; expected a folder with {expected}")
 
 

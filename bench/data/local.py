@@ -209,7 +209,7 @@ def resolve_dataset_ref(ref: str, results: Path, known_formats: Iterable[str]) -
         )
     if not Path(entry.root).exists():
         raise DataError(
-            f"local data set '{name}': {entry.root} is not there any more; bring it back, or run "
+            f"local data set '{name}': {entry.root} does not exist any more; restore it, or run "
             f"bench data add {name} --format {entry.format} --root DIR --force"
         )
     return DatasetRef(entry.format, Path(entry.root), dict(entry.options), name)

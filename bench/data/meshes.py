@@ -57,7 +57,7 @@ class Meshes(ClassFolders):
     class Options(ClassFolders.Options):
         """Options of points, axes and split; they enter the key."""
 
-        up: Up = Field("y", description="axis that points up in the files; z is turned to y")
+        up: Up = Field("y", description="axis that points up in the files; z is rotated to y")
 
     def _reader(self, root: Path) -> Reader:
         options = self.options
@@ -174,15 +174,15 @@ def _check_stl(path: Path, content: bytes) -> None:
         words = content.lower().split()
         ends = [words.count(word) for word in (b"facet", b"endfacet", b"outer", b"endloop")]
         if words.count(b"endsolid") < words.count(b"solid") or b"endsolid" not in content[-4096:].lower():
-            raise DataError(f"{path}: breaks off (no 'endsolid' at its end); {_AGAIN}")
+            raise DataError(f"{path}: is truncated (no 'endsolid' at its end); {_AGAIN}")
         if len(set(ends)) > 1 or words.count(b"vertex") != 3 * ends[0]:
             raise DataError(f"{path}: has {ends[0]} facets and {words.count(b'vertex')} vertices, expected 3 of each")
         return
     announced = int.from_bytes(content[80:84], "little")
     if len(content) < 84 or len(content) != 84 + 50 * announced:
-        what = "breaks off" if len(content) < 84 + 50 * announced else "holds more than it announces"
+        what = "is truncated" if len(content) < 84 + 50 * announced else "holds more than its header announces"
         raise DataError(
-            f"{path}: {what}: {announced} triangles need {84 + 50 * announced} bytes, {len(content)} are there; "
+            f"{path}: {what}: {announced} triangles need {84 + 50 * announced} bytes, {len(content)} were found; "
             f"{_AGAIN}"
         )
 
@@ -216,8 +216,8 @@ def _check_glb(path: Path, content: bytes) -> None:
     """Refuse a binary glTF file of the wrong length."""
     stated = int.from_bytes(content[8:12], "little")
     if content[:4] == b"glTF" and stated != len(content):
-        what = "breaks off" if len(content) < stated else "holds more than it announces"
-        raise DataError(f"{path}: {what}: its head states {stated} bytes, {len(content)} are there; {_AGAIN}")
+        what = "is truncated" if len(content) < stated else "holds more than its header announces"
+        raise DataError(f"{path}: {what}: its header states {stated} bytes, {len(content)} were found; {_AGAIN}")
 
 
 _CHECKS = {".stl": _check_stl, ".obj": _check_obj, ".glb": _check_glb}

@@ -72,15 +72,15 @@ class ModelNet(Dataset):
 
         categories: Literal[40, 10] = Field(40, description="10 reads the modelnet10_* lists")
         source: Literal["auto", "txt", "dat"] = Field(
-            "auto", description="auto: the .dat cache (8,192 points by farthest point sampling) where it is there"
+            "auto", description="auto: the .dat cache (8,192 points by farthest point sampling) if present"
         )
         points: int | None = Field(
-            None, ge=16, le=MOST_POINTS, description="points of each cloud; without it all (10,000 or 8,192)"
+            None, ge=16, le=MOST_POINTS, description="points per cloud; default: all (10,000 or 8,192)"
         )
         pick: Literal["first", "random"] = Field(
-            "first", description="which points, where fewer are asked for; random: fixed by the object's name"
+            "first", description="choice of points if fewer are kept; random: fixed by the object's name"
         )
-        normals: bool = Field(False, description="read normals too")
+        normals: bool = Field(False, description="read normals, too")
 
     @property
     def _chosen(self) -> Options:
@@ -223,7 +223,7 @@ class ModelNet(Dataset):
         """Load one split, coordinates as stored.
 
         Raises:
-            DataError: One line naming the file and what is wrong with it.
+            DataError: A file is invalid; the message names file and fault.
         """
         listed, files, options = self._listed[split], self._files[split], self._chosen
         if self._caches is None:

@@ -47,13 +47,13 @@ def read_off(path: Path, content: bytes) -> tuple[npt.NDArray[np.float64], list[
     lines = [(lines[0][0], rest), *lines[1:]] if rest else lines[1:]
     counts = lines[0][1].split() if lines else []
     if len(counts) not in (2, 3) or not all(word.isascii() and word.isdigit() for word in counts):
-        where = f"line {lines[0][0]} is '{lines[0][1][:40]}'" if lines else "it breaks off"
+        where = f"line {lines[0][0]} is '{lines[0][1][:40]}'" if lines else "it is truncated"
         raise DataError(f"{path}: {where}, expected the numbers of vertices, faces and edges; {_AGAIN}")
     vertices, faces, body = int(counts[0][:18]), int(counts[1][:18]), lines[1:]
     if len(body) != vertices + faces:
-        what = "breaks off" if len(body) < vertices + faces else "holds more than it announces"
+        what = "is truncated" if len(body) < vertices + faces else "holds more than its header announces"
         raise DataError(
-            f"{path}: {what}: {vertices} vertices and {faces} faces announced, {len(body)} lines are there; {_AGAIN}"
+            f"{path}: {what}: {vertices} vertices and {faces} faces announced, {len(body)} lines were found; {_AGAIN}"
         )
     return _vertices(path, body[:vertices]), [_corners(path, *line) for line in body[vertices:]]
 

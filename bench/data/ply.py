@@ -78,11 +78,11 @@ def read_ply(path: Path) -> tuple[npt.NDArray[np.float64], list[list[int]]]:
         rb"\rend_header[ \t]*\r", content[:_HEAD_BYTES]
     )
     if not content.startswith(b"ply") or head is None:
-        raise DataError(f"{path}: is not a PLY file, or breaks off in its head; {_AGAIN}")
+        raise DataError(f"{path}: is not a PLY file, or is truncated in its header; {_AGAIN}")
     try:
         form, elements = _head(content[: head.start()].decode("latin-1").splitlines())
     except (ValueError, KeyError, IndexError) as error:
-        raise DataError(f"{path}: has a damaged head ({str(error)[:80]}); {_AGAIN}") from error
+        raise DataError(f"{path}: has a damaged header ({str(error)[:80]}); {_AGAIN}") from error
     if form not in _ORDERS:
         raise DataError(f"{path}: is in the format {form[:40]!r}, expected {', '.join(_ORDERS)}")
     names = [element.name for element in elements]
@@ -127,7 +127,7 @@ def _head(lines: list[str]) -> tuple[str, list[_Element]]:
 
 def _short(path: Path, element: _Element, needed: str = "") -> DataError:
     rows = "vertices" if element.name == "vertex" else f"rows of '{element.name}'"
-    return DataError(f"{path}: breaks off: {element.rows} {rows} announced{needed}, fewer are there; {_AGAIN}")
+    return DataError(f"{path}: is truncated: {element.rows} {rows} announced{needed}, fewer were found; {_AGAIN}")
 
 
 def _binary(path: Path, content: bytes, start: int, elements: list[_Element], order: str) -> dict[str, _Values]:
@@ -145,7 +145,7 @@ def _binary(path: Path, content: bytes, start: int, elements: list[_Element], or
         lists = [f.name for f in element.fields if f.length and f.name in _FACES]
         found[element.name] = _Values(columns, table[lists[0]].astype(np.int64).tolist() if lists else [])
     if content[start:].strip(b"\0\r\n "):
-        raise DataError(f"{path}: holds {len(content) - start} bytes more than its head announces; {_AGAIN}")
+        raise DataError(f"{path}: holds {len(content) - start} bytes more than its header announces; {_AGAIN}")
     return found
 
 
@@ -212,7 +212,7 @@ def _ascii(path: Path, content: bytes, start: int, elements: list[_Element]) -> 
         found[element.name] = _rows(path, lines[at : at + element.rows], element)
         at += element.rows
     if at < len(lines):
-        raise DataError(f"{path}: line {lines[at][0]}: holds more rows than its head announces; {_AGAIN}")
+        raise DataError(f"{path}: line {lines[at][0]}: holds more rows than its header announces; {_AGAIN}")
     return found
 
 

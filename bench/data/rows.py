@@ -29,7 +29,7 @@ def resident_limit() -> int:
     ``BENCH_RESIDENT_GB`` if set, else 8 GB, but at most half of the free memory.
 
     Raises:
-        UsageError: ``BENCH_RESIDENT_GB`` is no number.
+        UsageError: ``BENCH_RESIDENT_GB`` is not a number.
     """
     import psutil
 

@@ -76,7 +76,7 @@ class S3DIS(RoomSet):
             raise DataError(f"{folder}: no Area_<k>_<room>.npy here{hint}")
         for name in found:
             if area_of(name) is None:
-                raise DataError(f"{folder / name}: its name tells no area; expected a name like Area_5_office_3.npy")
+                raise DataError(f"{folder / name}: its name has no area; expected a name like Area_5_office_3.npy")
         _check_areas(folder, [area_of(name) or 0 for name in found], self.test_area)
         return tuple(found)
 
@@ -98,7 +98,7 @@ class S3DIS(RoomSet):
         """Return all rooms, converted and checked at the first call.
 
         Raises:
-            DataError: One line naming the file and what is wrong with it.
+            DataError: A file is invalid; the message names file and fault.
             SetupError: The cache cannot be written.
         """
         found = convert(self._listed, _ROOM_READER, self.place.cache, self.place.progress)
@@ -262,7 +262,7 @@ class S3DISH5(RoomSet):
         They are converted and checked at the first call.
 
         Raises:
-            DataError: One line naming the file and what is wrong with it.
+            DataError: A file is invalid; the message names file and fault.
             SetupError: The cache cannot be written.
         """
         rooms, folder = self._rooms, self._folder()

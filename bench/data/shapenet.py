@@ -60,7 +60,7 @@ class ShapeNet55(Dataset):
 
     Below ``ShapeNet55-34/``: ``shapenet_pc/*.npy``, lists, and if present ``shapenet_img/*.png`` and
     ``shapenet55.json``. The root is that folder or the one that holds it. A label is the object's category. Clouds come
-    as stored. The caption of an object is its category in words: ReCon's file where it is there, else ShapeNet's own
+    as stored. The caption of an object is its category in words: ReCon's file if present, else ShapeNet's own
     name. Pictures are decoded when a method first asks for them. Source: docs/data-formats.md#shapenet-55.
     """
 
@@ -94,20 +94,20 @@ class ShapeNet55(Dataset):
         """Options of the objects to read; they enter the key."""
 
         subset: Literal["55", "34", "unseen21"] = Field(
-            "55", description="whose lists; where there is only test.txt (unseen21), a fixed fifth of it is held out"
+            "55", description="subset whose lists are read; with test.txt alone (unseen21), a fixed fifth is held out"
         )
         whole: bool = Field(
-            False, description="train on the test list too, as ReCon does; the test split is then no test any more"
+            False, description="train on the test list, too, as ReCon does; the test split is then no longer unseen"
         )
         fraction: float = Field(
-            1.0, gt=0, le=1, description="part of the training objects, nested, chosen by hash of their names"
+            1.0, gt=0, le=1, description="share of the training objects, nested, chosen by hash of their names"
         )
         reference: bool = Field(
             False,
             description="as released by ReCon: a fraction keeps the beginning of the list (test lines first), and "
-            "pictures show what lies behind their transparency",
+            "pictures drop their transparency",
         )
-        images: Literal["auto", "off"] = Field("auto", description="auto: read shapenet_img where it is there")
+        images: Literal["auto", "off"] = Field("auto", description="auto: read shapenet_img if present")
         view_size: int = Field(224, ge=16, le=512, description="height and width of the pictures")
 
         @field_validator("images", mode="before")
@@ -262,7 +262,7 @@ class ShapeNet55(Dataset):
         Complete lists stay memory maps; other objects are read into memory if they fit.
 
         Raises:
-            DataError: One line naming the file and what is wrong with it.
+            DataError: A file is invalid; the message names file and fault.
         """
         objects, index = self._objects, self._index(split)
         points = convert(self._clouds, POINTS, self.place.cache, self.place.progress).arrays["points"]

@@ -67,12 +67,12 @@ class ShapeNetCrossPoint(Dataset):
             2048, ge=16, le=65_536, description="vertices kept of each cloud, a fixed random choice; none has fewer"
         )
         whole: bool = Field(
-            False, description="train on every object, as CrossPoint does; the test split is then no test any more"
+            False, description="train on every object, as CrossPoint does; the test split is then no longer unseen"
         )
-        test_fraction: float = Field(0.2, gt=0, lt=1, description="part of each category that is the test split")
-        views: int = Field(4, ge=0, le=64, description="pictures of each object, the first by name; 0: none")
+        test_fraction: float = Field(0.2, gt=0, lt=1, description="share of each category for the test split")
+        views: int = Field(4, ge=0, le=64, description="pictures per object, the first ones by name; 0: none")
         view_size: int = Field(112, ge=16, le=512, description="height and width of the pictures")
-        reference: bool = Field(False, description="pictures show what lies behind their transparency, as released")
+        reference: bool = Field(False, description="drop the transparency of pictures, as released")
 
     @property
     def _chosen(self) -> Options:
@@ -191,7 +191,7 @@ class ShapeNetCrossPoint(Dataset):
         """Load one split; pictures are read at their first use.
 
         Raises:
-            DataError: One line naming the file and what is wrong with it.
+            DataError: A file is invalid; the message names file and fault.
         """
         index, (labels, classes, captions) = self._index(split), self._categories
         reader = _cloud_reader(self._chosen.points)
@@ -228,7 +228,7 @@ def _entries(folder: Path, missing_ok: bool = False) -> list[str]:
             return []
         raise DataError(f"{folder}: no such folder") from error
     except OSError as error:
-        raise DataError(f"{folder}: cannot be looked into: {error.strerror or error}") from error
+        raise DataError(f"{folder}: cannot be listed: {error.strerror or error}") from error
 
 
 def _cloud_reader(count: int) -> Reader:

@@ -107,7 +107,7 @@ class ShapeNetPart(Dataset):
     class Options(Frozen):
         """Option of the number of points; it enters the key."""
 
-        points: int = Field(3072, ge=16, le=65_536, description="points each cloud is brought to")
+        points: int = Field(3072, ge=16, le=65_536, description="points per cloud, by resampling")
 
     @cached_property
     def _folder(self) -> Path:
@@ -207,7 +207,7 @@ class ShapeNetPart(Dataset):
         Coordinates are as stored.
 
         Raises:
-            DataError: One line naming the file and what is wrong with it.
+            DataError: A file is invalid; the message names file and fault.
             SetupError: The cache cannot be written.
         """
         assert isinstance(self.options, self.Options)
@@ -328,7 +328,7 @@ class ShapeNetPartH5(H5Dataset):
         """Load one split, coordinates as stored.
 
         Raises:
-            DataError: One line naming the file and what is wrong with it.
+            DataError: A file is invalid; the message names file and fault.
         """
         loaded = super().load(split)
         if loaded.parts is None:

@@ -76,7 +76,7 @@ def foreign(path: Path, head: bytes | None = None) -> str:
         return "is a tar archive; unpack it first"
     for kind in _KINDS:
         if head.startswith(kind.magic) and suffix not in kind.suffixes:
-            return f"is {kind.words}, which its name does not say; {kind.mend}"
+            return f"is {kind.words}, but its name says otherwise; {kind.mend}"
     return ""
 
 

@@ -57,15 +57,15 @@ class SingleH5(Dataset):
         test_label: str = "test_label"
         data: str = "data"
         label: str = "label"
-        normals: str = Field("normal", description="normals beside the clouds, where there are any")
-        parts: str = Field("pid", description="part of each point, where there are any")
+        normals: str = Field("normal", description="field of the normals, if any")
+        parts: str = Field("pid", description="field of the points' part ids, if any")
         classes: tuple[str, ...] | None = Field(
             None,
-            description="class names in the order of the labels, with commas between; else those in shape_names.txt",
+            description="class names in the order of the labels, separated by commas; else those in shape_names.txt",
             exclude_if=lambda value: value is None,
         )
-        test_fraction: float = Field(0.2, gt=0, lt=1, description="where the file has no split")
-        split_seed: int = Field(0, ge=0, le=LARGEST, description="where the file has no split")
+        test_fraction: float = Field(0.2, gt=0, lt=1, description="share for the test split, if the file has none")
+        split_seed: int = Field(0, ge=0, le=LARGEST, description="seed of that split")
 
         @field_validator("classes", mode="before")
         @classmethod
@@ -79,7 +79,7 @@ class SingleH5(Dataset):
                 raise ValueError("expected a name for every label, with commas between")
             repeated = next((name for name in value or () if value and value.count(name) > 1), None)
             if repeated is not None:
-                raise ValueError(f"class '{repeated}' stands twice; names must differ")
+                raise ValueError(f"class '{repeated}' occurs twice; names must differ")
             return value
 
     @cached_property
@@ -207,7 +207,7 @@ class SingleH5(Dataset):
         """Load one split, coordinates as stored.
 
         Raises:
-            DataError: One line naming the file, the field and what is wrong with it.
+            DataError: The file is invalid; the message names field and fault.
         """
         head, rows = self._heads[split], self._rows[split]
         arrays = load_arrays(

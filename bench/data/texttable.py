@@ -72,7 +72,7 @@ def read_text_points(path: Path) -> npt.NDArray[np.float64]:
     if not rows:
         raise DataError(f"{path}: holds no rows of numbers below its heading")
     if announced is not None and announced != len(rows):
-        raise DataError(f"{path}: line {table.rows[0].line} announces {announced} points, {len(rows)} rows are there")
+        raise DataError(f"{path}: line {table.rows[0].line} announces {announced} points, {len(rows)} rows were found")
     if heading is not None:
         for comment in table.later:
             other = _names(comment.text, between, len(heading))

@@ -190,7 +190,7 @@ def _load_reduce(self: Any) -> None:
     arguments = self.stack.pop()
     called = self.stack[-1]
     if not isinstance(called, _Token) or called.make is None or not isinstance(arguments, tuple):
-        raise _RefusedError("calls something that is no part of an array")
+        raise _RefusedError("calls a function that builds no array")
     self.stack[-1] = called.make(*arguments)
 
 
@@ -253,7 +253,7 @@ def load_pickle(path: Path) -> Any:
     except DataError:
         raise
     except EOFError as error:
-        raise DataError(f"{path}: breaks off (truncated pickle); copy or download it again") from error
+        raise DataError(f"{path}: is a truncated pickle; copy or download it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged pickle may raise any error

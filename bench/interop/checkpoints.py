@@ -244,8 +244,8 @@ def _refusal(path: Path, message: str, *, zipped: bool) -> str:
             f"{path}: asks for {wanted}, which is code and no tensor, so it is refused; if you trust its author, "
             "save its tensors alone where that code is installed: torch.save(model.state_dict(), NEW)"
         )
-    what = "is damaged or cut short" if zipped else "is no file of torch.save"
-    why = "" if message.strip("'\"").isdigit() else f" ({_line(message)})"  # a bare number is no reason to read
+    what = "is damaged or cut short" if zipped else "is not a file of torch.save"
+    why = "" if message.strip("'\"").isdigit() else f" ({_line(message)})"  # a bare number explains nothing
     return f"{path}: {what}{why}; download or copy it again"
 
 

@@ -210,7 +210,7 @@ def _texts(asked: str | None, checkpoint: Checkpoint, encoder: ReadEncoder) -> t
     written = checkpoint.ours.get("texts")
     if isinstance(written, list):
         return tuple(map(str, written)), "written by bench beside the weights"
-    return texts_read(encoder.method, encoder.release.kind), f"what is known of {encoder.method}'s release"
+    return texts_read(encoder.method, encoder.release.kind), f"known for {encoder.method}'s release"
 
 
 def _provenance(name: str, checkpoint: Checkpoint, encoder: ReadEncoder, texts_source: str) -> dict[str, JsonValue]:

@@ -122,7 +122,7 @@ def choose_release(checkpoint: Checkpoint, method: str | None) -> Release:
             raise DataError(f"{path}: is {what}")
         first = ", ".join(list(names)[:3])
         known = ", ".join(dict.fromkeys(release.method for release in RELEASES))
-        raise DataError(f"{path}: is no file of a known release (it begins with {first}); known: {known}")
+        raise DataError(f"{path}: is not a file of a known release (it begins with {first}); known: {known}")
     wanted = method or written
     fitting = [release for release in found if wanted in (None, release.method)]
     if not fitting:
@@ -267,8 +267,8 @@ def _sizes(
     assumed["heads"] = width // HEAD_WIDTH
     if "heads" not in stated and width % HEAD_WIDTH:
         raise UsageError(
-            f"{checkpoint.path}: weights do not show the number of attention heads, and {width} is no published width; "
-            "give it: --set backbone.heads=N"
+            f"{checkpoint.path}: weights do not show the number of attention heads, and {width} is not a published "
+            "width; give it: --set backbone.heads=N"
         )
     assumed = {name: value for name, value in assumed.items() if name not in measured and name not in stated}
     if not measured:  # not the shared transformer: of the sizes only the number of points applies
@@ -319,7 +319,7 @@ def _check_complete(checkpoint: Checkpoint, release: Release, layout: Layout, co
     if lost:
         theirs = layout.to_released(lost[0]) or lost[0]
         also = f" and {len(lost) - 1} more of the encoder's tensors" if len(lost) > 1 else ""
-        raise DataError(f"{path}: lacks {theirs}{also}; it is no complete file of {release.method} ({release.kind})")
+        raise DataError(f"{path}: lacks {theirs}{also}; it is not a complete file of {release.method} ({release.kind})")
     return tuple(fresh)
 
 

@@ -169,7 +169,7 @@ RELEASES = (
 """Every kind of file that `bench import` knows, and `bench export` writes."""
 
 NO_ENCODERS = {
-    "transform_net.": "CrossPoint's part-segmentation network, a backbone of its own that no method here pretrains",
+    "transform_net.": "CrossPoint's part-segmentation network, a separate backbone that no method here pretrains",
     "resnet.": "CrossPoint's image branch, which encodes pictures and no points",
     "dgcnn_1.": "ACT's first stage, the teacher of its encoder; import the file of its second stage",
     "visual.": "a CLIP model, a teacher and no point encoder; see bench list teachers",

@@ -43,7 +43,7 @@ class Given:
 class PretrainModel(nn.Module, ABC):
     """Network plus pretext loss, in two halves.
 
-    `prepare` does what is discrete and has no gradient (cutting patches, drawing masks) and runs eagerly; `compute`
+    `prepare` runs eagerly and does the discrete steps without gradient (cutting patches, drawing masks); `compute`
     is the differentiable rest with shapes that do not depend on the data, so that a training loop may replace it:
     ``model.compute = torch.compile(model.compute)``.
     """

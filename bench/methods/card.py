@@ -27,7 +27,7 @@ class Deviation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     what: Words
-    """What is different, in words."""
+    """The difference in words."""
     restored_by: Words = "nothing"
     """Option that restores the release, e.g. ``tokenize=all``, or ``nothing``."""
 
@@ -55,6 +55,6 @@ class MethodCard(BaseModel):
     release_splits: Words
     """Pretraining splits the authors' release uses."""
     stages: tuple[Words, ...] = ("pretraining",)
-    """What is trained one after the other, e.g. ``("autoencoder", "distillation")``; empty for `scratch`."""
+    """Stages of training in order, e.g. ``("autoencoder", "distillation")``; empty for `scratch`."""
     deviations: tuple[Deviation, ...] = ()
     """Where the default differs from the release, and the option that restores it."""

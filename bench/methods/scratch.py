@@ -65,7 +65,7 @@ class Scratch(Method[ScratchOptions]):
         Raises:
             UsageError: Always.
         """
-        raise UsageError("method 'scratch' has no architecture of its own; scratch.architecture names one, e.g. recon")
+        raise UsageError("method 'scratch' has no architecture; set scratch.architecture to a method, e.g. recon")
 
 
 def scratch_candidates(build: Callable[[], Encoder], seed: int) -> dict[str, Encoder]:

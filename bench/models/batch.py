@@ -17,7 +17,7 @@ class Batch:
         image_features: ``[B, D_image]`` teacher features, or None.
         text_features: ``[B, D_text]`` teacher features, or None.
         labels: int64 ``[B]`` class of each object where the method is supervised by it, else None.
-        other_points: Further views of the same clouds, each ``[B, N, 3]`` with points and augmentation of its own.
+        other_points: Further views of the same clouds, each ``[B, N, 3]`` with its own random points and augmentation.
         images: uint8 ``[B, H, W, C]``, one image per object for a method with an image branch, else None.
         step: Optimiser steps taken before this one, for schedules by iteration.
         generator: Draws masks; CPU generator seeded for this step.

@@ -2,7 +2,7 @@
 
 They avoid a tensor of all edges where that is exact. An edge of point i to its neighbour j carries ``[x_j - x_i,
 x_i]``. A linear layer with weight ``[U, V]`` gives ``U x_j + (V - U) x_i``: two products per point instead of one per
-edge. All of it runs in float32 whatever autocast says, because half precision would lose the small difference between
+edge. All of it runs in float32 regardless of autocast, because half precision would lose the small difference between
 neighbours in that sum.
 
 Source: Wang et al., Dynamic Graph CNN for Learning on Point Clouds; docs/reference.md#crosspoint-dgcnn.

@@ -51,7 +51,7 @@ class BlockOutputs:
         levels: Patch tokens ``[B, G, C]`` after each block asked for, through the final norm, shallow first.
         centres: Patch centres ``[B, G, 3]``.
         queries: Element-wise maximum ``[B, C]`` over the global queries after the last block, not normalised; None
-            for an encoder without a global stream of its own.
+            for an encoder without a global stream.
     """
 
     levels: list[Tensor]
@@ -93,7 +93,7 @@ class Encoder(nn.Module, ABC):
         """Return the shape of `block_outputs`.
 
         Raises:
-            UsageError: This encoder hands out no tokens of its blocks.
+            UsageError: This encoder does not return tokens of its blocks.
         """
         raise self._no_blocks()
 
@@ -111,13 +111,13 @@ class Encoder(nn.Module, ABC):
             group_size: Points per patch; None for the encoder's own number.
 
         Raises:
-            UsageError: This encoder hands out no tokens of its blocks.
+            UsageError: This encoder does not return tokens of its blocks.
         """
         raise self._no_blocks()
 
     def _no_blocks(self) -> UsageError:
         return UsageError(
-            f"{type(self).__name__} hands out no patch tokens of its inner blocks, which segmentation is built on: "
+            f"{type(self).__name__} does not return patch tokens of its inner blocks, which segmentation needs: "
             "give the class block_shape() and block_outputs(), or choose an encoder that has them"
         )
 

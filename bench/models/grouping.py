@@ -48,7 +48,7 @@ class Patches:
 def cut_patches(points: Tensor, groups: int, group_size: int, sampling: Sampling) -> Patches:
     """Cut clouds into patches.
 
-    Always in float32, whatever autocast says: half precision would change which points are neighbours.
+    Always in float32, regardless of autocast: half precision would change which points are neighbours.
 
     Args:
         points: ``[B, N, 3]``.

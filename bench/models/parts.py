@@ -21,7 +21,7 @@ Residual = Literal["normalised", "prenorm"]
 class Norm(nn.Module):
     """Norm layer over the last dimension.
 
-    It is built as ``Norm(width, options)``, with the width C of a token and an instance of its own `Options`.
+    It is built as ``Norm(width, options)``, with the width C of a token and an instance of its `Options`.
     """
 
     name: ClassVar[str]

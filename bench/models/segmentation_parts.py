@@ -58,8 +58,7 @@ class Propagation(nn.Module):
 
         Args:
             points: ``[B, N, 3]``.
-            centres: ``[B, G, 3]``; the very tensor `points` where every point has a token of its own, which it then
-                keeps.
+            centres: ``[B, G, 3]``; the tensor `points` itself if every point has a token, which it then keeps.
             features: ``[B, G, features]``. BatchNorm statistics run over B * N.
 
         Returns:

@@ -78,8 +78,8 @@ class TokenBlock(nn.Module):
 class TokenTransformer(nn.Module):
     """Blocks and final norm of a pretrained model.
 
-    Without its embeddings, positions, masks and heads. Whoever builds upon it may change tokens between blocks
-    (`forward_block`) or run it whole. Teachers hand it out frozen (see `bench.teachers.transformers`).
+    Without its embeddings, positions, masks and heads. A method may run it
+    whole, or change tokens between blocks (`forward_block`). Teachers return it frozen (`bench.teachers.transformers`).
 
     Source: docs/reference.md#act-autoencoder.
 

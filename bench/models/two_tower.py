@@ -67,7 +67,7 @@ class TwoTowerEncoder(Encoder):
         """
         super().__init__()
         if (masked is None and streams != "cmc") or (contrast is None and streams != "mdm"):
-            raise ValueError(f"streams {streams} need a tower that is not there")
+            raise ValueError(f"streams {streams} need a tower that is missing")
         self.streams = streams
         self.masked = masked
         self.contrast = contrast
@@ -120,8 +120,8 @@ class TwoTowerEncoder(Encoder):
     def features(self, output: EncoderOutput) -> dict[str, Tensor]:
         """Return ``transfer`` and ``svm``, and each tower's part.
 
-        With both towers the parts are ``mdm`` and ``cmc``. With the contrast tower its tokens ``image`` and ``text``
-        are there too, which heads into teachers' spaces read.
+        With both towers the parts are ``mdm`` and ``cmc``. With the contrast tower also its tokens ``image`` and
+        ``text``, which projection heads read.
         """
         transfer: dict[str, Tensor] = {}
         tokens: dict[str, Tensor] = {}

@@ -349,7 +349,7 @@ def fair_recipe(unit: str, preset: str = "base", stage: str = "") -> Recipe:
     Args:
         unit: Name of the protocol.
         preset: Size preset.
-        stage: What is trained, for a protocol that trains several things.
+        stage: Part that is trained, for a protocol that trains several.
     """
     return _recipe(_only(FAIR, unit, preset=preset, stage=stage))
 
@@ -368,9 +368,9 @@ def released_training(unit: str, method: str, data: Sequence[str] = (), stage: s
 
     Args:
         unit: Name of the protocol.
-        method: Name of the method; one without a recipe of its own takes that of `Row.others`.
+        method: Name of the method; without a recipe it takes that of `Row.others`.
         data: Names that the rows of the data set may have, the closest first; empty where rows have none.
-        stage: What is trained, for a protocol that trains several things.
+        stage: Part that is trained, for a protocol that trains several.
         points: Points the encoder sees.
     """
     rows = [row for row in RELEASED if unit in row.units and row.stage == stage and row.from_points <= points]

@@ -23,7 +23,7 @@ class Row:
         units: Methods or protocols that use it.
         source: Where its figures can be read: a paper, a page of ``docs/``.
         recipe: Hyperparameters of the training; None where nothing is trained.
-        stage: What is trained, where a unit trains several things.
+        stage: Part that is trained, if a unit trains several.
         form: Form of the protocol; ``pretraining`` for a method.
         presets: Presets that take it.
         method: Method whose release has it, for a published recipe of a protocol; empty: every method.

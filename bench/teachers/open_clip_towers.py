@@ -66,11 +66,11 @@ def clip_sizes(state: Mapping[str, Tensor], text_heads: int | None = None) -> Cl
         image_size, image_width, image_layers, patch_size = _image_sizes(state)
     except KeyError as error:
         raise DataError(
-            f"this is no CLIP in OpenAI's layout: it has no {error.args[0]}; give a state dict with visual.*, "
+            f"this is not CLIP in OpenAI's layout: it has no {error.args[0]}; give a state dict with visual.*, "
             "transformer.*, token_embedding, positional_embedding, ln_final and text_projection"
         ) from error
     except ValueError as error:
-        raise DataError(f"this is no CLIP in OpenAI's layout: a weight has an unexpected shape ({error})") from error
+        raise DataError(f"this is not CLIP in OpenAI's layout: a weight has an unexpected shape ({error})") from error
     heads = width // HEAD_WIDTH if text_heads is None else text_heads
     for tower, channels, count in (("image", image_width, image_width // HEAD_WIDTH), ("text", width, heads)):
         if count < 1 or channels % count:
@@ -126,5 +126,5 @@ def _count(state: Iterable[str], prefix: str) -> int:
 def _root(cells: int) -> int:
     side = round(cells**0.5) if cells > 0 else 0
     if side < 1 or side * side != cells:
-        raise ValueError(f"{cells} image positions are no square")
+        raise ValueError(f"{cells} image positions form no square")
     return side

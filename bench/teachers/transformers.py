@@ -296,8 +296,8 @@ def _translate(state: Mapping[str, Tensor], parts: Mapping[str, str], scales: Ma
             ours[f"{parts[part]}.{leaf}"] = value.detach().float()
         elif name not in scales:
             raise UsageError(
-                f"this transformer's blocks have a '{name}', which a standard block has not, so they cannot be built "
-                "upon; choose a plain ViT, CLIP or BERT"
+                f"this transformer's blocks have a '{name}', which standard blocks lack: they cannot be converted; "
+                "choose a plain ViT, CLIP or BERT"
             )
     for name, layer in scales.items():
         if name in state:
@@ -327,7 +327,7 @@ def _assemble(
             found = tuple(state[name].shape) if name in state else "absent"
             raise UsageError(
                 f"this transformer's {name} is {found}, expected {tuple(expected.shape)}: its blocks are not all "
-                "standard blocks of one size, so they cannot be built upon"
+                "standard blocks of one size, so they cannot be converted"
             )
     stack.load_state_dict(state)
     return stack.requires_grad_(False).eval()
@@ -338,7 +338,7 @@ def _blocks(blocks: Any, kind: type, source: str) -> list[Any]:
     if not found or not all(isinstance(block, kind) for block in found):
         kinds = ", ".join(sorted({type(block).__name__ for block in found})) or "none"
         raise UsageError(
-            f"{source} is no stack of standard transformer blocks (its blocks: {kinds}); "
+            f"{source} is not a stack of standard transformer blocks (its blocks: {kinds}); "
             "choose a plain ViT, CLIP or BERT"
         )
     return found

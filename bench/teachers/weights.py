@@ -253,7 +253,7 @@ def _read(path: Path, option: str) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not (zipfile.is_zipfile(path) or path.read_bytes()[:1] == pickle.PROTO):
-            raise UsageError(f"{option} = {path}: is no weights file; expected .safetensors, .pth or .pt") from error
+            raise UsageError(f"{option} = {path}: is not a weights file; expected .safetensors, .pth or .pt") from error
         raise UsageError(
             f"{option} = {path}: is a pickle of more than tensors, which could run code, and is not opened; "
             "where you trust it, save its tensors alone as .safetensors"

@@ -32,7 +32,7 @@ class ClassificationObjective(Objective):
         points: Points drawn from each cloud in each step, at the same positions in the whole batch as in the
             releases; None takes all.
         augment: Applied after drawing points.
-        cut: Applied before drawing points; None where the clouds are what is drawn from.
+        cut: Applied before drawing points; None: points are drawn from the whole cloud.
 
     Attributes:
         steps: Optimiser steps of the whole training, the one under way included.
@@ -133,7 +133,7 @@ def finetune(
         seed: Root seed of order and augmentation.
         n_points: Random points drawn from the M in each step; None takes all.
         cut: Transform of the clouds in each step, before points are drawn.
-        stage: What is running, in words.
+        stage: Name of the stage in words.
         place: Folders and progress.
         identity: Digest of what a checkpoint must agree in besides the starting weights and the training data.
         after_epoch: Called with the number of each finished epoch (from 1), after its validation and before it is

@@ -69,7 +69,7 @@ def fit(
         recipe: Schedule, optimiser and batch.
         numerics: Device, precision, compilation.
         seed: Root seed of the order and augmentation streams.
-        stage: What is running, in words, for progress and messages.
+        stage: Name of the stage in words, for progress and messages.
         place: Folders, checkpoint interval, progress.
         decays: Whether a parameter decays.
         in_head_group: Whether a parameter belongs to the head group; None: there is no head (pretraining).

@@ -305,7 +305,7 @@ def pretrain(
         spec: Recipe, backbone, numerics and seed. The whole spec is part of a checkpoint's identity.
         place: Work folder, compile cache and progress.
         decays: Whether a parameter decays.
-        stage: What is running, in words; default ``pretrain METHOD``.
+        stage: Name of the stage in words; default ``pretrain METHOD``.
         point_views: Augmented views of each cloud that a step of the method needs.
         measured: Sets on which the losses are measured after each epoch, by name (`bench.training.held_out`); they
             enter the curves as ``SET_LOSS`` and nothing else.

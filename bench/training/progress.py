@@ -39,7 +39,7 @@ class Pace:
         The first step of this session does not count for the throughput.
 
         Args:
-            stage: What is running, in words, e.g. ``pretrain point-mae``.
+            stage: Name of the stage in words, e.g. ``pretrain point-mae``.
             done: Optimiser steps done.
             total: Optimiser steps in all.
             losses: Newest value of each loss.

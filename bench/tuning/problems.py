@@ -89,7 +89,7 @@ def make_problems(
 
     Args:
         request: Methods (``all`` for every one), one protocol, one data set, one seed.
-        what: What is searched.
+        what: Part of the training that is searched.
         workspace: Results folder.
         baseline: Whether ``scratch`` is tuned too, in the architecture of each method.
 
@@ -169,7 +169,7 @@ def _problem(subject: Subject, request: RunRequest, what: What, workspace: Works
     space = offered.of(pretrained=run.encoder.recipe is not None)
     for dimension in space.dimensions:
         if dimension.path in overrides:
-            raise UsageError(f"--set {dimension.path}: this is what is searched; leave it out, or fix it in bench run")
+            raise UsageError(f"--set {dimension.path}: this field is searched; leave it out, or set it in bench run")
     label = subject.label if subject.method == SCRATCH else method_label(run.encoder)
     places = resolution.places[run.data.manifest]
     identity: JsonValue = {"runs": [content_key(run) for run in resolution.runs], "space": space.digest, "what": what}

@@ -99,7 +99,7 @@ def replace(fold: dict[str, Any], part: str, row: int, **changed: Any) -> None:
     ("change", "says"),
     [
         (lambda f: f.pop("test"), "the keys 'train' and 'test'"),
-        (lambda f: f.update(test=[]), "'test' is no list"),
+        (lambda f: f.update(test=[]), "'test' is not a list"),
         (lambda f: f["train"].pop(), "has 1 objects of label 4, expected 2"),
         (lambda f: f["test"].pop(), "has 19 objects of label 4, expected 20"),
         (lambda f: f["train"].__setitem__(slice(8, 10), []), "'train' has the labels 0, 1, 2, 3; expected 0 to 4"),
@@ -109,7 +109,7 @@ def replace(fold: dict[str, Any], part: str, row: int, **changed: Any) -> None:
         (lambda f: replace(f, "test", 5, points=f["test"][5][0][:7]), "has 7 points, the first 12"),
         (lambda f: replace(f, "test", 5, points=f["test"][5][0].astype(int)), "'test' object 5 is int64"),
         (lambda f: replace(f, "test", 5, points=f["test"][5][0] * np.inf), "expected a finite number"),
-        (lambda f: f["train"].__setitem__(1, 3), "'train' object 1 is no triple"),
+        (lambda f: f["train"].__setitem__(1, 3), "'train' object 1 is not a triple"),
         (lambda f: f.update(train=content(0, points=9)["train"]), "'train' clouds have 9 points"),
     ],
 )
@@ -144,4 +144,4 @@ def test_folds_are_never_run(tmp_path: Path) -> None:
     assert "system" in refusal(path)
     assert not (tmp_path / "ran").exists()
     path.write_bytes(pickle.dumps(content())[:900])
-    assert "breaks off" in refusal(path)
+    assert "truncated" in refusal(path)

@@ -141,7 +141,7 @@ def test_a_named_class_may_be_empty(root: Path) -> None:
     [
         (b"", "is empty"),
         (b"cup\n\nvase\n", "line 2 is blank"),
-        (b"cup\nmug\ncup\n", "class 'cup' stands on lines 1 and 3"),
+        (b"cup\nmug\ncup\n", "class 'cup' is on lines 1 and 3"),
         (b"cup\nm\xff\nvase\n", "is not UTF-8"),
         (b"cup\nmug\n", "field 'label' row 2 is 2, expected 0 to 1: shape_names.txt names 2 classes"),
     ],
@@ -179,7 +179,7 @@ def flattened(row: int) -> np.ndarray:
 
 LABELS = labels(12)
 BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
-    ("truncated", truncate, "breaks off (truncated HDF5 file)"),
+    ("truncated", truncate, "is a truncated HDF5 file"),
     ("not hdf5", lambda p: p.write_bytes(b"x" * 4096), "is not an HDF5 file"),
     ("empty file", lambda p: p.write_bytes(b""), "is empty (0 bytes)"),
     ("no data", rewrite(label=LABELS), "field 'data' is missing; the file holds: label"),

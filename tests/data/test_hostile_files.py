@@ -88,7 +88,7 @@ def test_one_hdf5_file_gets_a_name(tmp_path: Path, place: Workspace) -> None:
     file.unlink()
     with pytest.raises(DataError) as error:
         open_named("mine", place)
-    assert "is not there any more" in one_line(error, file)
+    assert "does not exist any more" in one_line(error, file)
     with pytest.raises(DataError) as error:
         add_named("other", "modelnet-h5", write_h5(file, data=xyz(4)), [], place)
     assert "is a file" in one_line(error, file)

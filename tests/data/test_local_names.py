@@ -102,7 +102,7 @@ def test_a_folder_that_went_away_is_named_with_the_way_out(tmp_path: Path, folde
     folder.rmdir()
     with pytest.raises(DataError) as error:
         resolve_dataset_ref("ldraw40", tmp_path, FORMATS)
-    assert f"local data set 'ldraw40': {folder.resolve()} is not there any more" in line(error)
+    assert f"local data set 'ldraw40': {folder.resolve()} does not exist any more" in line(error)
     assert "bench data add ldraw40 --format modelnet-h5 --root DIR --force" in line(error)
 
 

@@ -169,7 +169,7 @@ def test_list_files(root: Path) -> None:
     assert dataset.load("train").ids == ("brick/b0.off", "Kugel ö/b1.obj")
     assert dataset.load("test").ids == ("brick/b2.ply",)
     (root / "test.txt").write_text("brick/b2.ply\nbrick/gone.ply\n", encoding="utf-8")
-    assert "test.txt: line 2 names brick/gone.ply, which is not there" in refusal(meshes(root))
+    assert "test.txt: line 2 names brick/gone.ply, which does not exist" in refusal(meshes(root))
     (root / "test.txt").write_text("brick/b0.off\n", encoding="utf-8")
     assert "test.txt: line 1 names brick/b0.off, which train.txt names already" in refusal(meshes(root))
     (root / "test.txt").unlink()
@@ -203,19 +203,23 @@ def test_broken_files_of_every_format_are_named(root: Path, kind: str, damage: C
     ("name", "content", "words"),
     [
         ("x.off", b"OFF\n3 1 0\n0 0 0\n1 1 1\n2 2 2\n3 0 1 2\n", "all 1 faces are degenerate"),
-        ("x.off", b"OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "3 vertices and 2 faces announced, 4 lines are there"),
+        (
+            "x.off",
+            b"OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n",
+            "3 vertices and 2 faces announced, 4 lines were found",
+        ),
         ("x.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n", "face 0 names vertex 7, there are 3"),
         ("x.off", b"OFF\n3 1 0\n0 0 0\n1 nan 0\n0 1 0\n3 0 1 2\n", "expected finite numbers"),
         ("x.off", b"OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0\n", "has no faces"),
         ("x.obj", b"v 0 0 0\nv 1 0 0\n", "has no faces"),
         ("x.stl", b"\0" * 80 + struct.pack("<I", 9) + b"\0" * 100, "9 triangles need 534 bytes"),
-        ("x.stl", b"solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\n", "breaks off (no 'endsolid'"),
-        ("x.stl", b"\0" * 80 + struct.pack("<I", 1) + b"\0" * 100, "holds more than it announces"),
+        ("x.stl", b"solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\n", "is truncated (no 'endsolid'"),
+        ("x.stl", b"\0" * 80 + struct.pack("<I", 1) + b"\0" * 100, "holds more than its header announces"),
         ("x.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 4\n", "line 4 names vertex 4, there are 3"),
         ("x.obj", b"v 0 0 0\nv 1 0\nv 0 1 0\nf 1 2 3\n", "line 2 is 'v 1 0', expected v and x y z"),
         ("x.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1/1/1 2/1/1 3//1\n", "expected corners of one form"),
         ("x.off", b"OFF\n3 1 0\n0 0 0\n1e30 0 0\n0 1 0\n3 0 1 2\n", "vertex 1 is [1e+30, 0.0, 0.0], expected finite"),
-        ("x.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n3 0 1 2\n", "holds more than it announces"),
+        ("x.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n3 0 1 2\n", "holds more than its header announces"),
     ],
 )
 def test_meshes_without_a_surface_are_named(root: Path, name: str, content: bytes, words: str) -> None:

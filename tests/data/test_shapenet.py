@@ -224,7 +224,7 @@ PC = f"shapenet_pc/{stem(SYNSETS[0], 2)}.npy"
 @pytest.mark.parametrize(
     ("where", "harm", "says"),
     [
-        (PC, lambda p: p.write_bytes(p.read_bytes()[:-30]), "breaks off"),
+        (PC, lambda p: p.write_bytes(p.read_bytes()[:-30]), "truncated"),
         (PC, lambda p: p.write_bytes(b""), "is empty"),
         (PC, lambda p: np.save(p, points(SYNSETS[0], 2).astype(int)), "holds int64"),
         (PC, lambda p: np.save(p, points(SYNSETS[0], 2)[:9]), "expected the same in every file"),

@@ -179,9 +179,9 @@ BELOW = f"ShapeNetRendering/{SYNSETS[1]}/m1/rendering"
 @pytest.mark.parametrize(
     ("where", "harm", "says"),
     [
-        (CLOUD, lambda p: p.write_bytes(SOUND[:-100]), "breaks off"),
+        (CLOUD, lambda p: p.write_bytes(SOUND[:-100]), "truncated"),
         (CLOUD, lambda p: p.write_bytes(ASCII[:-300]), "vertices"),
-        (CLOUD, lambda p: p.write_bytes(SOUND[:50]), "breaks off in its head"),
+        (CLOUD, lambda p: p.write_bytes(SOUND[:50]), "is truncated in its header"),
         (CLOUD, lambda p: p.write_bytes(b""), "is empty"),
         (CLOUD, lambda p: p.write_bytes(b"solid"), "is not a PLY file"),
         (
@@ -189,7 +189,7 @@ BELOW = f"ShapeNetRendering/{SYNSETS[1]}/m1/rendering"
             lambda p: p.write_bytes(SOUND.replace(b"vertex 30", b"vertex 99999999999")),
             "need 1299999999987 bytes",
         ),
-        (CLOUD, lambda p: p.write_bytes(SOUND.replace(b"vertex 30", b"vertex -5")), "damaged head"),
+        (CLOUD, lambda p: p.write_bytes(SOUND.replace(b"vertex 30", b"vertex -5")), "damaged header"),
         (
             CLOUD,
             lambda p: p.write_bytes(SOUND.replace(b"property float x", b"property float w")),

@@ -210,7 +210,7 @@ def test_broken_hdf5_is_named(h5_root: Path) -> None:
     write_h5(path, 16, 3, label=np.full(16, 16, np.uint8))
     assert "row 0 is 16, expected 0 to 15: the release names 16" in refusal(h5_set(h5_root))
     path.write_bytes(path.read_bytes()[:-500])
-    assert "ply_data_val0.h5: breaks off" in refusal(h5_set(h5_root))
+    assert "ply_data_val0.h5: is a truncated HDF5 file" in refusal(h5_set(h5_root))
     path.unlink()
     assert "no *val*.h5 here" in refusal(h5_set(h5_root))
 

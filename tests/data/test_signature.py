@@ -99,5 +99,5 @@ def test_files_are_left_alone_under_their_own_names(tmp_path: Path) -> None:
     np.save(stream, np.ones(3))
     for name, content in {"a.npy": stream.getvalue(), "a.npz": archive(), "a.txt": b"1 2 3\n", "a.h5": b"x"}.items():
         assert foreign(tmp_path / name, content) == ""
-    assert "is a NumPy array, which its name does not say; name it .npy" in foreign(Path("a.npz"), stream.getvalue())
+    assert "is a NumPy array, but its name says otherwise; name it .npy" in foreign(Path("a.npz"), stream.getvalue())
     assert foreign(tmp_path / "gone") == ""

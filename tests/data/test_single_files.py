@@ -31,9 +31,9 @@ GOOD = np.random.default_rng(0).normal(size=(20, 3))
     ("content", "says"),
     [
         (b"", "is empty"),
-        (_npy(GOOD)[:9], "breaks off"),
-        (_npy(GOOD)[:60], "breaks off"),
-        (_npy(GOOD)[:-8], "480 bytes, 472 are there"),
+        (_npy(GOOD)[:9], "truncated"),
+        (_npy(GOOD)[:60], "truncated"),
+        (_npy(GOOD)[:-8], "480 bytes, 472 were found"),
         (
             _npy(GOOD).replace(b"(20, 3)", b"(2000000000, 3)".ljust(15)).replace(b"    \n", b"\n", 1),
             "needs 48000000000 bytes",

@@ -102,7 +102,7 @@ def test_names_beside_the_file(whole: Path) -> None:
     names.write_text("Tasse\nTeller\n", encoding="utf-8")
     assert "field 'label' row 2 is 2, expected 0 to 1: shape_names.txt names 2 classes" in refusal(h5(whole))
     names.write_text("Tasse\nTeller\nTasse\n", encoding="utf-8")
-    assert "class 'Tasse' stands on lines 1 and 3" in refusal(h5(whole))
+    assert "class 'Tasse' is on lines 1 and 3" in refusal(h5(whole))
 
 
 def test_names_by_option(whole: Path) -> None:
@@ -232,7 +232,7 @@ def unknown_filter(file: h5py.File, other: Path) -> None:
         (loop, "'/data', which leads nowhere"),
         (virtual, "'data' is a virtual data set"),
         (stored_outside, "'data' is stored outside, in other files"),
-        (written_in_part, "'data' was written in part: 1 of 3 chunks are there"),
+        (written_in_part, "'data' was written in part: 1 of 3 chunks were found"),
         (huge_chunk, "'data' is stored in chunks of 302 MB"),
         (references, "'data' holds references to other objects, expected a float type"),
         (compound, "'data' holds compound values (x, y, z), expected a float type"),
@@ -306,7 +306,7 @@ def test_a_broken_file_is_named(tmp_path: Path, fields: dict[str, Any], words: s
 
 def test_files_that_are_no_hdf5_are_named(whole: Path, tmp_path: Path) -> None:
     whole.write_bytes(whole.read_bytes()[:-900])
-    assert "Dinge ö.h5: breaks off (truncated" in refusal(h5(whole))
+    assert "Dinge ö.h5: is a truncated" in refusal(h5(whole))
     whole.write_text("text")
     assert "is not an HDF5 file" in refusal(h5(whole))
     assert "no such file" in refusal(h5(tmp_path / "gone.h5"))

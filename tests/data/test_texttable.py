@@ -89,7 +89,7 @@ def test_coordinates_are_taken_by_name_and_only_from_known_orders(tmp_path: Path
         (rows(P, between=";").replace(".", ","), "line 1: field 1 is"),
         (rows(P, between=" ").replace(".", ","), "commas"),
         (rows(np.abs(P) * 10).replace(".", ","), "may be 6 numbers, or 3 with decimal commas"),
-        ("14\n" + rows(P), "line 1 announces 14 points, 12 rows are there"),
+        ("14\n" + rows(P), "line 1 announces 14 points, 12 rows were found"),
         ("1.0,abc,3.0\n" + rows(P), "line 1: field 2 is 'abc', expected a number"),
         ("nan,nan,nan\n" + rows(P), "line 1: field 1 is 'nan', expected a finite number"),
         ("a b c\n" + rows(P, between=" "), "line 1 is 'a b c', expected numbers, or a heading"),

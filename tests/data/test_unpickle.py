@@ -127,7 +127,7 @@ def test_code_is_never_run(tmp_path: Path) -> None:
         (pickle.dumps(Path("a")), "asks for"),
         (pickle.dumps(np.ndarray), "on its own"),
         (pickle.dumps(np.dtype("f4")), "on its own"),
-        (b"\x80\x02cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85R.", "calls something"),
+        (b"\x80\x02cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85R.", "calls a function"),
         (b"\x80\x02cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85\x81.", "objects other than arrays"),
         (b"\x80\x02cbuiltins\nbytes\nJ\xff\xff\xff\x7f\x85R.", "'bytes' with arguments"),
         (b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x04\x00\x00\x00zlib\x86R.", "_codecs.encode"),
@@ -152,7 +152,7 @@ def test_false_lengths_reserve_no_memory(tmp_path: Path) -> None:
         b"\x80\x04\x95" + huge,
         b"\x80\x02\x8b\xff\xff\xff\x7f",
     ):
-        assert "breaks off" in refusal(save(tmp_path / "short.pkl", content))
+        assert "truncated" in refusal(save(tmp_path / "short.pkl", content))
     assert load_pickle(save(tmp_path / "memo.pkl", b"\x80\x02]r\xff\xff\xff\xff.")) == []
     written = pickle.dumps(np.zeros((3, 4), np.float32), 2).replace(b"K\x03K\x04\x86", b"K\xffK\xff\x86")
     assert "48 bytes of content" in refusal(save(tmp_path / "shape.pkl", written))
@@ -168,7 +168,7 @@ def test_too_many_steps_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     """A half-finished download would end in a traceback of the pickle module."""
     whole = pickle.dumps([CLOUD] * 3, 4)
-    assert "breaks off" in refusal(save(tmp_path / "cut.pkl", pickle.dumps([CLOUD.tobytes() * 2000], 4)[:-900]))
+    assert "truncated" in refusal(save(tmp_path / "cut.pkl", pickle.dumps([CLOUD.tobytes() * 2000], 4)[:-900]))
     assert "empty" in refusal(save(tmp_path / "empty.pkl", b""))
     assert "is a web page" in refusal(save(tmp_path / "html.pkl", b"<html>404</html>"))
     assert "not a pickle" in refusal(save(tmp_path / "notes.pkl", b"notes on the download"))

@@ -121,7 +121,7 @@ def _tar(path: Path) -> None:
         (_tar, "old .tar format"),
         (lambda path: path.write_text("<html>404 not found</html>"), "is a web page"),
         (lambda path: torch.save({"w": torch.ones(1), "f": os.getcwd}, path), "asks for posix.getcwd"),
-        (lambda path: path.write_text("some text that is no pickle at all"), "is no file of torch.save"),
+        (lambda path: path.write_text("some text that is no pickle at all"), "is not a file of torch.save"),
         (lambda path: zipfile.ZipFile(path, "w").writestr("a/b", "c"), "of something else than torch.save"),
         (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "Git LFS pointer"),
         (lambda path: path.write_bytes(b"\0" * 4000), "holds zeros only"),

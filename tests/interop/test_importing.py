@@ -280,7 +280,7 @@ def _without_block(state: dict[str, Tensor]) -> None:
         (None, None, {"head": 3}, "unknown option of recon 'head'"),
         (None, None, {"mask_ratio": 3}, "recon.mask_ratio = 3"),
         (_without_block, None, {}, "lacks MAE_encoder.blocks.blocks.1.attn.proj.bias and 22 more"),
-        (lambda s: s.pop("MAE_encoder.norm.bias"), None, {}, "lacks MAE_encoder.norm.bias; it is no complete file"),
+        (lambda s: s.pop("MAE_encoder.norm.bias"), None, {}, "lacks MAE_encoder.norm.bias; it is not a complete file"),
         (
             lambda s: s.update({"MAE_encoder.blocks.blocks.2.mlp.fc1.weight": torch.ones(96, 12)}),
             None,
@@ -291,7 +291,7 @@ def _without_block(state: dict[str, Tensor]) -> None:
             lambda s: [s.pop(name) for name in list(s) if "MAE_encoder" in name],
             None,
             {},
-            "is no file of a known release",
+            "is not a file of a known release",
         ),
         (
             lambda s: (s.clear(), s.update({"resnet.conv1.weight": torch.ones(1)})),
@@ -316,7 +316,7 @@ def test_what_does_not_fit_is_one_line_that_names_it(
 
 def test_an_unknown_width_asks_for_heads(tmp_path: Path) -> None:
     """A wrong guess would run, and give other features."""
-    with pytest.raises(UsageError, match=r"24 is no published width; give it: --set backbone.heads=N"):
+    with pytest.raises(UsageError, match=r"24 is not a published width; give it: --set backbone.heads=N"):
         read(recon_file(tmp_path / "recon.pth"), points=64)
 
 

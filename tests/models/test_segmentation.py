@@ -201,7 +201,7 @@ def test_encoders_of_plugins_are_segmented_with_or_refused_in_one_line() -> None
     """A new method's encoder could not be judged by segmentation, or would end in an attribute error."""
     for function in (lambda: PartSegmenter(Bare(), 5, 4), lambda: Bare().block_outputs(clouds(), [0])):
         with pytest.raises(
-            UsageError, match=r"^Bare hands out no patch tokens .* block_shape\(\) and block_outputs\(\)"
+            UsageError, match=r"^Bare does not return patch tokens .* block_shape\(\) and block_outputs\(\)"
         ):
             function()
     model = PartSegmenter(Layered(), 5, 0, groups=9, widths=WIDTHS)

@@ -250,7 +250,7 @@ def test_what_cannot_be_judged_is_said_in_one_line(make: MakeTask) -> None:
     assert PartSegmentation.skip(Facts("recon"), options()) == "the data set has no part labels"
     assert PartSegmentation.skip(Facts("recon", objects=False), options()) == "the data set has no labelled objects"
     bare = Subject("toy", "toy", {"": Candidate("", MomentEncoder, "k")})
-    with pytest.raises(UsageError, match="hands out no patch tokens of its inner blocks"):
+    with pytest.raises(UsageError, match="does not return patch tokens of its inner blocks"):
         judge(make(), judged=bare)
     blank = objects(6, 3)
     with pytest.raises(UsageError, match="has no part labels"):

@@ -233,7 +233,7 @@ def broken(tmp_path: Path) -> Callable[[str], Teacher]:
         ("absent", "not on disk: run `bench teachers fit timm --set teacher.model=vit_base_patch16_224`"),
         ("misfit", "does not fit model 'test_resnet': .* is not there; choose the model with --set teacher.model=NAME"),
         ("pickle", "is a pickle of more than tensors, which could run code, and is not opened"),
-        ("garbage", r"is no weights file; expected .safetensors, .pth or .pt"),
+        ("garbage", r"is not a weights file; expected .safetensors, .pth or .pt"),
         ("changed", r"has changed since it was chosen .* run again with --set teacher.checkpoint="),
         ("gone", r"cannot be read .*give the path of a weights file with --set teacher.checkpoint=FILE"),
         ("folder", r"a folder needs config.json and model.safetensors, as timm saves a model, and has no config.json"),

@@ -126,7 +126,7 @@ def _fpsample(points: Tensor, count: int) -> Tensor:
     import fpsample
     import numpy as np
 
-    # The package's bucketed samplers are much faster on huge clouds, but in version 1.0.2 they start from a point of
-    # their own choosing whatever `start_idx` says, so only its plain sampler gives the same picks.
+    # The package's bucketed samplers are much faster on huge clouds, but in version 1.0.2 they ignore
+    # `start_idx`, so only its plain sampler gives the same picks.
     picks = [fpsample.fps_sampling(cloud, count, start_idx=0) for cloud in points.numpy()]
     return torch.from_numpy(np.stack(picks).astype(np.int64))

@@ -17,7 +17,7 @@ def interpolation_matrix(points: Tensor, centres: Tensor, neighbours: int = 3) -
 
     A point takes the mean of its nearest centres, weighted by ``1 / (squared distance + 1e-8)``. As a matrix, the
     interpolation of any values is one product, whose gradient is another: with a hundred centres that is less work
-    than gathering the neighbours' values, and needs no copy of them. Always in float32, whatever autocast says.
+    than gathering the neighbours' values, and needs no copy of them. Always in float32, regardless of autocast.
 
     Args:
         points: ``[B, N, 3]``.
