@@ -155,7 +155,7 @@ def audit(
 
     Without B, find copies within A.
     """
-    from bench.data.told import told
+    from bench.data.reading_progress import progress_on_stderr
 
     found = data.audit_data(
         a,
@@ -168,7 +168,7 @@ def audit(
         b_assignments=b_set or (),
         results=results,
         plugins=plugin or (),
-        progress=told("shapes"),
+        progress=progress_on_stderr("shapes"),
     )
     from bench.inspection.audit_output import print_audit, write_audit
 

@@ -20,7 +20,7 @@ from bench.data.containers import NO_OBJECTS as NO_OBJECTS
 from bench.data.containers import CloudSet as CloudSet
 from bench.data.containers import GivenFold as GivenFold
 from bench.data.containers import Room as Room
-from bench.data.handed_out import CheckedRooms, check_clouds
+from bench.data.load_checks import CheckedRooms, check_clouds
 from bench.errors import UsageError
 from bench.progress import Progress as Progress
 from bench.progress import silent as silent
@@ -77,7 +77,7 @@ class Dataset(ABC):
     """A data set with its folders and options.
 
     Subclasses set `name`, `card` and `Options`, and implement `manifest`, `classes` and `load`. The results of `load`
-    and `rooms` are checked before they are returned (`bench.data.handed_out`).
+    and `rooms` are checked before they are returned (`bench.data.load_checks`).
     Importing the module must not import torch.
     """
 

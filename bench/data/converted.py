@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from bench.data.faults import passed_over
+from bench.data.faults import collect_or_raise
 from bench.data.filelists import THREADS, FileList, file_stamp
 from bench.data.files import cannot_write, exclusive, in_words
 from bench.errors import DataError, SetupError
@@ -235,7 +235,7 @@ class _Conversion:
                     self._append(name, array, index)
                     pending += array.nbytes
             except DataError as error:
-                fault = passed_over(error, fault)
+                fault = collect_or_raise(error, fault)
             if fault is not None:  # check the other files, but keep nothing
                 pending = 0
                 continue

@@ -83,19 +83,19 @@ def file_digest(path: Path, cache: Path) -> str:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     if settled(stamp, started):
         with contextlib.suppress(SetupError, UnicodeError):
-            note_down(note, {"path": str(resolved), "stamp": list(stamp), "sha256": digest})
+            store_facts(note, {"path": str(resolved), "stamp": list(stamp), "sha256": digest})
     return digest
 
 
 def _recall(note: Path, stamp: Stamp) -> str | None:
-    known = recalled(note)
+    known = stored_facts(note)
     if not isinstance(known, dict) or known.get("stamp") != list(stamp):
         return None
     digest = known.get("sha256")
     return digest if isinstance(digest, str) else None
 
 
-def note_down(note: Path, content: JsonValue) -> None:
+def store_facts(note: Path, content: JsonValue) -> None:
     """Store facts about files, with a digest of the facts.
 
     Raises:
@@ -107,7 +107,7 @@ def note_down(note: Path, content: JsonValue) -> None:
     write_whole(note, json.dumps({"check": _check(content), "noted": content}))
 
 
-def recalled(note: Path) -> JsonValue:
+def stored_facts(note: Path) -> JsonValue:
     """Return stored facts, or None.
 
     None if they are absent or altered, or inside `read_again`.

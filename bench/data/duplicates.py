@@ -300,7 +300,7 @@ def _chamfer(a: _Shape, b: _Shape, move: _Move, probes: bool, limit: float = mat
     return (there + _one_way(a, b, move, probes, back=True)) / 2 if there / 2 <= limit else math.inf
 
 
-def _first_look(a: _Shape, b: _Shape, limit: float) -> tuple[float, float]:
+def _coarse_match(a: _Shape, b: _Shape, limit: float) -> tuple[float, float]:
     """Return the best coarse distance and its rotation.
 
     Over all likely rotations, with a few points; infinite above `limit`. The distance from b to a is computed for all
@@ -318,7 +318,7 @@ def _first_look(a: _Shape, b: _Shape, limit: float) -> tuple[float, float]:
     return best
 
 
-def _settled(a: _Shape, b: _Shape, move: _Move) -> _Move:
+def _refined(a: _Shape, b: _Shape, move: _Move) -> _Move:
     """Refine a move by iterated closest points, both ways.
 
     Means and radii of two samples differ by more than the thickness of a thin object, so position and scale are
@@ -364,10 +364,10 @@ def compare(a: _Shape, b: _Shape, threshold: float) -> tuple[bool, float, float,
         return True, 0.0, 0.0, 0.0
     unit = (a.sampling + b.sampling) / 2
     limit = _LOOSE * threshold * unit
-    first, turn = _first_look(a, b, limit + _SLACK)
+    first, turn = _coarse_match(a, b, limit + _SLACK)
     if first > limit + _SLACK:
         return None
-    settled = _settled(a, b, _Move(turn))
+    settled = _refined(a, b, _Move(turn))
     if first > limit and _chamfer(a, b, settled, probes=True, limit=limit) > limit:
         return None
     best, move = _chamfer(a, b, settled, probes=False, limit=threshold * unit), settled

@@ -23,7 +23,7 @@ class Faults:
     Attributes:
         lines: The first `SHOWN` faults.
         more: Number of further faults.
-        seen: All lines, and the places that were searched (see `first_look`).
+        seen: All lines, and the places that were searched (see `first_visit`).
     """
 
     lines: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ def collecting() -> Iterator[Faults]:
         _collected.reset(token)
 
 
-def first_look(at: Hashable) -> bool:
+def first_visit(at: Hashable) -> bool:
     """Return whether a place is searched for the first time.
 
     Always False outside of `collecting`.
@@ -67,7 +67,7 @@ def first_look(at: Hashable) -> bool:
     return True
 
 
-def passed_over(error: DataError, first: DataError | None = None) -> DataError:
+def collect_or_raise(error: DataError, first: DataError | None = None) -> DataError:
     """Collect a fault and return the first one.
 
     The caller raises it after checking the other files. Outside of `collecting` it is raised here.

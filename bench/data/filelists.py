@@ -14,8 +14,8 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any
 
-from bench.data.digest import Stamp, note_down, recalled, settled, stamp_of
-from bench.data.faults import passed_over
+from bench.data.digest import Stamp, settled, stamp_of, store_facts, stored_facts
+from bench.data.faults import collect_or_raise
 from bench.errors import DataError, SetupError
 from bench.progress import Progress, silent
 
@@ -96,7 +96,7 @@ def list_files(root: Path, names: Sequence[str], cache: Path, progress: Progress
                 if place % BATCH == 0 or place == len(unknown):
                     progress(place, len(unknown))
             with contextlib.suppress(SetupError):
-                note_down(note, {**_recall(note), **known})
+                store_facts(note, {**_recall(note), **known})
     return FileList(root, tuple(names), stamps, tuple(fresh.get(name) or known[name][-1] for name in names))
 
 
@@ -107,7 +107,7 @@ def _stamps(root: Path, names: Sequence[str]) -> tuple[Stamp, ...]:
         try:
             found.append(file_stamp(root, name))
         except DataError as error:
-            fault = passed_over(error, fault)
+            fault = collect_or_raise(error, fault)
     if fault is not None:
         raise fault
     return tuple(found)
@@ -118,7 +118,7 @@ def _recall(note: Path) -> dict[str, list[Any]]:
 
     Empty if absent or damaged.
     """
-    table = recalled(note)
+    table = stored_facts(note)
     if not isinstance(table, dict):
         return {}
     return {name: row for name, row in table.items() if isinstance(row, list) and len(row) == 6}

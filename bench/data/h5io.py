@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.coordinates import Name, float32_clouds, transposed
-from bench.data.faults import first_look, passed_over
+from bench.data.faults import collect_or_raise, first_visit
 from bench.data.files import exclusive, in_words
 from bench.data.labels import Held, check_part_gaps, class_numbers, part_numbers
 from bench.data.signature import foreign
@@ -437,7 +437,7 @@ def _blocks(heads: Sequence[Head], fields: Fields, name: str) -> Iterator[npt.ND
         try:
             yield from _of_file(head, fields, name)
         except DataError as error:
-            fault = passed_over(error, fault)
+            fault = collect_or_raise(error, fault)
     if fault is not None:
         raise fault
 
@@ -470,15 +470,15 @@ def read_heads(paths: Sequence[Path], fields: Fields) -> tuple[list[Head], DataE
         try:
             heads.append(read_head(path, fields))
         except DataError as error:
-            fault = passed_over(error, fault)
+            fault = collect_or_raise(error, fault)
     return heads, fault
 
 
-def look_further(heads: Sequence[Head], fields: Fields) -> None:
+def collect_faults(heads: Sequence[Head], fields: Fields) -> None:
     """Collect faults of clouds that cannot be loaded anyway."""
     for head in heads:
         for name, there in ((fields.points, True), (fields.normals, head.normals), (fields.parts, head.parts)):
-            if there and name is not None and first_look((head.path, name)):
+            if there and name is not None and first_visit((head.path, name)):
                 with contextlib.suppress(DataError):  # noted
                     for _ in _blocks([head], fields, name):
                         pass

@@ -17,8 +17,8 @@ import numpy as np
 from bench.data.arrays import read_text
 from bench.data.base import CloudSet, Dataset, SplitName
 from bench.data.digest import file_digest, manifest_digest
-from bench.data.faults import passed_over
-from bench.data.h5io import Fields, Head, load_arrays, look_further, read_heads
+from bench.data.faults import collect_or_raise
+from bench.data.h5io import Fields, Head, collect_faults, load_arrays, read_heads
 from bench.data.labels import check_named, count_unnamed
 from bench.errors import DataError
 
@@ -170,13 +170,13 @@ class H5Dataset(Dataset):
                     files = ", ".join(head.path.name for head in heads[split])
                     raise DataError(f"{heads[split][0].path.parent}: the {split} split has no objects ({files})")
             except DataError as error:
-                fault = passed_over(error, fault)
+                fault = collect_or_raise(error, fault)
         try:
             if fault is not None:
                 raise fault
             return self._named(heads), heads
         except DataError:
-            look_further([head for split in heads.values() for head in split], self.fields)
+            collect_faults([head for split in heads.values() for head in split], self.fields)
             raise
 
     def _named(self, heads: dict[SplitName, list[Head]]) -> tuple[str, ...]:

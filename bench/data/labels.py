@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.faults import passed_over
+from bench.data.faults import collect_or_raise
 from bench.errors import DataError
 
 Labels = npt.NDArray[np.int64]
@@ -102,7 +102,7 @@ def check_named(held: Sequence[Held], classes: Sequence[str], source: str) -> No
                 f"{where} row {row} is {labels[row]}, expected 0 to {len(classes) - 1}: "
                 f"{source} names {len(classes)} classes"
             )
-            fault = passed_over(error, fault)
+            fault = collect_or_raise(error, fault)
     if fault is not None:
         raise fault
 

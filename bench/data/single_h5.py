@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 
 from bench.data.base import CloudSet, Dataset, DatasetCard, SplitName
 from bench.data.digest import file_digest, manifest_digest
-from bench.data.faults import passed_over
-from bench.data.h5io import Fields, Head, field_names, has_field, load_arrays, look_further, open_h5, read_head
+from bench.data.faults import collect_or_raise
+from bench.data.h5io import Fields, Head, collect_faults, field_names, has_field, load_arrays, open_h5, read_head
 from bench.data.h5set import SPLITS, class_list
 from bench.data.holdout import hold_out
 from bench.data.labels import check_named, count_unnamed
@@ -135,10 +135,10 @@ class SingleH5(Dataset):
             try:
                 heads[split] = read_head(self._path, self._fields(split))
             except DataError as error:
-                fault = passed_over(error, fault)
+                fault = collect_or_raise(error, fault)
         if fault is not None:
             for split, head in heads.items():
-                look_further([head], self._fields(split))
+                collect_faults([head], self._fields(split))
             raise fault
         return heads
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.data.base import DataPlace, Dataset
 from bench.data.local import resolve_dataset_ref
-from bench.data.told import told
+from bench.data.reading_progress import progress_on_stderr
 from bench.errors import DataError, UsageError
 from bench.paths import Workspace
 from bench.plan.overrides import Overrides
@@ -60,7 +60,7 @@ def open_named(
         raise UsageError(f"data set '{found.format}' is embedded and takes no folder; write just {found.format}")
     overrides = Overrides(dict(parse_assignment(text) for text in assignments), frozenset({group}))
     options = validated(dataset_class.Options, overrides.merge(dict(found.options), group), group)
-    dataset = dataset_class(DataPlace(workspace.cache, found.root, progress=told(found.label)), options)
+    dataset = dataset_class(DataPlace(workspace.cache, found.root, progress=progress_on_stderr(found.label)), options)
     if found.root is not None and not found.root.expanduser().exists():
         raise DataError(f"{absent(dataset)}; to get it: {how}")
     return Opened(dataset, found.label, None if found.root is None else found.root.expanduser())

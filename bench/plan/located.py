@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data.base import DataPlace, Dataset
-from bench.data.told import told
+from bench.data.reading_progress import progress_on_stderr
 from bench.data.transfer import FEWEST, CommonClasses, common_classes
 from bench.errors import UsageError
 from bench.paths import Workspace
@@ -136,7 +136,7 @@ def locate(reference: str, group: str, preset: Preset, overrides: Overrides, wor
     known = frozenset(dataset_class.Options.model_fields)
     values = {**preset.data.get(found.format, {}), **found.options}
     options = validated(dataset_class.Options, overrides.merge(values, group, known=known), group)
-    dataset = dataset_class(DataPlace(workspace.cache, found.root, progress=told(found.label)), options)
+    dataset = dataset_class(DataPlace(workspace.cache, found.root, progress=progress_on_stderr(found.label)), options)
     spec = DataSpec(name=found.format, options=options.model_dump(mode="json"), manifest=dataset.manifest())
     if dataset_class.needs_root:  # every value is checked: better now than after hours of pretraining
         if dataset_class.card.has_rooms:

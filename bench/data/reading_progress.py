@@ -16,7 +16,7 @@ EVERY = 5.0
 """Seconds between lines."""
 
 
-def told(what: str) -> Progress:
+def progress_on_stderr(what: str) -> Progress:
     """Return a progress callback that writes lines to stderr.
 
     A line has the work, the count and the time left.

@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from bench.data.told import told
+from bench.data.reading_progress import progress_on_stderr
 
 
 def test_long_reading_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A first start would stand still for minutes without a word, or print a line for every file."""
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    report = told("shapenet55:DIR")
+    report = progress_on_stderr("shapenet55:DIR")
     for stage in range(2):
         for done in range(0, 1001):
             report(done, 1000)
