@@ -31,7 +31,7 @@ def read_results(
     labels: Mapping[str, Collection[str]] | None = None,
     verify: bool = False,
 ) -> tuple[list[RunNumbers], list[RunRecord]]:
-    """Read numbers and records, of all runs or of those with the given keys and labels.
+    """Read numbers and records of selected runs.
 
     Rows of the index count while they are unaltered and their folders are as they were; all else is read from the run
     folders, every checksum verified. Runs made by code that has changed since are marked; damaged ones are named and
@@ -79,7 +79,10 @@ class _CodeReader:
         self._known: dict[str, str | None] = {}
 
     def __call__(self, run: IndexedRun, store: Store) -> str | None:
-        """Return the digest of the code that would make a run now; None where a plugin of it is missing."""
+        """Return the digest of today's code for a run.
+
+        None if a plugin of it is missing.
+        """
         if run.row.spec not in self._known:
             self._known[run.row.spec] = current_fingerprint(store.record(run))
         return self._known[run.row.spec]
@@ -93,7 +96,7 @@ def print_results(
 
 
 def read_model(workspace: Workspace, store_url: str | None, keys: Collection[str] | None = None) -> ReportModel:
-    """Return what a report says of all runs, or of those with the given keys (see `read_results`)."""
+    """Return the content of a report (see `read_results`)."""
     numbers, records = read_results(workspace, store_url, keys)
     return build_model(numbers, records, deviations_by_key(records))
 
@@ -109,7 +112,10 @@ def write_report(
     labels: Mapping[str, Collection[str]] | None = None,
     verify: bool = False,
 ) -> BuiltReport:
-    """Write the report's files; with a screen, print the tables, or how selection changes them."""
+    """Write the report's files; print its tables if requested.
+
+    With a screen, the tables are printed, or how selection changes them.
+    """
     numbers, records = read_results(workspace, store_url, keys, labels=labels, verify=verify)
     studies = read_studies(workspace.results) if keys is None and not labels else ()
     deviations = deviations_by_key(records)

@@ -56,7 +56,9 @@ def build_report(
     studies: Sequence[StudyFacts] = (),
     deviations: Mapping[str, Deviations] | None = None,
 ) -> BuiltReport:
-    """Write ``index.html``, ``results.csv``, ``results.md`` and ``report.json``; the same runs give the same bytes.
+    """Write a report's files from stored numbers.
+
+    ``index.html``, ``results.csv``, ``results.md`` and ``report.json``; the same runs give the same bytes.
 
     Args:
         numbers: Numbers of runs (`bench.store.queries`).
@@ -65,7 +67,7 @@ def build_report(
         console: Console for the tables; None prints nothing.
         selection: Print how selection changes the numbers instead of the tables; the files hold both.
         studies: Searches for hyperparameters.
-        deviations: By run key, what a run has that its preset would not give it.
+        deviations: Deviations from the preset, by run key.
 
     Raises:
         SetupError: The folder cannot be written; one line says why. Earlier reports stay as they were.

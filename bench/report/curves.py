@@ -115,7 +115,7 @@ def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
 
 
 def _read(by_judgement: Mapping[str, Runs]) -> dict[str, set[tuple[str, Series]]]:
-    """Read the curves of one encoder's runs, no more of them than are shown.
+    """Read curves of one encoder's runs, as many as shown.
 
     Every seed of the pretraining is read once. Ways of judging that train nothing have no curves of their own, which
     their first run tells.
@@ -194,7 +194,7 @@ def _curve_words(panel: Panel) -> str:
 
 
 def _labels(label: Mapping[str, str], spec: Mapping[str, str]) -> Labels:
-    """Return the labels that the curves of a run have, from its own and its flat spec."""
+    """Return the labels of a run's curves."""
     method = label.get("method", "?")
     part, budget = float(spec.get("encoder.fraction", "1")), spec.get("encoder.budget", "steps")
     return Labels(

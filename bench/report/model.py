@@ -212,7 +212,7 @@ class ReportModel:
         sections: Tables, comparable presets first.
         failures: Runs without a result, with the reason.
         runs: The newest finished runs.
-        environment: What the finished runs have in common and where they differ.
+        environment: Software and machines of the finished runs.
         panels: Training curves.
         methods: What the methods declare about themselves; empty where no run carries it.
         ledger: Cells reported under more than one selection rule.
@@ -239,7 +239,7 @@ class ReportModel:
 
 
 class _Specs(Mapping[str, Mapping[str, JsonValue]]):
-    """Specs of runs by key, each made when it is asked for."""
+    """Specs of runs by key, created on access."""
 
     def __init__(self, runs: Mapping[str, RunRecord]) -> None:
         self._runs = runs
@@ -263,7 +263,7 @@ def build_model(
         numbers: Numbers of the runs, of failed ones too.
         runs: Records of the runs the numbers come from, and of failed ones; of predictions, those of one run per
             setting of a table of accuracies are looked at.
-        deviations: By run key, what a run has that its preset would not give it.
+        deviations: Deviations from the preset, by run key.
     """
     numbers, deviations = list(numbers), deviations or {}
     done = {run.key: run for run in runs if run.status == "done"}
@@ -376,7 +376,9 @@ def _section(
 
 
 class _Facts:
-    """Facts of the runs of cells; cells of one encoder and several metrics have the same runs.
+    """Facts of runs by cell, computed once for shared runs.
+
+    Cells of one encoder and several metrics have the same runs.
 
     Attributes:
         runs: Records by key.

@@ -158,7 +158,7 @@ def render_page(
         name: Path of the file that describes it, as typed.
         numbers: Numbers of the runs of the results folder.
         records: Records of its runs, of failed ones too.
-        deviations: By run key, what a run has that its preset would not give it.
+        deviations: Deviations from the preset, by run key.
 
     Raises:
         UsageError: No stored run fits any section.

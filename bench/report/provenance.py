@@ -41,18 +41,18 @@ def _commit(line: RunLine) -> str:
 
 
 def _reason(line: RunLine) -> Cell:
-    """Return the first line of a reason; the page lists all of them."""
+    """Return the first line of a reason; pages list all."""
     lines = tuple(line.reason.splitlines())
     return Cell(lines[0], line.reason, items=lines if len(lines) > 1 else ())
 
 
 def failures(found: Sequence[RunLine]) -> Part:
-    """Return the runs without a result as a part of the document."""
+    """Return failed runs as a part of the document."""
     return Part("Runs without a result", (Table.of("failures", FAILURE_FIELDS, found),), "failures")
 
 
 def part(model: ReportModel) -> Part:
-    """Return what the runs were made with as a part of the document, the newest run first."""
+    """Return the runs' provenance as a part, newest first."""
     runs, n = Table.of("runs", RUN_FIELDS, model.runs), model.environment.runs
     title = f"All {n} runs" if n <= runs.most else f"The newest {runs.most} of {n:,} runs; bench runs lists all"
     return Part("Provenance", (facts(model.environment), Fold(title, (runs,))), "provenance", detail=Detail.PAGE)

@@ -78,7 +78,10 @@ class RunFacts:
 
     @classmethod
     def of(cls, runs: Sequence[RunRecord], chosen: bool = True) -> RunFacts:
-        """Collect the facts of a cell's runs; `chosen` says whether any of them was scored on validation."""
+        """Collect the facts of a cell's runs.
+
+        `chosen` says whether any of them was scored on validation.
+        """
         costs, told = [run.cost for run in runs], [run.provenance for run in runs]
         parameters = [cost["parameters_encoder"] for cost in costs if "parameters_encoder" in cost]
         flops = [cost["flops_forward"] for cost in costs if "flops_forward" in cost]
@@ -124,31 +127,31 @@ class RunLine:
 
     @cached_property
     def provenance(self) -> Mapping[str, JsonValue]:
-        """What the run was made with."""
+        """Provenance of the run."""
         return self.run.provenance
 
     @property
     def label(self) -> str:
-        """What it was, in words."""
+        """Description of the run."""
         return run_name(self.run.label)
 
     @property
     def seed(self) -> str:
-        """Its seed."""
+        """Seed of the run."""
         return seed_of(self.run)
 
     @property
     def order(self) -> tuple[str, str, str]:
-        """Place in a table, whatever order the runs were stored in."""
+        """Sort key, independent of the order of storing."""
         return self.label, self.seed.zfill(12), self.run.key
 
     def told(self, name: str) -> str:
-        """Return a field of its provenance as text; empty if not recorded."""
+        """Return a field of the provenance as text, or nothing."""
         return _text(self.provenance.get(name))
 
     @property
     def reason(self) -> str:
-        """The error without the log path, which has a column of its own."""
+        """The error without its log path."""
         reason = (self.run.error or "no reason recorded").strip()
         return reason.removesuffix(f"(log: {self.told('log')})").rstrip()
 
@@ -196,7 +199,7 @@ def _edge(run: RunRecord, notes: dict[str, JsonValue]) -> list[JsonValue]:
 
 
 def _warnings(runs: Iterable[tuple[RunRecord, Mapping[str, JsonValue]]]) -> tuple[tuple[str, int], ...]:
-    """Collect what runs warn of, in sentences without a full stop, and count each."""
+    """Collect and count warnings of runs."""
     lists: list[JsonValue] = []
     for run, told in runs:
         notes = told.get("notes")
@@ -225,7 +228,10 @@ def seed_of(run: RunRecord) -> str:
 
 
 def failures(runs: Iterable[RunRecord]) -> tuple[RunLine, ...]:
-    """List runs without a result; attempts that a later run made good are left out, of repeats the last is kept."""
+    """List failed runs that were not repeated successfully.
+
+    Of repeated failures the last is kept.
+    """
     runs = list(runs)
     finished = {run.key for run in runs if run.status == "done"}
     lines = [RunLine(run) for run in runs if run.status != "done" and run.key not in finished]
@@ -234,7 +240,10 @@ def failures(runs: Iterable[RunRecord]) -> tuple[RunLine, ...]:
 
 
 def run_lines(runs: Iterable[RunRecord], older: Collection[str]) -> tuple[RunLine, ...]:
-    """Return the newest finished runs, the newest first; `older` holds the keys of runs made by older code."""
+    """Return the newest finished runs, newest first.
+
+    `older` holds the keys of runs made by older code.
+    """
     finished = [(_text(run.provenance.get("finished")), run) for run in runs]
     least = sorted((time for time, _ in finished), reverse=True)[:MOST_RUNS][-1:]
     newest = [(time, RunLine(run, run.key in older)) for time, run in finished if [time] >= least]
@@ -244,7 +253,7 @@ def run_lines(runs: Iterable[RunRecord], older: Collection[str]) -> tuple[RunLin
 
 
 def environment(runs: Iterable[RunRecord]) -> Environment:
-    """Collect what the finished runs were made with."""
+    """Collect software and machines of finished runs."""
     told: dict[str, set[str]] = defaultdict(set)
     versions: dict[str, set[str]] = defaultdict(set)
     once: dict[tuple[str, int], float] = {}
@@ -275,12 +284,12 @@ def environment(runs: Iterable[RunRecord]) -> Environment:
 
 
 def encoder_of(spec: Mapping[str, JsonValue]) -> Mapping[str, str]:
-    """Return the fields of the encoder of a spec, without its seeds."""
+    """Return the encoder's fields of a spec, without seeds."""
     return {name: value for name, value in flatten(spec).items() if name.startswith("encoder.")}
 
 
 def encoder_name(spec: Mapping[str, JsonValue], known: dict[str, str]) -> str:
-    """Return a text that is equal for encoders that differ in their seeds only.
+    """Return an identity of the encoder, equal for all seeds.
 
     Args:
         spec: Spec of a run.
@@ -306,7 +315,10 @@ def _first(values: Iterable[JsonValue]) -> str:
 
 
 def _mean(costs: Iterable[Mapping[str, float]], name: str, *added: str) -> float | None:
-    """Mean of a cost over the runs that state it, with further costs added where a run has them."""
+    """Return a cost's mean over the runs that state it.
+
+    Further costs are added where a run has them.
+    """
     known = [cost[name] + sum(cost.get(other, 0.0) for other in added) for cost in costs if name in cost]
     return statistics.fmean(known) if known else None
 

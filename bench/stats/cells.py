@@ -212,7 +212,9 @@ class Cell:
 
 
 def flatten(spec: Mapping[str, JsonValue]) -> Mapping[str, str]:
-    """Flatten a spec to dotted field names and JSON text, leaving the seeds out.
+    """Flatten a spec to dotted names, without seeds.
+
+    Values are JSON text.
 
     Specs that are known to differ in their seeds only (`bench.store.index.SeededSpec`) are flattened once.
     """
@@ -333,7 +335,7 @@ def _flat_specs(specs: Mapping[str, Mapping[str, JsonValue]]) -> tuple[dict[str,
 
 
 def _add_labels(flat: dict[str, dict[str, str]], runs: Iterable[RunNumbers]) -> None:
-    """Add to each flat spec what the labels of its run say besides."""
+    """Add to each flat spec the labels of its run."""
     known, done = frozenset(flat), set()
     made: dict[tuple[object, ...], tuple[dict[str, str], dict[str, str]]] = {}
     for run in runs:
@@ -355,7 +357,7 @@ def run_unit(spec: Mapping[str, JsonValue]) -> Unit:
 
 
 def cell_digest(spec: Mapping[str, JsonValue]) -> str:
-    """Digest that runs of one cell have in common."""
+    """Return a digest that only runs of one cell share."""
     return digest({name: value for name, value in flatten(spec).items() if name != LEGACY})
 
 
@@ -404,7 +406,9 @@ def _unit(run: RunNumbers) -> Unit:
 
 
 def whole_runs(runs: Iterable[RunNumbers]) -> list[RunNumbers]:
-    """Return runs without scores with a NaN in any fold; others are returned as they are.
+    """Drop scores with NaN in any fold.
+
+    Runs without such scores are returned as they are.
 
     A mean over the folds that are left would be about other, easier folds than everyone else's.
     """
@@ -419,7 +423,7 @@ def _whole(run: RunNumbers) -> RunNumbers:
 
 
 def _measured(path: MetricPath) -> tuple[str, str, str, str, int]:
-    """Return what a run measured once per fold."""
+    """Return the identity that a score's folds share."""
     return path.name, path.split, path.selection, path.variant, path.votes
 
 
@@ -486,7 +490,7 @@ def _newest(runs: Sequence[RunNumbers], legacy: Collection[str], single: bool) -
 
 @dataclass(frozen=True)
 class _Numbers:
-    """The numbers of one metric in the runs of a cell.
+    """Numbers of one metric in the runs of a cell.
 
     Attributes:
         runs: The runs, by seed and split seed.
@@ -507,7 +511,10 @@ class _Numbers:
         return (path for own in self.places.values() for _, path in own)
 
     def scores(self, wanted: Callable[[MetricPath], bool]) -> RunScores:
-        """Return the wanted numbers by run and fold, without runs that have none."""
+        """Return the wanted numbers by run and fold.
+
+        Runs without any are left out.
+        """
         taken = {at: [(n, path.fold) for n, path in own if wanted(path)] for at, own in self.places.items()}
         return {
             _unit(run): {fold: run.values[n] for n, fold in taken[id(run.paths)]}
@@ -559,7 +566,7 @@ def _chosen_by(rule: str) -> Callable[[MetricPath], bool]:
 
 
 def _candidates(numbers: _Numbers) -> tuple[Candidate, ...]:
-    """Summaries of every variant, when there is more than one."""
+    """Summarise every candidate, if there are several."""
     variants = sorted({path.variant for path in numbers.paths})
     if len(variants) < 2:
         return ()

@@ -85,7 +85,7 @@ class LedgerLine:
 
 
 def selection_ledger(cells: Iterable[Cell], runs: Iterable[RunNumbers]) -> tuple[LedgerLine, ...]:
-    """Set the selection rules of each cell side by side.
+    """Compare the selection rules of each cell.
 
     Args:
         cells: Cells of `bench.stats.cells.group_cells`.
@@ -123,7 +123,10 @@ _Place = tuple[Rule, int, "MetricPath"]
 
 
 def _places(paths: Sequence[MetricPath], cell: Cell) -> Iterator[_Place]:
-    """Yield the test numbers of the candidate that validation chose, with the rule of each."""
+    """Yield the chosen candidate's test numbers, with their rules.
+
+    The candidate is the one that validation chose.
+    """
     tested = [(at, path) for at, path in enumerate(paths) if path.split == "test"]
     chosen = [path.variant for _, path in tested if path.headline and path.selection == "val"]
     for at, path in tested:
@@ -151,7 +154,7 @@ def _line(cell: Cell, runs: Sequence[RunNumbers], places: Sequence[Sequence[_Pla
 
 
 def _rule(path: MetricPath, cell: Cell) -> Rule | None:
-    """Return the rule of a number; None where it is of another metric."""
+    """Return the rule of a number; None for another metric."""
     maximum = _MAXIMUM.fullmatch(path.name)
     if maximum is not None:
         same = maximum["metric"] == cell.metric

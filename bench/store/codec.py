@@ -119,7 +119,7 @@ _Value = TypeVar("_Value")
 
 
 class Shared(NamedTuple, Generic[_Value]):
-    """What many runs have in common, read once; nobody may change it.
+    """A value that many runs share, read once and immutable.
 
     Attributes:
         value: The value.
@@ -132,7 +132,9 @@ class Shared(NamedTuple, Generic[_Value]):
 
 @dataclass(frozen=True)
 class Content:
-    """Checked content of a run's files, in the parts that the index holds (see `RunRecord` for the others).
+    """Checked content of a run's files, as the index needs it.
+
+    See `RunRecord` for the other parts.
 
     Attributes:
         metrics: Its metrics, whatever their values are.
@@ -158,7 +160,7 @@ class Content:
     curves: Curves
 
     def record(self) -> RunRecord:
-        """Return the run; nothing of it belongs to another one."""
+        """Return the run as a record that shares nothing with others."""
         return RunRecord(
             key=self.key,
             fingerprint=self.fingerprint,
@@ -180,7 +182,7 @@ class Content:
 
 
 def decode(contents: Mapping[str, bytes], *, keep: bool = True) -> Content:
-    """Read the files of a run, of which predictions and curves may be left out.
+    """Read a run's files; predictions and curves may be missing.
 
     Args:
         contents: Bytes by file name.
@@ -247,7 +249,7 @@ _OWN_FIELD = re.compile(rf'\n  "({"|".join(OWN)})": (\{{\n(?:    .*\n)*  \}}|.+?
 
 
 def _metrics(text: str) -> tuple[Shared[tuple[Metric, ...]], list[float]]:
-    """Read ``metrics.json``.
+    """Read ``metrics.json``; parse equal paths of runs once.
 
     Thousands of runs differ in the values only. What is left when these are cut out is read and checked once: a
     number may stand wherever another number may.
@@ -261,7 +263,10 @@ def _metrics(text: str) -> tuple[Shared[tuple[Metric, ...]], list[float]]:
 
 
 def _provenance(text: str) -> tuple[Shared[dict[str, JsonValue]], dict[str, JsonValue]]:
-    """Read ``provenance.json``; what is left when the fields of `OWN` are cut out is read and checked once."""
+    """Read ``provenance.json``; parse its common part once.
+
+    The common part is what is left without the fields of `OWN`.
+    """
     parts = _OWN_FIELD.split(text)
     names, values = parts[1::3], parts[2::3]
     parts[1::3], parts[2::3] = [f'\n  "{name}": null' for name in names], [""] * len(names)
@@ -281,7 +286,7 @@ def _rows(text: str) -> Shared[tuple[Metric, ...]]:
 
 
 def _common(text: str) -> tuple[Shared[dict[str, JsonValue]], dict[str, JsonValue]]:
-    """Read provenance, and take the fields of `OWN` out of it."""
+    """Read provenance and separate the fields of `OWN`."""
     value = jsontext.flat_enough(_mapping(jsontext.loads(text)))
     own = {name: value.pop(name) for name in OWN if name in value}
     return Shared(value, _digest(text)), own
@@ -292,7 +297,7 @@ def _digest(text: str) -> bytes:
 
 
 def _once(read: Callable[[str], _Value], text: str) -> _Value:
-    """Read a text, or look up what was read of an equal one."""
+    """Read a text, or return the result for an equal one."""
     return _lookup(read, text) if len(text) < _SHORT else read(text)
 
 
@@ -361,7 +366,7 @@ def decode_arrays(content: bytes, *, keep: bool = True) -> Arrays:
 
 
 def _head_of(file: IO[bytes], size: int) -> tuple[int, tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the head of an ``.npy`` of so many bytes.
+    """Read the header of an ``.npy`` of a known size.
 
     Returns:
         Where its data begin, its shape, whether it is in Fortran's order, and its type.

@@ -83,8 +83,6 @@ def file_size(path: Path) -> int:
 def signature(folder: Path, names: Iterable[str]) -> str:
     """Return a digest of files' sizes, times and inodes.
 
-    Nothing is opened.
-
     A file that was written, replaced or moved here since has another change time or inode, which programs cannot
     set; one that was added or removed changes the folder's. Nothing is opened.
 

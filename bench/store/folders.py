@@ -349,7 +349,7 @@ def subfolders(parent: Path, names: Collection[str] | None = None) -> Iterator[P
 
 
 def names_in(parent: Path | str) -> list[str]:
-    """Return the names of the visible folders directly below `parent`, sorted (see `subfolders`)."""
+    """Return names of visible subfolders, sorted (see `subfolders`)."""
     try:
         with os.scandir(parent) as entries:
             return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_folder(entry))

@@ -1,4 +1,4 @@
-"""Rows of the index: made from run folders, verified when read.
+"""Rows of the index: built from run folders, verified when read.
 
 A row carries a digest of its values and the signature of its folder's files. One that was altered, or whose folder
 changed since, is no row at all for those who read: they take the run from its folder instead. Numbers and texts lie in

@@ -83,7 +83,9 @@ class MetricRow:
 
 @dataclass(frozen=True, slots=True)
 class RunNumbers:
-    """The numbers of one run, beside what they have in common; as an iterable, rows.
+    """Numbers of one run, with the facts they share.
+
+    Iterating yields rows.
 
     There may be millions of numbers: what goes through many runs takes them together, as they lie here.
 
@@ -235,7 +237,7 @@ def metric_rows(
 
 
 def run_numbers(store: Store, runs: Iterable[IndexedRun], current: Mapping[str, str]) -> list[RunNumbers]:
-    """Return the numbers of runs, in the order of the runs.
+    """Return the numbers of some runs, in their order.
 
     Args:
         store: The store.
@@ -271,7 +273,7 @@ def run_numbers(store: Store, runs: Iterable[IndexedRun], current: Mapping[str, 
 
 
 def by_run(rows: Iterable[MetricRow]) -> list[RunNumbers]:
-    """Gather rows into the numbers of their runs."""
+    """Group rows by run."""
     of_run = [name for name in _OF_RUN if name not in ("paths", "values", "place")]
     found: dict[tuple[Any, ...], list[MetricRow]] = {}
     for row in rows:

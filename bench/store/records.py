@@ -42,7 +42,7 @@ class Metric(BaseModel):
 
 
 class MetricPath(NamedTuple):
-    """All that is said of a number but its value."""
+    """Provenance of a number: everything but its value."""
 
     name: str
     split: Literal["val", "test"]
@@ -74,7 +74,10 @@ _DIVERGED = ("not finite", "is nan", "diverged")
 
 
 def failure_of(status: str, error: str | None, failure: Failure | None = None) -> Failure | None:
-    """Return what became of a run, read off its error where that is all that was stored."""
+    """Return the outcome of a failed run.
+
+    It is read from the error if nothing else was stored.
+    """
     if status != "failed" or failure is not None:
         return failure
     told = (error or "").lower()

@@ -195,7 +195,10 @@ def _read_all(results: Path, names: list[str], *, series: bool, keep: bool) -> I
 
 
 def _end_at_once() -> None:
-    """Leave Ctrl-C to the process that started this one, whose other signals end this one without a word."""
+    """Ignore Ctrl-C; let other signals end this process silently.
+
+    The process that started this one handles Ctrl-C.
+    """
     for number in stop_signals():
         signal.signal(number, signal.SIG_IGN if number is signal.SIGINT else signal.SIG_DFL)
 

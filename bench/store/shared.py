@@ -42,7 +42,9 @@ def pack(value: Any, into: dict[str, str]) -> str:
 
 
 def pack_known(token: bytes, value: Callable[[], Any], into: dict[str, str]) -> str:
-    """Cut a value into texts, or look up how it was cut before (see `pack`).
+    """Split a value into texts, or reuse an earlier split.
+
+    See `pack`.
 
     Args:
         token: Digest that no other value has.
