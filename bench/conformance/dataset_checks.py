@@ -49,7 +49,7 @@ class DatasetKit:
 
 DATASET_CHECKS: Checks[DatasetKit] = Checks()
 _ROUNDING = 1e-3
-"""What a mean or a radius of the unit sphere may be off by."""
+"""Tolerance for mean and radius of clouds in the unit sphere."""
 
 
 @DATASET_CHECKS.add("import")

@@ -36,8 +36,10 @@ class Usage:
 
 
 _PER_STEP = {"tensors": 0.5, "tensor_bytes": 16, "graph": 0.5, "python": 1024, "resident": 800_000}
-"""What growth per step counts: the first three are exact, Python allocates a little for itself, and resident memory
-moves with the allocator."""
+"""Least growth per step that counts.
+
+The first three are exact, Python allocates a little for itself, and resident memory moves with the allocator.
+"""
 _WORDS = {
     "tensors": "{:.1f} tensors",
     "tensor_bytes": "{:.0f} bytes of tensors",

@@ -23,7 +23,7 @@ from bench.seeds import seed_torch
 from bench.spec import Recipe
 
 CONTRACT: Checks[MethodKit] = Checks()
-"""What a method declares and builds."""
+"""Checks of a method's declarations and networks."""
 
 USES = frozenset({"images", "text", "labels", "pixels", "transformer"})
 SPACES = frozenset({"image", "text"})

@@ -17,7 +17,7 @@ from bench.methods.base import Batch
 from bench.training.precision import resolve_device
 
 TRAINING: Checks[MethodKit] = Checks(CONTRACT)
-"""The contract, and training."""
+"""Checks of the declarations, networks and training."""
 
 TOLERANCE = 1e-3
 """Relative difference between a CPU and a GPU."""

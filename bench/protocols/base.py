@@ -327,14 +327,14 @@ class Protocol(Configured[OptionsT], ABC):
     name: ClassVar[str]
     revision: ClassVar[int]
     summary: ClassVar[str] = ""
-    """What is judged, in one line; empty: the first line of the class's docstring."""
+    """Summary in one line; empty: the first line of the class's docstring."""
     metric: ClassVar[str] = "accuracy"
     """Name of the headline metric; the report's sentences are about it."""
     forms: ClassVar[tuple[Form, ...]] = ("fair",)
     judges_teachers: ClassVar[bool] = False
     """Whether a method without an encoder can be judged, which is its teacher alone (`Subject.candidates` is empty)."""
     opponent: ClassVar[str] = ""
-    """Such a method, judged beside every encoder with that encoder's teacher; empty for none."""
+    """Method without an encoder that is judged beside every encoder, with that encoder's teacher; empty for none."""
     labels: ClassVar[bool] = True
     """Whether it trains on the objects' labels, of which a part may be given (``--label-fraction``)."""
     no_transfer: ClassVar[str] = ""

@@ -187,4 +187,4 @@ DEVIATIONS: Mapping[str, Mapping[Form, Deviations]] = {
     "partseg": _PARTSEG,
     "semseg": _SEMSEG,
 }
-"""What the paper does and this form does not, by protocol, form and paper."""
+"""Differences of each form from the paper, by protocol, form and paper."""

@@ -14,7 +14,7 @@ CANDIDATES = (
     "candidate: the encoder as it is, or with BatchNorm statistics measured on up to 512 unlabelled training clouds, "
     "for every method alike (scratch: in two initialisations each)"
 )
-"""What validation chooses between, for a card."""
+"""Sentence for cards about the candidates that validation chooses from."""
 
 
 def idle_on_features(recipe: str) -> dict[str, str]:

@@ -64,7 +64,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "bench.models.ops.interpolate:interpolation_matrix",
     ),
 }
-"""What plugin authors may rely on, by purpose; the rest of `bench.models` may change without notice."""
+"""Public building blocks, by purpose; the rest of `bench.models` may change without notice."""
 
 _HEAD = """# Building blocks
 

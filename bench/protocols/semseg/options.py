@@ -25,6 +25,6 @@ class SemanticSegmentationOptions(SegmentationOptions):
     blocks_per_epoch: int | None = Field(None, ge=2, le=MOST)
     """Training blocks of an epoch; null: as many as hold all training points once."""
     votes: int = Field(1, ge=1, le=1_000)
-    """How often every window of a room is answered, each time with its points dealt out anew."""
+    """Number of predictions for every window of a room, each with another random partition into blocks."""
     vote: Literal["probability", "label"] = "probability"
-    """What answers add up: probabilities, or one vote for the likeliest class."""
+    """Quantity summed over predictions: probabilities, or one vote for the likeliest class."""

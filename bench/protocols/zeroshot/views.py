@@ -10,7 +10,7 @@ from bench.protocols.aligned import Array, mean_view, unit
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Weights of a view that the search tries."""
 ROUNDS = 2
-"""How often the search goes through the views."""
+"""Number of passes of the search over all views."""
 
 
 def view_cosines(views: Array, classes: Array, weights: npt.NDArray[np.float32] | None = None) -> Array:

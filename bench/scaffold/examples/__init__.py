@@ -1,1 +1,1 @@
-"""Plugins that ``bench new`` copies under another name, and that the pages show."""
+"""Example plugins, copied by ``bench new`` and shown in docs."""

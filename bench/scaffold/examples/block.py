@@ -1,4 +1,4 @@
-"""Block: one layer of the backbone, in the place of the attention block."""
+"""Block: one backbone layer that replaces the attention block."""
 
 from pydantic import Field
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Contrastive method: two views of a cloud attract, all other clouds of the batch repel."""
+"""Contrastive method: pull two views together, push other clouds away."""
 
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ class ContrastiveExampleModel(PretrainModel):
         self.head = projection_head(width, width // 2, projection)
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """Put both views into one batch of 2B clouds, first views first, and cut them into patches."""
+        """Join both views into 2B clouds and cut patches."""
         (second,) = batch.other_points
         points = torch.cat([batch.points, second])
         patches = cut_patches(points, self.backbone.groups, self.backbone.group_size, self.trunk.sampling)
@@ -40,12 +40,12 @@ class ContrastiveExampleModel(PretrainModel):
         return {"contrast": loss, "total": loss}
 
     def encoder(self) -> StandardEncoder:
-        """Return the part that is transferred; the projection is thrown away."""
+        """Return the transferred part, without the projection."""
         return self.trunk
 
 
 class ContrastiveExampleOptions(MethodOptions):
-    """Options of the method; they enter the key of every run."""
+    """Options of the method; they enter every key."""
 
     temperature: float = Field(0.1, gt=0, le=10)
     """Divides the similarities: smaller ones look at the hardest negatives only."""
@@ -54,7 +54,7 @@ class ContrastiveExampleOptions(MethodOptions):
 
 
 class ContrastiveExample(Method[ContrastiveExampleOptions]):
-    """Contrast two views of each cloud with all other clouds of the batch."""
+    """Contrast two views of each cloud with all others."""
 
     name = "contrastive-example"
     point_views = 2
@@ -85,5 +85,5 @@ class ContrastiveExample(Method[ContrastiveExampleOptions]):
 
     @classmethod
     def architecture(cls, options: ContrastiveExampleOptions) -> tuple[str, dict[str, Any]]:
-        """Name the built-in method with the same encoder, so that both share one ``scratch``."""
+        """Name a built-in method whose ``scratch`` this one shares."""
         return "point-mae", {"reference": False}

@@ -1,4 +1,4 @@
-"""Data set: clouds of one's own, read or made in `load`."""
+"""Data set: your own clouds, read or made in `load`."""
 
 import hashlib
 from typing import Any
@@ -48,7 +48,7 @@ class DatasetExample(Dataset):
         return len(AXES) * int(self._options().per_class)
 
     def load(self, split: SplitName) -> CloudSet:
-        """Make one split: clouds, a label and a stable name for each."""
+        """Make one split: clouds, labels and stable names."""
         options = self._options()
         count = options.per_class if split == "train" else options.per_class // 2
         labels = np.repeat(np.arange(len(AXES), dtype=np.int64), count)

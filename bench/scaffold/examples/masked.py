@@ -1,4 +1,4 @@
-"""Masked method: hide patches of a cloud and reconstruct them from the visible ones."""
+"""Masked method: reconstruct hidden patches from visible ones."""
 
 from typing import Any, ClassVar
 
@@ -28,7 +28,7 @@ class MaskedExampleModel(PretrainModel):
         self.decoder = MaskedDecoder(backbone, decoder_depth)
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """Cut clouds into patches and draw which are hidden, from the batch's own generator."""
+        """Cut patches; draw hidden ones from the batch's generator."""
         return prepare_masked(
             batch.points,
             self.backbone,
@@ -40,7 +40,7 @@ class MaskedExampleModel(PretrainModel):
         )
 
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the Chamfer distance of predicted and true patches as ``chamfer`` and ``total``."""
+        """Return the Chamfer distance as ``chamfer`` and ``total``."""
         centres = prepared["visible_centres"]
         visible = self.trunk.encode_patches(embed_visible(self.trunk.tokenizer, prepared), centres)
         predicted = self.decoder(visible, centres, prepared["masked_centres"])
@@ -48,12 +48,12 @@ class MaskedExampleModel(PretrainModel):
         return {"chamfer": loss, "total": loss}
 
     def encoder(self) -> StandardEncoder:
-        """Return the part that is transferred; the decoder is thrown away."""
+        """Return the transferred part, without the decoder."""
         return self.trunk
 
 
 class MaskedExampleOptions(MethodOptions):
-    """Options of the method; they enter the key of every run."""
+    """Options of the method; they enter every key."""
 
     mask_ratio: float = Field(0.6, gt=0, lt=1)
     """Share of hidden patches."""
@@ -91,5 +91,5 @@ class MaskedExample(Method[MaskedExampleOptions]):
 
     @classmethod
     def architecture(cls, options: MaskedExampleOptions) -> tuple[str, dict[str, Any]]:
-        """Name the built-in method with the same encoder, so that both share one ``scratch``."""
+        """Name a built-in method whose ``scratch`` this one shares."""
         return "point-mae", {"reference": False}

@@ -1,4 +1,4 @@
-"""Protocol: name each test object after the class whose mean feature is nearest."""
+"""Protocol: name the class whose mean feature is nearest."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ProtocolExampleOptions(ProtocolOptions):
-    """Options of the protocol; they enter the key of every run."""
+    """Options of the protocol; they enter every key."""
 
     feature: str = "transfer"
     """Feature of the encoder; the same for every method."""
@@ -31,7 +31,7 @@ class ProtocolExample(Protocol[ProtocolExampleOptions]):
 
     @classmethod
     def settings(cls, options: ProtocolExampleOptions) -> tuple[str, ...]:
-        """Return the rows of the table; here one, with all training labels."""
+        """Return the table's rows: one, for all training labels."""
         return ("all",)
 
     @classmethod
@@ -41,7 +41,7 @@ class ProtocolExample(Protocol[ProtocolExampleOptions]):
 
     @classmethod
     def describe(cls, options: ProtocolExampleOptions) -> Description:
-        """State point by point what is done; the hash of the card covers it."""
+        """Describe what is done; the card's hash covers this."""
         return on_frozen_features(True, set_aside(options.validation_fraction), CANDIDATE_CHOSEN)
 
     @classmethod
@@ -56,7 +56,7 @@ class ProtocolExample(Protocol[ProtocolExampleOptions]):
 
     @classmethod
     def evaluate(cls, subject: Subject, task: Task, setting: str, options: ProtocolExampleOptions) -> Evaluation:
-        """Judge a subject: choose on validation, then read the test labels once."""
+        """Judge a subject: choose on validation, then score test once."""
         import numpy as np
 
         from bench.data.splits import carve_validation, object_groups, split_digest
@@ -100,7 +100,7 @@ def _closeness(
     asked: "npt.NDArray[np.float32]",
     classes: int,
 ) -> "npt.NDArray[np.float32]":
-    """Return minus the squared distance of ``[m, F]`` features to each class mean, ``[m, classes]``."""
+    """Return minus the squared distances to class means, ``[m, classes]``."""
     import numpy as np
 
     scores = np.full((len(asked), classes), -np.inf, np.float32)

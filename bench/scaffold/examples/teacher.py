@@ -1,4 +1,4 @@
-"""Teacher: frozen features of images and sentences, for methods that are guided by them."""
+"""Teacher: frozen features of images and sentences."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ SIDE = 8
 
 
 class TeacherExample(Teacher):
-    """Random projections of shrunken images and of the letters of sentences."""
+    """Random projections of small images and of letter counts."""
 
     name = "teacher-example"
     summary = "random projections of images and sentences"
