@@ -129,7 +129,7 @@ def read_npz(path: Path, kinds: str = "fiu", limit: int = NPZ_BYTES) -> dict[str
             raise DataError(f"{path}: is damaged ({_line(error)}); {_AGAIN}") from error
         raise
     if not arrays:
-        raise DataError(f"{path}: holds no array")
+        raise DataError(f"{path}: holds no array; store at least one")
     return arrays
 
 

@@ -142,9 +142,11 @@ def list_classes(root: Path, suffixes: tuple[str, ...], test_fraction: float, sp
     trained = {class_name for class_name, _ in found["train"]}
     unseen = [name for name in classes if name not in trained]
     if unseen:
-        raise DataError(f"{root}: the test split has classes that no training file has: {', '.join(unseen[:5])}")
+        raise DataError(
+            f"{root}: the test split has classes that no training file has: {', '.join(unseen[:5])}; add files"
+        )
     if not found["test"]:
-        raise DataError(f"{root}: the test split has no files")
+        raise DataError(f"{root}: the test split has no files; add some")
     return Listing(
         classes,
         {split: tuple(name for _, name in rows) for split, rows in found.items()},

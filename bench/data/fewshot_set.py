@@ -201,7 +201,9 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
             raise DataError(f"{path}: '{part}' object {row} has no class in the third place of its triple")
         pairs |= set(zip(arrays[f"{part}_labels"].tolist(), classes.tolist(), strict=True))
     if len({label for label, _ in pairs}) < len(pairs) or len({number for _, number in pairs}) < len(pairs):
-        raise DataError(f"{path}: labels 0 to {int(match[1]) - 1} and classes do not stand for each other one to one")
+        raise DataError(
+            f"{path}: labels 0 to {int(match[1]) - 1} and classes do not match one to one; download it again"
+        )
     return arrays
 
 

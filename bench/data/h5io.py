@@ -282,7 +282,7 @@ def _check_filters(field: Any, where: str) -> None:
             told = _shown(label.decode("utf-8", "backslashreplace")) or "unnamed"
             raise DataError(
                 f"{where} is packed with the HDF5 filter {code} ({FILTERS.get(code, told)}), which is not installed "
-                "here; where it is, write the file again with gzip: h5repack -f GZIP=4 IN OUT"
+                "here; convert the file where it is installed: h5repack -f GZIP=4 IN OUT"
             )
 
 

@@ -119,9 +119,7 @@ class ModelNet(Dataset):
             return None
         for split, paths in found.items():
             if not paths:
-                raise DataError(
-                    f"{self._root}: no {self._stem}_{split}_8192pts_fps.dat here, which source=dat asks for"
-                )
+                raise DataError(f"{self._root}: no {self._stem}_{split}_8192pts_fps.dat here, which source=dat needs")
         return {split: paths[-1] for split, paths in found.items()}
 
     @cached_property

@@ -53,7 +53,7 @@ def triangulated(
             fan = _fan(face, vertices)
             if fan is None:
                 raise DataError(
-                    f"{path}: face {place} has {count} corners that no fan fits; triangulate the mesh first"
+                    f"{path}: face {place} has {count} corners and cannot be cut into triangles; triangulate it first"
                 )
             found.append(fan)
     return np.concatenate(found)

@@ -175,7 +175,9 @@ class ShapeNet55(Dataset):
         unseen = sorted(set(labels[test].tolist()) - set(labels[train].tolist()))
         if unseen:
             shown = ", ".join(f"{order[label]} ({classes[label]})" for label in unseen[:5])
-            raise DataError(f"{self._lists['test']}: categories that no training object has: {shown}")
+            raise DataError(
+                f"{self._lists['test']}: categories that no training object has: {shown}; add some, or remove these"
+            )
         return Objects(tuple(stems), labels, classes, captions, train, test)
 
     @cached_property

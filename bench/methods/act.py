@@ -92,7 +92,7 @@ class ACTModel(PretrainModel):
         if targets is not None:
             return prepared | {"targets": targets}
         if self.teacher is None:
-            raise BenchError("act was built without its first stage, so that targets have to be given")
+            raise BenchError("act was built without its first stage: give targets to prepare()")
         if o.teacher_mode == "reference":
             count, device = len(batch.points), batch.points.device
             shape = (count, self.backbone.groups, self.teacher.design.codes)

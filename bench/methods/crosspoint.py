@@ -71,7 +71,9 @@ class CrossPointModel(PretrainModel):
             prepared = {"patches": patches.points, "centres": patches.centres}
         if self.image_branch is not None:
             if batch.images is None:
-                raise BenchError("crosspoint was built with an image branch, but the batch has no images; give them")
+                raise BenchError(
+                    "crosspoint was built with an image branch, but the batch has no images; add Batch.images"
+                )
             prepared["images"] = augment_images(batch.images, self.options.image_size, batch.generator)
         return prepared
 

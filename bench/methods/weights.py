@@ -79,7 +79,7 @@ def load_network(
             else "was stored without its decoder and heads, by an earlier bench"
         )
         raise UsageError(
-            f"encoder {name} {why}, so there is no pretraining network to look into; train one: "
+            f"encoder {name} {why}, so there is no pretraining network to analyse; train one: "
             f"bench run --method {spec.method}"
         )
     with safe_open(folder / FILE, framework="pt") as file:
@@ -100,7 +100,7 @@ def load_network(
     own = model.state_dict()
     missing = [key for key in found.missing_keys if own[key].data_ptr() not in known]
     if missing or found.unexpected_keys:
-        raise _misfit(name, spec, f"{(missing or found.unexpected_keys)[0]} is in one of the two only")
+        raise _misfit(name, spec, f"{(missing or found.unexpected_keys)[0]} is in the file or the code only")
     return Network(model.eval(), given)
 
 

@@ -44,7 +44,7 @@ def neighbour_rows(x: Tensor, neighbours: int) -> Tensor:
     batch, count, _ = x.shape
     if neighbours > count:
         raise UsageError(
-            f"a cloud has {count} points but each is to be joined to {neighbours} neighbours: "
+            f"a cloud has {count} points, too few for {neighbours} neighbours each: "
             "use clouds with more points or set the method's option neighbours lower"
         )
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):

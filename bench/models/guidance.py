@@ -109,7 +109,7 @@ def targets(method: str, batch: Batch, **heads: nn.Module | None) -> dict[str, T
         target: Tensor | None = getattr(batch, name)
         if target is None:
             raise BenchError(
-                f"{method} was built with a loss on {name}, but the batch has none; give them or switch it off"
+                f"{method} was built with a loss on {name}, but the batch has none; add them, or switch that loss off"
             )
         found[name] = target
     return found

@@ -84,7 +84,7 @@ class TwoTowerEncoder(Encoder):
             ValueError: One of them is missing.
         """
         if self.masked is None or self.contrast is None:
-            raise ValueError(f"streams {self.streams} came without the other tower")
+            raise ValueError(f"streams {self.streams} have only one tower")
         return self.masked, self.contrast
 
     def of(self, streams: Streams) -> TwoTowerEncoder:

@@ -127,7 +127,7 @@ def resolve_numerics(
     if compile not in ("auto", True, False):
         raise UsageError(f"numerics.compile is '{compile}': expected auto, true or false")
     if threads is not None and (type(threads) is not int or not 1 <= threads <= MOST_THREADS):
-        raise UsageError(f"numerics.threads is {threads!r}: expected threads of one job, 1 to {MOST_THREADS}")
+        raise UsageError(f"numerics.threads is {threads!r}: expected a number of threads per job, 1 to {MOST_THREADS}")
     if compile is True and not has_compiler(where):
         raise SetupError(
             "numerics.compile is true, but there is no C++ compiler on PATH: install g++ or use "

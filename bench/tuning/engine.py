@@ -181,7 +181,7 @@ class Searcher:
             self._say(f"  validation {100 * value:.1f} %, best so far {100 * highest:.1f} %")
             return
         if studies.best(study.get_trials(deepcopy=False)) is None:
-            raise BenchError(f"the first trial failed and does not count; mend it and run again: {error}")
+            raise BenchError(f"the first trial failed and does not count; correct the cause and run again: {error}")
         studies.note(self._storage, study, trial, {studies.ERROR: error})
         # A pruned trial counts as worse than every finished one, so that the sampler keeps away from there.
         study.tell(trial.number, state=studies.state("PRUNED"))
@@ -192,7 +192,7 @@ class Searcher:
         if plan.jobs:
             outcome = LocalPool(self._workspace, self._options, self._listener).run(plan)
             if outcome.interrupted:
-                raise Interrupted("stopped; run the same command again to go on with this trial")
+                raise Interrupted("stopped; run the same command again to continue this trial")
             if outcome.failed:
                 return outcome.failed[0][1]
         keys = [run.key for run in plan.runs]

@@ -103,7 +103,7 @@ def test_auto_takes_the_cache_where_it_is_whole(root: Path) -> None:
     assert modelnet(root).load("test").points.shape[1] == ROWS // 2
     train.unlink()
     assert modelnet(root).load("test").points.shape[1] == ROWS
-    assert "which source=dat asks for" in refusal(root, root, source="dat")
+    assert "which source=dat needs" in refusal(root, root, source="dat")
 
 
 def test_the_cache_alone_is_enough(root: Path) -> None:

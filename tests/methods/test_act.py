@@ -323,7 +323,7 @@ def test_sizes_that_do_not_fit_are_refused_in_one_line() -> None:
         (lambda: ActDvae.build(SIZE, ActDvae.Options(), Given()), "token transformer"),
         (lambda: ActDvae.build_encoder(SIZE, ActDvae.Options()), "filled in from the teacher"),
         (lambda: ACT.build(SIZE, ACT.Options(), Given()), "act-dvae"),
-        (lambda: ACTModel(SIZE, ACT.Options(), None, 8).prepare(batch()), "targets have to be given"),
+        (lambda: ACTModel(SIZE, ACT.Options(), None, 8).prepare(batch()), "give targets to prepare"),
     ]
     for attempt, words in attempts:
         with pytest.raises(BenchError, match=words) as caught:

@@ -93,7 +93,7 @@ def test_neighbours_are_found_in_feature_space_and_include_the_point() -> None:
     expected = distance.topk(4, largest=False).indices + 30 * torch.arange(2)[:, None, None]
     assert torch.equal(rows.sort(1).values, expected.view(60, 4).sort(1).values)
     assert all(i in row for i, row in enumerate(rows.tolist()))
-    with pytest.raises(UsageError, match="has 30 points but each is to be joined to 31"):
+    with pytest.raises(UsageError, match="has 30 points, too few for 31 neighbours"):
         neighbour_rows(x, 31)
 
 
