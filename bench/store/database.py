@@ -8,15 +8,15 @@ a PostgreSQL URL. Several results folders may share a database; each has rows of
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Select, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -35,6 +35,8 @@ _ALEMBIC = "alembic_version"
 """Table that only the first version of the index has."""
 
 
+_ANY_TEXT = functools.partial(str, encoding="utf-8", errors="surrogateescape")
+"""Makes texts of what SQLite holds: a row that was tampered with must be readable, to be seen as such."""
 _SQLITE, _WRITE_AHEAD = b"SQLite format 3\0", 2
 """First bytes of an SQLite file, and the two bytes that mark a write-ahead log."""
 
@@ -300,6 +302,26 @@ def parse_url(url: str) -> URL:
     return parsed
 
 
+def read_rows(session: Session, query: Select[Any]) -> Sequence[tuple[Any, ...]]:
+    """Return all rows of a query as the driver gives them, twice as fast as a row may be read that was tampered with.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: They cannot be read.
+    """
+    connection = session.connection()
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name != "sqlite":
+        return connection.execute(query).tuples().all()
+    try:
+        driver.text_factory = str
+        return connection.execute(query).tuples().all()
+    except OperationalError:  # Perhaps of a text that is none.
+        driver.text_factory = _ANY_TEXT
+        return connection.execute(query).tuples().all()
+    finally:
+        driver.text_factory = _ANY_TEXT
+
+
 def _read_only_url(path: Path) -> URL:
     """Return a URL that opens a file for reading only."""
     return URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true", "mode": "ro"})
@@ -309,8 +331,7 @@ def _configure_sqlite(engine: Engine) -> None:
     def prepare(connection: Any, record: object) -> None:
         # The driver would otherwise open transactions on its own, deferred and too late.
         connection.isolation_level = None
-        # A row that was tampered with must be readable, to be seen as such.
-        connection.text_factory = functools.partial(str, encoding="utf-8", errors="surrogateescape")
+        connection.text_factory = _ANY_TEXT
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA trusted_schema = OFF")

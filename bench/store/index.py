@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from bench.store import jsontext, shared
 from bench.store.codec import Content
+from bench.store.database import read_rows
 from bench.store.folders import Manifest
 from bench.store.records import Metric, MetricPath, RunRecord, SeenNames
 from bench.store.schema import MetricTable, RunTable, TextTable
@@ -261,13 +262,10 @@ def heads(session: Session, results: str, key: str | None = None) -> dict[str, H
         mine &= RunTable.folder.startswith(f"runs/{key}/", autoescape=True)
     wanted: list[ColumnClause[Any]] = [column(name) for name in ("head_digest", *Head._fields)]
     found: dict[str, Head | None] = {}
-    once: dict[Any, Any] = {}
-    for digest, *values in session.connection().execute(select(*wanted).select_from(RunTable.__table__).where(mine)):
-        for at in _SHARED:
-            values[at] = once.setdefault(values[at], values[at])
-        head = Head._make(values)
+    for row in read_rows(session, select(*wanted).select_from(RunTable.__table__).where(mine)):
+        head = Head._make(row[1:])
         folder = str(head.folder)
-        found[folder] = head if folder not in found and _digest(tuple(head[1:])) == digest else None
+        found[folder] = head if folder not in found and _digest(row[2:]) == row[0] else None
     return found
 
 
@@ -297,7 +295,7 @@ def _rows(session: Session, chosen: Sequence[Head]) -> Iterator[IndexedRun]:
     once: dict[Any, Any] = {}
     spared = range(Row._fields.index("preset"), len(Row._fields))
     for ids in _batches(by_id):
-        for run_id, digest, *values in session.connection().execute(query.where(RunTable.id.in_(ids))):
+        for run_id, digest, *values in read_rows(session, query.where(RunTable.id.in_(ids))):
             if (head := by_id.get(run_id)) is None:
                 continue
             for at in spared:  # These columns have few distinct values.
@@ -327,7 +325,7 @@ def _numbers(session: Session, ids: Sequence[int]) -> Iterator[tuple[int, list[A
     number: tuple[Any, ...] = (column("run_id"), column("value"))
     query = select(*number).select_from(MetricTable.__table__).order_by(MetricTable.run_id, MetricTable.place)
     for some in _batches(ids):
-        found = session.connection().execute(query.where(MetricTable.run_id.in_(some)))
+        found = read_rows(session, query.where(MetricTable.run_id.in_(some)))
         for run_id, rows in groupby(found, key=itemgetter(0)):
             yield run_id, [row[1] for row in rows]
 
@@ -503,8 +501,6 @@ def _plain(values: Iterable[Any]) -> list[Any]:
 
 
 _head = attrgetter(*Head._fields[1:])
-_SHARED = tuple(Head._fields.index(name) for name in ("status", *Head._fields[Head._fields.index("preset") :]))
-"""Columns of a head that most runs have from few values."""
 
 
 def _head_digest(row: Row) -> str:

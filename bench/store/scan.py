@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import multiprocessing
 import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -328,17 +328,23 @@ def _keys(parent: Path, keys: Collection[str] | None) -> Iterator[tuple[str, os.
         return
     try:
         with os.scandir(parent) as entries:
-            found = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+            names = sorted(entry.name for entry in entries)
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise file_failure("list", parent, error) from error
-    for entry in found:
-        with contextlib.suppress(OSError):  # Gone, or a link that leads to itself.
-            if entry.is_dir(follow_symlinks=False):
-                yield entry.name, entry.stat(follow_symlinks=False)
-            elif entry.is_dir():
-                yield entry.name, None
+    above = f"{parent}/"
+    for name in names:
+        if name[0] == ".":
+            continue
+        try:
+            found = os.lstat(above + name)
+        except OSError:  # Gone meanwhile.
+            continue
+        if stat.S_ISDIR(found.st_mode):
+            yield name, found
+        elif Path(above + name).is_dir():
+            yield name, None
 
 
 def run_folders(results: Path, keys: Collection[str] | None = None) -> Iterator[Path]:
