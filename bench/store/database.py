@@ -302,7 +302,7 @@ def parse_url(url: str) -> URL:
     return parsed
 
 
-def read_rows(session: Session, query: Select[Any]) -> Sequence[tuple[Any, ...]]:
+def read_rows(session: Session, query: Select[Any]) -> Sequence[Sequence[Any]]:
     """Return all rows of a query as the driver gives them, twice as fast as a row may be read that was tampered with.
 
     Raises:
@@ -311,13 +311,13 @@ def read_rows(session: Session, query: Select[Any]) -> Sequence[tuple[Any, ...]]
     connection = session.connection()
     driver: Any = connection.connection.driver_connection
     if connection.dialect.name != "sqlite":
-        return connection.execute(query).tuples().all()
+        return connection.execute(query).all()
     try:
         driver.text_factory = str
-        return connection.execute(query).tuples().all()
+        return connection.execute(query).all()
     except OperationalError:  # Perhaps of a text that is none.
         driver.text_factory = _ANY_TEXT
-        return connection.execute(query).tuples().all()
+        return connection.execute(query).all()
     finally:
         driver.text_factory = _ANY_TEXT
 
