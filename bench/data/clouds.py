@@ -1,4 +1,4 @@
-"""Data set of cloud files, resampled to one number of points.
+"""Data set of cloud files, resampled to equal size.
 
 The files are ``<class>/<file>``."""
 

@@ -1,4 +1,4 @@
-"""Data set in an HDF5 file with fields named by options."""
+"""Data set in one HDF5 file; options name fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Point-MAE: masked autoencoding of point patches (Pang et al., ECCV 2022)."""
+"""Point-MAE: masked autoencoding of point patches.
+
+Source: Pang et al., Masked Autoencoders for Point Cloud Self-supervised Learning, ECCV 2022.
+"""
 
 from __future__ import annotations
 

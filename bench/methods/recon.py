@@ -1,4 +1,7 @@
-"""ReCon: reconstruction guided by cross-modal contrast (Qi et al., ICML 2023)."""
+"""ReCon: reconstruction guided by cross-modal contrast.
+
+Source: Qi et al., Contrast with Reconstruct, ICML 2023.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class EdgeInputTransform(nn.Module):
             self.matrix.bias.copy_(torch.eye(3).flatten())
 
     def forward(self, points: Tensor, rows: Tensor) -> Tensor:
-        """Return matrices ``[B, 3, 3]`` to apply as ``points @ matrix``.
+        """Return matrices ``[B, 3, 3]`` for ``points @ matrix``.
 
         `points` is ``[B, N, 3]``, joined by `rows` (`bench.models.edge_conv.neighbour_rows`).
         """

@@ -315,7 +315,7 @@ class TinyClip(Teacher):
         return cloudset
 
     def _pictures(self, clouds: CloudSet) -> tuple[npt.NDArray[np.uint8], list[float]]:
-        """Return pictures ``[n, V, H, W, C]`` and the views' weights.
+        """Return pictures ``[n, V, H, W, C]`` and view weights.
 
         Pictures are the set's own views and depth pictures of its points.
         """

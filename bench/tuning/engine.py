@@ -228,7 +228,7 @@ def as_text(value: JsonValue) -> str:
 
 
 def _open(store: Store, results: Path) -> RDBStorage:
-    """Open the Optuna file; one process at a time creates it."""
+    """Open the Optuna file, under a lock."""
     opened: list[RDBStorage] = []
     once(
         store,

@@ -1,4 +1,4 @@
-"""Base of data sets of rooms, with the 13 classes of S3DIS.
+"""Base of data sets of rooms, with S3DIS's classes.
 
 Whole areas are held out, and there are no objects to classify.
 """

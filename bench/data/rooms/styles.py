@@ -1,4 +1,4 @@
-"""Styles of the six areas: size, height, colours, furniture, scan noise."""
+"""Styles of the six areas: sizes, colours, furniture, scan noise."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def slab(width: float, height: float, depth: float, bevel: float = 0.0) -> Mesh:
 
 
 def lathe(profile: Profile, sides: int = 18, power: float = 2.0, caps: bool = True) -> Mesh:
-    """Revolve a profile of (radius, height) points about the y axis.
+    """Revolve a profile of (radius, height) points about y.
 
     Args:
         profile: Two or more points from one end to the other.

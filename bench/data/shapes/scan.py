@@ -88,7 +88,9 @@ def _fitted(thing: Thing, radius: float, yaw: float, tilt: float = 0.0) -> Mesh:
 
 
 def _plane(width: float, depth: float) -> Mesh:
-    """Horizontal grid of 6 x 6 squares on y = 0, centred at the origin."""
+    """Return a horizontal grid of 6 x 6 squares.
+
+    It lies on y = 0, centred at the origin."""
     x, z = np.meshgrid(np.linspace(-width / 2, width / 2, 7), np.linspace(-depth / 2, depth / 2, 7))
     vertices = np.stack([x, 0 * x, z], -1).reshape(-1, 3)
     corner = (np.arange(6)[:, None] * 7 + np.arange(6)).reshape(-1, 1)

@@ -173,7 +173,7 @@ def sofa(s: Sketch) -> None:
 
 @category("table", "seen", ("top", "leg", "shelf"))
 def table(s: Sketch) -> None:
-    """Top of any outline on legs, at coffee to counter height."""
+    """Tables of any outline, from coffee to counter height."""
     width, depth = s.real(0.5, 2.0, "small", "long"), s.real(0.45, 1.0)
     height, thick = s.real(0.3, 1.0, "low", "high"), s.real(0.02, 0.1, "thin", "heavy")
     x, z = width / 2, depth / 2

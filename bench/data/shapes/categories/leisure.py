@@ -20,7 +20,7 @@ from bench.data.shapes.sketch import Sketch, category
 
 
 def _upper(s: Sketch, kind: str, path: Floats, length: float, width: float) -> None:
-    """Add the upper of a shoe above a sole along `path`."""
+    """Add a shoe's upper above a sole along `path`."""
     ankle = s.real(0.16, 0.26)
     cover = [0.5, 0.95, 1, 0.9, 0.9, 0.95, 0.95, 0.95, 0.8, 0.3]
     z = np.linspace(0, 1, len(path))
