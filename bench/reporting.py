@@ -11,7 +11,7 @@ from bench.paths import Workspace
 from bench.plan.code import current_fingerprint
 from bench.plan.deviations import DeviationReader
 from bench.report import contents
-from bench.report.build import BuiltReport, build_report, write_text
+from bench.report.build import BuiltReport, build_report, require_writable, write_text
 from bench.report.model import ReportModel, build_model
 from bench.report.page import read_page, render_page
 from bench.report.terminal import render_terminal
@@ -116,6 +116,7 @@ def write_report(
 
     With a screen, the tables are printed, or how selection changes them.
     """
+    require_writable(out)
     numbers, records = read_results(workspace, store_url, keys, labels=labels, verify=verify)
     studies = read_studies(workspace.results) if keys is None and not labels else ()
     deviations = deviations_by_key(records)

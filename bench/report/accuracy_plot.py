@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bench.report.document import Drawing
-from bench.report.model import Section
+from bench.report.model import ReportRow, Section
 from bench.report.plots import INK, MARKERS, PAPER, SERIES, canvas
 from bench.report.words import percent, spread
 from bench.stats.cells import Cell
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-MOST_DRAWN = 60
-"""Most rows of a table that its plot shows."""
+MOST_DRAWN = 24
+"""Methods of a table that its plot shows; more are a blur to a reader, and take seconds to draw."""
 
 
 def accuracy_plot(section: Section) -> Drawing:
@@ -25,7 +25,7 @@ def accuracy_plot(section: Section) -> Drawing:
 
     One line per method; single seeds are small ticks.
     """
-    rows = section.rows[:MOST_DRAWN]
+    rows = drawn_rows(section)
     labels = list(dict.fromkeys(_row_label(row.cell.label, row.cell.pretrain_data, section) for row in rows))
     colours = _colours(section)
     settings = tuple(dict.fromkeys(row.cell.setting for row in rows))
@@ -52,6 +52,16 @@ def accuracy_plot(section: Section) -> Drawing:
     grid[0, 0].set_ylim(len(labels) - 0.5, -0.5)
     figure.supxlabel(f"{section.metric.replace('_', ' ')} in percent", fontsize=9, color=INK)
     return Drawing(figure, _alt(section, hints), hints)
+
+
+def drawn_rows(section: Section) -> list[ReportRow]:
+    """Return the rows that a plot shows, in the order of the table: a variant of each method before a second one."""
+    of_method: dict[str, dict[str, None]] = {}
+    for row in section.rows:
+        of_method.setdefault(row.cell.name, {})[row.cell.label] = None
+    ranked = [(rank, label) for labels in of_method.values() for rank, label in enumerate(labels)]
+    kept = {label for _, label in sorted(ranked, key=lambda one: one[0])[:MOST_DRAWN]}
+    return [row for row in section.rows if row.cell.label in kept]
 
 
 def _row_label(label: str, data: str, section: Section) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from bench.report.html import to_html
 from bench.report.markdown import to_markdown
 from bench.report.model import ReportModel, build_model
 from bench.report.records import to_csv
-from bench.store.publish import write_whole
+from bench.store.publish import cannot_write, write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from bench.stats.deviations import Deviations
     from bench.store.queries import RunNumbers
     from bench.store.records import RunRecord
+
+
+ADVICE = "choose a writable folder with --out"
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,22 @@ def build_report(
     return built
 
 
+def require_writable(out: Path) -> None:
+    """Make sure, before anything is read or drawn, that a report's folder can be made and written.
+
+    Raises:
+        SetupError: It cannot be.
+    """
+    place = next(one for one in (out.absolute(), *out.absolute().parents) if os.path.lexists(one))
+    code = errno.EACCES if place.is_dir() else errno.ENOTDIR
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise cannot_write(out / "index.html", OSError(code, os.strerror(code)), "the report file", ADVICE)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a report's file, whole or not at all.
 
     Raises:
         SetupError: It cannot be written.
     """
-    write_whole(path, text, "the report file", "choose a writable folder with --out")
+    write_whole(path, text, "the report file", ADVICE)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.report import cost, curves, methods, provenance, scaling, scores, selection, transfer, tuning, words
+from bench.report.accuracy_plot import drawn_rows
 from bench.report.document import Block, Detail, Document, Facts, Findings, Fold, Item, Links, Paragraph, Part
 from bench.report.model import ReportModel
 from bench.report.summary import Sentence, summarise_report
@@ -13,8 +14,8 @@ from bench.report.summary import Sentence, summarise_report
 EMPTY = "No finished runs yet. Start with: bench run --method recon --protocol fewshot"
 MOST_FINDINGS = 5
 """Most findings on a page; nobody reads a page full of sentences."""
-MOST_PLOTS = 24
-"""Most tables with a plot: more take minutes to draw, and as long to show in a browser."""
+MOST_MARKS = 250
+"""Scores that the plots of a page show together: more take minutes to draw, and a browser as long to show."""
 READING = (
     (
         "mean ± half-width",
@@ -69,7 +70,10 @@ def report(model: ReportModel, summary: Sequence[Sentence] | None = None) -> Doc
                 detail=Detail.PAGE,
             ),
         ]
-    blocks += [scores.part(section, plot=at < MOST_PLOTS) for at, section in enumerate(shown)]
+    marks = 0
+    for section in shown:
+        marks += len(drawn_rows(section))
+        blocks.append(scores.part(section, plot=marks <= MOST_MARKS or section is shown[0]))
     blocks += [selection.part(model)] if model.ledger else []
     blocks += scaling.parts(model)
     blocks += [transfer.part(found)] if (found := transfer.matrices(model)) else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.report import quantities, words
-from bench.report.accuracy_plot import MOST_DRAWN, accuracy_plot
+from bench.report.accuracy_plot import accuracy_plot, drawn_rows
 from bench.report.document import (
     NOTHING,
     Block,
@@ -34,6 +34,9 @@ CANDIDATES_LINE = (
     "Shown: validation / test accuracy in percent (seeds it was chosen in). The test accuracy of the others is for "
     "information."
 )
+NOT_DRAWN = "Not drawn, as the page has many plots already: choose tables with --method, --protocol or --dataset."
+MOST_CHANGES = 5
+"""Changes from the preset that are told of the rows of a table one by one; the names of the rows tell them, too."""
 PAIRS_TITLE = "Pretrained methods against each other"
 
 
@@ -58,6 +61,8 @@ def part(section: Section, *, plot: bool = True) -> Part:
     blocks += [Paragraph(line, "care") for line in changes(section)]
     if plot:
         blocks.append(Figure(section.anchor, lambda: accuracy_plot(section), _legend(section)))
+    else:
+        blocks.append(Paragraph(NOT_DRAWN, "soft", detail=Detail.PAGE))
     blocks += [Notes(tuple(found))] if (found := notes(section)) else []
     if section.pairs:
         blocks.append(Part(PAIRS_TITLE, (pairs(section), Notes(tuple(pair_notes(section))))))
@@ -235,8 +240,9 @@ def _candidate(row: ReportRow, name: str) -> Cell:
 def _legend(section: Section) -> str:
     intervals = not section.smoke and any(row.cell.summary.n > 1 for row in section.rows)
     line = " Line: 95 % interval over seeds. Ticks below: single seeds." if intervals else ""
-    cut = f" The first {MOST_DRAWN} rows of the table." if len(section.rows) > MOST_DRAWN else ""
-    return f"Filled: pretrained. Hollow: scratch.{line}{cut}"
+    drawn, every = ({row.cell.label for row in rows} for rows in (drawn_rows(section), section.rows))
+    left = f" Drawn: {len(drawn)} of {len(every)} methods; results.csv holds all." if len(drawn) < len(every) else ""
+    return f"Filled: pretrained. Hollow: scratch.{line}{left}"
 
 
 def how_measured(section: Section) -> str:
@@ -307,8 +313,10 @@ def changes(section: Section) -> list[str]:
         left = [one for one in row.deviations if one not in common and not one.of_all]
         if left:
             own.setdefault(_listed(left), []).append(name)
-    for text, names in own.items():
+    for text, names in [*own.items()][:MOST_CHANGES]:
         lines.append(f"Differs from preset {section.preset} in some rows: {text} ({_some(names)}).")
+    if (rest := len(own) - MOST_CHANGES) > 0:
+        lines.append(f"{rest} more changes in some rows: results.csv holds them (changes_from_preset).")
     for why, names in unknown.items():
         lines.append(f"Whether these rows differ from preset {section.preset} is {why}: {_some(names)}.")
     return lines

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import TypeVar
 
 from rich.console import Console
 from rich.text import Text
@@ -36,6 +38,10 @@ STYLES: dict[Tone, str] = {
 SIGNS: dict[Tone, str] = {"above": "▲", "below": "▼", "none": "○", "mixed": "◆", "no-comparison": "–", "warning": "!"}
 MOST_FINDINGS = 60
 """Findings of one list that are printed."""
+MOST_LINES = 400
+"""Rows of all tables together from which on each table shows its first ones only."""
+MOST_ROWS = 20
+"""Rows of a table that are printed then."""
 _LOOKS = {"": "", "soft": "dim", "care": "yellow", "warning": "bold yellow"}
 
 
@@ -48,10 +54,28 @@ def render_terminal(document: Document, console: Console) -> None:
     """
     if document.lead:
         console.print(Text(document.lead, style="dim" if document.blocks else ""))
+    tables = [block for block in document.walk() if isinstance(block, Table) and block.detail == Detail.ALWAYS]
+    if sum(len(table.shown) for table in tables) > MOST_LINES:
+        document = _shortened(document)
     _print((block for block in document.blocks if not _closes(block)), console)
     for block in document.blocks:
         if isinstance(block, Part) and _closes(block):
             _print(block.blocks, console)
+
+
+_BlocksT = TypeVar("_BlocksT", Document, Part, Fold)
+
+
+def _shortened(parent: _BlocksT) -> _BlocksT:
+    """Return a document whose tables show their first rows."""
+    blocks: list[Block] = []
+    for block in parent.blocks:
+        if isinstance(block, Table):
+            block = replace(block, most=min(block.most, MOST_ROWS))
+        elif isinstance(block, Part | Fold):
+            block = _shortened(block)
+        blocks.append(block)
+    return replace(parent, blocks=tuple(blocks))
 
 
 def _closes(block: Block) -> bool:
