@@ -86,16 +86,15 @@ def _sizes(name: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
     """
     found = set()
     for run in runs:
-        size = run.cost.get("parameters_encoder")
+        cost, label = run.cost, run.label
+        size, whole, flops = (cost.get(f) for f in ("parameters_encoder", "parameters_pretraining", "flops_forward"))
         if size is None:
             continue
-        architecture = run.label.get("architecture", name)
-        whole = run.cost.get("parameters_pretraining")
+        architecture = label.get("architecture", name)
         network = "" if whole is None else f" ({count(int(whole))} in pretraining)"
-        place = run.label.get("preset", "?") if architecture == name else f"{architecture} {run.label.get('preset')}"
+        place = label.get("preset", "?") if architecture == name else f"{architecture} {label.get('preset')}"
         feature = run.provenance.get("feature")
         told = f", {feature}" if isinstance(feature, str) and feature else ""
-        flops = run.cost.get("flops_forward")
         work = "" if flops is None else f", {count(int(flops))} operations a cloud"
         matched = run.spec.get("matched")
         equal = f" (matched by {matched.get('by')})" if isinstance(matched, dict) else ""

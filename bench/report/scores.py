@@ -232,9 +232,8 @@ def _candidate(row: ReportRow, name: str) -> Cell:
     if found is None:
         return quantities.NONE
     scores = (found.validation, found.test)
-    accuracy = " / ".join(NOTHING if score is None else words.percent(score.mean) for score in scores)
-    value = None if found.test is None else found.test.mean
-    return Cell(f"{accuracy} ({found.chosen}/{len(row.cell.scores)})", value, "fraction")
+    accuracy = " / ".join(NOTHING if score is None else words.percent(score) for score in scores)
+    return Cell(f"{accuracy} ({found.chosen}/{len(row.cell.scores)})", found.test, "fraction")
 
 
 def _legend(section: Section) -> str:

@@ -63,7 +63,7 @@ def render_terminal(document: Document, console: Console) -> None:
             _print(block.blocks, console)
 
 
-_BlocksT = TypeVar("_BlocksT", Document, Part, Fold)
+_BlocksT = TypeVar("_BlocksT", Document, Part)
 
 
 def _shortened(parent: _BlocksT) -> _BlocksT:
@@ -72,7 +72,7 @@ def _shortened(parent: _BlocksT) -> _BlocksT:
     for block in parent.blocks:
         if isinstance(block, Table):
             block = replace(block, most=min(block.most, MOST_ROWS))
-        elif isinstance(block, Part | Fold):
+        elif isinstance(block, Part):
             block = _shortened(block)
         blocks.append(block)
     return replace(parent, blocks=tuple(blocks))

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from bench.stats.comparisons import Lost
-from bench.stats.intervals import FoldScores, Summary, Unit, summarise
+from bench.stats.intervals import FoldScores, Summary, Unit, run_means, summarise
 from bench.stats.naming import TUNED_VALUES, Labels, labelled_suffix, name_encoders, pretrained_suffix
 
 if TYPE_CHECKING:
@@ -70,14 +71,14 @@ class Candidate:
 
     Attributes:
         variant: Its name.
-        validation: Summary of its validation scores, None if they were not stored.
-        test: Summary of its test scores, None if they were not stored.
+        validation: Mean of its validation scores, None if they were not stored.
+        test: Mean of its test scores, None if they were not stored.
         chosen: Runs in which validation chose it.
     """
 
     variant: str
-    validation: Summary | None
-    test: Summary | None
+    validation: float | None
+    test: float | None
     chosen: int
 
 
@@ -561,6 +562,10 @@ def _cell(
     )
 
 
+def _mean(scores: RunScores) -> float | None:
+    return statistics.fmean(run_means(scores).values()) if scores else None
+
+
 def _chosen_by(rule: str) -> Callable[[MetricPath], bool]:
     return lambda path: path.split == "test" and path.headline and path.selection == rule
 
@@ -584,8 +589,8 @@ def _candidates(numbers: _Numbers) -> tuple[Candidate, ...]:
         found.append(
             Candidate(
                 variant=one,
-                validation=summarise(validation) if validation else None,
-                test=summarise(test) if test else None,
+                validation=_mean(validation),
+                test=_mean(test),
                 chosen=len(numbers.scores(lambda path, one=one: own(path, one) and path.headline)),  # type: ignore[misc]
             )
         )

@@ -181,7 +181,7 @@ def fold_mean(folds: Folds) -> float:
     Raises:
         ValueError: There is no value, or one of them is not finite.
     """
-    numbered = [value for fold, value in sorted_folds(folds) if fold is not None]
+    numbered = [value for fold, value in folds.items() if fold is not None]
     values = numbered or list(folds.values())
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"cannot average {values}: at least one finite value is needed, and only finite ones")

@@ -411,11 +411,6 @@ class IndexedRecord(RunRecord):
         self.error, self.failure = run.row.error, run.row.failure
         self._run, self._texts, self._load = run, texts, load
 
-    def __getattribute__(self, name: str) -> Any:
-        if name in _PARTS:
-            return _PARTS[name](self)
-        return super().__getattribute__(name)
-
     def _metrics(self) -> list[Metric]:
         return [Metric(value=value, **path._asdict()) for path, value in numbers(self._run, self._texts)]
 
@@ -434,6 +429,8 @@ _PARTS: dict[str, Callable[[IndexedRecord], Any]] = {
     "cost": lambda self: jsontext.loads(self._run.row.cost),
     "provenance": lambda self: provenance_of(self._run, self._texts),
 }
+for _name, _make in _PARTS.items():  # A method of the class would slow down every other attribute.
+    setattr(IndexedRecord, _name, property(_make))
 
 
 def same(first: IndexedRun, second: IndexedRun) -> bool:

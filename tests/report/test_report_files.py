@@ -20,7 +20,8 @@ from rich.console import Console
 
 from bench.errors import SetupError
 from bench.report import contents
-from bench.report.build import BuiltReport, build_report
+from bench.report.build import BuiltReport, build_report, require_writable
+from bench.report.document import Document, Part, Table
 from bench.report.html import to_html
 from bench.report.model import build_model
 from bench.report.records import to_csv
@@ -302,6 +303,27 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(one_run: Any, tmp_path
         build_report(by_run(one_run.rows), one_run.runs, tmp_path / "file")
     assert "\n" not in str(caught.value)
     assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("place", ["file", "file/deeper/still"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path: Path, place: str) -> None:
+    """A report of many runs takes a minute; a mistyped --out would be told after it."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SetupError, match="cannot write the report file .* choose a writable folder with --out"):
+        require_writable(tmp_path / place)
+    require_writable(tmp_path / "new" / "deeper")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_long_report_is_short_on_screen() -> None:
+    """Thousands of lines scroll past whoever asked; the files hold every row."""
+    table = Table.plain("many", ["n"], [[str(n)] for n in range(150)])
+    screen = io.StringIO()
+    render_terminal(Document("d", tuple(Part(f"part {n}", (table,)) for n in range(3))), Console(file=screen, width=80))
+    assert screen.getvalue().count("130 more rows") == 3
+    screen = io.StringIO()
+    render_terminal(Document("d", (table,)), Console(file=screen, width=80))
+    assert "149" in screen.getvalue()
 
 
 def test_a_write_that_fails_leaves_the_old_report(one_run: Any, tmp_path: Path) -> None:

@@ -61,9 +61,7 @@ def test_only_the_validation_chosen_headline_on_test_counts(row: Row) -> None:
     (cell,) = group_cells(by_run(rows))
     assert cell.summary.mean == 0.6
     assert list(cell.by_selection["test"].values()) == [{None: 0.95}]
-    listed = [
-        (c.variant, c.validation and c.validation.mean, c.test and c.test.mean, c.chosen) for c in cell.candidates
-    ]
+    listed = [(c.variant, c.validation, c.test, c.chosen) for c in cell.candidates]
     assert listed == [("default", 0.65, 0.9, 0), ("trunc", 0.7, 0.6, 1)]
 
 
