@@ -309,7 +309,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(one_run: Any, tmp_path
 def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path: Path, place: str) -> None:
     """A report of many runs takes a minute; a mistyped --out would be told after it."""
     (tmp_path / "file").write_text("x")
-    with pytest.raises(SetupError, match="cannot write the report file .* choose a writable folder with --out"):
+    with pytest.raises(SetupError, match=r"cannot write the report file .* choose a writable folder with --out"):
         require_writable(tmp_path / place)
     require_writable(tmp_path / "new" / "deeper")
     assert not (tmp_path / "new").exists()
