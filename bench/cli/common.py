@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,6 +75,18 @@ def print_json(value: object) -> None:
     import json
 
     print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def print_json_list(values: Iterable[object]) -> None:
+    """Print a list as `print_json` does, each value as soon as it is there."""
+    import json
+    import textwrap
+
+    before = "["
+    for value in values:
+        print(before + "\n" + textwrap.indent(json.dumps(value, indent=1, allow_nan=False), " "), end="")
+        before = ","
+    print("[]" if before == "[" else "\n]")
 
 
 def console() -> Console:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,8 +23,10 @@ from bench.cli.common import (
     chosen_labels,
     console,
     print_json,
+    print_json_list,
     reading,
 )
+from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +48,10 @@ def runs(
     failed: Annotated[
         bool, typer.Option("--failed", help="Runs that failed and were not done since, and why.")
     ] = False,
-    every: Annotated[bool, typer.Option("--all", help=f"All of them, not the newest {SHOWN} only.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help=f"The newest N only (default {SHOWN}).")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them, as with --json.")] = False,
     json: JsonOption = False,
     verify: VerifyOption = False,
     results: ResultsOption = None,
@@ -56,7 +61,6 @@ def runs(
     from bench.store.queries import (
         failed_rows,
         fitting,
-        metric_rows,
         nothing_stored,
         require_stored,
         run_rows,
@@ -65,7 +69,9 @@ def runs(
 
     screen = console()
     labels = chosen_labels(method, protocol, dataset, preset)
-    most = None if json or every else SHOWN
+    if every and limit is not None:
+        raise UsageError("--all and --limit contradict each other; give one of them")
+    most = limit or (None if json or every else SHOWN)
     status: Literal["done", "failed"] = "failed" if failed else "done"
 
     fits = fitting(labels)
@@ -85,30 +91,19 @@ def runs(
     require_stored(store, labels, status)
     rows = [row for row in rows if all(str(getattr(row, label)) in values for label, values in labels.items())]
     rows = rows if most is None else rows[-most:]
-    keys = {row.stored.key for row in rows}
-    scores = {
-        (row.run_key, row.fingerprint): (row.name, row.value)
-        for row in reversed([] if failed else metric_rows(store, keys=keys, every_fingerprint=True))
-        if row.headline and row.split == "test" and row.selection == "val" and row.fold is None
-    }
-    changes = _changes(store, rows)
-    listed = [
-        Listed(row, changed, None if row.trial else scores.get((row.stored.key, row.stored.fingerprint)))
-        for row, changed in zip(rows, changes, strict=True)
-    ]
     if json:
-        print_json([one.as_json() for one in listed])
+        print_json_list(one.as_json() for one in _listed(store, rows))
         return
     if rows:
-        _print(listed, failed, screen)
+        _print(list(_listed(store, rows)), failed, screen)
     if (
         most is not None
         and len(rows) == most
         and (more := sum(run.status == status and fits(run) for run in store.others()))
     ):
         screen.print(
-            f"the newest {most} of {most + more:,} runs; narrow with --method, --protocol, --dataset or --preset, "
-            "or list them --all",
+            f"the newest {most:,} of {most + more:,} runs; narrow with --method, --protocol, --dataset or --preset, "
+            "or list more with --limit N or --all",
             highlight=False,
         )
     if broken and not failed:
@@ -209,13 +204,22 @@ def _score(one: Listed, named: bool) -> str:
     return f"{100 * one.score[1]:.1f} {one.score[0]}" if named else f"{100 * one.score[1]:.1f}"
 
 
-def _changes(store: Store, rows: Sequence[RunRow]) -> list[tuple[str, ...]]:
-    """Return each run's deviations from its preset."""
+def _listed(store: Store, rows: Sequence[RunRow]) -> Iterator[Listed]:
+    """Yield runs with their deviations from the preset and their scores, one by one: there may be 100,000."""
     from bench.plan.deviations import DeviationReader
+    from bench.store.index import numbers
 
-    read = DeviationReader()
-    by_folder = {store.results / run.folder: run for run in store.runs()}
-    return [tuple(one.short for one in read(store.record(by_folder[row.stored.folder]).spec)) for row in rows]
+    read, texts = DeviationReader(), store.texts()
+    by_folder = {store.stored(run).folder: run for run in store.runs()}
+    for row in rows:
+        run = by_folder[row.stored.folder]
+        found = (
+            (path.name, value)
+            for path, value in numbers(run, texts)
+            if path.headline and path.split == "test" and path.selection == "val" and path.fold is None
+        )
+        score = None if row.trial or run.status == "failed" else next(found, None)
+        yield Listed(row, tuple(one.short for one in read(store.record(run).spec)), score)
 
 
 def why(

@@ -37,6 +37,22 @@ def test_programs_get_json(call: Compare, results: Path, tmp_path: Path) -> None
     assert (code, json.loads(output)["same"]) == (0, True)
 
 
+def test_the_newest_runs_are_listed_with_how_many_more_there_are(call: Compare, results: Path, tmp_path: Path) -> None:
+    """A terminal would run over with 100,000 lines, or show some of the runs as if they were all."""
+    place = shelf(tmp_path / "many", results, lambda row, own: own)
+    everything = json.loads(call("runs", "--results", place, "--json")[1])
+    count = len(everything)
+    assert count > 2
+    code, output, _ = call("runs", "--results", place, "--limit", "2")
+    assert code == 0
+    assert f"the newest 2 of {count} runs;" in output
+    assert "--limit N or --all" in " ".join(output.split())
+    assert [one["key"][:12] in output for one in everything] == [False] * (count - 2) + [True] * 2
+    assert "the newest" not in call("runs", "--results", place, "--limit", count)[1]
+    assert json.loads(call("runs", "--results", place, "--json", "--limit", "2")[1]) == everything[-2:]
+    assert json.loads(call("runs", "--results", place, "--json", "--failed")[1]) == []
+
+
 def test_a_damaged_run_is_named_and_the_others_are_listed(
     call: Compare, results: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,6 +73,7 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(
         (("runs", "-m", "point-may"), "unknown method of a stored run 'point-may': did you mean point-mae?"),
         (("runs", "-m", "none", "-p", "linear"), "unknown method of a stored run 'none': known: point-mae, scratch"),
         (("runs", "-m", "scratch", "-p", "knn"), "unknown protocol of a stored run 'knn': known: linear"),
+        (("runs", "--all", "--limit", "3"), "--all and --limit contradict each other; give one of them"),
         (("why", "abc"), "missing argument 'B'"),
         (("why", "zz", "zz"), "no stored run has a key beginning with 'zz'; bench runs lists them"),
     ],
