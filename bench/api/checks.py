@@ -121,6 +121,7 @@ def check(
     results: PathLike | None = None,
     seeds: int | None = None,
     more_seeds: bool = False,
+    golden: PathLike | None = None,
     plugins: Sequence[PathLike] = (),
     screen: Console | None = None,
 ) -> GateReport:
@@ -133,6 +134,7 @@ def check(
         results: Empty folder to run in and to keep; a temporary one by default.
         seeds: Number of the baseline's seeds to run.
         more_seeds: Go on with more seeds while undecided.
+        golden: Folder of recorded reference numbers (``.npz``) that must be reproduced, too.
         plugins: Plugin files.
         screen: Console for progress; standard error by default.
 
@@ -142,6 +144,7 @@ def check(
     Raises:
         SetupError: Baseline or suite cannot be read or do not belong together, or the folder is not empty.
         UsageError: The baseline has fewer seeds.
+        DataError: There is no folder of reference numbers, or it holds none.
     """
     from bench.gate.check import CheckRun
     from bench.gate.check import check as decide
@@ -149,7 +152,8 @@ def check(
     if seeds is not None and seeds < 1:
         raise UsageError(f"seeds {seeds}: expected at least 1")
     folder = None if results is None else Path(results)
-    run = CheckRun(seeds, more_seeds, folder, registered(*plugins))
+    recorded = None if golden is None else Path(golden)
+    run = CheckRun(seeds, more_seeds, folder, registered(*plugins), recorded)
     return decide(Path(baseline), _screen(screen), run)
 
 

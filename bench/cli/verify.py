@@ -53,6 +53,10 @@ def check(
     more_seeds: Annotated[
         bool, typer.Option("--more-seeds", help="Go on with more of the baseline's seeds while undecided.")
     ] = False,
+    golden: Annotated[
+        Path | None,
+        typer.Option(help="Folder of recorded .npz files that must be reproduced, too.", show_default=False),
+    ] = None,
     undecided: Annotated[
         Literal["alarm", "pass"],
         typer.Option(help="Count an undecided end as an alarm (exit 3) or a pass (exit 0)."),
@@ -82,8 +86,8 @@ def check(
 
     Exit code 0 pass, 1 fail, 3 undecided, 4 broken.
     """
-    if (update or simulate is not None) and (seeds is not None or more_seeds):
-        raise UsageError("--seeds and --more-seeds are for comparing; a baseline has the seeds of its suite")
+    if (update or simulate is not None) and (seeds is not None or more_seeds or golden is not None):
+        raise UsageError("--seeds, --more-seeds and --golden are for comparing; a baseline has the seeds of its suite")
     if update and simulate is not None:
         raise UsageError("give --update or --simulate, not both")
     if why is not None and not update:
@@ -104,7 +108,7 @@ def check(
         progress.print(f"wrote {baseline} with {len(made.cells)} cells", highlight=False, markup=False)
         return
     report = checks.check(
-        baseline, results=results, seeds=seeds, more_seeds=more_seeds, plugins=plugins, screen=progress
+        baseline, results=results, seeds=seeds, more_seeds=more_seeds, golden=golden, plugins=plugins, screen=progress
     )
     from bench.gate import output
 

@@ -23,7 +23,18 @@ from bench.provenance import commit
 from bench.registry import PROTOCOLS
 from bench.spec import content_key
 from bench.stats.cells import Cell, group_cells
-from bench.stats.gate import LEVEL, PLANNED, CellResult, GateReport, Judged, cell_results, decide, spent
+from bench.stats.gate import (
+    LEVEL,
+    PLANNED,
+    CellResult,
+    GateLine,
+    GateReport,
+    Judged,
+    cell_results,
+    decide,
+    numerics_line,
+    spent,
+)
 from bench.store.scratch import temporary_folder
 
 if TYPE_CHECKING:
@@ -75,12 +86,14 @@ class CheckRun:
         more_seeds: Whether an undecided check goes on with more seeds.
         results: Folder to run in and to keep, which must be empty; None takes a temporary one.
         plugins: Plugin files, already loaded, beside those that the suite names.
+        golden: Folder of recorded reference numbers that must be reproduced, too; None for none.
     """
 
     seeds: int | None = None
     more_seeds: bool = False
     results: Path | None = None
     plugins: tuple[Path, ...] = ()
+    golden: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,7 @@ def check(baseline: Path, screen: Console, run: CheckRun) -> GateReport:
     Raises:
         SetupError: Baseline or suite cannot be read or do not belong together, or the folder is not empty.
         UsageError: The baseline has fewer seeds.
+        DataError: There is no folder of reference numbers, or it holds none.
     """
     suite = Suite.beside(baseline)
     stored = read_baseline(baseline)
@@ -118,6 +132,7 @@ def check(baseline: Path, screen: Console, run: CheckRun) -> GateReport:
     compared = stored.first(first)
     looks = planned_looks(len(stored.seeds), first) if run.more_seeds else (first,)
     plugins = suite.load_plugins(run.plugins)
+    numerics = None if run.golden is None else _numerics(run.golden)
     with _folder(run.results) as folder:
         for look, count in enumerate(looks):
             compared = stored.first(count)
@@ -134,9 +149,17 @@ def check(baseline: Path, screen: Console, run: CheckRun) -> GateReport:
                 level=spent(looks, look) if run.more_seeds else LEVEL,
             )
             if report.verdict != "undecided" or count == looks[-1]:
-                return report
+                return report if numerics is None else report.with_line(numerics)
             screen.print(f"undecided after {told}: {looks[look + 1]} seeds next", highlight=False, markup=False)
     raise AssertionError("a check has at least one look")
+
+
+def _numerics(folder: Path) -> GateLine:
+    """Verify every file of recorded reference numbers."""
+    from bench.interop.golden import verify_folder
+
+    results = verify_folder(folder)
+    return numerics_line([r.name for r in results], {r.name: r.detail for r in results if r.status != "pass"})
 
 
 def update(baseline: Path, screen: Console, run: CheckRun, why: str | None) -> Baseline:

@@ -26,8 +26,13 @@ def title(line: GateLine) -> str:
 
 
 def _row(line: GateLine) -> list[str]:
-    now = "" if line.now is None else f"{line.now:.1f}"
-    return [title(line), line.verdict, f"{line.base:.1f}", now, f"{line.margin:.1f}", line.reason]
+    now = "" if line.now is None else _number(line, line.now)
+    return [title(line), line.verdict, _number(line, line.base), now, _number(line, line.margin), line.reason]
+
+
+def _number(line: GateLine, value: float) -> str:
+    """Format points, or a number of files."""
+    return f"{value:.0f}" if line.quantity == "numerics" else f"{value:.1f}"
 
 
 def print_report(report: GateReport, screen: Console) -> None:
@@ -103,9 +108,11 @@ def write_junit(report: GateReport, path: Path, name: str, *, undecided_passes: 
         if (kind := kinds.get(line.verdict)) is not None:
             counts[kind] += 1
             ElementTree.SubElement(case, kind, message=visible(f"{line.verdict}: {line.reason}"), type=line.verdict)
-        now = "" if line.now is None else f", now {line.now:.2f}"
-        said = f"baseline {line.base:.2f}{now}, margin {line.margin:.1f} points: {line.reason}"
-        ElementTree.SubElement(case, "system-out").text = visible(said)
+        base, now, margin = _row(line)[2:5]
+        measured = f", now {now}" if now else ""
+        ElementTree.SubElement(case, "system-out").text = visible(
+            f"baseline {base}{measured}, margin {margin}: {line.reason}"
+        )
     suite.set("failures", str(counts["failure"]))
     suite.set("errors", str(counts["error"]))
     suite.set("skipped", str(counts["skipped"]))

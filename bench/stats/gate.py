@@ -8,7 +8,8 @@ whatever the accuracy of an untrained network is; a small loss everywhere shows 
 line                                                                                           verdict    exit
 =============================================================================================  =========  =====
 missing or not finite; other seeds, data, labels, classes or options                           broken     4
-drop significant after Holm over all lines, and above a third of the margin                    fail       1
+drop significant (half of the level for the mean, half for all others, Holm), above a third    fail       1
+of the margin; or recorded reference numbers are no longer reproduced
 one-sided 95 % bound of the drop below the margin, or numbers identical                        pass       0
 anything else: more seeds will tell                                                            undecided  3
 =============================================================================================  =========  =====
@@ -25,7 +26,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -39,7 +40,7 @@ from bench.stats.moderation import moderate
 from bench.stats.opponents import opponent
 
 GateVerdict = Literal["pass", "fail", "undecided", "broken"]
-Quantity = Literal["accuracy", "gain", "mean"]
+Quantity = Literal["accuracy", "gain", "mean", "numerics"]
 EXIT_CODES: Mapping[GateVerdict, int] = {"pass": 0, "fail": 1, "undecided": 3, "broken": 4}
 SEVERITY: Sequence[GateVerdict] = ("pass", "undecided", "fail", "broken")
 
@@ -57,10 +58,13 @@ ASSUMED_DEVIATION, ASSUMED_DF = 2.0, 6.0
 """Deviation of an accuracy over seeds, points, that stands in for the degrees of freedom that a baseline lacks."""
 SMALLEST_DEVIATION = 0.1
 """Deviation of a cell whose seeds all agree, accuracy points."""
+MEAN_SHARE = 0.5
+"""Part of the level that the mean is tested at; the rest goes to the cells, after Holm over accuracies and gains."""
 THIRD = 1 / 3
 """Part of the margin above which a significant drop fails: a real loss that is not worth a red build passes."""
 
 SUITE_MEAN = "mean of the suite"
+NUMERICS = "recorded reference numbers"
 
 _CODE_AND_MACHINE = re.compile(r"(.*\.)?(numerics|plugins|manifest|identity|version)(\..*)?")
 """Fields of a spec that follow from code, versions or machine: what the gate lets change, and looks at the numbers.
@@ -275,18 +279,24 @@ def judge(drops: Points, n: int, scales: Scales, level: float = LEVEL) -> tuple[
         level: Chance of failing an unchanged suite at this look.
 
     Returns:
-        A verdict per line, and its one-sided p value after Holm over all lines.
+        A verdict per line, and its one-sided p value, adjusted so that it is compared with `level`.
     """
     from scipy import stats
 
     error = scales.error(n)
-    p_values = np.asarray(stats.t.sf(drops / error, scales.df), dtype=np.float64)
-    adjusted = np.array(holm(p_values.tolist()), dtype=np.float64)
+    adjusted = _adjusted(np.asarray(stats.t.sf(drops / error, scales.df), dtype=np.float64))
     fails = (adjusted < level) & (drops > THIRD * scales.margin)
     passes = drops + stats.t.ppf(1 - LEVEL, scales.df) * error < scales.margin
     return [
         "fail" if bad else "pass" if good else "undecided" for bad, good in zip(fails, passes, strict=True)
     ], adjusted
+
+
+def _adjusted(p_values: Points) -> Points:
+    """Adjust p values: Holm over the cells' lines, the mean by itself, each with its part of the level."""
+    *cells, mean = p_values.tolist()
+    found = np.array([*(p / (1 - MEAN_SHARE) for p in holm(cells)), mean / MEAN_SHARE], dtype=np.float64)
+    return np.minimum(found, 1.0)
 
 
 @dataclass(frozen=True)
@@ -295,12 +305,13 @@ class GateLine:
 
     Attributes:
         cell: Name of the cell; `SUITE_MEAN` for the whole suite.
-        quantity: ``accuracy`` (whatever the headline metric is), ``gain`` over scratch, or ``mean`` of the accuracies.
+        quantity: ``accuracy`` (whatever the headline metric is), ``gain`` over scratch, ``mean`` of the accuracies, or
+            ``numerics`` (files of reference numbers, not points).
         verdict: Decision.
-        base: Mean of the baseline over all its seeds, points.
-        now: Mean measured now, points; None where they cannot be compared.
+        base: Mean of the baseline over all its seeds, points; of numerics, the number of files.
+        now: Mean measured now, points; None where they cannot be compared. Of numerics, the files reproduced.
         margin: Largest drop that passes, points.
-        p: One-sided p value of the drop after Holm over all lines; None where it was not tested.
+        p: One-sided p value of the drop, adjusted so that it is compared with the level; None where not tested.
         reason: Why, in one sentence.
     """
 
@@ -325,7 +336,7 @@ class GateReport:
 
     Attributes:
         verdict: Worst verdict of the lines.
-        lines: Accuracies in the order of the cells' names, then gains, then the mean.
+        lines: Accuracies in the order of the cells' names, then gains, the mean, and numerics if they were verified.
         seeds: Seeds that were compared.
         level: Chance of failing an unchanged suite at this look.
         notes: What to do besides, e.g. refresh the baseline.
@@ -341,6 +352,26 @@ class GateReport:
     def exit_code(self) -> int:
         """Exit code of ``bench check``."""
         return EXIT_CODES[self.verdict]
+
+    def with_line(self, line: GateLine) -> GateReport:
+        """Return the decision with one more line; its verdict counts."""
+        worst = max(self.verdict, line.verdict, key=SEVERITY.index)
+        return replace(self, verdict=worst, lines=(*self.lines, line))
+
+
+def numerics_line(names: Sequence[str], failed: Mapping[str, str]) -> GateLine:
+    """Judge how many files of recorded reference numbers are still reproduced.
+
+    Args:
+        names: Names of all files.
+        failed: What is wrong with those that are not, by name.
+    """
+    told = "; ".join(f"{name}: {why}" if why else name for name, why in list(failed.items())[:3])
+    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+    reason = f"no longer reproduced: {told}{more}" if failed else "every file is reproduced"
+    reproduced = len(names) - len(failed)
+    verdict: GateVerdict = "fail" if failed else "pass"
+    return GateLine(NUMERICS, "numerics", verdict, float(len(names)), float(reproduced), 0.0, None, reason)
 
 
 def decide(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ import pytest
 
 from bench.errors import SetupError
 from bench.gate.output import append_summary, as_json, markdown, write_junit
-from bench.stats.gate import GateLine, GateReport
+from bench.stats.gate import GateLine, GateReport, numerics_line
 
 NASTY = 'a | b <c> & "d" \x1b[31m\x00 é'
 REPORT = GateReport(
@@ -63,3 +64,15 @@ def test_json_has_every_line_and_only_finite_numbers() -> None:
     found = json.loads(json.dumps(as_json(REPORT), allow_nan=False))
     assert (found["verdict"], found["exit_code"]) == ("broken", 4)
     assert [line["drop"] for line in found["lines"]] == [-1.0, 8.0, None, 1.5]
+
+
+def test_reference_numbers_stand_beside_the_cells(tmp_path: Path) -> None:
+    """A suite of small networks can pass although a released network is computed wrongly."""
+    sound = replace(REPORT, verdict="pass", lines=REPORT.lines[:1])
+    names = ["chamfer.npz", "fps_knn.npz"]
+    assert sound.with_line(numerics_line(names, {})).exit_code == 0
+    report = sound.with_line(numerics_line(names, {"chamfer.npz": "out/loss differs"}))
+    assert report.exit_code == 1
+    row = next(line for line in markdown(report, "ci.json").splitlines() if "recorded" in line)
+    assert "| fail | 2 | 1 | 0 | no longer reproduced: chamfer.npz: out/loss differs" in row
+    assert REPORT.with_line(numerics_line(names, {"chamfer.npz": ""})).verdict == "broken"
