@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bench.errors import UsageError
 from bench.gate.baseline import Baseline
+from bench.gate.output import brief
 from bench.stats.gate import LOOKS, PLANNED, GateVerdict, Lines, Scales, judge, spent, suite_lines
 
 SMALL_DROP, LARGE_DROP = 2.0, 5.0
@@ -44,6 +45,7 @@ def scenarios(baseline: Baseline) -> dict[str, dict[str, float]]:
     A destroyed method falls to its untrained network, where it stood above it.
     """
     means = {cell.cell: 100 * float(np.mean(list(cell.values.values()))) for cell in baseline.cells}
+    names = brief(means)[1]
     found: dict[str, dict[str, float]] = {
         "nothing": {},
         f"every cell loses {SMALL_DROP:g} points": dict.fromkeys(means, SMALL_DROP),
@@ -51,9 +53,9 @@ def scenarios(baseline: Baseline) -> dict[str, dict[str, float]]:
     for cell in baseline.cells:
         gain = means[cell.cell] - means.get(cell.scratch, means[cell.cell])
         if gain > 0:
-            found[f"pretraining of {cell.cell} does nothing (gain {gain:.1f})"] = {cell.cell: gain}
+            found[f"pretraining of {names[cell.cell]} does nothing (gain {gain:.1f})"] = {cell.cell: gain}
     for cell in baseline.cells:
-        found[f"{cell.cell} loses {LARGE_DROP:g} points"] = {cell.cell: LARGE_DROP}
+        found[f"{names[cell.cell]} loses {LARGE_DROP:g} points"] = {cell.cell: LARGE_DROP}
     return found
 
 

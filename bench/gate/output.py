@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,14 +20,41 @@ _COLOURS: Mapping[GateVerdict, str] = {"pass": "green", "fail": "red", "undecide
 _HEADINGS = ("cell", "verdict", "baseline", "now", "margin", "why")
 
 
-def title(line: GateLine) -> str:
-    """Name a line: the cell, and the quantity where it is not the accuracy."""
-    return f"{line.cell}: gain over scratch" if line.quantity == "gain" else line.cell
+SEPARATOR = " | "
+"""Between the parts of a cell's name."""
 
 
-def _row(line: GateLine) -> list[str]:
+def brief(names: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """Shorten names of cells by the parts that all of them share.
+
+    Returns:
+        The shared parts, and the rest of each name. Nothing is shared by names of different numbers of parts.
+    """
+    parts = {name: name.split(SEPARATOR) for name in names}
+    if len(parts) < 2 or len({len(split) for split in parts.values()}) > 1:
+        return "", {name: name for name in parts}
+    columns = list(zip(*parts.values(), strict=True))
+    shared = [len(set(column)) == 1 for column in columns]
+    rest = {
+        name: SEPARATOR.join(part for part, same in zip(split, shared, strict=True) if not same)
+        for name, split in parts.items()
+    }
+    return SEPARATOR.join(column[0] for column, same in zip(columns, shared, strict=True) if same), rest
+
+
+def title(line: GateLine, names: Mapping[str, str] | None = None) -> str:
+    """Name a line: the cell, shortened by `names`, and the quantity where it is not the accuracy."""
+    name = (names or {}).get(line.cell, line.cell)
+    return f"{name}: gain over scratch" if line.quantity == "gain" else name
+
+
+def _brief(report: GateReport) -> tuple[str, dict[str, str]]:
+    return brief(line.cell for line in report.lines if line.quantity == "accuracy")
+
+
+def _row(line: GateLine, names: Mapping[str, str] | None = None) -> list[str]:
     now = "" if line.now is None else _number(line, line.now)
-    return [title(line), line.verdict, _number(line, line.base), now, _number(line, line.margin), line.reason]
+    return [title(line, names), line.verdict, _number(line, line.base), now, _number(line, line.margin), line.reason]
 
 
 def _number(line: GateLine, value: float) -> str:
@@ -37,10 +64,13 @@ def _number(line: GateLine, value: float) -> str:
 
 def print_report(report: GateReport, screen: Console) -> None:
     """Print the lines, the notes and the verdict."""
-    rows: list[list[str | Text]] = [
-        [cell, Text(verdict, style=_COLOURS[line.verdict]), *rest]
-        for line, (cell, verdict, *rest) in zip(report.lines, map(_row, report.lines), strict=True)
-    ]
+    shared, names = _brief(report)
+    rows: list[list[str | Text]] = []
+    for line in report.lines:
+        cell, verdict, *rest = _row(line, names)
+        rows.append([cell, Text(verdict, style=_COLOURS[line.verdict]), *rest])
+    if shared:
+        screen.print(shared, highlight=False, markup=False)
     screen.print(TextTable(_HEADINGS, rows, whole=("verdict",), right=("baseline", "now", "margin")))
     for note in report.notes:
         screen.print(f"note: {note}", highlight=False, markup=False)
@@ -56,8 +86,10 @@ def markdown(report: GateReport, heading: str) -> str:
         heading: What was checked, e.g. the name of the baseline.
     """
     seeds = ", ".join(map(str, report.seeds))
-    lines = [f"## Accuracy check: {report.verdict}", "", f"{visible(heading)}; seeds {seeds}; points.", ""]
-    lines += table(_HEADINGS, map(_row, report.lines))
+    shared, names = _brief(report)
+    said = "; ".join(filter(None, (heading, shared, f"seeds {seeds}", "points")))
+    lines = [f"## Accuracy check: {report.verdict}", "", f"{visible(said)}.", ""]
+    lines += table(_HEADINGS, (_row(line, names) for line in report.lines))
     lines += ["", *(f"- {visible(note)}" for note in report.notes)] if report.notes else []
     return "\n".join(lines) + "\n"
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from bench.gate.baseline import Baseline, read_baseline
 from bench.gate.characteristics import Outcome, Redraws, planned_looks, redraws, rows, simulate
+from bench.gate.output import brief
 from bench.report.markdown import table
 from bench.report.plain import TextTable
 from bench.stats.gate import LEVEL, PLANNED, Scales, suite_lines
@@ -121,9 +122,10 @@ def _margins(baseline: Baseline) -> str:
     lines, earlier = suite_lines(baseline.results(), baseline.earlier())
     scales = Scales.of(lines, earlier)
     heads = ("cell", "line", "baseline", "deviation over seeds", "degrees of freedom", "margin")
+    shared, names = brief(cell.cell for cell in baseline.cells)
     body = [
         (
-            name,
+            names.get(name, name),
             kind,
             f"{lines.points[i].mean():.1f}",
             f"{scales.deviation[i]:.2f}",
@@ -132,7 +134,8 @@ def _margins(baseline: Baseline) -> str:
         )
         for i, (name, kind) in enumerate(lines.names)
     ]
-    return "\n".join(table(heads, body)) + "\n"
+    all_of = [f"All cells: {shared}.", ""] if shared else []
+    return "\n".join([*all_of, *table(heads, body)]) + "\n"
 
 
 def _checked(baseline: Baseline, checked: Redraws | None) -> str:

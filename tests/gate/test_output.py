@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench.errors import SetupError
-from bench.gate.output import append_summary, as_json, markdown, write_junit
+from bench.gate.output import append_summary, as_json, brief, markdown, write_junit
 from bench.stats.gate import GateLine, GateReport, numerics_line
 
 NASTY = 'a | b <c> & "d" \x1b[31m\x00 é'
@@ -76,3 +76,12 @@ def test_reference_numbers_stand_beside_the_cells(tmp_path: Path) -> None:
     row = next(line for line in markdown(report, "ci.json").splitlines() if "recorded" in line)
     assert "| fail | 2 | 1 | 0 | no longer reproduced: chamfer.npz: out/loss differs" in row
     assert REPORT.with_line(numerics_line(names, {"chamfer.npz": ""})).verdict == "broken"
+
+
+def test_names_are_shortened_by_what_all_share_and_stay_distinct() -> None:
+    """Six names that differ in their first word fill the screen and hide the verdict."""
+    names = ["recon | fewshot | scan | nano", "scratch | fewshot | scan | nano"]
+    assert brief(names) == ("fewshot | scan | nano", {names[0]: "recon", names[1]: "scratch"})
+    odd = [*names, "recon | fewshot | scan | nano | pretrained on b"]
+    assert brief(odd) == ("", {name: name for name in odd})
+    assert brief(names[:1]) == ("", {names[0]: names[0]})
