@@ -22,41 +22,64 @@ SMALL_DROP, LARGE_DROP = 2.0, 5.0
 """Points lost in every cell, and in one."""
 
 
+EVERYWHERE, DESTROYED, ONE_CELL = 0.9, 0.99, 0.8
+"""Shares of such changes that a suite should fail: a small drop in every cell, a pretraining that does nothing, a large
+drop in one cell."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A change of the code.
+
+    Attributes:
+        name: What changed.
+        lost: Points that each cell loses; 0 for those that are not named.
+        target: Share of such changes that a suite should fail, or None if it need not see them.
+    """
+
+    name: str
+    lost: Mapping[str, float]
+    target: float | None = None
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Shares of verdicts that a scenario ends in.
 
     Attributes:
-        scenario: What changed.
+        scenario: What changed, and the share that should fail.
         first: Share of verdicts after the planned seeds alone.
         last: Share of verdicts where an undecided check goes on to more seeds.
         seeds: Mean seeds that the latter runs.
     """
 
-    scenario: str
+    scenario: Scenario
     first: Mapping[GateVerdict, float]
     last: Mapping[GateVerdict, float]
     seeds: float
 
 
-def scenarios(baseline: Baseline) -> dict[str, dict[str, float]]:
-    """Return what is simulated: points that each cell loses.
+def scenarios(baseline: Baseline) -> list[Scenario]:
+    """Return what is simulated.
 
-    A destroyed method falls to its untrained network, where it stood above it.
+    A destroyed method falls to its untrained network, where it stood above it. It has to be seen if its gain
+    exceeds the margin of that gain.
     """
-    means = {cell.cell: 100 * float(np.mean(list(cell.values.values()))) for cell in baseline.cells}
-    names = brief(means)[1]
-    found: dict[str, dict[str, float]] = {
-        "nothing": {},
-        f"every cell loses {SMALL_DROP:g} points": dict.fromkeys(means, SMALL_DROP),
-    }
-    for cell in baseline.cells:
-        gain = means[cell.cell] - means.get(cell.scratch, means[cell.cell])
+    truth = Suite.of(baseline)
+    names = brief(truth.means)[1]
+    margins = {name: truth.scales.margin[i] for i, (name, kind) in enumerate(truth.stored.names) if kind == "gain"}
+    found = [
+        Scenario("nothing", {}),
+        Scenario(f"every cell loses {SMALL_DROP:g} points", dict.fromkeys(truth.means, SMALL_DROP), EVERYWHERE),
+    ]
+    for cell, scratch in truth.scratch.items():
+        gain = truth.means[cell] - truth.means[scratch]
         if gain > 0:
-            found[f"pretraining of {names[cell.cell]} does nothing (gain {gain:.1f})"] = {cell.cell: gain}
-    for cell in baseline.cells:
-        found[f"{names[cell.cell]} loses {LARGE_DROP:g} points"] = {cell.cell: LARGE_DROP}
-    return found
+            name = f"pretraining of {names[cell]} does nothing (gain {gain:.1f})"
+            found.append(Scenario(name, {cell: gain}, DESTROYED if gain > margins[cell] else None))
+    return found + [
+        Scenario(f"{names[cell]} loses {LARGE_DROP:g} points", {cell: LARGE_DROP}, ONE_CELL) for cell in truth.means
+    ]
 
 
 def simulate(baseline: Baseline, draws: int, seed: int = 0, redraw: bool = True) -> list[Outcome]:
@@ -74,10 +97,7 @@ def simulate(baseline: Baseline, draws: int, seed: int = 0, redraw: bool = True)
     if len(baseline.seeds) < 2:
         raise UsageError("a baseline of one seed has no variance to simulate with; raise `seeds` and run --update")
     truth = Suite.of(baseline)
-    return [
-        _outcome(name, truth, lost, draws, np.random.default_rng(seed), redraw)
-        for name, lost in scenarios(baseline).items()
-    ]
+    return [_outcome(scenario, truth, draws, np.random.default_rng(seed), redraw) for scenario in scenarios(baseline)]
 
 
 @dataclass(frozen=True)
@@ -116,9 +136,7 @@ class Suite:
         return Lines.of(cells, self.scratch, range(seeds))
 
 
-def _outcome(
-    name: str, truth: Suite, lost: Mapping[str, float], draws: int, rng: np.random.Generator, redraw: bool
-) -> Outcome:
+def _outcome(scenario: Scenario, truth: Suite, draws: int, rng: np.random.Generator, redraw: bool) -> Outcome:
     seeds = truth.stored.points.shape[1]
     single, looks = min(PLANNED, seeds), planned_looks(seeds)
     first: Counter[GateVerdict] = Counter()
@@ -127,7 +145,7 @@ def _outcome(
     for _ in range(draws):
         base = truth.draw(rng, seeds, {}) if redraw else truth.stored
         scales = Scales.of(base, truth.earlier) if redraw else truth.scales
-        now = truth.draw(rng, seeds, lost)
+        now = truth.draw(rng, seeds, scenario.lost)
         first[_verdict(base, now, single, scales)] += 1
         for look, n in enumerate(looks):
             verdict = _verdict(base, now, n, scales, spent(looks, look))
@@ -135,7 +153,7 @@ def _outcome(
                 last[verdict] += 1
                 run += n
                 break
-    return Outcome(name, _shares(first), _shares(last), run / draws)
+    return Outcome(scenario, _shares(first), _shares(last), run / draws)
 
 
 def planned_looks(seeds: int, first: int = PLANNED) -> tuple[int, ...]:
@@ -220,7 +238,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
     """Return rows of a table: scenario, and percentages of verdicts at the first look and at the last."""
     return [
         [
-            o.scenario,
+            o.scenario.name,
             *(f"{100 * o.first[verdict]:.1f}" for verdict in ("pass", "undecided", "fail")),
             *(f"{100 * o.last[verdict]:.1f}" for verdict in ("pass", "undecided", "fail")),
             f"{o.seeds:.1f}",

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.gate.baseline import Baseline, read_baseline
-from bench.gate.characteristics import Outcome, Redraws, planned_looks, redraws, rows, simulate
+from bench.gate.characteristics import (
+    DESTROYED,
+    EVERYWHERE,
+    LARGE_DROP,
+    ONE_CELL,
+    SMALL_DROP,
+    Outcome,
+    Redraws,
+    planned_looks,
+    redraws,
+    rows,
+    simulate,
+)
 from bench.gate.output import brief
 from bench.report.markdown import table
 from bench.report.plain import TextTable
-from bench.stats.gate import LEVEL, PLANNED, Scales, suite_lines
+from bench.stats.gate import LEVEL, PLANNED, GateVerdict, Scales, suite_lines
 from bench.store.publish import write_whole
 
 _HEADINGS = ("what changed", "pass", "undecided", "fail", "pass ", "undecided ", "fail ", "seeds")
@@ -86,6 +98,8 @@ def _page(
         f"independent of each other. {draws} changes per row; figures in %, their own standard error is at most "
         f"{50 / draws**0.5:.1f}. `bench check` compares {seeds} seeds; with `--more-seeds` it goes on "
         f"({more}) while it is undecided, with the level of {LEVEL:g} spent over the looks.\n",
+        "## What it has to find\n",
+        _targets(drawn, seeds),
         "## What it cannot see\n",
         _blind(drawn),
         "## Baseline and change drawn anew\n",
@@ -108,11 +122,41 @@ def _markdown(outcomes: Sequence[Outcome], seeds: int) -> str:
     return "\n".join(table(heads, rows(outcomes))) + "\n"
 
 
+def _targets(outcomes: Sequence[Outcome], seeds: int) -> str:
+    """Hold the worst of each kind of change against what is asked for."""
+    heads = ("what", "asked for, %", f"{seeds} seeds", "with --more-seeds", "reached")
+    unchanged = outcomes[0]
+    alarms = [100 * share["fail"] for share in (unchanged.first, unchanged.last)]
+    body = [("an unchanged suite fails", f"at most {100 * LEVEL:g}", *_reached(alarms, max(alarms) <= 100 * LEVEL))]
+    kinds = (
+        (EVERYWHERE, f"{SMALL_DROP:g} points lost in every cell"),
+        (DESTROYED, "pretraining does nothing, gain above its margin: the worst cell"),
+        (ONE_CELL, f"{LARGE_DROP:g} points lost in one cell: the worst cell"),
+    )
+    for target, what in kinds:
+        found = [o for o in outcomes if o.scenario.target == target]
+        if found:
+            worst = [100 * min(share["fail"] for share in shares) for shares in _looks(found)]
+            body.append((what, f"at least {100 * target:g}", *_reached(worst, worst[1] >= 100 * target)))
+        else:
+            body.append((what, f"at least {100 * target:g}", "no such cell", "", "no"))
+    return "\n".join(table(heads, body)) + "\n"
+
+
+def _looks(outcomes: Sequence[Outcome]) -> tuple[list[Mapping[GateVerdict, float]], list[Mapping[GateVerdict, float]]]:
+    return [o.first for o in outcomes], [o.last for o in outcomes]
+
+
+def _reached(shares: Sequence[float], good: bool) -> tuple[str, str, str]:
+    first, last = shares
+    return f"{first:.1f}", f"{last:.1f}", "yes" if good else "**no**"
+
+
 def _blind(outcomes: Sequence[Outcome]) -> str:
-    missed = [o for o in outcomes if o.scenario != "nothing" and o.last["fail"] < 0.8]
     lines = [
-        f"- {o.scenario}: failed in {100 * o.last['fail']:.0f} %, passed in {100 * o.last['pass']:.0f} %."
-        for o in missed
+        f"- {o.scenario.name}: failed in {100 * o.last['fail']:.0f} %, passed in {100 * o.last['pass']:.0f} %."
+        for o in outcomes[1:]
+        if o.scenario.target is None or o.last["fail"] < o.scenario.target
     ]
     lines.append("- A loss on data, settings or methods that are not in the suite; a drop below a third of its margin.")
     return "\n".join(lines) + "\n"

@@ -31,7 +31,7 @@ def made(seeds: int = 10, deviation: float = 1.6, gain: float = 10) -> Baseline:
 
 def test_a_suite_with_clear_gains_finds_what_it_should() -> None:
     """The figures that the issue of every user is: false alarms, a dead method, a loss in one cell."""
-    found = {o.scenario: o for o in simulate(made(), 150)}
+    found = {o.scenario.name: o for o in simulate(made(), 150)}
     unchanged = found["nothing"]
     assert unchanged.first["pass"] >= 0.9
     assert unchanged.first["fail"] <= 0.1
@@ -46,10 +46,14 @@ def test_a_suite_with_clear_gains_finds_what_it_should() -> None:
 
 def test_every_method_above_its_untrained_network_has_a_scenario() -> None:
     """A method whose destruction is not simulated would be believed to be watched."""
-    names = list(scenarios(made()))
-    assert sum("does nothing" in name for name in names) == 2
-    assert sum("loses 5 points" in name for name in names) == 3
-    assert sum("does nothing" in name for name in scenarios(made(gain=-5))) == 1
+    found = scenarios(made())
+    dead = {s.name: s.target for s in found if "does nothing" in s.name}
+    assert dead == {
+        "pretraining of recon does nothing (gain 10.0)": 0.99,
+        "pretraining of point-mae does nothing (gain 1.0)": None,
+    }
+    assert sum("loses 5 points" in s.name for s in found) == 3
+    assert sum("does nothing" in s.name for s in scenarios(made(gain=-5))) == 1
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,11 @@ def test_the_page_is_written_by_the_command(tmp_path: Path) -> None:
     text = page.read_text()
     assert text.count("pretraining of recon does nothing (gain 10.0)") >= 2
     assert "Assumptions against real seeds" in text
+    assert (
+        "| pretraining does nothing, gain above its margin: the worst cell | at least 99 | 100.0 | 100.0 | yes |"
+        in text
+    )
+    assert "- pretraining of point-mae does nothing (gain 1.0): failed in" in text, "what it cannot see is said"
 
 
 @pytest.mark.parametrize(
