@@ -48,9 +48,9 @@ BREAKS = (
     ),
     Break(
         "the labels are shuffled in the probe",
-        "protocols/fewshot/episodes.py",
-        "head.scores(support, draw.labels(draw.support),",
-        "head.scores(support, np.random.default_rng(0).permutation(draw.labels(draw.support)),",
+        "protocols/fewshot/frozen.py",
+        "np.stack([fold.support_labels for fold in folds])",
+        "np.stack([np.random.default_rng(0).permutation(fold.support_labels) for fold in folds])",
     ),
     Break(
         "clouds are no longer scaled to the unit sphere",
