@@ -125,7 +125,7 @@ def _imports(tree: ast.Module, name: str, is_package: bool) -> Iterator[str]:
 
     Modules of `bench` import nothing of the user's by name, so only plugins are searched for that.
     """
-    for node in _runtime_nodes(tree):
+    for node in _runtime_statements(tree):
         if isinstance(node, ast.Import):
             candidates = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -152,15 +152,17 @@ def _beginnings(parts: list[str]) -> list[list[str]]:
     return [parts[:length] for length in range(1, len(parts) + 1)]
 
 
-def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Walk a tree without the bodies of ``if TYPE_CHECKING:``."""
-    for child in ast.iter_child_nodes(tree):
+def _runtime_statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk the statements of a tree, without the bodies of ``if TYPE_CHECKING:``."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            continue  # an expression imports nothing
         if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
             for other in child.orelse:
-                yield from _runtime_nodes(other)
+                yield from _runtime_statements(other)
             continue
         yield child
-        yield from _runtime_nodes(child)
+        yield from _runtime_statements(child)
 
 
 def syntax_digest(tree: ast.AST) -> str:

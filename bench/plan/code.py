@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from pydantic import ValidationError
 
 from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
 from bench.plan.backbones import parts_of
-from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
+from bench.plan.defaults import cached_answer
+from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS, Entry
 from bench.spec import PretrainSpec, RunSpec
 from bench.store.records import RunRecord
 
@@ -26,36 +28,47 @@ def encoder_fingerprint(spec: PretrainSpec) -> Fingerprint:
     """
     if spec.imported is not None:
         return IMPORTED
-    roots = [PRETRAIN_MODULE, *_encoder_roots(spec)]
-    return fingerprint(roots)
+    return fingerprint([PRETRAIN_MODULE, *(unit.module for unit in _encoder_units(spec))])
 
 
 def run_fingerprint(spec: RunSpec) -> Fingerprint:
     """Fingerprint the code of a run: encoder, protocol, data set."""
-    roots = [EVALUATE_MODULE, PROTOCOLS.entry(spec.protocol.name).module, DATASETS.entry(spec.data.name).module]
+    return fingerprint(_roots(spec, _run_units(spec)))
+
+
+def _roots(spec: RunSpec, units: Sequence[Entry]) -> list[str]:
+    """Return the modules that the code of a run begins at."""
+    pretrained = [] if spec.encoder.method == "scratch" else [PRETRAIN_MODULE]
+    return [EVALUATE_MODULE, *pretrained, *(unit.module for unit in units)]
+
+
+def _run_units(spec: RunSpec) -> list[Entry]:
+    units = [PROTOCOLS.entry(spec.protocol.name), DATASETS.entry(spec.data.name)]
     if spec.train_data is not None:
-        roots.append(DATASETS.entry(spec.train_data.name).module)
-    if spec.encoder.method != "scratch":
-        roots.append(PRETRAIN_MODULE)
-    return fingerprint([*roots, *_encoder_roots(spec.encoder)])
+        units.append(DATASETS.entry(spec.train_data.name))
+    return units + _encoder_units(spec.encoder)
 
 
 def current_fingerprint(record: RunRecord) -> str | None:
     """Return the digest of today's code for a stored run.
 
-    None if a plugin it needs is not loaded.
+    It only labels what is shown, so the cached answer for this package's files will do. None if a plugin that the run
+    needs is not loaded.
     """
     try:
-        return run_fingerprint(RunSpec.model_validate(record.spec)).digest
+        spec = RunSpec.model_validate(record.spec)
+        units = _run_units(spec)
+        roots = sorted(_roots(spec, units))
+        return str(cached_answer(units, ("code", *roots), lambda: fingerprint(roots).digest))
     except (UsageError, ValidationError, ModuleNotFoundError):
         return None
 
 
-def _encoder_roots(spec: PretrainSpec) -> list[str]:
-    roots = [METHODS.entry(spec.method).module, *(part.module for part in parts_of(spec.backbone))]
+def _encoder_units(spec: PretrainSpec) -> list[Entry]:
+    units = [METHODS.entry(spec.method), *parts_of(spec.backbone)]
     if spec.method == "scratch":
-        roots.append(METHODS.entry(str(spec.options["architecture"])).module)
+        units.append(METHODS.entry(str(spec.options["architecture"])))
     if spec.data is not None:
-        roots.append(DATASETS.entry(spec.data.name).module)
-    roots += [TEACHERS.entry(teacher.name).module for teacher in (spec.teacher, spec.text_teacher) if teacher]
-    return roots if spec.first_stage is None else [*roots, *_encoder_roots(spec.first_stage)]
+        units.append(DATASETS.entry(spec.data.name))
+    units += [TEACHERS.entry(teacher.name) for teacher in (spec.teacher, spec.text_teacher) if teacher]
+    return units if spec.first_stage is None else [*units, *_encoder_units(spec.first_stage)]

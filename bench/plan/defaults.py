@@ -1,7 +1,7 @@
-"""Cached defaults of built-in units, read without importing them.
+"""Cached facts about built-in units, read without importing them.
 
-Listing stored runs names what each changed of its defaults. Asking a method for them imports torch, which takes longer
-than all the rest. Answers are therefore kept in the user's cache (``~/.cache/recon-bench``), and count while no file of
+Listing stored runs names what each changed of its defaults, and whether its code is today's. Asking a method imports
+torch, and asking the code parses 150 modules, which takes longer than all the rest. Answers are therefore kept in the user's cache (``~/.cache/recon-bench``), and count while no file of
 this package has changed. Names that plugins registered are asked every time.
 """
 
@@ -113,7 +113,7 @@ def caption_default(method: str, options: Options, dataset: str) -> str:
         return "dataset" if reads and DATASETS.load(dataset).card.has_captions else "none"
 
     entries = [METHODS.entry(method), DATASETS.entry(dataset)]
-    return str(_answer(entries, ("captions", method, options, dataset), asked))
+    return str(cached_answer(entries, ("captions", method, options, dataset), asked))
 
 
 def _with_default(options: type[BaseModel], given: Options) -> Options:
@@ -124,10 +124,10 @@ def _with_default(options: type[BaseModel], given: Options) -> Options:
 
 
 def _options(entries: Sequence[Entry], question: tuple[object, ...], ask: Callable[[], Options]) -> Options:
-    return cast(Options, _answer(entries, question, ask))
+    return cast(Options, cached_answer(entries, question, ask))
 
 
-def _answer(entries: Sequence[Entry], question: tuple[object, ...], ask: Callable[[], JsonValue]) -> JsonValue:
+def cached_answer(entries: Sequence[Entry], question: tuple[object, ...], ask: Callable[[], JsonValue]) -> JsonValue:
     """Return a cached answer, or compute and cache it.
 
     Answers that involve a plugin are never cached.
