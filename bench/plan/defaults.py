@@ -1,8 +1,9 @@
 """Cached facts about built-in units, read without importing them.
 
 Listing stored runs names what each changed of its defaults, and whether its code is today's. Asking a method imports
-torch, and asking the code parses 150 modules, which takes longer than all the rest. Answers are therefore kept in the user's cache (``~/.cache/recon-bench``), and count while no file of
-this package has changed. Names that plugins registered are asked every time.
+torch, and asking the code parses 150 modules, which takes longer than all the rest. Answers are therefore kept in the
+user's cache (``~/.cache/recon-bench``), and count while no file of this package has changed. Names that plugins
+registered are asked every time.
 """
 
 from __future__ import annotations
