@@ -63,11 +63,11 @@ def scenarios(baseline: Baseline) -> list[Scenario]:
     """Return what is simulated.
 
     A destroyed method falls to its untrained network, where it stood above it. It has to be seen if its gain
-    exceeds the margin of that gain.
+    exceeds the margin of its accuracy, which is the narrower one.
     """
     truth = Suite.of(baseline)
     names = brief(truth.means)[1]
-    margins = {name: truth.scales.margin[i] for i, (name, kind) in enumerate(truth.stored.names) if kind == "gain"}
+    margins = {name: truth.scales.margin[i] for i, (name, kind) in enumerate(truth.stored.names) if kind == "accuracy"}
     found = [
         Scenario("nothing", {}),
         Scenario(f"every cell loses {SMALL_DROP:g} points", dict.fromkeys(truth.means, SMALL_DROP), EVERYWHERE),

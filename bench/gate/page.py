@@ -130,7 +130,7 @@ def _targets(outcomes: Sequence[Outcome], seeds: int) -> str:
     body = [("an unchanged suite fails", f"at most {100 * LEVEL:g}", *_reached(alarms, max(alarms) <= 100 * LEVEL))]
     kinds = (
         (EVERYWHERE, f"{SMALL_DROP:g} points lost in every cell"),
-        (DESTROYED, "pretraining does nothing, gain above its margin: the worst cell"),
+        (DESTROYED, "pretraining does nothing, gain above the margin: the worst cell"),
         (ONE_CELL, f"{LARGE_DROP:g} points lost in one cell: the worst cell"),
     )
     for target, what in kinds:

@@ -82,7 +82,7 @@ def test_the_page_is_written_by_the_command(tmp_path: Path) -> None:
     assert text.count("pretraining of recon does nothing (gain 10.0)") >= 2
     assert "Assumptions against real seeds" in text
     assert (
-        "| pretraining does nothing, gain above its margin: the worst cell | at least 99 | 100.0 | 100.0 | yes |"
+        "| pretraining does nothing, gain above the margin: the worst cell | at least 99 | 100.0 | 100.0 | yes |"
         in text
     )
     assert "- pretraining of point-mae does nothing (gain 1.0): failed in" in text, "what it cannot see is said"

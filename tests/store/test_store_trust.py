@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -415,3 +416,40 @@ def test_the_key_is_the_one_of_the_specification() -> None:
     """What is compared with a folder's name is what the worker makes its name of."""
     record = make_record(1)
     assert record.key == content_key(json.loads(json.dumps(record.spec)))
+
+
+READ_BOTH_WAYS = r"""
+import os, re, resource, sys
+from pathlib import Path
+from bench.store import Store, failed_rows, metric_rows, rebuild, run_rows, scan
+
+def reported(folder):
+    found = rebuild(Path(folder))
+    store = Store(Path(folder))
+    told = repr((found, metric_rows(store), run_rows(store), failed_rows(store))).replace(folder, "")
+    return re.sub(r"-\d{8}T\d{6}-[0-9a-f]{8}", "", told)  # when a folder was moved to quarantine
+
+alone = reported(sys.argv[1])
+assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime == 0
+scan._MANY = 1
+assert reported(sys.argv[2]) == alone
+cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+assert cores < 2 or resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > 0
+print(alone)
+"""
+
+
+def test_many_folders_are_read_by_several_processes_as_by_one(tmp_path: Path) -> None:
+    """From thousands of runs on, a run or a damaged folder could be lost that a small folder shows."""
+    one, copy = tmp_path / "one", tmp_path / "two"
+    fill(one)
+    damaged = next((one / "runs" / key_of(2)).iterdir()) / "metrics.json"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    shutil.copytree(one, copy, ignore=shutil.ignore_patterns("bench.sqlite*"))
+    (one / "bench.sqlite").unlink()
+    done = subprocess.run(
+        [sys.executable, "-c", READ_BOTH_WAYS, one, copy], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert key_of(1)[:12] in done.stdout
+    assert key_of(2)[:12] in done.stdout, "the damaged folder is named"
