@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from bench.models.grouping import Sampling
 from bench.models.standard import StandardEncoder
 from bench.plan.presets import PRESETS
 from bench.protocols.base import AnyProtocol, Candidate, Evaluation, Form, HeldOut, Subject, Task
-from bench.protocols.cards import NOT_STATED, ProtocolCard, card_of
+from bench.protocols.cards import NOT_STATED, card_of
 from bench.registry import METHODS
 from bench.seeds import seed_torch
 from bench.spec import Numerics, canonical_json
@@ -157,10 +159,16 @@ def description(kit: ProtocolKit) -> str:
         if card_of(protocol, chosen, form) != card:
             fail(f"card() or describe() of the {form} form says something else when asked again")
         told = " ".join((card.statement, *card.points.values(), str(card.description.model_dump()))).lower()
+        stated = {
+            name
+            for base in (chosen, *_other_choices(chosen))
+            for name, other in _changes(base)
+            if _told(protocol, other, form) != _told(protocol, base, form)
+        }
         silent = [
             name
-            for name, other in _changes(chosen)
-            if not re.search(rf"\b{re.escape(name.lower())}\b", told) and _told(protocol, other, form) == _told_by(card)
+            for name, _ in _changes(chosen)
+            if name not in stated and not re.search(rf"\b{re.escape(name.lower())}\b", told)
         ]
         if silent:
             fail(
@@ -171,21 +179,33 @@ def description(kit: ProtocolKit) -> str:
     return f"every option covered{f'; not stated: {listed(open_points)}' if open_points else ''}"
 
 
-def _told_by(card: ProtocolCard) -> tuple[str, str]:
+def _told(protocol: type[AnyProtocol], chosen: BaseModel, form: Form) -> tuple[str, str]:
+    card = card_of(protocol, chosen, form)
     return card.statement, card.description.model_dump_json()
 
 
-def _told(protocol: type[AnyProtocol], chosen: BaseModel, form: Form) -> tuple[str, str]:
-    return _told_by(card_of(protocol, chosen, form))
+def _other_choices(chosen: BaseModel) -> Iterator[BaseModel]:
+    """Yield options with another choice, under which others may matter."""
+    for name, declared in type(chosen).model_fields.items():
+        for choice in _choices(declared.annotation) if name != "form" else ():
+            try:
+                yield type(chosen).model_validate({**chosen.model_dump(), name: choice})
+            except ValidationError:
+                continue
 
 
 def _changes(chosen: BaseModel) -> Iterator[tuple[str, BaseModel]]:
     """Yield options that differ in one field each."""
-    used_by_other_form = (*getattr(chosen, "fair_only", ()), *getattr(chosen, "published_only", ()), "form")
-    for name in type(chosen).model_fields:
+    others_only = "fair_only" if getattr(chosen, "form", "fair") == "published" else "published_only"
+    used_by_other_form = (*getattr(chosen, others_only, ()), "form")
+    for name, declared in type(chosen).model_fields.items():
         value = getattr(chosen, name)
-        others: list[object] = []
-        if isinstance(value, bool):
+        others: list[object] = [choice for choice in _choices(declared.annotation) if choice != value]
+        if others:
+            pass
+        elif isinstance(value, str):
+            others = [f"{value} or another"]
+        elif isinstance(value, bool):
             others = [not value]
         elif isinstance(value, int):
             others = [value + 1, max(value - 1, 0)]
@@ -199,6 +219,14 @@ def _changes(chosen: BaseModel) -> Iterator[tuple[str, BaseModel]]:
             except ValidationError:
                 continue
             break
+
+
+def _choices(annotation: object) -> tuple[object, ...]:
+    """Return the values of a `Literal`, also of those in a union."""
+    kind, inner = get_origin(annotation), get_args(annotation)
+    if kind is Literal:
+        return inner
+    return tuple(choice for one in inner for choice in _choices(one)) if kind in (Union, UnionType) else ()
 
 
 @PROTOCOL_CHECKS.add("evaluates", "options")

@@ -25,6 +25,7 @@ from bench.protocols.trained_options import (
     PUBLISHED_SELECTION,
     PublishedTraining,
     check_form,
+    shortened_words,
 )
 from bench.recipes.downstream import VOTE_REPEATS, VOTES, fair_recipe, released_epochs
 from bench.spec import Recipe
@@ -129,7 +130,7 @@ class Finetune(Protocol[FinetuneOptions]):
     def card(cls, options: FinetuneOptions) -> str:
         """State what is done."""
         if options.form == "published" or options.recipe is None:
-            return _PUBLISHED.format(options=options)
+            return _PUBLISHED.format(options=options) + shortened_words(options)
         recipe = options.recipe
         votes = (
             f"Beside the headline, which never votes, rows with votes={options.votes} average the logits of "

@@ -10,7 +10,7 @@ from typing import ClassVar
 from bench.protocols.base import Evaluation, Form, Protocol, Subject, Task
 from bench.protocols.description import SETTING_CHOSEN, Description, on_frozen_features, published_probe, set_aside
 from bench.protocols.options import CANDIDATES, FrozenOptions
-from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form
+from bench.protocols.trained_options import PROBE_CARD, PublishedTraining, check_form, shortened_words
 from bench.recipes.downstream import released_epochs
 
 
@@ -73,7 +73,7 @@ class Linear(Protocol[LinearOptions]):
     def card(cls, options: LinearOptions) -> str:
         """State what is done."""
         if options.form == "published":
-            return PROBE_CARD.format(head="one linear layer", options=options)
+            return PROBE_CARD.format(head="one linear layer", options=options) + shortened_words(options)
         return (
             f"Frozen encoder in eval mode, feature '{options.feature}', one pass over farthest-point-sampled clouds"
             f"{' in the unit sphere' if options.normalise else ''}, no augmentation. "

@@ -81,7 +81,7 @@ def training_words(options: SegmentationOptions, fair: str, published: str) -> s
         if options.reference
         else "One optimiser step per iteration (the releases take two with the same gradients: reference=true)."
     )
-    return f"Encoder and head are trained together: {words}; {fair}. {steps}"
+    return f"Encoder and head (dropout {options.dropout:g}) are trained together: {words}; {fair}. {steps}"
 
 
 PILOT_WORDS = (

@@ -50,6 +50,12 @@ class PublishedTraining(FormOptions):
         return self
 
 
+def shortened_words(options: PublishedTraining) -> str:
+    """Say that a preset shortens the authors' recipe; empty if not."""
+    epochs = options.published_epochs
+    return "" if epochs is None else f" Shortened here to {epochs} epochs (published_epochs), warm-up in proportion."
+
+
 def check_form(protocol: str, options: FormOptions, task: Task) -> None:
     """Refuse options of one form under the other.
 

@@ -10,11 +10,12 @@ import pytest
 
 from bench.conformance import DatasetConformance, MethodConformance, ProtocolConformance, TeacherConformance
 from bench.conformance.declarations import try_import
+from bench.conformance.protocol_checks import ProtocolKit, description
 from bench.conformance.suites import method_suite
 from bench.data.modelnet_h5 import ModelNetH5
 from bench.methods.point_mae import PointMAE
 from bench.protocols.linear import Linear
-from bench.registry import METHODS
+from bench.registry import METHODS, PROTOCOLS
 from bench.spec import BackboneSpec
 from bench.teachers.tiny_clip import TinyClip
 from tests.conformance.broken_methods import Sound
@@ -67,6 +68,12 @@ class TestModelNet(DatasetConformance):
     @pytest.fixture(autouse=True)
     def _files(self, toy_modelnet: Path) -> None:
         type(self).root = toy_modelnet
+
+
+@pytest.mark.parametrize("name", [name for name in PROTOCOLS.names() if PROTOCOLS.entry(name).source == "built in"])
+def test_the_card_of_a_built_in_protocol_states_every_option(name: str) -> None:
+    """A preset's shortened training, or a head's dropout, would be read nowhere."""
+    assert description(ProtocolKit(PROTOCOLS.load(name))).startswith("every option covered")
 
 
 class TestLinear(ProtocolConformance):

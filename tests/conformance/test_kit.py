@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -249,6 +249,8 @@ class Silent(Linear):
         """One more."""
 
         secret: int = 3
+        choice: Literal["near", "far"] | None = "near"
+        text: str = "plain"
 
 
 class Fickle(Linear):
@@ -280,7 +282,7 @@ def test_a_protocol_may_leave_points_unstated() -> None:
         (Peeks, "evaluates", "test labels were read 2 times"),
         (Guesses, "same seed", "derive splits from"),
         (Denies, "split seed", "'nothing is set aside' with drawn=False, but another split seed gives other splits"),
-        (Silent, "description", "say nothing of option secret"),
+        (Silent, "description", "say nothing of option secret, choice, text"),
         (Fickle, "description", "says something else when asked again"),
     ],
 )

@@ -25,7 +25,7 @@ from bench.protocols.description import (
 )
 from bench.protocols.fewshot.options import FewShotOptions
 from bench.protocols.options import CANDIDATES, idle_on_features, recipe_words
-from bench.protocols.trained_options import check_form
+from bench.protocols.trained_options import check_form, shortened_words
 from bench.recipes.downstream import fair_recipe, released_epochs
 
 if TYPE_CHECKING:
@@ -148,8 +148,11 @@ class FewShot(Protocol[FewShotOptions]):
     def card(cls, options: FewShotOptions) -> str:
         """State what is done."""
         if options.form == "published":
-            text = _CROSSPOINT if options.episodes == "crosspoint" else _PUBLISHED
-            return text.format(options=options, head=_RELEASED_HEADS.get(options.head, ""))
+            if options.episodes == "crosspoint":
+                return _CROSSPOINT.format(options=options)
+            return _PUBLISHED.format(options=options, head=_RELEASED_HEADS.get(options.head, "")) + shortened_words(
+                options
+            )
         full, mlp = recipe_words(options.full_recipe), recipe_words(options.mlp_recipe)
         heads = _HEADS[options.head].format(options=options, full=full, mlp=mlp, candidates=CANDIDATES)
         return (

@@ -18,7 +18,7 @@ from bench.protocols.description import (
 )
 from bench.protocols.mlp.options import MlpOptions
 from bench.protocols.options import CANDIDATES, idle_on_features, recipe_words
-from bench.protocols.trained_options import PROBE_CARD, check_form
+from bench.protocols.trained_options import PROBE_CARD, check_form, shortened_words
 from bench.recipes.downstream import fair_recipe, released_epochs
 
 
@@ -79,7 +79,7 @@ class Mlp(Protocol[MlpOptions]):
     def card(cls, options: MlpOptions) -> str:
         """State what is done."""
         if options.form == "published" or options.recipe is None:
-            return PROBE_CARD.format(head="the three-layer head", options=options)
+            return PROBE_CARD.format(head="the three-layer head", options=options) + shortened_words(options)
         return (
             f"Frozen encoder in eval mode, feature '{options.feature}', one pass over farthest-point-sampled clouds"
             f"{' in the unit sphere' if options.normalise else ''}, no augmentation. Three-layer head (two hidden "
