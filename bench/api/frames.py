@@ -17,8 +17,6 @@ class ShortFrame(pd.DataFrame):
 
     What is selected from it is an ordinary data frame.
 
-    What is selected from it is an ordinary data frame.
-
     Attributes:
         shown: Columns to show, the most telling first.
     """

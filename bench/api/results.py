@@ -120,11 +120,13 @@ class Results:
         Raises:
             UsageError: No run has such a label.
         """
-        import pandas as pd
-
+        from bench.api.frames import ShortFrame
         from bench.store.queries import narrow
 
-        return pd.DataFrame([asdict(row) for row in narrow(self._metric_rows(), _wanted(labels))])
+        rows = (asdict(row) for row in narrow(self._metric_rows(), _wanted(labels)))
+        return ShortFrame.of(
+            rows, ("method", "seed", "setting", "split", "variant", "name", "value", "protocol", "fold")
+        )
 
     def failures(self) -> pd.DataFrame:
         """Return failed runs that were not repeated since.
@@ -174,7 +176,7 @@ class Results:
         from bench.api.frames import ShortFrame
         from bench.report.records import COLUMNS, cell_rows
 
-        shown = ("method", "protocol", "setting", "dataset", "mean", "low", "high", "n_seeds", "verdict")
+        shown = ("method", "protocol", "setting", "dataset", "metric", "mean", "low", "high", "n_seeds", "verdict")
         return ShortFrame.of(
             [dict(zip(COLUMNS, row, strict=True)) for row in cell_rows(self._model)], shown, list(COLUMNS)
         )
@@ -282,13 +284,15 @@ class Results:
 
         ``name``, ``key``, ``method``, ``trained_on``, ``seed``, ``created``.
         """
-        import pandas as pd
+        from bench.api.frames import ShortFrame
 
+        columns = ("name", "key", "method", "trained_on", "seed", "created", "folder")
         rows = [
             (one.name, one.key, one.spec.method, one.trained_on, one.spec.seed, one.created_at, str(one.folder))
             for one in self.stored_encoders()
         ]
-        return pd.DataFrame(rows, columns=["name", "key", "method", "trained_on", "seed", "created", "folder"])
+        shown = ("key", "method", "trained_on", "seed", "created")
+        return ShortFrame.of([dict(zip(columns, row, strict=True)) for row in rows], shown, columns)
 
     def stored_encoders(self) -> list[StoredEncoder]:
         """Return the folder's encoders with their specifications."""

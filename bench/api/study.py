@@ -399,10 +399,13 @@ class StudyPlan:
 
         ``job``, ``what``, ``needs``, ``seconds`` (estimated).
         """
-        import pandas as pd
+        from bench.api.frames import ShortFrame
 
-        rows = [(job.id, job.title, " ".join(job.needs), self._seconds[job.id]) for job in self.plan.jobs]
-        return pd.DataFrame(rows, columns=["job", "what", "needs", "seconds"])
+        rows = [
+            {"job": job.id, "what": job.title, "needs": " ".join(job.needs), "seconds": self._seconds[job.id]}
+            for job in self.plan.jobs
+        ]
+        return ShortFrame.of(rows, ("what", "seconds"), ("job", "what", "needs", "seconds"))
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -410,10 +413,10 @@ class StudyPlan:
 
         Its labels, ``key`` and whether it is ``stored``.
         """
-        import pandas as pd
+        from bench.api.frames import ShortFrame
 
         rows = [{**run.label, "key": run.key, "stored": run.key in self.plan.reused} for run in self.plan.runs]
-        return pd.DataFrame(rows)
+        return ShortFrame.of(rows, ("key", "method", "protocol", "setting", "dataset", "seed", "stored"))
 
     @property
     def skipped(self) -> list[str]:
