@@ -64,5 +64,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, plugin: bool = F
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
-    own = f"; if '{name}' comes from your own file, add --plugin FILE" if plugin else ""
-    return UsageError(f"unknown {kind} '{name}': {hint}{own}")
+    message = f"unknown {kind} '{name}': {hint}"
+    if plugin:
+        also = " If" if near else "; if"
+        message += f"{also} '{name}' comes from your own file, add --plugin FILE (in Python: bench.load_plugins)"
+    return UsageError(message)

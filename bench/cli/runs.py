@@ -146,6 +146,7 @@ class Listed:
 def _print(listed: Sequence[Listed], failed: bool, screen: Console) -> None:
     """Print a table, with common values once above it."""
     from bench.report.plain import TextTable
+    from bench.stats.deviations import ALL
 
     parts = [_parts(one.row) for one in listed]
     same = [len(listed) > 1 and len(set(column)) == 1 for column in zip(*parts, strict=True)]
@@ -177,7 +178,10 @@ def _print(listed: Sequence[Listed], failed: bool, screen: Console) -> None:
         TextTable(kept, rows, whole=names, drop=("code",), below=("why",), sink=("judged by",), right=("seed", single))
     )
     for changed, mark in marks.items():
-        screen.print(f"{mark} changed of the preset: {', '.join(changed)}", highlight=False, markup=False)
+        text = ", ".join(changed)
+        unknown = text.removeprefix(f"{ALL}=")
+        told = f"changed of the preset: {text}" if unknown == text else f"what is changed of the preset is {unknown}"
+        screen.print(f"{mark} {told}", highlight=False, markup=False)
 
 
 def _method(row: RunRow) -> str:

@@ -31,6 +31,11 @@ def read_backbone(values: dict[str, Any]) -> BackboneSpec:
     completed: dict[str, Options] = {}
     for part, registry in BACKBONE_PARTS.items():
         loaded, given = registry.load(getattr(backbone, part)), getattr(backbone, f"{part}_options")
+        if given and not loaded.Options.model_fields:
+            raise UsageError(
+                f"backbone.{part}_options.{next(iter(given))}: {part} '{getattr(backbone, part)}' has no options; name "
+                f"the one that has it with --set backbone.{part}=NAME"
+            )
         options = validated(loaded.Options, given, f"backbone.{part}_options")
         completed[f"{part}_options"] = options.model_dump(mode="json")
     return backbone.model_copy(update=completed)

@@ -50,4 +50,5 @@ def _words(holder: Holder, note: str) -> str:
     host = holder.host.partition("/")[0]  # the rest is the boot id and the process namespace
     since = time.strftime("%H:%M", time.localtime(holder.claimed_at))
     waits = f"; then goes on: {note}" if note and note != holder.note else ""
-    return f"process {holder.pid} on {host} makes this {holder.kind} since {since} ({holder.note or 'unnamed'}){waits}"
+    work = f"{holder.kind} since {since} ({holder.note or 'unnamed'})"
+    return f"process {holder.pid} on {host} has been making this {work}{waits}"

@@ -158,7 +158,7 @@ def test_a_run_names_its_parts_and_their_version(page: Path, tmp_path: Path) -> 
         ({"backbone.blok": "x"}, "unknown field of backbone 'blok': did you mean block"),
         ({"backbone.block": 3}, "backbone.block = 3: "),
         ({"backbone.block": True}, "backbone.block = True: "),
-        ({"backbone.block_options.kernel": 5}, "unknown field of backbone.block_options 'kernel'"),
+        ({"backbone.block_options.kernel": 5}, "block 'attention' has no options; name the one"),
         ({"backbone.block_options": 5}, "backbone.block_options = 5: "),
         ({**CHOSEN, "backbone.block_options.kernl": 5}, "'kernl': did you mean kernel?"),
         ({**CHOSEN, "backbone.block_options.kernel": 0}, "backbone.block_options.kernel = 0: "),
