@@ -11,6 +11,7 @@ from bench.data.local import resolve_dataset_ref
 from bench.data.reading_progress import progress_on_stderr
 from bench.errors import DataError, UsageError
 from bench.paths import Workspace
+from bench.plan.located import superfluous_folder
 from bench.plan.overrides import Overrides
 from bench.plan.request import parse_assignment, validated
 from bench.registry import DATASETS
@@ -57,7 +58,7 @@ def open_named(
     if dataset_class.needs_root and found.root is None:
         raise UsageError(f"data set '{found.format}' needs its folder: write {found.format}:DIR; to get it: {how}")
     if found.root is not None and not dataset_class.needs_root:
-        raise UsageError(f"data set '{found.format}' is embedded and takes no folder; write just {found.format}")
+        raise superfluous_folder(found.format)
     overrides = Overrides(dict(parse_assignment(text) for text in assignments), frozenset({group}))
     options = validated(dataset_class.Options, overrides.merge(dict(found.options), group), group)
     dataset = dataset_class(DataPlace(workspace.cache, found.root, progress=progress_on_stderr(found.label)), options)

@@ -108,6 +108,12 @@ def data_pairs(inputs: Inputs) -> list[DataPair]:
     return [DataPair(test, None if test.spec == train.spec else train) for train in trained for test in tested]
 
 
+def superfluous_folder(name: str) -> UsageError:
+    """Build the error for a folder of a set that reads no files."""
+    own = "" if DATASETS.entry(name).source == "built in" else "; if it reads files, its class says needs_root = True"
+    return UsageError(f"data set '{name}' is embedded and takes no folder; write just {name}{own}")
+
+
 def locate(reference: str, group: str, preset: Preset, overrides: Overrides, workspace: Workspace) -> Located:
     """Find a data set that a request names.
 
@@ -132,7 +138,7 @@ def locate(reference: str, group: str, preset: Preset, overrides: Overrides, wor
             f"or name one with bench data add NAME --format {found.format} --root DIR"
         )
     if found.root is not None and not dataset_class.needs_root:
-        raise UsageError(f"data set '{found.format}' is embedded and takes no folder; write just {found.format}")
+        raise superfluous_folder(found.format)
     known = frozenset(dataset_class.Options.model_fields)
     values = {**preset.data.get(found.format, {}), **found.options}
     options = validated(dataset_class.Options, overrides.merge(values, group, known=known), group)
