@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from pydantic import ValidationError
 from bench.errors import UsageError
 from bench.fingerprint import PLACE_MARK
 from bench.registry import REGISTRIES, Entry
+
+PLUGIN_MODULE = "bench_plugin_"
+"""Beginning of the names of modules that are plugin files."""
 
 _BASES = {
     "methods": "bench.methods.base:Method",
@@ -65,7 +69,7 @@ def load_plugin_file(path: Path) -> tuple[Entry, ...]:
     path = path.resolve()
     if not path.is_file():
         raise UsageError(f"plugin file '{path}' does not exist; --plugin takes the path of a Python file")
-    module_name = f"bench_plugin_{path.stem}{PLACE_MARK}{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    module_name = f"{PLUGIN_MODULE}{path.stem}{PLACE_MARK}{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if module_name not in sys.modules:
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None:
@@ -120,6 +124,19 @@ def changed(error: Exception) -> str:
     return (
         f"; it is called as {name}{inspect.signature(getattr(sys.modules[module], name))} now (docs/building-blocks.md)"
     )
+
+
+def line_in_plugin(error: BaseException) -> str:
+    """Return the last line of a plugin that an error passed.
+
+    As `` (my_method.py, line 35)``; empty if it passed none.
+    """
+    found = [
+        f" ({Path(frame.f_code.co_filename).name}, line {line})"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith(PLUGIN_MODULE)
+    ]
+    return found[-1] if found else ""
 
 
 def _places(name: str) -> list[str]:

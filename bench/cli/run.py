@@ -284,7 +284,8 @@ def rerun(
     with ProgressView(screen) as view:
         found = stored.rerun(key, datasets=dataset or (), plugins=plugin or (), listener=view)
     if not found.same_code:
-        line = f"other code than then: bench why {record.key[:12]}@{record.fingerprint[:8]} against a run of today"
+        then = f"{record.key[:12]}@{record.fingerprint[:8]}"
+        line = f"other code than then: bench run it again, and bench why {then} {record.key[:12]} names the modules"
         screen.print(line, highlight=False, markup=False, soft_wrap=True)
     if found.changes:
         rows = []

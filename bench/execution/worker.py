@@ -30,7 +30,7 @@ from bench.plan.code import encoder_fingerprint
 from bench.plan.encoders import encoder_key
 from bench.plan.graph import Job, PlannedRun
 from bench.plan.teachers import open_teacher
-from bench.plugins import load_entry_points, load_plugin_file
+from bench.plugins import line_in_plugin, load_entry_points, load_plugin_file
 from bench.progress import named
 from bench.protocols.cards import card_hash
 from bench.provenance import provenance
@@ -301,9 +301,12 @@ def _statement(run: RunSpec, chosen: ChosenProtocol) -> dict[str, Any]:
 
 
 def describe(error: BaseException) -> str:
-    """Describe an error in one line."""
+    """Describe an error in one line.
+
+    An unexpected one with its place in a plugin.
+    """
     text = " ".join(str(error).split())
-    return text if isinstance(error, BenchError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, BenchError) else f"{type(error).__name__}: {text}{line_in_plugin(error)}"
 
 
 def has_diverged(error: BaseException) -> bool:

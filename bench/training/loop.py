@@ -235,6 +235,9 @@ class Loop:
         try:
             with autocast(self.numerics.device, self.numerics.precision):
                 losses = self.compute(prepared)
+            if "total" not in losses:
+                known = ", ".join(losses) or "nothing"
+                raise UsageError(f"{self.stage}: compute() returned {known}, but not 'total', the loss to minimise")
             if self.numerics.device == "cpu" or step % _CUDA_CHECK_EVERY == 0:
                 self._check_finite(losses, step)
             losses["total"].backward()  # type: ignore[no-untyped-call]

@@ -164,6 +164,17 @@ def test_errors_of_the_model_are_not_blamed_on_the_compiler() -> None:
         fit(Broken(), OBJECTS, RECIPE, numerics(compile=True), 3)
 
 
+def test_losses_without_a_total_are_refused_by_name() -> None:
+    """Who forgets it would read KeyError: 'total' of a line that is not theirs."""
+
+    class Partial(ToyObjective):
+        def compute(self, prepared: Any) -> dict[str, Tensor]:
+            return {"regression": super().compute(prepared)["total"]}
+
+    with pytest.raises(UsageError, match=r"compute\(\) returned regression, but not 'total', the loss to minimise"):
+        fit(Partial(), OBJECTS, RECIPE, numerics(), 3)
+
+
 def test_progress_is_throttled_and_always_ends() -> None:
     told: list[tuple[Any, ...]] = []
     began = time.perf_counter()
