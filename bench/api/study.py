@@ -431,7 +431,9 @@ class StudyPlan:
         """Return a line that counts stored and missing runs."""
         runs, reused = len(self.plan.runs), len(self.plan.reused)
         older = sum(self.plan.reused.values())
-        text = f"{runs} runs: {reused} stored already, {runs - reused} to do in {len(self.plan.jobs)} jobs"
+        jobs = len(self.plan.jobs)
+        work = f"{runs - reused} to do in {jobs} job{'s' * (jobs != 1)}"
+        text = f"{runs} run{'s' * (runs != 1)}: {reused} stored already, {work}"
         return f"{text} ({older} made by older code)" if older else text
 
     @cached_property

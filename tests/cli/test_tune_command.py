@@ -154,7 +154,7 @@ def test_the_best_values_are_a_request_that_says_so(searched: tuple[Path, str], 
     (config,) = (results / "tuned").glob("*.yaml")
     code, out, _ = call("run", "--config", config, "--results", results, "--dry-run")
     assert code == 0
-    assert "1 runs: 0 stored already, 1 to do" in out  # no trial passes for a tuned run
+    assert "1 run: 0 stored already, 1 to do" in out  # no trial passes for a tuned run
     code, _, err = call("run", "--config", config, "--results", results, "--method", "recon", "--dry-run")
     assert code == 2
     assert "was chosen for method scratch" in err

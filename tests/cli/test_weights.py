@@ -183,7 +183,7 @@ def test_an_encoder_is_planned_beside_its_scratch(call: Call, official: Path, to
     assert "4 runs: 0 stored already, 4 to do" in output
     code, output, _ = call(*request, "--preset", "nano", "--no-baseline")
     assert code == 0
-    assert "1 runs: 0 stored already, 1 to do" in output
+    assert "1 run: 0 stored already, 1 to do" in output
     code, _, error = call(*request, "--set", "backbone.width=48")
     assert code == 2
     assert "--set backbone.width: nothing in this request has that field" in error
@@ -218,7 +218,7 @@ def test_an_imported_encoder_is_judged_and_found_again(
     assert (imported["name"], imported["source"]["file"]) == ("theirs", "recon.pth")
     code, output, _ = call(*request)
     assert code == 0
-    assert "1 runs: 1 stored already, 0 to do" in output
+    assert "1 run: 1 stored already, 0 to do" in output
     shutil.rmtree(encoder_folder(results))
     code, _, error = call(*request)
     assert code == 2
