@@ -22,6 +22,8 @@ SMALL_DROP, LARGE_DROP = 2.0, 5.0
 """Points lost in every cell, and in one."""
 
 
+FALSE_ALARMS, UNCHANGED_PASSES = 0.05, 0.95
+"""Largest share of unchanged suites that may fail, and smallest that has to pass."""
 EVERYWHERE, DESTROYED, ONE_CELL = 0.9, 0.99, 0.8
 """Shares of such changes that a suite should fail: a small drop in every cell, a pretraining that does nothing, a large
 drop in one cell."""

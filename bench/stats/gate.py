@@ -44,8 +44,10 @@ Quantity = Literal["accuracy", "gain", "mean", "numerics"]
 EXIT_CODES: Mapping[GateVerdict, int] = {"pass": 0, "fail": 1, "undecided": 3, "broken": 4}
 SEVERITY: Sequence[GateVerdict] = ("pass", "undecided", "fail", "broken")
 
-LEVEL = 0.05
-"""Chance that an unchanged suite fails, and one minus the confidence of a line's bound."""
+LEVEL = 0.03
+"""Chance that an unchanged suite fails: low enough that, with lines left undecided, at least 95 % pass outright."""
+BOUND = 0.05
+"""One minus the confidence of a line's bound, by which it passes."""
 PLANNED = 3
 """Seeds that margins are made for."""
 LOOKS = (3, 5, 8, 10)
@@ -249,7 +251,7 @@ def _margins(deviation: Points, df: Points, seeds: int, names: Sequence[tuple[st
     from scipy import stats
 
     error = _error(deviation, seeds, min(PLANNED, seeds))
-    margin = (stats.t.ppf(1 - LEVEL, df) + stats.t.ppf(1 - LEVEL / len(names), df)) * error
+    margin = (stats.t.ppf(1 - BOUND, df) + stats.t.ppf(1 - BOUND / len(names), df)) * error
     margin = np.maximum(MARGIN_FLOOR, np.ceil(10 * margin - 1e-9) / 10)
     mean = np.array([kind == "mean" for _, kind in names])
     return np.where(mean, np.minimum(margin, MEAN_MARGIN), margin)
@@ -286,7 +288,7 @@ def judge(drops: Points, n: int, scales: Scales, level: float = LEVEL) -> tuple[
     error = scales.error(n)
     adjusted = _adjusted(np.asarray(stats.t.sf(drops / error, scales.df), dtype=np.float64))
     fails = (adjusted < level) & (drops > THIRD * scales.margin)
-    passes = drops + stats.t.ppf(1 - LEVEL, scales.df) * error < scales.margin
+    passes = drops + stats.t.ppf(1 - BOUND, scales.df) * error < scales.margin
     return [
         "fail" if bad else "pass" if good else "undecided" for bad, good in zip(fails, passes, strict=True)
     ], adjusted
