@@ -44,10 +44,12 @@ Quantity = Literal["accuracy", "gain", "mean", "numerics"]
 EXIT_CODES: Mapping[GateVerdict, int] = {"pass": 0, "fail": 1, "undecided": 3, "broken": 4}
 SEVERITY: Sequence[GateVerdict] = ("pass", "undecided", "fail", "broken")
 
-LEVEL = 0.03
-"""Chance that an unchanged suite fails: low enough that, with lines left undecided, at least 95 % pass outright."""
+LEVEL = 0.025
+"""Chance that an unchanged suite fails. With `UNDECIDED` it leaves 95 % that pass outright."""
 BOUND = 0.05
 """One minus the confidence of a line's bound, by which it passes."""
+UNDECIDED = 0.025
+"""Chance, by the margins, that an unchanged suite has a line that does not pass."""
 PLANNED = 3
 """Seeds that margins are made for."""
 LOOKS = (3, 5, 8, 10)
@@ -251,7 +253,7 @@ def _margins(deviation: Points, df: Points, seeds: int, names: Sequence[tuple[st
     from scipy import stats
 
     error = _error(deviation, seeds, min(PLANNED, seeds))
-    margin = (stats.t.ppf(1 - BOUND, df) + stats.t.ppf(1 - BOUND / len(names), df)) * error
+    margin = (stats.t.ppf(1 - BOUND, df) + stats.t.ppf(1 - UNDECIDED / len(names), df)) * error
     margin = np.maximum(MARGIN_FLOOR, np.ceil(10 * margin - 1e-9) / 10)
     mean = np.array([kind == "mean" for _, kind in names])
     return np.where(mean, np.minimum(margin, MEAN_MARGIN), margin)
