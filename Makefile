@@ -58,7 +58,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 check: setup
-	$(BIN)/bench check --baseline baselines/ci.json --golden tests/golden --undecided pass
+	$(BIN)/bench check --baseline baselines/ci.json --seeds 2 --golden tests/golden --undecided pass
 
 gate-selftest: setup
 	$(BIN)/python tests/benchmarks/gate_selftest.py --page docs/gate-selftest.md

@@ -187,7 +187,9 @@ def update_baseline(
     return update(Path(baseline), _screen(screen), CheckRun(results=folder, plugins=registered(*plugins)), why)
 
 
-def simulate_check(baseline: PathLike, draws: int, *, page: PathLike | None = None) -> Simulation:
+def simulate_check(
+    baseline: PathLike, draws: int, *, seeds: int | None = None, page: PathLike | None = None
+) -> Simulation:
     """Simulate how often a check finds changes; run nothing.
 
     As ``bench check --simulate``.
@@ -195,6 +197,7 @@ def simulate_check(baseline: PathLike, draws: int, *, page: PathLike | None = No
     Args:
         baseline: Accepted numbers.
         draws: Changes simulated per scenario.
+        seeds: How many of the baseline's seeds a check runs first.
         page: Markdown file to write.
 
     Raises:
@@ -205,7 +208,9 @@ def simulate_check(baseline: PathLike, draws: int, *, page: PathLike | None = No
 
     if draws < 100:
         raise UsageError(f"draws {draws}: expected at least 100")
-    return simulate_gate(Path(baseline), draws, None if page is None else Path(page))
+    if seeds is not None and seeds < 1:
+        raise UsageError(f"seeds {seeds}: expected at least 1")
+    return simulate_gate(Path(baseline), draws, None if page is None else Path(page), seeds)
 
 
 def _screen(screen: Console | None) -> Console:

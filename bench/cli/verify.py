@@ -86,8 +86,10 @@ def check(
 
     Exit code 0 pass, 1 fail, 3 undecided, 4 broken.
     """
-    if (update or simulate is not None) and (seeds is not None or more_seeds or golden is not None):
-        raise UsageError("--seeds, --more-seeds and --golden are for comparing; a baseline has the seeds of its suite")
+    if (update or simulate is not None) and (more_seeds or golden is not None):
+        raise UsageError("--more-seeds and --golden are for comparing; leave them out")
+    if update and seeds is not None:
+        raise UsageError("--seeds is for comparing; a baseline has the seeds of its suite")
     if update and simulate is not None:
         raise UsageError("give --update or --simulate, not both")
     if why is not None and not update:
@@ -97,7 +99,7 @@ def check(
     if simulate is not None:
         from bench.gate.page import print_simulation
 
-        print_simulation(checks.simulate_check(baseline, simulate, page=page), console())
+        print_simulation(checks.simulate_check(baseline, simulate, seeds=seeds, page=page), console())
         if page is not None:
             console().print(f"wrote {page}", highlight=False, markup=False)
         return

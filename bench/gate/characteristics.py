@@ -50,7 +50,7 @@ class Outcome:
 
     Attributes:
         scenario: What changed, and the share that should fail.
-        first: Share of verdicts after the planned seeds alone.
+        first: Share of verdicts after the first seeds alone.
         last: Share of verdicts where an undecided check goes on to more seeds.
         seeds: Mean seeds that the latter runs.
     """
@@ -84,7 +84,7 @@ def scenarios(baseline: Baseline) -> list[Scenario]:
     ]
 
 
-def simulate(baseline: Baseline, draws: int, seed: int = 0, redraw: bool = True) -> list[Outcome]:
+def simulate(baseline: Baseline, draws: int, seed: int = 0, redraw: bool = True, first: int = PLANNED) -> list[Outcome]:
     """Simulate every scenario.
 
     Args:
@@ -92,6 +92,7 @@ def simulate(baseline: Baseline, draws: int, seed: int = 0, redraw: bool = True)
         draws: Changes per scenario.
         seed: Of the draws.
         redraw: Draw the baseline anew each time; otherwise it is the stored one, which is taken for the truth.
+        first: Seeds that a check runs first.
 
     Raises:
         UsageError: The baseline has a single seed.
@@ -99,7 +100,9 @@ def simulate(baseline: Baseline, draws: int, seed: int = 0, redraw: bool = True)
     if len(baseline.seeds) < 2:
         raise UsageError("a baseline of one seed has no variance to simulate with; raise `seeds` and run --update")
     truth = Suite.of(baseline)
-    return [_outcome(scenario, truth, draws, np.random.default_rng(seed), redraw) for scenario in scenarios(baseline)]
+    return [
+        _outcome(scenario, truth, draws, np.random.default_rng(seed), redraw, first) for scenario in scenarios(baseline)
+    ]
 
 
 @dataclass(frozen=True)
@@ -138,9 +141,11 @@ class Suite:
         return Lines.of(cells, self.scratch, range(seeds))
 
 
-def _outcome(scenario: Scenario, truth: Suite, draws: int, rng: np.random.Generator, redraw: bool) -> Outcome:
+def _outcome(
+    scenario: Scenario, truth: Suite, draws: int, rng: np.random.Generator, redraw: bool, planned: int
+) -> Outcome:
     seeds = truth.stored.points.shape[1]
-    single, looks = min(PLANNED, seeds), planned_looks(seeds)
+    single, looks = min(planned, seeds), planned_looks(seeds, planned)
     first: Counter[GateVerdict] = Counter()
     last: Counter[GateVerdict] = Counter()
     run = 0

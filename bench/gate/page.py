@@ -50,24 +50,28 @@ class Simulation:
     stored: tuple[Outcome, ...]
 
 
-def simulate_gate(path: Path, draws: int, page: Path | None = None) -> Simulation:
+def simulate_gate(path: Path, draws: int, page: Path | None = None, seeds: int | None = None) -> Simulation:
     """Simulate what a baseline's gate finds.
 
     Args:
         path: The baseline.
         draws: Changes simulated per scenario.
         page: Markdown file to write; None for none.
+        seeds: Seeds that a check runs first; None for the planned ones, or all where there are fewer.
 
     Raises:
         SetupError: The baseline cannot be read, or the page cannot be written.
         UsageError: The baseline has too few seeds.
     """
     baseline = read_baseline(path)
-    drawn, stored = simulate(baseline, draws), simulate(baseline, draws, redraw=False)
+    first = len(baseline.first(min(PLANNED, len(baseline.seeds)) if seeds is None else seeds))
+    drawn, stored = (simulate(baseline, draws, redraw=redraw, first=first) for redraw in (True, False))
     if page is not None:
         checked = redraws(baseline) if len(baseline.seeds) >= 2 * PLANNED else None
-        write_whole(page, _page(path, baseline, draws, drawn, stored, checked), "the page", "give a writable path")
-    return Simulation(draws, _planned(baseline), tuple(drawn), tuple(stored))
+        write_whole(
+            page, _page(path, baseline, draws, first, drawn, stored, checked), "the page", "give a writable path"
+        )
+    return Simulation(draws, first, tuple(drawn), tuple(stored))
 
 
 def print_simulation(found: Simulation, screen: Console) -> None:
@@ -77,23 +81,19 @@ def print_simulation(found: Simulation, screen: Console) -> None:
         screen.print(TextTable(_HEADINGS, rows(outcomes), right=_HEADINGS[1:]))
 
 
-def _planned(baseline: Baseline) -> int:
-    return min(PLANNED, len(baseline.seeds))
-
-
 def _page(
     path: Path,
     baseline: Baseline,
     draws: int,
+    seeds: int,
     drawn: Sequence[Outcome],
     stored: Sequence[Outcome],
     checked: Redraws | None,
 ) -> str:
-    looks = planned_looks(len(baseline.seeds))
-    seeds = _planned(baseline)
+    looks = planned_looks(len(baseline.seeds), seeds)
     more = " -> ".join(map(str, looks))
     parts = [
-        f"<!-- Written by `bench check --baseline {path} --simulate {draws} --page FILE`; change that, not this. -->\n",
+        f"<!-- Written by `bench check --baseline {path} --simulate {draws} --seeds {seeds} --page FILE`. -->\n",
         "# What the gate finds\n",
         f"Simulated with the variances of the stored baseline ({len(baseline.seeds)} seeds, measured on "
         f"{baseline.machine}): the scores of a cell are its mean plus normal noise of its deviation over seeds, cells "

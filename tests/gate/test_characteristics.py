@@ -91,7 +91,9 @@ def test_the_page_is_written_by_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--simulate", 100, "--seeds", 2), "for comparing"),
+        (("--simulate", 100, "--seeds", 2), "the baseline has 1"),
+        (("--simulate", 100, "--golden", "x"), "for comparing"),
+        (("--update", "--seeds", 2), "for comparing"),
         (("--update", "--more-seeds"), "for comparing"),
         (("--update", "--simulate", 100), "not both"),
         (("--why", "x"), "give --update too"),
