@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.store.records import RunRecord
 
 MAX_PANELS_PER_METHOD = 4
-MOST_PANELS = 16
+MOST_PANELS = 24
 """Panels of a preset from which on no further encoder is read."""
 MOST_LINES = 10
 """Lines of a panel: runs of one encoder and one way of judging whose curves are read."""

@@ -143,8 +143,8 @@ def test_weights_that_are_no_clip_are_one_clear_line() -> None:
     """The user would get a traceback that does not say what is wrong with the file."""
     state = small_clip().state_dict()
     cases: list[tuple[dict[str, Tensor], int | None, str]] = [
-        ({"fc.weight": torch.zeros(2, 2)}, None, "no CLIP in OpenAI's layout: it has no positional_embedding"),
-        (state | {"visual.positional_embedding": torch.zeros(8, 64)}, None, "7 image positions are no square"),
+        ({"fc.weight": torch.zeros(2, 2)}, None, "not CLIP in OpenAI's layout: it has no positional_embedding"),
+        (state | {"visual.positional_embedding": torch.zeros(8, 64)}, None, "7 image positions form no square"),
         (state | {"text_projection": torch.zeros(8)}, None, "a weight has an unexpected shape"),
         (state, 3, "text tower is 128 wide, which 3 attention heads cannot share evenly"),
     ]
