@@ -147,7 +147,7 @@ def make_baseline(
 
 
 def write_baseline(baseline: Baseline, path: Path) -> None:
-    """Write a baseline as indented JSON, one value a line, so that a diff shows what moved."""
+    """Write a baseline as JSON, one value a line for diffs."""
     text = json.dumps(baseline.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(path, text, "the baseline", "give a writable path")
 

@@ -164,7 +164,7 @@ def _outcome(
 
 
 def planned_looks(seeds: int, first: int = PLANNED) -> tuple[int, ...]:
-    """Return the seeds run at each look of a check that goes on, for a baseline of so many seeds."""
+    """Return how many seeds each test of an undecided check has."""
     return tuple(sorted({min(first, seeds), *(n for n in LOOKS if first < n < seeds), seeds}))
 
 
@@ -242,7 +242,7 @@ def _correlations(cells: npt.NDArray[np.float64], rng: np.random.Generator) -> t
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """Return rows of a table: scenario, and percentages of verdicts at the first look and at the last."""
+    """Return table rows: scenario, verdicts first and last in percent."""
     return [
         [
             o.scenario.name,

@@ -43,7 +43,12 @@ def brief(names: Iterable[str]) -> tuple[str, dict[str, str]]:
 
 
 def title(line: GateLine, names: Mapping[str, str] | None = None) -> str:
-    """Name a line: the cell, shortened by `names`, and the quantity where it is not the accuracy."""
+    """Return a line's title: its cell, and "gain" for gains.
+
+    Args:
+        line: The line.
+        names: Shorter names of cells; None keeps the full ones.
+    """
     name = (names or {}).get(line.cell, line.cell)
     return f"{name}: gain over scratch" if line.quantity == "gain" else name
 

@@ -96,7 +96,9 @@ def build_report(
 
 
 def require_writable(out: Path) -> None:
-    """Make sure, before anything is read or drawn, that a report's folder can be made and written.
+    """Refuse a report folder that cannot be written.
+
+    Called before anything is read or drawn.
 
     Raises:
         SetupError: It cannot be.
