@@ -153,7 +153,7 @@ def _beginnings(parts: list[str]) -> list[list[str]]:
 
 
 def _runtime_statements(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk the statements of a tree, without the bodies of ``if TYPE_CHECKING:``."""
+    """Walk a tree's statements except bodies of ``if TYPE_CHECKING:``."""
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
             continue  # an expression imports nothing

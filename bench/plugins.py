@@ -127,7 +127,7 @@ def changed(error: Exception) -> str:
 
 
 def line_in_plugin(error: BaseException) -> str:
-    """Return the last line of a plugin that an error passed.
+    """Return the last plugin line in an error's traceback.
 
     As `` (my_method.py, line 35)``; empty if it passed none.
     """

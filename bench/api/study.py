@@ -224,7 +224,7 @@ class Study:
         return make_plan(self.request, self.workspace, self.store_url, reuse)
 
     def execute(self, plan: Plan, listener: Listener, *, jobs: int | None = None) -> Outcome:
-        """Run the jobs of a plan; report events to a listener."""
+        """Run a plan's jobs; report events to a listener."""
         from bench.execution.local import LocalPool, PoolOptions
 
         options = PoolOptions(workers=jobs, store_url=self.store_url, plugins=self.plugins)

@@ -97,7 +97,7 @@ def attention_maps(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Draw the attention of a token, query or patch on clouds."""
+    """Draw attention of a token, query or patch on clouds."""
     analyst = _analyst(encoder, method, seed, out, results, plugin)
     from bench.analysis.attention_maps import Wanted
 
@@ -122,7 +122,7 @@ def reconstructions(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Draw masked clouds with the parts that the network fills in."""
+    """Draw masked clouds and what the network fills in."""
     objects = _objects(dataset, split, preset, assignments, count, named)
     _show(_analyst(encoder, method, seed, out, results, plugin).reconstructions(objects, mask_seed))
 

@@ -78,7 +78,7 @@ def print_json(value: object) -> None:
 
 
 def print_json_list(values: Iterable[object]) -> None:
-    """Print a list as `print_json` does, each value as soon as it is there."""
+    """Print a list like `print_json`, value by value."""
     import json
     import textwrap
 

@@ -113,7 +113,7 @@ def show(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Draw an object, several objects side by side, or a room."""
+    """Draw an object, several side by side, or a room."""
     picture = data.show_data(
         name,
         split=split,
@@ -151,7 +151,7 @@ def audit(
     results: ResultsOption = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Find shapes of A (train) in B (test), exactly or nearly.
+    """Find A's training shapes in B's test split, also near-copies.
 
     Without B, find copies within A.
     """

@@ -31,7 +31,7 @@ def rebuild(results: ResultsOption = None, store_url: StoreOption = None) -> Non
 
 @app.command()
 def status(results: ResultsOption = None, store_url: StoreOption = None) -> None:
-    """Show the index's counts and sizes; compare it with the folders."""
+    """Show the index's counts and sizes beside the folders'."""
     from dataclasses import fields
 
     found = load(results, store_url=store_url).index_status()

@@ -209,7 +209,10 @@ def _score(one: Listed, named: bool) -> str:
 
 
 def _listed(store: Store, rows: Sequence[RunRow]) -> Iterator[Listed]:
-    """Yield runs with their deviations from the preset and their scores, one by one: there may be 100,000."""
+    """Yield runs with deviations and scores, one by one.
+
+    There may be 100,000.
+    """
     from bench.plan.deviations import DeviationReader
     from bench.store.index import numbers
 

@@ -57,7 +57,7 @@ class Differences:
 
 
 def _words(a: str, b: str) -> str:
-    """Return both values of a field, or the one that exists."""
+    """Return a field's two values, or the existing one."""
     if ABSENT in (a, b):
         return f"only B has it, as {b}" if a == ABSENT else f"only A has it, as {a}"
     return f"{a} | {b}"

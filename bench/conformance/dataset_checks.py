@@ -78,13 +78,13 @@ def metadata(kit: DatasetKit) -> str:
 
 @DATASET_CHECKS.add("texts")
 def texts(kit: DatasetKit) -> str:
-    """Card and docstring describe the plugin, not the ``bench new`` example."""
+    """Card and docstring describe the plugin, not the example."""
     return check_texts(kit.dataset)
 
 
 @DATASET_CHECKS.add("manifest", "options")
 def manifest(kit: DatasetKit) -> str:
-    """The manifest is a SHA-256 digest and the same every time."""
+    """The manifest is a repeatable SHA-256 digest."""
     first, second = kit.open(), kit.open()
     digest = first.manifest()
     if not re.fullmatch(r"[0-9a-f]{64}", digest):

@@ -31,7 +31,7 @@ SPACES = frozenset({"image", "text"})
 
 @CONTRACT.add("import")
 def importing(kit: MethodKit) -> str:
-    """Importing the module is quick, starts no CUDA and changes no global state."""
+    """Importing is quick, starts no CUDA, changes no global state."""
     return check_import(kit.method, "bench.methods.base")
 
 
@@ -43,7 +43,7 @@ def options(kit: MethodKit) -> str:
 
 @CONTRACT.add("metadata", "options")
 def metadata(kit: MethodKit) -> str:
-    """Name and card are complete and agree with what pretraining reads."""
+    """Name and card are complete and match what pretraining reads."""
     method = kit.method
     check_name(method)
     card = getattr(method, "card", None)
@@ -102,7 +102,7 @@ def recipes(kit: MethodKit) -> str:
 
 @CONTRACT.add("texts")
 def texts(kit: MethodKit) -> str:
-    """Card and docstring describe the plugin, not the ``bench new`` example."""
+    """Card and docstring describe the plugin, not the example."""
     return check_texts(kit.method)
 
 

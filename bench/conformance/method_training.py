@@ -57,7 +57,7 @@ def learns(kit: MethodKit) -> str:
 
 @TRAINING.add("gradients", "finite")
 def gradients(kit: MethodKit) -> str:
-    """Every trainable parameter gets a gradient, or the method says why not."""
+    """Every parameter gets a gradient, or is declared not to."""
     model = kit.model()
     waiting = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     count = len(waiting)
@@ -84,7 +84,7 @@ def gradients(kit: MethodKit) -> str:
 
 @TRAINING.add("resume", "same seed", "finite")
 def resume(kit: MethodKit) -> str:
-    """A network restored from its state_dict goes on with bitwise the same loss."""
+    """A restored network continues with bitwise the same loss."""
     model = kit.model(seed=1)
     for _ in islice(kit.train(model, kit.batches(3)), 3):
         pass

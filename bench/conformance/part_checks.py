@@ -69,7 +69,7 @@ PART_CHECKS: Checks[PartKit] = Checks()
 
 @PART_CHECKS.add("import")
 def importing(kit: PartKit) -> str:
-    """Importing the module is quick, starts no CUDA and changes no global state."""
+    """Importing is quick, starts no CUDA, changes no global state."""
     return check_import(kit.part, "bench.models.parts")
 
 
@@ -87,7 +87,7 @@ def metadata(kit: PartKit) -> str:
 
 @PART_CHECKS.add("texts")
 def texts(kit: PartKit) -> str:
-    """Card and docstring describe the plugin, not the ``bench new`` example."""
+    """Card and docstring describe the plugin, not the example."""
     return check_texts(kit.part)
 
 
@@ -147,7 +147,7 @@ def independence(kit: PartKit) -> str:
 
 @PART_CHECKS.add("pretraining", "gradients")
 def pretraining(kit: PartKit) -> str:
-    """ReCon with this part learns: the loss falls on one batch."""
+    """ReCon with this part lowers its loss on one batch."""
     if kit.part.name not in BACKBONE_PARTS[kit.field]:
         skip("it is not registered; bench check-plugin FILE does that")
     size = BackboneSpec.model_validate(SIZE.model_dump() | {kit.field: kit.part.name})

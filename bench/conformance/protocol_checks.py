@@ -111,7 +111,7 @@ def importing(kit: ProtocolKit) -> str:
 
 @PROTOCOL_CHECKS.add("options")
 def options(kit: ProtocolKit) -> str:
-    """Options are immutable, refuse unknown fields and survive JSON, in every preset."""
+    """Options are immutable, strict and survive JSON in every preset."""
     return check_options(kit.protocol)
 
 
@@ -132,7 +132,7 @@ def metadata(kit: ProtocolKit) -> str:
 
 @PROTOCOL_CHECKS.add("texts")
 def texts(kit: ProtocolKit) -> str:
-    """Card and docstring describe the plugin, not the ``bench new`` example."""
+    """Card and docstring describe the plugin, not the example."""
     return check_texts(kit.protocol)
 
 

@@ -56,7 +56,7 @@ TEACHER_CHECKS: Checks[TeacherKit] = Checks()
 
 @TEACHER_CHECKS.add("import")
 def importing(kit: TeacherKit) -> str:
-    """Importing the module is quick, starts no CUDA and changes no global state."""
+    """Importing is quick, starts no CUDA, changes no global state."""
     return check_import(kit.teacher, "bench.teachers.base")
 
 
@@ -78,7 +78,7 @@ def metadata(kit: TeacherKit) -> str:
 
 @TEACHER_CHECKS.add("texts")
 def own_texts(kit: TeacherKit) -> str:
-    """Card and docstring describe the plugin, not the ``bench new`` example."""
+    """Card and docstring describe the plugin, not the example."""
     return check_texts(kit.teacher)
 
 

@@ -1,1 +1,1 @@
-"""The accuracy check: its suite is run anew and judged against a baseline."""
+"""Accuracy check: run a suite, judge it against a baseline."""

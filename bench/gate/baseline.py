@@ -1,4 +1,4 @@
-"""The stored state of a suite, with the history of how it came to be.
+"""Stored state of a suite, with its history.
 
 It is meant to be kept in the repository: one value a line, so that a diff shows what moved, and every earlier state
 with the reason for which it was replaced.
@@ -29,7 +29,7 @@ class _Stored(BaseModel):
 
 
 class BaselineCell(_Stored):
-    """One cell of a baseline; the fields are those of `bench.stats.gate.CellResult`."""
+    """Cell of a baseline, with `bench.stats.gate.CellResult`'s fields."""
 
     cell: str
     values: dict[int, float] = Field(min_length=1)
@@ -64,7 +64,7 @@ def _sound(cells: tuple[BaselineCell, ...]) -> tuple[BaselineCell, ...]:
 
 
 class Earlier(_Stored):
-    """A state that a later one replaced; its scores still tell how far seeds differ."""
+    """Replaced state, kept for the spread of its seeds."""
 
     suite: str
     machine: str
@@ -147,7 +147,7 @@ def make_baseline(
 
 
 def write_baseline(baseline: Baseline, path: Path) -> None:
-    """Write a baseline as JSON, one value a line for diffs."""
+    """Write a baseline as JSON, a value a line."""
     text = json.dumps(baseline.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(path, text, "the baseline", "give a writable path")
 

@@ -1,4 +1,4 @@
-"""Operating characteristics of a gate: what it finds, what it lets pass, and how often it alarms for nothing.
+"""Operating characteristics of a gate: detections, misses, false alarms.
 
 Simulated with the baseline's own variances: scores of a cell are its mean plus normal noise of its deviation, cells
 independent of each other, all drawn anew in the baseline and in the change. `redraws` checks that against real seeds.
@@ -107,7 +107,7 @@ def simulate(baseline: Baseline, draws: int, seed: int = 0, redraw: bool = True,
 
 @dataclass(frozen=True)
 class Suite:
-    """The suite that is simulated: what `Lines.of` needs, and the truth about it."""
+    """Simulated suite: input of `Lines.of`, and its truth."""
 
     means: Mapping[str, float]
     deviations: Mapping[str, float]
@@ -164,7 +164,7 @@ def _outcome(
 
 
 def planned_looks(seeds: int, first: int = PLANNED) -> tuple[int, ...]:
-    """Return how many seeds each test of an undecided check has."""
+    """Return the seeds of each test of an undecided check."""
     return tuple(sorted({min(first, seeds), *(n for n in LOOKS if first < n < seeds), seeds}))
 
 
@@ -229,7 +229,7 @@ def redraws(baseline: Baseline, splits: int = 500, seed: int = 0) -> Redraws:
 
 
 def _correlations(cells: npt.NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
-    """Return the largest correlation of two rows, and the 95th percentile of that under independence."""
+    """Return two rows' largest correlation, and its 95th percentile under independence."""
 
     def largest(rows: npt.NDArray[np.float64]) -> float:
         found = np.abs(np.corrcoef(rows))[np.triu_indices(len(rows), 1)]

@@ -1,4 +1,4 @@
-"""The accuracy check: run a small fixed suite from nothing and compare it with a stored baseline."""
+"""Run a fixed suite and compare it with a baseline."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Suite:
 
     @classmethod
     def beside(cls, baseline: Path) -> Suite:
-        """Read the suite of a baseline: the YAML file of the same name.
+        """Read a baseline's suite, the YAML of its name.
 
         Raises:
             SetupError: There is none.
@@ -66,7 +66,7 @@ class Suite:
         return cls(request, f"{path.name} {content_key(said)[:16]}")
 
     def load_plugins(self, given: Sequence[Path]) -> tuple[Path, ...]:
-        """Load the suite's plugin files beside those given (and loaded already), and return all of them.
+        """Load the suite's plugins; return them with those given.
 
         Raises:
             UsageError: One is missing or fails to import.
@@ -208,7 +208,7 @@ def _folder(results: Path | None) -> Iterator[Path]:
 
 
 def measure(request: RunRequest, results: Path, plugins: tuple[Path, ...], screen: Console) -> Measured:
-    """Run a suite's request; what an earlier look of the same check has run is there already."""
+    """Run what is missing of a suite's request."""
     # These load torch, for seconds: what is wrong with the request is said before.
     from bench.execution.local import LocalPool, PoolOptions
     from bench.plan.planning import make_plan
@@ -239,7 +239,10 @@ def _judged(provenance: Mapping[str, JsonValue]) -> Judged:
 
 
 def _headline(protocol: str) -> str:
-    """Name of a protocol's headline metric; of balanced classes, the others repeat it."""
+    """Return the name of a protocol's headline metric.
+
+    Of balanced classes, the other metrics repeat it.
+    """
     return PROTOCOLS.load(protocol).metric
 
 

@@ -1,4 +1,4 @@
-"""The gate's decision for people and programs: terminal, Markdown (GitHub step summary), JUnit XML and JSON."""
+"""Render the decision for terminal, Markdown, JUnit XML and JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEPARATOR = " | "
 
 
 def brief(names: Iterable[str]) -> tuple[str, dict[str, str]]:
-    """Shorten names of cells by the parts that all of them share.
+    """Shorten names of cells by the parts they share.
 
     Returns:
         The shared parts, and the rest of each name. Nothing is shared by names of different numbers of parts.
@@ -160,7 +160,7 @@ def write_junit(report: GateReport, path: Path, name: str, *, undecided_passes: 
 
 
 def append_summary(report: GateReport, path: Path, heading: str) -> None:
-    """Append Markdown to a file, as GitHub's step summary is written."""
+    """Append Markdown to a file such as GitHub's step summary."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(markdown(report, heading) + "\n")

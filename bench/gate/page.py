@@ -1,4 +1,4 @@
-"""Page on what a gate finds (docs/gate.md), written from its baseline by simulation."""
+"""Page on what a gate finds by simulation (docs/gate.md)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _HEADINGS = ("what changed", "pass", "undecided", "fail", "pass ", "undecided ",
 
 @dataclass(frozen=True)
 class Simulation:
-    """Shares of simulated changes that a gate passes, fails and leaves undecided.
+    """Shares of simulated changes by the gate's verdict.
 
     Attributes:
         draws: Changes simulated per scenario.
@@ -125,7 +125,7 @@ def _markdown(outcomes: Sequence[Outcome], seeds: int) -> str:
 
 
 def _targets(outcomes: Sequence[Outcome], seeds: int) -> str:
-    """Hold the worst of each kind of change against what is asked for."""
+    """Compare the worst of each kind with its target."""
     heads = ("what", "asked for, %", f"{seeds} seeds", "with --more-seeds", "reached")
     unchanged = outcomes[0]
     alarms = [100 * share["fail"] for share in (unchanged.first, unchanged.last)]

@@ -131,7 +131,7 @@ class ActDvaeOptions(MethodOptions):
 
 
 class ActDvae(Method[ActDvaeOptions]):
-    """First stage of act: autoencoder around a frozen 2D or language transformer."""
+    """First stage of act: autoencoder around a frozen transformer."""
 
     name = "act-dvae"
     card = MethodCard(

@@ -138,7 +138,7 @@ class CrossPointOptions(MethodOptions):
 
 
 class CrossPoint(Method[CrossPointOptions]):
-    """Contrast of two views and of points with images (CrossPoint, CVPR 2022)."""
+    """Contrast of views and of points with images (CrossPoint)."""
 
     name = "crosspoint"
     point_views = 2

@@ -104,7 +104,7 @@ class MultitaskOptions(GuidedOptions):
 
 
 class Multitask(Guided[MultitaskOptions]):
-    """Reconstruction and contrast in one shared encoder (our reading of ReCon's vanilla baseline)."""
+    """Reconstruction and contrast in one encoder (ReCon's vanilla baseline)."""
 
     name = "multitask"
     card = MethodCard(

@@ -19,7 +19,7 @@ class RenderClassifyOptions(Rendering):
 
 
 class RenderClassify(Method[RenderClassifyOptions]):
-    """The teacher alone, shown depth views of the cloud (as PointCLIP); runs beside zeroshot."""
+    """The teacher alone on depth views (as PointCLIP), beside zeroshot."""
 
     name = "render-classify"
     has_encoder = False

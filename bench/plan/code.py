@@ -37,7 +37,7 @@ def run_fingerprint(spec: RunSpec) -> Fingerprint:
 
 
 def _roots(spec: RunSpec, units: Sequence[Entry]) -> list[str]:
-    """Return the modules that the code of a run begins at."""
+    """Return the modules where a run's code begins."""
     pretrained = [] if spec.encoder.method == "scratch" else [PRETRAIN_MODULE]
     return [EVALUATE_MODULE, *pretrained, *(unit.module for unit in units)]
 

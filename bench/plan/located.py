@@ -109,7 +109,7 @@ def data_pairs(inputs: Inputs) -> list[DataPair]:
 
 
 def superfluous_folder(name: str) -> UsageError:
-    """Build the error for a folder of a set that reads no files."""
+    """Build the error for a folder given to generated data."""
     own = "" if DATASETS.entry(name).source == "built in" else "; if it reads files, its class says needs_root = True"
     return UsageError(f"data set '{name}' is embedded and takes no folder; write just {name}{own}")
 

@@ -324,7 +324,7 @@ def _shown(value: object) -> str:
 
 
 def _fields(model: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
-    """Return the fields of a model, or of a nested one."""
+    """Return the fields of a model or a nested one."""
     for name in path:
         annotation = model.model_fields[name].annotation if name in model.model_fields else None
         kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]

@@ -173,7 +173,7 @@ def _path(
 
 
 def _side_by_side(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply ``[B, m, r]`` by ``[B, S, r, K]`` without a copy.
+    """Multiply ``[B, m, r]`` by ``[B, S, r, K]`` uncopied.
 
     Returns ``[B, S, m, K]``; all strengths are one matrix product, since broadcasting would copy `left`.
     """

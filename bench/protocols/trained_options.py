@@ -51,7 +51,7 @@ class PublishedTraining(FormOptions):
 
 
 def shortened_words(options: PublishedTraining) -> str:
-    """Say that a preset shortens the authors' recipe; empty if not."""
+    """Say whether a preset shortens the authors' recipe; empty otherwise."""
     epochs = options.published_epochs
     return "" if epochs is None else f" Shortened here to {epochs} epochs (published_epochs), warm-up in proportion."
 

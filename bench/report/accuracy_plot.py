@@ -55,7 +55,10 @@ def accuracy_plot(section: Section) -> Drawing:
 
 
 def drawn_rows(section: Section) -> list[ReportRow]:
-    """Return the rows that a plot shows, in the order of the table: a variant of each method before a second one."""
+    """Return a plot's rows in the table's order.
+
+    One variant of each method comes before a second one of any.
+    """
     of_method: dict[str, dict[str, None]] = {}
     for row in section.rows:
         of_method.setdefault(row.cell.name, {})[row.cell.label] = None

@@ -1,4 +1,4 @@
-"""The accuracy gate: has a change of the code made the numbers worse?
+"""Decide whether a change made the numbers worse.
 
 `decide` compares a fixed suite with a stored baseline: each cell in its accuracy, each pretrained cell in its gain over
 scratch (paired by seed), and the suite in the mean of its accuracies. A method that stopped learning has lost its gain,
@@ -104,7 +104,7 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Judged:
-    """Test data that one run was judged on, as stored with it.
+    """Test data that one run was judged on.
 
     Attributes:
         content: Digests by part.
@@ -147,7 +147,7 @@ def cell_results(cells: Sequence[Cell], names: Sequence[str], judged: Mapping[st
 
 
 def _splits(cell: Cell, judged: Mapping[str, Judged]) -> dict[int, str]:
-    """Return one digest per pretraining seed of everything that was drawn, over all split seeds."""
+    """Return a digest per pretraining seed of all splits."""
     drawn: dict[int, list[str]] = {}
     for unit in sorted(cell.runs):
         drawn.setdefault(unit.seed, []).append(judged[cell.runs[unit]].split)
@@ -187,7 +187,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Scales:
-    """Deviations over seeds of a baseline's lines, and the margins that follow.
+    """Deviations over seeds of a baseline's lines, and margins.
 
     Attributes:
         deviation: Of one seed, points ``[lines]``.
@@ -217,12 +217,12 @@ class Scales:
         return cls(deviation, df, seeds, _margins(deviation, df, seeds, lines.names))
 
     def error(self, n: int) -> Points:
-        """Standard error of each line's drop when n seeds are run, points."""
+        """Return standard errors of the lines' drops, in points."""
         return _error(self.deviation, self.seeds, n)
 
 
 def _deviations(residuals: Points, kinds: Sequence[Quantity], means: int) -> tuple[Points, Points]:
-    """Moderate the deviations of accuracies among themselves and of gains among themselves; the mean has its own."""
+    """Moderate deviations of accuracies and of gains, each among themselves."""
     deviation = np.full(len(kinds), SMALLEST_DEVIATION)
     df = np.full(len(kinds), float(residuals.shape[1] - means))
     moves = residuals.std(1) > 1e-9
@@ -235,7 +235,10 @@ def _deviations(residuals: Points, kinds: Sequence[Quantity], means: int) -> tup
 
 
 def _filled(deviation: Points, df: Points, kinds: Sequence[Quantity]) -> tuple[Points, Points]:
-    """Fill up few degrees of freedom: two seeds may agree or differ by chance, and a drop of 50 points is one still."""
+    """Fill up few degrees of freedom with an assumed deviation.
+
+    Two seeds may agree or differ by chance; a drop of 50 points is one all the same.
+    """
     cells = kinds.count("accuracy")
     factor = {"accuracy": 1.0, "gain": math.sqrt(2), "mean": 1 / math.sqrt(cells)}
     assumed = ASSUMED_DEVIATION * np.array([factor[kind] for kind in kinds])
@@ -249,7 +252,10 @@ def _error(deviation: Points, base: int, n: int) -> Points:
 
 
 def _margins(deviation: Points, df: Points, seeds: int, names: Sequence[tuple[str, Quantity]]) -> Points:
-    """Let an unchanged suite pass at the planned seeds in 95 %: all its lines together, whatever their correlation."""
+    """Set margins with which 95 % of unchanged suites pass.
+
+    All lines pass together at the planned seeds, whatever their correlation.
+    """
     from scipy import stats
 
     error = _error(deviation, seeds, min(PLANNED, seeds))
@@ -260,7 +266,7 @@ def _margins(deviation: Points, df: Points, seeds: int, names: Sequence[tuple[st
 
 
 def spent(looks: Sequence[int], look: int) -> float:
-    """Level of a look: the part of `LEVEL` in proportion to the seeds that it adds.
+    """Return a look's share of `LEVEL`, by seeds added.
 
     The levels of all looks sum to `LEVEL`, so that together they fail an unchanged suite no more often, however the
     looks depend on each other (Bonferroni).
@@ -297,7 +303,7 @@ def judge(drops: Points, n: int, scales: Scales, level: float = LEVEL) -> tuple[
 
 
 def _adjusted(p_values: Points) -> Points:
-    """Adjust p values: Holm over the cells' lines, the mean by itself, each with its part of the level."""
+    """Adjust p values: Holm over cells, the mean by itself."""
     *cells, mean = p_values.tolist()
     found = np.array([*(p / (1 - MEAN_SHARE) for p in holm(cells)), mean / MEAN_SHARE], dtype=np.float64)
     return np.minimum(found, 1.0)
@@ -364,7 +370,7 @@ class GateReport:
 
 
 def numerics_line(names: Sequence[str], failed: Mapping[str, str]) -> GateLine:
-    """Judge how many files of recorded reference numbers are still reproduced.
+    """Judge which recorded reference numbers are still reproduced.
 
     Args:
         names: Names of all files.
@@ -439,7 +445,7 @@ def decide(
 
 
 def suite_lines(base: Sequence[CellResult], history: Sequence[Sequence[CellResult]]) -> tuple[Lines, list[Lines]]:
-    """Return the lines of a baseline, and those of the earlier baselines that have the same cells."""
+    """Return a baseline's lines and comparable earlier ones."""
 
     def lines(cells: Sequence[CellResult]) -> Lines:
         return Lines.of({cell.cell: cell.values for cell in cells}, _scratch(cells), list(cells[0].values))
@@ -456,7 +462,7 @@ def _same_cells(one: Sequence[CellResult], other: Sequence[CellResult]) -> bool:
 
 
 def _broken_line(name: str, quantity: Quantity, broken: Mapping[str, str], stored: Mapping[str, CellResult]) -> str:
-    """Say why a line cannot be compared; empty if it can."""
+    """Say why a line cannot be compared, or nothing."""
     if quantity == "mean":
         count = sum(map(bool, broken.values()))
         return f"{count} of its {len(broken)} cells cannot be compared" if count else ""
@@ -478,7 +484,7 @@ def _reason(verdict: GateVerdict, drop: float, margin: float, same_machine: bool
 
 
 def _why_broken(cell: CellResult, found: Sequence[CellResult], seeds: Sequence[int]) -> str:
-    """Say why a cell cannot be compared; empty if it can."""
+    """Say why a cell cannot be compared, or nothing."""
     if not found:
         return "missing: the suite gave no finished result for this cell"
     if len(found) > 1:

@@ -297,7 +297,7 @@ def _digest(text: str) -> bytes:
 
 
 def _once(read: Callable[[str], _Value], text: str) -> _Value:
-    """Read a text, or return the result for an equal one."""
+    """Read a text, or return an equal one's result."""
     return _lookup(read, text) if len(text) < _SHORT else read(text)
 
 

@@ -303,7 +303,9 @@ def parse_url(url: str) -> URL:
 
 
 def read_rows(session: Session, query: Select[Any]) -> Sequence[Sequence[Any]]:
-    """Return all rows of a query as the driver gives them, twice as fast as a row may be read that was tampered with.
+    """Return all rows of a query as the driver gives them.
+
+    This is twice as fast as the reading that survives rows which were tampered with, its fallback.
 
     Raises:
         sqlalchemy.exc.DBAPIError: They cannot be read.

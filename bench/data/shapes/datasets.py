@@ -89,7 +89,7 @@ class _Generated(Dataset):
 
 
 class Shapes(_Generated):
-    """Clean, captioned, rendered objects for pretraining and for fitting the embedded teacher.
+    """Clean, captioned, rendered objects for pretraining and the embedded teacher.
 
     Streams ``pretrain`` and ``teacher`` share no object, nor does either with an evaluation set. The test split
     holds a quarter as many further objects, at most 512.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class FewShot(Protocol[FewShotOptions]):
-    """w-way n-shot classification over folds shared by all methods and seeds."""
+    """w-way n-shot classification on folds shared by all runs."""
 
     name: ClassVar[str] = "fewshot"
     revision: ClassVar[int] = 2
