@@ -18,3 +18,10 @@ def two_sided(statistic: float, df: float) -> float:
     from scipy.special import stdtr
 
     return 2 * float(stdtr(df, -abs(statistic)))
+
+
+def upper_tail(statistic: float, df: float) -> float:
+    """Return the one-sided p value: chance of a larger statistic."""
+    from scipy.special import stdtr
+
+    return float(stdtr(df, -statistic))
