@@ -98,3 +98,18 @@ def looking(place: Workspace) -> Workspace:
 def listed(names: Names | None) -> tuple[str, ...] | None:
     """Return one name or several as a tuple."""
     return None if names is None else (names,) if isinstance(names, str) else tuple(names)
+
+
+def fraction_of_points(name: str, points: float) -> float:
+    """Return a difference given in points as a fraction.
+
+    Args:
+        name: Name of the argument, for the error.
+        points: Points of accuracy.
+
+    Raises:
+        UsageError: It is not above 0 and below 100.
+    """
+    if not 0 < points < 100:
+        raise UsageError(f"{name} {points:g}: expected points of accuracy above 0 and below 100, e.g. 1.0")
+    return points / 100

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
-from bench.api.common import Names, PathLike, existing, listed, looking, registered
+from bench.api.common import Names, PathLike, existing, fraction_of_points, listed, looking, registered
 from bench.paths import Workspace
 from bench.registry import METHODS
 
@@ -187,6 +187,7 @@ class Results:
         second: str | None = None,
         *,
         ensemble: Average | None = None,
+        margin: float | None = None,
         where: Mapping[str, Names] | None = None,
         **labels: Unpack[Labels],
     ) -> Comparison:
@@ -198,6 +199,7 @@ class Results:
             first: ``METHOD``, ``METHOD,FIELD=VALUE``, or a run's key.
             second: The same; None with `ensemble` to see the first alone.
             ensemble: Join the seeds of each side, averaging this.
+            margin: Also test whether the two differ by less than this many points; it takes five paired seeds.
             where: Values of further fields of the specification that both must have, as ``bench why`` prints them.
             **labels: Only runs with these labels.
 
@@ -210,8 +212,9 @@ class Results:
 
         common = {name: list(values) for name, values in _wanted(labels).items()}
         common |= {name: list(listed(values) or ()) for name, values in (where or {}).items()}
+        least = None if margin is None else fraction_of_points("margin", margin)
         shelf = Shelf(self._store(), common)
-        return Comparison(Comparer(looking(self.workspace), shelf, ensemble).compare(first, second))
+        return Comparison(Comparer(looking(self.workspace), shelf, ensemble, least).compare(first, second))
 
     def why(self, first: str, second: str) -> Differences:
         """Return the fields and modules that make runs differ.

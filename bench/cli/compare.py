@@ -42,6 +42,9 @@ def compare(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Join the seeds of A and of B; METHOD+METHOD joins methods too.")
     ] = False,
+    margin: Annotated[
+        float | None, typer.Option(help="Points within which two methods count as equivalent; needs five seeds.")
+    ] = None,
     average: Annotated[Average, typer.Option(help="What an ensemble averages.")] = "probabilities",
     classes: Annotated[int, typer.Option(min=0, help="Number of classes to show, largest difference first.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Also write one CSV row per object.")] = None,
@@ -75,6 +78,7 @@ def compare(
         first,
         second,
         ensemble=average if ensemble else None,
+        margin=margin,
         where=fields,
         protocol=protocol or (),
         dataset=dataset or (),

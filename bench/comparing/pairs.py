@@ -12,7 +12,16 @@ from bench.data.splits import object_groups
 from bench.errors import NotComparableError, UsageError
 from bench.paths import Workspace
 from bench.stats.answers import Answers, Average, read_answers, recompute
-from bench.stats.object_pairs import ObjectPair, Side, align, holm_pairs, join, pair_ensembles, pair_sides
+from bench.stats.object_pairs import (
+    ObjectPair,
+    Side,
+    align,
+    holm_pairs,
+    join,
+    judge_equivalence,
+    pair_ensembles,
+    pair_sides,
+)
 from bench.store.records import RunRecord
 
 
@@ -42,10 +51,11 @@ class Comparer:
         place: Results folder.
         shelf: Its runs.
         average: Way to average an ensemble; None for no ensembles.
+        margin: Largest difference of two methods that counts as none, a fraction; None asks for no equivalence.
     """
 
-    def __init__(self, place: Workspace, shelf: Shelf, average: Average | None) -> None:
-        self.place, self.shelf, self.average = place, shelf, average
+    def __init__(self, place: Workspace, shelf: Shelf, average: Average | None, margin: float | None = None) -> None:
+        self.place, self.shelf, self.average, self.margin = place, shelf, average, margin
         self._answers: dict[str, Answers] = {}
         self._checked = 0
         self._wrong: list[str] = []
@@ -58,6 +68,8 @@ class Comparer:
             UsageError: A group names nothing, or something that cannot be compared.
         """
         groups = [parse_group(text) for text in (first, second) if text is not None]
+        if self.margin is not None and (second is None or any(len(members) > 1 for members in groups)):
+            raise UsageError("a margin needs two methods, paired by seed: ensembles of several have no seeds to pair")
         if self.average is None:
             if second is None:
                 raise UsageError(f"'{first}' needs a second group to compare with, or --ensemble")
@@ -79,7 +91,9 @@ class Comparer:
             more = f" (and {len(matches) - 1} more)" if len(matches) > 1 else ""
             raise NotComparableError(f"{matches[0].where}: {reasons[0]}{more}")
         read = len(self._answers)
-        return Compared(tuple(holm_pairs(pairs)), tuple(left_out), read, self._checked, tuple(self._wrong))
+        judged = holm_pairs(pairs)
+        judged = judged if self.margin is None else judge_equivalence(judged, self.margin)
+        return Compared(tuple(judged), tuple(left_out), read, self._checked, tuple(self._wrong))
 
     def _pair(self, match: Match) -> ObjectPair:
         cells = [cell for side in (match.first, match.second) for cell in side]

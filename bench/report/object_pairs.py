@@ -10,6 +10,7 @@ from bench.report import quantities
 from bench.report.document import AnyCell, Block, Cell, Document, Field, Notes, Paragraph, Part, Table
 from bench.report.words import p_value, percent, signed
 from bench.stats.answers import NO_CLASS, Answers
+from bench.stats.equivalence import Equivalence
 from bench.stats.object_pairs import ObjectPair, Side
 from bench.stats.objects import FEWEST_SEEDS, ClassDifference, Crossed, Paired
 from bench.texts import csv_text
@@ -19,7 +20,8 @@ EXPLAINED = (
     "three pairs of seeds. All other numbers hold for these trained models only: other seeds of one method differ, "
     "too. McNemar's test asks whether the objects that only one side gets right are split more unevenly than by "
     "chance. Seeds, folds and views give several answers about one object, which are not independent: such an object "
-    "counts once, with all its answers, and the test flips the signs of whole objects."
+    "counts once, with all its answers, and the test flips the signs of whole objects. “No difference shown” is not "
+    "“equal”: --margin POINTS tests whether the methods differ by less than that."
 )
 ENSEMBLES = (
     "An ensemble averages the predictions of its runs for each object. It costs as many networks as it has runs, "
@@ -61,8 +63,6 @@ def heading(pair: ObjectPair) -> str:
     """Return a comparison's heading.
 
     Such as ``recon (A) and act (B), linear all on shapes-scan, nano: 1040 objects``.
-
-    Such as ``recon (A) and act (B), linear all on shapes-scan, nano: 1040 objects``.
     """
     letters = "AB"
     names = " and ".join(f"{side.name} ({letters[at]})" for at, side in enumerate(pair.sides))
@@ -81,6 +81,7 @@ def sentences(pair: ObjectPair, family: int) -> list[str]:
         family: Number of comparisons in Holm's correction.
     """
     lines = [_of_methods(pair, family)] if pair.per_seed else []
+    lines += [] if pair.equivalence is None else [_equivalence(pair.equivalence, pair.lost, family)]
     if pair.pooled is not None:
         over = f"over {len(pair.seeds)} seeds" if len(pair.seeds) > 1 else f"seed {pair.seeds[0]}"
         lines.append(f"these trained models, {over}: {_found(pair.pooled, pair)}")
@@ -106,6 +107,19 @@ def _of_methods(pair: ObjectPair, family: int) -> str:
     return (
         f"the methods: {verdict}; {pair.measure} {points} points [{signed(found.low)}, {signed(found.high)}], "
         f"p {_p(found.p)}{holm} ({found.seeds} seeds crossed with {found.objects} objects)"
+    )
+
+
+def _equivalence(found: Equivalence, lost: str, family: int) -> str:
+    """Describe whether the methods differ by less than a margin."""
+    if lost:
+        return f"within the margin: {lost}, no claim"
+    if found.low is None or found.high is None:
+        return f"within the margin: {found.words}"
+    p = found.p if family < 2 else found.p_holm
+    return (
+        f"within the margin: {found.words}; 90 % interval [{signed(found.low)}, {signed(found.high)}] points, "
+        f"p {_p(p)} (two one-sided t tests{'' if family < 2 else f', after Holm over {family} comparisons'})"
     )
 
 

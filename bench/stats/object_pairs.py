@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from bench.stats.answers import Answers, Average, ensemble
 from bench.stats.comparisons import holm
+from bench.stats.equivalence import Equivalence, judge_together, of_comparison
 from bench.stats.objects import ClassDifference, Crossed, Paired, class_differences, cross, pair_answers, pair_values
 
 
@@ -52,6 +53,7 @@ class ObjectPair:
         notes: Remarks for the reader, one line each.
         p_holm: p value of `methods` after Holm's correction over all pairs.
         lost: Runs of the two cells that ended without a number, in words; then nothing is said about the methods.
+        equivalence: Whether the methods differ by less than a margin; None where no margin was asked for.
     """
 
     where: str
@@ -67,6 +69,7 @@ class ObjectPair:
     notes: tuple[str, ...]
     p_holm: float | None = None
     lost: str = ""
+    equivalence: Equivalence | None = None
 
     @property
     def main(self) -> Paired | None:
@@ -207,6 +210,22 @@ def holm_pairs(pairs: Sequence[ObjectPair]) -> list[ObjectPair]:
         pair if pair.methods is None or pair.methods.p is None else replace(pair, p_holm=next(corrected))
         for pair in pairs
     ]
+
+
+def judge_equivalence(pairs: Sequence[ObjectPair], margin: float) -> list[ObjectPair]:
+    """Return the pairs with tests of equivalence.
+
+    Of the methods, over seeds and objects; Holm's correction is over all pairs.
+
+    Args:
+        pairs: Pairs of cells, not of ensembles of several.
+        margin: Largest difference that counts as none, a fraction.
+    """
+    tests = [
+        Equivalence(margin, len(pair.seeds), None) if pair.methods is None else of_comparison(pair.methods, margin)
+        for pair in pairs
+    ]
+    return [replace(pair, equivalence=found) for pair, found in zip(pairs, judge_together(tests), strict=True)]
 
 
 def _paired(

@@ -87,6 +87,14 @@ def test_an_ensemble_is_computed_from_the_logits(compare: Compare, results: Path
         assert "point-mae + scratch (point-mae)" in output
 
 
+def test_two_seeds_are_never_equivalent(compare: Compare) -> None:
+    """Equality claimed from two seeds, and a claim without its margin."""
+    code, output, _ = compare("point-mae", "scratch", "-p", "linear", "--margin", "50")
+    assert code == 0
+    assert "equivalence within ± 50 points not shown: it needs 5 paired seeds, there are 2" in " ".join(output.split())
+    assert "within the margin" not in compare("point-mae", "scratch", "-p", "linear")[1]
+
+
 def test_a_number_that_its_answers_contradict_is_named(compare: Compare, results: Path, tmp_path: Path) -> None:
     """A corrupted or wrongly computed accuracy would be compared as if nothing were wrong."""
     own = record(results, rows(results, protocol="linear", method="point-mae", seed=0)[0])
@@ -181,6 +189,10 @@ def test_parts_are_compared_by_their_iou(compare: Compare, results: Path, tmp_pa
         ),
         (("point-mae", "scratch", "--out", "no/such/folder.csv"), "there is no folder"),
         (("point-mae", "scratch", "--out", "."), "--out . is a folder; give the name of a file"),
+        (("point-mae", "scratch", "--margin", "0"), "margin 0: expected points of accuracy above 0 and below 100"),
+        (("point-mae", "scratch", "--margin", "nan"), "margin nan: expected points"),
+        (("point-mae", "--ensemble", "--margin", "1"), "a margin needs two methods, paired by seed"),
+        (("point-mae+scratch", "scratch", "--ensemble", "--margin", "1"), "a margin needs two methods"),
     ],
 )
 def test_wrong_input_is_one_line(compare: Compare, arguments: tuple[str, ...], line: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.stats.answers import Answers, Average, ensemble, read_answers, recompute
-from bench.stats.object_pairs import Side, align, holm_pairs, join, pair_ensembles, pair_sides
+from bench.stats.object_pairs import Side, align, holm_pairs, join, judge_equivalence, pair_ensembles, pair_sides
 from bench.stats.objects import class_differences, flip_test, mcnemar, pair_answers, pair_values
 from bench.store.records import Metric
 
@@ -69,6 +69,23 @@ def test_flips_are_counted_exactly(differences: list[int]) -> None:
     expected = sum(one >= abs(sum(own)) for one in sums) / len(sums)
     assert flip_test(np.array(differences)).p == pytest.approx(expected)
     assert flip_test(-np.array(differences)).p == pytest.approx(expected)
+
+
+def test_equivalence_rests_on_seeds_and_objects() -> None:
+    """Six seeds and 2,000 objects show equality within 3 points, and 40 objects of the same methods do not."""
+    rng = np.random.default_rng(1)
+    found = {}
+    for n in (40, 2000):
+        labels, wrong = [1] * n, rng.random((6, 2, n)) < 0.1
+        sides = [
+            Side(name, (name,) * 6, tuple(answers(np.where(w[side], 0, 1).tolist(), labels) for w in wrong))
+            for side, name in enumerate("ab")
+        ]
+        pair = pair_sides("here", {}, (sides[0], sides[1]), names(n), [(s, s) for s in range(6)])
+        found[n] = judge_equivalence([pair], 0.03)[0].equivalence
+    assert [one is not None and one.verdict for one in found.values()] == ["not shown", "equivalent"]
+    assert found[2000] is not None
+    assert found[2000].words == "equivalent within ± 3 points"
 
 
 def test_many_flips_are_as_the_exact_ones() -> None:
