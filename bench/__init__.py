@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         remove_data,
         show_data,
     )
+    from bench.api.literature import published_figures
     from bench.api.results import Comparison, Results, encoder, load
     from bench.api.study import Search, Study, StudyPlan, Tuned, study
     from bench.api.units import available, card, cards, describe, fit_teacher, new_plugin, recipes, teacher, write_cards
@@ -84,6 +85,7 @@ __all__ = [
     "new_plugin",
     "profile",
     "profile_probes",
+    "published_figures",
     "recipes",
     "remove_data",
     "show_data",
@@ -98,6 +100,7 @@ _MODULES = {
     "api.checks": "check check_plugin profile profile_probes simulate_check update_baseline verify",
     "api.common": "load_plugins",
     "api.data": "add_data audit_data check_data dataset list_files local_data remove_data show_data",
+    "api.literature": "published_figures",
     "api.results": "Comparison Results encoder load",
     "api.study": "Search Study StudyPlan Tuned study",
     "api.units": "available card cards describe fit_teacher new_plugin recipes teacher write_cards",
