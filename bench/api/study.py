@@ -54,6 +54,7 @@ class StudyOptions(TypedDict, total=False):
     compile: Literal["auto", "on", "off"]
     threads: int
     overrides: Mapping[str, JsonValue]
+    sweep: Mapping[str, Sequence[JsonValue]]
 
 
 def study(
@@ -83,7 +84,8 @@ def study(
         results: Results folder; ``BENCH_RESULTS`` or ``./results`` by default.
         store_url: Database URL instead of the SQLite file in the results folder.
         plugins: Plugin files that runs need.
-        **more: Other fields of the request; ``overrides={"recipe.lr": 1e-3}`` is ``--set recipe.lr=0.001``.
+        **more: Other fields of the request; ``overrides={"recipe.lr": 1e-3}`` is ``--set recipe.lr=0.001``, and
+            ``sweep={"recon.mask_ratio": [0.2, 0.4]}`` is ``--set recon.mask_ratio=0.2,0.4``.
 
     Raises:
         UsageError: A name or a value is wrong; the line says which.
@@ -419,6 +421,16 @@ class StudyPlan:
         return ShortFrame.of(rows, ("key", "method", "protocol", "setting", "dataset", "seed", "stored"))
 
     @property
+    def axes(self) -> list[str]:
+        """Return the swept options, one line each, and the size of their grid."""
+        axes = self.plan.axes
+        if not axes:
+            return []
+        lines = [f"sweep {axis}" for axis in axes]
+        points = len(self.plan.points)
+        return [*lines, f"grid: {' x '.join(str(len(axis.values)) for axis in axes)} = {points} settings"]
+
+    @property
     def skipped(self) -> list[str]:
         """Return combinations that do not apply, with reasons."""
         from bench.plan.skips import skip_lines
@@ -446,14 +458,15 @@ class StudyPlan:
     def __str__(self) -> str:
         """Return the plan in lines.
 
-        What is stored, each job with its estimated time, notes, and what is skipped.
+        What is swept and stored, each job with its estimated time, notes, and what is skipped.
         """
         from bench.plan.estimate import duration
 
         lines = [f"  {job.title}  ~{duration(self._seconds[job.id])}" for job in self.plan.jobs]
         total = [f"  {duration(sum(self._seconds.values()))} one after another"] if lines else []
         notes = [f"note: {note}" for note in self.plan.notes]
-        return "\n".join([self.summary, *lines, *total, *notes, *(f"skipped: {line}" for line in self.skipped)])
+        skipped = [f"skipped: {line}" for line in self.skipped]
+        return "\n".join([*self.axes, self.summary, *lines, *total, *notes, *skipped])
 
 
 def _check_reuse(reuse: str) -> None:

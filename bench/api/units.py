@@ -148,12 +148,12 @@ def card(
         UsageError: A name or an option is wrong, or the protocol has no such form.
     """
     from bench.plan.presets import preset as preset_of
-    from bench.plan.request import parse_assignment, validated
+    from bench.plan.request import parse_assignments, validated
 
     registered(*plugins)
     preset_of(preset)
     PROTOCOLS.entry(protocol)
-    given = dict(map(parse_assignment, assignments))
+    given = parse_assignments(assignments)
     from bench.plan.overrides import Overrides
     from bench.protocols.cards import card_of
     from bench.protocols.trained_options import refuse_other_form

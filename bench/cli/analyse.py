@@ -173,13 +173,13 @@ def _objects(
     named: str | None,
 ) -> Objects:
     from bench.analysis.sources import Objects
-    from bench.plan.request import DEFAULT_DATASET, parse_assignment
+    from bench.plan.request import DEFAULT_DATASET, parse_assignments
 
     return Objects(
         dataset=dataset or DEFAULT_DATASET,
         split=split,
         preset=preset,
-        overrides=tuple(parse_assignment(text) for text in assignments or ()),
+        overrides=tuple(parse_assignments(assignments or ()).items()),
         count=count,
         named=_positions(named),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -28,7 +29,7 @@ from bench.cli.common import (
     reading,
 )
 from bench.errors import UsageError
-from bench.plan.request import Reuse, parse_assignment, read_request
+from bench.plan.request import Reuse, parse_assignments, read_request
 from bench.signals import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def run(
         bool | None, typer.Option("--legacy", help="Also store scores selected on the test split.")
     ] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="GROUP.FIELD=VALUE, e.g. recipe.lr=0.001; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="GROUP.FIELD=VALUE, e.g. recipe.lr=0.001; A,B,C sweeps it; repeatable."),
     ] = None,
     baseline: Annotated[
         bool | None, typer.Option("--baseline/--no-baseline", help="Run scratch beside every method (default).")
@@ -151,7 +153,9 @@ def run(
     fields = read_request(config) if config is not None else {}
     fields |= {name: value for name, value in given.items() if value is not None}
     if assignments:
-        fields["overrides"] = _overrides(fields.get("overrides"), config) | dict(map(parse_assignment, assignments))
+        asked = parse_assignments(assignments)
+        fields["overrides"] = _mapping("overrides", fields, config) | asked
+        fields["sweep"] = {path: of for path, of in _mapping("sweep", fields, config).items() if path not in asked}
     study = Study.of(fields, results, store_url, plugin or ())
     if save_config is not None:
         study.save(save_config)
@@ -163,11 +167,13 @@ def run(
     raise typer.Exit(execute(study, jobs, reuse, dry_run=dry_run, verbose=verbose))
 
 
-def _overrides(given: object, config: Path | None) -> dict[str, object]:
-    """Return the overrides of a YAML file."""
-    if not isinstance(given or {}, dict):
-        raise UsageError(f"{config}: overrides must be a mapping, e.g. 'overrides: {{recipe.lr: 0.001}}'")
-    return dict(given or {})  # type: ignore[call-overload,no-any-return]
+def _mapping(name: str, fields: Mapping[str, Any], config: Path | None) -> dict[str, object]:
+    """Return a field of a YAML file that holds options."""
+    given = fields.get(name) or {}
+    if not isinstance(given, dict):
+        value = "[0.001, 0.0003]" if name == "sweep" else "0.001"
+        raise UsageError(f"{config}: {name} must be a mapping, e.g. '{name}: {{recipe.lr: {value}}}'")
+    return dict(given)
 
 
 def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = False, verbose: bool = False) -> int:
@@ -187,6 +193,8 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
         screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
     for line in planned.skipped:
         screen.print(f"[yellow]skipped[/yellow] {escape(line)}", highlight=False)
+    for line in planned.axes:
+        screen.print(escape(line), highlight=False)
     screen.print(planned.summary, highlight=False)
     if dry_run:
         _print_plan(planned.plan, place, verbose)
@@ -219,7 +227,8 @@ def _print_plan(plan: Plan, place: Workspace, verbose: bool) -> None:
     else:
         groups: dict[str, list[Job]] = {}
         for job in plan.jobs:
-            groups.setdefault(_SEED.sub("", job.title, count=1), []).append(job)
+            what = job.title.replace(job.swept, "", 1) if job.swept else job.title
+            groups.setdefault(_SEED.sub("", what, count=1), []).append(job)
         rows = [
             [what, _seeds(jobs), str(len(jobs)), f"~{duration(sum(seconds[job.id] for job in jobs))}"]
             for what, jobs in groups.items()
@@ -240,7 +249,7 @@ def _seeds(jobs: list[Job]) -> str:
     """Return the seeds named in job titles, e.g. ``0–4``."""
     from bench.report.words import numbers
 
-    return numbers(tuple(sorted(int(found[1]) for job in jobs if (found := _SEED.search(job.title)))))
+    return numbers(tuple(sorted({int(found[1]) for job in jobs if (found := _SEED.search(job.title))})))
 
 
 def _conclude(outcome: Outcome, stored: int, runs: int) -> int:

@@ -18,7 +18,7 @@ from bench.cli.common import (
     console,
     note_environment,
 )
-from bench.plan.request import parse_assignment
+from bench.plan.request import parse_assignments
 from bench.signals import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def tune(
         "device": device,
         "compile": compile_,
         "threads": threads,
-        "overrides": dict(map(parse_assignment, assignments or ())),
+        "overrides": parse_assignments(assignments or ()),
     }
     study = Study.of(
         {name: value for name, value in given.items() if value is not None}, results, store_url, plugin or ()

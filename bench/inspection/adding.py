@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.inspection.opening import open_named
 from bench.paths import Workspace
 from bench.plan.overrides import Overrides
-from bench.plan.request import parse_assignment
+from bench.plan.request import parse_assignments
 from bench.registry import DATASETS
 
 SHOWN = 6
@@ -62,7 +62,7 @@ def add_named(
     opened = open_named(format_name, workspace, root, assignments)
     with read_again():
         contents = _contents(opened.dataset)
-    given = Overrides(dict(parse_assignment(text) for text in assignments), frozenset({"data"})).merge({}, "data")
+    given = Overrides(parse_assignments(assignments), frozenset({"data"})).merge({}, "data")
     add_local(
         workspace.results,
         name,

@@ -13,7 +13,7 @@ from bench.errors import DataError, UsageError
 from bench.paths import Workspace
 from bench.plan.located import superfluous_folder
 from bench.plan.overrides import Overrides
-from bench.plan.request import parse_assignment, validated
+from bench.plan.request import parse_assignments, validated
 from bench.registry import DATASETS
 
 
@@ -59,7 +59,7 @@ def open_named(
         raise UsageError(f"data set '{found.format}' needs its folder: write {found.format}:DIR; to get it: {how}")
     if found.root is not None and not dataset_class.needs_root:
         raise superfluous_folder(found.format)
-    overrides = Overrides(dict(parse_assignment(text) for text in assignments), frozenset({group}))
+    overrides = Overrides(parse_assignments(assignments), frozenset({group}))
     options = validated(dataset_class.Options, overrides.merge(dict(found.options), group), group)
     dataset = dataset_class(DataPlace(workspace.cache, found.root, progress=progress_on_stderr(found.label)), options)
     if found.root is not None and not found.root.expanduser().exists():

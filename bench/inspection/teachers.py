@@ -11,7 +11,7 @@ from rich.progress import Progress, TaskID
 from bench.errors import SetupError
 from bench.paths import Workspace
 from bench.plan.overrides import Overrides
-from bench.plan.request import parse_assignment, validated
+from bench.plan.request import parse_assignments, validated
 from bench.registry import TEACHERS
 from bench.store.once import once
 from bench.store.store import Store
@@ -87,7 +87,7 @@ def _open(name: str, assignments: list[str], workspace: Workspace) -> Teacher:
     """
     teacher_class = TEACHERS.load(name)
     groups = ("teacher", "text_teacher")
-    overrides = Overrides(dict(parse_assignment(text) for text in assignments), frozenset(groups))
+    overrides = Overrides(parse_assignments(assignments), frozenset(groups))
     return teacher_class(workspace.cache, validated(teacher_class.Options, overrides.merge({}, *groups), "teacher"))
 
 

@@ -29,7 +29,7 @@ from bench.paths import Workspace
 from bench.plan.code import IMPORTED
 from bench.plan.encoders import ANY_MACHINE, encoder_key, find_encoder, stored_encoders
 from bench.plan.overrides import Overrides
-from bench.plan.request import parse_assignment
+from bench.plan.request import parse_assignments
 from bench.provenance import versions
 from bench.registry import METHODS
 from bench.spec import PretrainSpec, content_key
@@ -96,7 +96,7 @@ def import_checkpoint(request: ImportRequest, workspace: Workspace) -> Imported:
         UsageError: The method is wrong, an option is invalid, or the name is taken.
         SetupError: The results folder cannot be written.
     """
-    assigned = dict(map(parse_assignment, request.assignments))
+    assigned = parse_assignments(request.assignments)
     if request.name is not None:
         _check_name(request.name)
     checkpoint = read_checkpoint(request.path)

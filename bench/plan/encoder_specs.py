@@ -16,7 +16,7 @@ from bench.plan.match import Backbones
 from bench.plan.recipes import part_of, shipped_recipe
 from bench.plan.request import validated
 from bench.plan.teachers import Asked, choose_teachers, joint_teacher, with_transformer
-from bench.plan.untrained import network_of
+from bench.plan.untrained import untrained_network
 from bench.registry import DATASETS, METHODS
 from bench.spec import BackboneSpec, Captions, Images, PretrainSpec, Recipe, TeacherSpec
 
@@ -70,7 +70,8 @@ def asked_encoders(inputs: Inputs, backbones: Backbones) -> AskedEncoders:
             teacher = joint_teacher(inputs)
             found.add(teacher_alone(inputs, name, backbones.plain, teacher, seed) for seed in request.seeds)
     if pretrained:
-        found.data = locate(request.pretrain_data, "pretrain_data", inputs.preset, inputs.overrides, inputs.workspace)
+        data, overrides = request.pretrain_data, inputs.overrides
+        found.data = locate(data, "pretrain_data", inputs.preset, overrides, inputs.workspace, inputs.opened)
         pretraining = _Pretraining(inputs, backbones, found.data)
         for name in pretrained:
             for fraction in request.pretrain_fractions:
@@ -119,7 +120,7 @@ def _untrained(
     """Specify `scratch` in the network of a method."""
     refuse_too_large(backbone, device_of(inputs))
     refuse_unused(architecture, backbone)
-    name, kept = network_of(architecture, inputs.request.form)
+    name, kept = untrained_network(architecture, inputs.request.form, inputs.preset.name, backbone)
     scratch = METHODS.load("scratch")
     options = validated(scratch.Options, {"architecture": name, "architecture_options": kept}, "scratch")
     chosen = ChosenMethod("scratch", scratch, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +16,7 @@ from bench.plan.presets import preset
 from bench.plan.request import Reuse
 from bench.plan.resolve import Resolution
 from bench.plan.skips import Skipped
+from bench.plan.sweeps import Axis, Point, shown
 from bench.registry import TEACHERS
 from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
 
@@ -45,7 +46,8 @@ class Job(Frozen):
     """One unit of work for one process.
 
     `key` and `fingerprint` name what it makes: a teacher's identity, an encoder's key, or the encoder whose
-    runs it evaluates; `alone` is the key of the run that has the job to itself.
+    runs it evaluates; `alone` is the key of the run that has the job to itself; `swept` is the part of the title that
+    names the values of swept options.
     """
 
     kind: JobKind
@@ -58,6 +60,7 @@ class Job(Frozen):
     runs: tuple[PlannedRun, ...] = ()
     places: tuple[Place, ...] = ()
     alone: str = ""
+    swept: str = ""
 
     @property
     def id(self) -> str:
@@ -76,6 +79,8 @@ class Plan:
         reused: Keys of runs that are stored already, with whether older code made them.
         notes: Decisions worth saying.
         skipped: Combinations that do not apply.
+        axes: Swept options.
+        points: Points of their grid, each with the keys of its runs.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -83,6 +88,8 @@ class Plan:
     reused: dict[str, bool] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    axes: tuple[Axis, ...] = ()
+    points: list[tuple[Point, tuple[str, ...]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
     Returns:
         The plan; every shared piece of work appears once.
     """
-    plan = Plan(notes=list(resolution.notes), skipped=list(resolution.skipped))
+    plan = Plan(notes=list(resolution.notes), skipped=list(resolution.skipped), axes=resolution.axes)
     places = tuple(
         Place(manifest=manifest, label=place.label, root=str(place.root) if place.root else None, objects=place.objects)
         for manifest, place in resolution.places.items()
@@ -126,7 +133,9 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
             encoder_key = content_key(spec.encoder)
             encoders[encoder_key] = spec.encoder
             pending.setdefault((encoder_key, planned.key if _worth_a_process(planned) else ""), []).append(planned)
-    making = _Making(places, stored)
+    plan.points = [(point, tuple(plan.runs[at].key for at in own)) for point, own in resolution.points]
+    swept = _swept(resolution)
+    making = _Making(places, stored, swept)
     for (key, alone), runs in pending.items():
         encoder = encoders[key]
         needs = making.needs(encoder)
@@ -136,15 +145,37 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
                 kind="evaluate",
                 key=key,
                 fingerprint=runs[0].fingerprint,
-                title=f"evaluate {encoder_title(encoder, resolution)}: {_run_titles(runs)}",
+                title=f"evaluate {encoder_title(encoder, resolution)}{swept.get(key, '')}: {_run_titles(runs)}",
                 needs=needs,
                 encoder=encoder,
                 runs=tuple(runs),
                 places=places,
                 alone=alone,
+                swept=swept.get(key, ""),
             )
         )
     return plan
+
+
+def _swept(resolution: Resolution) -> dict[str, str]:
+    """Name encoders by their values of swept options, by key.
+
+    A value is named where all points that have the encoder share it, and other points do not.
+    """
+    points: dict[str, list[Point]] = {}
+    for point, places in resolution.points:
+        for key in {content_key(resolution.runs[place].encoder) for place in places}:
+            points.setdefault(key, []).append(point)
+    found = {}
+    for key, own in points.items():
+        values = {axis.path: {shown(point.values[axis.path]) for point in own} for axis in resolution.axes}
+        told = [
+            f"{axis.path}={min(values[axis.path])}"
+            for axis in resolution.axes
+            if len(values[axis.path]) == 1 < len(axis.values)
+        ]
+        found[key] = f" [{', '.join(told)}]" if told else ""
+    return found
 
 
 def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> tuple[PlannedRun, bool]:
@@ -171,8 +202,9 @@ def _worth_a_process(run: PlannedRun) -> bool:
 class _Making:
     """Makes jobs for teachers and encoders, each once, in order."""
 
-    def __init__(self, places: tuple[Place, ...], stored: Stored) -> None:
+    def __init__(self, places: tuple[Place, ...], stored: Stored, swept: Mapping[str, str]) -> None:
         self.places = places
+        self.swept = swept
         self.stored = stored
         self.jobs: dict[str, Job] = {}
         self._handed_out = 0
@@ -210,10 +242,11 @@ class _Making:
                 kind="encoder",
                 key=key,
                 fingerprint=code,
-                title=f"pretrain {encoder_title(spec)}",
+                title=f"pretrain {encoder_title(spec)}{self.swept.get(key, '')}",
                 needs=tuple(dict.fromkeys(needs)),
                 encoder=spec,
                 places=self.places,
+                swept=self.swept.get(key, ""),
             )
         return (self.jobs[key].id,)
 

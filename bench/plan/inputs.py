@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from bench.chosen import ChosenMethod
 from bench.paths import Workspace
@@ -40,6 +41,7 @@ class Inputs:
         methods: Names, ``all`` spelt out.
         protocols: Names, ``all`` spelt out.
         notes: Decisions, one line each.
+        opened: Data sets that were located, for the other points of a grid.
     """
 
     request: RunRequest
@@ -49,6 +51,7 @@ class Inputs:
     methods: tuple[str, ...]
     protocols: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
+    opened: dict[str, Any] = field(default_factory=dict)
     _chosen: dict[str, ChosenMethod] = field(default_factory=dict)
 
     @property
@@ -76,8 +79,13 @@ class Inputs:
         return self._chosen[name]
 
 
-def read_inputs(request: RunRequest, workspace: Workspace) -> Inputs:
+def read_inputs(request: RunRequest, workspace: Workspace, opened: dict[str, Any] | None = None) -> Inputs:
     """Look up the names of a request.
+
+    Args:
+        request: The user's request.
+        workspace: Results and cache folder.
+        opened: Data sets that were located for other points of a grid.
 
     Raises:
         UsageError: A preset, method, protocol or group of ``--set`` is unknown.
@@ -90,6 +98,7 @@ def read_inputs(request: RunRequest, workspace: Workspace) -> Inputs:
         overrides=Overrides(request.overrides, _GROUPS | {*METHODS.names(), *PROTOCOLS.names()}),
         methods=_spelt_out(request.methods, METHODS.standalone()),
         protocols=_spelt_out(request.protocols, PROTOCOLS.standalone()),
+        opened={} if opened is None else opened,
     )
 
 

@@ -99,7 +99,7 @@ def data_pairs(inputs: Inputs) -> list[DataPair]:
     request = inputs.request
 
     def found(reference: str) -> Located:
-        return locate(reference, "data", inputs.preset, inputs.overrides, inputs.workspace)
+        return locate(reference, "data", inputs.preset, inputs.overrides, inputs.workspace, inputs.opened)
 
     tested = [found(reference) for reference in dict.fromkeys(request.datasets)]
     if not request.transfer and request.train_on is None:
@@ -114,7 +114,14 @@ def superfluous_folder(name: str) -> UsageError:
     return UsageError(f"data set '{name}' is embedded and takes no folder; write just {name}{own}")
 
 
-def locate(reference: str, group: str, preset: Preset, overrides: Overrides, workspace: Workspace) -> Located:
+def locate(
+    reference: str,
+    group: str,
+    preset: Preset,
+    overrides: Overrides,
+    workspace: Workspace,
+    opened: dict[str, Located] | None = None,
+) -> Located:
     """Find a data set that a request names.
 
     Args:
@@ -123,6 +130,7 @@ def locate(reference: str, group: str, preset: Preset, overrides: Overrides, wor
         preset: Has options of embedded data sets.
         overrides: Options given with ``--set``.
         workspace: Knows the user's own names.
+        opened: Data sets that were located already, of which the same one is returned again.
 
     Raises:
         UsageError: The name or an option is wrong, or the folder is missing or superfluous.
@@ -142,6 +150,9 @@ def locate(reference: str, group: str, preset: Preset, overrides: Overrides, wor
     known = frozenset(dataset_class.Options.model_fields)
     values = {**preset.data.get(found.format, {}), **found.options}
     options = validated(dataset_class.Options, overrides.merge(values, group, known=known), group)
+    name = f"{reference} {options.model_dump_json()}"
+    if opened is not None and name in opened:
+        return opened[name]
     dataset = dataset_class(DataPlace(workspace.cache, found.root, progress=progress_on_stderr(found.label)), options)
     spec = DataSpec(name=found.format, options=options.model_dump(mode="json"), manifest=dataset.manifest())
     if dataset_class.needs_root:  # every value is checked: better now than after hours of pretraining
@@ -150,7 +161,7 @@ def locate(reference: str, group: str, preset: Preset, overrides: Overrides, wor
         else:
             dataset.load("train")
             dataset.load("test")
-    return Located(
+    located = Located(
         spec=spec,
         label=found.label,
         root=found.root,
@@ -159,6 +170,9 @@ def locate(reference: str, group: str, preset: Preset, overrides: Overrides, wor
         parts=dataset.offers_parts(),
         folds=dataset.offers_folds(),
     )
+    if opened is not None:
+        opened[name] = located
+    return located
 
 
 def open_dataset(located: Located, workspace: Workspace) -> Dataset:

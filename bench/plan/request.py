@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,6 +20,8 @@ Reuse = Literal["exact", "same-spec"]
 """Stored results that are reused: those of the present code, or of older code too."""
 DEFAULT_DATASET = "shapes-scan-novel"
 MOST_SEEDS = 1000
+SWEPT_FIELDS = ("method", "teacher", "text_teacher", "captions")
+"""Names in `RunRequest.sweep` that are no option: methods, teachers and captions, one for each point of the grid."""
 LARGEST_SEED = 2**63 - 1
 """Largest seed; the index holds no larger number."""
 
@@ -77,6 +79,9 @@ class RunRequest(Frozen):
     plugins: tuple[str, ...] = ()
     """Plugin files; in a configuration file, a relative one lies beside that file."""
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
+    """Assignments of ``--set``; a text such as ``0.2,0.4`` sweeps an option that takes no text."""
+    sweep: dict[str, list[JsonValue]] = Field(default_factory=dict)
+    """Values of swept options by path (`SWEPT_FIELDS` too); several options form a grid."""
     trial: bool = False
     """Whether these runs are trials of a search, which are in no table."""
     tuned: TunedSpec | None = None
@@ -116,6 +121,24 @@ class RunRequest(Frozen):
         for path, value in tuned.values.items():
             if self.overrides.get(path) != value:
                 raise ValueError(f"'tuned' says that {path} = {value} was chosen; keep it, or delete 'tuned'")
+        return self
+
+    @field_validator("sweep")
+    @classmethod
+    def _sweeps_have_values(cls, sweep: dict[str, list[JsonValue]]) -> dict[str, list[JsonValue]]:
+        for path, values in sweep.items():
+            if path not in SWEPT_FIELDS and ("." not in path or not all(path.split("."))):
+                known = ", ".join(SWEPT_FIELDS)
+                raise ValueError(f"'{path}' is neither GROUP.FIELD, e.g. recon.mask_ratio, nor one of {known}")
+            if not values:
+                raise ValueError(f"'{path}' has no value; give a list, e.g. [0.2, 0.4]")
+        return sweep
+
+    @model_validator(mode="after")
+    def _sweeps_what_is_free(self) -> RunRequest:
+        for path in self.sweep:
+            if path in self.overrides:
+                raise ValueError(f"'{path}' stands in 'overrides' and in 'sweep': give it once")
         return self
 
     @field_validator("pretrain_fractions", "label_fractions", mode="before")
@@ -158,6 +181,8 @@ class RunRequest(Frozen):
 def parse_assignment(text: str) -> tuple[str, JsonValue]:
     """Parse one ``--set a.b=c``; the value is read as YAML.
 
+    Several values (``[1,3],[1,5]``) that are no YAML together stay text (`bench.plan.sweeps`).
+
     Raises:
         UsageError: No ``=``, an empty or undotted path, or a value YAML cannot read.
     """
@@ -168,9 +193,48 @@ def parse_assignment(text: str) -> tuple[str, JsonValue]:
     try:
         parsed = parse_yaml(value)
     except YamlError as error:
-        raise UsageError(f"--set {path}: cannot read the value '{value[:40]}' ({error})") from error
+        if len(split_values(value)) == 1:
+            raise UsageError(f"--set {path}: cannot read the value '{value[:40]}' ({error})") from error
+        parsed = value.strip()
     refuse_infinite(parsed, f"--set {path}")
     return path, parsed
+
+
+def parse_assignments(texts: Iterable[str]) -> dict[str, JsonValue]:
+    """Parse every ``--set`` of a command.
+
+    Raises:
+        UsageError: One cannot be parsed, or two set the same option.
+    """
+    found: dict[str, JsonValue] = {}
+    for path, value in map(parse_assignment, texts):
+        if path in found:
+            raise UsageError(f"--set {path}: given twice; give it once (bench run sweeps {path}=A,B)")
+        found[path] = value
+    return found
+
+
+def split_values(text: str) -> list[str]:
+    """Split a text at commas outside brackets and quotes.
+
+    An opened bracket or quote that is never closed keeps the rest together.
+    """
+    pieces, start, closing, before = [], 0, list[str](), ""
+    for at, sign in enumerate(text):
+        if closing and closing[-1] in "\"'":
+            if sign == closing[-1]:
+                closing.pop()
+        elif sign in _BRACKETS:
+            closing.append(_BRACKETS[sign])
+        elif sign in "\"'" and before in ("", *",:[{("):  # an apostrophe within a word is no quote
+            closing.append(sign)
+        elif closing and sign == closing[-1]:
+            closing.pop()
+        elif sign == "," and not closing:
+            pieces.append(text[start:at].strip())
+            start = at + 1
+        before = before if sign.isspace() else sign
+    return [*pieces, text[start:].strip()]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -258,6 +322,7 @@ def write_request(request: RunRequest, path: Path) -> None:
 
 
 _DEPTH = 32
+_BRACKETS = {"[": "]", "{": "}", "(": ")"}
 
 
 def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any:

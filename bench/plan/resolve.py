@@ -5,9 +5,11 @@ Everything that can change a number is decided here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.errors import UsageError
 from bench.paths import Workspace
 from bench.plan.applies import applies
 from bench.plan.encoder_specs import AskedEncoders, asked_encoders, teacher_alone
@@ -19,7 +21,8 @@ from bench.plan.match import Backbones
 from bench.plan.protocol_specs import AskedProtocol, asked_protocols
 from bench.plan.request import RunRequest
 from bench.plan.skips import Skipped
-from bench.spec import PretrainSpec, RunSpec
+from bench.plan.sweeps import Axis, Point, grid_points, read_axes
+from bench.spec import PretrainSpec, RunSpec, content_key
 
 
 @dataclass
@@ -27,11 +30,13 @@ class Resolution:
     """The runs of a request, with notes.
 
     Attributes:
-        runs: One specification per (method, protocol, data set, setting, seed, split seed).
+        runs: One specification per (method, protocol, data set, setting, seed, split seed), each once.
         places: Data sets by manifest.
         stored: Encoders of the results folder that were asked for.
         notes: Decisions, one line each.
         skipped: Combinations that do not apply.
+        axes: Swept options.
+        points: Points of their grid, each with the places of its runs in `runs`.
     """
 
     runs: list[RunSpec] = field(default_factory=list)
@@ -39,17 +44,57 @@ class Resolution:
     stored: list[StoredEncoder] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    axes: tuple[Axis, ...] = ()
+    points: list[tuple[Point, tuple[int, ...]]] = field(default_factory=list)
 
 
 def resolve(request: RunRequest, workspace: Workspace) -> Resolution:
     """Turn a request into run specifications.
 
-    Protocols come first, then data, then encoders: what is wrong and cheap to see is said before files are read.
-
     Raises:
         UsageError: A name, a value or a path of the request is wrong.
     """
-    inputs = read_inputs(request, workspace)
+    request.check_names()
+    axes = read_axes(request, workspace)
+    if not axes:
+        return _resolve(request, workspace, {})
+    return resolve_points(axes, grid_points(request, axes), workspace)
+
+
+def resolve_points(axes: tuple[Axis, ...], points: Iterable[Point], workspace: Workspace) -> Resolution:
+    """Resolve points of a grid; a run that points share is there once.
+
+    Options that one method has, or that no untrained network depends on, thus multiply no other runs.
+
+    Raises:
+        UsageError: A point of the grid cannot be carried out; the line names it.
+    """
+    found, opened = Resolution(axes=axes), dict[str, Located]()
+    known: dict[str, int] = {}
+    for point in points:
+        try:
+            one = _resolve(point.request, workspace, opened)
+        except UsageError as error:
+            raise type(error)(f"with {point}: {error}") from error
+        places = []
+        for spec in one.runs:
+            place = known.setdefault(content_key(spec), len(found.runs))
+            found.runs += [spec] if place == len(found.runs) else []
+            places.append(place)
+        found.points.append((point, tuple(dict.fromkeys(places))))
+        found.places |= one.places
+        found.stored += [encoder for encoder in one.stored if encoder not in found.stored]
+        found.notes += [note for note in one.notes if note not in found.notes]
+        found.skipped += [skipped for skipped in one.skipped if skipped not in found.skipped]
+    return found
+
+
+def _resolve(request: RunRequest, workspace: Workspace, opened: dict[str, Located]) -> Resolution:
+    """Resolve a request without axes.
+
+    Protocols come first, then data, then encoders: what is wrong and cheap to see is said before files are read.
+    """
+    inputs = read_inputs(request, workspace, opened)
     protocols = asked_protocols(inputs)
     pairs = data_pairs(inputs)
     backbones = Backbones(inputs)

@@ -13,7 +13,7 @@ from bench.errors import UsageError, unknown_name
 from bench.plan.backbones import read_backbone, refuse_unused
 from bench.plan.overrides import Overrides
 from bench.plan.presets import Preset, preset
-from bench.plan.request import parse_assignment, validated
+from bench.plan.request import parse_assignments, validated
 from bench.profiling.result import COMPILED, EXACT, FAST, TEACHER, PathName
 from bench.registry import DATASETS, METHODS
 from bench.spec import BackboneSpec, Frozen, Numerics, PretrainSpec, Recipe, TransformerShape
@@ -98,8 +98,7 @@ class ProfilePlan:
     def __init__(self, request: ProfileRequest) -> None:
         METHODS.entry(request.method)
         self.preset: Preset = preset(request.preset)
-        for text in request.overrides:
-            parse_assignment(text)
+        parse_assignments(request.overrides)
         if request.device not in ("auto", "cpu", "cuda"):
             raise unknown_name("device", request.device, ("auto", "cpu", "cuda"))
         for name, value in (("--batch", request.batch), ("--fast-batch", request.fast_batch)):
@@ -133,7 +132,7 @@ class ProfilePlan:
         self.planned_samples = int(shapes.objects) * self.recipe.epochs  # type: ignore[attr-defined]
 
     def _read_overrides(self, recipe: Recipe) -> None:
-        assignments = dict(parse_assignment(text) for text in self.request.overrides)
+        assignments = parse_assignments(self.request.overrides)
         name = self.request.method
         overrides = Overrides(assignments, frozenset({"backbone", "recipe", "method", name}))
         self.backbone: BackboneSpec = read_backbone(overrides.merge(self.preset.backbone.model_dump(), "backbone"))

@@ -12,6 +12,7 @@ from bench.paths import Workspace
 from bench.plan.labels import method_label
 from bench.plan.request import RunRequest
 from bench.plan.resolve import resolve
+from bench.plan.sweeps import read_axes
 from bench.registry import METHODS, PROTOCOLS
 from bench.spec import RunSpec, TunedSpec, content_key
 from bench.tuning.spaces import PRETRAINING, SearchSpace, What, search_space
@@ -105,6 +106,8 @@ def make_problems(
     if request.form != "fair":
         raise UsageError("--form published: its values are the authors'; bench tune searches in the fair form only")
     PROTOCOLS.entry(request.protocols[0])
+    for axis in read_axes(request, workspace):
+        raise UsageError(f"--set {axis.path}: bench tune tries one value of it; bench run sweeps several")
     subjects = _subjects(request, baseline)
     _check_overrides(request, subjects)
     problems, left_out = [], []
