@@ -1,6 +1,6 @@
 """Digests of a split's content.
 
-They show whether two results were measured on the same objects.
+They show whether two encoders were pretrained, and two results measured, on the same objects.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import json
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.base import CloudSet
+from bench.data.containers import CloudSet
+from bench.data.rows import MappedRows, release, underlying
 
-_ROWS = 512
-"""Number of rows hashed at a time, so that large splits stay in their memory map."""
+_BLOCK_BYTES = 16_000_000
+"""Bytes hashed at a time, so that large splits stay in their memory map."""
 
 
 def split_contents(split: CloudSet) -> dict[str, str]:
@@ -31,10 +32,36 @@ def split_contents(split: CloudSet) -> dict[str, str]:
     return found if split.parts is None else {**found, "parts": _arrays(split.parts)}
 
 
+def pretraining_contents(
+    split: CloudSet, *, pictures: bool = False, captions: bool = False, labels: bool = False
+) -> dict[str, str]:
+    """Return SHA-256 digests of what pretraining reads of a split, by part.
+
+    All objects count, whatever part of them is trained on, so that seeds agree.
+
+    Args:
+        split: Training objects; with views where `pictures`, with captions where `captions`.
+        pictures: Whether its pictures are read, by the method or by a teacher.
+        captions: Whether its captions are read.
+        labels: Whether labels are read, as targets or as class names in captions.
+    """
+    found = {"clouds": _arrays(split.points)}
+    if pictures and split.views is not None:
+        found["pictures"] = _arrays(split.views)
+    if captions and split.captions is not None:
+        found["captions"] = _texts(split.captions)
+    if labels:
+        found |= {"labels": _arrays(split.labels), "classes": _texts(split.classes)}
+    return found
+
+
 def _arrays(values: npt.NDArray[np.generic]) -> str:
-    digest = hashlib.sha256(f"{values.dtype.str} {values.shape}".encode())
-    for start in range(0, len(values), _ROWS):
-        digest.update(np.ascontiguousarray(values[start : start + _ROWS]).tobytes())
+    rows = underlying(values)
+    digest = hashlib.sha256(f"{rows.dtype.str} {rows.shape}".encode())
+    step = max(1, _BLOCK_BYTES * len(rows) // max(1, rows.nbytes))
+    for start in range(0, len(rows), step):
+        digest.update(np.ascontiguousarray(rows[start : start + step]).reshape(-1).view(np.uint8))
+        release(rows.source if isinstance(rows, MappedRows) else rows)
     return digest.hexdigest()
 
 

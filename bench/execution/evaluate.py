@@ -84,9 +84,9 @@ class EncoderSource:
     def read(self, name: str) -> JsonValue:
         """Read a JSON file of the encoder's folder.
 
-        None if nothing was trained.
+        None if nothing was trained, or the version that trained did not write it.
         """
-        if self.folder is None:
+        if self.folder is None or not (self.folder / name).exists():
             return None
         value: JsonValue = json.loads((self.folder / name).read_text(encoding="utf-8"))
         return value
@@ -123,12 +123,15 @@ class Judge:
 
     @cached_property
     def contents(self) -> dict[str, JsonValue]:
-        """Digests of both splits; empty for rooms.
+        """Digests of what pretraining read and of both splits.
 
-        `RunSpec.data` tells rooms apart.
+        Of rooms there are none: `RunSpec.data` tells them apart.
         """
         splits = {} if self.dataset.card.has_rooms else {"training": self.train, "test": self.test}
-        return {f"{name} {part}": d for name, split in splits.items() for part, d in split_contents(split).items()}
+        found = {name: split_contents(split) for name, split in splits.items()}
+        read = self.source.read("contents.json")
+        found |= {"pretraining": read} if isinstance(read, dict) else {}
+        return {f"{name} {part}": digest for name, digests in found.items() for part, digest in digests.items()}
 
     def subject(self, task: Task, *, calibrated: bool = False) -> Subject:
         """Build what a protocol judges.

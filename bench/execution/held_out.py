@@ -45,7 +45,7 @@ def measured_data(dataset: Dataset, trained: PretrainData, gathering: Gathering)
     wanted = max(MEASURED, recipe.batch_size if recipe is not None else 0)
     drawn = numpy_stream(0, "data", HELD_OUT).permutation(len(test))[:wanted]
     beside = numpy_stream(0, "data", SEEN).permutation(len(trained))[:wanted]
-    again = replace(gathering, kept=None, texts=set(), costs={})
+    again = replace(gathering, kept=None, texts=set(), costs={}, contents={})
     return {
         HELD_OUT: again.gather(test.subset(drawn.astype(np.int64))),
         SEEN: trained.part(torch.from_numpy(beside.astype(np.int64))).resident(gathering.limit),

@@ -78,8 +78,8 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     """Pretrain an encoder and write its folder.
 
     Writes ``encoder.safetensors``, ``aligned.safetensors`` (heads into teachers' spaces, where there are any),
-    ``pretraining.safetensors`` (the rest of the network, such as its decoder), ``curves.json``, ``cost.json`` and
-    ``texts.json`` (every sentence that reached the encoder through captions, teacher or supervision, with
+    ``pretraining.safetensors`` (the rest of the network, such as its decoder), ``curves.json``, ``cost.json``,
+    ``contents.json`` (digests of what was read of the data set) and ``texts.json`` (every sentence that reached the encoder through captions, teacher or supervision, with
     `UNKNOWN_TEXTS` for those of a teacher from elsewhere).
 
     Args:
@@ -97,7 +97,7 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     _check_teachers(job)
     gathering = Gathering(spec, job.uses, job.teacher, job.text_teacher, job.cache, job.progress, _kept(spec, clouds))
     data = _timed(costs, "teacher_feature_seconds", lambda: gathering.gather(clouds))
-    texts = gathering.texts
+    texts, contents = gathering.texts, gathering.contents
     costs |= gathering.costs
     measured = measured_data(job.dataset, data, gathering) if spec.held_out else {}
     seed_torch(derive(spec.seed, "init"))
@@ -124,11 +124,14 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     if result.step_flops is not None:
         costs["pretrain_step_flops"] = result.step_flops
     if job.first_stage is not None:
-        before = json.loads((job.first_stage[0] / "cost.json").read_text(encoding="utf-8"))
-        costs |= {f"first_stage_{name}": value for name, value in before.items()}
-        texts |= set(json.loads((job.first_stage[0] / "texts.json").read_text(encoding="utf-8")))
+        before = job.first_stage[0]
+        costs |= {f"first_stage_{name}": value for name, value in _read_json(before / "cost.json").items()}
+        texts |= set(_read_json(before / "texts.json"))
+        if (before / "contents.json").exists():  # not of an imported one
+            contents |= {f"first stage {part}": d for part, d in _read_json(before / "contents.json").items()}
     _write_json(destination / "curves.json", result.curves)
     _write_json(destination / "cost.json", costs)
+    _write_json(destination / "contents.json", contents)
     _write_json(destination / "texts.json", sorted(texts))
     _write_json(destination / "spec.json", spec.model_dump(mode="json"))
 
@@ -195,6 +198,10 @@ def _timed(costs: dict[str, float], name: str, work: Callable[[], Any]) -> Any:
         return work()
     finally:
         costs[name] = time.perf_counter() - start
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _write_json(path: Path, value: object) -> None:

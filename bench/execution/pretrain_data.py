@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from bench.data.base import CloudSet
+from bench.data.contents import pretraining_contents
 from bench.data.depth import with_views
 from bench.data.rows import resident_limit
 from bench.data.seen import UNKNOWN_TEXTS
@@ -51,6 +52,7 @@ class Gathering:
         limit: Bytes of clouds, pictures and features that are read into memory; no number depends on it.
         texts: Every text that reached the encoder so far, or `UNKNOWN_TEXTS`.
         costs: Size and time of the feature caches.
+        contents: Digests of what was read of the data set, by part (`bench.data.contents`).
     """
 
     spec: PretrainSpec
@@ -63,9 +65,10 @@ class Gathering:
     limit: int = field(default_factory=resident_limit)
     texts: set[str] = field(default_factory=set)
     costs: dict[str, float] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
 
     def gather(self, clouds: CloudSet) -> PretrainData:
-        """Return the training data; record texts and costs."""
+        """Return the training data; record texts, costs and contents."""
         spec = self.spec
         if spec.images == "depth-of-points":
             clouds = with_views(clouds, DEPTH_VIEWS, DEPTH_SIZE, named(self.progress, "depth views"))
@@ -84,6 +87,12 @@ class Gathering:
         if supervised:
             self.texts |= {clouds.classes[label] for label in np.unique(clouds.labels[self._trained_on(clouds)])}
         pixels = "pixels" in self.uses and clouds.views is not None
+        self.contents |= pretraining_contents(
+            clouds,
+            pictures=images is not None or pixels,
+            captions=texts is not None and spec.captions == "dataset",
+            labels=supervised or (texts is not None and spec.captions == "class-names"),
+        )
         data = PretrainData(
             points=StreamedRows(clouds.points, "points"),
             image_features=images,

@@ -90,7 +90,7 @@ class CellResult:
         scratch: Name of the untrained cell it is compared with; empty for none.
         options: Fields of the spec that must agree with the baseline's: options of method, protocol and data, recipe,
             size.
-        content: Digests of what it was judged on, by part (``test labels``, ``classes``, ...).
+        content: Digests of what it was pretrained and judged on, by part (``pretraining clouds``, ``test labels``, ...).
         splits: Digest of everything that was drawn (validation parts, supports, queries), by seed.
     """
 
@@ -104,7 +104,7 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Judged:
-    """Test data that one run was judged on.
+    """Data that one run was pretrained and judged on.
 
     Attributes:
         content: Digests by part.
@@ -493,9 +493,8 @@ def _why_broken(cell: CellResult, found: Sequence[CellResult], seeds: Sequence[i
     changed = _changed(cell.options, result.options)
     if changed:
         return f"other options, so no comparison: {changed}; if that is intended, refresh the baseline"
-    other = [
-        part for part in sorted({*cell.content, *result.content}) if cell.content.get(part) != result.content.get(part)
-    ]
+    # A part that the baseline lacks, because it is older than its recording, is not compared.
+    other = [part for part, digest in sorted(cell.content.items()) if result.content.get(part) != digest]
     if other:
         return f"other {', '.join(other)} than the baseline's: the data changed; if that is intended, refresh it"
     if set(result.values) != set(seeds):

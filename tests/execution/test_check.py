@@ -111,6 +111,24 @@ def test_what_cannot_be_judged_is_broken_not_passed(baseline: Path, tmp_path: Pa
         assert "".join(reason.split()) in said, reason
 
 
+def test_other_clouds_of_pretraining_alone_are_broken(baseline: Path, tmp_path: Path, toy_modelnet: Path) -> None:
+    """Pretraining on clouds that are no longer normalised may cost no accuracy here, and much elsewhere."""
+    data = shutil.copytree(toy_modelnet, tmp_path / "other" / toy_modelnet.name)
+    with h5py.File(data / "ply_data_train0.h5", "r+") as file:
+        file["data"][...] *= 2
+    path = tmp_path / "toy.json"
+    suite = SUITE.format(data=toy_modelnet).replace(
+        f'pretrain_data: "modelnet-h5:{toy_modelnet}"', f'pretrain_data: "modelnet-h5:{data}"'
+    )
+    path.with_suffix(".yaml").write_text(suite)
+    path.write_text(json.dumps({**json.loads(baseline.read_text()), "suite": Suite.beside(path).name}))
+    done = check(path, "--seeds", 1, "--json")
+    assert done.returncode == 4, done.stdout + done.stderr
+    told = {line["cell"].split(" | ")[0]: line["reason"] for line in json.loads(done.stdout)["lines"]}
+    assert told["point-mae"].startswith("other pretraining clouds than the baseline's")
+    assert told["scratch (point-mae)"] == "identical numbers"
+
+
 PLUGIN = """
 from bench.methods.point_mae import PointMAE
 

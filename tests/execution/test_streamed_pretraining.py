@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from bench.data.base import CloudSet, DataPlace, Dataset, DatasetCard, SplitName
+from bench.data.contents import pretraining_contents
 from bench.execution.pretrain import PretrainJob, run_pretraining
 from bench.methods.base import Method
 from bench.methods.crosspoint import CrossPoint
@@ -71,7 +72,8 @@ def test_streamed_data_give_the_same_bits(
         numerics=resolve_numerics("cpu", "fp32", compile=False),
         seed=3,
     )
-    found = {}
+    found, contents = {}, {}
+    monkeypatch.setattr("bench.data.contents._BLOCK_BYTES", 5000)
     for limit in ("8", "0"):
         monkeypatch.setenv("BENCH_RESIDENT_GB", limit)
         destination = tmp_path / f"encoder-{limit}"
@@ -86,10 +88,14 @@ def test_streamed_data_give_the_same_bits(
             **load_file(destination / "pretraining.safetensors"),
         }
         found[limit] = (costs.get("streamed_bytes", 0), weights, json.loads((destination / "curves.json").read_text()))
+        contents[limit] = json.loads((destination / "contents.json").read_text())
     (in_memory, weights, curves), (streamed, same, again) = found["8"], found["0"]
     size = 96 * 12 + (3 * 32 * 32 * 3 if method is CrossPoint else 0)
     assert (in_memory, streamed) == (0, round(fraction * OBJECTS) * size), "one in memory, the other not"
     assert curves == again
+    whole = MappedClouds(place).load("train")
+    monkeypatch.undo()
+    assert contents["8"] == contents["0"] == pretraining_contents(whole, pictures=method is CrossPoint)
     assert weights.keys() == same.keys()
     assert all(np.array_equal(weights[name].numpy(), same[name].numpy()) for name in weights)
 

@@ -187,6 +187,14 @@ def test_what_cannot_be_compared_is_broken(current: list[CellResult], reason: st
     assert reason in report.lines[0].reason
 
 
+def test_a_part_that_an_older_baseline_lacks_is_not_compared() -> None:
+    """Else every new digest that runs record would break all stored baselines."""
+    now = replace(result(), content={**result().content, "pretraining clouds": "p"})
+    assert decide([result()], [now], same_machine=True).verdict == "pass"
+    lacking = decide([now], [result()], same_machine=True)
+    assert (lacking.verdict, "other pretraining clouds" in lacking.lines[0].reason) == ("broken", True)
+
+
 def test_a_gain_over_a_broken_scratch_is_broken() -> None:
     """Without its scratch a method's gain is unknown, not fine."""
     base = [result("recon", VALUES, "scratch"), result("scratch", UNTRAINED)]
