@@ -60,7 +60,7 @@ def _arrays(values: npt.NDArray[np.generic]) -> str:
     digest = hashlib.sha256(f"{rows.dtype.str} {rows.shape}".encode())
     step = max(1, _BLOCK_BYTES * len(rows) // max(1, rows.nbytes))
     for start in range(0, len(rows), step):
-        digest.update(np.ascontiguousarray(rows[start : start + step]).reshape(-1).view(np.uint8))
+        digest.update(np.ascontiguousarray(rows[start : start + step]).reshape(-1).view(np.uint8).data)
         release(rows.source if isinstance(rows, MappedRows) else rows)
     return digest.hexdigest()
 

@@ -128,10 +128,11 @@ class Judge:
         Of rooms there are none: `RunSpec.data` tells them apart.
         """
         splits = {} if self.dataset.card.has_rooms else {"training": self.train, "test": self.test}
-        found = {name: split_contents(split) for name, split in splits.items()}
         read = self.source.read("contents.json")
-        found |= {"pretraining": read} if isinstance(read, dict) else {}
-        return {f"{name} {part}": digest for name, digests in found.items() for part, digest in digests.items()}
+        found: dict[str, JsonValue] = {
+            f"pretraining {k}": d for k, d in (read if isinstance(read, dict) else {}).items()
+        }
+        return found | {f"{n} {part}": d for n, split in splits.items() for part, d in split_contents(split).items()}
 
     def subject(self, task: Task, *, calibrated: bool = False) -> Subject:
         """Build what a protocol judges.

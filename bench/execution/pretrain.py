@@ -79,8 +79,8 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
 
     Writes ``encoder.safetensors``, ``aligned.safetensors`` (heads into teachers' spaces, where there are any),
     ``pretraining.safetensors`` (the rest of the network, such as its decoder), ``curves.json``, ``cost.json``,
-    ``contents.json`` (digests of what was read of the data set) and ``texts.json`` (every sentence that reached the encoder through captions, teacher or supervision, with
-    `UNKNOWN_TEXTS` for those of a teacher from elsewhere).
+    ``contents.json`` (digests of what was read of the data set) and ``texts.json`` (every sentence that reached the
+    encoder through captions, teacher or supervision, with `UNKNOWN_TEXTS` for those of a teacher from elsewhere).
 
     Args:
         job: The pretraining with its inputs.

@@ -90,7 +90,7 @@ class CellResult:
         scratch: Name of the untrained cell it is compared with; empty for none.
         options: Fields of the spec that must agree with the baseline's: options of method, protocol and data, recipe,
             size.
-        content: Digests of what it was pretrained and judged on, by part (``pretraining clouds``, ``test labels``, ...).
+        content: Digests of what it was pretrained and judged on, by part (``pretraining clouds``, ``test labels``).
         splits: Digest of everything that was drawn (validation parts, supports, queries), by seed.
     """
 
