@@ -61,7 +61,7 @@ check: setup
 	$(BIN)/bench check --baseline baselines/ci.json --seeds 2 --golden tests/golden --undecided pass
 
 gate-selftest: setup
-	$(BIN)/python tests/benchmarks/gate_selftest.py --page docs/gate-selftest.md
+	$(BIN)/python tests/benchmarks/gate_selftest.py --results $(RESULTS)/gate-selftest --page docs/gate-selftest.md
 
 $(DOCS): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

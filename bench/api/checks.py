@@ -123,6 +123,7 @@ def check(
     more_seeds: bool = False,
     golden: PathLike | None = None,
     plugins: Sequence[PathLike] = (),
+    resume: bool = False,
     screen: Console | None = None,
 ) -> GateReport:
     """Run a baseline's suite and compare accepted numbers.
@@ -136,6 +137,7 @@ def check(
         more_seeds: Go on with more seeds while undecided.
         golden: Folder of recorded reference numbers (``.npz``) that must be reproduced, too.
         plugins: Plugin files.
+        resume: Go on in `results`, where a check of the same suite and code was interrupted.
         screen: Console for progress; standard error by default.
 
     Returns:
@@ -153,7 +155,7 @@ def check(
         raise UsageError(f"seeds {seeds}: expected at least 1")
     folder = None if results is None else Path(results)
     recorded = None if golden is None else Path(golden)
-    run = CheckRun(seeds, more_seeds, folder, registered(*plugins), recorded)
+    run = CheckRun(seeds, more_seeds, folder, registered(*plugins), recorded, resume)
     return decide(Path(baseline), _screen(screen), run)
 
 
@@ -163,6 +165,7 @@ def update_baseline(
     why: str | None = None,
     results: PathLike | None = None,
     plugins: Sequence[PathLike] = (),
+    resume: bool = False,
     screen: Console | None = None,
 ) -> Baseline:
     """Run a suite and write its numbers as baseline.
@@ -174,6 +177,7 @@ def update_baseline(
         why: Why the baseline is replaced; kept with it, and needed where there is one.
         results: Empty folder to run in and to keep; a temporary one by default.
         plugins: Plugin files.
+        resume: Go on in `results`, where a check of the same suite and code was interrupted.
         screen: Console for progress; standard error by default.
 
     Raises:
@@ -184,7 +188,8 @@ def update_baseline(
     from bench.gate.check import CheckRun, update
 
     folder = None if results is None else Path(results)
-    return update(Path(baseline), _screen(screen), CheckRun(results=folder, plugins=registered(*plugins)), why)
+    run = CheckRun(results=folder, plugins=registered(*plugins), resume=resume)
+    return update(Path(baseline), _screen(screen), run, why)
 
 
 def simulate_check(

@@ -46,6 +46,9 @@ def check(
     results: Annotated[
         Path | None, typer.Option(help="Empty folder to run in and to keep.", show_default="a temporary one")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on in --results, where a check of the same suite was interrupted.")
+    ] = False,
     seeds: Annotated[
         int | None,
         typer.Option(help="How many of the baseline's seeds to run.", show_default="3, or all if fewer"),
@@ -96,6 +99,8 @@ def check(
         raise UsageError("--why says why a baseline is replaced; give --update too")
     if page is not None and simulate is None:
         raise UsageError("--page is written by --simulate; give both")
+    if resume and simulate is not None:
+        raise UsageError("--resume goes on with an interrupted check; --simulate runs nothing")
     if simulate is not None:
         from bench.gate.page import print_simulation
 
@@ -106,11 +111,20 @@ def check(
     progress, plugins = screen(stderr=json), plugin or ()
     note_environment(progress)
     if update:
-        made = checks.update_baseline(baseline, why=why, results=results, plugins=plugins, screen=progress)
+        made = checks.update_baseline(
+            baseline, why=why, results=results, plugins=plugins, resume=resume, screen=progress
+        )
         progress.print(f"wrote {baseline} with {len(made.cells)} cells", highlight=False, markup=False)
         return
     report = checks.check(
-        baseline, results=results, seeds=seeds, more_seeds=more_seeds, golden=golden, plugins=plugins, screen=progress
+        baseline,
+        results=results,
+        seeds=seeds,
+        more_seeds=more_seeds,
+        golden=golden,
+        plugins=plugins,
+        resume=resume,
+        screen=progress,
     )
     from bench.gate import output
 

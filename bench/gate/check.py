@@ -35,10 +35,15 @@ from bench.stats.gate import (
     numerics_line,
     spent,
 )
+from bench.store.publish import write_whole
 from bench.store.scratch import temporary_folder
 
 if TYPE_CHECKING:
     from bench.execution.local import Outcome
+    from bench.plan.graph import Plan
+
+_NOTE = ".suite"
+"""File in a kept folder that names the suite that was run there."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class CheckRun:
         results: Folder to run in and to keep, which must be empty; None takes a temporary one.
         plugins: Plugin files, already loaded, beside those that the suite names.
         golden: Folder of recorded reference numbers that must be reproduced, too; None for none.
+        resume: Whether `results` may hold what an interrupted check of the same suite and code left.
     """
 
     seeds: int | None = None
@@ -94,6 +100,7 @@ class CheckRun:
     results: Path | None = None
     plugins: tuple[Path, ...] = ()
     golden: Path | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ def check(baseline: Path, screen: Console, run: CheckRun) -> GateReport:
     looks = planned_looks(len(stored.seeds), first) if run.more_seeds else (first,)
     plugins = suite.load_plugins(run.plugins)
     numerics = None if run.golden is None else _numerics(run.golden)
-    with _folder(run.results) as folder:
+    with _folder(run, suite) as folder:
         for look, count in enumerate(looks):
             compared = stored.first(count)
             request = suite.request.model_copy(update={"seeds": compared})
@@ -184,7 +191,7 @@ def update(baseline: Path, screen: Console, run: CheckRun, why: str | None) -> B
             )
         history = read_baseline(baseline).replaced(str(why).strip())
     plugins = suite.load_plugins(run.plugins)
-    with _folder(run.results) as folder:
+    with _folder(run, suite) as folder:
         measured = measure(suite.request, folder, plugins, screen)
     if measured.outcome.failed or not measured.cells:
         raise SetupError(f"the suite did not finish, so {baseline} was not written")
@@ -194,17 +201,44 @@ def update(baseline: Path, screen: Console, run: CheckRun, why: str | None) -> B
 
 
 @contextmanager
-def _folder(results: Path | None) -> Iterator[Path]:
-    """Lend the empty folder to run in."""
+def _folder(run: CheckRun, suite: Suite) -> Iterator[Path]:
+    """Lend the folder to run in: empty, or left by an interrupted check of the suite."""
+    results = run.results
     if results is None:
+        if run.resume:
+            raise UsageError("--resume goes on in the folder of an interrupted check: name it with --results")
         with temporary_folder() as folder:
             yield folder
         return
     if results.exists() and not results.is_dir():
         raise SetupError(f"--results {results} is a file; give a folder that is empty or does not exist yet")
+    note = results / _NOTE
     if results.exists() and any(results.iterdir()):
-        raise SetupError(f"--results {results} is not empty; the check must compute everything itself")
+        if not run.resume:
+            raise SetupError(
+                f"--results {results} is not empty; the check must compute everything itself "
+                "(--resume goes on with an interrupted one)"
+            )
+        if not note.is_file() or note.read_text(encoding="utf-8", errors="replace").strip() != suite.name:
+            raise SetupError(f"--results {results} holds no interrupted check of '{suite.name}'; give an empty folder")
+    else:
+        write_whole(note, f"{suite.name}\n", "into --results", "give a writable folder")
     yield results
+
+
+def _refuse_other_runs(workspace: Workspace, plan: Plan) -> None:
+    """Refuse a folder with runs that are not the suite's.
+
+    Raises:
+        SetupError: Code or options have changed since the check was interrupted.
+    """
+    from bench.reporting import read_results
+
+    expected = {(run.key, run.fingerprint.digest) for run in plan.runs}
+    if any((record.key, record.fingerprint) not in expected for record in read_results(workspace, None)[1]):
+        raise SetupError(
+            f"--results {workspace.results} holds runs of other code or options than today's; give an empty folder"
+        )
 
 
 def measure(request: RunRequest, results: Path, plugins: tuple[Path, ...], screen: Console) -> Measured:
@@ -218,12 +252,14 @@ def measure(request: RunRequest, results: Path, plugins: tuple[Path, ...], scree
     workspace = Workspace(results.absolute(), results.absolute() / "cache")
     workspace.prepare()
     plan = make_plan(request, workspace, None)
+    if (results / _NOTE).exists():
+        _refuse_other_runs(workspace, plan)
     with ProgressView(screen) as view:
         outcome = LocalPool(workspace, PoolOptions(plugins=plugins), view).run(plan)
     for title, error, _ in outcome.failed:
         screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}", highlight=False)
     if outcome.interrupted:
-        raise SetupError("the check was interrupted; nothing was compared")
+        raise SetupError("the check was interrupted; nothing was compared (what --results keeps goes on with --resume)")
     numbers, records = read_results(workspace, None)
     finished = [record for record in records if record.status == "done"]
     judged = {record.key: _judged(record.provenance) for record in finished}

@@ -1,26 +1,35 @@
 """Break the package on purpose, and see whether the accuracy check notices.
 
-    python tests/benchmarks/gate_selftest.py [--page docs/gate-selftest.md]
+    python tests/benchmarks/gate_selftest.py [--page docs/gate-selftest.md] [--results FOLDER]
 
-Six copies of the package are broken in one line each; the check of every copy has to end in ``fail`` or ``broken``.
-Then the unbroken package runs the suite with seeds that the baseline does not have; each of these has to pass.
+Copies of the package are broken in one line each; the check of every copy has to end in ``fail`` or ``broken``. Then
+the unbroken package runs the suite with seeds that the baseline does not have; none of these may fail.
+
+Every finished row is kept as a JSON file in the results folder. Rows that are there are not run again, as long as
+package, suite, baseline and seeds are the same: so a killed test goes on, and ``--only`` fills one page in several
+calls.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_FRESH_SEED = 100
+SEEN = ("fail", "broken")
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,10 @@ BREAKS = (
         "np.stack([np.random.default_rng(0).permutation(fold.support_labels) for fold in folds])",
     ),
     Break(
-        "clouds are no longer scaled to the unit sphere",
+        "clouds of pretraining alone are no longer scaled to the unit sphere",
         "data/shapes/objects.py",
-        "    centred = points - points.mean(axis=0)\n    reach",
-        "    return points.astype(np.float32)\n    centred = points - points.mean(axis=0)\n    reach",
+        "return unit_sphere(points), normals",
+        "return points.astype(np.float32), normals",
     ),
     Break(
         "the learning rate is 0",
@@ -71,6 +80,36 @@ BREAKS = (
         "        self.optimiser.zero_grad",
     ),
 )
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one check said.
+
+    Attributes:
+        what: What was broken, or the fresh seeds.
+        fresh: Whether the package was unbroken.
+        verdict: Of the check.
+        lines: Lines that do not pass, or that came closest to not passing.
+        minutes: Time of the clock.
+        seeds: Seeds that were run.
+        machine: Kind of machine.
+        tested: Digest of package, suite and baseline.
+    """
+
+    what: str
+    fresh: bool
+    verdict: str
+    lines: str
+    minutes: float
+    seeds: int
+    machine: str
+    tested: str
+
+    @property
+    def good(self) -> bool:
+        """Whether the check noticed the break, or did not alarm without one."""
+        return (self.verdict in SEEN) != self.fresh
 
 
 def broken_copy(fault: Break, folder: Path) -> Path:
@@ -90,16 +129,17 @@ def broken_copy(fault: Break, folder: Path) -> Path:
     return folder
 
 
-def check(package: Path, baseline: Path, seeds: int) -> tuple[str, str]:
-    """Run ``bench check`` with a package, and return the verdict and the lines that are not ``pass``."""
+def check_broken(fault: Break, baseline: Path, seeds: int) -> tuple[str, str]:
+    """Run ``bench check`` with a broken package, and return the verdict and the lines that are not ``pass``."""
     command = ["-m", "bench", "check", "--baseline", baseline, "--seeds", seeds, "--json"]
-    done = subprocess.run(
-        [sys.executable, "-P", *map(str, command)],
-        env={**os.environ, "PYTHONPATH": str(package)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-P", *map(str, command)],
+            env={**os.environ, "PYTHONPATH": str(broken_copy(fault, Path(folder)))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if not done.stdout.strip():  # an error before any decision
         return f"exit {done.returncode}", done.stderr.strip().splitlines()[-1]
     report = json.loads(done.stdout)
@@ -111,8 +151,8 @@ def _short(line: dict[str, str]) -> str:
     return f"{line['cell'].split(' | ')[0]} ({line['quantity']})" if line["quantity"] != "mean" else "mean"
 
 
-def fresh_repeats(baseline: Path, repeats: int, seeds: int) -> list[tuple[str, str]]:
-    """Run the suite with seeds of its own, and judge them as a change would be."""
+def check_fresh(seeds: tuple[int, ...], baseline: Path) -> tuple[str, str]:
+    """Run the suite with seeds of its own, and judge them as those of a change."""
     from bench.gate.baseline import read_baseline
     from bench.gate.check import Suite, measure
     from bench.stats.gate import Lines, Scales, judge, suite_lines
@@ -122,65 +162,136 @@ def fresh_repeats(baseline: Path, repeats: int, seeds: int) -> list[tuple[str, s
     lines, earlier = suite_lines(stored.results(), stored.earlier())
     scales = Scales.of(lines, earlier)
     scratch = {cell.cell: cell.scratch for cell in stored.cells if cell.scratch}
-    found = []
+    request = suite.request.model_copy(update={"seeds": seeds})
     with tempfile.TemporaryDirectory() as folder:
-        for repeat in range(repeats):
-            own = tuple(range(FIRST_FRESH_SEED + repeat * seeds, FIRST_FRESH_SEED + (repeat + 1) * seeds))
-            plugins = suite.load_plugins(())
-            request = suite.request.model_copy(update={"seeds": own})
-            measured = measure(request, Path(folder) / str(repeat), plugins, screen(stderr=True))
-            now = Lines.of({cell.cell: cell.values for cell in measured.cells}, scratch, own)
-            drops = lines.points.mean(1) - now.points.mean(1)
-            verdicts, _ = judge(drops, seeds, scales)
-            worst = max(verdicts, key=("pass", "undecided", "fail").index)
-            largest = max(range(len(drops)), key=lambda i: drops[i] - scales.margin[i])
-            told = f"closest to its margin: {lines.names[largest][0].split(' | ')[0]} ({lines.names[largest][1]}), "
-            found.append((worst, f"{told}lower by {drops[largest]:.1f} of {scales.margin[largest]:.1f}"))
-            print(f"fresh seeds {own}: {worst} ({found[-1][1]})", flush=True)
-    return found
+        measured = measure(request, Path(folder), suite.load_plugins(()), screen(stderr=True))
+    now = Lines.of({cell.cell: cell.values for cell in measured.cells}, scratch, seeds)
+    drops = lines.points.mean(1) - now.points.mean(1)
+    verdicts, _ = judge(drops, len(seeds), scales)
+    worst = max(verdicts, key=("pass", "undecided", "fail").index)
+    largest = max(range(len(drops)), key=lambda i: drops[i] - scales.margin[i])
+    cell, quantity = lines.names[largest]
+    told = _short({"cell": cell, "quantity": quantity})
+    return worst, f"closest to its margin: {told}, lower by {drops[largest]:.1f} of {scales.margin[largest]:.1f}"
+
+
+def tested(baseline: Path) -> str:
+    """Return a digest of package, suite and baseline: what a kept row holds for."""
+    files = [*sorted((ROOT / "bench").rglob("*.py")), baseline, baseline.with_suffix(".yaml")]
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(hashlib.sha256(file.read_bytes()).digest())
+    return whole.hexdigest()[:16]
+
+
+def planned(baseline: Path, seeds: int, repeats: int) -> dict[str, tuple[bool, Callable[[], tuple[str, str]]]]:
+    """Return every row to run, by what is tested: whether the package is unbroken, and the check."""
+    rows: dict[str, tuple[bool, Callable[[], tuple[str, str]]]] = {}
+    for fault in BREAKS:
+        rows[fault.what] = (False, partial(check_broken, fault, baseline, seeds))
+    for repeat in range(repeats):
+        first = FIRST_FRESH_SEED + repeat * seeds
+        own = tuple(range(first, first + seeds))
+        name = f"nothing, fresh seed{'s' if seeds > 1 else ''} {', '.join(map(str, own))}"
+        rows[name] = (True, partial(check_fresh, own, baseline))
+    return rows
 
 
 def main() -> int:
-    """Run everything; return 1 if a break went unseen or a repeat did not pass."""
+    """Run what is asked for; return 1 if a break went unseen or a repeat failed."""
+    from bench.provenance import machine_kind
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--baseline", type=Path, default=ROOT / "baselines" / "ci.json")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of every check")
+    parser.add_argument("--seeds", type=int, default=2, help="seeds of every check, two by default as `make check`")
     parser.add_argument("--repeats", type=int, default=5, help="repeats with fresh seeds")
-    parser.add_argument("--only", default="", help="only breaks whose text contains this")
-    parser.add_argument("--page", type=Path, help="Markdown file to write")
+    parser.add_argument("--only", action="append", help="only rows whose text contains this; may be repeated")
+    parser.add_argument("--results", type=Path, help="folder that keeps finished rows; none by default")
+    parser.add_argument("--page", type=Path, help="Markdown file to write, of all finished rows")
     asked = parser.parse_args()
-    rows, good = [], True
-    for fault in (fault for fault in BREAKS if asked.only in fault.what):
+    baseline = asked.baseline.resolve()
+    state = tested(baseline)
+    rows = kept_rows(asked.results, state)
+    todo = planned(baseline, asked.seeds, asked.repeats)
+    for what, (fresh, run) in todo.items():
+        if (what, asked.seeds) in rows or (asked.only and not any(text in what for text in asked.only)):
+            continue
         start = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            verdict, why = check(broken_copy(fault, Path(folder)), asked.baseline.resolve(), asked.seeds)
-        good &= verdict in ("fail", "broken")
-        rows.append((fault.what, verdict, why, f"{(time.monotonic() - start) / 60:.1f}"))
-        print(f"{fault.what}: {verdict} ({why}), {rows[-1][-1]} min", flush=True)
-    start = time.monotonic()
-    repeats = fresh_repeats(asked.baseline.resolve(), asked.repeats, asked.seeds)
-    minutes = f"{(time.monotonic() - start) / 60 / max(1, len(repeats)):.1f}"
-    rows += [
-        (f"nothing, fresh seeds, repeat {i + 1}", verdict, why, minutes) for i, (verdict, why) in enumerate(repeats)
-    ]
-    good &= all(verdict == "pass" for verdict, _ in repeats)
+        verdict, lines = run()
+        minutes = (time.monotonic() - start) / 60
+        row = rows[what, asked.seeds] = Row(
+            what, fresh, verdict, lines, minutes, asked.seeds, machine_kind("cpu"), state
+        )
+        if asked.results is not None:
+            keep(row, asked.results)
+        print(f"{what}: {verdict} ({lines}), {minutes:.1f} min", flush=True)
+    most = {what: max(n for name, n in rows if name == what) for what, _ in rows}
+    best = [row for (what, n), row in rows.items() if n == most[what]]
     if asked.page is not None:
-        asked.page.write_text(_page(rows, asked.seeds), encoding="utf-8")
-    return 0 if good else 1
+        missing = [what for what in todo if what not in most]
+        asked.page.write_text(page(best, missing, asked.baseline.name), encoding="utf-8")
+    return 0 if all(row.good for row in best) else 1
 
 
-def _page(rows: list[tuple[str, ...]], seeds: int) -> str:
-    from bench.provenance import machine_kind
+def keep(row: Row, folder: Path) -> None:
+    """Write a finished row."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{re.sub('[^a-z0-9]+', '-', row.what.lower())}-{row.seeds}.json"
+    (folder / name).write_text(json.dumps(asdict(row), indent=1) + "\n", encoding="utf-8")
+
+
+def kept_rows(folder: Path | None, state: str) -> dict[tuple[str, int], Row]:
+    """Read the finished rows that hold for the present state, by what was tested and with how many seeds."""
+    if folder is None or not folder.is_dir():
+        return {}
+    rows = [Row(**json.loads(file.read_text(encoding="utf-8"))) for file in sorted(folder.glob("*.json"))]
+    return {(row.what, row.seeds): row for row in rows if row.tested == state}
+
+
+def page(rows: Sequence[Row], missing: Sequence[str], baseline: str) -> str:
+    """Write what was found, and what was not run."""
+    order = [fault.what for fault in BREAKS]
+    breaks = sorted((row for row in rows if not row.fresh), key=lambda row: order.index(row.what))
+    repeats = sorted((row for row in rows if row.fresh), key=lambda row: row.what)
+    machines = "; ".join(sorted({row.machine for row in rows}))
+    parts = [
+        "<!-- Written by `make gate-selftest`; change tests/benchmarks/gate_selftest.py, not this. -->\n",
+        "# What the gate found\n",
+        f"Each row is a real `bench check` of `baselines/{baseline}`, run from nothing by a copy of the package in "
+        f"which one line is broken. Machine: {machines}.\n",
+        _table("what is broken", breaks),
+        _seen(breaks),
+    ]
+    if repeats:
+        parts += [
+            "## Nothing broken\n",
+            "The package as it is runs the suite with seeds that the baseline lacks; its numbers are judged as those "
+            "of a change. `make check` lets an undecided check pass.\n",
+            _table("what", repeats),
+            _alarms(repeats),
+        ]
+    if missing:
+        parts.append(f"Not run: {'; '.join(missing)}.\n")
+    return "\n".join(parts)
+
+
+def _table(what: str, rows: Sequence[Row]) -> str:
     from bench.report.markdown import table
 
-    head = (
-        "<!-- Written by `make gate-selftest`; change tests/benchmarks/gate_selftest.py, not this. -->\n\n"
-        "# What the gate found\n\n"
-        f"Each row is a real `bench check` of `baselines/ci.json` with {seeds} seeds, run from nothing by a copy of "
-        "the package in which one line is broken, or by the package as it is, with seeds that the baseline lacks. "
-        f"Machine: {machine_kind('cpu')}.\n\n"
-    )
-    return head + "\n".join(table(("what is broken", "verdict", "lines that do not pass", "minutes"), rows)) + "\n"
+    body = [(row.what, str(row.seeds), row.verdict, row.lines, f"{row.minutes:.1f}") for row in rows]
+    return "\n".join(table((what, "seeds", "verdict", "lines", "minutes"), body)) + "\n"
+
+
+def _seen(breaks: Sequence[Row]) -> str:
+    unseen = [row.what for row in breaks if not row.good]
+    told = f"; unseen: {'; '.join(unseen)}" if unseen else ""
+    return f"The check noticed {len(breaks) - len(unseen)} of the {len(BREAKS)} breaks{told}.\n"
+
+
+def _alarms(repeats: Sequence[Row]) -> str:
+    verdicts = [row.verdict for row in repeats]
+    told = ", ".join(f"{verdicts.count(v)} {v}" for v in ("pass", "undecided", "fail") if v in verdicts)
+    return f"Verdicts without a break: {told}.\n"
 
 
 if __name__ == "__main__":

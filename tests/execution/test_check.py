@@ -169,6 +169,25 @@ def test_a_missing_part_is_one_line(tmp_path: Path, content: str | None, message
     assert "Traceback" not in done.stderr
 
 
+def test_an_interrupted_check_goes_on(baseline: Path, tmp_path: Path) -> None:
+    """The nightly suite takes an hour, and its baseline as long; but nothing that other code left may count."""
+    folder = tmp_path / "kept"
+    assert check(baseline, "--results", folder, "--resume", "--seeds", 1).returncode == 0
+    lost = next((folder / "runs").iterdir())
+    kept = {file: file.stat().st_mtime_ns for file in (folder / "runs").glob("*/*/*") if lost not in file.parents}
+    shutil.rmtree(lost)
+    done = check(baseline, "--results", folder, "--resume", "--seeds", 2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lost.exists()
+    assert kept
+    assert all(file.stat().st_mtime_ns == written for file, written in kept.items()), "nothing runs twice"
+    fewer = check(baseline, "--results", folder, "--resume", "--seeds", 1)
+    assert (fewer.returncode, "runs of other code or options" in fewer.stderr) == (4, True), fewer.stderr
+    (folder / ".suite").write_text("another")
+    other = check(baseline, "--results", folder, "--resume")
+    assert (other.returncode, "holds no interrupted check of 'toy.yaml" in other.stderr) == (4, True), other.stderr
+
+
 def test_the_check_refuses_a_folder_with_results(baseline: Path, tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "something").write_text("x")
