@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from bench.errors import UsageError
 from bench.paths import Workspace
 from bench.plan.code import current_fingerprint
 from bench.plan.deviations import DeviationReader
-from bench.report import contents
+from bench.report import choice, contents
 from bench.report.build import BuiltReport, build_report, require_writable, write_text
+from bench.report.forms import ALWAYS, NAMES, Format, PageFormat
 from bench.report.model import ReportModel, build_model
-from bench.report.page import read_page, render_page
+from bench.report.page import PAGE_RENDERERS, page_document, read_page
 from bench.report.terminal import render_terminal
 from bench.stats.deviations import Deviations
 from bench.store.index import IndexedRun
-from bench.store.queries import RunNumbers, failed_runs, finished_runs, fitting, require_stored, run_numbers
+from bench.store.queries import (
+    RunNumbers,
+    failed_runs,
+    finished_runs,
+    fitting,
+    require_labels,
+    require_stored,
+    run_numbers,
+)
 from bench.store.records import RunRecord
 from bench.store.store import Store
 from bench.tuning.studies import read_studies
@@ -47,16 +58,63 @@ def read_results(
     Raises:
         UsageError: No run has such labels.
     """
-    fits = fitting(labels or {})
-    store = Store.open_readonly(
+    store = _opened(workspace, store_url, keys, labels or {}, verify)
+    if labels:
+        require_stored(store, labels)
+    return _read(store, keys, labels or {})
+
+
+def read_folders(
+    workspaces: Sequence[Workspace],
+    store_url: str | None,
+    keys: Collection[str] | None = None,
+    *,
+    labels: Mapping[str, Collection[str]] | None = None,
+    where: Mapping[str, Collection[str]] | None = None,
+    verify: bool = False,
+) -> choice.Runs:
+    """Read and join the runs of several results folders.
+
+    Args:
+        workspaces: Results folders; one that is named twice is read once.
+        store_url: Database URL of the only folder, or None.
+        keys: As in `read_results`.
+        labels: As in `read_results`; a value that one of the folders has will do.
+        where: Accepted values of fields (`bench.report.choice.narrowed`).
+        verify: As in `read_results`.
+
+    Raises:
+        UsageError: No run fits, or two folders have other numbers of one run.
+    """
+    places = {workspace.results.resolve(): workspace for workspace in workspaces}
+    if len(places) > 1 and store_url is not None:
+        raise UsageError("--store-url names the index of one results folder: give it with one --results")
+    stores = [_opened(workspace, store_url, keys, labels or {}, verify) for workspace in places.values()]
+    if labels:
+        require_labels([head for store in stores for head in store.heads()], labels)
+    found = [(store.results, _read(store, keys, labels or {})) for store in stores]
+    return choice.narrowed(choice.joined(found) if len(found) > 1 else found[0][1], where or {})
+
+
+def _opened(
+    workspace: Workspace,
+    store_url: str | None,
+    keys: Collection[str] | None,
+    labels: Mapping[str, Collection[str]],
+    verify: bool,
+) -> Store:
+    fits = fitting(labels)
+    return Store.open_readonly(
         workspace.results,
         store_url,
         keys=keys,
         verify=verify,
         choose=(lambda heads: list(filter(fits, heads))) if labels else None,
     )
-    if labels:
-        require_stored(store, labels)
+
+
+def _read(store: Store, keys: Collection[str] | None, labels: Mapping[str, Collection[str]]) -> choice.Runs:
+    fits = fitting(labels)
     runs = [run for run in store.runs() if fits(run.row) and (keys is None or run.key in keys) and not run.row.trial]
     wanted = {run.key for run in runs}
     code = _CodeReader()
@@ -102,7 +160,7 @@ def read_model(workspace: Workspace, store_url: str | None, keys: Collection[str
 
 
 def write_report(
-    workspace: Workspace,
+    workspaces: Workspace | Sequence[Workspace],
     store_url: str | None,
     out: Path,
     screen: Console | None = None,
@@ -110,25 +168,69 @@ def write_report(
     selection: bool = False,
     keys: Collection[str] | None = None,
     labels: Mapping[str, Collection[str]] | None = None,
+    where: Mapping[str, Collection[str]] | None = None,
     verify: bool = False,
+    forms: Sequence[Format] = ALWAYS,
+    title: str = "",
+    group_by: str = "",
 ) -> BuiltReport:
     """Write the report's files; print its tables if requested.
 
-    With a screen, the tables are printed, or how selection changes them.
+    Args:
+        workspaces: Results folder, or several.
+        store_url: Database URL of the only folder, or None.
+        out: Folder of the report.
+        screen: Screen for the tables, or for how selection changes them; None prints nothing.
+        selection: Whether how selection changes the numbers is printed.
+        keys: Only the runs of these keys; None for all.
+        labels: Only runs that have, of every label, one of these values.
+        where: Accepted values of fields (`bench.report.choice.narrowed`).
+        verify: Believe nothing of the index: read every run folder.
+        forms: Files to write.
+        title: Title.
+        group_by: Field whose values have tables of their own.
+
+    Raises:
+        UsageError: No run fits, or two folders have other numbers of one run.
+        SetupError: The folder cannot be written.
     """
     require_writable(out)
-    numbers, records = read_results(workspace, store_url, keys, labels=labels, verify=verify)
-    studies = read_studies(workspace.results) if keys is None and not labels else ()
+    places = [workspaces] if isinstance(workspaces, Workspace) else list(workspaces)
+    numbers, records = read_folders(places, store_url, keys, labels=labels, where=where, verify=verify)
+    whole = keys is None and not labels and not where
+    studies = [study for place in places for study in read_studies(place.results)] if whole else []
     deviations = deviations_by_key(records)
     return build_report(
-        numbers, records, out, console=screen, selection=selection, studies=studies, deviations=deviations
+        numbers,
+        records,
+        out,
+        console=screen,
+        selection=selection,
+        studies=studies,
+        deviations=deviations,
+        forms=forms,
+        title=title,
+        group_by=group_by,
     )
 
 
-def write_page(workspace: Workspace, store_url: str | None, page: Path, screen: Console) -> Path:
-    """Write the Markdown page that a YAML file describes.
+def write_page(
+    workspaces: Sequence[Workspace],
+    store_url: str | None,
+    page: Path,
+    form: PageFormat = "markdown",
+    title: str = "",
+) -> Path:
+    """Write the page that a YAML file describes.
 
     See `bench.report.page`; it lies beside that file.
+
+    Args:
+        workspaces: Results folders.
+        store_url: Database URL of the only folder, or None.
+        page: The YAML file.
+        form: Form of the page.
+        title: Title; that of the file by default.
 
     Returns:
         Path of the page.
@@ -138,9 +240,10 @@ def write_page(workspace: Workspace, store_url: str | None, page: Path, screen: 
         SetupError: The page cannot be written.
     """
     described = read_page(page)
-    numbers, records = read_results(workspace, store_url)
-    out = page.with_suffix(".md")
-    write_text(out, render_page(described, str(page), numbers, records, deviations_by_key(records)))
+    numbers, records = read_folders(workspaces, store_url)
+    out = page.with_suffix(Path(NAMES[form]).suffix)
+    document = page_document(described, str(page), numbers, records, deviations_by_key(records))
+    write_text(out, PAGE_RENDERERS[form](replace(document, title=title or document.title)))
     return out
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from bench.api.common import Names, PathLike, existing, fraction_of_points, listed, looking, registered
+from bench.errors import unknown_name
 from bench.paths import Workspace
 from bench.registry import METHODS
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bench.models.encoder import Encoder
     from bench.plan.encoders import StoredEncoder
     from bench.protocols.cards import ProtocolCard
+    from bench.report.forms import Format
     from bench.report.model import ReportModel
     from bench.rerun import Rerun
     from bench.store.maintenance import RebuildReport, StoreStatus
@@ -228,18 +230,54 @@ class Results:
 
         return differences(self.workspace, self.store_url, first, second, verify=self.verify)
 
-    def report(self, out: PathLike = "reports") -> Path:
+    def report(
+        self,
+        out: PathLike = "reports",
+        *,
+        file: Format | None = None,
+        title: str = "",
+        also: PathLike | Sequence[PathLike] = (),
+        where: Mapping[str, Names] | None = None,
+        group_by: str = "",
+        **labels: Unpack[Labels],
+    ) -> Path:
         """Write ``index.html``, ``results.csv``, ``results.md`` and ``report.json``.
 
+        Args:
+            out: Folder for the files.
+            file: Write this file only: ``latex`` (tables for a paper), ``html``, ``csv``, ``markdown`` or ``json``.
+            title: Title of the files.
+            also: Further results folders; a run that two of them have counts once.
+            where: Values of further fields of the specification, as ``bench why`` prints them.
+            group_by: Field whose values have tables of their own.
+            **labels: Only runs with these labels.
+
         Returns:
-            The page, which needs no other file.
+            The page, which needs no other file; or the file of the form asked for.
 
         Raises:
+            UsageError: No run fits, or two folders have other numbers of one run.
             SetupError: The folder cannot be written.
         """
+        from bench.report.forms import ALWAYS, NAMES
         from bench.reporting import write_report
 
-        return write_report(self.workspace, self.store_url, Path(out), keys=self.keys).html
+        if file is not None and file not in NAMES:
+            raise unknown_name("format of a report", file, NAMES)
+        folders = [also] if isinstance(also, str | Path) else also
+        made = write_report(
+            [self.workspace, *map(existing, folders)],
+            self.store_url,
+            Path(out),
+            keys=self.keys,
+            labels=_wanted(labels),
+            where={name: listed(values) or () for name, values in (where or {}).items()},
+            verify=self.verify,
+            forms=ALWAYS if file is None else (file,),
+            title=title,
+            group_by=group_by,
+        )
+        return made.file(file or "html")
 
     def tables(self, width: int = 120) -> str:
         """Return the tables and sentences that ``bench report`` prints."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": ("run:run", "Pretrain and evaluate, reusing whatever is stored."),
     "rerun": ("run:rerun", "Do a stored run again from nothing and compare."),
-    "report": ("run:report", "Print stored results; write HTML, CSV, Markdown and JSON."),
+    "report": ("report:report", "Print stored results; write HTML, CSV, Markdown and JSON."),
     "runs": ("runs:runs", "List stored runs with their keys, scores and what failed."),
     "tune": ("tune:tune", "Search learning rates and the like by validation score."),
     "published": ("published:app", "Show published figures, with source and selection."),

@@ -1,4 +1,4 @@
-"""``bench run`` and ``bench report``."""
+"""``bench run`` and ``bench rerun``."""
 
 from __future__ import annotations
 
@@ -14,19 +14,12 @@ from rich.markup import escape
 from bench.api.results import load
 from bench.api.study import Study
 from bench.cli.common import (
-    DatasetFilter,
-    JsonOption,
-    MethodFilter,
     PluginOption,
-    PresetFilter,
-    ProtocolFilter,
     ResultsOption,
     StoreOption,
     ThreadsOption,
-    chosen_labels,
     console,
     note_environment,
-    reading,
 )
 from bench.errors import UsageError
 from bench.plan.request import Reuse, parse_assignments, read_request
@@ -312,53 +305,3 @@ def rerun(
     screen.print(verdict, highlight=False, markup=False, soft_wrap=True)
     screen.print(f"the new attempt lies in {found.folder}", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(0 if found.identical else 1)
-
-
-def report(
-    results: ResultsOption = None,
-    out: Annotated[Path, typer.Option(help="Folder for index.html, results.csv, results.md, report.json.")] = Path(
-        "reports"
-    ),
-    selection: Annotated[
-        bool, typer.Option("--selection", help="Print scores chosen on validation, last epoch and test instead.")
-    ] = False,
-    page: Annotated[
-        Path | None, typer.Option(help="Write only the Markdown page that this YAML file describes, beside it.")
-    ] = None,
-    method: MethodFilter = None,
-    protocol: ProtocolFilter = None,
-    dataset: DatasetFilter = None,
-    preset: PresetFilter = None,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Ignore the index: read every run again and verify all checksums."),
-    ] = False,
-    json: JsonOption = False,
-    store_url: StoreOption = None,
-) -> None:
-    """Print stored results; write HTML, CSV, Markdown and JSON.
-
-    The HTML page needs no other file.
-    """
-    if json and selection:
-        raise UsageError("--json holds the rules of selection, too: give it without --selection")
-    screen, place = console(), reading(results)
-    from bench.reporting import write_page, write_report
-
-    if verify:
-        from bench.store.artifacts import ArtifactStore
-
-        ArtifactStore(place.results, readonly=True).check(digests=True)
-    if page is not None:
-        if json or selection:
-            raise UsageError("--page writes a page and no more: give it without --json and --selection")
-        screen.print(f"wrote {write_page(place, store_url, page, screen)}", highlight=False, markup=False)
-        return
-    labels = chosen_labels(method, protocol, dataset, preset)
-    shown_on = None if json else screen
-    made = write_report(place, store_url, out, shown_on, selection=selection, labels=labels, verify=verify)
-    if json:
-        print(made.json.read_text(encoding="utf-8"), end="")
-        return
-    shown = escape(str(made.html))
-    screen.print(f"report: [bold]{shown}[/bold]  (open it in a browser; CSV, Markdown and JSON lie beside it)")

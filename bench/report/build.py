@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report import contents
+from bench.report import contents, paper
 from bench.report.data import to_json
 from bench.report.document import Document
+from bench.report.forms import ALWAYS, NAMES, Format
 from bench.report.html import to_html
+from bench.report.latex import to_latex
 from bench.report.markdown import to_markdown
 from bench.report.model import ReportModel, build_model
 from bench.report.records import to_csv
@@ -37,18 +39,36 @@ class BuiltReport:
     Attributes:
         model: Content of the report.
         document: The same as a document.
-        html: The page.
-        csv: One line per cell.
-        markdown: The tables for people.
-        json: All of the document for programs.
+        out: Folder of the files.
     """
 
     model: ReportModel
     document: Document
-    html: Path
-    csv: Path
-    markdown: Path
-    json: Path
+    out: Path
+
+    def file(self, form: Format) -> Path:
+        """Return the path of the file in a form."""
+        return self.out / NAMES[form]
+
+    @property
+    def html(self) -> Path:
+        """The page."""
+        return self.file("html")
+
+    @property
+    def csv(self) -> Path:
+        """One line per cell."""
+        return self.file("csv")
+
+    @property
+    def markdown(self) -> Path:
+        """The tables for people."""
+        return self.file("markdown")
+
+    @property
+    def json(self) -> Path:
+        """All of the document for programs."""
+        return self.file("json")
 
 
 def build_report(
@@ -60,6 +80,9 @@ def build_report(
     selection: bool = False,
     studies: Sequence[StudyFacts] = (),
     deviations: Mapping[str, Deviations] | None = None,
+    forms: Sequence[Format] = ALWAYS,
+    title: str = "",
+    group_by: str = "",
 ) -> BuiltReport:
     """Write a report's files from stored numbers.
 
@@ -73,21 +96,26 @@ def build_report(
         selection: Print how selection changes the numbers instead of the tables; the files hold both.
         studies: Searches for hyperparameters.
         deviations: Deviations from the preset, by run key.
+        forms: Files to write.
+        title: Title; `contents.TITLE` by default.
+        group_by: Field whose values have tables of their own.
 
     Raises:
+        UsageError: No run has the field `group_by`, or runs of one cell differ in it.
         SetupError: The folder cannot be written; one line says why. Earlier reports stay as they were.
     """
-    model = replace(build_model(numbers, runs, deviations), studies=tuple(studies))
-    document = contents.report(model)
-    paths = (out / name for name in ("index.html", "results.csv", "results.md", "report.json"))
-    built = BuiltReport(model, document, *paths)
-    for path, text in (
-        (built.html, to_html(document)),
-        (built.csv, to_csv(model)),
-        (built.markdown, to_markdown(document)),
-        (built.json, to_json(document)),
-    ):
-        write_text(path, text)
+    model = replace(build_model(numbers, runs, deviations, group_by), studies=tuple(studies))
+    document = contents.report(model, title=title)
+    render: Mapping[Format, Callable[[], str]] = {
+        "html": lambda: to_html(document),
+        "csv": lambda: to_csv(model),
+        "markdown": lambda: to_markdown(document),
+        "json": lambda: to_json(document),
+        "latex": lambda: to_latex(paper.document(model, title)),
+    }
+    built = BuiltReport(model, document, out)
+    for form in forms:
+        write_text(built.file(form), render[form]())
     if console is not None:
         from bench.report.terminal import render_terminal
 

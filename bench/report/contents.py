@@ -11,6 +11,7 @@ from bench.report.document import Block, Detail, Document, Facts, Findings, Fold
 from bench.report.model import ReportModel
 from bench.report.summary import Sentence, summarise_report
 
+TITLE = "Benchmark report"
 EMPTY = "No finished runs yet. Start with: bench run --method recon --protocol fewshot"
 MOST_FINDINGS = 5
 """Most findings on a page; nobody reads a page full of sentences."""
@@ -51,12 +52,13 @@ READING = (
 )
 
 
-def report(model: ReportModel, summary: Sequence[Sentence] | None = None) -> Document:
+def report(model: ReportModel, summary: Sequence[Sentence] | None = None, title: str = "") -> Document:
     """Build the document of a report.
 
     Args:
         model: Content of the report.
         summary: The same in plain words; made from the model by default.
+        title: Title of the document; `TITLE` by default.
     """
     told = summarise_report(model) if summary is None else summary
     shown = model.shown
@@ -83,7 +85,7 @@ def report(model: ReportModel, summary: Sequence[Sentence] | None = None) -> Doc
     blocks += [methods.part(model.methods)] if model.methods else []
     blocks += [provenance.failures(model.failures)] if model.failures else []
     blocks += [provenance.part(model)] if model.runs else []
-    return Document("Benchmark report", tuple(blocks), _lead(model))
+    return Document(title or TITLE, tuple(blocks), lead(model))
 
 
 def rules(model: ReportModel) -> Document:
@@ -95,7 +97,8 @@ def rules(model: ReportModel) -> Document:
     return Document("Rules of selection", (shown,))
 
 
-def _lead(model: ReportModel) -> str:
+def lead(model: ReportModel) -> str:
+    """Count runs, computation and failures in a line."""
     if not model.sections:
         return EMPTY
     made, lost = model.environment, len(model.failures)

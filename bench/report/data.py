@@ -31,7 +31,8 @@ def _block(block: Block) -> dict[str, object]:
             {"name": one.name, "heading": one.heading, "unit": block.unit(at)} for at, one in enumerate(block.columns)
         ]
         rows = [dict(zip(names, map(_cell, row.cells), strict=True)) for row in block.rows]
-        return found | {"name": block.name, "columns": columns, "rows": rows}
+        caption = {"caption": block.caption} if block.caption else {}
+        return found | {"name": block.name, "columns": columns, "rows": rows} | caption
     if isinstance(block, Figure):
         return found | {"name": block.name, "caption": block.caption}
     own = {field.name: getattr(block, field.name) for field in dataclasses.fields(block)}
@@ -47,6 +48,7 @@ def _cell(cell: AnyCell) -> object:
     if isinstance(cell, str):
         return cell
     told = {"value": _finite(cell.value), "low": cell.low, "high": cell.high, "tone": cell.tone, "hover": cell.hover}
+    told["mark"] = cell.mark
     return {"text": cell.text} | {name: value for name, value in told.items() if value not in (None, "")}
 
 

@@ -1,8 +1,8 @@
 """A report as typed blocks, independent of renderers.
 
-Renderers (`bench.report.terminal`, `html`, `markdown`, `data`) know these blocks and nothing of what they are about.
-A cell of a table carries its text, and beside it the raw number with its interval; a figure is drawn when a renderer
-asks for it, so that a renderer of text never imports matplotlib.
+Renderers (`bench.report.terminal`, `html`, `markdown`, `latex`, `data`) know these blocks and nothing of what they are
+about. A cell of a table carries its text, and beside it the raw number with its interval; a figure is drawn when a
+renderer asks for it, so that a renderer of text never imports matplotlib.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Tone: TypeAlias = Literal["", "above", "below", "none", "mixed", "no-comparison", "warning"]
 """Tone of a text, shown by its colour; every text says it in words, too."""
+Mark: TypeAlias = Literal["", "best", "level"]
+"""Emphasis of a cell among those of its column: the best, or level with it."""
 Raw: TypeAlias = float | int | str | bool | None
 NOTHING = "–"
 MOST_ROWS = 200
@@ -168,6 +170,7 @@ class Cell:
         tone: Tone, see `Tone`.
         hover: More of it, for a pointer.
         items: The text in pieces, which a page lists below one another.
+        mark: Emphasis, see `Mark`.
     """
 
     text: str
@@ -178,6 +181,7 @@ class Cell:
     tone: Tone = ""
     hover: str = ""
     items: tuple[str, ...] = ()
+    mark: Mark = ""
 
     def __str__(self) -> str:
         """Return the text."""
@@ -245,6 +249,7 @@ class Table(Block):
         rows: All rows, of which a reader is shown `most`.
         group: Name of the column whose equal values, one below the other, belong together; empty for none.
         most: Most rows that are shown.
+        caption: What it shows, with all that a reader needs who sees nothing else; empty for none.
     """
 
     name: str
@@ -252,6 +257,7 @@ class Table(Block):
     rows: tuple[Row, ...]
     group: str = ""
     most: int = MOST_ROWS
+    caption: str = ""
 
     @classmethod
     def of(

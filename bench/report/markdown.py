@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.report.document import (
+    AnyCell,
     Block,
+    Cell,
     Detail,
     Document,
     Facts,
     Findings,
     Fold,
+    Mark,
     Notes,
     Paragraph,
     Part,
@@ -18,6 +21,8 @@ from bench.report.document import (
     Table,
 )
 from bench.texts import visible
+
+_MARKS: Mapping[Mark, str] = {"": "", "best": "**", "level": "_"}
 
 
 def to_markdown(document: Document) -> str:
@@ -44,8 +49,9 @@ def _block(block: Block, level: int) -> list[str]:
     if isinstance(block, Prose):
         return [block.markdown.strip(), ""]
     if isinstance(block, Table):
-        rows = table(block.headings, [list(map(str, row.cells)) for row in block.shown])
-        return [*rows, "", *([block.left_out, ""] if block.left_out else [])]
+        rows = table(block.headings, [row.cells for row in block.shown])
+        told = [block.left_out, escape(block.caption)]
+        return [*rows, "", *(line for text in told if text for line in (text, ""))]
     return _list(block)
 
 
@@ -61,10 +67,16 @@ def _list(block: Block) -> list[str]:
     return [*(f"- {text}" for text in texts), ""] if texts else []
 
 
-def table(heads: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+def table(heads: Sequence[str], body: Iterable[Sequence[AnyCell]]) -> list[str]:
     """Return a Markdown table's lines, cells escaped."""
     lines = ["| " + " | ".join(map(escape, heads)) + " |", "|" + "---|" * len(heads)]
-    return lines + ["| " + " | ".join(map(escape, row)) + " |" for row in body]
+    return lines + ["| " + " | ".join(map(_entry, row)) + " |" for row in body]
+
+
+def _entry(cell: AnyCell) -> str:
+    text = escape(str(cell))
+    sign = _MARKS[cell.mark] if isinstance(cell, Cell) else ""
+    return f"{sign}{text}{sign}"
 
 
 def escape(text: str) -> str:

@@ -18,6 +18,7 @@ from pydantic import JsonValue
 from bench.report.apart import set_apart
 from bench.report.curves import Panel, curve_panels
 from bench.report.floors import ACCURACY, BY_CLASS, Floor, floors, same_scores
+from bench.report.grouping import grouping
 from bench.report.methods import MethodLine, method_lines
 from bench.report.runs import (
     Environment,
@@ -255,7 +256,10 @@ class _Specs(Mapping[str, Mapping[str, JsonValue]]):
 
 
 def build_model(
-    numbers: Iterable[RunNumbers], runs: Sequence[RunRecord], deviations: Mapping[str, Deviations] | None = None
+    numbers: Iterable[RunNumbers],
+    runs: Sequence[RunRecord],
+    deviations: Mapping[str, Deviations] | None = None,
+    group_by: str = "",
 ) -> ReportModel:
     """Arrange stored results as the content of a report.
 
@@ -264,6 +268,10 @@ def build_model(
         runs: Records of the runs the numbers come from, and of failed ones; of predictions, those of one run per
             setting of a table of accuracies are looked at.
         deviations: Deviations from the preset, by run key.
+        group_by: Field of the specification whose values have tables of their own; empty for none.
+
+    Raises:
+        UsageError: No run has such a field, or runs of one cell differ in it.
     """
     numbers, deviations = list(numbers), deviations or {}
     done = {run.key: run for run in runs if run.status == "done"}
@@ -272,11 +280,17 @@ def build_model(
     cells = group_cells(numbers, _Specs(done), lost)
     grouped: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
     labels: dict[tuple[str, str], tuple[str, ...]] = {}
+    groups = grouping(cells, group_by)
+    apart: dict[tuple[str, ...], str] = {}
     for cell in cells:
         # Runs judged alike stand in one table, whatever their data set was called when they were made.
         label = labels.setdefault((cell.preset, cell.judge), (cell.preset, cell.protocol, cell.form, cell.dataset))
-        grouped[(str(cell.preset == SMOKE), *label, cell.metric, cell.judge)].append(cell)
-    names = _differences(grouped)
+        for group in groups(cell):
+            key = (str(cell.preset == SMOKE), *label, cell.metric, cell.judge + group)
+            grouped[key].append(cell)
+            apart[key] = group
+    differences = _differences(grouped)
+    names = {key: ", ".join(filter(None, (own, apart[key]))) for key, own in differences.items()}
     kinds = {id(run.paths): any(path.split == "val" for path in run.paths) for run in numbers}
     facts = _Facts(done, frozenset(run.run_key for run in numbers if kinds[id(run.paths)]))
     main = {key: _is_main(own, done) for key, own in grouped.items()}

@@ -6,7 +6,7 @@ differences, intervals and Holm's correction are over these runs and no others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench.errors import UsageError
 from bench.report import cost, quantities, scores, words
+from bench.report.data import to_json
 from bench.report.document import AnyCell, Block, Cell, Document, Notes, Paragraph, Part, Prose, Table
+from bench.report.forms import PageFormat
+from bench.report.html import to_html
+from bench.report.latex import to_latex
 from bench.report.markdown import to_markdown
 from bench.report.model import ReportModel, ReportRow, Section, build_model
 from bench.report.runs import environment
@@ -144,14 +148,23 @@ class _Part:
         return [one for one in found if (one.metric in wanted if wanted else one.main)]
 
 
-def render_page(
+PAGE_RENDERERS: Mapping[PageFormat, Callable[[Document], str]] = {
+    "markdown": to_markdown,
+    "html": to_html,
+    "latex": to_latex,
+    "json": to_json,
+}
+"""Renderings of a page."""
+
+
+def page_document(
     page: Page,
     name: str,
     numbers: Sequence[RunNumbers],
     records: Sequence[RunRecord],
     deviations: Mapping[str, Deviations],
-) -> str:
-    """Write a page as Markdown.
+) -> Document:
+    """Return a page as a document.
 
     Args:
         page: Its description.
@@ -170,7 +183,7 @@ def render_page(
     blocks.append(Part("What does not hold", (Notes(tuple(_doubts(parts))),)))
     blocks += [Part(part.section.title, tuple(_blocks(part))) for part in parts]
     blocks.append(_cost([one for part in parts if part.model for one in part.model.sections], records))
-    return to_markdown(Document(page.title, tuple(blocks), made=MADE.format(name=name)))
+    return Document(page.title, tuple(blocks), made=MADE.format(name=name))
 
 
 def _part(

@@ -335,10 +335,11 @@ def _judged_together(section: Section) -> list[str]:
     Empty without any comparison.
     """
     tested = [row.versus for row in section.rows if row.versus is not None and row.versus.p is not None]
-    return [_basis(tested, "comparisons of this table with scratch")] if tested and not section.smoke else []
+    return [basis(tested, "comparisons of this table with scratch")] if tested and not section.smoke else []
 
 
-def _basis(tested: Sequence[Comparison], family: str) -> str:
+def basis(tested: Sequence[Comparison], family: str) -> str:
+    """Say what intervals and verdicts of a family rest on."""
     moderated = any(c.moderated for c in tested)
     own = "paired differences"
     how = f"from {own}, their variance moderated over the {len(tested)} {family}" if moderated else f"from {own} alone"
@@ -414,7 +415,7 @@ def pair_notes(section: Section) -> list[str]:
     """Return notes on comparisons, each with its pairs."""
     older = words.older(f"{pair.name} {pair.setting}" for pair in section.pairs if pair.older_code)
     tested = [pair.comparison for pair in section.pairs if pair.comparison.p is not None]
-    older += [_basis(tested, "comparisons of this list")] if tested else []
+    older += [basis(tested, "comparisons of this list")] if tested else []
     return older + _gathered([(f"{pair.name} {pair.setting}", pair.comparison) for pair in section.pairs])
 
 

@@ -400,7 +400,15 @@ def require_stored(store: Store, wanted: Mapping[str, Collection[str]], status: 
     Raises:
         UsageError: No run has one of the values, or none has them together; stored values are named.
     """
-    rows = [run for run in store.heads() if status in (None, run.status)]
+    require_labels([run for run in store.heads() if status in (None, run.status)], wanted)
+
+
+def require_labels(rows: Sequence[Head | Row], wanted: Mapping[str, Collection[str]]) -> None:
+    """Raise if none of some runs has the accepted values.
+
+    Raises:
+        UsageError: As `require_stored`.
+    """
     if not rows:
         return
     for label, values in wanted.items():

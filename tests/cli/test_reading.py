@@ -54,6 +54,7 @@ READING = [
     "runs --verify",
     "report --out OUT",
     "report --selection --verify --out OUT",
+    "report --format latex --where protocol.name=linear --group-by method --title Linear --out OUT",
     "compare A B --out OUT/objects.csv",
     "compare point-mae scratch --protocol linear --ensemble",
     "why A B",
@@ -134,6 +135,7 @@ def test_reading_what_is_stored_imports_no_network_library(
     (a, b, *_) = [row.stored.key[:16] for row in rows(results, method="point-mae", protocol="linear")]
     commands = ["runs", "runs --json", "runs --failed", f"why {a} {b}", f"compare {a} {b}", "db status"]
     commands += ["compare point-mae scratch --ensemble", f"report --out {tmp_path}/report", "runs --help"]
+    commands += [f"report --format latex --group-by preset --out {tmp_path}/report"]
     lines = [
         "import sys",
         "from bench.cli.main import main",

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.report.page import Page, read_page, render_page
+from bench.report.markdown import to_markdown
+from bench.report.page import Page, page_document, read_page
 from bench.stats.deviations import Deviation
 from bench.store.queries import by_run
 from tests.report.conftest import Maker, Results, grid
@@ -23,7 +24,7 @@ SECTIONS: list[dict[str, Any]] = [
 
 def rendered(results: Results, sections: list[dict[str, Any]] = SECTIONS, **deviations: Any) -> str:
     page = Page.model_validate({"title": "Results", "text": "By hand.", "sections": sections})
-    return render_page(page, "results.yaml", by_run(results.rows), results.runs, deviations)
+    return to_markdown(page_document(page, "results.yaml", by_run(results.rows), results.runs, deviations))
 
 
 def test_every_number_and_every_doubt_is_on_the_page() -> None:
