@@ -79,6 +79,14 @@ def print_simulation(found: Simulation, screen: Console) -> None:
     for name, outcomes in (("baseline drawn anew", found.drawn), ("given the stored baseline", found.stored)):
         screen.print(f"\n{name}: % of {found.draws} changes, after {found.seeds} seeds, then with --more-seeds")
         screen.print(TextTable(_HEADINGS, rows(outcomes), right=_HEADINGS[1:]))
+    passes = found.drawn[0].first["pass"]
+    if passes < UNCHANGED_PASSES:
+        screen.print(
+            f"\nnote: where numbers are not identical, an unchanged suite passes outright in {100 * passes:.0f} %: add "
+            f"cells or seeds until {100 * UNCHANGED_PASSES:.0f} % do, or use --undecided pass",
+            highlight=False,
+            markup=False,
+        )
 
 
 def _page(
