@@ -58,11 +58,9 @@ def test_every_method_above_its_untrained_network_has_a_scenario() -> None:
 
 def test_a_suite_too_small_to_pass_unchanged_says_so(tmp_path: Path) -> None:
     """Its user would meet undecided builds on other machines and not know that more cells or seeds mend them."""
-    for seeds, told in ((3, True), (10, False)):
-        write_baseline(made(seeds, deviation=0.5 if not told else 3.0), tmp_path / "a.json")
-        done = bench_here("check", "--baseline", tmp_path / "a.json", "--simulate", 100)
-        assert done.returncode == 0, done.stderr
-        assert ("an unchanged suite passes outright in" in " ".join(done.stdout.split())) is told
+    write_baseline(made(3, deviation=3.0), tmp_path / "a.json")
+    done = bench_here("check", "--baseline", tmp_path / "a.json", "--simulate", 100)
+    assert "an unchanged suite passes outright in" in " ".join(done.stdout.split()), done.stderr
 
 
 @pytest.mark.parametrize(

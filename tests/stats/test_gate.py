@@ -195,6 +195,15 @@ def test_a_part_that_an_older_baseline_lacks_is_not_compared() -> None:
     assert (lacking.verdict, "other pretraining clouds" in lacking.lines[0].reason) == ("broken", True)
 
 
+def test_pictures_are_compared_on_one_kind_of_machine_only() -> None:
+    """Rendering rounds as the processor's matrix products do: another one would break every check."""
+    base, now = (replace(result(), content={"pretraining clouds": "c", "pretraining pictures": p}) for p in "xy")
+    assert decide([base], [now], same_machine=True).verdict == "broken"
+    assert decide([base], [now], same_machine=False).verdict == "pass"
+    other = replace(now, content={**now.content, "pretraining clouds": "d"})
+    assert decide([base], [other], same_machine=False).verdict == "broken"
+
+
 def test_a_gain_over_a_broken_scratch_is_broken() -> None:
     """Without its scratch a method's gain is unknown, not fine."""
     base = [result("recon", VALUES, "scratch"), result("scratch", UNTRAINED)]
