@@ -94,6 +94,7 @@ __all__ = [
     "teacher",
     "update_baseline",
     "verify",
+    "verify_bundle",
     "write_cards",
 ]
 _MODULES = {
@@ -102,6 +103,7 @@ _MODULES = {
     "api.data": "add_data audit_data check_data dataset list_files local_data remove_data show_data",
     "api.literature": "published_figures",
     "api.results": "Comparison Results encoder load",
+    "api.sharing": "verify_bundle",
     "api.study": "Search Study StudyPlan Tuned study",
     "api.units": "available card cards describe fit_teacher new_plugin recipes teacher write_cards",
     "api.weights": "export_encoder import_encoder",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bench.report.forms import Format
     from bench.report.model import ReportModel
     from bench.rerun import Rerun
+    from bench.sharing.bundling import Bundled
     from bench.store.maintenance import RebuildReport, StoreStatus
     from bench.store.queries import MetricRow
     from bench.store.records import RunRecord
@@ -278,6 +279,33 @@ class Results:
             group_by=group_by,
         )
         return made.file(file or "html")
+
+    def bundle(self, out: PathLike, *, force: bool = False, **labels: Unpack[Labels]) -> Bundled:
+        """Write runs with predictions and report into one file.
+
+        The same runs give the same bytes; ``bench bundle verify`` recomputes its numbers.
+
+        Args:
+            out: The file, which appears whole or not at all.
+            force: Replace an existing file.
+            **labels: Only runs with these labels.
+
+        Raises:
+            UsageError: The file exists, or no run fits.
+            SetupError: A run folder is damaged, or the file cannot be written.
+        """
+        from bench.sharing.bundling import create
+
+        wanted = _wanted(labels)
+        return create(
+            self.workspace,
+            self.store_url,
+            Path(out),
+            keys=self.keys,
+            labels=wanted,
+            verify=self.verify,
+            force=force,
+        )
 
     def tables(self, width: int = 120) -> str:
         """Return the tables and sentences that ``bench report`` prints."""

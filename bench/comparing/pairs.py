@@ -11,7 +11,7 @@ from bench.comparing.naming import class_names
 from bench.data.splits import object_groups
 from bench.errors import NotComparableError, UsageError
 from bench.paths import Workspace
-from bench.stats.answers import Answers, Average, read_answers, recompute
+from bench.stats.answers import Answers, Average, read_answers
 from bench.stats.object_pairs import (
     ObjectPair,
     Side,
@@ -22,6 +22,7 @@ from bench.stats.object_pairs import (
     pair_ensembles,
     pair_sides,
 )
+from bench.stats.recomputed import recompute
 from bench.store.records import RunRecord
 
 
@@ -172,11 +173,10 @@ class Comparer:
             except ValueError as reason:
                 raise NotComparableError(f"{row.protocol} cannot be compared object by object: {reason}") from None
             self._answers[place] = found
-            self._checked += sum(check.holds for check in checks)
+            self._checked += sum(check.holds and check.at is not None for check in checks)
             self._wrong += [
                 f"run {record.key[:12]} ({cell.label} seed {seed}, {cell.where}): "
-                f"{check.name}{f' of {check.variant}' if check.variant else ''}"
-                f"{'' if check.fold is None else f' of fold {check.fold}'} is stored as {check.stored:.6f}, but the "
+                f"{check.title} is stored as {check.stored:.6f}, but the "
                 f"stored answers give {check.recomputed:.6f}"
                 for check in checks
                 if not check.holds

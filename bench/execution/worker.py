@@ -33,6 +33,7 @@ from bench.plan.teachers import open_teacher
 from bench.plugins import line_in_plugin, load_entry_points, load_plugin_file
 from bench.progress import named
 from bench.protocols.cards import card_hash
+from bench.protocols.metric_code import METRIC_CODE
 from bench.provenance import provenance
 from bench.registry import DATASETS, METHODS
 from bench.seeds import derive
@@ -233,6 +234,7 @@ class Worker:
             record.provenance |= {
                 **_statement(run.spec, protocol),
                 "finished": _now(),
+                "metric_code": METRIC_CODE,
                 "plugin_files": [*self.plugins],
                 "data_root": {place.label: place.root for place in self.job.places},
             }

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.protocols.selection import mean_class_accuracy
-from bench.store.records import Metric
 
 Index = npt.NDArray[np.int64]
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -25,9 +24,6 @@ Average = Literal["probabilities", "logits", "votes"]
 NO_CLASS = -1
 """Predicted class when a head names an output that is no class of the fold."""
 TOP = 5
-_TOLERANCE = 1e-9
-_ROUNDING = 1e-6
-"""Relative rounding error of a score computed from float32 values."""
 
 
 @dataclass(frozen=True)
@@ -199,78 +195,6 @@ def read_answers(predictions: Arrays) -> Answers:
     if not len(ids):
         raise ValueError("it has no test object")
     return found
-
-
-@dataclass(frozen=True)
-class Check:
-    """A stored score beside the one recomputed from answers.
-
-    Attributes:
-        name: Metric.
-        variant: Candidate; empty for the one that validation chose.
-        fold: Fold, or None for the run's own value.
-        stored: As stored.
-        recomputed: As the answers give it.
-        tolerance: Largest difference that rounding explains.
-    """
-
-    name: str
-    variant: str
-    fold: int | None
-    stored: float
-    recomputed: float
-    tolerance: float = _TOLERANCE
-
-    @property
-    def holds(self) -> bool:
-        """Whether the two scores agree within the tolerance."""
-        return abs(self.stored - self.recomputed) <= self.tolerance
-
-
-def recompute(predictions: Arrays, metrics: Sequence[Metric]) -> list[Check]:
-    """Recompute every test score that stored answers determine.
-
-    Voted numbers and those of the last or the test-chosen epoch have answers of their own, which are not stored.
-
-    Args:
-        predictions: `RunRecord.predictions`, of per-object classes or of part segmentation.
-        metrics: `RunRecord.metrics`.
-
-    Raises:
-        ValueError: See `read_answers`.
-    """
-    own = [m for m in metrics if m.split == "test" and m.selection == "val" and m.votes == 1]
-    chosen = read_answers(predictions)
-    if chosen.iou is not None:
-        rows = [m for m in own if m.headline and m.name == "instance_miou" and m.fold is None]
-        return [Check(m.name, "", None, m.value, chosen.accuracy, _ROUNDING) for m in rows]
-    checks = [_check(m, chosen) for m in own if m.headline]
-    for suffix, answers in _candidates(predictions, chosen).items():
-        checks += [_check(m, answers) for m in own if not m.headline and m.variant == suffix]
-    return [check for check in checks if check is not None]
-
-
-def _candidates(predictions: Arrays, chosen: Answers) -> dict[str, Answers]:
-    """Return answers of candidates that validation did not choose."""
-    start = "predicted."
-    return {
-        name.removeprefix(start): replace(chosen, predicted=values.astype(np.int64), logits=None)
-        for name, values in predictions.items()
-        if name.startswith(start)
-    }
-
-
-def _check(row: Metric, answers: Answers) -> Check | None:
-    value: float | None = None
-    if row.fold is not None:
-        value = answers.fold_accuracies().get(row.fold) if row.name == "accuracy" else None
-    elif row.name == "accuracy":
-        value = answers.accuracy
-    elif row.name == "mean_class_accuracy":
-        value = answers.mean_class_accuracy
-    elif row.name == "accuracy_top_5":
-        value = answers.top_5
-    return None if value is None else Check(row.name, row.variant, row.fold, row.value, value)
 
 
 def ensemble(members: Sequence[Answers], average: Average = "probabilities") -> Answers:

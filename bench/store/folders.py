@@ -166,6 +166,17 @@ def seal(folder: Path, kind: str, key: str, fingerprint: str) -> Manifest:
     return Manifest(kind, key, fingerprint, created, entries, hashlib.sha256(content).hexdigest())
 
 
+def flush(folder: Path) -> None:
+    """Flush a folder's files and the folder itself to disk.
+
+    Raises:
+        OSError: As the system reports it.
+    """
+    for path in _files(folder):
+        _flush(path)
+    sync_folder(folder)
+
+
 def place(staged: Path, destination: Path, set_aside: Callable[[DamagedFolderError], object]) -> bool:
     """Move a sealed folder to its final place.
 
@@ -217,6 +228,20 @@ def read_manifest(folder: Path) -> Manifest:
         raise DamagedFolderError(folder, f"{MANIFEST} is missing") from error
     except NoRegularFileError as error:
         raise DamagedFolderError(folder, str(error)) from error
+    return parse_manifest(content, folder)
+
+
+def parse_manifest(content: bytes, folder: Path) -> Manifest:
+    """Parse the bytes of a manifest.
+
+    Args:
+        content: The bytes.
+        folder: The folder they are of, for errors.
+
+    Raises:
+        DamagedFolderError: They are not what a manifest is.
+        NewerFolderError: A newer bench wrote them.
+    """
     try:
         raw: Any = jsontext.loads(content)
         version = raw["format"]
@@ -277,22 +302,54 @@ def read(folder: Path, limits: Mapping[str, int], keep: Collection[str]) -> tupl
         OSError: The system refused to read it, which says nothing about the folder.
     """
     manifest = read_manifest(folder)
-    if manifest.files.keys() != limits.keys():
-        odd = sorted(manifest.files.keys() ^ limits.keys())
-        raise DamagedFolderError(folder, f"{MANIFEST} names other files than a {manifest.kind} has ({odd[0]:.60})")
+    _require_files(folder, manifest, limits)
     contents = {}
     for name, entry in manifest.files.items():
         with _judged(folder, name):
             if name in keep:
                 contents[name] = read_file(f"{folder}/{name}", limits[name])
-                size, sha256 = len(contents[name]), hashlib.sha256(contents[name]).hexdigest()
+                found = FileEntry(len(contents[name]), hashlib.sha256(contents[name]).hexdigest())
             else:
-                size, sha256 = file_digest(f"{folder}/{name}", limits[name])
-        if size != entry.size:
-            raise DamagedFolderError(folder, f"{name} has {size} bytes, its manifest says {entry.size}")
-        if sha256 != entry.sha256:
-            raise DamagedFolderError(folder, f"{name} does not match its checksum")
+                found = FileEntry(*file_digest(f"{folder}/{name}", limits[name]))
+        _compare(folder, name, found, entry)
     return manifest, contents
+
+
+def check(folder: Path, contents: Mapping[str, bytes], limits: Mapping[str, int]) -> Manifest:
+    """Compare the files of a folder, held in memory, with their manifest.
+
+    Args:
+        folder: The folder that they are of, for errors.
+        contents: Bytes of every file, the manifest included.
+        limits: The files it holds, and the bytes each may have.
+
+    Raises:
+        DamagedFolderError: There are other files, or one differs from the manifest; the reason names the file.
+        NewerFolderError: A newer bench wrote the folder.
+    """
+    if MANIFEST not in contents:
+        raise DamagedFolderError(folder, f"{MANIFEST} is missing")
+    manifest = parse_manifest(contents[MANIFEST], folder)
+    _require_files(folder, manifest, limits)
+    for name, entry in manifest.files.items():
+        if name not in contents:
+            raise DamagedFolderError(folder, f"{name} is missing")
+        content = contents[name]
+        _compare(folder, name, FileEntry(len(content), hashlib.sha256(content).hexdigest()), entry)
+    return manifest
+
+
+def _require_files(folder: Path, manifest: Manifest, limits: Mapping[str, int]) -> None:
+    if manifest.files.keys() != limits.keys():
+        odd = sorted(manifest.files.keys() ^ limits.keys())
+        raise DamagedFolderError(folder, f"{MANIFEST} names other files than a {manifest.kind} has ({odd[0]:.60})")
+
+
+def _compare(folder: Path, name: str, found: FileEntry, entry: FileEntry) -> None:
+    if found.size != entry.size:
+        raise DamagedFolderError(folder, f"{name} has {found.size} bytes, its manifest says {entry.size}")
+    if found.sha256 != entry.sha256:
+        raise DamagedFolderError(folder, f"{name} does not match its checksum")
 
 
 def check_place(folder: Path, manifest: Manifest, *, kind: str, by_fingerprint: bool = True) -> None:

@@ -256,22 +256,45 @@ def read_run(results: Path, folder: Path, *, series: bool, keep: bool = False) -
             raise DamagedFolderError(folder, "it is no folder")
         listed, before = _alone(folder), _signature(folder)
         manifest, contents = folders.read(folder, codec.LIMITS, wanted)
-        finished = folder.parent.parent == results / RUNS
-        folders.check_place(folder, manifest, kind=KIND, by_fingerprint=finished)
-        try:
-            content = codec.decode(contents, keep=keep)
-        except ValueError as error:
-            raise DamagedFolderError(folder, str(error)) from error
-        if (content.key, content.fingerprint) != (manifest.key, manifest.fingerprint):
-            raise DamagedFolderError(folder, f"record.json and {folders.MANIFEST} belong to different runs")
-        if content.status != ("done" if finished else "failed"):
-            raise DamagedFolderError(
-                folder, f"record.json has status '{content.status}' in '{folder.parent.parent.name}'"
-            )
+        content = _understood(folder, manifest, contents, folder.parent.parent == results / RUNS, keep=keep)
         if _signature(folder) == before:
             name = folder.relative_to(results).as_posix()
             return index.describe(name, before, content, manifest, listed), content
     raise SetupError(f"'{shown(folder)}' changes while it is read; let nothing write to it, then try again")
+
+
+def check_run(name: str, contents: Mapping[str, bytes], *, keep: bool = False) -> tuple[IndexedRun, Content]:
+    """Check the files of a run folder, held in memory.
+
+    Args:
+        name: The folder, relative to its results folder.
+        contents: Bytes of its files, the manifest included.
+        keep: Return predictions.
+
+    Raises:
+        DamagedFolderError: It is incomplete, was altered, or is not what its place says.
+        SetupError: A newer bench wrote it.
+    """
+    folder = Path(name)
+    manifest = folders.check(folder, contents, codec.LIMITS)
+    content = _understood(folder, manifest, contents, name.startswith(f"{RUNS}/"), keep=keep)
+    return index.describe(name, "", content, manifest), content
+
+
+def _understood(
+    folder: Path, manifest: folders.Manifest, contents: Mapping[str, bytes], finished: bool, *, keep: bool
+) -> Content:
+    """Read the content of a run's files, and compare it with their place."""
+    folders.check_place(folder, manifest, kind=KIND, by_fingerprint=finished)
+    try:
+        content = codec.decode(contents, keep=keep)
+    except ValueError as error:
+        raise DamagedFolderError(folder, str(error)) from error
+    if (content.key, content.fingerprint) != (manifest.key, manifest.fingerprint):
+        raise DamagedFolderError(folder, f"record.json and {folders.MANIFEST} belong to different runs")
+    if content.status != ("done" if finished else "failed"):
+        raise DamagedFolderError(folder, f"record.json has status '{content.status}' in '{folder.parent.parent.name}'")
+    return content
 
 
 def _alone(folder: Path) -> str:

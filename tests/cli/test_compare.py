@@ -151,6 +151,7 @@ def test_parts_are_compared_by_their_iou(compare: Compare, results: Path, tmp_pa
         kept = {name: own.predictions[name] for name in ("ids", "labels")}
         miou = own.metrics[-1].model_copy(
             update={"name": "instance_miou", "value": float(iou.mean(dtype=float)), "split": "test", "headline": True}
+            | {"n_objects": 36}
         )
         place.publish(replace(own, predictions={**kept, "instance_iou": iou}, metrics=[miou]))
     code, output, _ = compare("point-mae", "scratch", place=tmp_path / "parts")

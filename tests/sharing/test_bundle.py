@@ -1,0 +1,198 @@
+"""Bundles: the same runs give the same file, and a forged one is named."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sharing_runs import a_run, entries_of, forge, resealed, store_runs, write_zip
+
+import bench
+from bench.store import codec, jsontext
+from tests.conftest import bench_here, no_file_larger_than
+
+
+def test_the_same_runs_give_the_same_bytes(results: Path, bundle: Path, tmp_path: Path) -> None:
+    """Two authors could not tell whether they have the same evidence."""
+    again = bench.load(results).bundle(tmp_path / "again.zip")
+    assert again.path.read_bytes() == bundle.read_bytes()
+    assert (again.done, again.failed) == (6, 1)
+    with zipfile.ZipFile(bundle) as archive:
+        names = set(archive.namelist())
+    assert {"bundle.json", "environment.json", "requests.json", "report/index.html", "report/results.csv"} < names
+    assert json.loads(entries_of(bundle)["requests.json"])[0]["command"].startswith("bench run -m recon")
+
+
+def test_a_bundle_holds(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reviewers verify what they were sent, and read which numbers nobody can verify."""
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("asked the network"))
+    found = bench.verify_bundle(bundle)
+    assert found.holds, found.findings
+    assert found.followed == 12
+    assert found.unverified == {"validation scores": 6, "points of curves": 6}
+    assert not found.unverified_runs
+
+
+def change_value(at: int, value: float) -> Callable[[bytes], bytes]:
+    def change(content: bytes) -> bytes:
+        rows = json.loads(content)
+        rows[at]["value"] = value
+        return jsontext.dump_bytes(rows)
+
+    return change
+
+
+def change_array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[bytes], bytes]:
+    def changed(content: bytes) -> bytes:
+        arrays = codec.decode_arrays(content)
+        return codec.encode_arrays({**arrays, name: change(arrays[name])})
+
+    return changed
+
+
+def flatter(csv: bytes) -> bytes:
+    """Raise the mean of the first cell by a point."""
+    head, first, *rest = csv.decode().splitlines()
+    at = head.split(",").index("mean")
+    fields = first.split(",")
+    fields[at] = repr(float(fields[at]) + 0.01)
+    return "\n".join([head, ",".join(fields), *rest, ""]).encode()
+
+
+FORGERIES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
+    "accuracy": ("metrics.json", change_value(1, 0.97), "accuracy is stored as 0.970000, but"),
+    "mean class accuracy": ("metrics.json", change_value(2, 0.97), "mean_class_accuracy is stored as 0.970000"),
+    "nan": ("metrics.json", change_value(1, float("nan")), "accuracy is stored as nan"),
+    "labels": ("predictions.npz", change_array("labels", lambda a: a * 0), "accuracy is stored as"),
+    "predicted": ("predictions.npz", change_array("predicted", lambda a: (a + 1) % 4), "accuracy is stored as"),
+    "logits": ("predictions.npz", change_array("logits", lambda a: -a), "share of predictions that the logits name"),
+    "objects": ("predictions.npz", change_array("labels", lambda a: a[:-1]), "different lengths"),
+    "csv": ("report/results.csv", flatter, "mean is reported as"),
+    "page": ("report/index.html", lambda page: page.replace(b"recon", b"mine!"), "not the report of these runs"),
+    "json": ("report/report.json", lambda page: page.replace(b"0.", b"1."), "not the report of these runs"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forgery_with_right_checksums_is_named(bundle: Path, tmp_path: Path, name: str) -> None:
+    """Checksums prove nothing: who changes a number makes new ones."""
+    file, change, message = FORGERIES[name]
+    forged, folder = forge(bundle, tmp_path / "forged.zip", file, change)
+    found = bench.verify_bundle(forged)
+    told = [*map(str, found.findings), *(f"{where}: {why}" for where, why in found.unverified_runs.items())]
+    assert any(line.startswith(folder) and message in line for line in told), told
+    assert found.holds == (name == "objects")
+
+
+def test_a_number_that_does_not_follow_is_shown_with_both_values(bundle: Path, tmp_path: Path) -> None:
+    forged, folder = forge(bundle, tmp_path / "forged.zip", "metrics.json", change_value(1, 0.97))
+    done = bench_here("bundle", "verify", forged)
+    assert done.returncode == 1
+    assert f"does not hold {folder}: accuracy is stored as 0.970000, but the stored predictions give 0." in done.stdout
+    told = json.loads(bench_here("bundle", "verify", forged, "--json").stdout)
+    first = told["findings"][0]
+    assert (first["where"], first["metric"], first["stored"]) == (folder, "accuracy", 0.97)
+    assert 0 < first["recomputed"] < 0.97
+
+
+DAMAGES: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], str]] = {
+    "changed file": (
+        lambda e: {n: c.replace(b"0.5", b"0.6") if n.endswith("metrics.json") else c for n, c in e.items()},
+        "metrics.json does not match its checksum",
+    ),
+    "lost run": (lambda e: {n: c for n, c in e.items() if not n.startswith("failed/")}, "does not have it"),
+    "lost file": (lambda e: {n: c for n, c in e.items() if not n.endswith("curves.json")}, "curves.json is missing"),
+    "lost page": (lambda e: {n: c for n, c in e.items() if n != "report/results.md"}, "it is missing"),
+    "renamed run": (
+        lambda e: {n.replace("runs/", "runs/0", 1) if n.startswith("runs/") else n: c for n, c in e.items()},
+        "it belongs to key",
+    ),
+    "requests": (lambda e: resealed({**e, "requests.json": b"{}"}), "not what a bundle says"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_named(bundle: Path, tmp_path: Path, name: str) -> None:
+    change, message = DAMAGES[name]
+    found = bench.verify_bundle(write_zip(tmp_path / "damaged.zip", change(entries_of(bundle))))
+    assert any(message in str(one) for one in found.findings), found.findings
+
+
+def test_pickles_are_not_opened(bundle: Path, tmp_path: Path) -> None:
+    """Opening somebody's predictions must not run their code."""
+
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (str(tmp_path / "trapped"),)  # type: ignore[return-value]
+
+    stream = io.BytesIO()
+    np.savez(stream, ids=np.array([Trap()], dtype=object))
+    forged, folder = forge(bundle, tmp_path / "forged.zip", "predictions.npz", lambda _: stream.getvalue())
+    found = bench.verify_bundle(forged)
+    assert any(str(one).startswith(f"{folder}: predictions.npz") for one in found.findings)
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_only_runs_that_were_asked_for_are_bundled(results: Path, tmp_path: Path) -> None:
+    made = bench.load(results).bundle(tmp_path / "scratch.zip", method="scratch")
+    assert (made.done, made.failed) == (3, 0)
+    assert bench.verify_bundle(made.path).holds
+    assert json.loads(entries_of(made.path)["bundle.json"])["chosen"] == {"method": ["scratch"]}
+
+
+def test_trials_of_searches_stay_at_home(tmp_path: Path) -> None:
+    """Their test scores must not influence any choice."""
+    trial = a_run("recon", 1)
+    spec = {**trial.spec, "trial": True}
+    results = store_runs(tmp_path / "results", a_run(), a_run(spec=spec))
+    made = bench.load(results).bundle(tmp_path / "mine.zip")
+    assert (made.done, made.trials) == (1, 1)
+
+
+def test_wrong_use_is_one_line(results: Path, bundle: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there.zip"
+    there.write_bytes(b"mine")
+    cases = {
+        ("create", there): "exists already; add --force",
+        ("create", tmp_path): "is a folder",
+        ("create", tmp_path / "x.zip", "--method", "recn"): "did you mean recon",
+        ("create", tmp_path / "x.zip", "--method", "recon", "--dataset", "modelnet"): "unknown dataset",
+        ("create", there / "x.zip"): "cannot write",
+        ("verify", tmp_path / "none.zip"): "no bundle at",
+        ("verify", there): "no zip file",
+        ("verify", tmp_path): "no regular file",
+        ("verify",): "missing argument",
+    }
+    for words, message in cases.items():
+        more = ["--results", results] if words[0] == "create" else []
+        done = bench_here("bundle", *words, *more)
+        assert done.returncode in (2, 4), words
+        assert message in done.stderr, (words, done.stderr)
+        assert len(done.stderr.splitlines()) == 1
+    assert there.read_bytes() == b"mine"
+    assert bench_here("bundle", "create", there, "--force", "--results", results).returncode == 0
+    assert there.read_bytes() == bundle.read_bytes()
+
+
+def test_a_full_disk_leaves_nothing(results: Path, tmp_path: Path) -> None:
+    with no_file_larger_than(5_000), pytest.raises(bench.SetupError, match="cannot write"):
+        bench.load(results).bundle(tmp_path / "mine.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_verifier_needs_no_network_library(bundle: Path) -> None:
+    """A reviewer's laptop has no torch loaded for reading numbers."""
+    code = (
+        "import sys, bench\n"
+        f"assert bench.verify_bundle({str(bundle)!r}).holds\n"
+        "print([name for name in ('torch', 'timm', 'open_clip', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
