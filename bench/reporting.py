@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.comparing.naming import class_names
 from bench.errors import UsageError
 from bench.paths import Workspace
 from bench.plan.code import current_fingerprint
@@ -211,6 +212,7 @@ def write_report(
         forms=forms,
         title=title,
         group_by=group_by,
+        class_names=lambda record: class_names(places[0], record),
     )
 
 

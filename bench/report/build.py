@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.report import contents, paper
+from bench.report.classes import count_classes
 from bench.report.data import to_json
 from bench.report.document import Document
 from bench.report.forms import ALWAYS, NAMES, Format
@@ -83,6 +84,7 @@ def build_report(
     forms: Sequence[Format] = ALWAYS,
     title: str = "",
     group_by: str = "",
+    class_names: Callable[[RunRecord], Sequence[str]] = lambda _: (),
 ) -> BuiltReport:
     """Write a report's files from stored numbers.
 
@@ -99,12 +101,16 @@ def build_report(
         forms: Files to write.
         title: Title; `contents.TITLE` by default.
         group_by: Field whose values have tables of their own.
+        class_names: Returns the names of the classes of a run's data set; empty where they are not known.
 
     Raises:
         UsageError: No run has the field `group_by`, or runs of one cell differ in it.
         SetupError: The folder cannot be written; one line says why. Earlier reports stay as they were.
     """
     model = replace(build_model(numbers, runs, deviations, group_by), studies=tuple(studies))
+    if not {"html", "json"}.isdisjoint(forms):
+        done = {run.key: run for run in runs if run.status == "done"}
+        model = replace(model, classes=count_classes(model.shown, done, class_names))
     document = contents.report(model, title=title)
     render: Mapping[Format, Callable[[], str]] = {
         "html": lambda: to_html(document),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from bench.errors import UsageError, unknown_name
 from bench.report.runs import run_name, seed_of
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, flatten
-from bench.store.queries import LABELS
 
 if TYPE_CHECKING:
     from bench.store.queries import RunNumbers
@@ -90,8 +89,7 @@ def unknown_field(name: str, known: Iterable[str]) -> UsageError:
 def _fields(record: RunRecord) -> dict[str, str]:
     """Return a run's labels, seeds and fields of its specification."""
     seeds: dict[str, str] = {name: str(record.spec[name]) for name in SEEDS if name in record.spec}
-    labels = {name: value for name, value in record.label.items() if name in LABELS}
-    return {**flatten(record.spec), **labels, **seeds}
+    return {**flatten(record.spec), **record.label, **seeds}
 
 
 def _fits(own: Mapping[str, str], where: Mapping[str, Collection[str]]) -> bool:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bench.report import cost, curves, methods, provenance, scaling, scores, selection, transfer, tuning, words
+from bench.report import (
+    cost,
+    curves,
+    methods,
+    overview,
+    provenance,
+    scaling,
+    scores,
+    selection,
+    transfer,
+    tuning,
+    words,
+)
 from bench.report.accuracy_plot import drawn_rows
 from bench.report.document import Block, Detail, Document, Facts, Findings, Fold, Item, Links, Paragraph, Part
 from bench.report.model import ReportModel
@@ -72,18 +84,20 @@ def report(model: ReportModel, summary: Sequence[Sentence] | None = None, title:
                 detail=Detail.PAGE,
             ),
         ]
+    blocks += [found] if (found := overview.part(model)) else []
     marks = 0
     for section in shown:
         marks += len(drawn_rows(section))
-        blocks.append(scores.part(section, plot=marks <= MOST_MARKS or section is shown[0]))
+        plot = marks <= MOST_MARKS or section is shown[0]
+        blocks.append(scores.part(section, plot=plot, classes=model.classes.get(section.anchor)))
     blocks += [selection.part(model)] if model.ledger else []
     blocks += scaling.parts(model)
-    blocks += [transfer.part(found)] if (found := transfer.matrices(model)) else []
+    blocks += [transfer.part(sets)] if (sets := transfer.matrices(model)) else []
     blocks += [tuning.part(group) for group in tuning.groups(model.studies)]
     blocks += curves.parts(model.panels)
     blocks += [cost.part(shown)] if shown else []
     blocks += [methods.part(model.methods)] if model.methods else []
-    blocks += [provenance.failures(model.failures)] if model.failures else []
+    blocks += provenance.without_result(model)
     blocks += [provenance.part(model)] if model.runs else []
     return Document(title or TITLE, tuple(blocks), lead(model))
 

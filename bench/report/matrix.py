@@ -62,18 +62,38 @@ class Matrix:
         scores: Row of a report by method and column's place.
         marks: Emphasis by method and column's place.
         tested: Comparisons with the best that have a p value, one family.
+        left_out: Number of methods that are not shown.
+
+    Args:
+        columns: Ways of judging.
+        most: Most methods that are shown; None for all.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], most: int | None = None) -> None:
         self.columns = tuple(columns)
         self.scores: dict[Method, dict[int, ReportRow]] = defaultdict(dict)
+        self.left_out = 0
         for at, column in enumerate(self.columns):
             seen: dict[tuple[str, str], int] = defaultdict(int)
             for row in column.rows:
                 name = row.cell.label, row.cell.pretrain_data
                 self.scores[(*name, seen[name])][at] = row
                 seen[name] += 1
+        if most is not None:
+            self._keep(most)
         self.marks, self.tested = self._marked()
+
+    def _keep(self, most: int) -> None:
+        """Keep some methods: a variant of each before a second one of any."""
+        variants: dict[str, int] = defaultdict(int)
+        ranked: list[tuple[int, int, Method]] = []
+        for method, own in self.scores.items():
+            name = next(iter(own.values())).cell.name
+            ranked.append((variants[name], len(ranked), method))
+            variants[name] += 1
+        kept = {method for *_, method in sorted(ranked)[:most]}
+        self.left_out = len(self.scores) - len(kept)
+        self.scores = {method: own for method, own in self.scores.items() if method in kept}
 
     def _marked(self) -> tuple[dict[tuple[Method, int], Mark], list[Comparison]]:
         best: dict[int, Method] = {}
@@ -144,7 +164,7 @@ class Matrix:
         ]
         rows = []
         for method, own in self.scores.items():
-            cells: list[AnyCell] = [self._name(method, own.values())]
+            cells: list[AnyCell] = [self.name(method)]
             cells += [self._entry(method, at, own.get(at), placed) for at in range(len(self.columns))]
             if ranks:
                 cells.append(self._mean_rank(method, placed))
@@ -152,9 +172,10 @@ class Matrix:
         rows.sort(key=lambda row: row.quiet)
         return Table(name, tuple(heads), tuple(rows))
 
-    def _name(self, method: Method, rows: Iterable[ReportRow]) -> str:
+    def name(self, method: Method) -> str:
+        """Return a method's name, with signs that a caption explains."""
         label, data, number = method
-        cells = [row.cell for row in rows]
+        cells = [row.cell for row in self.scores[method].values()]
         signs = SEEN * any(cell.seen for cell in cells)
         signs += UNKNOWN * any(cell.seen is None and not cell.is_opponent for cell in cells)
         signs += OLDER * any(cell.older_code for cell in cells)
@@ -173,7 +194,6 @@ class Matrix:
             found.unit,
             found.low,
             found.high,
-            hover="" if row.versus is None else f"{words.difference(row.versus)} to {row.opponents_name}",
             mark=self.marks.get((method, at), ""),
         )
 

@@ -48,6 +48,7 @@ from bench.stats.opponents import judged_alike, opponent
 from bench.stats.selection import LedgerLine, headline_lines, selection_ledger
 
 if TYPE_CHECKING:
+    from bench.report.classes import ClassCounts
     from bench.report.studies import StudyFacts
     from bench.store.queries import RunNumbers
     from bench.store.records import RunRecord
@@ -220,6 +221,7 @@ class ReportModel:
         studies: Searches for hyperparameters.
         deviations: Deviations from the preset, by key.
         broken: Finished runs with a score left out because it, or one of its folds, is NaN.
+        classes: Answers by class, by the anchor of their table.
     """
 
     sections: tuple[Section, ...]
@@ -232,6 +234,7 @@ class ReportModel:
     studies: tuple[StudyFacts, ...] = ()
     deviations: Mapping[str, Deviations] = field(default_factory=dict)
     broken: int = 0
+    classes: Mapping[str, ClassCounts] = field(default_factory=dict)
 
     @property
     def shown(self) -> tuple[Section, ...]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from bench.report import quantities
-from bench.report.document import NOTHING, Cell, Detail, Facts, Field, Fold, Part, Table
+from bench.report import quantities, words
+from bench.report.document import NOTHING, Cell, Detail, Facts, Field, Fold, Paragraph, Part, Table
 from bench.report.model import ReportModel
 from bench.report.runs import NOT_RECORDED, Environment, RunLine
 
+MISSING = (
+    "Settings and seeds that other methods of the same table have: skipped because they do not apply, left out of the "
+    "request, or still to be run. bench run --dry-run says which."
+)
 RUN_FIELDS: tuple[Field[RunLine], ...] = (
     Field("run", "run", lambda line: line.label),
     Field("seed", "seed", lambda line: line.seed),
@@ -46,9 +51,72 @@ def _reason(line: RunLine) -> Cell:
     return Cell(lines[0], line.reason, items=lines if len(lines) > 1 else ())
 
 
-def failures(found: Sequence[RunLine]) -> Part:
-    """Return failed runs as a part of the document."""
-    return Part("Runs without a result", (Table.of("failures", FAILURE_FIELDS, found),), "failures")
+@dataclass(frozen=True)
+class Gap:
+    """Runs that others of their table have, and a method lacks.
+
+    Attributes:
+        table: Title of the table, and its preset.
+        anchor: Anchor of the table.
+        setting: Setting.
+        method: Method.
+        seeds: Seeds that were not run, in words; ``all`` where none was.
+    """
+
+    table: str
+    anchor: str
+    setting: str
+    method: str
+    seeds: str
+
+
+GAP_FIELDS: tuple[Field[Gap], ...] = (
+    Field("table", "table", lambda gap: gap.table),
+    Field("setting", "setting", lambda gap: gap.setting),
+    Field("method", "method", lambda gap: gap.method, whole=True),
+    Field("seeds", "seeds not run", lambda gap: gap.seeds),
+)
+
+
+def gaps(model: ReportModel) -> list[Gap]:
+    """List what methods of a preset were not run with.
+
+    Of headline tables: settings that other methods of the report have, and seeds that others of the setting have. What
+    a plan skipped because it does not apply is among it: a method without text, say, in zero-shot.
+    """
+    methods: dict[str, dict[str, None]] = {}
+    for section in model.shown:
+        own = methods.setdefault(section.preset_words, {})
+        own.update((row.cell.label, None) for row in section.rows if not row.cell.is_opponent and section.main)
+    found = []
+    for section in model.shown:
+        if not section.main or section.smoke:
+            continue
+        title = f"{section.title}, {section.preset_words}"
+        for setting in section.settings:
+            rows = {row.cell.label: row.cell for row in section.rows if row.cell.setting == setting}
+            every = {unit.seed for cell in rows.values() for unit in (*cell.scores, *cell.lost)}
+            for method in methods[section.preset_words]:
+                cell = rows.get(method)
+                own_seeds = {unit.seed for unit in (*cell.scores, *cell.lost)} if cell else set()
+                imported = cell is not None and cell.spec.get("encoder.imported", "null") != "null"
+                if (lacking := every - own_seeds) and not imported:
+                    told = words.numbers(tuple(sorted(lacking))) if cell else "all"
+                    found.append(Gap(title, section.anchor, setting, method, told))
+    return found
+
+
+def without_result(model: ReportModel) -> list[Part]:
+    """Return failed runs, and those that were skipped or not made."""
+    parts = []
+    if model.failures:
+        table = Table.of("failures", FAILURE_FIELDS, model.failures)
+        parts.append(Part("Runs without a result", (table,), "failures"))
+    if missing := gaps(model):
+        told = Paragraph(MISSING, "soft")
+        table = Table.of("missing", GAP_FIELDS, missing)
+        parts.append(Part("Not run", (told, table), "missing", detail=Detail.PAGE))
+    return parts
 
 
 def part(model: ReportModel) -> Part:

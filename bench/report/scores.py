@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from bench.report import quantities, words
 from bench.report.accuracy_plot import accuracy_plot, drawn_rows
+from bench.report.classes import ClassCounts
+from bench.report.classes import fold as class_fold
 from bench.report.document import (
     NOTHING,
     Block,
@@ -40,12 +42,13 @@ MOST_CHANGES = 5
 PAIRS_TITLE = "Pretrained methods against each other"
 
 
-def part(section: Section, *, plot: bool = True) -> Part:
+def part(section: Section, *, plot: bool = True, classes: ClassCounts | None = None) -> Part:
     """Return a section as a part of the document.
 
     Args:
         section: The section.
         plot: Whether its plot is drawn.
+        classes: Answers by class, if any were read.
     """
     card = next((row.facts.card for row in section.rows if row.facts.card), "")
     options = protocol_options(section)
@@ -68,6 +71,8 @@ def part(section: Section, *, plot: bool = True) -> Part:
         blocks.append(Part(PAIRS_TITLE, (pairs(section), Notes(tuple(pair_notes(section))))))
     if (tried := candidates(section)).rows:
         blocks.append(Fold("Candidates", (Paragraph(CANDIDATES_LINE, "soft"), tried), detail=Detail.FILES))
+    if classes is not None:
+        blocks.append(class_fold(section.anchor, classes))
     mark = "SMOKE" if section.smoke else ""
     return Part(section.title, tuple(blocks), section.anchor, f"preset {section.preset_words}", mark)
 

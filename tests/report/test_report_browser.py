@@ -32,6 +32,12 @@ report.filtered = order().join(",");
 report.hidden = document.querySelectorAll("tr.setting.hidden").length;
 report.wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
 report.plots = [...document.querySelectorAll("svg.plot")].filter((s) => s.getBoundingClientRect().height > 60).length;
+const overview = document.querySelector("#overview table"), names = () => [...overview.tBodies[0].rows].map((r) =>
+  r.cells[0].textContent.trim()).join(",");
+overview.querySelector("th.rank button").click(); overview.querySelector("th.rank button").click();
+report.ranked = names();
+report.links = [...document.querySelectorAll("a.self")].filter((a) => document.querySelector(a.hash)).length;
+report.parts = document.querySelectorAll("section[id], h3[id], h4[id]").length;
 report.requests = performance.getEntriesByType("resource").length;
 </script></body>"""
 
@@ -60,8 +66,12 @@ def test_page_sorts_filters_and_stays_quiet(full: BuiltReport, tmp_path: Path, b
     assert found["difference"].startswith("recon,point-mae,scratch")
     assert found["filtered"] == "recon,scratch (recon)"
     assert int(found["hidden"]) == 3 * (3 + 1) + 1
+    assert found["ranked"].startswith("recon †,point-mae"), (
+        "ranks sort as numbers, the first press puts the highest first"
+    )
+    assert found["links"] == found["parts"], "every part has a link to itself"
     assert found["wide"] == "false"
-    assert int(found["plots"]) == 7 + 2
+    assert int(found["plots"]) == 7 + 2 + 2, "tables, curves, fronts of seconds and of parameters"
     assert found["requests"] == "0"
     assert done.stdout.count('<table class="scores">') == 7
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
@@ -93,7 +103,7 @@ def test_nothing_is_cut_at_the_edge(one_seed_page: Path, tmp_path: Path, browse:
     const edge = document.documentElement.clientWidth, boxes = (e) => e.getBoundingClientRect();
     const wide = [...document.querySelectorAll("body *")].filter((e) => !e.closest(".scroll, figure"));
     document.body.dataset.beyond = wide.filter((e) => boxes(e).width && boxes(e).right > edge + 1).length;
-    document.body.dataset.first = boxes(document.querySelector("table.scores")).top;
+    document.body.dataset.first = boxes(document.querySelector("table")).top;
     document.body.dataset.edge = edge;
     </script></body>"""
     (tmp_path / "index.html").write_text(one_seed_page.read_text().replace("</body>", probe))

@@ -11,7 +11,7 @@
     if (!Number.isNaN(a.number) && !Number.isNaN(b.number)) return a.number - b.number;
     return a.text.localeCompare(b.text, "en", { numeric: true });
   };
-  for (const table of document.querySelectorAll("table.scores")) {
+  for (const table of document.querySelectorAll("table")) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
       head.querySelector("button").addEventListener("click", () => {
@@ -33,6 +33,7 @@
     for (const box of document.querySelectorAll("details.how, section:not(#provenance) details")) box.open = true;
   });
   const filter = document.getElementById("filter");
+  if (filter) filter.closest("label").hidden = false;
   filter?.addEventListener("input", () => {
     const wanted = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const card of document.querySelectorAll("section.card")) {
