@@ -7,7 +7,7 @@ the unbroken package runs the suite with seeds that the baseline does not have; 
 
 Every finished row is kept as a JSON file in the results folder. Rows that are there are not run again, as long as
 package, suite, baseline and seeds are the same: so a killed test goes on, and ``--only`` fills one page in several
-calls.
+calls. Where a row has not been run again, the page shows the one of an earlier package, and its commit.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class Row:
         minutes: Time of the clock.
         seeds: Seeds that were run.
         machine: Kind of machine.
-        tested: Digest of package, suite and baseline.
+        commit: Of the package.
+        tested: Digest of breaks, package, suite and baseline.
     """
 
     what: str
@@ -104,6 +105,7 @@ class Row:
     minutes: float
     seeds: int
     machine: str
+    commit: str
     tested: str
 
     @property
@@ -176,9 +178,9 @@ def check_fresh(seeds: tuple[int, ...], baseline: Path) -> tuple[str, str]:
 
 
 def tested(baseline: Path) -> str:
-    """Return a digest of package, suite and baseline: what a kept row holds for."""
+    """Return a digest of breaks, package, suite and baseline: what a kept row holds for."""
     files = [*sorted((ROOT / "bench").rglob("*.py")), baseline, baseline.with_suffix(".yaml")]
-    whole = hashlib.sha256()
+    whole = hashlib.sha256(repr(BREAKS).encode())
     for file in files:
         whole.update(hashlib.sha256(file.read_bytes()).digest())
     return whole.hexdigest()[:16]
@@ -199,7 +201,7 @@ def planned(baseline: Path, seeds: int, repeats: int) -> dict[str, tuple[bool, C
 
 def main() -> int:
     """Run what is asked for; return 1 if a break went unseen or a repeat failed."""
-    from bench.provenance import machine_kind
+    from bench.provenance import commit, machine_kind
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--baseline", type=Path, default=ROOT / "baselines" / "ci.json")
@@ -211,26 +213,27 @@ def main() -> int:
     asked = parser.parse_args()
     baseline = asked.baseline.resolve()
     state = tested(baseline)
-    rows = kept_rows(asked.results, state)
+    rows = kept_rows(asked.results)
     todo = planned(baseline, asked.seeds, asked.repeats)
     for what, (fresh, run) in todo.items():
-        if (what, asked.seeds) in rows or (asked.only and not any(text in what for text in asked.only)):
+        done = any((row.what, row.seeds, row.tested) == (what, asked.seeds, state) for row in rows)
+        if done or (asked.only and not any(text in what for text in asked.only)):
             continue
         start = time.monotonic()
         verdict, lines = run()
         minutes = (time.monotonic() - start) / 60
-        row = rows[what, asked.seeds] = Row(
-            what, fresh, verdict, lines, minutes, asked.seeds, machine_kind("cpu"), state
-        )
+        row = Row(what, fresh, verdict, lines, minutes, asked.seeds, machine_kind("cpu"), commit()[0][:7], state)
+        rows.append(row)
         if asked.results is not None:
             keep(row, asked.results)
         print(f"{what}: {verdict} ({lines}), {minutes:.1f} min", flush=True)
-    most = {what: max(n for name, n in rows if name == what) for what, _ in rows}
-    best = [row for (what, n), row in rows.items() if n == most[what]]
+    # Of several rows the one of today's package counts, then the one of more seeds.
+    rows.sort(key=lambda row: (row.tested == state, row.seeds))
+    best = {row.what: row for row in rows}
     if asked.page is not None:
-        missing = [what for what in todo if what not in most]
-        asked.page.write_text(page(best, missing, asked.baseline.name), encoding="utf-8")
-    return 0 if all(row.good for row in best) else 1
+        missing = [what for what in todo if what not in best]
+        asked.page.write_text(page(list(best.values()), missing, asked.baseline.name), encoding="utf-8")
+    return 0 if all(row.good for row in best.values()) else 1
 
 
 def keep(row: Row, folder: Path) -> None:
@@ -240,25 +243,23 @@ def keep(row: Row, folder: Path) -> None:
     (folder / name).write_text(json.dumps(asdict(row), indent=1) + "\n", encoding="utf-8")
 
 
-def kept_rows(folder: Path | None, state: str) -> dict[tuple[str, int], Row]:
-    """Read the finished rows that hold for the present state, by what was tested and with how many seeds."""
-    if folder is None or not folder.is_dir():
-        return {}
-    rows = [Row(**json.loads(file.read_text(encoding="utf-8"))) for file in sorted(folder.glob("*.json"))]
-    return {(row.what, row.seeds): row for row in rows if row.tested == state}
+def kept_rows(folder: Path | None) -> list[Row]:
+    """Read the finished rows."""
+    files = sorted(folder.glob("*.json")) if folder is not None else []
+    return [Row(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
 
 def page(rows: Sequence[Row], missing: Sequence[str], baseline: str) -> str:
     """Write what was found, and what was not run."""
     order = [fault.what for fault in BREAKS]
-    breaks = sorted((row for row in rows if not row.fresh), key=lambda row: order.index(row.what))
+    breaks = sorted((row for row in rows if row.what in order), key=lambda row: order.index(row.what))
     repeats = sorted((row for row in rows if row.fresh), key=lambda row: row.what)
     machines = "; ".join(sorted({row.machine for row in rows}))
     parts = [
         "<!-- Written by `make gate-selftest`; change tests/benchmarks/gate_selftest.py, not this. -->\n",
         "# What the gate found\n",
         f"Each row is a real `bench check` of `baselines/{baseline}`, run from nothing by a copy of the package in "
-        f"which one line is broken. Machine: {machines}.\n",
+        f"which one line is broken, at the commit named. Machine: {machines}.\n",
         _table("what is broken", breaks),
         _seen(breaks),
     ]
@@ -278,14 +279,14 @@ def page(rows: Sequence[Row], missing: Sequence[str], baseline: str) -> str:
 def _table(what: str, rows: Sequence[Row]) -> str:
     from bench.report.markdown import table
 
-    body = [(row.what, str(row.seeds), row.verdict, row.lines, f"{row.minutes:.1f}") for row in rows]
-    return "\n".join(table((what, "seeds", "verdict", "lines", "minutes"), body)) + "\n"
+    body = [(row.what, str(row.seeds), row.verdict, row.lines, f"{row.minutes:.1f}", row.commit) for row in rows]
+    return "\n".join(table((what, "seeds", "verdict", "lines", "minutes", "commit"), body)) + "\n"
 
 
 def _seen(breaks: Sequence[Row]) -> str:
     unseen = [row.what for row in breaks if not row.good]
     told = f"; unseen: {'; '.join(unseen)}" if unseen else ""
-    return f"The check noticed {len(breaks) - len(unseen)} of the {len(BREAKS)} breaks{told}.\n"
+    return f"The check noticed {len(breaks) - len(unseen)} of {len(breaks)} breaks that were run{told}.\n"
 
 
 def _alarms(repeats: Sequence[Row]) -> str:
