@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         update_baseline,
         verify,
     )
+    from bench.api.claims import ClaimCost, Claims, claims
     from bench.api.common import load_plugins
     from bench.api.data import (
         add_data,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BenchError",
+    "ClaimCost",
+    "Claims",
     "Comparison",
     "DataError",
     "DivergedError",
@@ -72,6 +75,7 @@ __all__ = [
     "check",
     "check_data",
     "check_plugin",
+    "claims",
     "dataset",
     "describe",
     "encoder",
@@ -99,6 +103,7 @@ __all__ = [
 ]
 _MODULES = {
     "api.checks": "check check_plugin profile profile_probes simulate_check update_baseline verify",
+    "api.claims": "ClaimCost Claims claims",
     "api.common": "load_plugins",
     "api.data": "add_data audit_data check_data dataset list_files local_data remove_data show_data",
     "api.literature": "published_figures",

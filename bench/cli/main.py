@@ -26,6 +26,7 @@ COMMANDS = {
     "report": ("report:report", "Print stored results; write HTML, CSV, Markdown and JSON."),
     "runs": ("runs:runs", "List stored runs with their keys, scores and what failed."),
     "tune": ("tune:tune", "Search learning rates and the like by validation score."),
+    "claims": ("claims:claims", "Judge claims of papers, or your own, by stored runs."),
     "published": ("published:app", "Show published figures, with source and selection."),
     "why": ("runs:why", "Say which field or module made two runs differ."),
     "compare": ("compare:compare", "Compare stored runs object by object; nothing is run."),

@@ -20,10 +20,15 @@ _PUBLISHED_EPOCHS = 300
 
 
 class Estimator:
-    """Estimates seconds of jobs."""
+    """Estimates seconds of jobs.
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._workspace = workspace
+    Args:
+        workspace: Results folder, whose earlier runs say how long jobs take.
+        device: Device to estimate for instead of the jobs' own, ``cpu`` or ``cuda``.
+    """
+
+    def __init__(self, workspace: Workspace, device: str | None = None) -> None:
+        self._workspace, self._device = workspace, device
         self.basis = "from a rough count of operations"
 
     @cached_property
@@ -46,17 +51,22 @@ class Estimator:
         if job.encoder is None:
             return _START_SECONDS
         if job.kind == "evaluate":
-            rate = _ROUGH_RATE[job.encoder.numerics.device] / training_flops(job.encoder.backbone)
+            rate = self._rate(job.encoder)
             sizes = {place.manifest: place.objects for place in job.places}
             tuned = sum(_tuned_samples(run.spec, sizes.get(run.spec.data.manifest, 0)) for run in job.runs)
             return _START_SECONDS + _EVALUATE_SECONDS * len(job.runs) + tuned / rate
         spec = job.encoder
         objects = next((place.objects for place in job.places if spec.data and place.manifest == spec.data.manifest), 0)
         samples = spec.recipe.epochs * spec.fraction * objects if spec.recipe else 0
-        known = self._history.get(_kind(spec))
+        own = self._device in (None, spec.numerics.device)
+        known = self._history.get(_kind(spec)) if own else None
         if known is not None:
             self.basis = "from runs measured in this results folder"
-        return _START_SECONDS + samples / (known or _ROUGH_RATE[spec.numerics.device] / training_flops(spec.backbone))
+        return _START_SECONDS + samples / (known or self._rate(spec))
+
+    def _rate(self, spec: PretrainSpec) -> float:
+        """Return rough training samples per second."""
+        return _ROUGH_RATE[self._device or spec.numerics.device] / training_flops(spec.backbone)
 
 
 def training_flops(backbone: BackboneSpec) -> float:
