@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.comparing.naming import class_names
-from bench.errors import UsageError
+from bench.errors import UsageError, unknown_name
 from bench.paths import Workspace
 from bench.plan.code import current_fingerprint
 from bench.plan.deviations import DeviationReader
@@ -19,6 +19,7 @@ from bench.report.forms import ALWAYS, NAMES, Format, PageFormat
 from bench.report.model import ReportModel, build_model
 from bench.report.page import PAGE_RENDERERS, page_document, read_page
 from bench.report.terminal import render_terminal
+from bench.stats.cells import SCRATCH, TEACHER_ALONE
 from bench.stats.deviations import Deviations
 from bench.store.index import IndexedRun
 from bench.store.queries import (
@@ -157,6 +158,40 @@ def print_results(
 def read_model(workspace: Workspace, store_url: str | None, keys: Collection[str] | None = None) -> ReportModel:
     """Return the content of a report (see `read_results`)."""
     numbers, records = read_results(workspace, store_url, keys)
+    return build_model(numbers, records, deviations_by_key(records))
+
+
+def compared_results(
+    workspace: Workspace,
+    store_url: str | None,
+    labels: Mapping[str, Collection[str]],
+    *,
+    keys: Collection[str] | None = None,
+    verify: bool = False,
+) -> ReportModel:
+    """Return the content of a report about comparisons.
+
+    Baselines stay beside the chosen methods, so that there is something to compare these with.
+
+    Args:
+        workspace: Results folder.
+        store_url: Database URL, or None.
+        labels: Only runs that have, of every label, one of these values.
+        keys: Only the runs of these keys; None for all.
+        verify: Believe nothing of the index.
+
+    Raises:
+        UsageError: No run has such labels.
+    """
+    others = {name: values for name, values in labels.items() if name != "method"}
+    numbers, records = read_results(workspace, store_url, keys, labels=others, verify=verify)
+    if chosen := labels.get("method"):
+        known = {run.method for run in numbers}
+        if strange := sorted(set(chosen) - known):
+            raise unknown_name("method of a stored run", strange[0], known)
+        kept = {*chosen, SCRATCH, TEACHER_ALONE}
+        numbers = [run for run in numbers if run.method in kept]
+        records = [record for record in records if record.label.get("method") in kept]
     return build_model(numbers, records, deviations_by_key(records))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from bench.api.common import Names, PathLike, existing, fraction_of_points, listed, looking, registered
-from bench.errors import unknown_name
+from bench.errors import UsageError, unknown_name
 from bench.paths import Workspace
 from bench.registry import METHODS
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
+    from pydantic import JsonValue
 
     from bench.analysis.analyse import Analyst
     from bench.comparing.differences import Differences
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from bench.plan.encoders import StoredEncoder
     from bench.protocols.cards import ProtocolCard
     from bench.report.forms import Format
+    from bench.report.document import Document
     from bench.report.model import ReportModel
+    from bench.report.sensitivity import Question, Sensitivity
     from bench.rerun import Rerun
     from bench.sharing.bundling import Bundled
     from bench.store.maintenance import RebuildReport, StoreStatus
@@ -218,6 +221,40 @@ class Results:
         least = None if margin is None else fraction_of_points("margin", margin)
         shelf = Shelf(self._store(), common)
         return Comparison(Comparer(looking(self.workspace), shelf, ensemble, least).compare(first, second))
+
+    def power(
+        self, effect: float = 1.0, *, target: float = 80.0, seeds: int | None = None, **labels: Unpack[Labels]
+    ) -> Power:
+        """Return the seeds that a difference needs, table by table.
+
+        From the variation of stored paired differences; nothing is run.
+
+        Args:
+            effect: Difference to show, in points of accuracy.
+            target: Chance of showing it, in percent.
+            seeds: Planned seeds; those that are stored by default.
+            **labels: Only runs with these labels; scratch stays beside chosen methods.
+
+        Raises:
+            UsageError: No run has such a label, no comparison varies over seeds, or a value is out of range.
+        """
+        from bench.report.sensitivity import Question, sensitivities
+        from bench.reporting import compared_results
+        from bench.stats.power import MOST_SEEDS
+
+        if not 50 <= target < 100:
+            raise UsageError(f"power {target:g}: expected percent from 50 to below 100, e.g. 80")
+        if seeds is not None and not 2 <= seeds <= MOST_SEEDS:
+            raise UsageError(f"seeds {seeds}: expected 2 to {MOST_SEEDS}")
+        asked = Question(fraction_of_points("effect", effect), target / 100, seeds)
+        model = compared_results(self.workspace, self.store_url, _wanted(labels), keys=self.keys, verify=self.verify)
+        found = sensitivities(model)
+        if not found:
+            raise UsageError(
+                "no stored comparison varies over seeds: store two seeds or more of a method and of scratch "
+                "(bench run --seeds 3), not at smoke; bench run --dry-run says what planned seeds can show"
+            )
+        return Power(tuple(found), asked)
 
     def why(self, first: str, second: str) -> Differences:
         """Return the fields and modules that make runs differ.
@@ -466,6 +503,55 @@ class Results:
         from bench.reporting import read_model
 
         return read_model(self.workspace, self.store_url, self.keys)
+
+
+@dataclass(frozen=True)
+class Power:
+    """Seeds that a difference needs, table by table.
+
+    Printed, it says what ``bench power`` says.
+
+    Attributes:
+        found: Families of comparisons whose variation is stored.
+        asked: Difference, power and seeds that are asked about.
+    """
+
+    found: tuple[Sensitivity, ...]
+    asked: Question
+
+    @property
+    def answers(self) -> list[dict[str, JsonValue]]:
+        """Return one mapping per family, as ``bench power --json``."""
+        from bench.report.sensitivity import answers
+
+        return [answers(one, self.asked) for one in self.found]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Return `answers` as a table; differences are fractions."""
+        from bench.api.frames import ShortFrame
+
+        shown = ("protocol", "dataset", "against", "seeds", "deviation", "smallest_difference", "seeds_needed")
+        return ShortFrame.of(self.answers, shown)
+
+    @property
+    def document(self) -> Document:
+        """Return the document that ``bench power`` prints."""
+        from bench.report.sensitivity import document
+
+        return document(self.found, self.asked)
+
+    def __str__(self) -> str:
+        """Return what ``bench power`` prints."""
+        import io
+
+        from rich.console import Console
+
+        from bench.report.terminal import render_terminal
+
+        text = io.StringIO()
+        render_terminal(self.document, Console(file=text, width=120))
+        return text.getvalue().rstrip()
 
 
 @dataclass(frozen=True)

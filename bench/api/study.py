@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from bench.execution.local import Listener, Outcome
     from bench.plan.graph import Plan
+    from bench.report.sensitivity import Sensitivity
     from bench.tuning.engine import Found
     from bench.tuning.problems import Problem
 
@@ -174,7 +175,7 @@ class Study:
 
         _check_reuse(reuse)
         place = looking(self.workspace)
-        return StudyPlan(make_plan(self.request, place, self.store_url, reuse, readonly=True), place)
+        return StudyPlan(make_plan(self.request, place, self.store_url, reuse, readonly=True), place, self.store_url)
 
     def run(self, *, jobs: int | None = None, reuse: Reuse = "exact", progress: bool = True) -> Results:
         """Run what is missing, each job in its process.
@@ -389,11 +390,13 @@ class StudyPlan:
 
     Attributes:
         plan: Jobs and runs.
-        workspace: Results folder, whose earlier runs say how long jobs take.
+        workspace: Results folder, whose earlier runs say how long jobs take and how much seeds vary.
+        store_url: Database URL, or None.
     """
 
     plan: Plan
     workspace: Workspace
+    store_url: str | None = None
 
     @cached_property
     def jobs(self) -> pd.DataFrame:
@@ -449,6 +452,28 @@ class StudyPlan:
         return f"{text} ({older} made by older code)" if older else text
 
     @cached_property
+    def sensitivity(self) -> str:
+        """Return a line on the differences that the seeds can show.
+
+        With the variation of stored runs of the same protocol and preset, else an assumed one; empty where the plan
+        compares nothing.
+        """
+        from bench.report.sensitivity import planned_line, sensitivities
+        from bench.reporting import compared_results
+
+        wanted = {name: sorted({run.label[name] for run in self.plan.runs}) for name in ("preset", "protocol")}
+
+        def read() -> list[Sensitivity]:
+            try:
+                return sensitivities(compared_results(self.workspace, self.store_url, wanted))
+            except UsageError:  # no such run is stored
+                return []
+
+        missing = {run.spec.seed for run in self.plan.runs if run.key not in self.plan.reused}
+        seconds = sum(self._seconds.values()) / len(missing) if missing else None
+        return planned_line(self.plan.runs, read, seconds)
+
+    @cached_property
     def _seconds(self) -> dict[str, float]:
         from bench.plan.estimate import Estimator
 
@@ -464,6 +489,7 @@ class StudyPlan:
 
         lines = [f"  {job.title}  ~{duration(self._seconds[job.id])}" for job in self.plan.jobs]
         total = [f"  {duration(sum(self._seconds.values()))} one after another"] if lines else []
+        total += [self.sensitivity] if self.sensitivity else []
         notes = [f"note: {note}" for note in self.plan.notes]
         skipped = [f"skipped: {line}" for line in self.skipped]
         return "\n".join([*self.axes, self.summary, *lines, *total, *notes, *skipped])

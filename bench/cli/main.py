@@ -30,6 +30,7 @@ COMMANDS = {
     "published": ("published:app", "Show published figures, with source and selection."),
     "why": ("runs:why", "Say which field or module made two runs differ."),
     "compare": ("compare:compare", "Compare stored runs object by object; nothing is run."),
+    "power": ("power:power", "Say how many seeds a difference needs, from stored runs."),
     "check": ("verify:check", "Run a suite and compare it with accepted numbers."),
     "profile": ("profile:profile", "Measure the speed of the pretraining step."),
     "import": ("weights:import_", "Read an official checkpoint and keep its encoder."),

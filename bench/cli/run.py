@@ -180,7 +180,7 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
     from bench.screen import ProgressView
 
     screen, place = console(), study.workspace
-    planned = study.plan(reuse) if dry_run else StudyPlan(study.prepare(reuse), place)
+    planned = study.plan(reuse) if dry_run else StudyPlan(study.prepare(reuse), place, study.store_url)
     note_environment(screen)
     for note in planned.plan.notes:
         screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)
@@ -191,6 +191,8 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
     screen.print(planned.summary, highlight=False)
     if dry_run:
         _print_plan(planned.plan, place, verbose)
+        if planned.sensitivity:
+            screen.print(planned.sensitivity, highlight=False, markup=False)
         return 0
     outcome = None
     if planned.plan.jobs:

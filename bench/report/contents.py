@@ -14,6 +14,7 @@ from bench.report import (
     scaling,
     scores,
     selection,
+    sensitivity,
     transfer,
     tuning,
     words,
@@ -96,6 +97,7 @@ def report(model: ReportModel, summary: Sequence[Sentence] | None = None, title:
     blocks += [tuning.part(group) for group in tuning.groups(model.studies)]
     blocks += curves.parts(model.panels)
     blocks += [cost.part(shown)] if shown else []
+    blocks += sensitivity.part(model, sensitivity.Question(0.01))
     blocks += [methods.part(model.methods)] if model.methods else []
     blocks += provenance.without_result(model)
     blocks += [provenance.part(model)] if model.runs else []

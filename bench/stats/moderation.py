@@ -52,7 +52,7 @@ def moderate(differences: npt.NDArray[np.floating[Any]], means: int = 1) -> list
     own, df = differences.var(1, ddof=means), n - means
     if m < 2:
         return [Moderated(float(value), df) for value in own]
-    prior, common = _prior(own, df)
+    prior, common = common_variance(own, df)
     weight = 1.0 if math.isinf(prior) else prior / (prior + df)
     most = max(float(df), effective_degrees(differences, means))
     return [
@@ -76,7 +76,7 @@ def effective_degrees(differences: npt.NDArray[np.floating[Any]], means: int = 1
     return float((n - means) * m**2 / (correlations**2).sum())
 
 
-def _prior(variances: npt.NDArray[np.floating[Any]], df: int) -> tuple[float, float]:
+def common_variance(variances: npt.NDArray[np.floating[Any]], df: int) -> tuple[float, float]:
     """Estimate the prior variance and its degrees of freedom.
 
     Smyth 2004, section 6.2.
