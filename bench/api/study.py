@@ -464,6 +464,8 @@ class StudyPlan:
         wanted = {name: sorted({run.label[name] for run in self.plan.runs}) for name in ("preset", "protocol")}
 
         def read() -> list[Sensitivity]:
+            if not self.workspace.results.is_dir():
+                return []
             try:
                 return sensitivities(compared_results(self.workspace, self.store_url, wanted))
             except UsageError:  # no such run is stored

@@ -17,6 +17,7 @@ from bench.report import (
     sensitivity,
     transfer,
     tuning,
+    variation,
     words,
 )
 from bench.report.accuracy_plot import drawn_rows
@@ -98,6 +99,7 @@ def report(model: ReportModel, summary: Sequence[Sentence] | None = None, title:
     blocks += curves.parts(model.panels)
     blocks += [cost.part(shown)] if shown else []
     blocks += sensitivity.part(model, sensitivity.Question(0.01))
+    blocks += variation.parts(model)
     blocks += [methods.part(model.methods)] if model.methods else []
     blocks += provenance.without_result(model)
     blocks += [provenance.part(model)] if model.runs else []
