@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bench.models.encoder import Encoder
     from bench.plan.encoders import StoredEncoder
     from bench.protocols.cards import ProtocolCard
-    from bench.report.forms import Format
     from bench.report.document import Document
+    from bench.report.forms import Format
     from bench.report.model import ReportModel
     from bench.report.sensitivity import Question, Sensitivity
     from bench.rerun import Rerun

@@ -187,7 +187,7 @@ def _teachers(section: Section) -> dict[int, Source]:
         spec = row.cell.spec
         if any(_TEACHER_SEED.fullmatch(name) for name in spec):
             alike[digest({n: v for n, v in spec.items() if not _TEACHER_SEED.fullmatch(n)})].append(row.cell)
-    found = {}
+    found: dict[int, Source] = {}
     for cells in alike.values():
         source = of_teachers(dict(enumerate(cell.scores for cell in cells)))
         found |= {id(cell): source for cell in cells}
