@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bench.report.sensitivity import Question, Sensitivity
     from bench.rerun import Rerun
     from bench.sharing.bundling import Bundled
+    from bench.sharing.rescoring import Rescored
     from bench.store.maintenance import RebuildReport, StoreStatus
     from bench.store.queries import MetricRow
     from bench.store.records import RunRecord
@@ -464,6 +465,23 @@ class Results:
         from bench.store.maintenance import rebuild
 
         return rebuild(self.workspace.results, self.store_url)
+
+    def rescore(self, *, dry_run: bool = False, **labels: Unpack[Labels]) -> Rescored:
+        """Score stored predictions with today's metric code (``bench db rescore``).
+
+        Runs whose numbers change get a new folder, which names the old values; the old folders are kept.
+
+        Args:
+            dry_run: Change nothing; only say what would change.
+            **labels: Only runs with these labels.
+
+        Raises:
+            UsageError: No run has such a label.
+            SetupError: The folder cannot be written.
+        """
+        from bench.sharing.rescoring import rescore
+
+        return rescore(self.workspace, self.store_url, _wanted(labels), dry_run=dry_run)
 
     def index_status(self) -> StoreStatus:
         """Return counts, sizes and agreement with folders (``bench db status``).

@@ -1,14 +1,27 @@
-"""``bench db``: the index of the stored runs."""
+"""``bench db``: the index of the stored runs, and changes of all of them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from bench.api.results import load
-from bench.cli.common import ResultsOption, StoreOption, console
+from bench.cli.common import (
+    DatasetFilter,
+    MethodFilter,
+    PresetFilter,
+    ProtocolFilter,
+    ResultsOption,
+    StoreOption,
+    chosen_labels,
+    console,
+)
 
-app = typer.Typer(help="Rebuild and inspect the index of stored runs.", no_args_is_help=True)
+app = typer.Typer(help="Rebuild, inspect, merge and rescore stored runs.", no_args_is_help=True)
 
 
 @app.command()
@@ -38,3 +51,68 @@ def status(results: ResultsOption = None, store_url: StoreOption = None) -> None
     for field in fields(found):
         value = getattr(found, field.name)
         console().print(f"{field.name.replace('_', ' ')}: {value}", highlight=False, markup=False)
+
+
+SHOWN = 20
+"""Lines of one kind that are printed; more are counted."""
+
+
+@app.command()
+def merge(
+    other: Annotated[Path, typer.Argument(metavar="OTHER", help="Another results folder, or a bundle.")],
+    results: ResultsOption = None,
+    store_url: StoreOption = None,
+) -> None:
+    """Take the runs of another results folder or a bundle in.
+
+    Every run is verified first, and nothing that is here is changed. Exit
+    code 1 where a run is left out: damaged, forged, or here with other numbers.
+    """
+    from bench.api.sharing import merge as take_in
+
+    found = take_in(other, results, store_url=store_url)
+    failed = f" and {found.failed} failed" if found.failed else ""
+    console().print(f"took in {found.done} finished{failed} runs; {found.there} were here already", highlight=False)
+    _some("note", "yellow", found.beside)
+    _some("not verified", "yellow", (f"{name}: {why}" for name, why in found.unverified.items()))
+    _some("conflict", "red", map(str, found.conflicts))
+    _some("left out", "red", map(str, found.refused))
+    raise typer.Exit(1 if found.conflicts or found.refused else 0)
+
+
+@app.command()
+def rescore(
+    method: MethodFilter = None,
+    protocol: ProtocolFilter = None,
+    dataset: DatasetFilter = None,
+    preset: PresetFilter = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would change.")] = False,
+    results: ResultsOption = None,
+    store_url: StoreOption = None,
+) -> None:
+    """Score stored predictions again with today's metric code.
+
+    Old values and old run folders are kept. Exit code 1 where numbers of
+    today's code do not follow from their predictions.
+    """
+    labels = chosen_labels(method, protocol, dataset, preset)
+    found = load(results, store_url=store_url).rescore(dry_run=dry_run, **labels)  # type: ignore[arg-type]
+    _some("put back", "yellow", found.restored)
+    lines = (f"{one.run}: {one.name} {one.old:.6f} -> {one.new:.6f}" for one in found.changed)
+    _some("would change" if dry_run else "changed", "yellow", lines)
+    _some("not verified", "yellow", (f"{name}: {why}" for name, why in found.unverified.items()))
+    _some("does not follow", "red", map(str, found.wrong))
+    verb = "would be scored" if dry_run else "scored"
+    console().print(
+        f"{found.runs} runs {verb} anew ({len(found.changed)} numbers), {found.unchanged} unchanged", highlight=False
+    )
+    raise typer.Exit(1 if found.wrong else 0)
+
+
+def _some(what: str, colour: str, lines: Iterable[str]) -> None:
+    """Print the first lines of a kind, and count the others."""
+    told = list(lines)
+    for line in told[:SHOWN]:
+        console().print(f"[{colour}]{what}[/{colour}] {escape(line)}", highlight=False, soft_wrap=True)
+    if len(told) > SHOWN:
+        console().print(f"[{colour}]{what}[/{colour}] {len(told) - SHOWN} more", highlight=False)

@@ -45,7 +45,7 @@ COMMANDS = {
     "teachers": ("teachers:app", "Fit and inspect teachers."),
     "protocols": ("protocols:app", "Print what each protocol does, and where papers differ."),
     "bundle": ("bundle:app", "Write stored runs into one file, and verify such files."),
-    "db": ("database:app", "Rebuild and inspect the index of stored runs."),
+    "db": ("database:app", "Rebuild, inspect, merge and rescore stored runs."),
 }
 """Every command: where it is (``MODULE:NAME`` below `bench.cli`), and the line that ``bench --help`` shows of it.
 

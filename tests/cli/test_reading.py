@@ -53,6 +53,8 @@ READING = [
     "runs --failed",
     "runs --verify",
     "report --out OUT",
+    "bundle create OUT/mine.zip",
+    "db rescore --dry-run",
     "report --selection --verify --out OUT",
     "report --format latex --where protocol.name=linear --group-by method --title Linear --out OUT",
     "compare A B --out OUT/objects.csv",
@@ -83,6 +85,7 @@ WRITING = [
     "data add toys --format modelnet-h5 --root OUT",
     "data remove toys",
     "db rebuild",
+    "db rescore",
     "teachers fit tiny-clip",
 ]
 
