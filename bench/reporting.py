@@ -105,13 +105,8 @@ def _opened(
     labels: Mapping[str, Collection[str]],
     verify: bool,
 ) -> Store:
-    fits = fitting(labels)
     return Store.open_readonly(
-        workspace.results,
-        store_url,
-        keys=keys,
-        verify=verify,
-        choose=(lambda heads: list(filter(fits, heads))) if labels else None,
+        workspace.results, store_url, keys=keys, verify=verify, fits=fitting(labels) if labels else None
     )
 
 

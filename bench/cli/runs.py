@@ -77,10 +77,10 @@ def runs(
     fits = fitting(labels)
 
     def choose(found: list[Head]) -> list[Head]:
-        own = [run for run in found if run.status == status and fits(run)]
+        own = [run for run in found if run.status == status]
         return own if most is None else sorted(own, key=attrgetter("created_at"))[-most:]
 
-    store = Store.open_readonly(reading(results).results, store_url, verify=verify, choose=choose)
+    store = Store.open_readonly(reading(results).results, store_url, verify=verify, fits=fits, choose=choose)
     heads = store.heads()
     done = {run.key for run in heads if run.status == "done"}
     broken = {run.key for run in heads if run.status == "failed"} - done

@@ -8,6 +8,7 @@ a PostgreSQL URL. Several results folders may share a database; each has rows of
 from __future__ import annotations
 
 import functools
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from enum import Enum
@@ -276,8 +277,9 @@ class Database:
             yield
         except IntegrityError:
             raise
-        except DBAPIError as error:
-            raise database_failure(self.shown, path or self.path, error.orig or error) from error
+        except (DBAPIError, sqlite3.Error) as error:
+            found = getattr(error, "orig", None) or error
+            raise database_failure(self.shown, path or self.path, found) from error
         except UnicodeDecodeError as error:  # SQLite's message may contain bytes of a damaged page
             raise DamagedDatabaseError(self.shown, "a page of it is no text") from error
 
@@ -308,7 +310,7 @@ def read_rows(session: Session, query: Select[Any]) -> Sequence[Sequence[Any]]:
     This is twice as fast as the reading that survives rows which were tampered with, its fallback.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: They cannot be read.
+        sqlalchemy.exc.DBAPIError, sqlite3.Error: They cannot be read.
     """
     connection = session.connection()
     driver: Any = connection.connection.driver_connection
@@ -316,12 +318,20 @@ def read_rows(session: Session, query: Select[Any]) -> Sequence[Sequence[Any]]:
         return connection.execute(query).all()
     try:
         driver.text_factory = str
-        return connection.execute(query).all()
-    except OperationalError:  # Perhaps of a text that is none.
+        return _plain_rows(connection, query)
+    except (OperationalError, sqlite3.OperationalError):  # Perhaps of a text that is none.
         driver.text_factory = _ANY_TEXT
-        return connection.execute(query).all()
+        return _plain_rows(connection, query)
     finally:
         driver.text_factory = _ANY_TEXT
+
+
+def _plain_rows(connection: Connection, query: Select[Any]) -> Sequence[Sequence[Any]]:
+    """Return rows as the driver's own tuples: SQLAlchemy's cost as much again, and there may be millions."""
+    with connection.execute(query) as result:
+        cursor: Any = result.cursor
+        found: Sequence[Sequence[Any]] = cursor.fetchall()
+        return found
 
 
 def _read_only_url(path: Path) -> URL:

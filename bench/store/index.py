@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice
-from operator import attrgetter, itemgetter
+from itertools import islice
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import JsonValue
@@ -262,10 +263,13 @@ def heads(session: Session, results: str, key: str | None = None) -> dict[str, H
         mine &= RunTable.folder.startswith(f"runs/{key}/", autoescape=True)
     wanted: list[ColumnClause[Any]] = [column(name) for name in ("head_digest", *Head._fields)]
     found: dict[str, Head | None] = {}
+    once: dict[Any, Any] = {}
+    labels = Head._fields.index("preset") + 1
     for row in read_rows(session, select(*wanted).select_from(RunTable.__table__).where(mine)):
-        head = Head._make(row[1:])
-        folder = str(head.folder)
-        found[folder] = head if folder not in found and _digest(row[2:]) == row[0] else None
+        folder = str(row[2])
+        sound = folder not in found and _digest(row[2:]) == row[0]
+        # Labels have few distinct values.
+        found[folder] = Head(*row[1:labels], *[once.setdefault(v, v) for v in row[labels:]]) if sound else None
     return found
 
 
@@ -280,8 +284,7 @@ def complete(session: Session, results: str, chosen: Sequence[Head], texts: Text
     """
     by_id = {run.id: run for run in _rows(session, chosen) if run.id is not None}
     for run_id, values in _numbers(session, list(by_id)):
-        if (run := by_id.get(run_id)) is not None:
-            run.values = values
+        by_id[run_id].values = values
     runs = list(by_id.values())
     _read_texts(session, results, runs, texts)
     return [run for run in runs if _is_whole(run, texts)]
@@ -293,24 +296,21 @@ def _rows(session: Session, chosen: Sequence[Head]) -> Iterator[IndexedRun]:
     query = select(*wanted).select_from(RunTable.__table__)
     by_id = {head.id: head for head in chosen}
     once: dict[Any, Any] = {}
-    spared = range(Row._fields.index("preset"), len(Row._fields))
     for ids in _batches(by_id):
         for run_id, digest, *values in read_rows(session, query.where(RunTable.id.in_(ids))):
-            if (head := by_id.get(run_id)) is None:
-                continue
-            for at in spared:  # These columns have few distinct values.
-                if at not in _LARGE:
+            if _digest(tuple(values)) == digest and (head := by_id.get(run_id)) is not None:
+                for at in _SHARED:
                     values[at] = once.setdefault(values[at], values[at])
-            row = Row._make(values)
-            if _head(row) == head[1:] and _digest(tuple(row)) == digest:
-                yield IndexedRun(row, digest, id=run_id)
+                row = Row._make(values)
+                if _head(row) == head[1:]:
+                    yield IndexedRun(row, digest, id=run_id)
 
 
 def _is_whole(run: IndexedRun, texts: Texts) -> bool:
     values: Sequence[Any] = () if run.values is None else run.values
-    if _digest(_plain(values)) != run.row.numbers:
+    if _digest([*values]) != run.row.numbers:
         return False
-    run.values = array("d", (math.nan if value is None else value for value in values))
+    run.values = array("d", [math.nan if value is None else value for value in values] if None in values else values)
     try:
         for name in _TEXTS:
             if (named := getattr(run.row, name)) is not None:
@@ -320,14 +320,17 @@ def _is_whole(run: IndexedRun, texts: Texts) -> bool:
         return False
 
 
-def _numbers(session: Session, ids: Sequence[int]) -> Iterator[tuple[int, list[Any]]]:
+def _numbers(session: Session, ids: Sequence[int]) -> Iterator[tuple[int, Sequence[Any]]]:
     """Yield the numbers of runs by row id."""
     number: tuple[Any, ...] = (column("run_id"), column("value"))
     query = select(*number).select_from(MetricTable.__table__).order_by(MetricTable.run_id, MetricTable.place)
     for some in _batches(ids):
-        found = read_rows(session, query.where(MetricTable.run_id.in_(some)))
-        for run_id, rows in groupby(found, key=itemgetter(0)):
-            yield run_id, [row[1] for row in rows]
+        if rows := read_rows(session, query.where(MetricTable.run_id.in_(some))):
+            owners, values = zip(*rows, strict=True)
+            start = 0
+            for run_id, count in Counter(owners).items():  # In their order, which is that of the rows.
+                yield run_id, values[start : start + count]
+                start += count
 
 
 def _read_texts(session: Session, results: str, runs: Sequence[IndexedRun], texts: Texts) -> None:
@@ -518,4 +521,7 @@ def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
         yield some
 
 
-_LARGE = frozenset(Row._fields.index(name) for name in ("own", "cost", "error"))
+_OWN = ("folder", "signature", "listed", "numbers", "manifest_sha256", "size_bytes", "key", "created_at")
+_OWN += ("own", "cost", "error")
+_SHARED = [at for at, name in enumerate(Row._fields) if name not in _OWN]
+"""Columns of few distinct values, which rows share."""

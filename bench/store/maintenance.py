@@ -190,6 +190,7 @@ def looked(
     keys: Collection[str] | None = None,
     verify: bool = False,
     keep: bool = False,
+    fits: scan.Fits | None = None,
     choose: scan.Choose | None = None,
 ) -> View:
     """Compare run folders with the index.
@@ -210,9 +211,8 @@ def looked(
         ):  # a separate transaction: one left open while folders are read would block writers
             return index.complete(session, database.owner, chosen, texts)
 
-    return scan.look(
-        database.results, indexed, complete, keys=keys, verify=verify, keep=keep, choose=choose, texts=texts
-    )
+    looking: dict[str, Any] = {"keys": keys, "verify": verify, "keep": keep, "fits": fits, "choose": choose}
+    return scan.look(database.results, indexed, complete, **looking, texts=texts)
 
 
 def replace_file(database: Database, report: RebuildReport, *, keep: bool) -> None:

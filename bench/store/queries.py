@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -389,9 +390,19 @@ def fitting(wanted: Mapping[str, Collection[str]]) -> Callable[[Head | Row], boo
     for label in wanted:
         if label not in LABELS:
             raise unknown_name("label of a run", label, LABELS)
-    asked = [(attrgetter(label), frozenset(values)) for label, values in wanted.items()]
+    # Seeds are numbers in the index, and texts on the command line.
+    asked = [(attrgetter(label), {*values, *(int(one) for one in values if _SEED(one))}) for label, values in wanted.items()]
 
-    return lambda run: all(str(get(run)) in values for get, values in asked)
+    def fits(run: Head | Row) -> bool:
+        for get, values in asked:
+            if get(run) not in values:
+                return False
+        return True
+
+    return fits
+
+
+_SEED = re.compile("0|[1-9][0-9]{0,18}").fullmatch
 
 
 def require_stored(store: Store, wanted: Mapping[str, Collection[str]], status: Status | None = None) -> None:
@@ -412,7 +423,7 @@ def require_labels(rows: Sequence[Head | Row], wanted: Mapping[str, Collection[s
     if not rows:
         return
     for label, values in wanted.items():
-        known = {str(getattr(row, label)) for row in rows}
+        known = {str(value) for value in set(map(attrgetter(label), rows))}
         for value in values:
             if value not in known:
                 raise unknown_name(f"{label} of a stored run", value, known)

@@ -100,6 +100,7 @@ def look(
     keys: Collection[str] | None = None,
     verify: bool = False,
     keep: bool = False,
+    fits: Fits | None = None,
     choose: Choose | None = None,
     texts: Texts | None = None,
 ) -> View:
@@ -116,18 +117,22 @@ def look(
         keys: Only the runs of these keys; None for all.
         verify: Read every folder, predictions and curves too.
         keep: Keep the whole records of the folders that are read.
-        choose: Picks the rows that are wanted; of the others only the place of the folder is looked at. Runs without
-            a row are read, whatever they are.
+        fits: Says by its labels whether a row may be wanted. Of one that may not, only the name of its key's folder
+            is looked for: other runs of that key have the same labels.
+        choose: Picks the rows that are wanted, of those that fit; of the others only the place of the folder is looked
+            at. Runs without a row are read, whatever they are.
         texts: Receives the texts that `complete` reads.
     """
     view, there = View(texts=texts or Texts(), indexed=indexed), set()
     rows: list[Head] = []
     unread: list[str] = []
     unlisted: dict[str, str] = {}
-    for name, row, state in _entries(results, indexed, keys):
+    for name, row, state in _entries(results, indexed, keys, fits):
         there.add(name)
         if row is None:
             unread.append(name)
+        elif fits is not None and not fits(row):
+            view.others.append(row)
         else:
             rows.append(row)
             if state and state != row.listed:
@@ -141,7 +146,7 @@ def look(
         else:
             unread.append(head.folder)
     chosen = {head.folder for head in wanted}
-    view.others = [head for head in rows if head.folder not in chosen]
+    view.others += [head for head in rows if head.folder not in chosen]
     view.unlisted = [(view.rows[name], state) for name, state in unlisted.items() if name in view.rows]
     for name, found in _read_all(results, unread, series=verify or keep, keep=keep):
         _note(view, results, name, found)
@@ -152,6 +157,7 @@ def look(
 
 
 Read = tuple[IndexedRun, RunRecord | None]
+Fits = Callable[[Head], bool]
 Choose = Callable[[list[Head]], list[Head]]
 
 
@@ -312,7 +318,7 @@ def _settled(state: os.stat_result) -> bool:
 
 
 def _entries(
-    results: Path, indexed: Mapping[str, Head | None], keys: Collection[str] | None
+    results: Path, indexed: Mapping[str, Head | None], keys: Collection[str] | None, fits: Fits | None = None
 ) -> Iterator[tuple[str, Head | None, str]]:
     """Yield run folders with rows and the parents' states.
 
@@ -325,49 +331,41 @@ def _entries(
         above = name.rpartition("/")[0]
         rows[above] = None if above in rows else row
     for parent in (RUNS, FAILED):
-        for key, found in _keys(results / parent, keys):
+        for key in _keys(results / parent, keys):
             row = rows.get(above := f"{parent}/{key}")
-            state = "" if found is None else files.listing(found)
+            if row is not None and fits is not None and not fits(row):
+                yield row.folder, row, ""
+                continue
+            try:
+                found = os.lstat(place := f"{results}/{above}")
+            except OSError:  # Gone meanwhile.
+                continue
+            state = files.listing(found) if stat.S_ISDIR(found.st_mode) and keys is None else ""
             if row is not None and state and row.listed == state:
                 yield row.folder, row, state
                 continue
+            if not state and not Path(place).is_dir():
+                continue
             try:
-                names = folders.names_in(f"{results}/{above}")
+                names = folders.names_in(place)
             except SetupError:
                 names = ["*"]  # Cannot be listed; reading it will raise the error.
-            single = len(names) == 1 and found is not None and _settled(found)
+            single = len(names) == 1 and state != "" and _settled(found)
             for name in names:
                 yield f"{above}/{name}", indexed.get(f"{above}/{name}"), state if single else ""
 
 
-def _keys(parent: Path, keys: Collection[str] | None) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Yield the folders of keys, with their stat result.
-
-    None for a link.
-    """
+def _keys(parent: Path, keys: Collection[str] | None) -> list[str]:
+    """Return the names of the folders of keys, sorted."""
     if keys is not None:
-        for folder in folders.subfolders(parent, keys):
-            yield folder.name, None
-        return
+        return [folder.name for folder in folders.subfolders(parent, keys)]
     try:
         with os.scandir(parent) as entries:
-            names = sorted(entry.name for entry in entries)
+            return sorted(entry.name for entry in entries if entry.name[0] != ".")
     except (FileNotFoundError, NotADirectoryError):
-        return
+        return []
     except OSError as error:
         raise file_failure("list", parent, error) from error
-    above = f"{parent}/"
-    for name in names:
-        if name[0] == ".":
-            continue
-        try:
-            found = os.lstat(above + name)
-        except OSError:  # Gone meanwhile.
-            continue
-        if stat.S_ISDIR(found.st_mode):
-            yield name, found
-        elif Path(above + name).is_dir():
-            yield name, None
 
 
 def run_folders(results: Path, keys: Collection[str] | None = None) -> Iterator[Path]:

@@ -98,6 +98,7 @@ class Store:
         self.database = Database(self.results, url, readonly=readonly, busy_seconds=busy_seconds)
         self._verify = self._keep = False
         self._keys: Collection[str] | None = None
+        self._fits: scan.Fits | None = None
         self._choose: scan.Choose | None = None
         self._seen: View | None = None
         self._taken: dict[str, IndexedRun] = {}
@@ -116,6 +117,7 @@ class Store:
         keys: Collection[str] | None = None,
         verify: bool = False,
         keep: bool = False,
+        fits: scan.Fits | None = None,
         choose: scan.Choose | None = None,
     ) -> Store:
         """Open for reading: nothing is created, moved or changed.
@@ -130,15 +132,16 @@ class Store:
             keys: Only the runs of these keys; None for all.
             verify: Believe nothing of the index: read every run folder, every checksum verified.
             keep: Keep what is read of a folder, so that `load` need not read it again.
-            choose: Picks the rows of the index that are wanted; the folders of others are not looked at. Runs that the
-                index does not know are read and returned, whatever they are.
+            fits: Says by its labels whether a row of the index may be wanted (`bench.store.queries.fitting`).
+            choose: Picks the rows that are wanted, of those that fit; the folders of others are not looked at. Runs
+                that the index does not know are read and returned, whatever they are.
 
         Raises:
             SetupError: There is no results folder, or a newer bench wrote its index.
         """
         store = cls(results, url, readonly=True, busy_seconds=READER_BUSY_SECONDS)
         store._keys, store._verify, store._keep = keys, verify, keep
-        store._choose = None if verify else choose
+        store._fits, store._choose = (None, None) if verify else (fits, choose)
         return store
 
     def runs(self) -> list[IndexedRun]:
@@ -413,6 +416,7 @@ class Store:
             "keys": self._keys,
             "verify": self._verify,
             "keep": self._keep,
+            "fits": self._fits,
             "choose": self._choose,
         }
         words = self._unusable(looking)

@@ -89,10 +89,10 @@ def test_no_forged_row_hides_a_run_from_a_filtered_reading(store: Store, change:
     with store.database.write() as session:
         session.execute(text(f"UPDATE runs SET {change} WHERE method = 'recon'"))
 
-    def newest_of_recon(heads: list[Head]) -> list[Head]:
-        return sorted((one for one in heads if fitting({"method": ["recon"]})(one)), key=attrgetter("created_at"))[-1:]
+    def newest(heads: list[Head]) -> list[Head]:
+        return sorted(heads, key=attrgetter("created_at"))[-1:]
 
-    reader = Store.open_readonly(store.results, choose=newest_of_recon)
+    reader = Store.open_readonly(store.results, fits=fitting({"method": ["recon"]}), choose=newest)
     assert [(run.key, run.row.method) for run in reader.runs()] == [(key_of(1), "recon")]
     assert [row.value for row in metric_rows(reader)] == [row.value for row in metric_rows(store, keys=[key_of(1)])]
 
@@ -120,7 +120,7 @@ def test_what_is_not_asked_for_costs_next_to_nothing(store: Store) -> None:
         for number in range(others):
             store.publish(make_record(100 + number, label=LABEL | {"method": "act"}))
         store.publish(make_record(1))
-        reader = Store.open_readonly(store.results, choose=lambda heads: [h for h in heads if h.method == "recon"])
+        reader = Store.open_readonly(store.results, fits=fitting({"method": ["recon"]}))
         said: list[str] = []
         with reader.database.read() as session:
             event.listen(session.get_bind(), "before_cursor_execute", lambda *given, said=said: said.append(given[2]))
