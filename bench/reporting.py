@@ -14,7 +14,7 @@ from bench.paths import Workspace
 from bench.plan.code import current_fingerprint
 from bench.plan.deviations import DeviationReader
 from bench.report import choice, contents
-from bench.report.build import BuiltReport, build_report, require_writable, write_text
+from bench.report.build import BuiltReport, report_model, require_writable, write_model, write_text
 from bench.report.forms import ALWAYS, NAMES, Format, PageFormat
 from bench.report.model import ReportModel, build_model
 from bench.report.page import PAGE_RENDERERS, page_document, read_page
@@ -121,7 +121,9 @@ def _read(store: Store, keys: Collection[str] | None, labels: Mapping[str, Colle
             current[run.key] = digest
     chosen = finished_runs(store, keys=wanted, current=current)
     failed = failed_runs(store, keys=wanted)
-    return run_numbers(store, chosen, current), [store.record(run) for run in (*chosen, *failed)]
+    found = run_numbers(store, chosen, current), [store.record(run) for run in (*chosen, *failed)]
+    store.forget()
+    return found
 
 
 class _CodeReader:
@@ -227,22 +229,23 @@ def write_report(
     """
     require_writable(out)
     places = [workspaces] if isinstance(workspaces, Workspace) else list(workspaces)
-    numbers, records = read_folders(places, store_url, keys, labels=labels, where=where, verify=verify)
+
+    def content() -> ReportModel:  # Of which the runs are freed before its files are made.
+        numbers, records = read_folders(places, store_url, keys, labels=labels, where=where, verify=verify)
+        return report_model(
+            numbers,
+            records,
+            deviations_by_key(records),
+            forms=forms,
+            group_by=group_by,
+            class_names=lambda record: class_names(places[0], record),
+        )
+
+    model = content()
     whole = keys is None and not labels and not where
     studies = [study for place in places for study in read_studies(place.results)] if whole else []
-    deviations = deviations_by_key(records)
-    return build_report(
-        numbers,
-        records,
-        out,
-        console=screen,
-        selection=selection,
-        studies=studies,
-        deviations=deviations,
-        forms=forms,
-        title=title,
-        group_by=group_by,
-        class_names=lambda record: class_names(places[0], record),
+    return write_model(
+        replace(model, studies=tuple(studies)), out, console=screen, selection=selection, forms=forms, title=title
     )
 
 

@@ -10,7 +10,6 @@ from bench.report.model import ReportRow, Section
 from bench.report.plots import INK, MARKERS, PAPER, SERIES, canvas
 from bench.report.words import percent, spread
 from bench.stats.cells import Cell
-from bench.stats.intervals import run_means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +86,7 @@ def _draw_cell(axes: Axes, y: int, cell: Cell, identity: str, colour: str, marke
 
     The mean is hollow for scratch.
     """
-    summary, seeds = cell.summary, [100 * value for value in run_means(cell.scores).values()]
+    summary, seeds = cell.summary, [100 * value for value in cell.means.values()]
     if len(seeds) > 1:
         axes.plot(seeds, [y + 0.27] * len(seeds), "|", color=colour, markersize=4, alpha=0.7)
     if with_interval and summary.low is not None and summary.high is not None:

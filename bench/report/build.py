@@ -107,10 +107,41 @@ def build_report(
         UsageError: No run has the field `group_by`, or runs of one cell differ in it.
         SetupError: The folder cannot be written; one line says why. Earlier reports stay as they were.
     """
-    model = replace(build_model(numbers, runs, deviations, group_by), studies=tuple(studies))
-    if not {"html", "json"}.isdisjoint(forms):
-        done = {run.key: run for run in runs if run.status == "done"}
-        model = replace(model, classes=count_classes(model.shown, done, class_names))
+    model = report_model(numbers, runs, deviations, forms=forms, group_by=group_by, class_names=class_names)
+    model = replace(model, studies=tuple(studies))
+    return write_model(model, out, console=console, selection=selection, forms=forms, title=title)
+
+
+def report_model(
+    numbers: Iterable[RunNumbers],
+    runs: Sequence[RunRecord],
+    deviations: Mapping[str, Deviations] | None = None,
+    *,
+    forms: Sequence[Format] = ALWAYS,
+    group_by: str = "",
+    class_names: Callable[[RunRecord], Sequence[str]] = lambda _: (),
+) -> ReportModel:
+    """Return what the files of a report say, searches aside; see `build_report`.
+
+    Nothing of it needs the runs any more.
+    """
+    model = build_model(numbers, runs, deviations, group_by)
+    if {"html", "json"}.isdisjoint(forms):
+        return model
+    done = {run.key: run for run in runs if run.status == "done"}
+    return replace(model, classes=count_classes(model.shown, done, class_names))
+
+
+def write_model(
+    model: ReportModel,
+    out: Path,
+    *,
+    console: Console | None = None,
+    selection: bool = False,
+    forms: Sequence[Format] = ALWAYS,
+    title: str = "",
+) -> BuiltReport:
+    """Write a report's files from its content, see `build_report`."""
     document = contents.report(model, title=title)
     render: Mapping[Format, Callable[[], str]] = {
         "html": lambda: to_html(document),

@@ -53,7 +53,7 @@ def method_lines(runs: Iterable[RunRecord]) -> tuple[MethodLine, ...]:
     Where runs of a method carry different cards, the latest run's is shown.
     """
     by_method: dict[str, list[RunRecord]] = {}
-    for run in sorted(runs, key=lambda run: (str(run.provenance.get("finished")), run.key)):
+    for run in sorted(runs, key=lambda run: (str(run.recorded("finished")), run.key)):
         by_method.setdefault(run.label.get("method", "?"), []).append(run)
     if not any(_card(run) for own in by_method.values() for run in own):
         return ()
@@ -61,7 +61,7 @@ def method_lines(runs: Iterable[RunRecord]) -> tuple[MethodLine, ...]:
 
 
 def _card(run: RunRecord) -> Mapping[str, JsonValue]:
-    card = run.provenance.get("method_card")
+    card = run.recorded("method_card")
     return card if isinstance(card, dict) else {}
 
 
@@ -93,7 +93,7 @@ def _sizes(name: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
         architecture = label.get("architecture", name)
         network = "" if whole is None else f" ({count(int(whole))} in pretraining)"
         place = label.get("preset", "?") if architecture == name else f"{architecture} {label.get('preset')}"
-        feature = run.provenance.get("feature")
+        feature = run.recorded("feature")
         told = f", {feature}" if isinstance(feature, str) and feature else ""
         work = "" if flops is None else f", {count(int(flops))} operations a cloud"
         matched = run.spec.get("matched")

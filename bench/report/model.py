@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,7 @@ class Section:
     repeated: tuple[str, ...] = ()
     too_many: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def deviations(self) -> Deviations:
         """Return the deviations from the preset that all rows share."""
         return shared([(not row.cell.is_opponent, row.deviations) for row in self.rows])
@@ -419,7 +420,7 @@ def _is_main(cells: Sequence[Cell], runs: Mapping[str, RunRecord]) -> bool:
 
     Records of older code name none.
     """
-    named = {runs[key].provenance.get("metric") for cell in cells for key in cell.runs.values() if key in runs}
+    named = {runs[key].recorded("metric") for cell in cells for key in cell.runs.values() if key in runs}
     return cells[0].metric in {metric or "accuracy" for metric in named or {None}}
 
 
@@ -444,7 +445,7 @@ def _against_scratch(cells: Sequence[Cell]) -> dict[int, tuple[Comparison, str]]
 
 def _compare(names: tuple[str, str], first: Cell, second: Cell) -> Comparison:
     lost = [Lost(name, cell.lost, cell.losses.total) for name, cell in zip(names, (first, second), strict=True)]
-    return compare(names, first.scores, second.scores, lost)
+    return compare(names, first.scores, second.scores, lost, (first.means, second.means))
 
 
 def _pairs(cells: Sequence[Cell]) -> tuple[Pair, ...]:

@@ -83,6 +83,18 @@ def small_multiples(
     return figure, grid[:panels]
 
 
+def _lay_out(figure: Figure) -> None:
+    """Place the parts of a figure as saving it as SVG would do, which draws everything once more for that."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    FigureCanvasSVG(figure)
+    own, figure.dpi = figure.dpi, 72
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    figure.dpi = own
+
+
 def svg(draw: Callable[[], Drawing], prefix: str) -> tuple[str, str]:
     """Draw a figure as ``<svg>`` with unique identifiers.
 
@@ -98,6 +110,7 @@ def svg(draw: Callable[[], Drawing], prefix: str) -> tuple[str, str]:
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):
         drawing = draw()
+        _lay_out(drawing.canvas)
         drawing.canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

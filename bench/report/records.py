@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from bench.report.methods import MethodLine, deviation_texts
 from bench.report.model import ReportModel, ReportRow, Section
@@ -18,8 +17,7 @@ from bench.report.runs import RunFacts
 from bench.report.scores import numerics, protocol_options
 from bench.stats.cells import Cell
 from bench.stats.comparisons import Comparison
-from bench.stats.components import Components, variance_components
-from bench.stats.intervals import Summary, run_means
+from bench.stats.intervals import Summary
 from bench.texts import csv_text
 
 
@@ -30,10 +28,6 @@ class _Line:
     section: Section
     row: ReportRow
     card: MethodLine | None
-
-    @cached_property
-    def components(self) -> Components:
-        return variance_components(self.cell.scores)
 
     @property
     def cell(self) -> Cell:
@@ -97,10 +91,10 @@ COLUMNS: Mapping[str, Callable[[_Line], object]] = {
     "max": lambda one: one.summary.maximum,
     "seed_deviation": lambda one: one.summary.deviation,
     "fold_deviation_of_one_encoder": lambda one: one.summary.fold_deviation,
-    "std_folds": lambda one: one.components.folds,
-    "std_seeds": lambda one: one.components.seeds,
-    "std_splits": lambda one: one.components.splits,
-    "std_rest": lambda one: one.components.rest,
+    "std_folds": lambda one: one.cell.components.folds,
+    "std_seeds": lambda one: one.cell.components.seeds,
+    "std_splits": lambda one: one.cell.components.splits,
+    "std_rest": lambda one: one.cell.components.rest,
     "interval_over": lambda one: one.summary.error.over if one.interval and one.interval.low is not None else None,
     "scratch": lambda one: one.versus and one.versus.second,
     "paired_seeds": lambda one: one.versus and one.versus.n,
@@ -131,7 +125,7 @@ COLUMNS: Mapping[str, Callable[[_Line], object]] = {
     "release_splits": lambda one: one.card and one.card.release_splits,
     "deviations": lambda one: one.card and "; ".join(deviation_texts(one.card)),
     "older_code": lambda one: one.cell.older_code,
-    "values_by_seed": lambda one: " ".join(f"{seed}:{value!r}" for seed, value in run_means(one.cell.scores).items()),
+    "values_by_seed": lambda one: " ".join(f"{seed}:{value!r}" for seed, value in one.cell.means.items()),
     "run_keys": lambda one: " ".join(one.cell.runs.values()),
 }
 """Value of each column; None where it does not apply."""

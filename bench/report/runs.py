@@ -82,10 +82,10 @@ class RunFacts:
 
         `chosen` says whether any of them was scored on validation.
         """
-        costs, told = [run.cost for run in runs], [run.provenance for run in runs]
+        costs = [run.cost for run in runs]
         parameters = [cost["parameters_encoder"] for cost in costs if "parameters_encoder" in cost]
         flops = [cost["flops_forward"] for cost in costs if "flops_forward" in cost]
-        notes = [note for one in told if isinstance(note := one.get("notes"), dict)]
+        notes = [note for run in runs if isinstance(note := run.recorded("notes"), dict)]
         stage = "first_stage_pretrain"
         whole = [cost for cost in costs if f"{stage}_cpu_seconds" in cost or f"{stage}_seconds" not in cost]
 
@@ -95,8 +95,8 @@ class RunFacts:
         return cls(
             parameters=int(parameters[0]) if parameters else None,
             flops=int(flops[0]) if flops else None,
-            feature=_first(one.get("feature") for one in told),
-            card=_first(one.get("card") for one in told),
+            feature=_first(run.recorded("feature") for run in runs),
+            card=_first(run.recorded("card") for run in runs),
             clipped=noted("clipped"),
             pretrain_seconds=_mean(costs, "pretrain_seconds", "first_stage_pretrain_seconds"),
             evaluate_seconds=_mean(costs, "evaluate_seconds"),
@@ -107,7 +107,7 @@ class RunFacts:
             classes=noted("classes"),
             trained_on=_first(run.label.get("trained_on") for run in runs),
             tested_on=_first(run.label.get("tested_on") for run in runs),
-            warnings=_warnings(zip(runs, told, strict=True)),
+            warnings=_warnings(runs),
             chosen=chosen,
             queries=noted("queries"),
         )
@@ -198,11 +198,11 @@ def _edge(run: RunRecord, notes: dict[str, JsonValue]) -> list[JsonValue]:
     return [f"validation chose the {'smallest' if chosen == min(known) else 'largest'} C of its grid ({chosen:g})"]
 
 
-def _warnings(runs: Iterable[tuple[RunRecord, Mapping[str, JsonValue]]]) -> tuple[tuple[str, int], ...]:
+def _warnings(runs: Iterable[RunRecord]) -> tuple[tuple[str, int], ...]:
     """Collect and count warnings of runs."""
     lists: list[JsonValue] = []
-    for run, told in runs:
-        notes = told.get("notes")
+    for run in runs:
+        notes = run.recorded("notes")
         if isinstance(notes, dict):
             own = notes.get("warnings")
             lists.append([*(own if isinstance(own, list) else []), *_edge(run, notes)])
@@ -244,7 +244,7 @@ def run_lines(runs: Iterable[RunRecord], older: Collection[str]) -> tuple[RunLin
 
     `older` holds the keys of runs made by older code.
     """
-    finished = [(_text(run.provenance.get("finished")), run) for run in runs]
+    finished = [(_text(run.recorded("finished")), run) for run in runs]
     least = sorted((time for time, _ in finished), reverse=True)[:MOST_RUNS][-1:]
     newest = [(time, RunLine(run, run.key in older)) for time, run in finished if [time] >= least]
     newest.sort(key=lambda one: one[1].order)
@@ -260,11 +260,11 @@ def environment(runs: Iterable[RunRecord]) -> Environment:
     encoders: dict[str, str] = {}
     evaluations, n = [], 0
     for run in runs:
-        provenance, cost, n = run.provenance, run.cost, n + 1
-        told["commit"].add(_commit(provenance))
+        cost, n = run.cost, n + 1
+        told["commit"].add(_commit(run))
         for name in ("host", "device", "machine"):
-            told[name].add(_text(provenance.get(name)))
-        recorded = provenance.get("versions")
+            told[name].add(_text(run.recorded(name)))
+        recorded = run.recorded("versions")
         for name, version in (recorded if isinstance(recorded, dict) else {}).items():
             versions[name].add(_text(version))
         if "pretrain_seconds" in cost:
@@ -301,9 +301,9 @@ def encoder_name(spec: Mapping[str, JsonValue], known: dict[str, str]) -> str:
     return known[alike]
 
 
-def _commit(provenance: Mapping[str, JsonValue]) -> str:
-    commit = _text(provenance.get("commit"))[:12] or NOT_RECORDED
-    return f"{commit} + uncommitted changes" if provenance.get("dirty") is True else commit
+def _commit(run: RunRecord) -> str:
+    commit = _text(run.recorded("commit"))[:12] or NOT_RECORDED
+    return f"{commit} + uncommitted changes" if run.recorded("dirty") is True else commit
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:

@@ -24,7 +24,6 @@ from bench.report.document import (
 from bench.report.model import MOST_COMPARED, Pair, ReportRow, Section
 from bench.stats.cells import SCRATCH, Candidate
 from bench.stats.comparisons import Comparison
-from bench.stats.components import variance_components
 from bench.stats.deviations import Deviation
 from bench.stats.intervals import Summary, summarise
 from bench.stats.selection import inflation
@@ -117,7 +116,7 @@ def _fields(section: Section) -> list[Field[ReportRow]]:
         Field(
             "components",
             _spread_heading(section),
-            lambda row: "" if smoke else words.components(variance_components(row.cell.scores)),
+            lambda row: "" if smoke else words.components(row.cell.components),
             right=True,
             drop=5,
         ),

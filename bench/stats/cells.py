@@ -11,6 +11,7 @@ import json
 import math
 import re
 import statistics
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from bench.stats.comparisons import Lost
+from bench.stats.components import Components, variance_components
 from bench.stats.intervals import FoldScores, Summary, Unit, run_means, summarise
 from bench.stats.naming import TUNED_VALUES, Labels, labelled_suffix, name_encoders, pretrained_suffix
 
@@ -45,6 +47,7 @@ BACKBONE_PREFIX = "encoder.backbone."
 MATCHED_PREFIX = "matched."
 """Fields of the matched cost; encoders of equal cost are comparable, whatever their widths."""
 
+_JSON = json.JSONEncoder(sort_keys=True).encode
 _FLAT: dict[str, Mapping[str, str]] = {}
 """Flat specs by what specs that differ in their seeds only have in common, a digest of their content."""
 _MOST_FLAT = 20_000
@@ -199,6 +202,16 @@ class Cell:
         return summarise(self.scores)
 
     @cached_property
+    def means(self) -> Mapping[Unit, float]:
+        """Mean of each run over its folds, sorted by seed."""
+        return run_means(self.scores)
+
+    @cached_property
+    def components(self) -> Components:
+        """Spread of the test scores by source."""
+        return variance_components(self.scores)
+
+    @cached_property
     def judge(self) -> str:
         """Digest of how the encoder was judged.
 
@@ -235,7 +248,8 @@ def _flat(value: JsonValue, prefix: str = "") -> Iterator[tuple[str, str]]:
         for key, inner in value.items():
             yield from _flat(inner, f"{prefix}.{key}" if prefix else key)
     elif _SEED.fullmatch(prefix) is None:
-        yield prefix, value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        # Thousands of specs have the same fields, and mostly the same values.
+        yield sys.intern(prefix), sys.intern(value if isinstance(value, str) else _JSON(value))
 
 
 def judging(spec: Mapping[str, str]) -> dict[str, str]:

@@ -138,7 +138,13 @@ def smallest_p(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
-def paired_differences(first: Scores, second: Scores) -> tuple[dict[Unit, float], tuple[Unit, ...], tuple[Unit, ...]]:
+Means = tuple[Mapping[Unit, float], Mapping[Unit, float]]
+"""Means over folds of the runs of two cells, where they are known already."""
+
+
+def paired_differences(
+    first: Scores, second: Scores, means: Means | None = None
+) -> tuple[dict[Unit, float], tuple[Unit, ...], tuple[Unit, ...]]:
     """Return the difference of each run that both cells have.
 
     Averaged over the folds that both have in it.
@@ -149,6 +155,10 @@ def paired_differences(first: Scores, second: Scores) -> tuple[dict[Unit, float]
     """
     differences, dropped, trimmed = {}, sorted(set(first) ^ set(second)), []
     for unit in sorted(set(first) & set(second)):
+        if means is not None and first[unit].keys() == second[unit].keys():
+            a, b = means[0][unit], means[1][unit]
+            differences[unit] = 0.0 if math.isclose(a, b, abs_tol=_ROUNDING) else a - b
+            continue
         folds = set(first[unit]) & set(second[unit])
         if not folds:
             dropped.append(unit)
@@ -162,7 +172,13 @@ def paired_differences(first: Scores, second: Scores) -> tuple[dict[Unit, float]
     return differences, tuple(sorted(dropped)), tuple(trimmed)
 
 
-def compare(names: tuple[str, str], first: Scores, second: Scores, lost: Sequence[Lost] = ()) -> Comparison:
+def compare(
+    names: tuple[str, str],
+    first: Scores,
+    second: Scores,
+    lost: Sequence[Lost] = (),
+    means: Means | None = None,
+) -> Comparison:
     """Compare two cells, paired by seed, split seed and fold.
 
     Without a verdict if runs were lost.
@@ -172,8 +188,9 @@ def compare(names: tuple[str, str], first: Scores, second: Scores, lost: Sequenc
         first: Scores of the first cell.
         second: Scores of the second cell.
         lost: Runs of the two that ended without a number: what is left of them is a choice that nobody made.
+        means: `bench.stats.intervals.run_means` of both; None to compute them.
     """
-    by_run, dropped, trimmed = paired_differences(first, second)
+    by_run, dropped, trimmed = paired_differences(first, second, means)
     values, error = list(by_run.values()), mean_error(by_run)
     found = Comparison(
         *names,

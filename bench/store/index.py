@@ -19,11 +19,11 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import JsonValue
 from sqlalchemy import ColumnClause, column, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
 from bench.store import jsontext, shared
-from bench.store.codec import Content
+from bench.store.codec import OWN, Content
 from bench.store.database import read_rows
 from bench.store.folders import Manifest
 from bench.store.records import Metric, MetricPath, RunRecord, SeenNames
@@ -222,7 +222,12 @@ def _put_texts(session: Session, results: str, texts: Mapping[str, str]) -> None
     if not texts:
         return
     rows = [{"results": results, "id": name, "text": text} for name, text in texts.items()]
-    make = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    if session.get_bind().dialect.name == "sqlite":
+        make: Callable[..., Any] = sqlite.insert
+    else:
+        from sqlalchemy.dialects import postgresql
+
+        make = postgresql.insert
     put_in = make(TextTable)
     session.execute(
         put_in.on_conflict_do_update(index_elements=["results", "id"], set_={"text": put_in.excluded.text}), rows
@@ -358,9 +363,8 @@ def numbers(run: IndexedRun, texts: Texts) -> Iterator[tuple[MetricPath, float]]
 def paths(run: IndexedRun, texts: Texts) -> list[MetricPath]:
     """Return the paths of a run's numbers."""
     found: list[Any] = texts.value(run.row.paths)
-    for at, one in enumerate(found):  # Convert in place: runs that share the list share this work.
-        if not isinstance(one, MetricPath):
-            found[at] = MetricPath(*one)
+    if found and not isinstance(found[-1], MetricPath):  # Convert in place: runs that share the list share this work.
+        found[:] = [MetricPath(*one) for one in found]
     return found
 
 
@@ -402,7 +406,7 @@ class IndexedRecord(RunRecord):
     Parts belong to other runs too: they must not be changed.
     """
 
-    def __init__(self, run: IndexedRun, texts: Texts, load: Callable[[], RunRecord]) -> None:
+    def __init__(self, run: IndexedRun, texts: Texts, load: Callable[[IndexedRun], RunRecord]) -> None:
         """Take a row.
 
         Args:
@@ -413,6 +417,13 @@ class IndexedRecord(RunRecord):
         self.key, self.fingerprint, self.status = run.row.key, run.row.fingerprint, run.status
         self.error, self.failure = run.row.error, run.row.failure
         self._run, self._texts, self._load = run, texts, load
+
+    def recorded(self, name: str) -> JsonValue:
+        """Return a field of the provenance, see `RunRecord`."""
+        if name in OWN:
+            return self.provenance.get(name)
+        shared: dict[str, JsonValue] = self._texts.value(self._run.row.provenance)
+        return shared.get(name)
 
     def _metrics(self) -> list[Metric]:
         return [Metric(value=value, **path._asdict()) for path, value in numbers(self._run, self._texts)]
@@ -427,8 +438,8 @@ _PARTS: dict[str, Callable[[IndexedRecord], Any]] = {
     "label": lambda self: self._texts.value(self._run.row.label),
     "metrics": lambda self: self._metrics(),
     "seen_names": lambda self: self._seen(),
-    "predictions": lambda self: self._load().predictions,
-    "curves": lambda self: self._load().curves,
+    "predictions": lambda self: self._load(self._run).predictions,
+    "curves": lambda self: self._load(self._run).curves,
     "cost": lambda self: jsontext.loads(self._run.row.cost),
     "provenance": lambda self: provenance_of(self._run, self._texts),
 }

@@ -121,3 +121,7 @@ class RunRecord:
 
     def __post_init__(self) -> None:
         self.failure = failure_of(self.status, self.error, self.failure)
+
+    def recorded(self, name: str) -> JsonValue:
+        """Return a field of the provenance; None where it has none."""
+        return self.provenance.get(name)

@@ -177,7 +177,14 @@ class Store:
         Raises:
             DamagedFolderError: Predictions or curves were asked for, and the folder is incomplete or was altered.
         """
-        return IndexedRecord(run, self.texts(), lambda: self.load(self.stored(run)))
+        return IndexedRecord(run, self.texts(), self._load)
+
+    def forget(self) -> None:
+        """Free what was looked at; the next question looks again.
+
+        Records that were given out keep what they need.
+        """
+        self._seen, self._taken = None, {}
 
     def publish(self, record: RunRecord) -> StoredRun:
         """Store a run: folder by one rename, then rows.
@@ -266,6 +273,13 @@ class Store:
             DamagedFolderError: It is incomplete or was altered; a writer moved it to quarantine and removed its rows.
             SetupError: It cannot be read, or the index said something else of it.
         """
+        return self._whole(stored, self._row_of(stored))
+
+    def _load(self, run: IndexedRun) -> RunRecord:
+        """Read a run whole, as its row says it is."""
+        return self._whole(self.stored(run), run)
+
+    def _whole(self, stored: StoredRun, taken: IndexedRun | None) -> RunRecord:
         name = stored.folder.relative_to(self.results).as_posix()
         if self._seen is not None and name in self._seen.records:
             return self._seen.records[name]
@@ -280,7 +294,7 @@ class Store:
             ) from damage
         except OSError as error:
             raise file_failure("read", stored.folder, error) from error
-        if self.stored(run) != stored or not self._said(run):
+        if self.stored(run) != stored or not (taken is None or index.same(taken, run)):
             raise SetupError(
                 f"run '{name}' differs from its row in the index; mend the index with 'bench db rebuild', then run the "
                 "same command again"
@@ -393,6 +407,7 @@ class Store:
                 name = shown(damage.folder.relative_to(self.results))
                 _log.warning("left out %s: %s; 'bench db rebuild' sets it aside", name, damage.reason)
             self._name(view)
+            view.indexed, view.rows = {}, {}  # Nothing asks for them again, and there may be 100,000.
             self._seen = view
         return self._seen
 
@@ -451,12 +466,11 @@ class Store:
         for _, refusal in _first(view.refused):
             _log.warning("left out: %s", refusal)
 
-    def _said(self, run: IndexedRun) -> bool:
-        """Whether index rows agreed with a run's folder."""
+    def _row_of(self, stored: StoredRun) -> IndexedRun | None:
+        """Return what was taken from the index for a run's folder."""
         if self._seen is not None and len(self._taken) != len(self._seen.runs):
             self._taken = {one.folder: one for one in self._seen.runs}
-        taken = self._taken.get(run.folder)
-        return taken is None or index.same(taken, run)
+        return self._taken.get(stored.folder.relative_to(self.results).as_posix())
 
     def _index(self, folder: Path) -> IndexedRun:
         """Write a folder's rows unless they exist.
