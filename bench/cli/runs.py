@@ -80,7 +80,9 @@ def runs(
         own = [run for run in found if run.status == status]
         return own if most is None else sorted(own, key=attrgetter("created_at"))[-most:]
 
-    store = Store.open_readonly(reading(results).results, store_url, verify=verify, fits=fits, choose=choose)
+    store = Store.open_readonly(
+        reading(results).results, store_url, verify=verify, fits=fits if labels else None, choose=choose
+    )
     heads = store.heads()
     done = {run.key for run in heads if run.status == "done"}
     broken = {run.key for run in heads if run.status == "failed"} - done

@@ -79,14 +79,14 @@ def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
     """
     owned: dict[Key, dict[str, Runs]] = defaultdict(lambda: defaultdict(dict))
     known: dict[str, str] = {}
-    labels: dict[tuple[int, str], Labels] = {}
+    told: dict[tuple[int, str], Labels] = {}
     for run in sorted(runs, key=lambda run: run.key):
-        spec, label = run.spec, run.label
-        name = encoder_name(spec, known)
-        if (same := (id(label), name)) not in labels:  # runs of one cell share their label
-            labels[same] = _labels(label, flatten(spec))
-        owner = labels[same], name
-        owned[owner][_judged(label)].setdefault((seed_of(run), str(run_unit(spec).split)), run)
+        spec, tags = run.spec, run.label
+        encoder = encoder_name(spec, known)
+        if (alike := (id(tags), encoder)) not in told:  # Runs of one cell share their labels.
+            told[alike] = _labels(tags, flatten(spec))
+        owner = told[alike], encoder
+        owned[owner][_judged(tags)].setdefault((seed_of(run), str(run_unit(spec).split)), run)
     waiting: dict[str, list[tuple[int, Key]]] = defaultdict(list)
     of_method: Counter[tuple[str, str]] = Counter()
     for owner in sorted(owned, key=lambda owner: (-sum(map(len, owned[owner].values())), owner)):

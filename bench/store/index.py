@@ -268,13 +268,10 @@ def heads(session: Session, results: str, key: str | None = None) -> dict[str, H
         mine &= RunTable.folder.startswith(f"runs/{key}/", autoescape=True)
     wanted: list[ColumnClause[Any]] = [column(name) for name in ("head_digest", *Head._fields)]
     found: dict[str, Head | None] = {}
-    once: dict[Any, Any] = {}
-    labels = Head._fields.index("preset") + 1
     for row in read_rows(session, select(*wanted).select_from(RunTable.__table__).where(mine)):
-        folder = str(row[2])
-        sound = folder not in found and _digest(row[2:]) == row[0]
-        # Labels have few distinct values.
-        found[folder] = Head(*row[1:labels], *[once.setdefault(v, v) for v in row[labels:]]) if sound else None
+        head = Head._make(row[1:])
+        folder = str(head.folder)
+        found[folder] = head if folder not in found and _digest(row[2:]) == row[0] else None
     return found
 
 
@@ -532,7 +529,10 @@ def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
         yield some
 
 
-_OWN = ("folder", "signature", "listed", "numbers", "manifest_sha256", "size_bytes", "key", "created_at")
-_OWN += ("own", "cost", "error")
-_SHARED = [at for at, name in enumerate(Row._fields) if name not in _OWN]
+_SHARED = [
+    at
+    for at, name in enumerate(Row._fields)
+    if name not in {"folder", "signature", "listed", "numbers", "manifest_sha256", "size_bytes", "key", "created_at"}
+    and name not in {"own", "cost", "error"}
+]
 """Columns of few distinct values, which rows share."""

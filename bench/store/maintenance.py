@@ -211,8 +211,17 @@ def looked(
         ):  # a separate transaction: one left open while folders are read would block writers
             return index.complete(session, database.owner, chosen, texts)
 
-    looking: dict[str, Any] = {"keys": keys, "verify": verify, "keep": keep, "fits": fits, "choose": choose}
-    return scan.look(database.results, indexed, complete, **looking, texts=texts)
+    return scan.look(
+        database.results,
+        indexed,
+        complete,
+        keys=keys,
+        verify=verify,
+        keep=keep,
+        fits=fits,
+        choose=choose,
+        texts=texts,
+    )
 
 
 def replace_file(database: Database, report: RebuildReport, *, keep: bool) -> None:

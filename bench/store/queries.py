@@ -248,28 +248,16 @@ def run_numbers(store: Store, runs: Iterable[IndexedRun], current: Mapping[str, 
     texts = store.texts()
     return [
         RunNumbers(
-            run_key=row.key,
-            fingerprint=row.fingerprint,
-            preset=row.preset,
-            method=row.method,
-            architecture=row.architecture,
-            protocol=row.protocol,
-            form=row.form,
-            setting=row.setting,
-            dataset=row.dataset,
-            pretrain_data=row.pretrain_data,
-            seed=row.seed,
-            split_seed=row.split_seed,
-            seen=None if row.seen is None else tuple(texts.value(row.seen)),
-            seen_total=row.seen_total,
-            status=row.status,
-            older_code=row.key in current and current[row.key] != row.fingerprint,
-            created_at=row.created_at,
-            place=f"{store.results}/{row.folder}",
+            **_facts(run, current, texts),
+            run_key=run.key,
+            fingerprint=run.row.fingerprint,
+            status=run.status,
+            created_at=run.row.created_at,
+            place=f"{store.results}/{run.folder}",
             paths=paths(run, texts),
             values=run.values or (),
         )
-        for run, row in ((run, run.row) for run in runs)
+        for run in runs
     ]
 
 
@@ -391,15 +379,11 @@ def fitting(wanted: Mapping[str, Collection[str]]) -> Callable[[Head | Row], boo
         if label not in LABELS:
             raise unknown_name("label of a run", label, LABELS)
     # Seeds are numbers in the index, and texts on the command line.
-    asked = [(attrgetter(label), {*values, *(int(one) for one in values if _SEED(one))}) for label, values in wanted.items()]
+    asked = [
+        (attrgetter(label), {*values, *(int(one) for one in values if _SEED(one))}) for label, values in wanted.items()
+    ]
 
-    def fits(run: Head | Row) -> bool:
-        for get, values in asked:
-            if get(run) not in values:
-                return False
-        return True
-
-    return fits
+    return lambda run: all(get(run) in values for get, values in asked)
 
 
 _SEED = re.compile("0|[1-9][0-9]{0,18}").fullmatch
@@ -488,20 +472,8 @@ for _name, _place in _PLACES.items():
 def _run_row(store: Store, run: IndexedRun, current: Mapping[str, str], texts: Texts) -> RunRow:
     row = run.row
     return RunRow(
+        **_facts(run, current, texts),
         stored=store.stored(run),
-        preset=row.preset,
-        method=row.method,
-        architecture=row.architecture,
-        protocol=row.protocol,
-        form=row.form,
-        setting=row.setting,
-        dataset=row.dataset,
-        pretrain_data=row.pretrain_data,
-        seed=row.seed,
-        split_seed=row.split_seed,
-        seen=None if row.seen is None else tuple(texts.value(row.seen)),
-        seen_total=row.seen_total,
-        older_code=run.key in current and current[run.key] != row.fingerprint,
         trial=bool(row.trial),
         label=texts.value(row.label),
         cost=jsontext.loads(row.cost),
@@ -509,3 +481,16 @@ def _run_row(store: Store, run: IndexedRun, current: Mapping[str, str], texts: T
         error=row.error,
         size_bytes=row.size_bytes,
     )
+
+
+_labels = attrgetter(*LABELS)
+
+
+def _facts(run: IndexedRun, current: Mapping[str, str], texts: Texts) -> dict[str, Any]:
+    """Return what numbers and rows of a run both say of it."""
+    row = run.row
+    return dict(zip(LABELS, _labels(row), strict=True)) | {
+        "seen": None if row.seen is None else tuple(texts.value(row.seen)),
+        "seen_total": row.seen_total,
+        "older_code": run.key in current and current[run.key] != row.fingerprint,
+    }
