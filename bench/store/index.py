@@ -18,7 +18,7 @@ from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnClause, column, delete, insert, select, update
+from sqlalchemy import ColumnClause, and_, column, delete, insert, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
@@ -263,9 +263,10 @@ def heads(session: Session, results: str, key: str | None = None) -> dict[str, H
 
     Columns are read as the driver gives them, since a row that was tampered with may hold anything.
     """
-    mine = RunTable.results == results
+    # An expression, so that all rows are read from end to end: by the index on folders that takes twice as long.
+    mine = (RunTable.results + "") == results
     if key is not None:
-        mine &= RunTable.folder.startswith(f"runs/{key}/", autoescape=True)
+        mine = and_(RunTable.results == results, RunTable.folder.startswith(f"runs/{key}/", autoescape=True))
     wanted: list[ColumnClause[Any]] = [column(name) for name in ("head_digest", *Head._fields)]
     found: dict[str, Head | None] = {}
     for row in read_rows(session, select(*wanted).select_from(RunTable.__table__).where(mine)):

@@ -152,7 +152,7 @@ def look(
         _note(view, results, name, found)
     view.texts.raw |= view.new_texts
     view.runs.sort(key=lambda run: (run.row.created_at, run.folder))
-    view.gone = [name for name in indexed if name not in there and _key(name, keys)]
+    view.gone = sorted(name for name in indexed if name not in there and _key(name, keys))
     return view
 
 

@@ -97,6 +97,14 @@ def test_no_forged_row_hides_a_run_from_a_filtered_reading(store: Store, change:
     assert [row.value for row in metric_rows(reader)] == [row.value for row in metric_rows(store, keys=[key_of(1)])]
 
 
+@pytest.mark.parametrize(("seed", "fits"), [("0", True), ("00", False), ("1", False), ("9" * 30, False), ("x", False)])
+def test_seeds_fit_as_they_are_written(store: Store, seed: str, fits: bool) -> None:
+    """They are numbers in the index, and texts where they are asked for."""
+    store.publish(make_record(0))
+    (head,) = store.heads()
+    assert (head.split_seed, fitting({"split_seed": [seed]})(head)) == (0, fits)
+
+
 def calls_of(function: Callable[[], object]) -> int:
     """Count the calls that a function makes: a measure of its time that is the same on every machine."""
     count = 0

@@ -346,6 +346,20 @@ def test_a_folder_that_is_a_link_and_a_name_with_control_characters_are_left_out
 # --- reading
 
 
+def test_a_record_outlives_the_look_it_came_from_and_still_refuses_another_content(tmp_path: Path) -> None:
+    """A report frees what it looked at: curves drawn later must be those of the row whose numbers it shows."""
+    results = fill(tmp_path / "results").results
+    reader = Store.open_readonly(results)
+    records = {run.key: reader.record(run) for run in reader.runs()}
+    reader.forget()
+    assert records[key_of(2)].curves == make_record(2).curves
+    (folder,) = (results / "runs" / key_of(2)).iterdir()
+    replaced("metrics.json", '"value": 0.502', '"value": 0.987')(folder)
+    with pytest.raises(SetupError, match="differs from its row"):
+        _ = records[key_of(2)].curves
+    assert records[key_of(1)].curves == make_record(1).curves
+
+
 def read_without_rights(places: list[Path]) -> None:
     """Read as a user who may write nothing."""
     codecs.lookup("cp437")  # zip files need it; the interpreter may lie where that user cannot read
