@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench.api.ablation import Ablated, Ablation, ablate, stored_ablation
     from bench.api.checks import (
         check,
         check_plugin,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from bench.version import __version__ as __version__
 
 __all__ = [
+    "Ablated",
+    "Ablation",
     "BenchError",
     "ClaimCost",
     "Claims",
@@ -67,6 +70,7 @@ __all__ = [
     "StudyPlan",
     "Tuned",
     "UsageError",
+    "ablate",
     "add_data",
     "audit_data",
     "available",
@@ -95,6 +99,7 @@ __all__ = [
     "remove_data",
     "show_data",
     "simulate_check",
+    "stored_ablation",
     "study",
     "teacher",
     "update_baseline",
@@ -103,6 +108,7 @@ __all__ = [
     "write_cards",
 ]
 _MODULES = {
+    "api.ablation": "Ablated Ablation ablate stored_ablation",
     "api.checks": "check check_plugin profile profile_probes simulate_check update_baseline verify",
     "api.claims": "ClaimCost Claims claims",
     "api.common": "load_plugins",

@@ -25,6 +25,7 @@ COMMANDS = {
     "rerun": ("run:rerun", "Do a stored run again from nothing and compare."),
     "report": ("report:report", "Print stored results; write HTML, CSV, Markdown and JSON."),
     "runs": ("runs:runs", "List stored runs with their keys, scores and what failed."),
+    "ablate": ("ablate:ablate", "Vary options of a method; show effects and the best setting."),
     "tune": ("tune:tune", "Search learning rates and the like by validation score."),
     "claims": ("claims:claims", "Judge claims of papers, or your own, by stored runs."),
     "published": ("published:app", "Show published figures, with source and selection."),

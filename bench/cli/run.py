@@ -190,7 +190,7 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
         screen.print(escape(line), highlight=False)
     screen.print(planned.summary, highlight=False)
     if dry_run:
-        _print_plan(planned.plan, place, verbose)
+        print_plan(planned.plan, place, verbose)
         if planned.sensitivity:
             screen.print(planned.sensitivity, highlight=False, markup=False)
         return 0
@@ -201,10 +201,10 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
     stored = len(planned.plan.reused) + (0 if outcome is None else len(set(outcome.done)))
     if stored or outcome is None or not outcome.interrupted:
         print_results(place, study.store_url, screen, {run.key for run in planned.plan.runs})
-    return 0 if outcome is None else _conclude(outcome, stored, len(planned.plan.runs))
+    return 0 if outcome is None else conclude(outcome, stored, len(planned.plan.runs))
 
 
-def _print_plan(plan: Plan, place: Workspace, verbose: bool) -> None:
+def print_plan(plan: Plan, place: Workspace, verbose: bool) -> None:
     """Print the plan: jobs by seed, and total time.
 
     With `verbose` every job has a line.
@@ -247,7 +247,7 @@ def _seeds(jobs: list[Job]) -> str:
     return numbers(tuple(sorted({int(found[1]) for job in jobs if (found := _SEED.search(job.title))})))
 
 
-def _conclude(outcome: Outcome, stored: int, runs: int) -> int:
+def conclude(outcome: Outcome, stored: int, runs: int) -> int:
     """Print failures or how to continue; return the exit code."""
     screen = console()
     for title, error, log in outcome.failed:

@@ -8,7 +8,7 @@ from bench.plan.code import encoder_fingerprint
 from bench.plan.encoders import StoredEncoder
 from bench.plan.graph import Plan, Stored, build_plan
 from bench.plan.request import Reuse, RunRequest
-from bench.plan.resolve import resolve
+from bench.plan.resolve import Resolution, resolve
 from bench.plan.teachers import open_teacher
 from bench.store.store import Store
 
@@ -36,7 +36,29 @@ def make_plan(
     Raises:
         UsageError: The request is wrong, or names an encoder that other code trained.
     """
-    resolution = resolve(request, workspace)
+    return plan_runs(resolve(request, workspace), workspace, store_url, reuse, readonly=readonly)
+
+
+def plan_runs(
+    resolution: Resolution,
+    workspace: Workspace,
+    store_url: str | None,
+    reuse: Reuse = "exact",
+    *,
+    readonly: bool = False,
+) -> Plan:
+    """Plan resolved runs, leaving out what is stored.
+
+    Args:
+        resolution: The runs; the other arguments are those of `make_plan`.
+        workspace: Results folder.
+        store_url: Database URL, or None.
+        reuse: Stored results to reuse.
+        readonly: Whether to change nothing.
+
+    Raises:
+        UsageError: An encoder that is asked for was trained by other code.
+    """
     store = _store(workspace, store_url, readonly)
     stored = Stored(
         run=lambda key, code: store is not None and store.find(key, code) is not None,

@@ -21,7 +21,7 @@ from pydantic import BaseModel, JsonValue
 from bench.data.local import resolve_dataset_ref
 from bench.errors import UsageError
 from bench.paths import Workspace
-from bench.plan.request import RunRequest, split_values
+from bench.plan.request import RunRequest, split_values, validated
 from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
 from bench.spec import BackboneSpec, Numerics, Recipe
 from bench.yamltext import YamlError, parse_yaml
@@ -117,12 +117,17 @@ def grid_points(request: RunRequest, axes: Sequence[Axis]) -> Iterator[Point]:
 
 
 def point_at(request: RunRequest, values: Mapping[str, JsonValue]) -> Point:
-    """Return a request with one value for each axis."""
-    fields: dict[str, Any] = {"sweep": {}}
-    fields["overrides"] = {**request.overrides, **{path: value for path, value in values.items() if "." in path}}
-    for path, value in values.items():
-        if "." not in path:
-            fields |= {"methods": (value,)} if path == "method" else {path: value}
+    """Return a request with one value for each axis.
+
+    Raises:
+        UsageError: A value is not one that a field of the request can have.
+    """
+    options = {path: value for path, value in values.items() if "." in path}
+    fields: dict[str, Any] = {"sweep": {}, "overrides": {**request.overrides, **options}}
+    plain = {"methods" if path == "method" else path: value for path, value in values.items() if path not in options}
+    if plain:
+        given = {name: (value,) if name == "methods" else value for name, value in plain.items()}
+        return Point(values, validated(RunRequest, request.model_dump() | fields | given, "request"))
     return Point(values, request.model_copy(update=fields))
 
 

@@ -1,0 +1,1 @@
+"""Ablations: effects of a method's options, and the best setting."""

@@ -1,0 +1,135 @@
+"""``bench ablate``: runs what is missing once, says what follows, and reads it again without torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.ablation.papers import PAPERS
+from bench.cli.main import main
+from bench.paths import Workspace
+from tests.conftest import bench_environment
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call the real command line in this process, 80 columns wide; returns exit code, output and error output."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return (stop.value.code if isinstance(stop.value.code, int) else 0), captured.out, captured.err
+
+    return run
+
+
+def test_a_study_from_plan_to_a_copied_folder(call: Call, toy_modelnet: Path, tmp_path: Path) -> None:
+    """The whole way of a user; the settings are ordinary runs, and reading needs no torch."""
+    results, out = tmp_path / "results", tmp_path / "out"
+    judged = ["-p", "linear", "--dataset", f"modelnet-h5:{toy_modelnet}", "--preset", "smoke", "--results", results]
+    study = ["ablate", "point-mae", "--axis", "mask_ratio=0.4,0.6", "--seeds", "2", *judged, "--out", out]
+    fixed = ["--set", "pretrain_data.objects=32", "--set", "recipe.epochs=1"]
+    code, text, _ = call(*study, *fixed, "--dry-run", "--json")
+    plan = json.loads(text)
+    assert (code, plan["settings"], plan["runs"], plan["stored"]) == (0, 2, 4, 0)
+    assert not results.exists(), "a plan changes nothing"
+    code, text, errors = call(*study, *fixed, "-j", 1)
+    assert code == 0, errors
+    assert "effect of" in text
+    assert "mask_ratio=0.4" in text
+    assert "Best on validation: mask_ratio=" in text
+    assert max(map(len, text.splitlines())) <= 80 or "page, tables" in max(text.splitlines(), key=len)
+    (folder,) = out.iterdir()
+    assert {path.suffix for path in folder.iterdir()} == {".html", ".md", ".json", ".png", ".svg", ".pdf"}
+    assert json.loads(call(*study, *fixed, "--dry-run", "--json")[1])["stored"] == 4
+    alone = ["run", "-m", "point-mae", "--no-baseline", "--seeds", "2", *judged]
+    code, text, _ = call(*alone, *fixed, "--set", "point-mae.mask_ratio=0.4", "--dry-run")
+    assert "2 runs: 2 stored already" in text, "a setting must be the run asked for alone"
+
+    copied = tmp_path / "copied"
+    shutil.copytree(results, copied, ignore=shutil.ignore_patterns("artifacts", "cache", "work"))
+    lines = [
+        "import sys",
+        "sys.modules |= dict.fromkeys(('torch', 'timm', 'open_clip', 'sklearn'))  # importing one of them fails",
+        "from bench.cli.main import main",
+        f"sys.argv = 'bench ablate point-mae --no-run --results {copied} --out {tmp_path}/again'.split()",
+        "main()",
+    ]
+    seen = subprocess.run(
+        [sys.executable, "-P", "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        env=bench_environment(),
+        check=False,
+    )
+    assert "Best on validation" in seen.stdout, seen.stderr
+    read = bench.stored_ablation("point-mae", ["mask_ratio"], results=copied)
+    assert list(read.effects["values"]) == ["0.4"]
+    assert list(read.settings["mask_ratio"]) == ["0.4", "0.6"]
+    (broken,) = (copied / "ablations").iterdir()
+    broken.write_text("{")
+    code, _, errors = call("ablate", "point-mae", "--no-run", "--results", copied, "--out", out)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "cannot be read as an ablation" in errors
+
+
+@pytest.mark.parametrize("method", PAPERS)
+def test_the_papers_axes_exist(method: str, tmp_path: Path) -> None:
+    """Every axis of a paper is run or named with the reason; an option that was renamed would be missed otherwise."""
+    study = bench.ablate(method, paper=True, protocols="linear", preset="smoke", results=tmp_path).study
+    rows = PAPERS[method]
+    assert len(study.axes) + len(study.left_out) == len(rows)
+    assert study.design == "one-at-a-time"
+    changed = (sum(value != base for value in axis.values) for axis, base in zip(study.axes, study.base, strict=True))
+    assert len(study.points) == 1 + sum(changed)
+    found = study.resolve(Workspace(tmp_path, tmp_path / "cache"))
+    assert len(found.runs) == len(study.points), "every setting must be a run of its own"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("recn --axis mask_ratio=0.2,0.4", "did you mean recon"),
+        ("recon", "name an axis"),
+        ("recon --axis mask_ratoi=0.2,0.4", "did you mean mask_ratio"),
+        ("recon --axis mask_ratio", "is not of the form OPTION=A,B,C"),
+        ("recon --axis mask_ratio=0.2", "has one value"),
+        ("recon --axis mask_ratio=0.6 --design one-at-a-time", "nothing to compare"),
+        ("recon --axis mask_ratio=0,05", "--axis recon.mask_ratio=0,05: is that a decimal comma"),
+        ("recon --axis mask_ratio=0.2,0.2", "the value 0.2 stands twice"),
+        ("recon --axis mask_ratio=0.2,1.4", "with recon.mask_ratio = 1.4"),
+        ("recon --axis mask_ratio=0.2,0.4 --axis mask_ratio=0.6,0.8", "given twice"),
+        ("recon --axis mask_ratio=0.2,0.4 --axis recon.mask_ratio=0.6,0.8", "given twice"),
+        ("recon --axis mask_ratio=0.2,0.4 --set recon.mask_ratio=0.6", "leave one of the two out"),
+        ("recon --axis mask_ratio=0.2,0.4 --set recipe.lr=1e-3,1e-4", "give it as --axis recipe.lr"),
+        ("recon --axis mask_ratio=0.2,0.4 --design fractional", "four axes or more of two values each"),
+        ("recon --axis teacher=tiny-clip,tiny-clap", "unknown teacher 'tiny-clap'"),
+        ("recon --axis captions=none,all", "captions"),
+        ("recon --axis method=recon,recno", "did you mean recon"),
+        ("point-mae --paper", "--paper: no axes of a paper are written down for point-mae"),
+        ("scratch --axis architecture=recon,act", "scratch has none"),
+        ("all --axis mask_ratio=0.2,0.4", "all has none"),
+        ("recon --axis mask_ratio=0.2,0.4 --no-run", "no such ablation of recon is stored"),
+        ("recon --no-run --paper", "leave --paper out"),
+    ],
+)
+def test_slips_are_named_in_one_line(call: Call, tmp_path: Path, words: str, told: str) -> None:
+    (tmp_path / "results").mkdir()
+    code, _, errors = call(
+        "ablate", *words.split(), "-p", "linear", "--preset", "smoke", "--results", tmp_path / "results"
+    )
+    assert code == 2
+    assert told in errors
+    assert errors.count("\n") == 1
