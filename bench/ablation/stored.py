@@ -112,6 +112,18 @@ def stored_ablations(
     return found
 
 
+def stored_ablation(results: Path, name: str) -> StoredAblation:
+    """Return the ablation of a name.
+
+    Raises:
+        UsageError: It was never run, or its file is damaged.
+    """
+    path = results / FOLDER / f"{name}.json"
+    if not path.is_file():
+        raise UsageError("this study was never run; call run(), or plan() to see what it takes")
+    return _read(path)
+
+
 def _read(path: Path) -> StoredAblation:
     try:
         found = StoredAblation.model_validate_json(path.read_bytes())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from bench.api.common import Names, PathLike, existing, listed, looking
 from bench.api.study import Seeds, Study, StudyOptions, StudyPlan
-from bench.errors import Interrupted, UsageError
+from bench.errors import Interrupted
 from bench.paths import Workspace
 
 if TYPE_CHECKING:
@@ -185,7 +185,10 @@ class Ablation:
         Raises:
             UsageError: Nothing is: it was never run.
         """
-        return _read(self.base.workspace, self.base.store_url, self.study.name, self.study.method)
+        from bench.ablation.stored import stored_ablation as read
+
+        place = self.base.workspace
+        return Ablated(place, self.base.store_url, (read(place.results, self.study.name),))
 
     def __str__(self) -> str:
         """Return axes and plan in lines."""
@@ -220,15 +223,6 @@ def stored_ablation(
 
     place = existing(results)
     return Ablated(place, store_url, tuple(stored_ablations(place.results, method, listed(axes) or (), design)), verify)
-
-
-def _read(place: Workspace, store_url: str | None, name: str, method: str) -> Ablated:
-    from bench.ablation.stored import stored_ablations
-
-    found = tuple(one for one in stored_ablations(place.results, method) if one.name == name)
-    if not found:
-        raise UsageError("this study was never run; call run(), or plan() to see what it takes")
-    return Ablated(place, store_url, found)
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,7 @@ def _models(group: str, request: RunRequest, workspace: Workspace) -> Iterable[t
 def _annotation(model: type[BaseModel], path: Sequence[str]) -> Any:
     """Return the annotation of a field, or of a nested one.
 
-    None if there is no such field. What lies in a mapping without a model may be anything but a text.
+    None if there is no such field. What lies in a mapping without a model counts as a number.
     """
     name, *inner = path
     if name not in model.model_fields:
@@ -233,7 +233,7 @@ def _annotation(model: type[BaseModel], path: Sequence[str]) -> Any:
     for part in _parts(annotation):
         if isinstance(part, type) and issubclass(part, BaseModel):
             return _annotation(part, inner)
-    return float | int | bool
+    return int
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

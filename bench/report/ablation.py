@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from bench.report import quantities, words
 from bench.report.document import (
     Block,
     Cell,
+    Detail,
     Document,
     Drawing,
     Field,
@@ -23,7 +24,7 @@ from bench.report.document import (
     Table,
 )
 from bench.report.plots import INK, MARKERS, SERIES, small_multiples
-from bench.stats.comparisons import Lost
+from bench.stats.comparisons import Comparison, Lost
 from bench.stats.effects import Best, Effect, Tried, best_setting, effects, level_scores, setting_name
 from bench.stats.intervals import run_means, summarise
 
@@ -116,6 +117,16 @@ EFFECTS: tuple[Field[Effect], ...] = (
     Field("contexts", "settings averaged", lambda one: quantities.number(one.contexts), right=True, drop=2),
     Field("aliases", "or", lambda one: ", ".join(one.aliases), sink=2),
 )
+BEST: tuple[Field[tuple[AblationTable, Best]], ...] = (
+    Field("setting", "best on validation", lambda one: setting_name(one[0].axes, one[1].values)),
+    Field("validation", "validation", lambda one: quantities.score(one[1].validation, smoke=one[0].smoke)),
+    Field("test", "test", lambda one: quantities.score(one[1].test, smoke=one[0].smoke)),
+    Field("probability", "share of resamples", lambda one: _share(one[1].probability)),
+    Field("resamples", "resamples", lambda one: quantities.number(one[1].resamples)),
+    Field("seeds", "seeds", lambda one: quantities.number(one[1].seeds)),
+    Field("others", "other settings", lambda one: quantities.number(len(one[1].others))),
+    Field("apart", "of them told apart", lambda one: quantities.number(len(_apart(one[1])))),
+)
 _MOST_COLUMNS = 4
 """Axes up to which a table of settings has a column for each."""
 
@@ -141,8 +152,9 @@ def _part(table: AblationTable, anchor: str) -> Part:
     blocks: list[Block] = [Paragraph(f"{HOW[table.design]} {EXPLAINED}", "soft")]
     if table.smoke:
         blocks.append(Paragraph("Preset smoke proves that everything runs; its numbers mean nothing.", "warning"))
-    if (best := best_words(table)) is not None:
+    if table.best is not None and (best := best_words(table)) is not None:
         blocks += map(Paragraph, best)
+        blocks.append(replace(Table.of(f"{anchor}-best", BEST, [(table, table.best)]), detail=Detail.PAGE))
     if table.effects:
         blocks.append(Table.of(f"{anchor}-effects", EFFECTS, table.effects))
     blocks.append(Table.of(f"{anchor}-settings", _fields(table), filter(_shown, table.tried)))
@@ -234,7 +246,7 @@ def best_words(table: AblationTable) -> list[str] | None:
         return [*lines, "One seed: nothing says how sure that is. Run more with --seeds 3."]
     gone = sum(bool(one.lost) for one in table.tried)
     how = f"all {best.resamples}" if best.exact else f"{best.resamples:,} drawn"
-    apart = [one for one in best.others if one.verdict == "above" and one.survives_holm]
+    apart = _apart(best)
     rest = len(best.others) - len(apart)
     rough = f"; {best.seeds} seeds are few for that" if best.seeds < 5 else ""
     lines.append(
@@ -244,6 +256,15 @@ def best_words(table: AblationTable) -> list[str] | None:
         + (f" {gone} settings lost a run and are no candidates." if gone else "")
     )
     return lines
+
+
+def _apart(best: Best) -> list[Comparison]:
+    """Return the comparisons that show the best above another setting."""
+    return [one for one in best.others if one.verdict == "above" and one.survives_holm]
+
+
+def _share(value: float | None) -> Cell:
+    return quantities.NONE if value is None else quantities.fraction(value)
 
 
 def _pairs(table: AblationTable) -> list[tuple[int, int]]:

@@ -15,6 +15,8 @@ import bench
 from bench.ablation.papers import PAPERS
 from bench.cli.main import main
 from bench.paths import Workspace
+from bench.plan.inputs import read_inputs
+from bench.registry import METHODS
 from tests.conftest import bench_environment
 
 Call = Callable[..., tuple[int, str, str]]
@@ -44,7 +46,7 @@ def test_a_study_from_plan_to_a_copied_folder(call: Call, toy_modelnet: Path, tm
     code, text, _ = call(*study, *fixed, "--dry-run", "--json")
     plan = json.loads(text)
     assert (code, plan["settings"], plan["runs"], plan["stored"]) == (0, 2, 4, 0)
-    assert not results.exists(), "a plan changes nothing"
+    assert not (results / "ablations").exists(), "a plan changes nothing"
     code, text, errors = call(*study, *fixed, "-j", 1)
     assert code == 0, errors
     assert "effect of" in text
@@ -94,8 +96,13 @@ def test_the_papers_axes_exist(method: str, tmp_path: Path) -> None:
     assert study.design == "one-at-a-time"
     changed = (sum(value != base for value in axis.values) for axis, base in zip(study.axes, study.base, strict=True))
     assert len(study.points) == 1 + sum(changed)
-    found = study.resolve(Workspace(tmp_path, tmp_path / "cache"))
-    assert len(found.runs) == len(study.points), "every setting must be a run of its own"
+    options = set()
+    for point in study.points:  # every value is one that the option takes, and makes a setting of its own
+        inputs = read_inputs(point.request, Workspace(tmp_path, tmp_path / "cache"))
+        (name,) = inputs.methods
+        stages = [name, METHODS.load(name).first_stage]
+        options.add(tuple((stage, str(inputs.method(stage).stored)) for stage in stages if stage is not None))
+    assert len(options) == len(study.points)
 
 
 @pytest.mark.parametrize(
