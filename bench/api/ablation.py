@@ -132,7 +132,8 @@ class Ablation:
         from bench.plan.planning import plan_runs
 
         resolution = self.study.resolve(place)
-        return StudyPlan(plan_runs(resolution, place, self.base.store_url, readonly=readonly), place)
+        plan = plan_runs(resolution, place, self.base.store_url, readonly=readonly)
+        return StudyPlan(plan, place, self.base.store_url)
 
     def plan_facts(self, planned: StudyPlan) -> dict[str, object]:
         """Return a plan as plain values, for JSON."""

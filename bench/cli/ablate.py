@@ -129,6 +129,8 @@ def ablate(
         from bench.cli.run import print_plan
 
         print_plan(planned.plan, planned.workspace, verbose)
+        if planned.sensitivity:
+            screen.print(planned.sensitivity, highlight=False, markup=False)
         return
     raise typer.Exit(_run(ablation, planned, screen, jobs, out, json))
 
