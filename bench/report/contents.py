@@ -11,6 +11,7 @@ from bench.report import (
     methods,
     overview,
     provenance,
+    ranking,
     scaling,
     scores,
     selection,
@@ -92,6 +93,7 @@ def report(model: ReportModel, summary: Sequence[Sentence] | None = None, title:
         marks += len(drawn_rows(section))
         plot = marks <= MOST_MARKS or section is shown[0]
         blocks.append(scores.part(section, plot=plot, classes=model.classes.get(section.anchor)))
+    blocks += ranking.parts(model)
     blocks += [selection.part(model)] if model.ledger else []
     blocks += scaling.parts(model)
     blocks += [transfer.part(sets)] if (sets := transfer.matrices(model)) else []

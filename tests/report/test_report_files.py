@@ -103,8 +103,8 @@ def test_page_is_whole_and_fetches_nothing(full: BuiltReport) -> None:
     assert page.addresses == ["data:,"]
     assert {link[1:] for link in page.links} <= set(page.ids)
     assert [name for name, n in page.ids.items() if n > 1] == []
-    # Scores, pairs, candidates; smoke; cost, power, sources, failed and runs; overview, front.
-    assert page.tables == 6 * 3 + 2 + 5 + 2
+    # Scores, pairs, candidates; smoke; cost, power, sources, failed and runs; overview, front; ranks, improvement.
+    assert page.tables == 6 * 3 + 2 + 5 + 2 + 2
     urls = set(re.findall(r"https?://[^\s\"'<>]+", text))
     assert urls <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert "@import" not in text
