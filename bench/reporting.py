@@ -15,7 +15,7 @@ from bench.plan.code import current_fingerprint
 from bench.plan.deviations import DeviationReader
 from bench.report import choice, contents
 from bench.report.build import BuiltReport, report_model, require_writable, write_model, write_text
-from bench.report.forms import ALWAYS, NAMES, Format, PageFormat
+from bench.report.forms import ALWAYS, NAMES, FigureWidth, Format, PageFormat
 from bench.report.model import ReportModel, build_model
 from bench.report.page import PAGE_RENDERERS, page_document, read_page
 from bench.report.terminal import render_terminal
@@ -206,6 +206,7 @@ def write_report(
     forms: Sequence[Format] = ALWAYS,
     title: str = "",
     group_by: str = "",
+    figures: FigureWidth | None = None,
 ) -> BuiltReport:
     """Write the report's files; print its tables if requested.
 
@@ -222,6 +223,7 @@ def write_report(
         forms: Files to write.
         title: Title.
         group_by: Field whose values have tables of their own.
+        figures: Width of figures that are written as files; None writes none.
 
     Raises:
         UsageError: No run fits, or two folders have other numbers of one run.
@@ -244,9 +246,8 @@ def write_report(
     model = content()
     whole = keys is None and not labels and not where
     studies = [study for place in places for study in read_studies(place.results)] if whole else []
-    return write_model(
-        replace(model, studies=tuple(studies)), out, console=screen, selection=selection, forms=forms, title=title
-    )
+    model = replace(model, studies=tuple(studies))
+    return write_model(model, out, console=screen, selection=selection, forms=forms, title=title, figures=figures)
 
 
 def write_page(

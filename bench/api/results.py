@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bench.plan.encoders import StoredEncoder
     from bench.protocols.cards import ProtocolCard
     from bench.report.document import Document
-    from bench.report.forms import Format
+    from bench.report.forms import FigureWidth, Format
     from bench.report.model import ReportModel
     from bench.report.sensitivity import Question, Sensitivity
     from bench.rerun import Rerun
@@ -274,6 +274,7 @@ class Results:
         out: PathLike = "reports",
         *,
         file: Format | None = None,
+        figures: FigureWidth | None = None,
         title: str = "",
         also: PathLike | Sequence[PathLike] = (),
         where: Mapping[str, Names] | None = None,
@@ -285,6 +286,8 @@ class Results:
         Args:
             out: Folder for the files.
             file: Write this file only: ``latex`` (tables for a paper), ``html``, ``csv``, ``markdown`` or ``json``.
+            figures: Also write all figures as PDF, SVG and PNG to ``figures/``: ``column`` (85 mm wide) or ``page``
+                (175 mm).
             title: Title of the files.
             also: Further results folders; a run that two of them have counts once.
             where: Values of further fields of the specification, as ``bench why`` prints them.
@@ -298,11 +301,13 @@ class Results:
             UsageError: No run fits, or two folders have other numbers of one run.
             SetupError: The folder cannot be written.
         """
-        from bench.report.forms import ALWAYS, NAMES
+        from bench.report.forms import ALWAYS, NAMES, WIDTHS
         from bench.reporting import write_report
 
         if file is not None and file not in NAMES:
             raise unknown_name("format of a report", file, NAMES)
+        if figures is not None and figures not in WIDTHS:
+            raise unknown_name("width of figures", figures, WIDTHS)
         folders = [also] if isinstance(also, str | Path) else also
         made = write_report(
             [self.workspace, *map(existing, folders)],
@@ -315,6 +320,7 @@ class Results:
             forms=ALWAYS if file is None else (file,),
             title=title,
             group_by=group_by,
+            figures=figures,
         )
         return made.file(file or "html")
 

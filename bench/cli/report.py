@@ -20,7 +20,7 @@ from bench.cli.common import (
     reading,
 )
 from bench.errors import UsageError
-from bench.report.forms import ALWAYS, Format
+from bench.report.forms import ALWAYS, FigureWidth, Format
 
 
 def report(
@@ -34,6 +34,13 @@ def report(
         typer.Option("--format", help="Write this file only, and print it instead of the tables.", show_default=False),
     ] = None,
     json: JsonOption = False,
+    figures: Annotated[
+        FigureWidth | None,
+        typer.Option(
+            help="Also write all figures as PDF, SVG and PNG to figures/, 85 mm (column) or 175 mm (page) wide.",
+            show_default=False,
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="Title of the files.")] = "",
     selection: Annotated[
         bool, typer.Option("--selection", help="Print scores chosen on validation, last epoch and test instead.")
@@ -74,6 +81,7 @@ def report(
     labels, fields = chosen_labels(method, protocol, dataset, preset), read_fields(where or [])
     if page is not None:
         chosen = [*(f"--{name}" for name in labels), *["--where"] * bool(fields), *["--group-by"] * bool(group_by)]
+        chosen += ["--figures"] * (figures is not None)
         for option in (*chosen, *["--selection"] * selection):
             raise UsageError(f"{page} says itself what it shows: give --page without {option}")
     screen, places = console(), [reading(place) for place in results] if results else [reading(None)]
@@ -102,11 +110,14 @@ def report(
         forms=(form,) if form else ALWAYS,
         title=title,
         group_by=group_by,
+        figures=figures,
     )
     if form:
         print(made.file(form).read_text(encoding="utf-8"), end="")
         return
     shown = escape(str(made.html))
+    if figures:
+        screen.print(f"{len(made.figures)} figures: {escape(str(out / 'figures'))}", highlight=False)
     screen.print(f"report: [bold]{shown}[/bold]  (open it in a browser; CSV, Markdown and JSON lie beside it)")
 
 

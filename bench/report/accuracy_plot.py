@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.document import Drawing
 from bench.report.model import ReportRow, Section
-from bench.report.plots import INK, MARKERS, PAPER, SERIES, canvas
+from bench.report.plots import INK, MARKERS, PAPER, SERIES, canvas, fitted_label, side_by_side
 from bench.report.words import percent, spread
 from bench.stats.cells import Cell
 
@@ -28,12 +28,14 @@ def accuracy_plot(section: Section) -> Drawing:
     labels = list(dict.fromkeys(_row_label(row.cell.label, row.cell.pretrain_data, section) for row in rows))
     colours = _colours(section)
     settings = tuple(dict.fromkeys(row.cell.setting for row in rows))
-    columns = min(len(settings), 4)
+    names = [fitted_label(label) for label in labels]
+    longest = max(len(line) for name in names for line in name.splitlines())
+    columns = side_by_side(len(settings), 4, 1.5, 0.3 + 0.065 * longest)
     lines = -(-len(settings) // columns)
-    longest = max(map(len, labels))
     hints: dict[str, str] = {}
     width = 1.2 + 0.075 * longest + (3.2 if columns < 3 else 2.15) * columns
-    figure = canvas(width, (0.75 + 0.3 * len(labels)) * lines)
+    extra = sum(name.count("\n") for name in names)
+    figure = canvas(width, (0.75 + 0.3 * len(labels) + 0.1 * extra) * lines)
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axes, setting in zip(grid.flat, settings, strict=False):
         for row in rows:
@@ -47,7 +49,7 @@ def accuracy_plot(section: Section) -> Drawing:
         axes.grid(axis="x")
     for axes in grid.flat[len(settings) :]:
         axes.set_visible(False)
-    grid[0, 0].set_yticks(range(len(labels)), labels)
+    grid[0, 0].set_yticks(range(len(labels)), names)
     grid[0, 0].set_ylim(len(labels) - 0.5, -0.5)
     figure.supxlabel(f"{section.metric.replace('_', ' ')} in percent", fontsize=9, color=INK)
     return Drawing(figure, _alt(section, hints), hints)

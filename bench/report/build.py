@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ from bench.report import contents, paper
 from bench.report.classes import count_classes
 from bench.report.data import to_json
 from bench.report.document import Document
-from bench.report.forms import ALWAYS, NAMES, Format
+from bench.report.figures import write_figures
+from bench.report.forms import ALWAYS, NAMES, FigureWidth, Format
 from bench.report.html import to_html
 from bench.report.latex import to_latex
 from bench.report.markdown import to_markdown
@@ -41,11 +42,13 @@ class BuiltReport:
         model: Content of the report.
         document: The same as a document.
         out: Folder of the files.
+        figures: Path of each figure's PDF by name, relative to `out`; empty if none were asked for.
     """
 
     model: ReportModel
     document: Document
     out: Path
+    figures: Mapping[str, str] = field(default_factory=dict)
 
     def file(self, form: Format) -> Path:
         """Return the path of the file in a form."""
@@ -85,6 +88,7 @@ def build_report(
     title: str = "",
     group_by: str = "",
     class_names: Callable[[RunRecord], Sequence[str]] = lambda _: (),
+    figures: FigureWidth | None = None,
 ) -> BuiltReport:
     """Write a report's files from stored numbers.
 
@@ -102,6 +106,7 @@ def build_report(
         title: Title; `contents.TITLE` by default.
         group_by: Field whose values have tables of their own.
         class_names: Returns the names of the classes of a run's data set; empty where they are not known.
+        figures: Width of figures that are written as files; None writes none, which saves the time of drawing them.
 
     Raises:
         UsageError: No run has the field `group_by`, or runs of one cell differ in it.
@@ -109,7 +114,7 @@ def build_report(
     """
     model = report_model(numbers, runs, deviations, forms=forms, group_by=group_by, class_names=class_names)
     model = replace(model, studies=tuple(studies))
-    return write_model(model, out, console=console, selection=selection, forms=forms, title=title)
+    return write_model(model, out, console=console, selection=selection, forms=forms, title=title, figures=figures)
 
 
 def report_model(
@@ -140,6 +145,7 @@ def write_model(
     selection: bool = False,
     forms: Sequence[Format] = ALWAYS,
     title: str = "",
+    figures: FigureWidth | None = None,
 ) -> BuiltReport:
     """Write a report's files from its content, see `build_report`."""
     document = contents.report(model, title=title)
@@ -148,9 +154,10 @@ def write_model(
         "csv": lambda: to_csv(model),
         "markdown": lambda: to_markdown(document),
         "json": lambda: to_json(document),
-        "latex": lambda: to_latex(paper.document(model, title)),
+        "latex": lambda: to_latex(paper.document(model, title), drawn),
     }
-    built = BuiltReport(model, document, out)
+    drawn = {} if figures is None else write_figures(document, out, figures, ADVICE)
+    built = BuiltReport(model, document, out, drawn)
     for form in forms:
         write_text(built.file(form), render[form]())
     if console is not None:

@@ -18,3 +18,6 @@ ALWAYS: tuple[Format, ...] = ("html", "csv", "markdown", "json")
 """Forms that are written where none is asked for."""
 PageFormat = Literal["markdown", "html", "latex", "json"]
 """Forms of a single page."""
+FigureWidth = Literal["column", "page"]
+WIDTHS: Mapping[FigureWidth, float] = {"column": 3.35, "page": 6.9}
+"""Inches of figures as files: 85 and 175 mm."""

@@ -50,7 +50,7 @@ MOST_FLOATS = 16
 """Tables that LaTeX keeps in mind at once, with room to spare."""
 PREAMBLE = r"""\expandafter\ifx\csname @notprerr\endcsname\documentclass\else
 \documentclass[a4paper]{article}
-\usepackage[margin=20mm]{geometry}
+\usepackage[margin=17mm]{geometry}
 \usepackage{booktabs,array,longtable,graphicx}
 \IfFileExists{lmodern.sty}{\usepackage[T1]{fontenc}\usepackage{lmodern}}{}
 \setlength{\belowcaptionskip}{6pt}\setlength{\parindent}{0pt}\setlength{\parskip}{4pt}\setcounter{secnumdepth}{0}\sloppy

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
@@ -53,11 +56,47 @@ STYLE: Any = {
 }
 
 
+_WIDTH: ContextVar[float | None] = ContextVar("_WIDTH", default=None)
+
+
+@contextmanager
+def fitted_to(width: float) -> Iterator[None]:
+    """Give all figures that are drawn a width, in inches."""
+    before = _WIDTH.set(width)
+    try:
+        yield
+    finally:
+        _WIDTH.reset(before)
+
+
 def canvas(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches."""
+    """Return an empty figure of a size in inches.
+
+    Its width is that of `fitted_to`, if it is given one.
+    """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(_WIDTH.get() or width, height), layout="constrained")
+
+
+def side_by_side(panels: int, most: int, least: float, margin: float) -> int:
+    """Return the plots that stand side by side.
+
+    Args:
+        panels: Number of plots.
+        most: Most of them.
+        least: Least width of each in inches, where `fitted_to` gives the figure a width.
+        margin: Width beside them.
+    """
+    fit = most if (width := _WIDTH.get()) is None else max(1, int((width - margin) // least))
+    return max(1, min(panels, most, fit))
+
+
+def fitted_label(text: str) -> str:
+    """Return a label in lines that leave room for the plot beside it."""
+    if (width := _WIDTH.get()) is None:
+        return text
+    return textwrap.fill(text, max(16, int(5 * width)), break_on_hyphens=False)
 
 
 def small_multiples(
@@ -72,7 +111,7 @@ def small_multiples(
         height: Height of each.
         margin: Width beside them.
     """
-    columns = min(panels, columns)
+    columns = side_by_side(panels, columns, 1.6, 0.0)
     lines = -(-panels // columns)
     figure = canvas(width * columns + margin, height * lines + 0.3)
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)

@@ -10,6 +10,8 @@ from bench.report.document import NOTHING, Cell, Detail, Facts, Field, Fold, Par
 from bench.report.model import ReportModel
 from bench.report.runs import NOT_RECORDED, Environment, RunLine
 
+MOST_GAPS = 1000
+"""Entries of what was not run; a report of more is one of other studies beside each other."""
 MISSING = (
     "Settings and seeds that other methods of the same table have: skipped because they do not apply, left out of the "
     "request, or still to be run. bench run --dry-run says which."
@@ -103,6 +105,8 @@ def gaps(model: ReportModel) -> list[Gap]:
                 if (lacking := every - own_seeds) and not imported:
                     told = words.numbers(tuple(sorted(lacking))) if cell else "all"
                     found.append(Gap(title, section.anchor, setting, method, told))
+                    if len(found) == MOST_GAPS:
+                        return found
     return found
 
 
