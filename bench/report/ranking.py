@@ -36,7 +36,8 @@ from bench.stats.ranks import (
 
 TITLE = "Average ranks"
 MOST_METHODS = 30
-"""Most methods that are ranked: the critical difference grows with them, until it says nothing."""
+"""Most methods that are ranked: the critical difference grows with them, until it says nothing. Of more there is no
+ranking; a report of chosen methods (``--method``) has one."""
 MOST_IMPROVED = 6
 """Methods of the best ranks that are compared by the probability of improvement."""
 Name = tuple[str, str]
@@ -79,7 +80,10 @@ def rankings(model: ReportModel) -> list[Ranking]:
 
 
 def _ranking(preset: str, sections: Sequence[Section]) -> Ranking | None:
-    """Rank the methods of a preset; None with too few cells."""
+    """Rank the methods of a preset.
+
+    None with too few cells, or with more than `MOST_METHODS`.
+    """
     held: dict[Name, dict[CellName, StatsCell]] = {}
     for section in sections:
         for row in section.rows:
@@ -87,9 +91,11 @@ def _ranking(preset: str, sections: Sequence[Section]) -> Ranking | None:
                 name = row.cell.label, row.cell.pretrain_data
                 held.setdefault(name, {})[section.anchor, row.cell.setting] = row.cell
     held = {name: own for name, own in held.items() if len(own) >= FEWEST_CELLS}
+    if len(held) > MOST_METHODS:
+        return None
     while len(held) >= FEWEST_METHODS:
         shared = sorted(set.intersection(*(set(own) for own in held.values())))
-        if len(shared) >= FEWEST_CELLS and len(held) <= MOST_METHODS:
+        if len(shared) >= FEWEST_CELLS:
             return _ranked(preset, held, shared)
         del held[min(held, key=lambda name: (len(held[name]), name))]
     return None

@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 from bench.report import quantities
-from bench.report.document import Block, Cell, Detail, Document, Field, Notes, Part, Table
+from bench.report.document import MOST_ROWS, Block, Cell, Detail, Document, Field, Notes, Part, Table
 from bench.report.model import SMOKE, ReportModel, Section
 from bench.report.words import percent
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, cell_digest
@@ -204,7 +204,10 @@ def part(model: ReportModel, asked: Question) -> list[Part]:
     """Return the part of a report, if anything is known."""
     if not (found := sensitivities(model)):
         return []
-    blocks: tuple[Block, ...] = (table(found, asked), Notes((explained(asked),)))
+    notes = [explained(asked)]
+    if len(found) > MOST_ROWS:
+        notes.append(f"The first {MOST_ROWS} of {len(found):,}; bench power has all of them.")
+    blocks: tuple[Block, ...] = (table(found[:MOST_ROWS], asked), Notes(tuple(notes)))
     return [Part(TITLE, blocks, "power", detail=Detail.FILES)]
 
 

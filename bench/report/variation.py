@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 300
 """Runs of a report whose answers are read."""
+MOST_LINES = 1000
+"""Rows whose sources of variation are told."""
 SOURCES_TITLE = "Sources of variation"
 CROSSED_TITLE = "Over seeds and objects"
 _TEACHER_SEED = re.compile(r"encoder\.(first_stage\.)*(text_)?teacher\.(options\.seed|identity)")
@@ -159,10 +161,10 @@ class _Line:
 
 
 def _sources(shown: Sequence[Section], read: _Reader) -> Part | None:
-    lines = []
+    lines: list[_Line] = []
     for section in shown:
         teachers = _teachers(section)
-        for row in section.rows:
+        for row in section.rows[: MOST_LINES - len(lines)]:
             key = next(iter(row.cell.runs.values()))
             answered = None if read.of(key) is None else read.table(row.cell)
             objects = None if answered is None else answered.of_objects()
@@ -170,7 +172,10 @@ def _sources(shown: Sequence[Section], read: _Reader) -> Part | None:
     if not any(source.deviation is not None for line in lines for source in _seeded(line)):
         return None
     table = Table.of("sources", _SOURCES, lines, lambda line: line.row.cell.is_opponent)
-    return Part(SOURCES_TITLE, (table, Notes((SOURCES_NOTE,))), "sources", detail=Detail.FILES)
+    every = sum(len(section.rows) for section in shown)
+    cut = [f"The first {MOST_LINES:,} of {every:,} rows; choose others with --method, --protocol or --dataset."]
+    notes = Notes((SOURCES_NOTE, *(cut if every > MOST_LINES else [])))
+    return Part(SOURCES_TITLE, (table, notes), "sources", detail=Detail.FILES)
 
 
 def _seeded(line: _Line) -> Iterator[Source]:

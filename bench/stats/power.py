@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.stats import student
 from bench.stats.comparisons import Comparison
@@ -85,22 +87,34 @@ def power(spread: Spread, effect: float, seeds: int) -> float:
         effect: True difference, a fraction.
         seeds: Paired seeds; fewer than two show nothing.
     """
-    from scipy.special import chdtri, ndtr
+    from scipy.special import ndtr
 
     if seeds < 2:
         return 0.0
     df = spread.degrees(seeds)
-    critical = student.quantile(1 - (1 - CONFIDENCE) / spread.comparisons / 2, df)
+    critical = _quantile(1 - (1 - CONFIDENCE) / spread.comparisons / 2, df)
     centre = abs(effect) / spread.deviation * math.sqrt(seeds)
     # Tails of the noncentral t: a normal's tails, averaged over what the deviation is estimated to be. scipy's own
     # function gives no number where the centre is far away, and `scipy.stats` takes seconds to import.
-    estimated = np.sqrt(chdtri(df, (np.arange(_NODES) + 0.5) / _NODES) / df)
+    estimated = _estimated(df)
     tails = ndtr(centre - critical * estimated) + ndtr(-centre - critical * estimated)
     return float(tails.mean())
 
 
-_NODES = 1000
-"""Equally likely values of the estimated deviation; they give power to four digits."""
+_NODES = 400
+"""Equally likely values of the estimated deviation; they give power to three digits."""
+
+
+_quantile = lru_cache(256)(student.quantile)
+
+
+@lru_cache(256)
+def _estimated(df: float) -> npt.NDArray[np.float64]:
+    """Return estimates of a deviation of 1, equally likely ones."""
+    from scipy.special import chdtri
+
+    found: npt.NDArray[np.float64] = np.sqrt(chdtri(df, (np.arange(_NODES) + 0.5) / _NODES) / df)
+    return found
 
 
 def seeds_needed(spread: Spread, effect: float, target: float = TARGET) -> int | None:
@@ -161,7 +175,11 @@ def pooled_spread(family: Sequence[Comparison]) -> Spread | None:
     return replace(largest, deviation=math.sqrt(variance), comparisons=tested, df=total)
 
 
-def _spread(table: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Spread:
+_MOST_CORRELATED = 500
+"""Comparisons whose correlations are computed: the matrix grows with their square."""
+
+
+def _spread(table: npt.NDArray[np.float64]) -> Spread:
     """Return the spread of comparisons ``[comparisons, seeds]``."""
     (m, n), own = table.shape, table.var(1, ddof=1)
     deviation = math.sqrt(float(own.mean()))
@@ -170,8 +188,8 @@ def _spread(table: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Spread:
     prior, _ = common_variance(own, n - 1)
     shared = ASSUMED_SHARED
     if n > 2:
-        correlations = np.corrcoef(table)
-        seen = float(((correlations**2).sum() - m) / (m * (m - 1)))
+        some = table[:_MOST_CORRELATED]
+        seen = float(((np.corrcoef(some) ** 2).sum() - len(some)) / (len(some) * (len(some) - 1)))
         by_chance = 1 / (n - 1)
         shared = min(1.0, max(0.0, (seen - by_chance) / (1 - by_chance)))
     return Spread(deviation, m, shared, prior, df=(n - 1) * m / (1 + (m - 1) * shared))
