@@ -207,6 +207,7 @@ def write_report(
     title: str = "",
     group_by: str = "",
     figures: FigureWidth | None = None,
+    published: bool = False,
 ) -> BuiltReport:
     """Write the report's files; print its tables if requested.
 
@@ -224,6 +225,7 @@ def write_report(
         title: Title.
         group_by: Field whose values have tables of their own.
         figures: Width of figures that are written as files; None writes none.
+        published: Whether published figures stand beside the runs.
 
     Raises:
         UsageError: No run fits, or two folders have other numbers of one run.
@@ -247,7 +249,16 @@ def write_report(
     whole = keys is None and not labels and not where
     studies = [study for place in places for study in read_studies(place.results)] if whole else []
     model = replace(model, studies=tuple(studies))
-    return write_model(model, out, console=screen, selection=selection, forms=forms, title=title, figures=figures)
+    return write_model(
+        model,
+        out,
+        console=screen,
+        selection=selection,
+        forms=forms,
+        title=title,
+        figures=figures,
+        published=published,
+    )
 
 
 def write_page(

@@ -279,6 +279,7 @@ class Results:
         also: PathLike | Sequence[PathLike] = (),
         where: Mapping[str, Names] | None = None,
         group_by: str = "",
+        published: bool = False,
         **labels: Unpack[Labels],
     ) -> Path:
         """Write ``index.html``, ``results.csv``, ``results.md`` and ``report.json``.
@@ -292,6 +293,7 @@ class Results:
             also: Further results folders; a run that two of them have counts once.
             where: Values of further fields of the specification, as ``bench why`` prints them.
             group_by: Field whose values have tables of their own.
+            published: Set published figures beside the runs.
             **labels: Only runs with these labels.
 
         Returns:
@@ -321,6 +323,7 @@ class Results:
             title=title,
             group_by=group_by,
             figures=figures,
+            published=published,
         )
         return made.file(file or "html")
 

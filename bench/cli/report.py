@@ -59,6 +59,9 @@ def report(
     group_by: Annotated[
         str, typer.Option(metavar="FIELD", help="A table of its own for each value of this field.")
     ] = "",
+    published: Annotated[
+        bool, typer.Option("--published", help="Set published figures beside the runs that correspond to them.")
+    ] = False,
     verify: Annotated[
         bool,
         typer.Option("--verify", help="Ignore the index: read every run again and verify all checksums."),
@@ -82,7 +85,7 @@ def report(
     if page is not None:
         chosen = [*(f"--{name}" for name in labels), *["--where"] * bool(fields), *["--group-by"] * bool(group_by)]
         chosen += ["--figures"] * (figures is not None)
-        for option in (*chosen, *["--selection"] * selection):
+        for option in (*chosen, *["--selection"] * selection, *["--published"] * published):
             raise UsageError(f"{page} says itself what it shows: give --page without {option}")
     screen, places = console(), [reading(place) for place in results] if results else [reading(None)]
     from bench.reporting import write_page, write_report
@@ -111,6 +114,7 @@ def report(
         title=title,
         group_by=group_by,
         figures=figures,
+        published=published,
     )
     if form:
         print(made.file(form).read_text(encoding="utf-8"), end="")

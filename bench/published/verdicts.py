@@ -197,6 +197,8 @@ def _tested(claim: Claim, evidence: Evidence, preset: str) -> Judged:
     places = evidence.places(claim, preset)
     parts = tuple(_part(one, required, claim, evidence, where) for where in places for one, required in contrasts)
     rankings = tuple(_ranking(claim, evidence, where) for where in places) if claim.best is not None else ()
+    if any(part.missing for part in parts):
+        return Judged(claim, told, "not run", parts, rankings, stored=_of_stored(parts))
     tests = [part for part in parts if part.p_for is not None and part.p_against is not None]
     against = min((1.0, *(len(parts) * p for part in tests if (p := part.p_against) is not None)))
     required = [part for part in parts if part.required]
@@ -213,7 +215,6 @@ def _tested(claim: Claim, evidence: Evidence, preset: str) -> Judged:
         rankings,
         p=min(in_favour, against) if tests else None,
         p_none=max(p for p in none if p is not None) if none and None not in none else None,
-        stored=_of_stored(parts),
         in_favour=in_favour,
     )
 
@@ -221,7 +222,7 @@ def _tested(claim: Claim, evidence: Evidence, preset: str) -> Judged:
 def _of_stored(parts: Sequence[Part]) -> Verdict | None:
     """Return what the stored parts say where others are missing; uncorrected."""
     own = [part.verdict for part in parts if not part.missing]
-    if not own or len(own) == len(parts):
+    if not own:
         return None
     if "contradicted" in own:
         return "contradicted"
@@ -230,7 +231,7 @@ def _of_stored(parts: Sequence[Part]) -> Verdict | None:
 
 def _concluded(one: Judged) -> Judged:
     """Turn p values into a verdict."""
-    if one.verdict == "not testable here":
+    if one.verdict in ("not testable here", "not run"):
         return one
     shown = one.p_holm is not None and one.p_holm <= ALPHA
     if shown and one.p == one.in_favour:
@@ -238,8 +239,6 @@ def _concluded(one: Judged) -> Judged:
         return replace(one, verdict="equivalent" if equal else "supported")
     if shown:
         return replace(one, verdict="contradicted")
-    if any(part.missing for part in one.parts):
-        return replace(one, verdict="not run")
     return replace(one, verdict="equivalent") if one.p_none is not None and one.p_none <= ALPHA else one
 
 

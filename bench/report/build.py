@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.report import contents, paper
+from bench.report.claims import evidence_of, stored_claims
 from bench.report.classes import count_classes
 from bench.report.data import to_json
 from bench.report.document import Document
@@ -89,6 +90,7 @@ def build_report(
     group_by: str = "",
     class_names: Callable[[RunRecord], Sequence[str]] = lambda _: (),
     figures: FigureWidth | None = None,
+    published: bool = False,
 ) -> BuiltReport:
     """Write a report's files from stored numbers.
 
@@ -107,6 +109,7 @@ def build_report(
         group_by: Field whose values have tables of their own.
         class_names: Returns the names of the classes of a run's data set; empty where they are not known.
         figures: Width of figures that are written as files; None writes none, which saves the time of drawing them.
+        published: Whether published figures stand beside the runs.
 
     Raises:
         UsageError: No run has the field `group_by`, or runs of one cell differ in it.
@@ -114,7 +117,16 @@ def build_report(
     """
     model = report_model(numbers, runs, deviations, forms=forms, group_by=group_by, class_names=class_names)
     model = replace(model, studies=tuple(studies))
-    return write_model(model, out, console=console, selection=selection, forms=forms, title=title, figures=figures)
+    return write_model(
+        model,
+        out,
+        console=console,
+        selection=selection,
+        forms=forms,
+        title=title,
+        figures=figures,
+        published=published,
+    )
 
 
 def report_model(
@@ -130,7 +142,9 @@ def report_model(
 
     Nothing of it needs the runs any more.
     """
+    numbers = list(numbers)
     model = build_model(numbers, runs, deviations, group_by)
+    model = replace(model, claims=stored_claims(evidence_of(model, numbers, runs)))
     if {"html", "json"}.isdisjoint(forms):
         return model
     done = {run.key: run for run in runs if run.status == "done"}
@@ -146,9 +160,10 @@ def write_model(
     forms: Sequence[Format] = ALWAYS,
     title: str = "",
     figures: FigureWidth | None = None,
+    published: bool = False,
 ) -> BuiltReport:
     """Write a report's files from its content, see `build_report`."""
-    document = contents.report(model, title=title)
+    document = contents.report(model, title=title, published=published)
     render: Mapping[Format, Callable[[], str]] = {
         "html": lambda: to_html(document),
         "csv": lambda: to_csv(model),

@@ -99,22 +99,28 @@ def evidence_of(
 
 def _validation(numbers: Iterable[RunNumbers]) -> dict[tuple[str, str], float]:
     """Return the mean validation score of the chosen candidate, by run and metric."""
-    found: dict[tuple[str, str], dict[int | None, float]] = defaultdict(dict)
+    places: dict[int, list[tuple[int, str, int | None]]] = {}
+    scores: dict[tuple[str, str], dict[int | None, float]] = defaultdict(dict)
     for run in numbers:
-        for path, value in zip(run.paths, run.values, strict=True):
-            if path.split == "val" and path.selection == "val" and path.headline and math.isfinite(value):
-                found[run.run_key, path.name][path.fold] = value
-
-    return {key: fold_mean(folds) for key, folds in found.items()}
+        if id(run.paths) not in places:  # runs of one kind share them
+            places[id(run.paths)] = [
+                (at, path.name, path.fold)
+                for at, path in enumerate(run.paths)
+                if path.split == "val" and path.selection == "val" and path.headline
+            ]
+        for at, name, fold in places[id(run.paths)]:
+            if math.isfinite(run.values[at]):
+                scores[run.run_key, name][fold] = run.values[at]
+    return {key: fold_mean(folds) for key, folds in scores.items()}
 
 
 def stored_claims(evidence: Evidence) -> tuple[Judged, ...]:
-    """Return the package's claims that stored runs answer, or a part of them, by preset."""
+    """Return the package's claims that stored runs answer, by preset."""
     found: dict[tuple[str, str], Judged] = {}
     for preset in evidence.presets:
         if preset != SMOKE:
             for one in judge(list(shipped_claims().values()), evidence, preset):
-                if one.runs:
+                if one.answered:
                     found.setdefault((one.claim.id, one.preset), one)
     return tuple(found.values())
 

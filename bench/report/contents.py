@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.report import (
+    claims,
     cost,
     curves,
+    literature,
     methods,
     overview,
     provenance,
@@ -67,13 +69,16 @@ READING = (
 )
 
 
-def report(model: ReportModel, summary: Sequence[Sentence] | None = None, title: str = "") -> Document:
+def report(
+    model: ReportModel, summary: Sequence[Sentence] | None = None, title: str = "", *, published: bool = False
+) -> Document:
     """Build the document of a report.
 
     Args:
         model: Content of the report.
         summary: The same in plain words; made from the model by default.
         title: Title of the document; `TITLE` by default.
+        published: Whether published figures stand beside the runs.
     """
     told = summarise_report(model) if summary is None else summary
     shown = model.shown
@@ -94,6 +99,8 @@ def report(model: ReportModel, summary: Sequence[Sentence] | None = None, title:
         plot = marks <= MOST_MARKS or section is shown[0]
         blocks.append(scores.part(section, plot=plot, classes=model.classes.get(section.anchor)))
     blocks += ranking.parts(model)
+    blocks += [claims.part(model.claims)] if model.claims else []
+    blocks += [literature.part(model)] if published else []
     blocks += [selection.part(model)] if model.ledger else []
     blocks += scaling.parts(model)
     blocks += [transfer.part(sets)] if (sets := transfer.matrices(model)) else []

@@ -49,6 +49,7 @@ from bench.stats.opponents import judged_alike, opponent
 from bench.stats.selection import LedgerLine, headline_lines, selection_ledger
 
 if TYPE_CHECKING:
+    from bench.published.verdicts import Judged
     from bench.report.classes import ClassCounts
     from bench.report.studies import StudyFacts
     from bench.store.queries import RunNumbers
@@ -223,6 +224,7 @@ class ReportModel:
         deviations: Deviations from the preset, by key.
         broken: Finished runs with a score left out because it, or one of its folds, is NaN.
         classes: Answers by class, by the anchor of their table.
+        claims: Claims of papers that the runs answer.
     """
 
     sections: tuple[Section, ...]
@@ -236,6 +238,7 @@ class ReportModel:
     deviations: Mapping[str, Deviations] = field(default_factory=dict)
     broken: int = 0
     classes: Mapping[str, ClassCounts] = field(default_factory=dict)
+    claims: tuple[Judged, ...] = ()
 
     @property
     def shown(self) -> tuple[Section, ...]:
