@@ -21,7 +21,7 @@ Place = tuple[str, str, str, str]
 
 def read_tables(
     ablation: StoredAblation, workspace: Workspace, store_url: str | None, *, verify: bool = False
-) -> tuple[list[AblationTable], int]:
+) -> tuple[list[AblationTable], list[str]]:
     """Return an ablation's tables: one per protocol, data set and setting.
 
     Args:
@@ -31,7 +31,7 @@ def read_tables(
         verify: Believe nothing of the index.
 
     Returns:
-        The tables, and the number of runs that are neither finished nor failed.
+        The tables, and remarks on runs that are missing or failed.
     """
     keys = {key for setting in ablation.settings for key in setting.runs}
     numbers, records = read_results(workspace, store_url, keys, verify=verify)
@@ -68,7 +68,12 @@ def read_tables(
                     older=older,
                 )
             )
-    return found, len(keys - runs.keys() - failed.keys())
+    notes = []
+    if missing := len(keys - runs.keys() - failed.keys()):
+        notes.append(f"{missing} of {len(keys)} runs of {ablation.name} are not stored; bench ablate makes them.")
+    if failed:
+        notes.append(f"{len(failed)} of {len(keys)} runs of {ablation.name} failed; bench runs --failed lists them.")
+    return found, notes
 
 
 def _place(run: RunNumbers) -> Place:

@@ -243,7 +243,7 @@ class Ablated:
     verify: bool = False
 
     @cached_property
-    def _read(self) -> list[tuple[StoredAblation, list[AblationTable], int]]:
+    def _read(self) -> list[tuple[StoredAblation, list[AblationTable], list[str]]]:
         from bench.ablation.tables import read_tables
 
         return [
@@ -260,14 +260,10 @@ class Ablated:
         """The whole as a document."""
         return self._document(self._read)
 
-    def _document(self, read: Sequence[tuple[StoredAblation, list[AblationTable], int]]) -> Document:
+    def _document(self, read: Sequence[tuple[StoredAblation, list[AblationTable], list[str]]]) -> Document:
         from bench.report.ablation import document
 
-        notes = [
-            f"{missing} runs of {study.name} are not stored yet; bench ablate makes them."
-            for study, _, missing in read
-            if missing
-        ]
+        notes = [note for _, _, own in read for note in own]
         left = dict.fromkeys(line for study, _, _ in read for line in study.left_out)
         return document([table for _, tables, _ in read for table in tables], notes, tuple(left))
 

@@ -431,7 +431,8 @@ class StudyPlan:
             return []
         lines = [f"sweep {axis}" for axis in axes]
         points = len(self.plan.points)
-        return [*lines, f"grid: {' x '.join(str(len(axis.values)) for axis in axes)} = {points} settings"]
+        sizes = " x ".join(str(len(axis.values)) for axis in axes)
+        return [*lines, f"grid: {sizes} = {points} settings"] if len(axes) > 1 else lines
 
     @property
     def skipped(self) -> list[str]:

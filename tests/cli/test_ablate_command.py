@@ -80,6 +80,8 @@ def test_a_study_from_plan_to_a_copied_folder(call: Call, toy_modelnet: Path, tm
     read = bench.stored_ablation("point-mae", ["mask_ratio"], results=copied)
     assert list(read.effects["values"]) == ["0.4"]
     assert list(read.settings["mask_ratio"]) == ["0.4", "0.6"]
+    shutil.rmtree(next((copied / "runs").iterdir()))
+    assert "1 of 4 runs of " in bench.stored_ablation("point-mae", results=copied).json(), "half a study says so"
     (broken,) = (copied / "ablations").iterdir()
     broken.write_text("{")
     code, _, errors = call("ablate", "point-mae", "--no-run", "--results", copied, "--out", out)
