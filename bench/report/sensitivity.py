@@ -148,7 +148,7 @@ Answer = Mapping[str, "JsonValue"]
 def _fields(asked: Question) -> list[Field[Answer]]:
     effect = f"{100 * asked.effect:g}"
     return [
-        Field("table", "table", lambda row: str(row["table"]), wrap=1),
+        Field("table", "table", lambda row: str(row["table"]), sink=1),
         Field("against", "against (Holm over)", lambda row: f"{row['against']} ({row['comparisons']})", whole=True),
         Field("seeds", "seeds", lambda row: Cell(str(row["seeds"]), _number(row, "seeds")), right=True),
         Field("deviation", "s.d. [95 %]", _deviation, right=True, drop=2),
