@@ -37,12 +37,8 @@ class Shelf(Store):
         view.runs.sort(key=lambda run: (run.row.created_at, run.folder))
         self._seen = view
 
-    def load(self, stored: StoredRun) -> RunRecord:
-        """Read a whole run again.
-
-        Raises:
-            BenchError: It cannot be read.
-        """
+    def _whole(self, stored: StoredRun, taken: IndexedRun | None) -> RunRecord:
+        """Read a whole run again, as its bundle or folder has it."""
         return self._read(stored.folder.as_posix())
 
 

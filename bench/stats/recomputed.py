@@ -27,6 +27,10 @@ _MOST_WORK = 2_000_000_000
 """Comparisons that scoring a run may take: files of strangers may name a million classes."""
 _UNSEEN = 64
 """Parts that a category may have and no test object shows."""
+_DECIMALS = 9
+"""Validation scores equal to this many digits are ties."""
+_CHOSEN_BY = re.compile(r"accuracy|\w+\[(probe|pilot)\]")
+"""Names of validation scores that candidates are chosen by."""
 _RECALL = re.compile(r"recall_at_([1-9][0-9]{0,6})")
 
 Score = Callable[[Metric], float | None]
@@ -83,12 +87,35 @@ def recompute(predictions: Arrays, metrics: Sequence[Metric]) -> list[Check]:
         ValueError: They are no predictions that a protocol stores, or do not fit each other.
     """
     if "offsets" in predictions:
-        return _rooms(predictions, metrics)
-    if "rank" in predictions:
-        return _ranks(predictions, metrics)
-    if "instance_iou" in predictions:
-        return _parts(predictions, metrics)
-    return _classes(predictions, metrics)
+        found = _rooms(predictions, metrics)
+    elif "rank" in predictions:
+        found = _ranks(predictions, metrics)
+    elif "instance_iou" in predictions:
+        found = _parts(predictions, metrics)
+    else:
+        found = _classes(predictions, metrics)
+    return found + _choices(metrics)
+
+
+def _choices(metrics: Sequence[Metric]) -> list[Check]:
+    """Require that the headline is of the candidate with the best validation score.
+
+    Only the built-in rules of choice are known: the highest accuracy, of probes and pilots too.
+    """
+    groups: dict[tuple[str, int | None], dict[str, tuple[float, bool]]] = {}
+    for row in metrics:
+        if row.split == "val" and row.selection == "val" and _CHOSEN_BY.fullmatch(row.name):
+            groups.setdefault((row.name, row.fold), {})[row.variant] = row.value, row.headline
+    reported = {row.variant for row in metrics if row.split == "test" and row.selection == "val" and row.headline}
+    checks = []
+    for (name, fold), scores in groups.items():
+        if len(scores) < 2 or not any(chosen for _, chosen in scores.values()):
+            continue
+        best = max(round(value, _DECIMALS) for value, _ in scores.values())
+        for variant in {variant for variant, (_, chosen) in scores.items() if chosen} | (reported & scores.keys()):
+            title = f"validation {name} of the reported candidate"
+            checks.append(Check(title, variant, fold, round(scores[variant][0], _DECIMALS), best))
+    return checks
 
 
 def _classes(predictions: Arrays, metrics: Sequence[Metric]) -> list[Check]:
