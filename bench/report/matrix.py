@@ -264,7 +264,8 @@ class Matrix:
 
 def _compared(first: Cell, second: Cell) -> Comparison:
     lost = [Lost(cell.label, cell.lost, cell.losses.total) for cell in (first, second)]
-    return compare((first.label, second.label), first.scores, second.scores, lost)
+    means = first.means, second.means
+    return compare((first.label, second.label), first.scores, second.scores, lost, means)
 
 
 def by_preset(sections: Iterable[Section]) -> dict[str, list[Section]]:
