@@ -57,6 +57,8 @@ READING = [
     "db rescore --dry-run",
     "report --selection --verify --out OUT",
     "report --format latex --where protocol.name=linear --group-by method --title Linear --out OUT",
+    "claims R1 C5",
+    "report --published --out OUT",
     "compare A B --out OUT/objects.csv",
     "compare point-mae scratch --protocol linear --ensemble",
     "why A B",
@@ -137,7 +139,8 @@ def test_reading_what_is_stored_imports_no_network_library(
     """Importing torch took longer than reading thousands of runs, and seven times the memory."""
     (a, b, *_) = [row.stored.key[:16] for row in rows(results, method="point-mae", protocol="linear")]
     commands = ["runs", "runs --json", "runs --failed", f"why {a} {b}", f"compare {a} {b}", "db status"]
-    commands += ["compare point-mae scratch --ensemble", f"report --out {tmp_path}/report", "runs --help"]
+    commands += ["compare point-mae scratch --ensemble", f"report --published --out {tmp_path}/report", "runs --help"]
+    commands += ["claims R1 R14"]
     commands += [f"report --format latex --group-by preset --out {tmp_path}/report"]
     lines = [
         "import sys",
