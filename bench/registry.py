@@ -320,7 +320,7 @@ TEACHERS: Registry[Teacher] = Registry(
                 "nothing",
             ),
             "open-clip": (
-                "bench.teachers.open_clip_models:OpenClipTeacher",
+                "bench.teachers.open_clip_tuned:TunableOpenClip",
                 "its weights: bench teachers show open-clip",
             ),
         },
@@ -330,7 +330,7 @@ TEACHERS: Registry[Teacher] = Registry(
         "teachers",
         {
             "timm": (
-                "bench.teachers.timm_models:TimmTeacher",
+                "bench.teachers.timm_tuned:TunableTimm",
                 "its weights: bench teachers show timm",
             ),
         },

@@ -35,8 +35,10 @@ KINDS = {
     "distil": "distillation",
     "distil_cls": "distillation",
     "kl": "use of codes",
+    "spread_image": "spread of the tuned teacher's features",
+    "spread_text": "spread of the tuned teacher's features",
 }
-"""Descriptions of the loss terms of built-in methods."""
+"""Descriptions of the curves of built-in methods: loss terms, and spreads of features."""
 _TOTAL = "total"
 _NOT_LOSSES = frozenset({"lr"})
 _SETS = ("held_out", "seen")

@@ -25,7 +25,7 @@ from bench.spec import Recipe
 CONTRACT: Checks[MethodKit] = Checks()
 """Checks of a method's declarations and networks."""
 
-USES = frozenset({"images", "text", "labels", "pixels", "transformer"})
+USES = frozenset({"images", "text", "labels", "pixels", "transformer", "towers"})
 SPACES = frozenset({"image", "text"})
 
 

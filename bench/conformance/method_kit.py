@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from bench.methods.base import AnyMethod, Batch, Given, PretrainModel
+from bench.models.tower import Tower
 from bench.plan.presets import PRESETS
 from bench.registry import METHODS
 from bench.seeds import seed_torch
@@ -30,6 +31,8 @@ SHAPE = TransformerShape(width=48, depth=2, heads=4, mlp_width=96)
 WIDTHS = {"images": 24, "text": 20}
 """Stand for the widths of a teacher's features; different, so that confusing them shows."""
 CLASSES = 4
+VOCABULARY = 16
+"""Token ids that stand for a tuned text teacher's."""
 
 
 @dataclass
@@ -94,9 +97,13 @@ class MethodKit:
             from bench.models.token_transformer import TokenTransformer
 
             self._parts["transformer"] = _seeded(lambda: TokenTransformer(SHAPE)).requires_grad_(False).eval()
+        tuned = "towers" in self.uses
+        image, text = "images" in self.uses, "text" in self.uses and captions
         return Given(
-            image=WIDTHS["images"] if "images" in self.uses else None,
-            text=WIDTHS["text"] if "text" in self.uses and captions else None,
+            image_tower=_seeded(_image_tower) if tuned and image else None,
+            text_tower=_seeded(_text_tower) if tuned and text else None,
+            image=WIDTHS["images"] if image else None,
+            text=WIDTHS["text"] if text else None,
             pixels=3 if "pixels" in self.uses else None,
             transformer=self._parts.get("transformer"),
             first_stage=self._first_stage(),
@@ -145,14 +152,18 @@ class MethodKit:
             scale = 0.8 + 0.4 * torch.rand(n, 1, 3, generator=generator)
             return points[:, torch.randperm(points.shape[1], generator=generator)] * scale
 
+        tuned = "towers" in uses
+        image, text = "images" in uses, "text" in uses and captions
         pixels = (n, self.image_size, self.image_size, 3)
+        pictures = "pixels" in uses or (tuned and image)
         return Batch(
             points=points,
-            image_features=features("images") if "images" in uses else None,
-            text_features=features("text") if "text" in uses and captions else None,
+            image_features=features("images") if image and not tuned else None,
+            text_features=features("text") if text and not tuned else None,
             labels=torch.arange(n) % CLASSES if "labels" in uses else None,
             other_points=tuple(view() for _ in range(self.method.point_views - 1)),
-            images=torch.randint(256, pixels, generator=generator, dtype=torch.uint8) if "pixels" in uses else None,
+            images=torch.randint(256, pixels, generator=generator, dtype=torch.uint8) if pictures else None,
+            tokens=torch.randint(VOCABULARY, (n, 5), generator=generator) if text and tuned else None,
             step=step,
             generator=generator,
         )
@@ -178,9 +189,9 @@ class MethodKit:
             The losses of each step, after the backward pass and before the optimiser's step.
         """
         recipe = self.recipe
-        optimiser = build_optimiser(parameter_groups(model, recipe), recipe)
+        optimiser = build_optimiser(parameter_groups(model, recipe, lr_factors=model.lr_factors()), recipe)
         for group in optimiser.param_groups:
-            group["lr"] = recipe.lr * group["lr_scale"]
+            group["lr"] = recipe.lr * group["lr_scale"] * group["lr_factor"]
         model.train()
         for number, batch in enumerate(batches):
             optimiser.zero_grad(set_to_none=True)
@@ -195,6 +206,21 @@ class MethodKit:
     def batches(self, count: int, start: int = 0) -> Iterator[Batch]:
         """Make up different batches."""
         return (self.batch(seed, step=seed) for seed in range(start, start + count))
+
+
+def _image_tower() -> Tower:
+    """Build a network that stands for a tuned image teacher."""
+
+    def pixels(images: Tensor) -> Tensor:
+        return images.permute(0, 3, 1, 2).float() / 255
+
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, WIDTHS["images"]))
+    return Tower(network, WIDTHS["images"], pixels, length=1.0)
+
+
+def _text_tower() -> Tower:
+    """Build a network that stands for a tuned text teacher."""
+    return Tower(nn.EmbeddingBag(VOCABULARY, WIDTHS["text"]), WIDTHS["text"], torch.as_tensor)
 
 
 def _seeded(build: Callable[[], M]) -> M:

@@ -142,7 +142,7 @@ def _values(kit: MethodKit, model: torch.nn.Module, device: torch.device) -> dic
 
     assert isinstance(model, PretrainModel)
     batch = kit.batch()
-    for name in ("points", "image_features", "text_features", "labels", "images"):
+    for name in ("points", "image_features", "text_features", "labels", "images", "tokens"):
         value = getattr(batch, name)
         setattr(batch, name, None if value is None else value.to(device))
     batch.other_points = tuple(view.to(device) for view in batch.other_points)

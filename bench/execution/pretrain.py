@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +26,11 @@ from bench.execution.held_out import measured_data
 from bench.execution.pretrain_data import Gathering
 from bench.methods.base import AnyMethod, Given
 from bench.methods.weights import load_encoder, save_rest
+from bench.models.tower import Tower
 from bench.progress import Progress, named
 from bench.seeds import derive, seed_torch
 from bench.spec import PretrainSpec
-from bench.teachers.base import Teacher
+from bench.teachers.base import Space, Teacher
 from bench.training.aligned import save_heads
 from bench.training.loop import TrainingPlace
 from bench.training.pretraining import PretrainData, feature_width, pretrain
@@ -78,9 +79,10 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     """Pretrain an encoder and write its folder.
 
     Writes ``encoder.safetensors``, ``aligned.safetensors`` (heads into teachers' spaces, where there are any),
-    ``pretraining.safetensors`` (the rest of the network, such as its decoder), ``curves.json``, ``cost.json``,
-    ``contents.json`` (digests of what was read of the data set) and ``texts.json`` (every sentence that reached the
-    encoder through captions, teacher or supervision, with `UNKNOWN_TEXTS` for those of a teacher from elsewhere).
+    ``pretraining.safetensors`` (the rest of the network, such as its decoder, without tuned teachers), ``curves.json``,
+    ``cost.json``, ``contents.json`` (digests of what was read of the data set) and ``texts.json`` (every sentence that
+    reached the encoder through captions, teacher or supervision, with `UNKNOWN_TEXTS` for those of a teacher from
+    elsewhere).
 
     Args:
         job: The pretraining with its inputs.
@@ -101,9 +103,17 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     costs |= gathering.costs
     measured = measured_data(job.dataset, data, gathering) if spec.held_out else {}
     seed_torch(derive(spec.seed, "init"))
-    given = _given(job, data)
+    given = _given(job, data, gathering.towers)
     model = job.method.build(spec.backbone, job.options, given)
-    result = pretrain(model, data, spec, _place(job), point_views=job.method.point_views, measured=measured)
+    result = pretrain(
+        model,
+        data,
+        spec,
+        _place(job),
+        point_views=job.method.point_views,
+        measured=measured,
+        lr_factors=model.lr_factors(),
+    )
     encoder = model.encoder()
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     save_file(tensors, destination / "encoder.safetensors")
@@ -152,7 +162,7 @@ def _kept(spec: PretrainSpec, clouds: CloudSet) -> npt.NDArray[np.int64] | None:
     return nested_subset(clouds.labels, spec.fraction, spec.seed, "pretrain", object_groups(clouds.ids))
 
 
-def _given(job: PretrainJob, data: PretrainData) -> Given:
+def _given(job: PretrainJob, data: PretrainData, towers: Mapping[Space, Tower]) -> Given:
     """Return what the method's network is built from."""
     first_stage = transformer = None
     if job.first_stage is not None and job.spec.first_stage is not None:
@@ -160,12 +170,15 @@ def _given(job: PretrainJob, data: PretrainData) -> Given:
         first_stage = load_encoder(folder, method, job.spec.first_stage)
     if job.teacher is not None and "transformer" in job.uses:
         transformer = job.teacher.token_transformer()
+    image, text = towers.get("image"), towers.get("text")
     return Given(
-        image=feature_width(data.image_features),
-        text=feature_width(data.text_features),
-        pixels=None if data.images is None else data.images.shape[-1],
+        image=feature_width(data.image_features) if image is None else image.width,
+        text=feature_width(data.text_features) if text is None else text.width,
+        pixels=feature_width(data.images) if "pixels" in job.uses else None,
         transformer=transformer,
         first_stage=first_stage,
+        image_tower=image,
+        text_tower=text,
     )
 
 

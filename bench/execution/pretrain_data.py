@@ -1,10 +1,10 @@
-"""Inputs of pretraining: clouds, teacher features, texts."""
+"""Inputs of pretraining: clouds, teacher features, texts, towers."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from bench.data.contents import pretraining_contents
 from bench.data.depth import with_views
 from bench.data.rows import resident_limit
 from bench.data.seen import UNKNOWN_TEXTS
+from bench.models.tower import Tower
 from bench.progress import Progress, named
 from bench.spec import PretrainSpec
-from bench.teachers.base import Teacher
+from bench.teachers.base import Space, Teacher
 from bench.teachers.captions import class_name_captions, class_names, prompted, templates
 from bench.teachers.features import Features as CachedFeatures
 from bench.teachers.features import (
@@ -28,7 +29,7 @@ from bench.teachers.features import (
     image_features,
     sentence_features,
 )
-from bench.teachers.sources import CachedImages, CachedTexts, LiveImages, LiveTexts
+from bench.teachers.sources import CachedImages, CachedTexts, DrawnPictures, LiveImages, LiveTexts
 from bench.training.pretraining import Features, PretrainData
 from bench.training.streaming import StreamedRows
 
@@ -50,6 +51,7 @@ class Gathering:
         kept: Positions of the objects that are trained on; None for all. Features are made of all objects, so that
             every part of a data set reads one cache.
         limit: Bytes of clouds, pictures and features that are read into memory; no number depends on it.
+        towers: Networks of the teachers that the method trains along, by space; none before the data are gathered.
         texts: Every text that reached the encoder so far, or `UNKNOWN_TEXTS`.
         costs: Size and time of the feature caches.
         contents: Digests of what was read of the data set, by part (`bench.data.contents`).
@@ -63,6 +65,7 @@ class Gathering:
     progress: Progress
     kept: npt.NDArray[np.int64] | None = None
     limit: int = field(default_factory=resident_limit)
+    towers: dict[Space, Tower] = field(default_factory=dict)
     texts: set[str] = field(default_factory=set)
     costs: dict[str, float] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)
@@ -77,28 +80,38 @@ class Gathering:
                 teacher.run_on(spec.numerics.device)
                 seen = teacher.captions_seen()
                 self.texts |= {UNKNOWN_TEXTS} if seen is None else set(seen)
-        images = texts = None
+        images = texts = pictures = tokens = None
+        tuned = "towers" in self.uses
         if self.teacher is not None and "images" in self.uses and spec.images != "none":
-            images = self._images(self.teacher, clouds)
+            if tuned:
+                pictures = self._pictures(self.teacher, clouds)
+            else:
+                images = self._images(self.teacher, clouds)
+        elif "pixels" in self.uses and clouds.views is not None:
+            pictures = StreamedRows(clouds.views, "images")
         speaker = self.text_teacher if self.text_teacher is not None else self.teacher
         if speaker is not None and spec.captions != "none":
-            texts = self._texts(speaker, clouds)
+            if tuned:
+                tokens = self._tokens(speaker, clouds)
+            else:
+                texts = self._texts(speaker, clouds)
         supervised = "labels" in self.uses
         if supervised:
             self.texts |= {clouds.classes[label] for label in np.unique(clouds.labels[self._trained_on(clouds)])}
-        pixels = "pixels" in self.uses and clouds.views is not None
+        sentences = texts is not None or tokens is not None
         self.contents |= pretraining_contents(
             clouds,
-            pictures=images is not None or pixels,
-            captions=texts is not None and spec.captions == "dataset",
-            labels=supervised or (texts is not None and spec.captions == "class-names"),
+            pictures=images is not None or pictures is not None,
+            captions=sentences and spec.captions == "dataset",
+            labels=supervised or (sentences and spec.captions == "class-names"),
         )
         data = PretrainData(
             points=StreamedRows(clouds.points, "points"),
             image_features=images,
             text_features=texts,
             labels=torch.from_numpy(clouds.labels.copy()) if supervised else None,
-            images=StreamedRows(clouds.views, "images") if pixels and clouds.views is not None else None,
+            images=pictures,
+            tokens=tokens,
         )
         data = data if self.kept is None else data.part(torch.from_numpy(self.kept))
         return self._resident(data)
@@ -135,13 +148,36 @@ class Gathering:
         )
         return CachedImages(features) if crops else StreamedRows(features, "image_features")
 
-    def _texts(self, teacher: Teacher, clouds: CloudSet) -> Features:
-        """Return features of captions, or of prompts around them."""
+    def _pictures(self, teacher: Teacher, clouds: CloudSet) -> Features:
+        """Return pictures, or crops of them, for a tuned teacher."""
+        crops = self._recipe("teacher_crops")
+        pictures = Pictures(teacher, clouds, crops)
+        self._tower(teacher, "image", cropped=crops > 0)
+        return DrawnPictures(pictures) if crops else StreamedRows(pictures.views, "images")
+
+    def _tokens(self, teacher: Teacher, clouds: CloudSet) -> Features:
+        """Return tokens of captions, or of prompts around them."""
+        rows, prompts = self._sentences(clouds)
+        distinct, index = distinct_sentences(rows)
+        tokens = self._tower(teacher, "text").inputs(distinct).numpy()
+        return CachedTexts(tokens, index) if prompts else torch.from_numpy(tokens[index[:, 0]])
+
+    def _tower(self, teacher: Teacher, space: Space, *, cropped: bool = False) -> Tower:
+        if space not in self.towers:
+            self.towers[space] = teacher.tower(space, cropped=cropped)
+        return self.towers[space]
+
+    def _sentences(self, clouds: CloudSet) -> tuple[Sequence[Sequence[str]], int]:
+        """Return sentences per object, and how many prompts; record them."""
         prompts = self._recipe("teacher_prompts")
         captions = self._captions(clouds, bool(prompts))
         self.texts |= {captions[at] for at in self._trained_on(clouds)}
-        rows = prompted(captions, clouds.ids, prompts) if prompts else [[caption] for caption in captions]
         self.texts |= set(templates()) if prompts else set()
+        return prompted(captions, clouds.ids, prompts) if prompts else [[caption] for caption in captions], prompts
+
+    def _texts(self, teacher: Teacher, clouds: CloudSet) -> Features:
+        """Return features of captions, or of prompts around them."""
+        rows, prompts = self._sentences(clouds)
         if self.spec.live_teacher:
             return LiveTexts(teacher, rows, drawn=bool(prompts))
         distinct, index = distinct_sentences(rows)

@@ -16,6 +16,7 @@ from bench.methods.card import Deviation as Deviation
 from bench.methods.card import MethodCard as MethodCard
 from bench.models.batch import Batch as Batch
 from bench.models.encoder import Encoder
+from bench.models.tower import Tower
 from bench.options import Configured, OptionsT
 from bench.recipes.row import published as published
 from bench.spec import BackboneSpec, Frozen, Recipe, TransformerShape
@@ -31,6 +32,8 @@ class Given:
         pixels: Channels of the data's own images (for `Batch.images`); None where there are none.
         transformer: A pretrained token transformer to build upon, for a method that uses one.
         first_stage: The trained encoder of the method's first stage, for a method that has one.
+        image_tower: The image teacher as a trained part (`bench.models.tower.Tower`), for a method that tunes it.
+        text_tower: The text teacher likewise.
     """
 
     image: int | None = None
@@ -38,6 +41,8 @@ class Given:
     pixels: int | None = None
     transformer: nn.Module | None = None
     first_stage: Encoder | None = None
+    image_tower: Tower | None = None
+    text_tower: Tower | None = None
 
 
 class PretrainModel(nn.Module, ABC):
@@ -67,6 +72,13 @@ class PretrainModel(nn.Module, ABC):
         """Return projection heads into teachers' feature spaces.
 
         For each space (``image``, ``text``): the name of the encoder feature that the head reads, and the layer.
+        """
+        return {}
+
+    def lr_factors(self) -> Mapping[str, float]:
+        """Return factors on the learning rate of parts.
+
+        By the beginning of their parameters' names; the rest has the recipe's rate.
         """
         return {}
 
@@ -113,7 +125,8 @@ class Method(Configured[OptionsT], ABC):
         """Return the inputs of pretraining besides points.
 
         A subset of ``images`` and ``text`` (a frozen teacher's features), ``labels``, ``pixels`` (the images
-        themselves) and ``transformer`` (the teacher's token transformer, as a part of the network).
+        themselves), ``transformer`` (the teacher's token transformer, as a part of the network) and ``towers``: the
+        teachers behind ``images`` and ``text`` are trained parts of the network and get pictures and token ids.
         """
         read = {"images": cls.uses_images, "text": cls.uses_text}
         return frozenset(name for name, used in read.items() if used)

@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.methods.base import Batch, Given, MethodCard, PretrainModel
-from bench.methods.guided import Guided, GuidedOptions
+from bench.methods.base import Batch, Given, MethodCard
+from bench.methods.guided import Guided, GuidedModel, GuidedOptions, tuned_teachers
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
@@ -31,7 +31,7 @@ from bench.spec import BackboneSpec, Recipe
 TOKENS = ("cls", "image", "text")
 
 
-class MultitaskModel(PretrainModel):
+class MultitaskModel(GuidedModel):
     """Train one encoder on reconstruction and cross-modal terms.
 
     Class, image and text token attend among the visible patches.
@@ -52,6 +52,7 @@ class MultitaskModel(PretrainModel):
         self.image_head, self.text_head, _ = projection_heads(
             width, given.image, given.text, options.modalities, reference=options.reference
         )
+        self.teachers = tuned_teachers(options, given)
 
     def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Cut patches, draw masks, and collect the targets.
@@ -69,14 +70,18 @@ class MultitaskModel(PretrainModel):
             generator=batch.generator,
             mask=mask,
         )
-        return prepared | targets("multitask", batch, image_features=self.image_head, text_features=self.text_head)
+        return prepared | targets(
+            "multitask", batch, self.teachers, image_features=self.image_head, text_features=self.text_head
+        )
 
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the active terms and their sum ``total``.
 
-        Terms: ``mdm``, ``csc_image``, ``csc_text``.
+        Terms: ``mdm``, ``csc_image``, ``csc_text``. With tuned teachers, ``spread_image`` and
+        ``spread_text`` beside, which are no losses (`TunedTeachers.spread`).
         """
         o = self.options
+        prepared = self.teachers(prepared)
         centres = prepared["visible_centres"]
         tokens, visible = self.trunk.encode_with_tokens(embed_visible(self.trunk.tokenizer, prepared), centres)
         predicted = self.decoder(visible, centres, prepared["masked_centres"])
@@ -85,11 +90,15 @@ class MultitaskModel(PretrainModel):
         losses |= cross_modal_terms(
             prepared, (self.image_head, image), (self.text_head, text), o.cross_modal_loss, o.temperature
         )
-        return losses | {"total": torch.stack(list(losses.values())).sum()}
+        total = torch.stack(list(losses.values())).sum()
+        return losses | {"total": total} | self.teachers.spread(prepared)
 
     def aligned_heads(self) -> Mapping[str, tuple[str, nn.Linear]]:
-        """Return the heads on the image and the text token."""
-        return aligned_heads(self.image_head, self.text_head)
+        """Return the heads on the image and the text token.
+
+        None with tuned teachers.
+        """
+        return {} if self.options.tuned else aligned_heads(self.image_head, self.text_head)
 
     def encoder(self) -> JointEncoder:
         """Return the trunk."""
@@ -122,6 +131,8 @@ class Multitask(Guided[MultitaskOptions]):
             "only visible patches are embedded in pretraining, so hidden ones do not enter BatchNorm's statistics "
             "(tokenize=all restores it)",
             "text is the data set's caption, not the class name (--captions class-names restores it)",
+            "teachers=tuned trains the teachers along, which is our reading of the article; ReCon's release has frozen "
+            "ones only (teachers=frozen restores it)",
         ),
     )
 

@@ -12,8 +12,8 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from bench.methods.base import Batch, Given, MethodCard, PretrainModel
-from bench.methods.guided import Guided, GuidedOptions
+from bench.methods.base import Batch, Given, MethodCard
+from bench.methods.guided import Guided, GuidedModel, GuidedOptions, tuned_teachers
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
@@ -32,7 +32,7 @@ from bench.recipes.pretraining import pretraining_recipes
 from bench.spec import BackboneSpec, Recipe
 
 
-class ReConModel(PretrainModel):
+class ReConModel(GuidedModel):
     """Reconstruct hidden patches and regress teachers' features from global queries."""
 
     def __init__(self, backbone: BackboneSpec, options: ReConOptions, given: Given) -> None:
@@ -50,6 +50,7 @@ class ReConModel(PretrainModel):
         self.image_head, self.text_head, self.contrast_head = projection_heads(
             width, given.image, given.text, options.modalities, reference=options.reference, contrast=options.smc
         )
+        self.teachers = tuned_teachers(options, given)
 
     def prepare(self, batch: Batch, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Cut patches, draw masks, and collect the targets.
@@ -70,6 +71,7 @@ class ReConModel(PretrainModel):
         return prepared | targets(
             "recon",
             batch,
+            self.teachers,
             image_features=self.image_head,
             text_features=self.text_head,
             labels=self.contrast_head,
@@ -78,9 +80,11 @@ class ReConModel(PretrainModel):
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the active terms and their sum ``total``.
 
-        Terms: ``mdm``, ``csc_image``, ``csc_text``, ``smc``.
+        Terms: ``mdm``, ``csc_image``, ``csc_text``, ``smc``. With tuned teachers, ``spread_image`` and
+        ``spread_text`` beside, which are no losses (`TunedTeachers.spread`).
         """
         o = self.options
+        prepared = self.teachers(prepared)
         centres = prepared["visible_centres"]
         tokens = embed_visible(self.trunk.tokenizer, prepared)
         if isinstance(self.trunk, TwoStreamEncoder):
@@ -96,13 +100,16 @@ class ReConModel(PretrainModel):
         )
         if self.contrast_head is not None:
             losses["smc"] = self_contrast(self.contrast_head(cls), prepared["labels"])
-        return losses | {"total": torch.stack(list(losses.values())).sum()}
+        total = torch.stack(list(losses.values())).sum()
+        return losses | {"total": total} | self.teachers.spread(prepared)
 
     def aligned_heads(self) -> Mapping[str, tuple[str, nn.Linear]]:
         """Return the heads on the queries.
 
-        Without queries, the heads on the pooled patches.
+        Without queries, the heads on the pooled patches. None with tuned teachers.
         """
+        if self.options.tuned:
+            return {}
         features = {} if self.options.global_queries else {"image": "pooled", "text": "pooled"}
         return aligned_heads(self.image_head, self.text_head, features)
 
@@ -150,6 +157,8 @@ class ReCon(Guided[ReConOptions]):
             "only visible patches are embedded in pretraining, so hidden ones do not enter BatchNorm's statistics "
             "(tokenize=all restores it)",
             "text is the data set's caption, not the class name (--captions class-names restores it)",
+            "teachers=tuned trains the teachers along, which is our reading of the article; ReCon's release has frozen "
+            "ones only (teachers=frozen restores it)",
             "preset nano lets the cross-modal gradient into the local stream (stop_gradient=true restores it)",
         ),
     )

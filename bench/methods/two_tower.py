@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.methods.base import Batch, Given, MethodCard, PretrainModel
-from bench.methods.guided import Guided, GuidedOptions
+from bench.methods.base import Batch, Given, MethodCard
+from bench.methods.guided import Guided, GuidedModel, GuidedOptions, tuned_teachers
 from bench.models.decoder import MaskedDecoder
 from bench.models.encoder import Encoder
 from bench.models.grouping import RELEASED_RECON, Sampling
@@ -20,7 +20,6 @@ from bench.models.guidance import (
     aligned_heads,
     cross_modal_terms,
     projection_heads,
-    spaces_read,
     targets,
 )
 from bench.models.losses import masked_reconstruction
@@ -31,7 +30,7 @@ from bench.recipes.pretraining import pretraining_recipes
 from bench.spec import BackboneSpec, Recipe
 
 
-class TwoTowerModel(PretrainModel):
+class TwoTowerModel(GuidedModel):
     """Train a reconstruction tower and a cross-modal tower.
 
     The first sees the visible patches, the second the whole cloud.
@@ -56,6 +55,7 @@ class TwoTowerModel(PretrainModel):
         self.image_head, self.text_head, _ = projection_heads(
             width, given.image, given.text, options.modalities, reference=options.reference
         )
+        self.teachers = tuned_teachers(options, given)
         self.guided = self.image_head is not None or self.text_head is not None
         if not self.guided:  # nothing would train it
             contrast.requires_grad_(False)
@@ -77,14 +77,18 @@ class TwoTowerModel(PretrainModel):
             mask=mask,
             whole=self.guided,
         )
-        return prepared | targets("two-tower", batch, image_features=self.image_head, text_features=self.text_head)
+        return prepared | targets(
+            "two-tower", batch, self.teachers, image_features=self.image_head, text_features=self.text_head
+        )
 
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the active terms and their sum ``total``.
 
-        Terms: ``mdm``, ``csc_image``, ``csc_text``.
+        Terms: ``mdm``, ``csc_image``, ``csc_text``. With tuned teachers, ``spread_image`` and
+        ``spread_text`` beside, which are no losses (`TunedTeachers.spread`).
         """
         o = self.options
+        prepared = self.teachers(prepared)
         masked, contrast = self.trunk.towers()
         centres = prepared["visible_centres"]
         visible = masked.encode_patches(embed_visible(masked.tokenizer, prepared), centres)
@@ -97,14 +101,19 @@ class TwoTowerModel(PretrainModel):
             losses |= cross_modal_terms(
                 prepared, (self.image_head, image), (self.text_head, text), o.cross_modal_loss, o.temperature
             )
-        return losses | {"total": torch.stack(list(losses.values())).sum()}
+        total = torch.stack(list(losses.values())).sum()
+        return losses | {"total": total} | self.teachers.spread(prepared)
 
     def aligned_heads(self) -> Mapping[str, tuple[str, nn.Linear]]:
         """Return the heads on the contrast tower's tokens.
 
-        None if that tower is not transferred.
+        None if that tower is not transferred, or with tuned teachers.
         """
-        return {} if self.options.streams == "mdm" else aligned_heads(self.image_head, self.text_head)
+        return (
+            {}
+            if self.options.streams == "mdm" or self.options.tuned
+            else aligned_heads(self.image_head, self.text_head)
+        )
 
     def encoder(self) -> TwoTowerEncoder:
         """Return the towers that are transferred."""
@@ -142,6 +151,8 @@ class TwoTower(Guided[TwoTowerOptions]):
             "only visible patches are embedded in the masked tower, so hidden ones do not enter its BatchNorm's "
             "statistics (tokenize=all restores it)",
             "text is the data set's caption, not the class name (--captions class-names restores it)",
+            "teachers=tuned trains the teachers along, which is our reading of the article; ReCon's release has frozen "
+            "ones only (teachers=frozen restores it)",
             "the released code calls a method its teachers lack and cannot run; teachers' plain features are meant",
         ),
     )
@@ -153,7 +164,7 @@ class TwoTower(Guided[TwoTowerOptions]):
     @classmethod
     def aligned(cls, options: TwoTowerOptions) -> frozenset[str]:
         """Return the teachers' spaces if the contrast tower is transferred."""
-        return frozenset() if options.streams == "mdm" else spaces_read(options.modalities)
+        return frozenset() if options.streams == "mdm" else super().aligned(options)
 
     @classmethod
     def build(cls, backbone: BackboneSpec, options: TwoTowerOptions, given: Given) -> TwoTowerModel:

@@ -1,7 +1,7 @@
 """Stored weights of a pretraining: encoder, decoder and heads.
 
 Decoder and heads are stored so that a network can be analysed. A first stage is stored as its own encoder, not again
-here.
+here; teachers that were trained along are not stored.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ def load_encoder(folder: Path, method: type[AnyMethod], spec: PretrainSpec) -> E
 
 
 def save_rest(model: PretrainModel, given: Given, folder: Path) -> None:
-    """Write a network's state without encoder and first stage."""
-    kept_elsewhere = _places(model.encoder()) | (_places(given.first_stage) if given.first_stage is not None else set())
+    """Write a network's state without encoder, first stage and tuned teachers."""
+    others = (model.encoder(), given.first_stage, given.image_tower, given.text_tower)
+    left_out = set[int]().union(*(_places(part) for part in others if part is not None))
     rest = {
         name: value.detach().cpu().contiguous().clone()
         for name, value in model.state_dict().items()
-        if value.data_ptr() not in kept_elsewhere
+        if value.data_ptr() not in left_out
     }
     widths = {"image": given.image, "text": given.text, "pixels": given.pixels}
     save_file(rest, folder / FILE, metadata={_GIVEN: json.dumps(widths, sort_keys=True)})

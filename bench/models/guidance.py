@@ -1,4 +1,4 @@
-"""Heads, targets and losses of methods guided by frozen teachers."""
+"""Heads, targets and losses of methods guided by teachers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench.models.batch import Batch
 from bench.models.heads import contrast_head
 from bench.models.init import released_projection, truncated_normal_trunk
 from bench.models.losses import CrossModalLoss, cross_modal
+from bench.models.tower import Tower
 
 Modalities = Literal["both", "image", "text", "none"]
 
@@ -88,16 +89,62 @@ def projection_heads(
     return image_head, text_head, own_head
 
 
-def targets(method: str, batch: Batch, **heads: nn.Module | None) -> dict[str, Tensor]:
-    """Return the targets of the heads.
+class TunedTeachers(nn.Module):
+    """Towers of teachers that are trained along; none if all are frozen.
+
+    Args:
+        image: Tower of the image teacher; None if it is frozen or its term is off.
+        text: The same of the text teacher.
+        lr_factor: Factor on the recipe's learning rate; 0 keeps their weights.
+    """
+
+    def __init__(self, image: Tower | None = None, text: Tower | None = None, lr_factor: float = 1.0) -> None:
+        super().__init__()
+        self.lr_factor = lr_factor
+        towers = {"image": image, "text": text}
+        self.towers = nn.ModuleDict({space: tower for space, tower in towers.items() if tower is not None})
+        self.towers.requires_grad_(lr_factor > 0)
+
+    def inputs(self, space: str, batch: Batch) -> Tensor | None:
+        """Return a tower's input, or None if the batch lacks it.
+
+        Runs without gradient.
+        """
+        if space == "text":
+            return batch.tokens
+        return None if batch.images is None else self._tower(space).inputs(batch.images)
+
+    def forward(self, prepared: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Add the features of what `targets` prepared."""
+        features = {f"{space}_features": self._tower(space)(prepared[f"{space}_inputs"]) for space in self.towers}
+        return {**prepared, **features}
+
+    def spread(self, prepared: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return how far the towers' features differ in the batch.
+
+        ``spread_image`` and ``spread_text``: standard deviation over the objects, mean over the features. It goes to
+        zero where a tower collapses to one feature for all objects.
+        """
+        features = {space: prepared[f"{space}_features"].detach() for space in self.towers}
+        return {f"spread_{space}": values.std(0, unbiased=False).mean() for space, values in features.items()}
+
+    def _tower(self, space: str) -> Tower:
+        tower = self.towers[space]
+        assert isinstance(tower, Tower)
+        return tower
+
+
+def targets(method: str, batch: Batch, tuned: TunedTeachers, **heads: nn.Module | None) -> dict[str, Tensor]:
+    """Return the targets of the heads, or what gives them.
 
     Args:
         method: Name of the method, for messages.
         batch: The step's input.
+        tuned: Towers whose features are targets.
         heads: Head by the batch's field, e.g. ``image_features``; None for a term that is off.
 
     Returns:
-        Targets by the same names.
+        Targets by the same names; for a space with a tower its input instead, e.g. ``image_inputs``.
 
     Raises:
         BenchError: A head has no target in this batch.
@@ -106,12 +153,16 @@ def targets(method: str, batch: Batch, **heads: nn.Module | None) -> dict[str, T
     for name, head in heads.items():
         if head is None:
             continue
-        target: Tensor | None = getattr(batch, name)
+        space = name.removesuffix("_features")
+        by_tower = space in tuned.towers
+        target: Tensor | None = tuned.inputs(space, batch) if by_tower else getattr(batch, name)
         if target is None:
+            lacking = {"image": "images", "text": "tokens"}[space] if by_tower else name
             raise BenchError(
-                f"{method} was built with a loss on {name}, but the batch has none; add them, or switch that loss off"
+                f"{method} was built with a loss on {name}, but the batch has no {lacking}; add them, or switch that "
+                "loss off"
             )
-        found[name] = target
+        found[f"{space}_inputs" if by_tower else name] = target
     return found
 
 

@@ -42,12 +42,12 @@ def cross_modal(
     """Return the distance of student and teacher features.
 
     In float32. ``infonce`` is our choice where the release has no code: cross-entropy of each student among all teacher
-    features of the batch, by cosine over the temperature, in this one direction since the teacher is frozen. Objects
-    with equal teacher features (the same caption twice in a batch) count as each other's negatives.
+    features of the batch, by cosine over the temperature, in this one direction since teachers are usually frozen.
+    Objects with equal teacher features (the same caption twice in a batch) count as each other's negatives.
 
     Args:
         student: ``[B, D]``.
-        teacher: ``[B, D]``; receives no gradient.
+        teacher: ``[B, D]``; gets a gradient where the teacher is tuned.
         kind: ``smooth_l1`` (beta 1, mean over all elements, neither side normalised: published), ``cosine``
             (mean of 1 - cosine) or ``infonce``.
         temperature: Divides the cosines of ``infonce``.
@@ -61,7 +61,7 @@ def cross_modal(
     >>> float(cross_modal(torch.ones(2, 3), torch.zeros(2, 3)))
     0.5
     """
-    student, teacher = student.float(), teacher.detach().float()
+    student, teacher = student.float(), teacher.float()
     if kind == "cosine":
         return (1 - F.cosine_similarity(student, teacher, dim=-1)).mean()
     if kind == "infonce":

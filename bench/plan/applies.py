@@ -110,7 +110,10 @@ def reach_of(encoder: AskedEncoder, inputs: Inputs, stored: Sequence[StoredEncod
         return _reach_of_imported(spec, inputs, stored)
     if spec.recipe is None:
         return Reach(spec, unaligned="nothing was trained")
-    spaces = encoder.chosen.method.aligned(encoder.chosen.options)
+    method, options = encoder.chosen.method, encoder.chosen.options
+    if "towers" in method.uses(options):
+        return Reach(spec, unaligned="it trained its teachers, which are not kept (teachers=frozen keeps its spaces)")
+    spaces = method.aligned(options)
     if not spaces:
         return Reach(spec, unaligned="it has no head into the space of a teacher")
     joint = spec.text_teacher is None and _is_joint(spec.teacher, workspace)

@@ -186,10 +186,15 @@ class _Pretraining:
             images="images" in uses and images != "none",
             texts=captions != "none",
             transformer="transformer" in uses,
+            towers="towers" in uses,
             prompts=recipe.teacher_prompts,
             text_teacher=request.text_teacher,
         )
+        if asked.towers and not (asked.images or asked.texts):
+            raise UsageError(f"{name}.teachers = tuned: without captions no term of {name} reads a teacher here")
         teachers = choose_teachers(inputs, asked)
+        if asked.towers and request.live_teacher:
+            inputs.note(f"{name} trains its teachers, which run in every step: --live-teacher changes nothing for it")
         if request.text_teacher is not None and teachers.text is None:
             inputs.note(f"{name} is given no captions: --text-teacher {request.text_teacher} is not used")
         if asked.transformer:

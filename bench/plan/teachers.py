@@ -11,7 +11,7 @@ from bench.plan.inputs import Inputs
 from bench.plan.request import validated
 from bench.registry import TEACHERS
 from bench.spec import TeacherSpec
-from bench.teachers.base import Teacher
+from bench.teachers.base import Space, Teacher, no_tower
 from bench.teachers.captions import check_prompts
 
 
@@ -23,6 +23,7 @@ class Asked:
         images: Whether it wants features of images.
         texts: Whether it wants features of texts.
         transformer: Whether it builds upon a token transformer.
+        towers: Whether it trains the teachers along.
         prompts: Prompt templates around each caption.
         text_teacher: Teacher of texts; None: one teacher gives both.
     """
@@ -30,6 +31,7 @@ class Asked:
     images: bool
     texts: bool
     transformer: bool = False
+    towers: bool = False
     prompts: int = 0
     text_teacher: str | None = None
 
@@ -58,13 +60,14 @@ def choose_teachers(inputs: Inputs, asked: Asked) -> Teachers:
     main = text = None
     texts = asked.texts and apart is None
     if asked.images or asked.transformer or texts:
-        main = _specify(inputs, request.teacher, "teacher", images=asked.images, texts=texts)
+        main = _specify(inputs, request.teacher, "teacher", asked, images=asked.images, texts=texts)
     if apart is not None:
         if asked.texts:
-            text = _specify(inputs, apart, "text_teacher", images=False, texts=True)
+            text = _specify(inputs, apart, "text_teacher", asked, images=False, texts=True)
         else:
             TEACHERS.entry(apart)
-    return Teachers(main, text, request.live_teacher and (asked.images or asked.texts))
+    live = request.live_teacher and (asked.images or asked.texts) and not asked.towers
+    return Teachers(main, text, live)
 
 
 def joint_teacher(inputs: Inputs, *, images: bool = True) -> TeacherSpec:
@@ -79,7 +82,7 @@ def joint_teacher(inputs: Inputs, *, images: bool = True) -> TeacherSpec:
     return teacher
 
 
-def _specify(inputs: Inputs, name: str, group: str, *, images: bool, texts: bool) -> TeacherSpec:
+def _specify(inputs: Inputs, name: str, group: str, asked: Asked, *, images: bool, texts: bool) -> TeacherSpec:
     teacher_class = TEACHERS.load(name)
     values = inputs.overrides.merge(dict(inputs.preset.teacher.get(name, {})), group)
     teacher = teacher_class(inputs.workspace.cache, validated(teacher_class.Options, values, group))
@@ -93,6 +96,10 @@ def _specify(inputs: Inputs, name: str, group: str, *, images: bool, texts: bool
             f"teacher '{name}' gives no features of texts: name one that does with --text-teacher "
             "(tiny-clip, open-clip or sentence-transformers), or leave the texts out with --captions none"
         )
+    if asked.towers:
+        spaces: dict[Space, bool] = {"image": images, "text": texts}
+        for space in (space for space, wanted in spaces.items() if wanted and space not in teacher.towers):
+            raise no_tower(name, space)
     options = teacher.portable_options().model_dump(mode="json")
     return TeacherSpec(name=name, options=options, identity=teacher.identity())
 

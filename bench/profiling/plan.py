@@ -124,6 +124,10 @@ class ProfilePlan:
         self.lent = _QUICK_LENT if request.quick else _LENT
         self._read_overrides(recipe)
         self.uses = self.method.uses(self.options("visible"))
+        if "towers" in self.uses:
+            raise UsageError(
+                f"{request.method}.teachers = tuned: the profile times frozen teachers alone; leave it out"
+            )
         backend = resolve_backend(self.device)
         self.exact = resolve_numerics(self.device, "fp32", False, backend)
         self.fast = resolve_numerics(self.device, "auto", False, backend)

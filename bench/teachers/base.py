@@ -18,6 +18,10 @@ from bench.spec import Frozen, TransformerShape
 if TYPE_CHECKING:
     from torch import nn
 
+    from bench.models.tower import Tower
+
+Space = Literal["image", "text"]
+
 
 class Teacher(ABC):
     """Frozen network that supplies target features.
@@ -32,6 +36,8 @@ class Teacher(ABC):
     """Width of image features; 0 for a teacher of texts alone."""
     text_dim: int
     """Width of text features; 0 for a teacher of images alone."""
+    towers: ClassVar[frozenset[Space]] = frozenset()
+    """What `tower` gives; by default nothing, and the teacher can only be frozen."""
 
     class Options(Frozen):
         """Options that change the weights or the preprocessing."""
@@ -117,6 +123,21 @@ class Teacher(ABC):
             "sentence-transformers"
         )
 
+    def tower(self, space: Space, *, cropped: bool = False) -> Tower:
+        """Return a copy of the image or text network, to be trained.
+
+        Its weights start as the teacher's, which stay as they are; its features are those of the encoding methods.
+
+        Args:
+            space: Which one.
+            cropped: Whether it is shown augmented crops, as `encode_crops` is.
+
+        Raises:
+            UsageError: This teacher has no such tower.
+            SetupError: Its weights are not available.
+        """
+        raise no_tower(self.name, space)
+
     @abstractmethod
     def captions_seen(self) -> tuple[str, ...] | None:
         """Return the distinct sentences of the teacher's training.
@@ -158,3 +179,11 @@ class Teacher(ABC):
     @abstractmethod
     def encode_texts(self, texts: Sequence[str], progress: Progress = silent) -> npt.NDArray[np.float32]:
         """Return features ``[n, text_dim]`` of sentences."""
+
+
+def no_tower(name: str, space: Space) -> UsageError:
+    """Return the error for a teacher that cannot be tuned."""
+    known = "tiny-clip, open-clip or timm" if space == "image" else "tiny-clip or open-clip"
+    return UsageError(
+        f"teacher '{name}' cannot be tuned: it gives no {space} network to train; use {known}, or keep teachers frozen"
+    )

@@ -114,26 +114,29 @@ class Pictures:
 
         The number is object * choices + view * crops + crop.
         """
-        objects, choice = np.divmod(rows, self.choices)
         if not self.crops:
-            return self.teacher.encode_images(self.views[objects, choice], progress)
+            return self.teacher.encode_images(self.pictures(rows), progress)
         parts = []
         for start in range(0, len(rows), CROP_CHUNK):
-            parts.append(self._encode_crops(rows[start : start + CROP_CHUNK]))
+            parts.append(self.teacher.encode_crops(self.pictures(rows[start : start + CROP_CHUNK])))
             progress(min(start + CROP_CHUNK, len(rows)), len(rows))
         return np.concatenate(parts)
 
-    def _encode_crops(self, rows: npt.NDArray[np.int64]) -> Features:
+    def pictures(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return pictures or crops ``[m, H, W, C]``, numbered as in `encode`."""
         import torch
 
         from bench.data.image_augment import augment, draw_crop
 
         objects, choice = np.divmod(rows, self.choices)
+        if not self.crops:
+            return self.views[objects, choice]
         view, crop = np.divmod(choice, self.crops)
         style = self.teacher.crop_style
         draws = [draw_crop(self.ids[o], int(v), int(c), style) for o, v, c in zip(objects, view, crop, strict=True)]
         pictures = torch.from_numpy(np.ascontiguousarray(self.views[objects, view]))
-        return self.teacher.encode_crops(augment(pictures, draws, self.side).numpy())
+        crops: npt.NDArray[np.uint8] = augment(pictures, draws, self.side).numpy()
+        return crops
 
 
 def text_features(teacher: Teacher, captions: Sequence[str], cache: Path, progress: Progress = silent) -> Features:

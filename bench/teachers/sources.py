@@ -1,4 +1,4 @@
-"""Teacher features for pretraining steps, from cache or computed live.
+"""Teacher features for pretraining steps, or inputs of tuned teachers.
 
 Each class is a `bench.training.pretraining.FeatureSource`. The choices of an object are its views times crops, or its
 prompts; a step draws one, which is looked up or computed here. The same draw gives the same feature either way.
@@ -43,11 +43,11 @@ class CachedTexts:
     """Features of distinct sentences, and the sentences of each object.
 
     Args:
-        features: float32 ``[S, D]``.
+        features: float32 ``[S, D]``, or int64 token ids ``[S, L]``.
         index: int64 ``[n, choices]``.
     """
 
-    def __init__(self, features: Features, index: npt.NDArray[np.int64]) -> None:
+    def __init__(self, features: Features | npt.NDArray[np.int64], index: npt.NDArray[np.int64]) -> None:
         self._features = features
         self._index = index
         self.choices: int | None = index.shape[1]
@@ -83,6 +83,28 @@ class LiveImages:
         assert choice is not None
         features = self._pictures.encode(_numpy(index) * self._pictures.choices + _numpy(choice))
         return torch.from_numpy(features).to(index.device)
+
+
+class DrawnPictures:
+    """Pictures or crops themselves, for a tuned image teacher.
+
+    Args:
+        pictures: Views or crops of each object.
+    """
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+        self.choices: int | None = pictures.choices
+        self.width = pictures.views.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self._pictures.views)
+
+    def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
+        """Return uint8 ``[B, H, W, C]`` of objects ``[B]`` at choices ``[B]``."""
+        assert choice is not None
+        pictures = self._pictures.pictures(_numpy(index) * self._pictures.choices + _numpy(choice))
+        return torch.from_numpy(np.ascontiguousarray(pictures)).to(index.device)
 
 
 class LiveTexts:

@@ -1,4 +1,4 @@
-"""`tiny-clip` with the blocks of its text tower for methods.
+"""`tiny-clip` with its networks as parts of a method's network.
 
 Separate from `bench.teachers.tiny_clip`, whose code is part of a fitted teacher's identity, because no feature depends
 on this module.
@@ -6,17 +6,23 @@ on this module.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.spec import TransformerShape
+from bench.teachers.base import Space
 from bench.teachers.tiny_clip import TinyClip
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from bench.models.tower import Tower
 
 
 class LendingTinyClip(TinyClip):
-    """The embedded teacher, whose text tower a method may use."""
+    """The embedded teacher, whose towers a method may use."""
+
+    towers: ClassVar[frozenset[Space]] = frozenset({"image", "text"})
 
     def weights_source(self) -> str:
         """Describe the source of the weights."""
@@ -36,3 +42,27 @@ class LendingTinyClip(TinyClip):
         from bench.teachers.transformers import from_open_clip_text
 
         return from_open_clip_text(self._network()[0])
+
+    def tower(self, space: Space, *, cropped: bool = False) -> Tower:
+        """Return a copy of a tower; crops are treated as pictures.
+
+        Raises `SetupError` if the teacher is not fitted.
+        """
+        import torch
+
+        from bench.models.tower import Tower
+        from bench.teachers.clip_copies import image_network, text_network
+        from bench.teachers.clip_model import on_white, to_pixels
+
+        model, tokenizer = self._network()
+        side = self._options.view_size
+
+        def pixels(images: Tensor) -> Tensor:
+            return to_pixels(on_white(images), side)
+
+        def tokens(texts: Sequence[str]) -> Tensor:
+            return torch.from_numpy(tokenizer.encode(texts))
+
+        if space == "image":
+            return Tower(image_network(model), self.image_dim, pixels, self._length)
+        return Tower(text_network(model), self.text_dim, tokens, self._length)

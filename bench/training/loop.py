@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ def fit(
     place: TrainingPlace | None = None,
     decays: Decays = roles.decays,
     in_head_group: InHeadGroup | None = None,
+    lr_factors: Mapping[str, float] | None = None,
     validate: Validate | None = None,
     select: str | None = "accuracy",
     identity: str = "",
@@ -73,6 +75,7 @@ def fit(
         place: Folders, checkpoint interval, progress.
         decays: Whether a parameter decays.
         in_head_group: Whether a parameter belongs to the head group; None: there is no head (pretraining).
+        lr_factors: Factors on the learning rate of parts, by the beginning of their parameters' names.
         validate: Called after each epoch with the model in evaluation mode.
         select: Validation metric to maximise; the earliest best epoch is kept. None: the metrics of `validate` enter
             the curves under their own names and select nothing.
@@ -92,7 +95,7 @@ def fit(
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if numerics.device == "cuda" else []):
         loop = Loop(objective, n_objects, recipe, numerics, seed, stage, place or TrainingPlace())
         loop.validate, loop.select = validate, select
-        loop.set_up(decays, in_head_group, identity)
+        loop.set_up(decays, in_head_group, identity, lr_factors)
         with StopRequest() as stop:
             return loop.run(stop)
 
@@ -136,9 +139,15 @@ class Loop:
         self.checkpoints: CheckpointFolder | None = None
         self.resumed_from: int | None = None
 
-    def set_up(self, decays: Decays, in_head_group: InHeadGroup | None, identity: str) -> None:
+    def set_up(
+        self,
+        decays: Decays,
+        in_head_group: InHeadGroup | None,
+        identity: str,
+        lr_factors: Mapping[str, float] | None = None,
+    ) -> None:
         """Build the optimiser, restore the newest checkpoint and compile."""
-        groups = parameter_groups(self.model, self.recipe, decays, in_head_group)
+        groups = parameter_groups(self.model, self.recipe, decays, in_head_group, lr_factors)
         self.optimiser = build_optimiser(groups, self.recipe)
         if self.place.folder is not None:
             trainable = [name for group in groups for name in group.names]
@@ -194,7 +203,7 @@ class Loop:
                 order = torch.randperm(self.n, generator=torch_stream(self.seed, "order", epoch))
                 ordered_epoch = epoch
                 for group in self.optimiser.param_groups:
-                    group["lr"] = rate(epoch, self.recipe, group["lr_scale"])
+                    group["lr"] = group["lr_factor"] * rate(epoch, self.recipe, group["lr_scale"])
                 self.model.train()
             began = time.perf_counter()
             here, after = within * self.batch, (within + 1) * self.batch

@@ -41,13 +41,13 @@ class PretrainNetwork(Protocol):
 
 @runtime_checkable
 class FeatureSource(Protocol):
-    """Teacher features that are not held in memory.
+    """Teacher features, pictures or tokens that are not held in memory.
 
     They are mapped from a file, or computed when they are drawn.
 
     Attributes:
-        choices: Features of each object, of which a step draws one; None where there is nothing to draw.
-        width: Width of a feature.
+        choices: Rows of each object, of which a step draws one; None where there is nothing to draw.
+        width: Width of a row.
     """
 
     choices: int | None
@@ -57,7 +57,7 @@ class FeatureSource(Protocol):
         """Return the number of objects."""
 
     def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
-        """Return features of some objects, float32 ``[B, width]``.
+        """Return rows of some objects, e.g. features ``[B, width]``.
 
         `index` and `choice` are int64 ``[B]``; the result is on their device.
         """
@@ -83,14 +83,18 @@ class PretrainData:
         image_features: float32 ``[n, V, D_image]``, teacher features of V views, or None.
         text_features: float32 ``[n, D_text]`` or, with T wordings of a caption, ``[n, T, D_text]``; or None.
         labels: int64 ``[n]`` class of each object for a method that is supervised by it, or None.
-        images: uint8 ``[n, V, H, W, C]``, the images themselves for a method with an image branch, or None.
+        images: uint8 ``[n, V, H, W, C]``, the images themselves for a method with an image branch or a tuned image
+            teacher, or None.
+        tokens: int64 ``[n, L]`` or, with T wordings of a caption, ``[n, T, L]``: token ids for a method with a tuned
+            text teacher, or None.
     """
 
     points: Rows
     image_features: Features | None = None
     text_features: Features | None = None
     labels: Tensor | None = None
-    images: Rows | None = None
+    images: Features | None = None
+    tokens: Features | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -175,7 +179,14 @@ class PretrainData:
         return PretrainData(**{name: pick(getattr(self, name)) for name in _SHAPES})  # type: ignore[arg-type]
 
 
-_SHAPES = {"points": (3,), "image_features": (3,), "text_features": (2, 3), "labels": (1,), "images": (5,)}
+_SHAPES = {
+    "points": (3,),
+    "image_features": (3,),
+    "text_features": (2, 3),
+    "labels": (1,),
+    "images": (5,),
+    "tokens": (2, 3),
+}
 """Number of axes of each field."""
 
 
@@ -242,6 +253,7 @@ class PretrainObjective(Objective):
             labels=None if data.labels is None else data.labels.index_select(0, index),
             other_points=tuple(others),
             images=_pick(data.images, index, generator),
+            tokens=_pick(data.tokens, index, generator),
             step=step,
             generator=generator,
         )
@@ -296,6 +308,7 @@ def pretrain(
     stage: str | None = None,
     point_views: int = 1,
     measured: Mapping[str, PretrainData] | None = None,
+    lr_factors: Mapping[str, float] | None = None,
 ) -> FitResult:
     """Pretrain a method's network in place.
 
@@ -309,6 +322,7 @@ def pretrain(
         point_views: Augmented views of each cloud that a step of the method needs.
         measured: Sets on which the losses are measured after each epoch, by name (`bench.training.held_out`); they
             enter the curves as ``SET_LOSS`` and nothing else.
+        lr_factors: Factors on the learning rate of parts, by the beginning of their parameters' names.
 
     Returns:
         Curves and costs; the model is in its last state (pretraining selects nothing).
@@ -350,6 +364,7 @@ def pretrain(
         stage=stage or f"pretrain {spec.method}",
         place=place,
         decays=decays,
+        lr_factors=lr_factors,
         validate=meter if measured else None,
         select=None,
         identity=content_key(spec),

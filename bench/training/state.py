@@ -79,6 +79,7 @@ def unpack(found: Checkpoint, model: nn.Module, optimiser: torch.optim.Optimizer
         by_parameter.setdefault(int(index), {})[key] = tensor
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": by_parameter, "param_groups": groups})
+    _lay_out_alike(optimiser)
     header = found.header
     best = header["best"]
     return State(
@@ -92,6 +93,18 @@ def unpack(found: Checkpoint, model: nn.Module, optimiser: torch.optim.Optimizer
         sums={name: tensor.to(device) for name, tensor in parts["sum"].items()},
         best=None if best is None else Selected(best["epoch"], best["metrics"], parts["best"]),
     )
+
+
+def _lay_out_alike(optimiser: torch.optim.Optimizer) -> None:
+    """Lay moments out in memory as their parameters are.
+
+    A checkpoint holds them in the usual order; the fused optimiser pairs elements by their place in memory, which for
+    convolutions with channels last is another.
+    """
+    for parameter, values in optimiser.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                values[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def peak_memory_bytes(device: str) -> int:

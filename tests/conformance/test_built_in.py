@@ -39,6 +39,19 @@ def test_a_built_in_method_conforms(name: str) -> None:
     assert skipped <= {"import", "no captions", "devices"}, skipped
 
 
+@pytest.mark.parametrize("name", ["recon", "multitask", "two-tower"])
+def test_tuned_teachers_conform(name: str) -> None:
+    """No gradient would reach a tower, or a resumed run would go on with another one."""
+    options = METHODS.load(name).parse({"decoder_depth": 1, "teachers": "tuned", "teacher_lr_factor": 1.0})
+    apart = TAUGHT_APART | {"memory": "the frozen form's", "texts": "the frozen form's", "learns": "the frozen form's"}
+    suite = method_suite(
+        METHODS.load(name), size=SMALL, options=options, steps=9, image_size=32, device="auto", left_out=apart
+    )
+    outcomes = {o.check: o for o in suite.run()}
+    assert {o.check: o.remark for o in outcomes.values() if o.status == "fail"} == {}
+    assert outcomes["gradients"].status == outcomes["resume"].status == "pass"
+
+
 def test_importing_methods_and_examples_has_no_side_effects_and_the_kit_needs_no_pytest() -> None:
     """A list would be slow, one method would change another's random numbers, or check-plugin would want pytest."""
     modules = sorted({entry.module for entry in METHODS if entry.source == "built in"})

@@ -1,18 +1,20 @@
-"""Pretraining with teachers: cached and live must be one experiment, and the cache must say what it costs."""
+"""Pretraining with teachers: cached and live must be one experiment, and tuned ones must learn, alone and resumed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from torch import Tensor
 
 from bench.data.base import CloudSet, DataPlace, Dataset, DatasetCard, SplitName
 from bench.data.seen import UNKNOWN_TEXTS
@@ -22,7 +24,9 @@ from bench.methods.recon import ReCon
 from bench.spec import BackboneSpec, DataSpec, PretrainSpec, Recipe, TeacherSpec
 from bench.teachers.base import Teacher
 from bench.teachers.captions import SUFFIXES
-from bench.teachers.timm_models import TimmTeacher
+from bench.teachers.timm_tuned import TunableTimm
+from bench.teachers.tiny_clip_blocks import LendingTinyClip
+from bench.training.checkpoint import deserialise
 from bench.training.precision import resolve_numerics
 from tests.teachers.foreign_toys import TIMM, pictures, timm_file
 from tests.teachers.teacher_toy import toy_teacher
@@ -70,6 +74,8 @@ class Made:
     texts: list[str]
     weights: dict[str, np.ndarray]
     notes: list[str]
+    rest: set[str]
+    checkpoint: dict[str, Tensor]
 
 
 Pretrain = Callable[..., Made]
@@ -79,9 +85,10 @@ Pretrain = Callable[..., Made]
 def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Teacher]:
     """The embedded teacher, fitted on toy pictures, and a timm model of random weights from a file."""
     folder = tmp_path_factory.mktemp("teachers")
-    embedded = toy_teacher(folder, epochs=1)
-    embedded.prepare()
-    foreign = TimmTeacher(folder, TimmTeacher.Options(model=TIMM, checkpoint=str(timm_file(folder / "w"))))
+    toy = toy_teacher(folder, epochs=1)
+    toy.prepare()
+    embedded = LendingTinyClip(toy.cache, toy.options, toy.source())
+    foreign = TunableTimm(folder, TunableTimm.Options(model=TIMM, checkpoint=str(timm_file(folder / "w"))))
     return {"tiny-clip": embedded, "timm": foreign}
 
 
@@ -93,6 +100,7 @@ def pretrain(tmp_path: Path, teachers: dict[str, Teacher]) -> Pretrain:
         name: str = "tiny-clip",
         *,
         live: bool = False,
+        options: dict[str, Any] | None = None,
         captions: str = "dataset",
         stop: bool = False,
         work: str = "",
@@ -102,7 +110,7 @@ def pretrain(tmp_path: Path, teachers: dict[str, Teacher]) -> Pretrain:
         teacher, speaker = teachers[name], None if name == "tiny-clip" else teachers["tiny-clip"]
         spec = PretrainSpec(
             method="recon",
-            options=ReCon.Options(decoder_depth=1).model_dump(mode="json"),
+            options=ReCon.parse({"decoder_depth": 1, **(options or {})}).model_dump(mode="json"),
             backbone=BACKBONE,
             recipe=Recipe(**{"epochs": 3, "batch_size": 8, "lr": 1e-3, "warmup_epochs": 0, **recipe}),
             data=DataSpec(name="clouds", manifest="clouds"),
@@ -123,6 +131,7 @@ def pretrain(tmp_path: Path, teachers: dict[str, Teacher]) -> Pretrain:
 
         destination = tmp_path / f"encoder-{len(list(tmp_path.iterdir()))}"
         destination.mkdir()
+        workdir = tmp_path / (work or f"work-{destination.name}")
         job = PretrainJob(
             spec=spec,
             method=ReCon,
@@ -130,7 +139,7 @@ def pretrain(tmp_path: Path, teachers: dict[str, Teacher]) -> Pretrain:
             teacher=teacher,
             text_teacher=speaker,
             cache=tmp_path / "cache",
-            workdir=tmp_path / (work or f"work-{destination.name}"),
+            workdir=workdir,
             progress=progress,
             checkpoint_seconds=0.0,
         )
@@ -139,7 +148,9 @@ def pretrain(tmp_path: Path, teachers: dict[str, Teacher]) -> Pretrain:
             json.loads((destination / f"{part}.json").read_text()) for part in ("texts", "curves", "cost")
         )
         weights = {k: v.numpy() for k, v in load_file(destination / "encoder.safetensors").items()}
-        return Made(curves, cost, texts, weights, notes)
+        rest = set(load_file(destination / "pretraining.safetensors"))
+        checkpoint, _ = deserialise(max(workdir.glob("step-*")).read_bytes())
+        return Made(curves, cost, texts, weights, notes, rest, checkpoint)
 
     return run
 
@@ -208,3 +219,73 @@ def test_replaced_weights_are_not_taken_for_those_planned(pretrain: Pretrain) ->
     """The key would name a teacher that was not used."""
     with pytest.raises(BenchError, match=r"'tiny-clip' is not the one this run was planned with.*run the same command"):
         pretrain(identity="another")
+
+
+TUNED = {"teachers": "tuned", "teacher_lr_factor": 1.0}
+IN_CHECKPOINT = "model/teachers.towers."
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [("timm", {}), ("tiny-clip", {"teacher_crops": 3, "teacher_prompts": 4})],
+    ids=["two teachers", "drawn crops and prompts"],
+)
+def test_tuned_teachers_that_do_not_learn_are_the_live_ones(
+    pretrain: Pretrain, name: str, recipe: dict[str, int]
+) -> None:
+    """Frozen against tuned compares tuning only if nothing else differs: pictures, sentences, draws, initialisation."""
+    live = pretrain(name, live=True, **recipe)
+    tuned = pretrain(name, options={"teachers": "tuned", "teacher_lr_factor": 0.0}, **recipe)
+    for loss, curve in live.curves.items():
+        np.testing.assert_allclose(tuned.curves[loss], curve, rtol=1e-5, atol=1e-5, err_msg=loss)
+    assert tuned.curves.keys() - live.curves.keys() == {"spread_image", "spread_text"}
+    assert tuned.texts == live.texts, "which class names pretraining saw"
+    assert not any(key.startswith("teacher_images_") for key in tuned.cost), "no feature is cached"
+
+
+def test_tuned_teachers_learn_and_stay_out_of_encoder_and_cache(
+    pretrain: Pretrain, teachers: dict[str, Teacher], tmp_path: Path
+) -> None:
+    """Else the claim about tuned teachers is tested with frozen ones, or every later run has a changed teacher."""
+    embedded = teachers["tiny-clip"]
+    assert isinstance(embedded, LendingTinyClip)
+
+    def stored() -> str:
+        return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(embedded.folder.iterdir()))).hexdigest()
+
+    before, texts = stored(), embedded.encode_texts(["A red square."])
+    frozen, tuned = pretrain(live=True), pretrain(options=TUNED)
+    assert abs(frozen.curves["csc_image"][-1][1] - tuned.curves["csc_image"][-1][1]) > 1e-3
+    assert tuned.weights.keys() == frozen.weights.keys()
+    assert tuned.rest == frozen.rest
+    for space in ("image", "text"):
+        start = {f"{IN_CHECKPOINT}{space}.{n}": t for n, t in embedded.tower(space).state_dict().items()}
+        assert start.keys() <= tuned.checkpoint.keys()
+        moved = {n for n, t in start.items() if not np.array_equal(t, tuned.checkpoint[n])}
+        assert len(moved) > len(start) / 2
+        assert not any("running_" in n or "num_batches" in n for n in moved), "BatchNorm keeps the teacher's statistics"
+    assert stored() == before
+    assert np.array_equal(embedded.encode_texts(["A red square."]), texts)
+    towers = sum(p.numel() for space in ("image", "text") for p in embedded.tower(space).parameters())
+    assert tuned.cost["parameters_pretraining"] == frozen.cost["parameters_pretraining"] + towers
+    assert tuned.cost["parameters_encoder"] == frozen.cost["parameters_encoder"]
+    assert tuned.cost["pretrain_step_flops"] > frozen.cost["pretrain_step_flops"], "the backward pass too"
+
+
+def test_a_stopped_tuned_run_ends_as_an_uninterrupted_one(pretrain: Pretrain) -> None:
+    """Towers or moments outside the checkpoint would start again from the teacher."""
+    recipe = {"teacher_crops": 2, "teacher_prompts": 3}
+    whole = pretrain(options=TUNED, **recipe)
+    with pytest.raises(Interrupted):
+        pretrain(options=TUNED, stop=True, work="resumed", **recipe)
+    resumed = pretrain(options=TUNED, work="resumed", **recipe)
+    assert resumed.curves == whole.curves
+    assert resumed.checkpoint.keys() == whole.checkpoint.keys()
+    assert all(np.array_equal(resumed.checkpoint[name], value) for name, value in whole.checkpoint.items())
+
+
+def test_a_collapsing_teacher_shows_in_the_curves(pretrain: Pretrain) -> None:
+    """Regression of a trainable target has a trivial solution, which a low loss alone would hide."""
+    curves = pretrain(options={**TUNED, "modalities": "image", "teacher_lr_factor": 5.0}, epochs=5).curves
+    assert "spread_text" not in curves
+    assert curves["spread_image"][-1][1] < 0.5 * curves["spread_image"][0][1]

@@ -58,6 +58,32 @@ def test_only_what_is_asked_for_enters_the_key(tmp_path: Path) -> None:
     assert texts_alone.text_teacher is not None
 
 
+TUNED = {"method.teachers": "tuned"}
+
+
+def test_tuned_teachers_change_the_key_and_nothing_else_does(tmp_path: Path) -> None:
+    """Two names of one experiment split results; one name of two mixes them."""
+    frozen, tuned = encoder(tmp_path), encoder(tmp_path, overrides=TUNED)
+    assert not {"teachers", "teacher_lr_factor"} & frozen.options.keys(), "earlier keys stay"
+    assert tuned.options == {**frozen.options, "teachers": "tuned", "teacher_lr_factor": 0.1}, "the rate is in the key"
+    assert (tuned.teacher, tuned.images, tuned.captions) == (frozen.teacher, frozen.images, frozen.captions)
+    assert encoder(tmp_path, overrides=TUNED, live_teacher=True) == tuned, "a tuned teacher runs in every step anyway"
+
+
+def test_tuned_teachers_share_the_untrained_network_and_are_not_asked_for_texts(tmp_path: Path) -> None:
+    """Zero-shot would compare with the stored teacher, whose space the encoder has left."""
+    values = {"preset": "smoke", "protocols": ("knn", "zeroshot"), "datasets": ("shapes-scan",), "device": "cpu"}
+    for method in ("recon", "multitask", "two-tower"):
+        scratch = set()
+        for overrides in ({}, TUNED):
+            request = RunRequest.model_validate({**values, "methods": (method,), "overrides": overrides})
+            found = resolve(request, Workspace(tmp_path / "results", tmp_path / "cache"))
+            scratch |= {content_key(run.encoder) for run in found.runs if run.encoder.method == "scratch"}
+        reasons = {skipped.method: skipped.reason for skipped in found.skipped}
+        assert "it trained its teachers, which are not kept" in reasons[method]
+        assert len(scratch) == 1
+
+
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
@@ -71,6 +97,16 @@ def test_only_what_is_asked_for_enters_the_key(tmp_path: Path) -> None:
         ),
         ({"overrides": {"recipe.teacher_prompts": 61}}, "recipe.teacher_prompts = 61: there are 60 templates"),
         ({"teacher": "timm", "text_teacher": "tiny-clip"}, "not on disk: run `bench teachers fit timm"),
+        (
+            {"text_teacher": "sentence-transformers", "overrides": TUNED},
+            "teacher 'sentence-transformers' cannot be tuned: it gives no text network to train; use tiny-clip or open",
+        ),
+        ({"overrides": {**TUNED, "method.modalities": "none"}}, "modalities=none reads no teacher"),
+        ({"overrides": {**TUNED, "method.modalities": "text"}, "captions": "none"}, "no term of recon reads a teacher"),
+        ({"overrides": {"method.teacher_lr_factor": 0.5}}, "frozen teachers have no learning rate; set teachers=tuned"),
+        ({"overrides": {**TUNED, "method.teacher_lr_factor": -1}}, "teacher_lr_factor = -1: .* greater than or equal"),
+        ({"overrides": {"method.teachers": "trained"}}, "teachers = 'trained': input should be 'frozen' or 'tuned'"),
+        ({"methods": ("point-mae",), "overrides": TUNED}, "method.teachers: nothing in this request has that field"),
     ],
 )
 def test_what_cannot_work_is_one_line(tmp_path: Path, fields: dict[str, object], line: str) -> None:

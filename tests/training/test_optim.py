@@ -40,6 +40,16 @@ def test_pretraining_groups() -> None:
     ]
 
 
+def test_a_part_with_its_own_rate_decays_by_the_same_rule() -> None:
+    found = parameter_groups(Network(), Recipe(weight_decay=0.03), lr_factors={"head.": 0.1})
+    assert [(g.weight_decay, g.lr_scale, g.lr_factor, set(g.names)) for g in found] == [
+        (0.0, 1.0, 1.0, {"tokenizer.bias", "norm.weight", "norm.bias", "cls_token"}),
+        (0.03, 1.0, 1.0, {"tokenizer.weight", "cls_pos"}),
+        (0.0, 1.0, 0.1, {"head.bias"}),
+        (0.03, 1.0, 0.1, {"head.weight"}),
+    ]
+
+
 def test_fine_tuning_head_group_decays_as_a_whole() -> None:
     recipe = Recipe(weight_decay=0.05, head_lr_scale=10.0)
     assert names(parameter_groups(Network(), recipe, in_head_group=head)) == [
