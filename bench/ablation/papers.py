@@ -52,7 +52,7 @@ PAPERS: Mapping[str, tuple[PaperAxis, ...]] = {
             "method=multitask,two-tower,recon",
         ),
         PaperAxis("image teacher", f"{RECON}; release: img_encoder", missing=_WEIGHTS),
-        PaperAxis("frozen or tuned teacher", RECON, missing="not built: teachers are frozen"),
+        PaperAxis("frozen or tuned teacher", f"{RECON}; release: frozen only", "teachers=frozen,tuned"),
     ),
     "act": (
         PaperAxis(

@@ -90,7 +90,7 @@ def test_a_page_has_every_claim_with_verdict_or_command(
     call: Compare, ran: tuple[Path, Path, str], tmp_path: Path
 ) -> None:
     claim, results, _ = ran
-    code, _, error = call("claims", claim, "R14", "A5", "--results", results, "--page", tmp_path / "page.md")
+    code, _, error = call("claims", claim, "R12", "A5", "--results", results, "--page", tmp_path / "page.md")
     assert code == 0, error
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert page.startswith(f"<!-- Written by `bench claims --page {tmp_path / 'page.md'}`")
