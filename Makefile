@@ -8,7 +8,7 @@ READY := .venv/.ready
 DOCS := .venv/.docs
 RESULTS ?= results
 
-.PHONY: help setup demo demo-full test benchmark-index coverage lint check gate-selftest docs wheel clean
+.PHONY: help setup demo demo-full test benchmark-index coverage lint check check-nightly gate-selftest docs wheel clean
 
 help:
 	@echo "make demo       pretrain two methods small, evaluate few-shot, report: minutes on two CPU cores"
@@ -18,6 +18,7 @@ help:
 	@echo "make benchmark-index  make 100,000 runs, time the commands that read them, delete them: half an hour, 6 GB"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make check      the accuracy-regression check"
+	@echo "make check-nightly  the same with all six methods and more data, two seeds: half an hour"
 	@echo "make gate-selftest  break the package in six ways, and see the check notice: an hour"
 	@echo "make docs       the documentation as a web site in site/; a broken link is an error"
 	@echo "make wheel      build a wheel in dist/, install it into a fresh environment and try it"
@@ -59,6 +60,9 @@ lint: setup
 
 check: setup
 	$(BIN)/bench check --baseline baselines/ci.json --seeds 2 --golden tests/golden --undecided pass
+
+check-nightly: setup
+	$(BIN)/bench check --baseline baselines/nightly.json --golden tests/golden
 
 gate-selftest: setup
 	$(BIN)/python tests/benchmarks/gate_selftest.py --results $(RESULTS)/gate-selftest --page docs/gate-selftest.md

@@ -102,7 +102,7 @@ def _page(
     more = " -> ".join(map(str, looks))
     parts = [
         f"<!-- Written by `bench check --baseline {path} --simulate {draws} --seeds {seeds} --page FILE`. -->\n",
-        "# What the gate finds\n",
+        f"# What the check of {path.name} finds\n",
         f"Simulated with the variances of the stored baseline ({len(baseline.seeds)} seeds, measured on "
         f"{baseline.machine}): the scores of a cell are its mean plus normal noise of its deviation over seeds, cells "
         f"independent of each other. {draws} changes per row; figures in %, their own standard error is at most "
