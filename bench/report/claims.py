@@ -176,13 +176,11 @@ SMALL_PRINT = (
 )
 
 
-def document(judged: Sequence[Judged], detailed: bool = True) -> Document:
+def document(judged: Sequence[Judged]) -> Document:
     """Build the document of ``bench claims``."""
     blocks: list[Block] = [table(judged)]
-    if detailed and any(one.parts for one in judged):
-        blocks.append(parts_table([one for one in judged if one.runs]))
     if any(one.runs for one in judged):
-        blocks.append(Notes((SMALL_PRINT,)))
+        blocks += [parts_table([one for one in judged if one.runs]), Notes((SMALL_PRINT,))]
     return Document("Claims", tuple(blocks))
 
 
