@@ -69,6 +69,7 @@ def merge(workspace: Workspace, store_url: str | None, source: Path) -> Merged:
     """
     if source.is_dir() and workspace.results.is_dir() and source.samefile(workspace.results):
         raise UsageError(f"{source} is the results folder itself; name another one or a bundle")
+    _require_runs(source)
     found = Merged()
     store = Store(workspace.results, store_url)
     sweep(store.database)
@@ -94,15 +95,20 @@ def _runs_of(source: Path, found: Merged) -> Iterator[tuple[str, Files]]:
             for name in sorted(set(named) - set(archive.runs)):
                 found.refused.append(Finding(name, "the bundle names it and does not have it"))
         return
-    some = False
     for folder in run_folders(source):
-        some = True
         name = folder.relative_to(source).as_posix()
         try:
             yield name, files_of(source, name)
         except DamagedFolderError as damage:
             found.refused.append(Finding(name, damage.reason))
-    if not some:
+
+
+def _require_runs(source: Path) -> None:
+    """Refuse a source without runs before anything is made."""
+    if not source.is_dir():
+        with opened(source):
+            return
+    if next(iter(run_folders(source)), None) is None:
         raise UsageError(f"no runs in {source}; give a results folder, or a file that bench bundle create wrote")
 
 
