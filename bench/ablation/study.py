@@ -19,7 +19,7 @@ from bench.plan.request import SWEPT_FIELDS, RunRequest, parse_assignment, split
 from bench.plan.resolve import Resolution, resolve, resolve_points
 from bench.plan.sweeps import MOST_POINTS, Axis, Point, point_at, read_axes, shown
 from bench.registry import METHODS
-from bench.spec import RunSpec, content_key
+from bench.spec import PretrainSpec, RunSpec, content_key
 from bench.yamltext import parse_yaml
 
 DEFAULT = "default"
@@ -213,6 +213,11 @@ def _base(request: RunRequest, axes: Sequence[Axis], workspace: Workspace) -> Va
     return tuple(_value(axis.path, request, runs[0]) for axis in axes)
 
 
+def _all_options(encoder: PretrainSpec) -> dict[str, JsonValue]:
+    """Return a method's options, with those that a spec leaves out."""
+    return dict(METHODS.load(encoder.method).parse(encoder.options)) | encoder.options
+
+
 def _value(path: str, request: RunRequest, run: RunSpec) -> JsonValue:
     """Return the value of an option in a run; `DEFAULT` where the spec does not hold it."""
     if path == "method":
@@ -226,8 +231,8 @@ def _value(path: str, request: RunRequest, run: RunSpec) -> JsonValue:
         "recipe": encoder.recipe,
         "first_recipe": first.recipe if first is not None else None,
         "backbone": encoder.backbone,
-        "method": encoder.options,
-        encoder.method: encoder.options,
+        "method": _all_options(encoder),
+        encoder.method: _all_options(encoder),
         **({first.method: first.options} if first is not None else {}),
         "protocol": run.protocol.options,
         run.protocol.name: run.protocol.options,
