@@ -252,7 +252,7 @@ def best_words(table: AblationTable) -> list[str] | None:
     lines.append(
         f"It is the best in {100 * best.probability:.0f} % of {how} resamples of its {best.seeds} seeds{rough}. Paired "
         f"on validation, it is shown to be above {len(apart)} of {len(best.others)} other settings after Holm"
-        + (f"; the other {rest} are not told apart from it." if rest else ".")
+        + (f"; not told apart from it: {rest}." if rest else ".")
         + (f" {gone} settings lost a run and are no candidates." if gone else "")
     )
     return lines
