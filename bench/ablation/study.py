@@ -12,7 +12,6 @@ from pydantic import JsonValue
 from bench.ablation.designs import Design, fractional, full, one_at_a_time, same
 from bench.ablation.papers import PAPERS
 from bench.ablation.stored import StoredAblation, StoredAxis, StoredSetting
-from bench.chosen import chosen_method
 from bench.errors import UsageError, unknown_name
 from bench.paths import Workspace
 from bench.plan.graph import Plan
@@ -253,13 +252,6 @@ def _value(path: str, request: RunRequest, run: RunSpec) -> JsonValue:
         found = found[part]
     plain: JsonValue = found
     return plain
-
-
-def _whole(encoder: PretrainSpec) -> dict[str, JsonValue]:
-    """Return a method's options with those that a spec leaves out at their default."""
-    options = chosen_method(encoder.method, encoder.options).options
-    plain = {name: getattr(options, name) for name in type(options).model_fields if name not in encoder.options}
-    return {**encoder.options, **plain}
 
 
 def _settings(design: Design, axes: Sequence[Axis], base: Values) -> list[Values]:
