@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.report import quantities, words
 from bench.report.accuracy_plot import drawn_rows
 from bench.report.document import AnyCell, Block, Cell, Column, Detail, Fold, Paragraph, Row, Table
+from bench.report.model import ClassCounts, Counts, ReportRow, Section
 from bench.stats.answers import NO_CLASS, read_answers
 
 if TYPE_CHECKING:
-    from bench.report.model import ReportRow, Section
     from bench.store.records import RunRecord
 
-Counts = npt.NDArray[np.int64]
 MOST_READ = 120
 """Runs of a report whose answers are read; each costs milliseconds."""
 MOST_METHODS = 10
@@ -32,26 +29,6 @@ EXPLAINED = (
     "Share of each class's test objects that is named rightly, in percent: all answers of the runs counted together, "
     "folds included. For information: nothing was chosen by it, and no test was made."
 )
-
-
-@dataclass(frozen=True)
-class ClassCounts:
-    """Answers of methods in one setting.
-
-    Attributes:
-        setting: Setting.
-        names: Name of every class.
-        methods: Answers by method: true class in rows, named class in columns, and a last column for none
-            ``[K, K + 1]``.
-        runs: Number of runs read, by method.
-        left_out: Number of methods that are not shown.
-    """
-
-    setting: str
-    names: tuple[str, ...]
-    methods: Mapping[str, Counts]
-    runs: Mapping[str, int]
-    left_out: int
 
 
 def count_classes(

@@ -14,6 +14,8 @@ from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import JsonValue
 
 from bench.report.apart import set_apart
@@ -50,12 +52,12 @@ from bench.stats.selection import LedgerLine, headline_lines, selection_ledger
 
 if TYPE_CHECKING:
     from bench.published.verdicts import Judged
-    from bench.report.classes import ClassCounts
     from bench.report.studies import StudyFacts
     from bench.store.queries import RunNumbers
     from bench.store.records import RunRecord
 
 SMOKE = "smoke"
+Counts = npt.NDArray[np.int64]
 MOST_COMPARED = 50
 """Pretrained cells of one setting that are compared with each other: their pairs grow with the square."""
 
@@ -206,6 +208,26 @@ class Section:
     def other_selections(self) -> tuple[str, ...]:
         """Selection rules other than validation, of any row."""
         return tuple(sorted({rule for row in self.rows for rule in row.cell.by_selection}))
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Answers of methods in one setting.
+
+    Attributes:
+        setting: Setting.
+        names: Name of every class.
+        methods: Answers by method: true class in rows, named class in columns, and a last column for none
+            ``[K, K + 1]``.
+        runs: Number of runs read, by method.
+        left_out: Number of methods that are not shown.
+    """
+
+    setting: str
+    names: tuple[str, ...]
+    methods: Mapping[str, Counts]
+    runs: Mapping[str, int]
+    left_out: int
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 from bench.report import quantities, words
 from bench.report.accuracy_plot import accuracy_plot, drawn_rows
-from bench.report.classes import ClassCounts
 from bench.report.classes import fold as class_fold
 from bench.report.document import (
     NOTHING,
@@ -21,7 +20,7 @@ from bench.report.document import (
     Part,
     Table,
 )
-from bench.report.model import MOST_COMPARED, Pair, ReportRow, Section
+from bench.report.model import MOST_COMPARED, ClassCounts, Pair, ReportRow, Section
 from bench.stats.cells import SCRATCH, Candidate
 from bench.stats.comparisons import Comparison
 from bench.stats.deviations import Deviation
