@@ -139,7 +139,7 @@ def test_every_command_has_a_documented_function() -> None:
 def test_methods_named_beside_a_command_exist() -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     lines = [line for line in page.splitlines() if line.startswith("| `bench ")]
-    kinds = (bench.Results, bench.Study, Analyst)
+    kinds = (bench.Results, bench.Study, bench.Claims, Analyst)
     missing = [
         name
         for line in lines

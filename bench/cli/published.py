@@ -8,12 +8,14 @@ import typer
 
 from bench.cli.common import JsonOption, console, print_json
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Published figures and how each was selected.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Show published figures, with source and selection."
+)
 
 
 @app.callback()
 def _group() -> None:
-    """Published figures and how each was selected."""
+    """Show published figures, with source and selection."""
 
 
 @app.command()

@@ -52,8 +52,8 @@ BREAKS = (
     Break(
         "the teacher's features are shuffled against the clouds",
         "models/guidance.py",
-        "found[name] = target",
-        "found[name] = target.roll(1, 0)",
+        '        found[f"{space}_inputs" if by_tower else name] = target',
+        '        found[f"{space}_inputs" if by_tower else name] = target.roll(1, 0)',
     ),
     Break(
         "the labels are shuffled in the probe",

@@ -26,7 +26,7 @@ TINY = {
 
 def write_claim(path: Path, data: str, **changes: object) -> Path:
     content: dict[str, object] = {
-        "id": "mine", "paper": "my paper", "statement": "Point-MAE helps a linear head.", "source": "section 4",
+        "id": "mine", "paper": "my paper", "statement": "Point-MAE helps a linear head.", "source": "its draft",
         "written": "2020-01-01",
         "study": {
             "protocols": ["linear"], "datasets": [data], "pretrain_data": data, "seeds": 2, "overrides": TINY,

@@ -264,7 +264,7 @@ def test_missing_targets_are_one_clear_line() -> None:
     model = ReCon.build(SMALL, ReCon.Options(smc=True), DIMS)
     incomplete = batch()
     incomplete.labels = None
-    with pytest.raises(BenchError, match="loss on labels, but the batch has none"):
+    with pytest.raises(BenchError, match="loss on labels, but the batch has no labels"):
         model(incomplete)
 
 

@@ -47,10 +47,12 @@ OTHER: dict[str, list[Any]] = {
     "neighbours": [6],
     "embedding": [40],
     "projection": [20],
+    "teacher_lr_factor": [0.3],
 }
 """Another value than the default; every choice of an option with choices is tried, and the opposite of a truth."""
 WITH: dict[str, dict[str, Any]] = {
     "guided.temperature": {"cross_modal_loss": "infonce"},
+    "guided.teacher_lr_factor": {"teachers": "tuned"},
     "act.shallow_block": {"cls_loss": True},
     "crosspoint.neighbours": {"backbone": "dgcnn"},
     "crosspoint.embedding": {"backbone": "dgcnn"},
@@ -100,6 +102,7 @@ def trace(name: str, options: BaseModel, size: BackboneSpec = SIZE) -> dict[str,
         "trained": list(trained),
         "gradient": sum(float(value.double().abs().sum()) for value in gradients if value is not None),
         "start": float(sum(value.double().abs().sum() for value in model.parameters())),
+        "rates": dict(model.lr_factors()),
         "losses": {key: float(value.detach()) for key, value in losses.items()},
         "feature": float(feature.double().abs().sum()),
     }
@@ -118,7 +121,7 @@ def test_a_trace_repeats(name: str) -> None:
     assert trace(name, METHODS.load(name).defaults("smoke")) == plain(name)
 
 
-@pytest.mark.parametrize(("name", "field"), fields())
+@pytest.mark.parametrize(("name", "field"), list(fields()))
 def test_every_option_of_every_method_acts(name: str, field: str) -> None:
     defaults = METHODS.load(name).defaults("smoke")
     together = (
