@@ -153,7 +153,7 @@ def _read(path: str, pieces: Sequence[str], numbers: bool) -> Iterator[JsonValue
     if any(len(piece) > 1 and piece[0] == "0" for piece in digits) or (
         numbers and len(digits) == len(pieces) and len(pieces) % 2 == 0
     ):
-        apart = ",".join(f"{piece}.0" if piece in digits else piece for piece in pieces)[:80]
+        apart = ",".join(f"{int(piece)}.0" if piece in digits else piece for piece in pieces)[:80]
         raise UsageError(
             f"--set {path}={text}: is that a decimal comma? write {'.'.join(pieces[:2])[:80]}; "
             f"for {len(pieces)} values write {apart}"
