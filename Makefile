@@ -18,7 +18,7 @@ help:
 	@echo "make benchmark-index  make 100,000 runs, time the commands that read them, delete them: half an hour, 6 GB"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make check      the accuracy-regression check"
-	@echo "make check-nightly  the same with all six methods and more data, two seeds: half an hour"
+	@echo "make check-nightly  the same with all six methods and more data, three seeds: half an hour"
 	@echo "make gate-selftest  break the package in six ways, and see the check notice: an hour"
 	@echo "make docs       the documentation as a web site in site/; a broken link is an error"
 	@echo "make wheel      build a wheel in dist/, install it into a fresh environment and try it"
