@@ -18,8 +18,6 @@ def summary_of(target: str) -> str:
 
     It is the text of its `summary` or that of its base, the summary of its `card`, or its docstring's first line.
 
-    It is the text of its `summary` or that of its base, the summary of its `card`, or its docstring's first line.
-
     Args:
         target: ``module:attribute`` of a class of this package, written out in that module.
     """

@@ -50,7 +50,10 @@ class StoredAblation(Frozen):
 
     @property
     def reference(self) -> tuple[str, ...]:
-        """Value of each axis that the others are compared with: its base if it was tried, else its first."""
+        """Return the reference value of each axis.
+
+        It is the base where that was tried, else the first value.
+        """
         tried = [{setting.values[at] for setting in self.settings} for at in range(len(self.axes))]
         return tuple(
             base if base in own else axis.values[0] for axis, base, own in zip(self.axes, self.base, tried, strict=True)

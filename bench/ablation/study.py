@@ -219,7 +219,10 @@ def _all_options(encoder: PretrainSpec) -> dict[str, JsonValue]:
 
 
 def _value(path: str, request: RunRequest, run: RunSpec) -> JsonValue:
-    """Return the value of an option in a run; `DEFAULT` where the spec does not hold it."""
+    """Return the value of an option in a run.
+
+    `DEFAULT` where the spec does not hold it.
+    """
     if path == "method":
         return run.encoder.method
     if "." not in path:

@@ -130,7 +130,9 @@ class Claims:
         return [as_json(one) for one in self.judged]
 
     def studies(self, claim: Claim, device: DeviceName = "auto") -> list[Study]:
-        """Return the studies that make a claim's runs: arms that differ in their method only run together.
+        """Return the studies that make a claim's runs.
+
+        Arms that differ in their method only share a study.
 
         Raises:
             UsageError: An arm cannot be requested; the line names the claim.

@@ -74,8 +74,6 @@ def study(
 
     Defaults are those of ``bench run``: ReCon and scratch, few-shot, the embedded set, ``nano``, one seed.
 
-    What is left out is as in ``bench run``: ReCon and scratch, few-shot, on the embedded set, at ``nano``, one seed.
-
     Args:
         methods: Methods to pretrain; ``"all"`` for every method.
         protocols: Protocols to judge by.

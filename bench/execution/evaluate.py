@@ -324,8 +324,6 @@ def _pretraining_curves(source: EncoderSource) -> dict[str, list[tuple[float, fl
 def _seen(judge: Judge, classes: tuple[str, ...]) -> SeenNames | None:
     """Count class names among the texts of pretraining.
 
-    None if the texts are unknown, unless names certainly occur: absence from the known texts says nothing then.
-
     None where nobody knows what was read, or what a teacher from elsewhere was trained on: names that certainly occur
     still count, but their absence from the known texts says nothing.
     """

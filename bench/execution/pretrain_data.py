@@ -200,8 +200,6 @@ class Gathering:
     def _cached(self, stage: str, objects: int, work: Callable[[Progress], CachedFeatures]) -> CachedFeatures:
         """Compute or load features; report cost and payback of caching.
 
-        A live teacher would compute one feature of each object in an epoch.
-
         A live teacher computes one feature of each object in an epoch.
         """
         computed = False

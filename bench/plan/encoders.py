@@ -62,8 +62,6 @@ def stored_encoders(results: Path, *, digests: bool = False) -> list[StoredEncod
 
     Nothing is changed. Damaged ones are named and left out: those with missing or cut files, with `digests` those with
     any altered byte.
-
-    Damaged ones are named and left out: those with missing or cut files, with `digests` those with any altered byte.
     """
     store = ArtifactStore(results, readonly=True)
     found = (_read(store, folder) for folder in store.list_folders("encoder", digests=digests))

@@ -268,7 +268,10 @@ def _differs_in_size(*arms: Arm) -> bool:
 
 
 def _alike(a: Cell, b: Cell, sized: bool) -> bool:
-    """Whether two cells were judged alike; in size they may differ where the claim is about it."""
+    """Return whether two cells were judged alike.
+
+    With `sized` the claim is about size, and their networks may differ in it.
+    """
     return (a.judge, a.metric, a.setting) == (b.judge, b.metric, b.setting) if sized else comparable(a, b)
 
 

@@ -112,6 +112,18 @@ class Facts(Block):
     items: tuple[tuple[str, str], ...]
 
 
+def list_items(block: Block) -> tuple[tuple[str, str], ...]:
+    """Return the term (or nothing) and text of each entry.
+
+    Of `Findings`, `Notes` and `Facts`; no other block is a list.
+    """
+    if isinstance(block, Findings):
+        return tuple(("", item.text) for item in block.items)
+    if isinstance(block, Notes):
+        return tuple(("", text) for text in block.texts)
+    return block.items if isinstance(block, Facts) else ()
+
+
 @dataclass(frozen=True)
 class Links(Block):
     """Table of contents.

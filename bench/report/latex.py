@@ -18,16 +18,14 @@ from bench.report.document import (
     Cell,
     Detail,
     Document,
-    Facts,
     Figure,
-    Findings,
     Fold,
     Mark,
-    Notes,
     Paragraph,
     Part,
     Prose,
     Table,
+    list_items,
 )
 from bench.texts import visible
 
@@ -193,14 +191,7 @@ def _block(block: Block, level: int, figures: Mapping[str, str]) -> list[str]:
 
 
 def _list(block: Block) -> list[str]:
-    if isinstance(block, Findings):
-        texts = [escape(item.text) for item in block.items]
-    elif isinstance(block, Notes):
-        texts = [escape(text) for text in block.texts]
-    elif isinstance(block, Facts):
-        texts = [rf"\textbf{{{escape(term)}}}: {escape(text)}" for term, text in block.items]
-    else:
-        texts = []
+    texts = [(rf"\textbf{{{escape(term)}}}: " if term else "") + escape(text) for term, text in list_items(block)]
     return [r"\begin{itemize}", *(rf"\item {text}" for text in texts), r"\end{itemize}", ""] if texts else []
 
 

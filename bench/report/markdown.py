@@ -10,15 +10,13 @@ from bench.report.document import (
     Cell,
     Detail,
     Document,
-    Facts,
-    Findings,
     Fold,
     Mark,
-    Notes,
     Paragraph,
     Part,
     Prose,
     Table,
+    list_items,
 )
 from bench.texts import visible
 
@@ -56,14 +54,7 @@ def _block(block: Block, level: int) -> list[str]:
 
 
 def _list(block: Block) -> list[str]:
-    if isinstance(block, Findings):
-        texts = [escape(item.text) for item in block.items]
-    elif isinstance(block, Notes):
-        texts = [escape(text) for text in block.texts]
-    elif isinstance(block, Facts):
-        texts = [f"**{escape(term)}**: {escape(text)}" for term, text in block.items]
-    else:
-        texts = []
+    texts = [(f"**{escape(term)}**: " if term else "") + escape(text) for term, text in list_items(block)]
     return [*(f"- {text}" for text in texts), ""] if texts else []
 
 

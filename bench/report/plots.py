@@ -123,7 +123,10 @@ def small_multiples(
 
 
 def _lay_out(figure: Figure) -> None:
-    """Place the parts of a figure as saving it as SVG would do, which draws everything once more for that."""
+    """Lay a figure out as saving it as SVG would.
+
+    Saving would draw everything once more for that.
+    """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     FigureCanvasSVG(figure)

@@ -2,8 +2,6 @@
 
 Sources are the draw of folds, the pretraining seed and the split seed.
 
-These are the draw of folds, the pretraining seed and the split seed.
-
 Folds are draws of classes and objects from one encoder; seeds are pretrainings; split seeds draw validation, folds and
 part of the labels anew. A deviation over all values at once
 mixes the two, and one over folds alone says nothing about another pretraining, so both are given apart.

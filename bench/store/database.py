@@ -327,7 +327,10 @@ def read_rows(session: Session, query: Select[Any]) -> Sequence[Sequence[Any]]:
 
 
 def _plain_rows(connection: Connection, query: Select[Any]) -> Sequence[Sequence[Any]]:
-    """Return rows as the driver's own tuples: SQLAlchemy's cost as much again, and there may be millions."""
+    """Return rows as the driver's own tuples.
+
+    SQLAlchemy's rows cost as much again, and there may be millions.
+    """
     with connection.execute(query) as result:
         cursor: Any = result.cursor
         found: Sequence[Sequence[Any]] = cursor.fetchall()
