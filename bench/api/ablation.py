@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
 from bench.api.common import Names, PathLike, existing, listed, looking
-from bench.api.study import Seeds, Study, StudyOptions, StudyPlan
+from bench.api.study import Seeds, Study, StudyOptions, StudyPlan, request_fields
 from bench.errors import Interrupted
 from bench.paths import Workspace
 
@@ -63,14 +63,7 @@ def ablate(
     import json
 
     texts = [f"{name}={','.join(json.dumps(value) for value in values)}" for name, values in (axes or {}).items()]
-    fields = {
-        "protocols": None if protocols is None else listed(protocols),
-        "datasets": None if dataset is None else listed(dataset),
-        "seeds": seeds,
-        "preset": preset,
-        **more,
-    }
-    given = {name: value for name, value in fields.items() if value is not None}
+    given = request_fields(more, protocols, dataset, seeds=seeds, preset=preset)
     return Ablation.of(
         method, texts, given, design=design, paper=paper, results=results, store_url=store_url, plugins=plugins
     )

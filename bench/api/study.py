@@ -89,18 +89,24 @@ def study(
     Raises:
         UsageError: A name or a value is wrong; the line says which.
     """
-    given = {
-        "methods": listed(methods),
-        "protocols": listed(protocols),
-        "datasets": listed(dataset),
-        "seeds": seeds,
-        "preset": preset,
-        **more,
-    }
-    for name in ("encoders", "settings"):
-        if name in given:
-            given[name] = listed(given[name])  # type: ignore[arg-type]
-    return Study.of({name: value for name, value in given.items() if value is not None}, results, store_url, plugins)
+    fields = request_fields(more, protocols, dataset, methods=listed(methods), seeds=seeds, preset=preset)
+    return Study.of(fields, results, store_url, plugins)
+
+
+def request_fields(
+    more: StudyOptions, protocols: Names | None, dataset: Names | None, **fields: object
+) -> dict[str, object]:
+    """Return the given fields of a request, single names as lists.
+
+    Args:
+        more: Other fields.
+        protocols: Protocols.
+        dataset: Data sets.
+        **fields: Fields that need no change; None leaves one out.
+    """
+    given: dict[str, object] = {"protocols": listed(protocols), "datasets": listed(dataset), **fields, **more}
+    given |= {"encoders": listed(more.get("encoders")), "settings": listed(more.get("settings"))}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 class Study:

@@ -142,3 +142,11 @@ def test_slips_are_named_in_one_line(call: Call, tmp_path: Path, words: str, tol
     assert code == 2
     assert told in errors
     assert errors.count("\n") == 1
+
+
+def test_one_name_is_as_good_as_a_list(tmp_path: Path) -> None:
+    """`bench.study` takes a single name for every list; an ablation is asked for in the same words."""
+    asked = bench.ablate(
+        "recon", {"mask_ratio": [0.2, 0.4]}, protocols="fewshot", settings="5w2s", preset="smoke", results=tmp_path
+    )
+    assert {run.label["setting"] for run in asked.plan().plan.runs} == {"5w2s"}
