@@ -12,6 +12,7 @@ from bench.conformance.method_training import TRAINING
 from bench.methods.weights import load_encoder
 from bench.models.classifier import Classifier
 from bench.models.encoder import Encoder, EncoderOutput
+from bench.models.frozen import FrozenWatch
 from bench.seeds import seed_torch
 from bench.spec import Numerics, PretrainSpec
 from bench.store.scratch import temporary_folder
@@ -125,7 +126,7 @@ def points(kit: MethodKit) -> str:
     return f"{counts[0]} and {counts[1]} points"
 
 
-@METHOD_CHECKS.add("freeze", "encoder shapes")
+@METHOD_CHECKS.add("freeze", "encoder repeats")
 def freeze(kit: MethodKit) -> str:
     """A frozen-feature protocol changes no weight or BatchNorm buffer."""
     classifier = Classifier(kit.encoder(), CLASSES).freeze().train()
@@ -145,6 +146,8 @@ def freeze(kit: MethodKit) -> str:
         )
     if not changed:
         fail("a step of a frozen classifier changes nothing, not even the head")
+    encoder = kit.encoder()
+    FrozenWatch(encoder, "the encoder").twice(lambda clouds: encoder.features(encoder(clouds)), kit.clouds())
     return f"{sum(name.startswith('encoder.') for name in before)} tensors unchanged"
 
 

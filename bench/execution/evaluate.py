@@ -288,6 +288,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
             "split_digest": evaluation.split_digest,
             "contents": judge.contents,
             "notes": {**evaluation.notes, **data.notes},
+            **({"frozen": task.frozen} if task.frozen else {}),
             **_origin(judge.source),
         },
     )

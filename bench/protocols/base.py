@@ -259,6 +259,8 @@ class Task:
             set's own, under `data_manifest`.
         alignment: Gives the heads into the teacher's joint space, and the teacher; None where there are none.
         progress: Told about long work.
+        frozen: Proof by candidate that an encoder whose features were taken is frozen (`bench.models.frozen.Frozen`);
+            filled while a protocol runs.
     """
 
     train: CloudSet
@@ -277,6 +279,7 @@ class Task:
     origins: Mapping[str, Origin] = field(default_factory=dict)
     alignment: Callable[[], Alignment] | None = None
     progress: Progress = field(default=silent, repr=False)
+    frozen: dict[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass

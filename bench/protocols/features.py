@@ -8,7 +8,9 @@ as absent (`bench.store.cached`); of two processes that compute the same one bot
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -23,6 +25,7 @@ from bench.data.transforms import unit_sphere
 from bench.errors import DivergedError, unknown_name
 from bench.fingerprint import fingerprint
 from bench.models.encoder import Encoder
+from bench.models.frozen import FrozenWatch
 from bench.models.grouping import RELEASED_POINT_MAE, Sampling
 from bench.models.ops.fps import farthest_point_sample
 from bench.models.ops.gather import gather_points
@@ -30,13 +33,15 @@ from bench.progress import named
 from bench.protocols.base import Candidate, Task
 from bench.protocols.threads import for_batches
 from bench.spec import content_key
-from bench.store.cached import open_array, write_array
+from bench.store.cached import open_array, publishing, read_bytes, write_array
 
 Array = npt.NDArray[np.float32]
 Split = Literal["train", "test"]
 
 ENCODER_BATCH = 64
 CLOUD_BATCH = 64
+TWICE = 16
+"""Clouds of each split that are encoded twice: a frozen encoder gives the same bits."""
 
 
 def clipped_points(task: Task) -> str | None:
@@ -113,6 +118,9 @@ def farthest_points(points: Tensor, count: int, task: Task) -> Tensor:
 def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise: bool) -> dict[Split, Array]:
     """Return one feature of both splits for a candidate, cached.
 
+    The encoder is proven to be frozen while it gives them (`bench.models.frozen`); the proof is kept beside the cached
+    features and noted in `Task.frozen`.
+
     Args:
         candidate: The weights; the encoder is built only if something has to be computed.
         task: The task; no label of either split is read.
@@ -126,22 +134,30 @@ def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise
         UsageError: The encoder has no feature of that name.
         DataError: Features are not finite, and a cloud is to blame.
         DivergedError: The encoder gives features that are not finite.
+        NotFrozenError: The encoder changes, or draws at random.
         SetupError: The cache cannot be written.
     """
     sizes: dict[Split, int] = {"train": len(_source(task, "train")[1]), "test": len(_source(task, "test")[1])}
     found: dict[Split, Array] = {}
+    watch: FrozenWatch | None = None
     encoder: Encoder | None = None
     for split, size in sizes.items():
         stem = _features_stem(candidate, task, split, normalise)
         stored = open_array(stem.with_name(f"{stem.name}-{feature}.npy"), np.float32, (size, None))
-        if stored is None:
-            encoder = encoder or _ready(candidate, task)
+        proof = read_bytes(stem.with_suffix(".json"))
+        if stored is None or proof is None:
+            encoder = encoder or candidate.build().to(task.device).float()
             if feature not in encoder.feature_dims:
                 raise unknown_name("encoder feature", feature, encoder.feature_dims)
-            made = _encode(encoder, candidate, task, split, normalise)
+            watch = watch or FrozenWatch(encoder, f"encoder {candidate.name or candidate.key[:12]}")
+            made = _encode(encoder, watch, candidate, task, split, normalise)
+            proof = json.dumps(asdict(watch.check()), sort_keys=True).encode()
             for name, values in made.items():
                 write_array(stem.with_name(f"{stem.name}-{name}.npy"), values)
+            with publishing(stem.with_suffix(".json")) as stream:
+                stream.write(proof)
             stored = made[feature]
+        task.frozen[candidate.name] = json.loads(proof)
         found[split] = _of_task(stored, task, split)
     return found
 
@@ -160,20 +176,23 @@ def _of_task(values: Array, task: Task, split: Split) -> Array:
     return values if origin is None else values[origin.rows]
 
 
-def _ready(candidate: Candidate, task: Task) -> Encoder:
-    return candidate.build().to(task.device).float().eval()
-
-
-def _encode(encoder: Encoder, candidate: Candidate, task: Task, split: Split, normalise: bool) -> Mapping[str, Array]:
+def _encode(
+    encoder: Encoder, watch: FrozenWatch, candidate: Candidate, task: Task, split: Split, normalise: bool
+) -> Mapping[str, Array]:
     """Encode a split; return all features, ``[n, F]`` each."""
     clouds = whole_clouds(task, split, normalise=normalise)
     made = {name: np.empty((len(clouds), width), np.float32) for name, width in encoder.feature_dims.items()}
 
+    def features(batch: Tensor) -> Mapping[str, Tensor]:
+        return encoder.features(encoder(batch))
+
     def encode(start: int, stop: int) -> None:
         batch = torch.from_numpy(np.array(clouds[start:stop])).to(task.device)
-        for name, feature in encoder.features(encoder(batch)).items():
+        for name, feature in features(batch).items():
             made[name][start:stop] = feature.float().cpu().numpy()
 
+    if len(clouds):
+        watch.twice(features, torch.from_numpy(np.array(clouds[:TWICE])).to(task.device))
     stage = f"features of {split}" + (f" ({candidate.name})" if candidate.name else "")
     for_batches(len(clouds), ENCODER_BATCH, task.device, encode, named(task.progress, stage))
     for name, values in made.items():

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from bench.errors import BenchError, DataError, SetupError, UsageError
+from bench.models.encoder import EncoderOutput
+from bench.models.frozen import NotFrozenError
 from bench.protocols.base import Candidate, Task
 from bench.protocols.features import clipped_points, frozen_features, prepared_clouds
 
@@ -151,3 +153,33 @@ def test_published_clouds_are_cut_as_the_released_sampler_does(make_task: MakeTa
 
     assert near_the_middle(published) == 0
     assert near_the_middle(fair) > 0
+
+
+class Moving(MomentEncoder):
+    """Moves a weight while it is judged."""
+
+    def forward(self, points: torch.Tensor) -> EncoderOutput:
+        self.lift.bias.data += 1e-3
+        return super().forward(points)
+
+
+def test_an_encoder_that_moves_leaves_no_features(make_task: MakeTask, tmp_path: Path) -> None:
+    """Features of a network that learnt meanwhile would be read from the cache by the next run."""
+    for _ in range(2):
+        with pytest.raises(NotFrozenError, match=r"encoder c is not frozen: tensor 'lift.bias' changed"):
+            frozen_features(Candidate("c", Moving, "k"), make_task(), "transfer", normalise=True)
+    assert not (tmp_path / "c" / "features").exists()
+
+
+def test_the_proof_stays_with_cached_features(make_task: MakeTask, tmp_path: Path) -> None:
+    """A run that reads features from the cache records what was proven when they were made."""
+    first, second, third = make_task(), make_task(), make_task()
+    frozen_features(Counted().candidate, first, "transfer", normalise=True)
+    frozen_features(Counted().candidate, second, "svm", normalise=True)
+    assert first.frozen == second.frozen
+    assert first.frozen["c"]["before"] == first.frozen["c"]["after"]
+    for file in (tmp_path / "c" / "features").glob("*.json"):
+        file.unlink()
+    unproven = Counted()
+    frozen_features(unproven.candidate, third, "transfer", normalise=True)
+    assert (unproven.built, third.frozen) == (1, first.frozen)
