@@ -21,6 +21,15 @@ def normalise_unit_sphere(points: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     Returns:
         float32 ``[..., N, 3]``.
     """
-    centred = points - points.mean(axis=-2, keepdims=True)
-    radius = np.sqrt(np.square(centred).sum(axis=-1, keepdims=True).max(axis=-2, keepdims=True))
-    return np.asarray(centred / np.where(radius > 0, radius, 1), dtype=np.float32)
+    centre, radius = sphere_of(points)
+    return np.asarray((points - centre) / radius, dtype=np.float32)
+
+
+def sphere_of(points: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return mean ``[..., 1, 3]`` and radius ``[..., 1, 1]`` of each cloud.
+
+    The radius is the distance of the farthest point from the mean; 1 where all points coincide.
+    """
+    centre = points.mean(axis=-2, keepdims=True)
+    radius = np.sqrt(np.square(points - centre).sum(axis=-1, keepdims=True).max(axis=-2, keepdims=True))
+    return centre, np.where(radius > 0, radius, np.ones_like(radius))
