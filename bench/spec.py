@@ -260,6 +260,10 @@ class PretrainSpec(Frozen):
     seed: Seed
 
 
+Rotation = Literal["none", "z/z", "z/SO3", "SO3/SO3"]
+"""How training and test clouds are turned: about the vertical axis, or in any way."""
+
+
 class ProtocolSpec(Frozen):
     """A protocol with its options resolved."""
 
@@ -267,6 +271,10 @@ class ProtocolSpec(Frozen):
     revision: int
     """Version of what the protocol does; its author raises it with every change."""
     form: Literal["fair", "published"] = "fair"
+    corruptions: str = Field("", exclude_if=_is_default(""))
+    """Identity of the corrupted test clouds that are scored beside the clean ones; empty for none."""
+    rotation: Rotation = Field("none", exclude_if=_is_default("none"))
+    """How training and test clouds are turned."""
     legacy: bool = False
     """Whether the number that selection on the test split would give is stored too, in a column of its own."""
     options: Options = {}

@@ -14,6 +14,7 @@ from bench.errors import Interrupted, UsageError, unknown_name
 from bench.paths import Workspace
 from bench.plan.request import Reuse, RunRequest, read_request, validated, write_request
 from bench.registry import METHODS
+from bench.spec import Rotation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +49,8 @@ class StudyOptions(TypedDict, total=False):
     live_teacher: bool
     held_out_losses: bool
     form: Literal["fair", "published"]
+    corruptions: bool
+    rotations: Sequence[Rotation]
     legacy: bool
     baseline: bool
     device: Literal["auto", "cpu", "cuda"]

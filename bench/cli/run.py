@@ -84,6 +84,12 @@ def run(
         ),
     ] = None,
     form: Annotated[str | None, typer.Option(help="fair or published.")] = None,
+    corruptions: Annotated[
+        bool | None, typer.Option("--corruptions", help="Also score corrupted test clouds: 7 types, 5 levels.")
+    ] = None,
+    rotation: Annotated[
+        str | None, typer.Option(help="Turn training/test clouds: z/z, z/SO3, SO3/SO3 or none; A,B runs each.")
+    ] = None,
     legacy: Annotated[
         bool | None, typer.Option("--legacy", help="Also store scores selected on the test split.")
     ] = None,
@@ -136,6 +142,8 @@ def run(
         "live_teacher": live_teacher,
         "held_out_losses": held_out_losses,
         "form": form,
+        "corruptions": corruptions,
+        "rotations": rotation,
         "legacy": legacy,
         "baseline": baseline,
         "device": device,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.errors import BenchError, UsageError, unknown_name
-from bench.stats.cells import LEGACY, SCRATCH, cell_digest, flatten, run_unit
+from bench.stats.cells import BESIDE, SCRATCH, cell_digest, flatten, run_unit, stored_beside
 from bench.stats.comparisons import Lost
 from bench.stats.intervals import Unit
 from bench.store.queries import LABELS, RunRow, failed_rows, nothing_stored, run_rows
@@ -48,7 +48,7 @@ class StoredCell:
     Attributes:
         rows: The runs' rows, by seed.
         records: The runs, by seed.
-        spec: Their specification, flattened, without seeds and without ``--legacy``, which changes no score.
+        spec: Their specification, flattened, without seeds and `BESIDE`, which changes no score.
     """
 
     rows: Mapping[int, RunRow]
@@ -145,7 +145,7 @@ class Shelf:
             flat = flatten(record.spec)
             seen.append(flat)
             if member.keys or all(_fits(flat.get(name, ABSENT), values) for name, values in asked.items()):
-                own = {name: value for name, value in flat.items() if name != LEGACY}
+                own = {name: value for name, value in flat.items() if name not in BESIDE}
                 # Runs with and without --legacy belong to one cell.
                 labels = (*_labels(row), *(f"{name}={value}" for name, value in sorted(own.items())))
                 specs[labels] = own
@@ -260,7 +260,7 @@ def _why_none(
 def _one_of_seed(member: Member, first: _Run | None, second: _Run) -> _Run:
     """Choose between runs of one seed as the report does.
 
-    The current code's, then one with ``--legacy``, then the newest.
+    The current code's, then one that stored most (`BESIDE`), then the newest.
 
     Raises:
         UsageError: The user named both by their keys.
@@ -271,10 +271,10 @@ def _one_of_seed(member: Member, first: _Run | None, second: _Run) -> _Run:
         raise UsageError(f"'{member.text}' names two runs of seed {second[0].seed}; give one run per seed")
     from bench.plan.code import current_fingerprint  # slow, because it imports every method
 
-    def rank(run: _Run) -> tuple[bool, bool, str]:
+    def rank(run: _Run) -> tuple[bool, int, str]:
         row, record = run
         current = current_fingerprint(record) == record.fingerprint
-        return current, flatten(record.spec).get(LEGACY) == "true", row.stored.created_at
+        return current, stored_beside(flatten(record.spec)), row.stored.created_at
 
     return max(first, second, key=rank)
 

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from bench.data.containers import NO_OBJECTS as NO_OBJECTS
 from bench.data.containers import CloudSet as CloudSet
 from bench.data.containers import GivenFold as GivenFold
 from bench.data.containers import Room as Room
+from bench.data.corruptions import CONDITIONS, SUITE, Condition, corrupt
 from bench.data.load_checks import CheckedRooms, check_clouds
 from bench.errors import UsageError
 from bench.progress import Progress as Progress
@@ -142,6 +144,25 @@ class Dataset(ABC):
             name: tuple(int(part) for part in np.unique(train.parts[train.labels == label]) if part >= 0)
             for label, name in enumerate(train.classes)
         }
+
+    def corruptions(self) -> tuple[str, tuple[str, ...]]:
+        """Return identity and conditions of the corrupted test clouds.
+
+        By default those of `bench.data.corruptions`; released corrupted files override it and `corrupted`.
+        """
+        return SUITE, tuple(map(str, CONDITIONS))
+
+    def corrupted(self, condition: str, clouds: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the test clouds under a condition.
+
+        Args:
+            condition: One of `corruptions`.
+            clouds: The clean test clouds ``[n, N, 3]``.
+
+        Returns:
+            float32 ``[n, N', 3]``, in the same order.
+        """
+        return corrupt(clouds, Condition.of(condition))
 
     @property
     def test_area(self) -> int:

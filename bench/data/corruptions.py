@@ -43,6 +43,12 @@ class Condition(NamedTuple):
     def __str__(self) -> str:
         return f"{self.kind}-{self.level}"
 
+    @classmethod
+    def of(cls, name: str) -> Condition:
+        """Read a name such as ``jitter-3``."""
+        kind, _, level = name.rpartition("-")
+        return cls(kind, int(level))
+
 
 def corrupt(clouds: Clouds, condition: Condition) -> Clouds:
     """Corrupt the first `POINTS` points of every cloud.
@@ -143,7 +149,8 @@ def _clusters(total: int, draws: np.random.Generator) -> npt.NDArray[np.int64]:
 
 def _scaled(points: float, clouds: Clouds) -> int:
     """Return a number of points that is stated for 1,024, for these clouds; some always stay."""
-    return min(round(points * clouds.shape[1] / POINTS), clouds.shape[1] - 1)
+    here = int(clouds.shape[1])
+    return min(round(points * here / POINTS), here - 1)
 
 
 def _rows(clouds: Clouds, index: npt.NDArray[np.int64]) -> Clouds:

@@ -22,6 +22,8 @@ from pydantic import JsonValue
 
 from bench.data.base import NO_OBJECTS, CloudSet, Dataset
 from bench.data.contents import split_contents
+from bench.data.rotations import REVISION as TURNED
+from bench.data.rotations import turned
 from bench.data.seen import UNKNOWN_TEXTS, class_names_seen
 from bench.errors import BenchError
 from bench.execution.task_data import task_data
@@ -32,10 +34,10 @@ from bench.models.calibration import batch_norms, calibrate_batch_norm
 from bench.models.cost import forward_flops
 from bench.models.encoder import Encoder
 from bench.progress import Progress
-from bench.protocols.base import AlignedHead, Alignment, Candidate, Evaluation, HeldOut, Subject, Task
+from bench.protocols.base import AlignedHead, Alignment, Candidate, CorruptedTest, Evaluation, HeldOut, Subject, Task
 from bench.protocols.features import whole_clouds
 from bench.seeds import derive
-from bench.spec import PretrainSpec, RunSpec, content_key
+from bench.spec import DataSpec, PretrainSpec, ProtocolSpec, RunSpec, content_key
 from bench.store.records import RunRecord, SeenNames
 from bench.teachers.base import Teacher
 from bench.training.aligned import load_heads
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from bench.chosen import ChosenProtocol
 
 CALIBRATION_CLOUDS = 512
+LEAST_POINTS = 32
+"""Points below which the points of a corrupted cloud are repeated, whatever the encoder; graphs need neighbours."""
 
 
 @dataclass
@@ -133,6 +137,37 @@ class Judge:
             f"pretraining {k}": d for k, d in (read if isinstance(read, dict) else {}).items()
         }
         return found | {f"{n} {part}": d for n, split in splits.items() for part, d in split_contents(split).items()}
+
+    def turned(self, run: RunSpec) -> tuple[RunSpec, CloudSet, CloudSet]:
+        """Return a run and its splits, turned as it asks.
+
+        The run's data manifests tell turned clouds from others, for caches.
+        """
+        rotation = run.protocol.rotation
+        if rotation == "none":
+            return run, self.train, self.test
+
+        def data(spec: DataSpec | None) -> DataSpec | None:
+            facts = None if spec is None else content_key({"of": spec.manifest, "turned": [rotation, TURNED]})
+            return None if spec is None else spec.model_copy(update={"manifest": facts})
+
+        told = run.model_copy(update={"data": data(run.data), "train_data": data(run.train_data)})
+        return told, turned(self.train, "train", rotation), turned(self.test, "test", rotation)
+
+    def corrupted(self, run: RunSpec) -> CorruptedTest | None:
+        """Return the corrupted test clouds that a run asks for.
+
+        Raises:
+            BenchError: The corruptions are not those the run was planned with.
+        """
+        asked = run.protocol.corruptions
+        if not asked:
+            return None
+        suite, conditions = self.dataset.corruptions()
+        if suite != asked:
+            raise BenchError(f"corruptions '{asked}' were planned, but they are '{suite}' now: run the command again")
+        test = turned(self.test, "test", run.protocol.rotation).points
+        return CorruptedTest(suite, conditions, lambda condition: self.dataset.corrupted(condition, test))
 
     def subject(self, task: Task, *, calibrated: bool = False) -> Subject:
         """Build what a protocol judges.
@@ -240,7 +275,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
     """
     start, cpu_start = time.perf_counter(), time.process_time()
     spec, protocol, options = run.encoder, chosen.protocol, chosen.options
-    data = task_data(run, judge.train, judge.test)
+    data = task_data(*judge.turned(run))
     task = Task(
         train=data.train,
         test=HeldOut(data.test),
@@ -257,6 +292,8 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
         dataset=judge.trained or judge.dataset,
         origins=data.origins,
         alignment=lambda: judge.alignment,
+        corrupted=judge.corrupted(run),
+        least_points=max(spec.backbone.groups, spec.backbone.group_size, LEAST_POINTS),
         progress=judge.progress,
     )
     subject = judge.subject(task, calibrated=protocol.calibrates(options, task.form))
@@ -282,7 +319,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
         },
         provenance={
             "feature": _feature(encoder, evaluation, str(run.protocol.options.get("feature", "transfer"))),
-            "card": protocol.card(options),
+            "card": f"{protocol.card(options)}{_clouds_card(run.protocol, task.points)}",
             "metric": protocol.metric,
             "method_card": judge.source.method.card.model_dump(mode="json"),
             "split_digest": evaluation.split_digest,
@@ -292,6 +329,23 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
             **_origin(judge.source),
         },
     )
+
+
+def _clouds_card(spec: ProtocolSpec, points: int) -> str:
+    """Say how clouds are turned and corrupted; empty where they are not."""
+    told = ""
+    if spec.rotation != "none":
+        told += (
+            f" Clouds are turned {spec.rotation} (training/test; z: about the vertical axis, here y; SO3: uniformly), "
+            "each once and the same way for every method."
+        )
+    if spec.corruptions:
+        told += (
+            f" The chosen head is also scored on corrupted test clouds ({spec.corruptions}), on which nothing is "
+            f"fitted or chosen. Of a corrupted cloud with more than {points} points the encoder sees {points} farthest "
+            "ones, outliers among them; one with fewer is seen whole."
+        )
+    return told
 
 
 def _feature(encoder: Encoder | None, evaluation: Evaluation, asked: str) -> str:

@@ -56,8 +56,8 @@ def deviations(run: RunSpec) -> Deviations:
 
     In the order of the spec.
 
-    Seeds and data sets are no deviations, nor is ``--legacy``, which changes no score. Values that a search chose are
-    said to be tuned.
+    Seeds and data sets are no deviations, nor are ``--legacy`` and ``--corruptions``, which change no score.
+    Values that a search chose are said to be tuned.
 
     Raises:
         UsageError: The preset, method, protocol or data set is not known here.
@@ -72,6 +72,8 @@ def deviations(run: RunSpec) -> Deviations:
     found += _data("train_data", run.train_data, size)
     if run.label_fraction != 1:
         found.append(Deviation("label_fraction", f"{run.label_fraction:g}", "1"))
+    if run.protocol.rotation != "none":
+        found.append(Deviation("rotation", run.protocol.rotation, "none"))
     if run.tuned is None:
         return tuple(found)
     tuned = {path.rpartition(".")[2] for path in run.tuned.values}

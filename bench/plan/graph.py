@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.chosen import chosen_protocol
+from bench.data.corruptions import SUITE
 from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
 from bench.plan.code import encoder_fingerprint, run_fingerprint
@@ -181,14 +182,18 @@ def _swept(resolution: Resolution) -> dict[str, str]:
 def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> tuple[PlannedRun, bool]:
     """Return a planned run, and whether it is stored.
 
-    If only its form with ``--legacy`` is stored, that one is returned: it holds the same numbers and more.
+    If only a form with ``--legacy`` or ``--corruptions`` is stored, that one is returned: it holds the same numbers
+    and more.
     """
     code, label = run_fingerprint(spec), run_label(spec, resolution)
-    fuller = spec.model_copy(update={"protocol": spec.protocol.model_copy(update={"legacy": True})})
-    forms = [
-        PlannedRun(spec=one, key=content_key(one), fingerprint=code, label=label)
-        for one in ((spec,) if spec.protocol.legacy else (spec, fuller))
+    own = spec.protocol
+    wanted = [
+        {"legacy": legacy, "corruptions": corruptions}
+        for corruptions in dict.fromkeys((own.corruptions, own.corruptions or SUITE))
+        for legacy in dict.fromkeys((own.legacy, True))
     ]
+    specs = (spec.model_copy(update={"protocol": own.model_copy(update=fields)}) for fields in wanted)
+    forms = [PlannedRun(spec=one, key=content_key(one), fingerprint=code, label=label) for one in specs]
     found = next((run for run in forms if stored.run(run.key, code.digest)), None)
     return found or forms[0], found is not None
 

@@ -6,7 +6,7 @@ from bench.plan.encoders import StoredEncoder, encoder_key
 from bench.plan.resolve import Resolution
 from bench.plan.untrained import architecture_name
 from bench.spec import PretrainSpec, RunSpec
-from bench.stats.naming import labelled_suffix, percent, pretrained_suffix
+from bench.stats.naming import labelled_suffix, percent, pretrained_suffix, turned_suffix
 
 
 def method_label(encoder: PretrainSpec, name: str = "") -> str:
@@ -40,7 +40,7 @@ def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
         "architecture": architecture_name(encoder, spec.protocol.form),
         "protocol": spec.protocol.name,
         "form": spec.protocol.form,
-        "setting": f"{spec.setting}{labelled_suffix(spec.label_fraction)}",
+        "setting": f"{spec.setting}{labelled_suffix(spec.label_fraction)}{turned_suffix(spec.protocol.rotation)}",
         "dataset": dataset,
         "pretrain_data": pretrain_data,
         "preset": spec.preset,

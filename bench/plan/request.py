@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validat
 from bench.errors import UsageError, unknown_name
 from bench.plan.presets import preset
 from bench.registry import METHODS, PROTOCOLS
-from bench.spec import Budget, Frozen, TunedSpec
+from bench.spec import Budget, Frozen, Rotation, TunedSpec
 from bench.yamltext import YamlError, parse_yaml, read_yaml
 
 Reuse = Literal["exact", "same-spec"]
@@ -67,6 +67,10 @@ class RunRequest(Frozen):
     held_out_losses: bool = False
     """Whether pretraining measures its losses on objects it is not trained on, too (`bench analyse losses`)."""
     form: Literal["fair", "published"] = "fair"
+    corruptions: bool = False
+    """Whether to score corrupted test clouds, too."""
+    rotations: tuple[Rotation, ...] = Field(("none",), min_length=1)
+    """How training and test clouds are turned: ``none``, ``z/z``, ``z/SO3`` or ``SO3/SO3``."""
     legacy: bool = False
     """Whether to store also the scores that selection on the test split would give."""
     baseline: bool = True
@@ -150,6 +154,18 @@ class RunRequest(Frozen):
     @classmethod
     def _fractions_are_parts(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
         return check_fractions(fractions)
+
+    @field_validator("rotations", mode="before")
+    @classmethod
+    def _read_rotations(cls, rotations: object) -> object:
+        return tuple(part.strip() for part in rotations.split(",")) if isinstance(rotations, str) else rotations
+
+    @field_validator("rotations")
+    @classmethod
+    def _rotations_are_distinct(cls, rotations: tuple[Rotation, ...]) -> tuple[Rotation, ...]:
+        if len(set(rotations)) < len(rotations):
+            raise ValueError("rotations must be distinct")
+        return rotations
 
     @field_validator("seeds", "split_seeds", mode="before")
     @classmethod

@@ -15,14 +15,14 @@ from bench.plan.applies import applies
 from bench.plan.encoder_specs import AskedEncoders, asked_encoders, teacher_alone
 from bench.plan.encoders import StoredEncoder
 from bench.plan.inputs import Inputs, read_inputs
-from bench.plan.located import DataPair, Located, data_pairs
+from bench.plan.located import DataPair, Located, data_pairs, open_dataset
 from bench.plan.machine import versions
 from bench.plan.match import Backbones
 from bench.plan.protocol_specs import AskedProtocol, asked_protocols
 from bench.plan.request import RunRequest
 from bench.plan.skips import Skipped
 from bench.plan.sweeps import Axis, Point, grid_points, read_axes
-from bench.spec import PretrainSpec, RunSpec, content_key
+from bench.spec import PretrainSpec, Rotation, RunSpec, content_key
 
 
 @dataclass
@@ -105,7 +105,8 @@ def _resolve(request: RunRequest, workspace: Workspace, opened: dict[str, Locate
     for protocol in protocols:
         for pair in pairs:
             for fraction in request.label_fractions:
-                judging.judge(protocol, pair, fraction)
+                for rotation in request.rotations:
+                    judging.judge(protocol, pair, fraction, rotation)
     inputs.overrides.check_all_taken()
     return judging.result
 
@@ -126,19 +127,23 @@ class _Judging:
     encoders: AskedEncoders
     result: Resolution
 
-    def judge(self, protocol: AskedProtocol, pair: DataPair, fraction: float) -> None:
+    def judge(self, protocol: AskedProtocol, pair: DataPair, fraction: float, rotation: Rotation) -> None:
         """Specify runs on one data set; note inapplicable ones.
 
         Args:
             protocol: The protocol.
             pair: Data that is trained and tested on.
             fraction: Part of the labels.
+            rotation: How training and test clouds are turned.
         """
         inputs, judged = self.inputs, list(self.encoders.all)
         impossible = pair.skip(inputs.workspace, protocol.spec.name, fraction)
+        if rotation != "none" or inputs.request.corruptions:
+            kept = protocol.chosen.protocol.keeps_clouds(protocol.chosen.options)
+            impossible = impossible or (f"{kept}: no --corruptions, no --rotation" if kept else None)
         if pair.train is not None and impossible is None:
             inputs.note(f"{pair.label}: {pair.common(inputs.workspace).describe()}")
-        common = self._common(protocol, pair, fraction)
+        common = {} if impossible is not None else self._common(protocol, pair, fraction, rotation)
         split_seeds = protocol.split_seeds(pair, fraction, inputs)
         for encoder in judged:  # baselines are appended while judging
             if impossible is not None:
@@ -159,8 +164,11 @@ class _Judging:
                 beside = teacher_alone(inputs, name, encoder.spec.backbone, teacher, encoder.seed)
                 judged += [] if beside in judged else [beside]
 
-    def _common(self, protocol: AskedProtocol, pair: DataPair, fraction: float) -> dict[str, Any]:
+    def _common(self, protocol: AskedProtocol, pair: DataPair, fraction: float, rotation: Rotation) -> dict[str, Any]:
         """Return fields shared by all runs on the data."""
+        clouds: dict[str, str] = {"rotation": rotation}
+        if self.inputs.request.corruptions:
+            clouds["corruptions"] = open_dataset(pair.test, self.inputs.workspace).corruptions()[0]
         data, train = pair.test.spec, pair.train.spec if pair.train is not None else None
         names = dict.fromkeys(spec.name for spec in (train, data) if spec is not None)
         plugins: dict[str, str] = {}
@@ -168,7 +176,7 @@ class _Judging:
             plugins |= versions(dataset=name, protocol=protocol.spec.name)
         return {
             "preset": self.inputs.preset.name,
-            "protocol": protocol.spec,
+            "protocol": protocol.spec.model_copy(update=clouds),
             "data": data,
             "train_data": train,
             "label_fraction": fraction,

@@ -237,6 +237,21 @@ class Origin:
     rows: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class CorruptedTest:
+    """Corrupted clouds of a task's test split.
+
+    Attributes:
+        suite: Identity of the corruptions; caches carry it.
+        conditions: Names of type and level, e.g. ``jitter-3``.
+        clouds: Makes or reads the clouds ``[m, N', 3]`` of a condition, in the order of the whole test split.
+    """
+
+    suite: str
+    conditions: tuple[str, ...]
+    clouds: Callable[[str], npt.NDArray[np.float32]]
+
+
 @dataclass
 class Task:
     """A data set prepared for judging an encoder.
@@ -258,6 +273,8 @@ class Task:
         origins: By split (``train``, ``test``), where its objects come from; no entry where they are all of the data
             set's own, under `data_manifest`.
         alignment: Gives the heads into the teacher's joint space, and the teacher; None where there are none.
+        corrupted: Corrupted clouds of the test split, to be scored beside the clean ones; None where none are wanted.
+        least_points: Points that the encoder needs; corrupted clouds with fewer have theirs repeated.
         progress: Told about long work.
         frozen: Proof by candidate that an encoder whose features were taken is frozen (`bench.models.frozen.Frozen`);
             filled while a protocol runs.
@@ -278,6 +295,8 @@ class Task:
     dataset: Dataset | None = None
     origins: Mapping[str, Origin] = field(default_factory=dict)
     alignment: Callable[[], Alignment] | None = None
+    corrupted: CorruptedTest | None = None
+    least_points: int = 1
     progress: Progress = field(default=silent, repr=False)
     frozen: dict[str, JsonValue] = field(default_factory=dict)
 
@@ -389,6 +408,14 @@ class Protocol(Configured[OptionsT], ABC):
         Validation then chooses between the candidates, of pretrained encoders as of `scratch`.
         """
         return False
+
+    @classmethod
+    def keeps_clouds(cls, options: OptionsT) -> str:
+        """Return why clouds may be neither corrupted nor turned.
+
+        Empty: they may (``--corruptions`` with `bench.protocols.robustness`, ``--rotation``).
+        """
+        return "it judges clouds as they are stored"
 
     @classmethod
     def idle(cls, options: OptionsT) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ as absent (`bench.store.cached`); of two processes that compute the same one bot
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import JsonValue
 from torch import Tensor
 
 from bench.data.coordinates import Name, check_coordinates
@@ -37,6 +38,8 @@ from bench.store.cached import open_array, publishing, read_bytes, write_array
 
 Array = npt.NDArray[np.float32]
 Split = Literal["train", "test"]
+Part = Split | str
+"""A split, or a condition that the test split is corrupted under (`bench.protocols.base.CorruptedTest`)."""
 
 ENCODER_BATCH = 64
 CLOUD_BATCH = 64
@@ -55,12 +58,12 @@ def clipped_points(task: Task) -> str | None:
     return f"{task.points} points wanted, the clouds have {available}: all are used"
 
 
-def prepared_clouds(task: Task, split: Split, *, normalise: bool, count: int | None = None) -> Array:
+def prepared_clouds(task: Task, split: Part, *, normalise: bool, count: int | None = None) -> Array:
     """Return clouds as the encoder sees them at evaluation, cached.
 
     Args:
         task: The task.
-        split: Split.
+        split: Split, or a condition of the corrupted test split.
         normalise: Centre each cloud and scale it into the unit sphere first.
         count: Points to keep; None for `Task.points`.
 
@@ -76,17 +79,19 @@ def prepared_clouds(task: Task, split: Split, *, normalise: bool, count: int | N
     return _of_task(clouds, task, split)
 
 
-def whole_clouds(task: Task, split: Split, *, normalise: bool, count: int | None = None) -> Array:
+def whole_clouds(task: Task, split: Part, *, normalise: bool, count: int | None = None) -> Array:
     """Return prepared clouds of a split's whole data set.
 
     See `prepared_clouds`; a task may use only some of them.
     """
-    points = _source(task, split)[1]
-    count = min(count or task.points, points.shape[1])
+    size, available = _shape(task, split)
+    count = min(count or task.points, available or count or task.points)
     file = task.cache / "clouds" / f"{_clouds_key(task, split, normalise, count)[:32]}.npy"
-    stored = open_array(file, np.float32, (len(points), count, 3))
+    stored = open_array(file, np.float32, (size, None if available is None else count, 3))
     if stored is not None:
         return stored
+    points = _points(task, split)
+    count = min(count, points.shape[1])
     reduced = np.empty((len(points), count, 3), dtype=np.float32)
 
     def reduce(start: int, stop: int) -> None:
@@ -137,11 +142,20 @@ def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise
         NotFrozenError: The encoder changes, or draws at random.
         SetupError: The cache cannot be written.
     """
-    sizes: dict[Split, int] = {"train": len(_source(task, "train")[1]), "test": len(_source(task, "test")[1])}
-    found: dict[Split, Array] = {}
+    parts: tuple[Split, ...] = ("train", "test")
+    found = features_of(candidate, task, feature, parts, normalise=normalise)
+    return {split: found[split] for split in parts}
+
+
+def features_of(
+    candidate: Candidate, task: Task, feature: str, parts: Sequence[Part], *, normalise: bool
+) -> dict[Part, Array]:
+    """Return one feature of some parts, cached; see `frozen_features`."""
+    found: dict[Part, Array] = {}
     watch: FrozenWatch | None = None
     encoder: Encoder | None = None
-    for split, size in sizes.items():
+    for split in parts:
+        size = _shape(task, split)[0]
         stem = _features_stem(candidate, task, split, normalise)
         stored = open_array(stem.with_name(f"{stem.name}-{feature}.npy"), np.float32, (size, None))
         proof = read_bytes(stem.with_suffix(".json"))
@@ -162,22 +176,50 @@ def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise
     return found
 
 
-def _source(task: Task, split: Split) -> tuple[str, Array]:
-    """Return manifest and clouds of a split's whole data set."""
-    origin = task.origins.get(split)
+def _split_of(split: Part) -> Split:
+    return "train" if split == "train" else "test"
+
+
+def _is_corrupted(split: Part) -> bool:
+    return split not in ("train", "test")
+
+
+def _source(task: Task, split: Part) -> tuple[str, Array]:
+    """Return manifest and clouds of a split's whole data set, as they are before corruption."""
+    of = _split_of(split)
+    origin = task.origins.get(of)
     if origin is not None:
         return origin.manifest, origin.points
-    return task.data_manifest, task.train.points if split == "train" else task.test.points
+    return task.data_manifest, task.train.points if of == "train" else task.test.points
 
 
-def _of_task(values: Array, task: Task, split: Split) -> Array:
+def _shape(task: Task, split: Part) -> tuple[int, int | None]:
+    """Return objects and points of a cloud; None where a corruption decides on the points."""
+    points = _source(task, split)[1]
+    return len(points), None if _is_corrupted(split) else points.shape[1]
+
+
+def _points(task: Task, split: Part) -> Array:
+    """Return the clouds of a part; corrupted ones are made or read now.
+
+    Those with fewer points than the encoder needs have theirs repeated.
+    """
+    if not _is_corrupted(split):
+        return _source(task, split)[1]
+    assert task.corrupted is not None
+    clouds = task.corrupted.clouds(split)
+    repeats = -(-task.least_points // clouds.shape[1])
+    return clouds if repeats == 1 else np.tile(clouds, (1, repeats, 1))[:, : task.least_points]
+
+
+def _of_task(values: Array, task: Task, split: Part) -> Array:
     """Select the task's objects from the whole data set."""
-    origin = task.origins.get(split)
+    origin = task.origins.get(_split_of(split))
     return values if origin is None else values[origin.rows]
 
 
 def _encode(
-    encoder: Encoder, watch: FrozenWatch, candidate: Candidate, task: Task, split: Split, normalise: bool
+    encoder: Encoder, watch: FrozenWatch, candidate: Candidate, task: Task, split: Part, normalise: bool
 ) -> Mapping[str, Array]:
     """Encode a split; return all features, ``[n, F]`` each."""
     clouds = whole_clouds(task, split, normalise=normalise)
@@ -198,7 +240,7 @@ def _encode(
     for name, values in made.items():
         bad = np.flatnonzero(~np.isfinite(values).all(1))
         if len(bad):
-            _blame_clouds(clouds[bad], _source(task, split)[1], bad, split)
+            _blame_clouds(clouds[bad], _points(task, split), bad, split)
             raise DivergedError(
                 f"feature '{name}' of encoder {candidate.name or candidate.key[:12]} is not finite for {len(bad)} of "
                 f"{len(values)} {split} objects (first: row {bad[0]}): the weights are damaged or training diverged; "
@@ -207,7 +249,7 @@ def _encode(
     return made
 
 
-def _blame_clouds(seen: Array, stored: Array, rows: npt.NDArray[np.int64], split: Split) -> None:
+def _blame_clouds(seen: Array, stored: Array, rows: npt.NDArray[np.int64], split: Part) -> None:
     """Raise if clouds, not weights, make features NaN or infinite.
 
     Args:
@@ -236,7 +278,11 @@ def _code() -> str:
     return fingerprint([__name__]).digest
 
 
-def _clouds_key(task: Task, split: Split, normalise: bool, count: int) -> str:
+def _clouds_key(task: Task, split: Part, normalise: bool, count: int) -> str:
+    corrupted: dict[str, JsonValue] = {}
+    if _is_corrupted(split):
+        assert task.corrupted is not None
+        corrupted = {"corruptions": task.corrupted.suite, "least": task.least_points}
     return content_key(
         {
             "kind": "clouds",
@@ -247,12 +293,13 @@ def _clouds_key(task: Task, split: Split, normalise: bool, count: int) -> str:
             "normalise": normalise,
             "sampler": task.form,
             "op_backend": task.numerics.op_backend,
+            **corrupted,
         }
     )
 
 
-def _features_stem(candidate: Candidate, task: Task, split: Split, normalise: bool) -> Path:
-    count = min(task.points, _source(task, split)[1].shape[1])
+def _features_stem(candidate: Candidate, task: Task, split: Part, normalise: bool) -> Path:
+    count = min(task.points, _shape(task, split)[1] or task.points)
     key = content_key(
         {
             "kind": "features",

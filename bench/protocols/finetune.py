@@ -114,6 +114,11 @@ class Finetune(Protocol[FinetuneOptions]):
         return True
 
     @classmethod
+    def keeps_clouds(cls, options: FinetuneOptions) -> str:
+        """Return why clouds may be neither corrupted nor turned."""
+        return ""
+
+    @classmethod
     def describe(cls, options: FinetuneOptions) -> Description:
         """See `Protocol.describe`."""
         published = options.form == "published"

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from bench.data.splits import carve_validation, cross_validation, object_groups, split_digest
 from bench.protocols.base import Evaluation, Subject, Task
-from bench.protocols.features import clipped_points, frozen_features
+from bench.protocols.features import clipped_points, features_of, frozen_features
+from bench.protocols.robustness import add_corrupted
 from bench.protocols.selection import UNSOLVED, Choice, choose, mean_class_accuracy
 from bench.store.records import Metric
 
@@ -110,7 +111,16 @@ def judge_probe(subject: Subject, task: Task, head: Head, feature: str, normalis
     clipped = clipped_points(task)
     if clipped:
         notes["clipped"] = clipped
-    return Evaluation(metrics, predictions, {}, notes, split_digest(*(index for part in parts for index in part)))
+    evaluation = Evaluation(metrics, predictions, {}, notes, split_digest(*(index for part in parts for index in part)))
+    candidate = subject.candidates[choice.candidate]
+
+    def named(conditions: Sequence[str]) -> Sequence[Labels]:
+        found = features_of(candidate, task, feature, conditions, normalise=normalise)
+        stacked = np.concatenate([found[condition] for condition in conditions])
+        return np.split(probe.predicted(choice.candidate, chosen, stacked), len(conditions))
+
+    add_corrupted(evaluation, task, subject.variant(choice.candidate), named)
+    return evaluation
 
 
 class _Probe:
@@ -154,6 +164,13 @@ class _Probe:
             others = [at for at in range(len(self.head.order)) if at != chosen]
             found += list(self.head.scores(train, labels, classes, test, others)) if others else []
         return found
+
+    def predicted(self, name: str, setting: int, query: Array) -> Labels:
+        """Return the classes that a candidate's head names at a setting."""
+        labels, classes = self.task.train.labels, len(self.task.train.classes)
+        scores = self.head.scores(self.features[name][0], labels, classes, query, (setting,))[0]
+        named: Labels = scores.argmax(-1)
+        return named
 
     def score(
         self, table: dict[str, npt.NDArray[np.float64]], choice: Choice, scores: dict[str, list[Array]]

@@ -62,6 +62,11 @@ class Knn(Protocol[KnnOptions]):
         return form == "fair"
 
     @classmethod
+    def keeps_clouds(cls, options: KnnOptions) -> str:
+        """Return why clouds may be neither corrupted nor turned."""
+        return ""
+
+    @classmethod
     def describe(cls, options: KnnOptions) -> Description:
         """See `Protocol.describe`."""
         return on_frozen_features(options.normalise, set_aside(options.validation_fraction), SETTING_CHOSEN)

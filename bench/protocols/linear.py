@@ -63,6 +63,11 @@ class Linear(Protocol[LinearOptions]):
         return form == "fair"
 
     @classmethod
+    def keeps_clouds(cls, options: LinearOptions) -> str:
+        """Return why clouds may be neither corrupted nor turned."""
+        return ""
+
+    @classmethod
     def describe(cls, options: LinearOptions) -> Description:
         """See `Protocol.describe`."""
         if options.form == "published":

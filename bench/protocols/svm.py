@@ -74,6 +74,11 @@ class Svm(Protocol[SvmOptions]):
         return form == "fair"
 
     @classmethod
+    def keeps_clouds(cls, options: SvmOptions) -> str:
+        """Return why clouds may be neither corrupted nor turned."""
+        return ""
+
+    @classmethod
     def describe(cls, options: SvmOptions) -> Description:
         """See `Protocol.describe`."""
         if options.form == "published":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from shutil import rmtree
@@ -21,6 +22,7 @@ from bench.protocols.dense_clouds import DenseClouds, dense_clouds, dense_points
 from bench.protocols.features import clipped_points, frozen_features, prepared_clouds
 from bench.protocols.ledger import Answers, Labels, Scores, Voting, ledger_rows, test_curve
 from bench.protocols.logistic import LogisticFit, fit_logistic
+from bench.protocols.robustness import add_corrupted
 from bench.protocols.selection import first_best
 from bench.protocols.trained_state import Notebook, Trained, read_training, store_training
 from bench.protocols.voting import Voter
@@ -128,9 +130,10 @@ def judge_trained(subject: Subject, task: Task, training: Training) -> Evaluatio
     curves = {f"{training.protocol}/{curve}": series for curve, series in trained.curves.items()}
     if training.ledger:
         curves[f"{training.protocol}/test_accuracy"] = test_curve(answers, labels)
-    return Evaluation(
-        metrics, predictions, curves, session.notes(name, subject.candidates[name], trained), split_digest(train, val)
-    )
+    notes = session.notes(name, subject.candidates[name], trained)
+    evaluation = Evaluation(metrics, predictions, curves, notes, split_digest(train, val))
+    add_corrupted(evaluation, task, subject.variant(name), lambda conditions: session.named(trained, conditions))
+    return evaluation
 
 
 @dataclass
@@ -259,6 +262,18 @@ class _Session:
             predicted={epoch: trained.notebook.predicted(epoch) for epoch in epochs},
             voted=None if voter is None else voted,
         )
+
+    def named(self, trained: Trained, conditions: Sequence[str]) -> list[Labels]:
+        """Return the classes named at the chosen epoch, by condition of the corrupted test split."""
+        network = trained.at(trained.epochs[0])
+        found = []
+        for at, condition in enumerate(conditions):
+            self.task.progress(at, len(conditions), f"{self.training.protocol} on corrupted clouds")
+            clouds = prepared_clouds(self.task, condition, normalise=self.training.normalise)
+            logits = predict(network, torch.from_numpy(np.array(clouds)), self._numerics())
+            found.append(logits.argmax(1).numpy())
+        self.task.progress(len(conditions), len(conditions), f"{self.training.protocol} on corrupted clouds")
+        return found
 
     def notes(self, name: str, candidate: Candidate, trained: Trained) -> dict[str, JsonValue]:
         """Return the notes for the run's record."""

@@ -21,6 +21,7 @@ from bench.report.latex import to_latex
 from bench.report.markdown import to_markdown
 from bench.report.model import ReportModel, build_model
 from bench.report.records import to_csv
+from bench.report.robustness import robust_tables
 from bench.store.publish import cannot_write, write_whole
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def report_model(
     """
     numbers = list(numbers)
     model = build_model(numbers, runs, deviations, group_by)
-    model = replace(model, claims=stored_claims(evidence_of(model, numbers, runs)))
+    claims = stored_claims(evidence_of(model, numbers, runs))
+    model = replace(model, claims=claims, robust=robust_tables(model.sections, numbers))
     if {"html", "json"}.isdisjoint(forms):
         return model
     done = {run.key: run for run in runs if run.status == "done"}

@@ -14,6 +14,7 @@ from bench.report import (
     overview,
     provenance,
     ranking,
+    robustness,
     scaling,
     scores,
     selection,
@@ -98,6 +99,7 @@ def report(
         marks += len(drawn_rows(section))
         plot = marks <= MOST_MARKS or section is shown[0]
         blocks.append(scores.part(section, plot=plot, classes=model.classes.get(section.anchor)))
+    blocks += robustness.parts(model.robust)
     blocks += ranking.parts(model)
     blocks += [claims.part(model.claims)] if model.claims else []
     blocks += [literature.part(model)] if published else []

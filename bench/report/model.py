@@ -53,6 +53,7 @@ from bench.stats.selection import LedgerLine, headline_lines, selection_ledger
 if TYPE_CHECKING:
     from bench.published.verdicts import Judged
     from bench.report.studies import StudyFacts
+    from bench.stats.robustness import Robust
     from bench.store.queries import RunNumbers
     from bench.store.records import RunRecord
 
@@ -231,6 +232,45 @@ class ClassCounts:
 
 
 @dataclass(frozen=True)
+class RobustLine:
+    """One method on clean and corrupted clouds, means over runs.
+
+    Attributes:
+        cell: Its cell of corrupted accuracies.
+        robust: Accuracies by type.
+        levels: By type, accuracy at each level.
+        mce: Errors relative to the reference (mCE); None without one.
+        rmce: Losses relative to the reference's losses (RmCE).
+    """
+
+    cell: Cell
+    robust: Robust
+    levels: Mapping[str, tuple[float, ...]]
+    mce: float | None
+    rmce: float | None
+
+
+@dataclass(frozen=True)
+class RobustTable:
+    """Methods on the corrupted clouds of one data set, judged alike.
+
+    Attributes:
+        section: Table of corrupted accuracies.
+        lines: Methods in its order.
+        official: Whether the clouds are released files.
+    """
+
+    section: Section
+    lines: tuple[RobustLine, ...]
+    official: bool
+
+    @property
+    def title(self) -> str:
+        """Return protocol and data."""
+        return self.section.title.replace(", corrupted accuracy", "")
+
+
+@dataclass(frozen=True)
 class ReportModel:
     """Everything that a report says.
 
@@ -247,6 +287,7 @@ class ReportModel:
         broken: Finished runs with a score left out because it, or one of its folds, is NaN.
         classes: Answers by class, by the anchor of their table.
         claims: Claims of papers that the runs answer.
+        robust: Accuracies on corrupted clouds.
     """
 
     sections: tuple[Section, ...]
@@ -261,6 +302,7 @@ class ReportModel:
     broken: int = 0
     classes: Mapping[str, ClassCounts] = field(default_factory=dict)
     claims: tuple[Judged, ...] = ()
+    robust: tuple[RobustTable, ...] = ()
 
     @property
     def shown(self) -> tuple[Section, ...]:

@@ -13,7 +13,7 @@ import re
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -39,8 +39,8 @@ JUDGE_PREFIXES = ("protocol.", "data.", "train_data.", "plugins.protocols.", "pl
 
 A plugin's code may change under one name and one revision; versions of methods stand in the encoder's numerics.
 """
-LEGACY = "protocol.legacy"
-"""Field that says whether a run also stored scores chosen on the test split; it changes no other score."""
+BESIDE = ("protocol.legacy", "protocol.corruptions")
+"""Fields that say what a run stored beside its scores (``--legacy``, ``--corruptions``); they change no score."""
 TUNED_JUDGE = frozenset({"tuned.space", "tuned.trials"})
 """Fields of a search that must agree for cells to be comparable; the values it chose may differ."""
 BACKBONE_PREFIX = "encoder.backbone."
@@ -111,7 +111,7 @@ class Cell:
         votes: Votes per object.
         runs: Run keys by seed and split seed.
         lost: Runs that ended without a number, and what became of them.
-        spec: The runs' spec, flattened, without its seeds and without ``--legacy``, which changes no score; of runs
+        spec: The runs' spec, flattened, without its seeds and without `BESIDE`, which changes no score; of runs
             whose spec is not known, what their labels say.
     """
 
@@ -301,7 +301,7 @@ def group_cells(
         Cells in the order of tables: preset, data set, protocol, setting, pretrained methods before `scratch`.
     """
     runs = [run for run in runs if run.status == "done"]
-    flat, legacy = _flat_specs(specs or {})
+    flat, fuller = _flat_specs(specs or {})
     known = frozenset(flat)
     _add_labels(flat, runs)
     made: dict[int, str] = {}
@@ -324,29 +324,34 @@ def group_cells(
     cells = []
     for key, members in groups.items():
         single = spec_of[key].get("encoder.imported", "null") != "null"
-        kept = _newest(members, legacy, single)
+        kept = _newest(members, fuller, single)
         gone = {} if single else {**lost.get(key, {}), **lost.get(("", key[1]), {})}
         cells.append(_cell(key[0], kept, newest[key], names[keys[key]], spec_of[key], gone))
     return sorted(cells, key=_order)
 
 
-def _flat_specs(specs: Mapping[str, Mapping[str, JsonValue]]) -> tuple[dict[str, dict[str, str]], set[str]]:
-    """Flatten specs and find runs with ``--legacy``.
+def _flat_specs(specs: Mapping[str, Mapping[str, JsonValue]]) -> tuple[dict[str, dict[str, str]], dict[str, int]]:
+    """Flatten specs; count what runs store beside their scores.
 
     Specs that differ in their seeds only become one object.
     """
-    made: dict[str, tuple[dict[str, str], bool]] = {}
-    flat, legacy = {}, set()
+    made: dict[str, tuple[dict[str, str], int]] = {}
+    flat, fuller = {}, {}
     for key, spec in specs.items():
         alike = getattr(spec, "alike", "") or key
         if alike not in made:
             own = dict(flatten(spec))
             # A run with --legacy repeats one without and says more: they are seeds of one cell, not two tables.
-            made[alike] = own, own.pop(LEGACY, None) == "true"
-        flat[key], had = made[alike]
-        if had:
-            legacy.add(key)
-    return flat, legacy
+            made[alike] = own, stored_beside(own)
+            for name in BESIDE:
+                own.pop(name, None)
+        flat[key], fuller[key] = made[alike]
+    return flat, fuller
+
+
+def stored_beside(spec: Mapping[str, str]) -> int:
+    """Count what a run stored beside its scores, by its flat spec."""
+    return sum(spec.get(name, "false") not in ("false", "") for name in BESIDE)
 
 
 def _add_labels(flat: dict[str, dict[str, str]], runs: Iterable[RunNumbers]) -> None:
@@ -373,7 +378,7 @@ def run_unit(spec: Mapping[str, JsonValue]) -> Unit:
 
 def cell_digest(spec: Mapping[str, JsonValue]) -> str:
     """Return a digest that only runs of one cell share."""
-    return digest({name: value for name, value in flatten(spec).items() if name != LEGACY})
+    return digest({name: value for name, value in flatten(spec).items() if name not in BESIDE})
 
 
 def _told_by_labels(run: RunNumbers, known: bool) -> dict[str, str]:
@@ -487,16 +492,16 @@ def _encoding(spec: Mapping[str, str]) -> dict[str, str]:
     return {n: value for n, value in spec.items() if not n.startswith(told) or n.startswith(TUNED_VALUES)}
 
 
-def _newest(runs: Sequence[RunNumbers], legacy: Collection[str], single: bool) -> list[RunNumbers]:
+def _newest(runs: Sequence[RunNumbers], fuller: Mapping[str, int], single: bool) -> list[RunNumbers]:
     """Keep one run of each seed.
 
-    The current code's, then one with ``--legacy``, then the newest.
+    The current code's, then one that stored most (`BESIDE`), then the newest.
 
     A single encoder (imported weights) has one seed, whatever its runs say: the lowest, the current code's first.
     """
-    ranked: dict[Unit, tuple[tuple[bool, bool, str, str], RunNumbers]] = {}
+    ranked: dict[Unit, tuple[tuple[bool, int, str, str], RunNumbers]] = {}
     for run in runs:
-        rank = (not run.older_code, run.run_key in legacy, str(run.created_at), run.fingerprint)
+        rank = (not run.older_code, fuller.get(run.run_key, 0), str(run.created_at), run.fingerprint)
         if (unit := _unit(run)) not in ranked or rank >= ranked[unit][0]:
             ranked[unit] = rank, run
     only = min(ranked, key=lambda unit: (not ranked[unit][0][0], unit)).seed if single else None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple
 
 TUNED_VALUES = "tuned.values."
-_PART = re.compile(r"setting|label_fraction|encoder\.(first_stage\.)*(fraction|budget)")
+_PART = re.compile(r"setting|label_fraction|protocol\.rotation|encoder\.(first_stage\.)*(fraction|budget)")
 """Fields for settings and parts of the data, which have their own columns in tables."""
 _SCALED = re.compile(r"encoder\.(first_stage\.)*(recipe\.(epochs|warmup_epochs)|numerics\.compile)")
 """Fields that follow from the part of the pretraining data (`bench.plan.recipes.part_of`)."""
@@ -67,6 +67,11 @@ def labelled_suffix(fraction: float) -> str:
     Such as ``, 10 % of labels``; empty for all of them.
     """
     return f", {percent(fraction)} of labels" if fraction < 1 else ""
+
+
+def turned_suffix(rotation: str) -> str:
+    """Return a suffix for turned clouds, such as ``, z/SO3``."""
+    return f", {rotation}" if rotation != "none" else ""
 
 
 def name_encoders(specs: Mapping[Key, Mapping[str, str]]) -> dict[Key, str]:

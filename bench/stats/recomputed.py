@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.protocols.robustness import CONDITIONS, NAMED, corrupted_rows
+from bench.protocols.robustness import METRIC as CORRUPTED
 from bench.protocols.segmentation_metrics import VOID, confusion, instance_ious, scene_scores
 from bench.stats.answers import Answers, Arrays, read_answers
 from bench.store.records import Metric
@@ -136,6 +138,27 @@ def _classes(predictions: Arrays, metrics: Sequence[Metric]) -> list[Check]:
         if (value := _class_score(name, row.fold, answers)) is not None:
             checks.append(Check(row.name, row.variant, row.fold, row.value, value, at=at))
             if row.n_objects != (n := _objects(answers, row.fold)):
+                checks.append(Check(f"n_objects of {row.name}", row.variant, row.fold, row.n_objects, n))
+    return checks + _corrupted(predictions, chosen, metrics)
+
+
+def _corrupted(predictions: Arrays, chosen: Answers, metrics: Sequence[Metric]) -> list[Check]:
+    """Recompute scores on corrupted clouds."""
+    if NAMED not in predictions:
+        return []
+    named, conditions = _whole(NAMED, predictions, 2), predictions.get(CONDITIONS)
+    if conditions is None or conditions.shape != named.shape[:1] or named.shape[1] != len(chosen.labels):
+        raise ValueError(f"its stored '{NAMED}' are not one per condition and question")
+    _require_little(named.size, 1)
+    names = [str(one) for one in conditions]
+    made = corrupted_rows(named, names, chosen.labels, chosen.fold, "", len(np.unique(chosen.ids)))
+    values = {(row.name, row.fold): (row.value, row.n_objects) for row in made}
+    checks = []
+    for at, row in enumerate(metrics):
+        if row.split == "test" and row.name.partition("[")[0] == CORRUPTED:
+            value, n = values.pop((row.name, row.fold), (math.nan, 0))
+            checks.append(Check(row.name, row.variant, row.fold, row.value, value, at=at))
+            if row.n_objects != n:
                 checks.append(Check(f"n_objects of {row.name}", row.variant, row.fold, row.n_objects, n))
     return checks
 

@@ -7,6 +7,7 @@ import pytest
 
 from bench.data.corruptions import CONDITIONS, LEVELS, Condition, corrupt
 from bench.data.normalise import normalise_unit_sphere
+from bench.stats.robustness import DGCNN
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,9 @@ def clouds() -> np.ndarray:
 
 
 def test_there_are_seven_types_at_five_levels() -> None:
-    assert len(CONDITIONS) == 35 and len({c.kind for c in CONDITIONS}) == 7 and str(CONDITIONS[0]) == "scale-1"
+    assert len(CONDITIONS) == 35
+    assert list(dict.fromkeys(c.kind for c in CONDITIONS)) == list(DGCNN.kinds)
+    assert Condition.of(str(CONDITIONS[-1])) == CONDITIONS[-1] == Condition("add_local", 5)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +46,8 @@ def test_clouds_have_as_many_points_as_the_released_files(
 def test_draws_are_fixed_and_differ_between_objects(clouds: np.ndarray, condition: Condition) -> None:
     same = np.repeat(clouds[:1], 2, axis=0)
     first, again = corrupt(same, condition), corrupt(same, condition)
-    assert np.array_equal(first, again) and not np.array_equal(first[0], first[1])
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first[0], first[1])
 
 
 def test_amounts_are_the_published_ones(clouds: np.ndarray) -> None:
@@ -52,7 +56,8 @@ def test_amounts_are_the_published_ones(clouds: np.ndarray) -> None:
     for level in (1, 5):
         turned = corrupt(clouds, Condition("rotate", level))
         turn = np.linalg.lstsq(clouds[7], turned[7], rcond=None)[0]
-        assert np.allclose(turn @ turn.T, np.eye(3), atol=1e-4) and np.linalg.det(turn) == pytest.approx(1, abs=1e-4)
+        assert np.allclose(turn @ turn.T, np.eye(3), atol=1e-4)
+        assert np.linalg.det(turn) == pytest.approx(1, abs=1e-4)
         # Euler angles up to theta each: no axis turns by more than the three together.
         angle = np.degrees(np.arccos((np.trace(turn) - 1) / 2))
         assert 0 < angle <= 3 * 6 * level

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from bench.protocols.base import Subject, Task
-from bench.protocols.features import Array, frozen_features
+from bench.protocols.features import Array, features_of, frozen_features
 from bench.protocols.fewshot.folds import Fold, Folds
 from bench.protocols.fewshot.options import FewShotOptions
 from bench.protocols.fewshot.scoring import Answer, Judged, Tried
@@ -97,6 +97,7 @@ def judge_frozen(subject: Subject, task: Task, options: FewShotOptions, folds: F
     objects = len(np.unique(np.concatenate([fold.val for fold in folds.validation])))
     rows: list[Metric] = []
     answers: dict[str, Answer] = {}
+    chosen_heads: Frozen | None = None
     unsolved = False
     for name, splits in features.items():
         variant = subject.variant(name)
@@ -112,6 +113,7 @@ def judge_frozen(subject: Subject, task: Task, options: FewShotOptions, folds: F
         rows += strength_rows(table[name], options.strengths, variant, objects)
         heads = fit(splits["train"], folds.test, way, (choice.strengths[name],))
         answers[name] = _frozen_answer(heads, splits["test"])
+        chosen_heads = heads if name == choice.candidate else chosen_heads
         unsolved = unsolved or (name == choice.candidate and heads.stopped)
     task.progress(len(features), len(features), f"heads {folds.setting.name}")
     notes: dict[str, JsonValue] = {
@@ -125,7 +127,14 @@ def judge_frozen(subject: Subject, task: Task, options: FewShotOptions, folds: F
         chosen = features[choice.candidate]
         every = fit(chosen["train"], folds.test, way, options.strengths)
         tried = Tried(lambda at, query: every.scores(at, chosen["test"][query]).argmax(-1), None, True, False)
-    return Judged(choice.candidate, rows, answers, notes, tried=tried)
+
+    def corrupted(conditions: Sequence[str]) -> list[Answer]:
+        assert chosen_heads is not None
+        candidate = subject.candidates[choice.candidate]
+        found = features_of(candidate, task, options.feature, conditions, normalise=options.normalise)
+        return [_frozen_answer(chosen_heads, found[condition]) for condition in conditions]
+
+    return Judged(choice.candidate, rows, answers, notes, tried=tried, corrupted=corrupted)
 
 
 def _frozen_answer(heads: Frozen, features: Array) -> Answer:

@@ -98,6 +98,11 @@ class FewShot(Protocol[FewShotOptions]):
         return {**found, **idle_on_features("mlp_recipe")}
 
     @classmethod
+    def keeps_clouds(cls, options: FewShotOptions) -> str:
+        """Return why clouds may be neither corrupted nor turned."""
+        return "CrossPoint's episodes use no test split" if options.episodes == "crosspoint" else ""
+
+    @classmethod
     def describe(cls, options: FewShotOptions) -> Description:
         """See `Protocol.describe`."""
         part = set_aside(options.validation_fraction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +15,7 @@ from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.features import clipped_points
 from bench.protocols.fewshot.folds import Folds
 from bench.protocols.fewshot.options import FewShotOptions
+from bench.protocols.robustness import add_corrupted
 from bench.store.records import Metric
 
 Index = npt.NDArray[np.int64]
@@ -52,6 +53,7 @@ class Judged:
         notes: Decisions.
         curves: Training curves of the chosen candidate.
         tried: Test predictions of the settings not chosen; None where there are none.
+        corrupted: Gives the chosen candidate's answers about the test split under each condition.
     """
 
     candidate: str
@@ -60,6 +62,7 @@ class Judged:
     notes: dict[str, JsonValue] = field(default_factory=dict)
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     tried: Tried | None = None
+    corrupted: Callable[[Sequence[str]], Sequence[Answer]] | None = None
 
 
 def finish(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, judged: Judged) -> Evaluation:
@@ -72,11 +75,7 @@ def finish(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, 
         logits = [answer(i, episode.query) for i, episode in enumerate(asked)]
         said = [values.argmax(-1) for values in logits]
         metrics += _test_rows(said, asked, subject.variant(name), chosen)
-        # The releases' head has more outputs than a fold has classes; the others stand for no class.
-        predicted = [
-            np.append(e.classes, -1)[np.minimum(best, len(e.classes))] for e, best in zip(asked, said, strict=True)
-        ]
-        predictions["predicted" if chosen else f"predicted.{name}"] = np.concatenate(predicted).astype(np.int32)
+        predictions["predicted" if chosen else f"predicted.{name}"] = _named(said, asked)
         if chosen:
             predictions["logits"] = np.concatenate(logits).astype(np.float32)
     if judged.tried is not None:
@@ -91,7 +90,26 @@ def finish(subject: Subject, task: Task, options: FewShotOptions, folds: Folds, 
     clipped = "; ".join(filter(None, (folds.setting.clipped_reason, clipped_points(task))))
     if clipped:
         notes["clipped"] = clipped
-    return Evaluation(metrics, predictions, judged.curves, notes, folds.digest(asked))
+    evaluation = Evaluation(metrics, predictions, judged.curves, notes, folds.digest(asked))
+
+    def named(conditions: Sequence[str]) -> list[npt.NDArray[np.int32]]:
+        assert judged.corrupted is not None
+        return [
+            _named([answer(i, episode.query).argmax(-1) for i, episode in enumerate(asked)], asked)
+            for answer in judged.corrupted(conditions)
+        ]
+
+    add_corrupted(evaluation, task, subject.variant(judged.candidate), named)
+    return evaluation
+
+
+def _named(said: list[npt.NDArray[np.integer]], asked: list[Episode]) -> npt.NDArray[np.int32]:
+    """Return the class of each answer, fold after fold.
+
+    The releases' head has more outputs than a fold has classes; the others stand for no class.
+    """
+    found = [np.append(e.classes, -1)[np.minimum(best, len(e.classes))] for e, best in zip(asked, said, strict=True)]
+    return np.concatenate(found).astype(np.int32)
 
 
 def _who_was_asked(asked: list[Episode], ids: tuple[str, ...]) -> dict[str, npt.NDArray[np.generic]]:

@@ -5,7 +5,7 @@ They are trained on frozen features, or on clouds together with the encoder.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import rmtree
@@ -21,7 +21,7 @@ from bench.models.classifier import Classifier
 from bench.models.heads import HeadKind, classification_head
 from bench.protocols.base import Candidate, Subject, Task
 from bench.protocols.dense_clouds import DenseClouds, dense_clouds
-from bench.protocols.features import frozen_features, prepared_clouds
+from bench.protocols.features import features_of, frozen_features, prepared_clouds
 from bench.protocols.fewshot.folds import Fold, Folds
 from bench.protocols.fewshot.options import FewShotOptions
 from bench.protocols.fewshot.scoring import Answer, Judged, Tried
@@ -125,7 +125,14 @@ def judge_mlp(subject: Subject, task: Task, options: FewShotOptions, folds: Fold
         for name, value in accuracy.items()
     ]
     tried = tried_epochs(trained[chosen], positions, task.legacy)
-    return Judged(chosen, rows, answers, fold_notes(trained[chosen]), mean_curves(trained[chosen]), tried)
+
+    def corrupted(conditions: Sequence[str]) -> list[Answer]:
+        candidate = subject.candidates[chosen]
+        found = features_of(candidate, task, options.feature, conditions, normalise=options.normalise)
+        return [fold_answer(trained[chosen], found[condition], numerics) for condition in conditions]
+
+    curves = mean_curves(trained[chosen])
+    return Judged(chosen, rows, answers, fold_notes(trained[chosen]), curves, tried, corrupted)
 
 
 def _train_mlp(
@@ -314,7 +321,12 @@ def judge_clouds(subject: Subject, task: Task, options: FewShotOptions, folds: F
     )
     answers = {chosen: fold_answer(trained, clouds.test, eager(task.numerics))}
     tried = tried_epochs(trained, clouds.queries, how.ledger)
-    return Judged(chosen, rows, answers, fold_notes(trained), mean_curves(trained), tried)
+
+    def corrupted(conditions: Sequence[str]) -> list[Answer]:
+        seen = (prepared_clouds(task, condition, normalise=how.normalise) for condition in conditions)
+        return [fold_answer(trained, inputs, eager(task.numerics)) for inputs in seen]
+
+    return Judged(chosen, rows, answers, fold_notes(trained), mean_curves(trained), tried, corrupted)
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ class Mlp(Protocol[MlpOptions]):
         return idle_on_features("recipe") if getattr(options, "form", "fair") == "fair" else {}
 
     @classmethod
+    def keeps_clouds(cls, options: MlpOptions) -> str:
+        """Return why clouds may be neither corrupted nor turned."""
+        return ""
+
+    @classmethod
     def describe(cls, options: MlpOptions) -> Description:
         """See `Protocol.describe`."""
         if options.form == "published":

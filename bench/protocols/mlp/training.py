@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from bench.data.splits import carve_validation, object_groups, split_digest
 from bench.models.heads import classification_head
 from bench.protocols.base import Evaluation, Subject, Task
-from bench.protocols.features import clipped_points, frozen_features
+from bench.protocols.features import clipped_points, features_of, frozen_features
 from bench.protocols.ledger import Answers, Labels, ledger_rows, test_curve
 from bench.protocols.mlp.options import MlpOptions
+from bench.protocols.robustness import add_corrupted
 from bench.protocols.selection import first_best
 from bench.protocols.threads import torch_threads
 from bench.seeds import derive, seed_torch
@@ -74,7 +76,15 @@ def judge_mlp_probe(subject: Subject, task: Task, options: MlpOptions) -> Evalua
     clipped = clipped_points(task)
     if clipped:
         notes["clipped"] = clipped
-    return Evaluation(metrics, predictions, curves, notes, split_digest(train, val))
+    evaluation = Evaluation(metrics, predictions, curves, notes, split_digest(train, val))
+
+    def named(conditions: Sequence[str]) -> Sequence[Labels]:
+        candidate = subject.candidates[chosen]
+        found = features_of(candidate, task, options.feature, conditions, normalise=options.normalise)
+        return [best.named(found[condition]) for condition in conditions]
+
+    add_corrupted(evaluation, task, subject.variant(chosen), named)
+    return evaluation
 
 
 class _Head:
@@ -84,6 +94,7 @@ class _Head:
         width: Width of the feature.
         accuracy: Validation accuracy at the chosen and at the last epoch.
         answers: Its test predictions.
+        named: Returns the classes that it names for features ``[n, F]``.
         curves: Training curves.
     """
 
@@ -122,6 +133,13 @@ class _Head:
             logits = {last: predict(head, asked, numerics).numpy()}
             head.load_state_dict(result.best.state)
             logits[best] = predict(head, asked, numerics).numpy()
+
+        def named(features: Array) -> Labels:
+            with torch_threads(1):
+                found: Labels = predict(head, _standardised(seen, train, features), numerics).argmax(1).numpy()
+            return found
+
+        self.named = named
         self.curves: Curves = result.curves
         self.accuracy = (float(result.best.metrics["accuracy"]), float(result.curves["val_accuracy"][-1][1]))
         self.answers = Answers(best, last, logits, predicted)
