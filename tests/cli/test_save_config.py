@@ -36,6 +36,8 @@ IN_FILE = {
     "live_teacher": ("--live-teacher", None, "live_teacher"),
     "held_out_losses": ("--held-out-losses", None, "held_out_losses"),
     "form": ("--form", "published", "form"),
+    "corruptions": ("--corruptions", None, "corruptions"),
+    "rotation": ("--rotation", "z/z,z/SO3", "rotations"),
     "legacy": ("--legacy", None, "legacy"),
     "assignments": ("--set", "recipe.lr=0.5", "overrides"),
     "baseline": ("--no-baseline", None, "baseline"),
