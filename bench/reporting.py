@@ -297,4 +297,4 @@ def write_page(
 def deviations_by_key(records: Iterable[RunRecord]) -> dict[str, Deviations]:
     """Return each run's deviations from its preset."""
     read = DeviationReader()
-    return {record.key: read(record.spec) for record in records}
+    return {record.key: read(record) for record in records}

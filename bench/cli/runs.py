@@ -228,7 +228,7 @@ def _listed(store: Store, rows: Sequence[RunRow]) -> Iterator[Listed]:
             if path.headline and path.split == "test" and path.selection == "val" and path.fold is None
         )
         score = None if row.trial or run.status == "failed" else next(found, None)
-        yield Listed(row, tuple(one.short for one in read(store.record(run).spec)), score)
+        yield Listed(row, tuple(one.short for one in read(store.record(run))), score)
 
 
 def why(

@@ -8,7 +8,6 @@ the present code: a run made when a default was another one deviates from it now
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,7 +31,7 @@ from bench.spec import (
 )
 from bench.stats.cells import flatten
 from bench.stats.deviations import ALL, Deviation, Deviations
-from bench.store.index import alike_of
+from bench.store.records import RunRecord
 
 _FOLLOWS = 0.1
 """Relative tolerance of a part's epochs, when the number of objects, which determines them, is unknown."""
@@ -189,25 +188,16 @@ def _differing(group: str, own: Options, default: Options) -> Iterable[Deviation
 
 
 class DeviationReader:
-    """Names deviations of stored specs, once for all seeds."""
+    """Names deviations of stored runs, once for all seeds."""
 
     def __init__(self) -> None:
         self._known: dict[str, Deviations] = {}
 
-    def __call__(self, spec: dict[str, JsonValue]) -> Deviations:
-        """Name the deviations of a spec."""
-        if (alike := alike_of(spec)) in self._known:
-            return self._known[alike]
-        found = self._named(spec)
-        if alike:
-            self._known[alike] = found
+    def __call__(self, run: RunRecord) -> Deviations:
+        """Name the deviations of a run's spec."""
+        if run.alike in self._known:
+            return self._known[run.alike]
+        found = deviations_of(run.spec)
+        if run.alike:
+            self._known[run.alike] = found
         return found
-
-    def _named(self, spec: dict[str, JsonValue]) -> Deviations:
-        encoder = spec.get("encoder")
-        plain = {**spec, "seed": 0, "split_seed": 0}
-        plain |= {"encoder": {**encoder, "seed": 0}} if isinstance(encoder, dict) else {}
-        text = json.dumps(plain, sort_keys=True)
-        if text not in self._known:
-            self._known[text] = deviations_of(plain)
-        return self._known[text]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -45,13 +45,18 @@ class StoredCell:
         cell: The cell.
         deviations: Deviations of its runs from their preset.
         main: Whether its metric is the one its protocol is about.
-        validation: Mean validation score of the chosen candidate over seeds; None if none is stored.
+        validated: Returns the mean validation score of a cell's chosen candidate over seeds; None if none is stored.
     """
 
     cell: Cell
     deviations: Deviations
     main: bool
-    validation: float | None = None
+    validated: Callable[[Cell], float | None] = lambda _: None
+
+    @property
+    def validation(self) -> float | None:
+        """Return its mean validation score; None if none is stored."""
+        return self.validated(self.cell)
 
 
 @dataclass(frozen=True)

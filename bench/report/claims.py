@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.published.claimfile import Claim, shipped_claims
@@ -28,7 +28,7 @@ from bench.report.document import (
 from bench.report.document import Part as DocumentPart
 from bench.report.model import ReportModel
 from bench.report.runs import encoder_name
-from bench.stats.cells import run_unit
+from bench.stats.cells import Cell as StatsCell
 from bench.stats.intervals import fold_mean
 
 if TYPE_CHECKING:
@@ -72,46 +72,58 @@ def evidence_of(
         runs: The records it was built from.
         labels: Labels of data sets, by the names that claims give.
     """
-    validation = _validation(numbers)
-    known: dict[str, str] = {}
-    facts = {}
-    for run in runs:
-        if run.status == "done":
-            cost, unit = run.cost, run_unit(run.spec)
-            facts[run.key] = RunFact(
-                day=str(run.provenance.get("finished") or "")[:10],
-                encoder=f"{encoder_name(run.spec, known)} {unit.seed}",
-                pretraining=cost.get("pretrain_seconds", 0.0) + cost.get("first_stage_pretrain_seconds", 0.0),
-                evaluation=cost.get("evaluate_seconds", 0.0),
-            )
-    cells = []
-    for section in model.sections:
-        for row in section.rows:
-            own = [
-                validation[key, row.cell.metric]
-                for key in row.cell.runs.values()
-                if (key, row.cell.metric) in validation
-            ]
-            mean = math.fsum(own) / len(own) if own and len(own) == len(row.cell.runs) else None
-            cells.append(StoredCell(row.cell, row.deviations, section.main, mean))
-    return Evidence(cells, labels, facts)
+    validated = _Validation(numbers)
+    cells = [
+        StoredCell(row.cell, row.deviations, section.main, validated)
+        for section in model.sections
+        for row in section.rows
+    ]
+    return Evidence(cells, labels, _Facts(runs))
 
 
-def _validation(numbers: Iterable[RunNumbers]) -> dict[tuple[str, str], float]:
-    """Return the mean validation score of the chosen candidate, by run and metric."""
-    places: dict[int, list[tuple[int, str, int | None]]] = {}
-    scores: dict[tuple[str, str], dict[int | None, float]] = defaultdict(dict)
-    for run in numbers:
-        if id(run.paths) not in places:  # runs of one kind share them
-            places[id(run.paths)] = [
-                (at, path.name, path.fold)
-                for at, path in enumerate(run.paths)
-                if path.split == "val" and path.selection == "val" and path.headline
-            ]
-        for at, name, fold in places[id(run.paths)]:
-            if math.isfinite(run.values[at]):
-                scores[run.run_key, name][fold] = run.values[at]
-    return {key: fold_mean(folds) for key, folds in scores.items()}
+class _Facts(Mapping[str, RunFact]):
+    """Facts of finished runs by key, read when a verdict asks for them."""
+
+    def __init__(self, runs: Iterable[RunRecord]) -> None:
+        self._runs = {run.key: run for run in runs if run.status == "done"}
+        self._encoders: dict[str, str] = {}
+
+    def __getitem__(self, key: str) -> RunFact:
+        run = self._runs[key]
+        cost = run.cost
+        return RunFact(
+            day=str(run.recorded("finished") or "")[:10],
+            encoder=f"{encoder_name(run, self._encoders)} {run.seeds[0]}",
+            pretraining=cost.get("pretrain_seconds", 0.0) + cost.get("first_stage_pretrain_seconds", 0.0),
+            evaluation=cost.get("evaluate_seconds", 0.0),
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+
+class _Validation:
+    """Returns the mean validation score of the chosen candidate of a cell."""
+
+    def __init__(self, numbers: Iterable[RunNumbers]) -> None:
+        self._numbers = {run.run_key: run for run in numbers}
+
+    def __call__(self, cell: StatsCell) -> float | None:
+        """Return it; None where a run has none."""
+        own = [folds for key in cell.runs.values() if (folds := self._folds(key, cell.metric))]
+        return math.fsum(map(fold_mean, own)) / len(own) if own and len(own) == len(cell.runs) else None
+
+    def _folds(self, key: str, metric: str) -> dict[int | None, float]:
+        run = self._numbers[key]
+        return {
+            path.fold: value
+            for path, value in zip(run.paths, run.values, strict=True)
+            if path.name == metric and path.split == "val" and path.selection == "val" and path.headline
+            if math.isfinite(value)
+        }
 
 
 def stored_claims(evidence: Evidence) -> tuple[Judged, ...]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from bench.report.document import Detail, Drawing, Figure, Paragraph, Part
 from bench.report.plots import INK, SERIES, small_multiples
 from bench.report.runs import encoder_name, seed_of
-from bench.stats.cells import flatten, run_unit
+from bench.stats.cells import flatten
 from bench.stats.naming import Key, Labels, name_encoders, pretrained_suffix
 
 if TYPE_CHECKING:
@@ -81,12 +81,11 @@ def curve_panels(runs: Iterable[RunRecord]) -> tuple[Panel, ...]:
     known: dict[str, str] = {}
     told: dict[tuple[int, str], Labels] = {}
     for run in sorted(runs, key=lambda run: run.key):
-        spec, tags = run.spec, run.label
-        encoder = encoder_name(spec, known)
+        tags, encoder = run.label, encoder_name(run, known)
         if (alike := (id(tags), encoder)) not in told:  # Runs of one cell share their labels.
-            told[alike] = _labels(tags, flatten(spec))
+            told[alike] = _labels(tags, flatten(run.spec))
         owner = told[alike], encoder
-        owned[owner][_judged(tags)].setdefault((seed_of(run), str(run_unit(spec).split)), run)
+        owned[owner][_judged(tags)].setdefault((seed_of(run), str(run.seeds[1])), run)
     waiting: dict[str, list[tuple[int, Key]]] = defaultdict(list)
     of_method: Counter[tuple[str, str]] = Counter()
     for owner in sorted(owned, key=lambda owner: (-sum(map(len, owned[owner].values())), owner)):

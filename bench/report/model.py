@@ -42,7 +42,6 @@ from bench.stats.cells import (
     group_cells,
     judging,
     natural,
-    run_unit,
 )
 from bench.stats.comparisons import Comparison, Lost, compare, judge_family
 from bench.stats.deviations import Deviations, heading, shared
@@ -311,13 +310,19 @@ class ReportModel:
 
 
 class _Specs(Mapping[str, Mapping[str, JsonValue]]):
-    """Specs of runs by key, created on access."""
+    """Specs of runs by key; runs that differ in their seeds only share one."""
 
     def __init__(self, runs: Mapping[str, RunRecord]) -> None:
         self._runs = runs
+        self._made: dict[str, Mapping[str, JsonValue]] = {}
 
     def __getitem__(self, key: str) -> Mapping[str, JsonValue]:
-        return self._runs[key].spec
+        run = self._runs[key]
+        if not run.alike:
+            return run.spec
+        if run.alike not in self._made:
+            self._made[run.alike] = run.spec
+        return self._made[run.alike]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._runs)
@@ -414,9 +419,7 @@ def _without_number(failed: Iterable[RunRecord]) -> _Without:
     found: dict[tuple[str, str], dict[str, tuple[str, dict[Unit, str]]]] = defaultdict(dict)
     for run in failed:
         own = found[run.label.get("preset", ""), digest(judging(flatten(run.spec)))]
-        own.setdefault(cell_digest(run.spec), (run_name(run.label), {}))[1][run_unit(run.spec)] = (
-            run.failure or "failed"
-        )
+        own.setdefault(cell_digest(run.spec), (run_name(run.label), {}))[1][Unit(*run.seeds)] = run.failure or "failed"
     return found
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from bench.stats.cells import flatten, run_unit
+from bench.stats.cells import flatten
 
 if TYPE_CHECKING:
     from bench.store.records import RunRecord
@@ -224,7 +224,7 @@ def run_name(label: dict[str, str]) -> str:
 
 def seed_of(run: RunRecord) -> str:
     """Return a run's pretraining seed as text."""
-    return _text(run.spec.get("seed"))
+    return str(run.seeds[0])
 
 
 def failures(runs: Iterable[RunRecord]) -> tuple[RunLine, ...]:
@@ -268,8 +268,7 @@ def environment(runs: Iterable[RunRecord]) -> Environment:
         for name, version in (recorded if isinstance(recorded, dict) else {}).items():
             versions[name].add(_text(version))
         if "pretrain_seconds" in cost:
-            spec = run.spec
-            once[encoder_name(spec, encoders), run_unit(spec).seed] = cost["pretrain_seconds"]
+            once[encoder_name(run, encoders), run.seeds[0]] = cost["pretrain_seconds"]
         if "evaluate_seconds" in cost:
             evaluations.append(cost["evaluate_seconds"])
     return Environment(
@@ -288,16 +287,16 @@ def encoder_of(spec: Mapping[str, JsonValue]) -> Mapping[str, str]:
     return {name: value for name, value in flatten(spec).items() if name.startswith("encoder.")}
 
 
-def encoder_name(spec: Mapping[str, JsonValue], known: dict[str, str]) -> str:
-    """Return an identity of the encoder, equal for all seeds.
+def encoder_name(run: RunRecord, known: dict[str, str]) -> str:
+    """Return an identity of a run's encoder, equal for all seeds.
 
     Args:
-        spec: Spec of a run.
-        known: Names of specs that differ in their seeds only; is added to.
+        run: The run.
+        known: Names by what runs have in common that differ in their seeds only; is added to.
     """
-    alike = getattr(spec, "alike", "")
+    alike = run.alike
     if not alike or alike not in known:
-        known[alike] = json.dumps(encoder_of(spec), sort_keys=True)
+        known[alike] = json.dumps(encoder_of(run.spec), sort_keys=True)
     return known[alike]
 
 

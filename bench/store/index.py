@@ -383,14 +383,6 @@ def spec_of(run: IndexedRun, texts: Texts) -> SeededSpec:
     return made
 
 
-def alike_of(spec: Mapping[str, JsonValue]) -> str:
-    """Return the digest that specs share apart from seeds.
-
-    Empty where that is not known.
-    """
-    return spec.alike if isinstance(spec, SeededSpec) else ""
-
-
 def provenance_of(run: IndexedRun, texts: Texts) -> dict[str, JsonValue]:
     """Return a run's provenance; parts are shared between runs."""
     return {**texts.value(run.row.provenance), **jsontext.loads(run.row.own)}
@@ -415,6 +407,16 @@ class IndexedRecord(RunRecord):
         self.key, self.fingerprint, self.status = run.row.key, run.row.fingerprint, run.status
         self.error, self.failure = run.row.error, run.row.failure
         self._run, self._texts, self._load = run, texts, load
+
+    @property
+    def alike(self) -> str:
+        """Name of the shared text of its spec."""
+        return self._run.row.spec
+
+    @property
+    def seeds(self) -> tuple[int, int]:
+        """Return the root seed and the split seed."""
+        return self._run.row.seed, self._run.row.split_seed
 
     def recorded(self, name: str) -> JsonValue:
         """Return a field of the provenance, see `RunRecord`."""

@@ -122,6 +122,17 @@ class RunRecord:
     def __post_init__(self) -> None:
         self.failure = failure_of(self.status, self.error, self.failure)
 
+    @property
+    def alike(self) -> str:
+        """Name that specs share which differ in their seeds only; empty where that is not known."""
+        return ""
+
+    @property
+    def seeds(self) -> tuple[int, int]:
+        """Return the root seed and the split seed."""
+        seed, split = self.spec.get("seed"), self.spec.get("split_seed")
+        return seed if isinstance(seed, int) else 0, split if isinstance(split, int) else 0
+
     def recorded(self, name: str) -> JsonValue:
         """Return a field of the provenance; None where it has none."""
         return self.provenance.get(name)

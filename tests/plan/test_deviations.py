@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.paths import Workspace
-from bench.plan.deviations import DeviationReader, deviations
+from bench.plan.deviations import deviations, deviations_of
 from bench.plan.request import RunRequest
 from bench.plan.resolve import resolve
 from bench.spec import RunSpec
@@ -56,6 +56,6 @@ def test_a_spec_that_cannot_be_read_here_says_so(tmp_path: Path) -> None:
     (run, *_) = runs(tmp_path)
     plain = run.model_dump(mode="json")
     plain["protocol"] = {**plain["protocol"], "name": "absent"}
-    (only,) = DeviationReader()(plain)
+    (only,) = deviations_of(plain)
     assert only.field == "defaults"
     assert "absent" in only.value

@@ -42,7 +42,7 @@ def stored(
             runs={unit: f"{method}-{protocol}-{sorted((spec or {}).items())}-{unit}" for unit in scores},
             lost={Unit(90 + n): "diverged" for n in range(lost)}, spec=own, **SHARED,
         ),
-        deviations, True, validation,
+        deviations, True, lambda _: validation,
     )  # fmt: skip
 
 
