@@ -25,6 +25,8 @@ SUITE = "pointcloud-c/1"
 POINTS = 1024
 """Points of a cloud that are corrupted: the first ones."""
 LEVELS = 5
+CLEAN = "clean-0"
+"""Condition of a released set that is not corrupted; means over conditions leave it out."""
 MOST_CLUSTERS = 7
 SEED = 0
 

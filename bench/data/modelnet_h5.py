@@ -9,9 +9,13 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from bench.data.base import DatasetCard, SplitName
+from bench.data.corruptions import Clouds
 from bench.data.h5io import Fields
 from bench.data.h5set import H5Dataset, data_root, holding_folder, natural_key, read_lines
+from bench.data.modelnet_c import ReleasedCorruptions
 from bench.data.modelnet_names import MODELNET40
 from bench.errors import DataError
 
@@ -50,6 +54,24 @@ class ModelNetH5(H5Dataset):
         Empty if the classes are not those of ModelNet40.
         """
         return self.card.counts if set(self.classes()) == set(MODELNET40) else {}
+
+    def corruptions(self) -> tuple[str, tuple[str, ...]]:
+        """Return those of released files in the folder, else the general ones.
+
+        See `Dataset.corruptions` and `bench.data.modelnet_c`.
+        """
+        released = ReleasedCorruptions.inside(self._folder())
+        if released is None:
+            return super().corruptions()
+        return released.identity(self.place.cache), tuple(released.files)
+
+    def corrupted(self, condition: str, clouds: Clouds) -> Clouds:
+        """Return the test clouds under a condition; released ones where there are."""
+        released = ReleasedCorruptions.inside(self._folder())
+        if released is None:
+            return super().corrupted(condition, clouds)
+        labels = np.concatenate([head.labels for head in self._checked[1]["test"]])
+        return released.clouds(condition, labels, self.place.cache)
 
     def _folder(self) -> Path:
         return data_root(self.place.root, self.name, "ply_data_train*.h5 and ply_data_test*.h5")

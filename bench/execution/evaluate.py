@@ -11,12 +11,13 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import JsonValue
 
@@ -166,8 +167,12 @@ class Judge:
         suite, conditions = self.dataset.corruptions()
         if suite != asked:
             raise BenchError(f"corruptions '{asked}' were planned, but they are '{suite}' now: run the command again")
-        test = turned(self.test, "test", run.protocol.rotation).points
-        return CorruptedTest(suite, conditions, lambda condition: self.dataset.corrupted(condition, test))
+
+        def clouds(condition: str) -> npt.NDArray[np.float32]:
+            points = self.dataset.corrupted(condition, self.test.points)
+            return turned(replace(self.test, points=points, normals=None), "test", run.protocol.rotation).points
+
+        return CorruptedTest(suite, conditions, clouds)
 
     def subject(self, task: Task, *, calibrated: bool = False) -> Subject:
         """Build what a protocol judges.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from bench.data.corruptions import CLEAN
 from bench.protocols.base import Evaluation, Task
 from bench.store.records import Metric
 
@@ -90,12 +91,12 @@ def corrupted_rows(
 
 
 def by_type(values: Sequence[float] | npt.NDArray[np.float64], conditions: Sequence[str]) -> dict[str, float]:
-    """Return the mean over the levels of each type."""
-    kinds = [name.rpartition("-")[0] for name in conditions]
-    return {
-        kind: float(np.mean([value for own, value in zip(kinds, values, strict=True) if own == kind]))
-        for kind in dict.fromkeys(kinds)
-    }
+    """Return the mean over the levels of each type of corruption."""
+    found: dict[str, list[float]] = {}
+    for name, value in zip(conditions, values, strict=True):
+        if name != CLEAN:
+            found.setdefault(name.rpartition("-")[0], []).append(float(value))
+    return {kind: float(np.mean(levels)) for kind, levels in found.items()}
 
 
 def mean_by_type(values: Sequence[float] | npt.NDArray[np.float64], conditions: Sequence[str]) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.data.corruptions import CONDITIONS, SUITE, Condition, corrupt
+from bench.data.corruptions import CLEAN, CONDITIONS, SUITE, Condition, corrupt
 from bench.protocols.base import CorruptedTest, Evaluation, Task
 from bench.protocols.features import prepared_clouds
 from bench.protocols.fewshot.protocol import FewShot
@@ -17,7 +17,7 @@ from bench.protocols.finetune import Finetune
 from bench.protocols.knn import Knn
 from bench.protocols.linear import Linear
 from bench.protocols.mlp.protocol import Mlp
-from bench.protocols.robustness import METRIC
+from bench.protocols.robustness import METRIC, corrupted_rows
 from bench.protocols.svm import Svm
 from bench.stats.recomputed import recompute
 
@@ -90,6 +90,15 @@ def test_a_bundle_that_lies_about_robustness_is_found(make_task: MakeTask, case:
     assert not all(check.holds for check in recompute(arrays(result), better))
     made_up = result.metrics[-1].model_copy(update={"name": f"{METRIC}[kind-9]"})
     assert not all(check.holds for check in recompute(arrays(result), [*result.metrics, made_up]))
+
+
+def test_clean_clouds_of_a_release_are_in_no_mean() -> None:
+    """mOA would come out too high by a part of the clean accuracy."""
+    names = (CLEAN, "jitter-1", "jitter-2", "scale-1")
+    right = np.array([[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
+    rows = {row.name: row.value for row in corrupted_rows(right, names, np.ones(4, int), None, "", 4)}
+    assert rows[METRIC] == pytest.approx((0.5 + 0) / 2)
+    assert rows[f"{METRIC}[{CLEAN}]"] == 1
 
 
 def test_clouds_with_too_few_points_are_filled_up_with_their_own(make_task: MakeTask) -> None:
