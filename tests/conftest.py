@@ -76,6 +76,29 @@ def toy_modelnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
+def names_as_before() -> Iterator[None]:
+    """Forget afterwards which plugins were loaded: tests walk all names."""
+    before = {registry: dict(registry._entries) for registry in REGISTRIES.values()}
+    try:
+        yield
+    finally:
+        for registry, entries in before.items():
+            registry._entries = entries
+
+
+@pytest.fixture(autouse=True, scope="module")
+def names_of_a_module() -> Iterator[None]:
+    with names_as_before():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def names_of_a_test() -> Iterator[None]:
+    with names_as_before():
+        yield
+
+
+@contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
     """Let the system refuse to write more of a file, half-way, as a full disk does."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -92,13 +115,12 @@ def bench_command(*arguments: object) -> list[str]:
 
 
 def bench_environment(package_root: Path = ROOT, **extra: str) -> dict[str, str]:
-    """Environment of a ``bench`` process: the package under test, quick checkpoints, one thread."""
+    """Environment of a ``bench`` process: the package under test, quick checkpoints."""
     return {
         **os.environ,
         "PYTHONPATH": str(package_root),
         "COLUMNS": "200",
         "BENCH_CHECKPOINT_SECONDS": "0",
-        "OMP_NUM_THREADS": "1",
         **extra,
     }
 
@@ -122,14 +144,18 @@ def bench_here(*arguments: object) -> subprocess.CompletedProcess[str]:
     Jobs still have processes of their own, forked from one server that all calls share.
     """
     argv = sys.argv
-    entries = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
     out, err, code = io.StringIO(), io.StringIO(), 1
     told = logging.StreamHandler(err)  # what a process does with warnings unless pytest collects them
     told.setLevel(logging.WARNING)
     logging.getLogger().addHandler(told)
     sys.argv = ["bench", *map(str, arguments)]
     try:
-        with environment_of_jobs(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            names_as_before(),
+            environment_of_jobs(),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
             main()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 0
@@ -138,8 +164,6 @@ def bench_here(*arguments: object) -> subprocess.CompletedProcess[str]:
     finally:
         logging.getLogger().removeHandler(told)
         sys.argv = argv
-        for kind, registry in REGISTRIES.items():
-            registry._entries = entries[kind]
     return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
 

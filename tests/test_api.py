@@ -14,8 +14,7 @@ import pytest
 import torch
 
 import bench
-from bench.registry import METHODS
-from tests.conftest import ROOT, bench_here
+from tests.conftest import ROOT, bench_here, environment_of_jobs
 
 DOCS = ROOT / "docs"
 
@@ -48,7 +47,8 @@ def results(study: bench.Study) -> bench.Results:
     assert not plan.runs["stored"].any()
     made = {path.name for path in study.workspace.results.glob("*")}
     assert made <= {"cache"}, "a plan stores nothing but what it had to read or make of data"
-    return study.run(progress=False)
+    with environment_of_jobs():
+        return study.run(progress=False)
 
 
 def test_a_study_is_planned_run_and_read(study: bench.Study, results: bench.Results) -> None:
@@ -164,7 +164,6 @@ def test_a_plugin_that_is_loaded_reaches_the_jobs_of_later_studies(
 ) -> None:
     """A notebook planned with its own method, and every job failed for not knowing it."""
     monkeypatch.setattr("bench.api.common._loaded", {})
-    monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
     file = tmp_path / "own.py"
     file.write_text(
         "from bench.methods.point_mae import PointMAE\n\n\n"

@@ -66,12 +66,6 @@ def test_a_missing_requirement_is_said() -> None:
         registry.load("m")
 
 
-@pytest.fixture(autouse=True)
-def own_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget afterwards what a test registers: others walk all names."""
-    monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
-
-
 PLUGIN = '''
 """A plugin."""
 from bench.methods.point_mae import PointMAE

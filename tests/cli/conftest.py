@@ -13,14 +13,18 @@ from bench.cli.main import main
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Compare:
-    """Call the real command line in this process; returns exit code, output and error output."""
+    """Call the real command line in this process; returns exit code, output and error output.
+
+    Not for jobs: in an environment that is the test's own, they need a server of their own, which `bench_here` saves.
+    """
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "300")
-        monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
+        with monkeypatch.context() as patch:
+            patch.setenv("COLUMNS", "300")
+            patch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
+            patch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+            with pytest.raises(SystemExit) as stop:
+                main()
         code = stop.value.code
         captured = capsys.readouterr()
         return (code if isinstance(code, int) else 0), captured.out, captured.err

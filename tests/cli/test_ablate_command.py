@@ -17,7 +17,7 @@ from bench.cli.main import main
 from bench.paths import Workspace
 from bench.plan.inputs import read_inputs
 from bench.registry import METHODS
-from tests.conftest import bench_environment
+from tests.conftest import bench_environment, bench_here
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -27,10 +27,11 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     """Call the real command line in this process, 80 columns wide; returns exit code, output and error output."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "80")
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
+        with monkeypatch.context() as patch:
+            patch.setenv("COLUMNS", "80")
+            patch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+            with pytest.raises(SystemExit) as stop:
+                main()
         captured = capsys.readouterr()
         return (stop.value.code if isinstance(stop.value.code, int) else 0), captured.out, captured.err
 
@@ -47,7 +48,9 @@ def test_a_study_from_plan_to_a_copied_folder(call: Call, toy_modelnet: Path, tm
     plan = json.loads(text)
     assert (code, plan["settings"], plan["runs"], plan["stored"]) == (0, 2, 4, 0)
     assert not (results / "ablations").exists(), "a plan changes nothing"
-    code, text, errors = call(*study, *fixed, "-j", 1)
+    done = bench_here(*study, *fixed, "-j", 1)
+    assert done.returncode == 0, done.stderr
+    code, text, errors = call(*study, *fixed)
     assert code == 0, errors
     assert "effect of" in text
     assert "mask_ratio=0.4" in text

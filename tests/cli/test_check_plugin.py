@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,9 @@ from bench.conformance.encoder_checks import METHOD_CHECKS
 from bench.conformance.protocol_checks import PROTOCOL_CHECKS
 from bench.conformance.suites import file_suites, method_suite
 from bench.plugins import load_plugin_file
-from bench.registry import METHODS, REGISTRIES
+from bench.registry import METHODS
 from bench.spec import BackboneSpec
-from tests.conftest import ROOT, bench_here
+from tests.conftest import ROOT, bench_here, names_as_before
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -28,9 +28,8 @@ NO_PROCESS = {"import": "starts a process; the documented protocol's shows it"}
 
 
 @pytest.fixture
-def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Call ``bench check-plugin`` in this process; returns exit code, output and error output."""
-    before = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setenv("COLUMNS", "200")
@@ -40,9 +39,7 @@ def check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         captured = capsys.readouterr()
         return int(stop.value.code or 0), captured.out, captured.err
 
-    yield run
-    for kind, registry in REGISTRIES.items():
-        registry._entries = before[kind]
+    return run
 
 
 def complete_file(page: Path = DOC) -> str:
@@ -64,14 +61,11 @@ def test_the_documented_protocol_is_what_is_written_and_conforms(check: Call, tm
         assert f"| `{one.name}` | {one.what} |" in PROTOCOL_DOC.read_text(), one.name
 
 
-def test_the_documented_method_is_short_conforms_and_runs(
-    tmp_path: Path, toy_modelnet: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_documented_method_is_short_conforms_and_runs(tmp_path: Path, toy_modelnet: Path) -> None:
     """The first thing an author does is copy that page; every step on it must work as it stands."""
     file = tmp_path / "my_masked.py"
     file.write_text(complete_file())
-    with monkeypatch.context() as patch:
-        patch.setattr(METHODS, "_entries", dict(METHODS._entries))
+    with names_as_before():
         load_plugin_file(file)
         suite = method_suite(METHODS.load("my-masked"), size=SMALL, steps=9, device="cpu", left_out=NO_PROCESS)
         outcomes = list(suite.run())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from compare_runs import Compare
 
 from bench.conformance.suites import file_suites, method_suite
 from bench.plugins import load_plugin_file
-from bench.registry import METHODS, REGISTRIES
+from bench.registry import METHODS
 from bench.scaffold.building_blocks import page as building_blocks
 from bench.scaffold.writing import example
 from bench.spec import BackboneSpec
@@ -22,13 +21,10 @@ NO_PROCESS = {"import": "tests/conformance tries all examples in one process"}
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Work in an empty folder, and forget its plugins afterwards."""
-    before = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    for kind, registry in REGISTRIES.items():
-        registry._entries = before[kind]
+    return tmp_path
 
 
 @pytest.mark.parametrize("kind", ["dataset", "teacher", "block"])  # the protocol: test_check_plugin.py

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 from compare_runs import Compare, perform, rows
 from test_weights import SIZES, write_recon
@@ -16,6 +15,7 @@ from bench.plan.request import RunRequest
 from bench.plugins import load_plugin_file
 from bench.registry import PROTOCOLS
 from bench.store.store import Store
+from tests.conftest import bench_here, environment_of_jobs
 
 PLUGIN = """
 from bench.protocols.knn import Knn
@@ -29,10 +29,9 @@ class Mine(Knn):
 
 
 def test_imported_weights_and_a_plugin_are_found_again_and_what_differs_is_told(
-    call: Compare, toy_modelnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Compare, toy_modelnet: Path, tmp_path: Path
 ) -> None:
     """A number that cannot be had again must be told apart from one that is."""
-    monkeypatch.setattr(PROTOCOLS, "_entries", dict(PROTOCOLS._entries))
     torch.manual_seed(0)
     official = write_recon(tmp_path / "recon.pth", preset("smoke").backbone)
     assert call("import", official, *SIZES)[0] == 0
@@ -43,7 +42,8 @@ def test_imported_weights_and_a_plugin_are_found_again_and_what_differs_is_told(
         encoders=("recon",), protocols=("mine",), datasets=(f"modelnet-h5:{toy_modelnet}",), preset="smoke",
         baseline=False,
     )  # fmt: skip
-    perform(Workspace.at(results), request, plugin)
+    with environment_of_jobs():
+        perform(Workspace.at(results), request, plugin)
     store = Store(results)
     (row,) = rows(results)
     true = store.load(row.stored)
@@ -60,8 +60,9 @@ def test_imported_weights_and_a_plugin_are_found_again_and_what_differs_is_told(
     (tmp_path / "elsewhere").mkdir()
     moved = moved.rename(tmp_path / "elsewhere" / "mine.py")
     PROTOCOLS._entries.pop("mine")  # as in a process that has never seen it
-    code, output, error = call("rerun", true.key[:10], "--plugin", moved)
-    assert code == 1, output + error
+    done = bench_here("rerun", true.key[:10], "--plugin", moved, "--results", results)
+    output = done.stdout
+    assert done.returncode == 1, output + done.stderr
     differing = sum(metric != other for metric, other in zip(true.metrics, named, strict=True))
     assert f"different: {differing} of {len(named)} numbers differ, and the predictions (predicted)" in output
     assert "other code than then" not in output

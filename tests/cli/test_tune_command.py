@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from bench.cli.main import main
 from bench.execution.local import PoolOptions
 from bench.paths import Workspace
 from bench.plan.request import RunRequest
@@ -24,24 +22,6 @@ from bench.tuning.problems import make_problems
 from tests.conftest import bench_here, environment_of_jobs, wait_for
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    """Call the real command line in this process; returns exit code, output and error output."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "300")
-        monkeypatch.setenv("OMP_NUM_THREADS", "1")
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        if "--results" not in arguments:
-            monkeypatch.setenv("BENCH_RESULTS", str(tmp_path / "results"))
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return (stop.value.code if isinstance(stop.value.code, int) else 0), captured.out, captured.err
-
-    return run
 
 
 def search(data: Path, results: Path, trials: int) -> list[object]:

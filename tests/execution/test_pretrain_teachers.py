@@ -8,7 +8,6 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -92,11 +91,17 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Teacher]:
     return {"tiny-clip": embedded, "timm": foreign}
 
 
-@pytest.fixture
-def pretrain(tmp_path: Path, teachers: dict[str, Teacher]) -> Pretrain:
-    """Pretrain a tiny ReCon as a job does."""
+@pytest.fixture(scope="module")
+def pretrain(tmp_path_factory: pytest.TempPathFactory, teachers: dict[str, Teacher]) -> Pretrain:
+    """Pretrain a tiny ReCon as a job does; what several tests ask for is done once."""
+    place, made = tmp_path_factory.mktemp("pretrain"), dict[str, Made]()
 
-    def run(
+    def run(*asked: str, **more: Any) -> Made:
+        key = json.dumps([asked, more], sort_keys=True)
+        made[key] = made.get(key) or pretrain_anew(*asked, **more)
+        return made[key]
+
+    def pretrain_anew(
         name: str = "tiny-clip",
         *,
         live: bool = False,
@@ -105,6 +110,8 @@ def pretrain(tmp_path: Path, teachers: dict[str, Teacher]) -> Pretrain:
         stop: bool = False,
         work: str = "",
         identity: str = "",
+        cache: str = "cache",
+        again: bool = False,
         **recipe: int,
     ) -> Made:
         teacher, speaker = teachers[name], None if name == "tiny-clip" else teachers["tiny-clip"]
@@ -129,16 +136,16 @@ def pretrain(tmp_path: Path, teachers: dict[str, Teacher]) -> Pretrain:
             if stop and stage == "pretrain":
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        destination = tmp_path / f"encoder-{len(list(tmp_path.iterdir()))}"
+        destination = place / f"encoder-{len(list(place.iterdir()))}"
         destination.mkdir()
-        workdir = tmp_path / (work or f"work-{destination.name}")
+        workdir = place / (work or f"work-{destination.name}")
         job = PretrainJob(
             spec=spec,
             method=ReCon,
-            dataset=Clouds(DataPlace(tmp_path)),
+            dataset=Clouds(DataPlace(place)),
             teacher=teacher,
             text_teacher=speaker,
-            cache=tmp_path / "cache",
+            cache=place / cache,
             workdir=workdir,
             progress=progress,
             checkpoint_seconds=0.0,
@@ -180,7 +187,7 @@ def test_crops_and_prompts_change_what_is_regressed(pretrain: Pretrain) -> None:
 
 def test_the_cache_says_what_it_costs_and_when_it_has_paid(pretrain: Pretrain) -> None:
     """Two views and three crops are six epochs of a live teacher; whoever trains for three should know."""
-    first, again = pretrain(teacher_crops=3), pretrain(teacher_crops=3)
+    first, again = (pretrain(teacher_crops=3, cache="own", again=again) for again in (False, True))
     assert first.cost["teacher_images_features"] == first.cost["teacher_images_computed"] == OBJECTS * 6
     assert first.cost["teacher_images_pay_after_epochs"] == 6
     assert again.cost["teacher_images_computed"] == 0
@@ -194,8 +201,8 @@ def test_a_stopped_live_run_ends_as_an_uninterrupted_one(pretrain: Pretrain) -> 
     recipe = {"teacher_crops": 2, "teacher_prompts": 3}
     whole = pretrain(live=True, **recipe)
     with pytest.raises(Interrupted):
-        pretrain(live=True, stop=True, work="resumed", **recipe)
-    resumed = pretrain(live=True, work="resumed", **recipe)
+        pretrain(live=True, stop=True, work="live", **recipe)
+    resumed = pretrain(live=True, work="live", **recipe)
     assert resumed.curves == whole.curves
     assert all(np.array_equal(resumed.weights[name], whole.weights[name]) for name in whole.weights)
 
@@ -244,7 +251,7 @@ def test_tuned_teachers_that_do_not_learn_are_the_live_ones(
 
 
 def test_tuned_teachers_learn_and_stay_out_of_encoder_and_cache(
-    pretrain: Pretrain, teachers: dict[str, Teacher], tmp_path: Path
+    pretrain: Pretrain, teachers: dict[str, Teacher]
 ) -> None:
     """Else the claim about tuned teachers is tested with frozen ones, or every later run has a changed teacher."""
     embedded = teachers["tiny-clip"]
@@ -277,8 +284,8 @@ def test_a_stopped_tuned_run_ends_as_an_uninterrupted_one(pretrain: Pretrain) ->
     recipe = {"teacher_crops": 2, "teacher_prompts": 3}
     whole = pretrain(options=TUNED, **recipe)
     with pytest.raises(Interrupted):
-        pretrain(options=TUNED, stop=True, work="resumed", **recipe)
-    resumed = pretrain(options=TUNED, work="resumed", **recipe)
+        pretrain(options=TUNED, stop=True, work="tuned", **recipe)
+    resumed = pretrain(options=TUNED, work="tuned", **recipe)
     assert resumed.curves == whole.curves
     assert resumed.checkpoint.keys() == whole.checkpoint.keys()
     assert all(np.array_equal(resumed.checkpoint[name], value) for name, value in whole.checkpoint.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ from bench.plan.request import RunRequest
 from bench.plan.resolve import resolve
 from bench.plugins import load_plugin_file
 from bench.protocols.trained_classifier import set_drop_path
-from bench.registry import METHODS, REGISTRIES
+from bench.registry import METHODS
 from bench.spec import BackboneSpec, content_key
 from tests.conftest import ROOT
 
@@ -39,17 +38,14 @@ PRETRAINED = [name for name in METHODS.names() if name not in ("scratch", "rende
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's file, loaded as a plugin."""
     found = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert found
-    before = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
     file = tmp_path_factory.mktemp("page") / "my_block.py"
     file.write_text(f'__version__ = "3.1"\n{found[1]}')
     load_plugin_file(file)
-    yield file
-    for kind, registry in REGISTRIES.items():
-        registry._entries = before[kind]
+    return file
 
 
 def sized(**parts: object) -> BackboneSpec:

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bench.protocols.logistic import fit_logistic
 from bench.protocols.options import STRENGTHS
+from bench.protocols.threads import torch_threads
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -157,6 +158,6 @@ def test_features_that_are_not_finite_are_refused() -> None:
 
 def test_thread_setting_is_left_alone() -> None:
     """Later stages keep their cores."""
-    before = torch.get_num_threads()
-    fit_logistic(np.eye(4)[None], np.array([[0, 1, 0, 1]]), 2, (1.0,))
-    assert torch.get_num_threads() == before
+    with torch_threads(2):
+        fit_logistic(np.eye(4)[None], np.array([[0, 1, 0, 1]]), 2, (1.0,))
+        assert torch.get_num_threads() == 2

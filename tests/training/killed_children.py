@@ -15,8 +15,6 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-import torch._dynamo  # the optimiser imports it at its first step; once here instead of in every child
 from training_toy import ToyObjective, outcome, train
 
 from bench.spec import Precision
@@ -46,7 +44,6 @@ def child(folder: Path, precision: Precision, moment: str) -> None:
 
 def main() -> None:
     folder, precision, *moments = sys.argv[1:]
-    torch.set_num_threads(1)
     for moment in [*moments, "none:0"]:
         process = os.fork()
         if process == 0:

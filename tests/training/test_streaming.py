@@ -40,7 +40,6 @@ class Network(torch.nn.Module):
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1e3
 
-torch.set_num_threads(1)
 small = BackboneSpec(points=64, groups=8, group_size=8, width=8, depth=1, heads=1)
 recipe = Recipe(epochs=1, batch_size=128, warmup_epochs=0)
 spec = PretrainSpec(method="probe", backbone=small, recipe=recipe, data=None,
