@@ -176,7 +176,8 @@ def draw(table: RobustTable) -> Drawing:
         axes.set_xticks(range(len(line.levels[kind]) + 1))
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, labelcolor=INK)
-    figure.supxlabel("level", fontsize=9, color=INK)
+    for axes in grid[-4:]:
+        axes.set_xlabel("level")
     figure.supylabel("accuracy in percent", fontsize=9, color=INK)
     told = "; ".join(f"{line.cell.label}: mean over corruptions {100 * line.robust.overall:.1f} %" for line in lines)
     return Drawing(figure, f"Accuracy by level of seven corruptions, {table.title}. {told}.")
