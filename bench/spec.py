@@ -260,6 +260,8 @@ class PretrainSpec(Frozen):
     seed: Seed
 
 
+Adapt = Literal["head", "bitfit", "prompt", "adapter", "lora", "full"]
+"""Parameters of an encoder that fine-tuning trains, from least to most."""
 Rotation = Literal["none", "z/z", "z/SO3", "SO3/SO3"]
 """How training and test clouds are turned: about the vertical axis, or in any way."""
 

@@ -321,6 +321,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
             "evaluate_seconds": seconds,
             "evaluate_cpu_seconds": cpu_seconds,
             "evaluate_peak_memory_bytes": float(_peak_memory()),
+            **_trained(evaluation),
         },
         provenance={
             "feature": _feature(encoder, evaluation, str(run.protocol.options.get("feature", "transfer"))),
@@ -334,6 +335,12 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
             **_origin(judge.source),
         },
     )
+
+
+def _trained(evaluation: Evaluation) -> dict[str, float]:
+    """Return the parameters that a protocol trained, where it counted them."""
+    count = evaluation.notes.get("trained_parameters")
+    return {"parameters_trained": float(count)} if isinstance(count, int) else {}
 
 
 def _clouds_card(spec: ProtocolSpec, points: int) -> str:

@@ -50,8 +50,17 @@ class Classifier(nn.Module):
         """
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(in_head_group(name) if reference else name.startswith("head."))
-        self._frozen = not reference
+        return self if reference else self.keep_evaluating()
+
+    def keep_evaluating(self) -> Classifier:
+        """Keep the encoder in evaluation mode from now on; return this model."""
+        self._frozen = True
         return self.train(self.training)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether the encoder stays in evaluation mode."""
+        return self._frozen
 
     def train(self, mode: bool = True) -> Classifier:
         """Switch the mode; a frozen encoder stays in evaluation mode."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -28,13 +29,13 @@ from bench.protocols.trained_options import (
     shortened_words,
 )
 from bench.recipes.downstream import VOTE_REPEATS, VOTES, fair_recipe, released_epochs
-from bench.spec import Recipe
+from bench.spec import Adapt, Recipe
 
 
 class FinetuneOptions(PublishedTraining):
     """Options of fine-tuning."""
 
-    fair_only: ClassVar[tuple[str, ...]] = ("normalise", "head", "strengths")
+    fair_only: ClassVar[tuple[str, ...]] = ("normalise", "head", "strengths", "adapt", "adapt_size")
 
     feature: str = "transfer"
     """Feature of the encoder the head sees; fixed by the protocol, never tuned per method."""
@@ -52,6 +53,12 @@ class FinetuneOptions(PublishedTraining):
     """Part of every training class set aside for choices."""
     recipe: Recipe | None = fair_recipe("finetune")
     """Recipe; null takes the authors' by method and data set (published form)."""
+    adapt: Adapt = Field("full", exclude_if=lambda adapt: adapt == "full")
+    """Parameters of the encoder that are trained beside the head: none (``head``), the biases (``bitfit``), added
+    ``prompt``, ``adapter`` or ``lora`` layers, or all (``full``). All but ``full`` keep the encoder in evaluation
+    mode (fair form)."""
+    adapt_size: int = Field(8, ge=1, le=4096, exclude_if=lambda size: size == 8)
+    """Prompts of each block, width of each adapter, or rank of each LoRA update."""
     votes: int = Field(0, ge=0, le=1_000)
     """Random draws of points averaged for the voted rows; 0 for none. The headline never votes."""
     vote_repeats: int = Field(1, ge=1, le=1_000)
@@ -114,6 +121,13 @@ class Finetune(Protocol[FinetuneOptions]):
         return True
 
     @classmethod
+    def idle(cls, options: FinetuneOptions) -> Mapping[str, str]:
+        """See `Protocol.idle`: only what is added has a size."""
+        sized = ("prompt", "adapter", "lora")
+        wanted = f"it needs adapt={' or '.join(sized)}"
+        return {} if options.adapt in sized else {"adapt_size": f"with adapt={options.adapt}; {wanted}"}
+
+    @classmethod
     def keeps_clouds(cls, options: FinetuneOptions) -> str:
         """Return why clouds may be neither corrupted nor turned."""
         return ""
@@ -146,9 +160,10 @@ class Finetune(Protocol[FinetuneOptions]):
         head, start = _STARTS[options.head]
         start = start.format(strengths=len(options.strengths), candidates=CANDIDATES)
         return (
-            f"Encoder and {head} on the feature '{options.feature}' are trained together, the same recipe for every "
+            f"{_TRAINED[options.adapt].format(size=options.adapt_size)} and {head} on the feature "
+            f"'{options.feature}' are trained together, the same recipe for every "
             f"method and data set: {recipe_words(recipe)}, augmentation "
-            f"{', '.join(recipe.augmentation) or 'none'}, stochastic depth of the encoder as in pretraining, last "
+            f"{', '.join(recipe.augmentation) or 'none'}, {_MODES[options.adapt == 'full']}, last "
             "partial batch dropped. Clouds"
             f"{' in the unit sphere' if options.normalise else ' as stored'} are cut by farthest point sampling to "
             "1200 points for an encoder's 1024 (in that proportion), from which each step draws; evaluation samples "
@@ -200,6 +215,8 @@ class Finetune(Protocol[FinetuneOptions]):
             vote_augmentation=published.vote_augmentation if published else (),
             ledger=task.legacy or published is not None,
             strengths=options.strengths if probed else (),
+            adapt=options.adapt,
+            adapt_size=options.adapt_size,
         )
         result = judge_trained(subject, task, training)
         if published is not None:
@@ -207,6 +224,19 @@ class Finetune(Protocol[FinetuneOptions]):
         return result
 
 
+_MODES = {
+    True: "stochastic depth of the encoder as in pretraining",
+    False: "all else of the encoder frozen and in evaluation mode, compared bit by bit afterwards",
+}
+_TOKENS = "and the class token with its position, where there is one,"
+_TRAINED: Mapping[Adapt, str] = {
+    "full": "Encoder",
+    "head": "Nothing of the encoder",
+    "bitfit": f"The encoder's biases {_TOKENS}",
+    "prompt": f"{{size}} prompts for every self-attention, read through a factor that starts at 0, {_TOKENS}",
+    "adapter": f"Adapters of width {{size}} behind every perceptron, which start at 0, {_TOKENS}",
+    "lora": f"Updates of rank {{size}} to the query, key and value layers, scaled by 2, which start at 0, {_TOKENS}",
+}
 _STARTS = {
     "probe": (
         "a linear layer on standardised features (BatchNorm without weights)",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.data.splits import carve_validation, object_groups, split_digest
 from bench.errors import unknown_name
+from bench.models.adaptation import adapt, check_frozen, frozen_tensors, trained_parameters
 from bench.models.blocks import StochasticDepth, depth_rates
 from bench.models.classifier import Classifier
 from bench.models.heads import HeadKind
@@ -28,7 +29,7 @@ from bench.protocols.trained_state import Notebook, Trained, read_training, stor
 from bench.protocols.voting import Voter
 from bench.recipes.row import shortened
 from bench.seeds import derive, seed_torch
-from bench.spec import Numerics, Recipe, content_key
+from bench.spec import Adapt, Numerics, Recipe, content_key
 from bench.store.records import Metric
 from bench.training.contract import Selected, TrainingPlace
 from bench.training.finetuning import finetune, predict
@@ -59,6 +60,8 @@ class Training:
         ledger: Whether what choosing on test would give is stored too.
         strengths: Inverse penalties of the logistic regression on frozen features that a ``standardised`` head starts
             as; none: the head is drawn at random.
+        adapt: Parameters of the encoder that are trained.
+        adapt_size: Size of what is added to it (`bench.models.adaptation.adapt`).
     """
 
     protocol: str
@@ -73,6 +76,8 @@ class Training:
     vote_augmentation: tuple[str, ...] = ()
     ledger: bool = False
     strengths: tuple[float, ...] = ()
+    adapt: Adapt = "full"
+    adapt_size: int = 8
 
 
 @dataclass(frozen=True)
@@ -208,6 +213,7 @@ class _Session:
             return done
         classifier = build()
         points, labels, val_points, val_labels = self._inputs
+        kept = frozen_tensors(classifier)
         untrained = self._untrained(classifier, val_points, val_labels) if self.training.strengths else None
         result = finetune(
             classifier,
@@ -225,6 +231,7 @@ class _Session:
             identity=identity,
             after_epoch=lambda epoch: notebook.note(epoch, classifier, self._numerics()),
         )
+        check_frozen(classifier, kept, f"{self.training.protocol} with adapt={self.training.adapt}")
         if untrained is not None and result.best is not None:
             trained_more = result.best.metrics["accuracy"] > untrained.metrics["accuracy"]
             result = result if trained_more else replace(result, best=self._refitted(candidate, untrained))
@@ -287,6 +294,7 @@ class _Session:
             "recipe": self.training.recipe.model_dump(mode="json"),
             "drop_path": self.training.drop_path,
             "normalise": self.training.normalise,
+            "trained_parameters": trained_parameters(trained.build()),
             "votes": 0 if self.training.voting is None else self.training.voting.votes,
             "validation_objects": len(self.val_index),
         }
@@ -328,7 +336,11 @@ class _Session:
             classifier = Classifier(encoder, classes, self.training.head, self.training.feature)
         if self.training.strengths:
             classifier.head.load_state_dict(self._start(candidate).state, strict=False)
-        return classifier.freeze(reference=True) if self.training.class_token_only else classifier
+        if self.training.class_token_only:
+            return classifier.freeze(reference=True)
+        with torch.random.fork_rng(devices=[]):
+            seed_torch(self._seed("adapt"))
+            return adapt(classifier, self.training.adapt, self.training.adapt_size)
 
     def _start(self, candidate: Candidate) -> ProbeStart:
         """Fit the linear probe that a candidate's training starts from."""

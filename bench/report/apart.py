@@ -34,4 +34,6 @@ def _word(field: str, spec: Mapping[str, str], others: Iterable[Mapping[str, str
         return f"space {value[:8]}" if value is not None and len(spaces) > 1 else ""
     if value is None and "tuned.space" in spec and field.startswith("protocol.options."):
         return ""  # tuned values differ between methods by design
-    return f"{field.removeprefix('protocol.options.').removeprefix('encoder.')}={(value or 'none')[:12]}"
+    if value is None:  # a spec leaves out options at their default, and parts that an encoder does not have
+        value = "default" if field.startswith("protocol.options.") else "none"
+    return f"{field.removeprefix('protocol.options.').removeprefix('encoder.')}={value[:12]}"

@@ -9,6 +9,7 @@ from bench.report import (
     claims,
     cost,
     curves,
+    ladder,
     literature,
     methods,
     overview,
@@ -100,6 +101,7 @@ def report(
         plot = marks <= MOST_MARKS or section is shown[0]
         blocks.append(scores.part(section, plot=plot, classes=model.classes.get(section.anchor)))
     blocks += robustness.parts(model.robust)
+    blocks += ladder.parts(model)
     blocks += ranking.parts(model)
     blocks += [claims.part(model.claims)] if model.claims else []
     blocks += [literature.part(model)] if published else []

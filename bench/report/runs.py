@@ -40,6 +40,7 @@ class RunFacts:
 
     Attributes:
         parameters: Parameters of the encoder, None if not recorded.
+        trained: Parameters that the protocol trained, head included; None where it counts none.
         flops: Operations of its forward pass over one cloud, None if not recorded.
         feature: The transfer feature in words.
         card: Description of the protocol, in sentences.
@@ -65,6 +66,7 @@ class RunFacts:
     clipped: str
     pretrain_seconds: float | None
     evaluate_seconds: float | None
+    trained: int | None = None
     pretrain_cpu_seconds: float | None = None
     evaluate_cpu_seconds: float | None = None
     step_flops: float | None = None
@@ -84,6 +86,7 @@ class RunFacts:
         """
         costs = [run.cost for run in runs]
         parameters = [cost["parameters_encoder"] for cost in costs if "parameters_encoder" in cost]
+        trained = [cost["parameters_trained"] for cost in costs if "parameters_trained" in cost]
         flops = [cost["flops_forward"] for cost in costs if "flops_forward" in cost]
         notes = [note for run in runs if isinstance(note := run.recorded("notes"), dict)]
         stage = "first_stage_pretrain"
@@ -94,6 +97,7 @@ class RunFacts:
 
         return cls(
             parameters=int(parameters[0]) if parameters else None,
+            trained=int(trained[0]) if trained else None,
             flops=int(flops[0]) if flops else None,
             feature=_first(run.recorded("feature") for run in runs),
             card=_first(run.recorded("card") for run in runs),
