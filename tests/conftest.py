@@ -42,6 +42,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Let libraries free what they made; some report leaks otherwise."""
+    gc.unfreeze()
+
+
 def toy_cloud(kind: int, rng: np.random.Generator, points: int) -> np.ndarray:
     """A cloud of one of six easily told shapes, in the unit sphere."""
     z = rng.normal(size=(points, 3))

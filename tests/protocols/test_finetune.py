@@ -236,3 +236,23 @@ def test_cards_state_what_is_done() -> None:
     assert "maximum over 299 repeats" in published
     assert "selection=test" in published
     assert "Deviations from the papers" in published
+
+
+@pytest.mark.parametrize("how", ["head", "bitfit"])
+def test_less_is_trained_from_the_same_start(make_task: MakeTask, how: str) -> None:
+    """A rung that starts elsewhere, or trains more than it says, is no comparison."""
+    task = make_task()
+    whole = Finetune.evaluate(subject(), task, "all", SHORT)
+    less = Finetune.evaluate(subject(), task, "all", SHORT.model_copy(update={"adapt": how}))
+    assert values(less.metrics, name="accuracy[probe]") == values(whole.metrics, name="accuracy[probe]")
+    counts = [int(result.notes["trained_parameters"]) for result in (less, whole)]  # type: ignore[call-overload]
+    head = 6 * 24 + 6  # classes x transfer, and biases
+    assert counts == [head + (12 if how == "bitfit" else 0), head + 12 + 6 * 12]
+
+
+def test_adaptation_belongs_to_the_fair_form_and_sizes_to_what_is_added() -> None:
+    with pytest.raises(ValidationError, match="adapt belongs to the fair form"):
+        Finetune.Options.model_validate({"form": "published", "recipe": None, "adapt": "lora"})
+    assert "adapt_size" in Finetune.idle(SHORT)
+    assert not Finetune.idle(SHORT.model_copy(update={"adapt": "lora"}))
+    assert "adapt" not in SHORT.model_dump(mode="json")  # keys of stored runs stay
