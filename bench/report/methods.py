@@ -53,7 +53,7 @@ def method_lines(runs: Iterable[RunRecord]) -> tuple[MethodLine, ...]:
     Where runs of a method carry different cards, the latest run's is shown.
     """
     by_method: dict[str, list[RunRecord]] = {}
-    for run in sorted(runs, key=lambda run: (str(run.recorded("finished")), run.key)):
+    for run in runs:
         by_method.setdefault(run.label.get("method", "?"), []).append(run)
     if not any(_card(run) for own in by_method.values() for run in own):
         return ()
@@ -66,7 +66,7 @@ def _card(run: RunRecord) -> Mapping[str, JsonValue]:
 
 
 def _line(name: str, runs: Sequence[RunRecord]) -> MethodLine:
-    card = next((card for run in reversed(runs) if (card := _card(run))), {})
+    card = _latest_card(runs)
     return MethodLine(
         name=name,
         paper=_words(card.get("paper")),
@@ -79,12 +79,20 @@ def _line(name: str, runs: Sequence[RunRecord]) -> MethodLine:
     )
 
 
+def _latest_card(runs: Sequence[RunRecord]) -> Mapping[str, JsonValue]:
+    """Return the card of the latest run that carries one."""
+    carded = [(card, run) for run in runs if (card := _card(run))]
+    if len({id(card) for card, _ in carded}) > 1:  # Runs of a results folder share equal ones.
+        return max(carded, key=lambda one: (str(one[1].recorded("finished")), one[1].key))[0]
+    return carded[0][0] if carded else {}
+
+
 def _sizes(name: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
     """Return one phrase per architecture, preset and feature.
 
     ``nano 1.7 M (2.3 M in pretraining), class + max (2C)``.
     """
-    found = set()
+    found, equal = set(), dict[str, str]()
     for run in runs:
         cost, label = run.cost, run.label
         size, whole, flops = (cost.get(f) for f in ("parameters_encoder", "parameters_pretraining", "flops_forward"))
@@ -96,9 +104,10 @@ def _sizes(name: str, runs: Sequence[RunRecord]) -> tuple[str, ...]:
         feature = run.recorded("feature")
         told = f", {feature}" if isinstance(feature, str) and feature else ""
         work = "" if flops is None else f", {count(int(flops))} operations a cloud"
-        matched = run.spec.get("matched")
-        equal = f" (matched by {matched.get('by')})" if isinstance(matched, dict) else ""
-        found.add((architecture, size, f"{place} {count(int(size))}{network}{work}{equal}{told}"))
+        if not run.alike or run.alike not in equal:
+            matched = run.spec.get("matched")
+            equal[run.alike] = f" (matched by {matched.get('by')})" if isinstance(matched, dict) else ""
+        found.add((architecture, size, f"{place} {count(int(size))}{network}{work}{equal[run.alike]}{told}"))
     return tuple(text for _, _, text in sorted(found))
 
 

@@ -397,12 +397,13 @@ def notes(section: Section) -> list[str]:
 def _not_run(section: Section) -> list[str]:
     """Name cells that lack seeds which others have."""
     found: dict[str, list[str]] = {}
+    seeds = set(section.seeds)
     for row in section.rows:
         cell = row.cell
-        lacking = set(section.seeds) - {unit.seed for unit in (*cell.scores, *cell.lost)}
+        lacking = seeds - {unit.seed for unit in (*cell.scores, *cell.lost)}
         if lacking and not cell.is_opponent and cell.spec.get("encoder.imported", "null") == "null":
             found.setdefault(words.numbers(tuple(sorted(lacking))), []).append(f"{cell.label} {cell.setting}")
-    return [f"Not run with seed {seeds}: {_some(names)}." for seeds, names in found.items()]
+    return [f"Not run with seed {lacking}: {_some(names)}." for lacking, names in found.items()]
 
 
 def _warned(section: Section) -> list[str]:

@@ -199,7 +199,7 @@ class Cell:
     @cached_property
     def summary(self) -> Summary:
         """Mean, interval and range of the test scores."""
-        return summarise(self.scores)
+        return summarise(self.scores, means=self.means)
 
     @cached_property
     def means(self) -> Mapping[Unit, float]:
@@ -209,7 +209,7 @@ class Cell:
     @cached_property
     def components(self) -> Components:
         """Spread of the test scores by source."""
-        return variance_components(self.scores)
+        return variance_components(self.scores, self.means)
 
     @cached_property
     def judge(self) -> str:
@@ -249,7 +249,14 @@ def _flat(value: JsonValue, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from _flat(inner, f"{prefix}.{key}" if prefix else key)
     elif _SEED.fullmatch(prefix) is None:
         # Thousands of specs have the same fields, and mostly the same values.
-        yield sys.intern(prefix), sys.intern(value if isinstance(value, str) else _JSON(value))
+        yield sys.intern(prefix), sys.intern(value if isinstance(value, str) else _text(value))
+
+
+def _text(value: JsonValue) -> str:
+    """Return a value as JSON; the encoder takes long for a number alone."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value) if type(value) is int or (type(value) is float and math.isfinite(value)) else _JSON(value)
 
 
 def judging(spec: Mapping[str, str]) -> dict[str, str]:
@@ -542,6 +549,24 @@ class _Numbers:
             if taken[id(run.paths)]
         }
 
+    def mean(self, wanted: Callable[[MetricPath], bool]) -> float | None:
+        """Return the mean of the wanted numbers over runs, folds averaged first.
+
+        None without any.
+        """
+        places: dict[int, list[int]] = {}
+        for at, own in self.places.items():
+            folds = {path.fold: n for n, path in own if wanted(path)}
+            places[at] = [n for fold, n in folds.items() if fold is not None] or list(folds.values())
+        runs = [(run, places[id(run.paths)]) for run in self.runs]
+        means = [statistics.fmean([run.values[n] for n in found]) for run, found in runs if found]
+        return statistics.fmean(means) if means else None
+
+    def count(self, wanted: Callable[[MetricPath], bool]) -> int:
+        """Return how many runs have any of the wanted numbers."""
+        having = {at for at, own in self.places.items() if any(wanted(path) for _, path in own)}
+        return sum(id(run.paths) in having for run in self.runs)
+
 
 def _cell(
     metric: str,
@@ -581,10 +606,6 @@ def _cell(
     )
 
 
-def _mean(scores: RunScores) -> float | None:
-    return statistics.fmean(run_means(scores).values()) if scores else None
-
-
 def _chosen_by(rule: str) -> Callable[[MetricPath], bool]:
     return lambda path: path.split == "test" and path.headline and path.selection == rule
 
@@ -596,21 +617,18 @@ def _candidates(numbers: _Numbers) -> tuple[Candidate, ...]:
         return ()
     votes = min(path.votes for path in numbers.paths)  # voted numbers stand beside the plain ones
 
-    def own(path: MetricPath, variant: str) -> bool:
-        return path.variant == variant and path.selection == "val" and path.votes == votes
+    def of(variant: str, *splits: str, chosen: bool = False) -> Callable[[MetricPath], bool]:
+        return lambda path: (
+            (path.variant == variant and path.selection == "val" and path.votes == votes)
+            and (path.split in splits and (path.headline or not chosen))
+        )
 
-    found = []
-    for one in variants:
-        test, validation = (
-            numbers.scores(lambda path, one=one, split=split: own(path, one) and path.split == split)  # type: ignore[misc]
-            for split in ("test", "val")
+    return tuple(
+        Candidate(
+            variant=one,
+            validation=numbers.mean(of(one, "val")),
+            test=numbers.mean(of(one, "test")),
+            chosen=numbers.count(of(one, "val", "test", chosen=True)),
         )
-        found.append(
-            Candidate(
-                variant=one,
-                validation=_mean(validation),
-                test=_mean(test),
-                chosen=len(numbers.scores(lambda path, one=one: own(path, one) and path.headline)),  # type: ignore[misc]
-            )
-        )
-    return tuple(found)
+        for one in variants
+    )

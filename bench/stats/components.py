@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.stats.intervals import Scores, mean_error, run_means, standard_deviation
+from bench.stats.intervals import Scores, Unit, mean_error, run_means, standard_deviation
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Components:
     n_seeds: int
 
 
-def variance_components(scores: Scores) -> Components:
+def variance_components(scores: Scores, means: Mapping[Unit, float] | None = None) -> Components:
     """Split the spread of a cell.
 
     Methods share their folds, so that the draw of folds cancels in a paired difference and remains in `folds` alone;
@@ -46,6 +47,7 @@ def variance_components(scores: Scores) -> Components:
 
     Args:
         scores: Scores by run and fold; a run without folds has the fold None only.
+        means: `bench.stats.intervals.run_means` of the scores; None to compute them.
 
     Raises:
         ValueError: There is no seed, or a seed has no value.
@@ -54,7 +56,7 @@ def variance_components(scores: Scores) -> Components:
         raise ValueError("cannot split the spread of a cell without seeds")
     folds = {seed: [value for fold, value in own.items() if fold is not None] for seed, own in scores.items()}
     within = [standard_deviation(values) ** 2 for values in folds.values() if len(values) > 1]
-    error = mean_error(run_means(scores))
+    error = mean_error(run_means(scores) if means is None else means)
     return Components(
         folds=math.sqrt(statistics.fmean(within)) if within else None,
         seeds=error.seeds,

@@ -221,19 +221,20 @@ def standard_deviation(values: Sequence[float]) -> float:
     return 0.0 if spread <= _ROUNDING * max(map(abs, values)) else spread
 
 
-def summarise(scores: Scores, confidence: float = CONFIDENCE) -> Summary:
+def summarise(scores: Scores, confidence: float = CONFIDENCE, means: Mapping[Unit, float] | None = None) -> Summary:
     """Summarise the scores of one cell.
 
     Args:
         scores: Scores by run and fold.
         confidence: Coverage of the interval.
+        means: `run_means` of the scores; None to compute them.
 
     Raises:
         ValueError: There is no run, a run has no value, or a value is not finite.
     """
     if not scores:
         raise ValueError("cannot summarise a cell without seeds")
-    means = run_means(scores)
+    means = run_means(scores) if means is None else means
     values, error = list(means.values()), mean_error(means)
     mean, half = statistics.fmean(values), error.half_width(confidence)
     only = next(iter(scores.values())) if len(scores) == 1 else {}

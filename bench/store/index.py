@@ -385,7 +385,7 @@ def spec_of(run: IndexedRun, texts: Texts) -> SeededSpec:
 
 def provenance_of(run: IndexedRun, texts: Texts) -> dict[str, JsonValue]:
     """Return a run's provenance; parts are shared between runs."""
-    return {**texts.value(run.row.provenance), **jsontext.loads(run.row.own)}
+    return {**texts.value(run.row.provenance), **jsontext.loads_verified(run.row.own)}
 
 
 class IndexedRecord(RunRecord):
@@ -421,7 +421,8 @@ class IndexedRecord(RunRecord):
     def recorded(self, name: str) -> JsonValue:
         """Return a field of the provenance, see `RunRecord`."""
         if name in OWN:
-            return self.provenance.get(name)
+            own: dict[str, JsonValue] = jsontext.loads_verified(self._run.row.own)
+            return own.get(name)
         shared: dict[str, JsonValue] = self._texts.value(self._run.row.provenance)
         return shared.get(name)
 
@@ -440,7 +441,7 @@ _PARTS: dict[str, Callable[[IndexedRecord], Any]] = {
     "seen_names": lambda self: self._seen(),
     "predictions": lambda self: self._load(self._run).predictions,
     "curves": lambda self: self._load(self._run).curves,
-    "cost": lambda self: jsontext.loads(self._run.row.cost),
+    "cost": lambda self: jsontext.loads_verified(self._run.row.cost),
     "provenance": lambda self: provenance_of(self._run, self._texts),
 }
 for _name, _make in _PARTS.items():  # A method of the class would slow down every other attribute.
