@@ -59,6 +59,17 @@ class StoredAblation(Frozen):
             base if base in own else axis.values[0] for axis, base, own in zip(self.axes, self.base, tried, strict=True)
         )
 
+    @property
+    def effects(self) -> int:
+        """Return how many main effects and interactions each of its tables tests."""
+        from bench.stats.effects import Tried, effects
+        from bench.stats.intervals import Unit
+
+        run = {Unit(0, 0): "planned"}
+        tried = [Tried(setting.values, {}, {}, run, 1) for setting in self.settings]
+        labels = [axis.label for axis in self.axes]
+        return len(effects(labels, tried, self.reference, fraction=self.design == "fractional"))
+
 
 def keep(results: Path, ablation: StoredAblation) -> None:
     """Write an ablation; runs of earlier seeds stay in it.

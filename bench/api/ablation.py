@@ -126,7 +126,7 @@ class Ablation:
 
         resolution = self.study.resolve(place)
         plan = plan_runs(resolution, place, self.base.store_url, readonly=readonly)
-        return StudyPlan(plan, place, self.base.store_url)
+        return StudyPlan(plan, place, self.base.store_url, self.study.stored(plan).effects)
 
     def plan_facts(self, planned: StudyPlan) -> dict[str, object]:
         """Return a plan as plain values, for JSON."""

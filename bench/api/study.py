@@ -399,11 +399,13 @@ class StudyPlan:
         plan: Jobs and runs.
         workspace: Results folder, whose earlier runs say how long jobs take and how much seeds vary.
         store_url: Database URL, or None.
+        effects: Effects that each table of an ablation tests; None of a study that compares methods.
     """
 
     plan: Plan
     workspace: Workspace
     store_url: str | None = None
+    effects: int | None = None
 
     @cached_property
     def jobs(self) -> pd.DataFrame:
@@ -481,7 +483,7 @@ class StudyPlan:
 
         missing = {run.spec.seed for run in self.plan.runs if run.key not in self.plan.reused}
         seconds = sum(self._seconds.values()) / len(missing) if missing else None
-        return planned_line(self.plan.runs, read, seconds)
+        return planned_line(self.plan.runs, read, seconds, self.effects)
 
     @cached_property
     def _seconds(self) -> dict[str, float]:

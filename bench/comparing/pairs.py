@@ -73,7 +73,7 @@ class Comparer:
             raise UsageError("a margin needs two methods, paired by seed: ensembles of several have no seeds to pair")
         if self.average is None:
             if second is None:
-                raise UsageError(f"'{first}' needs a second group to compare with, or --ensemble")
+                raise UsageError(f"name B, which '{first}' is compared with, or add --ensemble to see '{first}' alone")
             for members in groups:
                 if len(members) > 1:
                     raise UsageError(
@@ -119,7 +119,7 @@ class Comparer:
                 f"no seed in common ({a.label}: {_listed(a.records)}; {b.label}: {_listed(b.records)})"
             )
         if all(a.records[i].key == b.records[j].key and a.rows[i].stored == b.rows[j].stored for i, j in seeds):
-            raise UsageError(f"both groups name the same runs ({a.label}, {a.where})")
+            raise UsageError(f"A and B are the same runs ({a.label}, {a.where})")
         lone = set(a.records) ^ set(b.records)
         if lone and len(seeds) < max(len(a.records), len(b.records)):
             notes.append(f"seeds {_listed(sorted(lone))} left out: not in both")

@@ -75,7 +75,8 @@ def resolve_points(axes: tuple[Axis, ...], points: Iterable[Point], workspace: W
         try:
             one = _resolve(point.request, workspace, opened)
         except UsageError as error:
-            raise type(error)(f"with {point}: {error}") from error
+            named = any(str(error).startswith(f"{path} = ") for path in point.values)  # it says which value is wrong
+            raise type(error)(str(error) if named else f"with {point}: {error}") from error
         places = []
         for spec in one.runs:
             place = known.setdefault(content_key(spec), len(found.runs))

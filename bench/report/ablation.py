@@ -223,6 +223,8 @@ def _mark(table: AblationTable, one: Tried) -> str:
     said = ["base"] if one.values == table.reference and table.design != "one-at-a-time" else []
     if table.best is not None and table.best.values == one.values:
         said.append("best on validation")
+    elif table.best is not None and one.values in table.best.level:
+        said.append("equally high on validation")
     if one.lost:
         said.append(Lost("", one.lost, one.planned).words)
     return ", ".join(said)
@@ -242,6 +244,9 @@ def best_words(table: AblationTable) -> list[str] | None:
     if best.test is not None:
         test = f", test {score(best.test.mean) if score else words.score(best.test)}"
     lines = [f"Best on validation: {setting_name(table.axes, best.values)} (validation {validation}{test})."]
+    if best.level:
+        others = "; ".join(setting_name(table.axes, values) for values in best.level)
+        lines.append(f"Equally high on validation: {others}; the first in order was taken.")
     if best.probability is None:
         return [*lines, "One seed: nothing says how sure that is. Run more with --seeds 3."]
     gone = sum(bool(one.lost) for one in table.tried)

@@ -417,7 +417,9 @@ def _warned(section: Section) -> list[str]:
 
 def pair_notes(section: Section) -> list[str]:
     """Return notes on comparisons, each with its pairs."""
-    older = words.older(f"{pair.name} {pair.setting}" for pair in section.pairs if pair.older_code)
+    made_before = [pair for pair in section.pairs if pair.older_code]
+    every = f"all {len(made_before)} comparisons" if 1 < len(made_before) == len(section.pairs) else ""
+    older = words.older((f"{pair.name} {pair.setting}" for pair in made_before), every)
     tested = [pair.comparison for pair in section.pairs if pair.comparison.p is not None]
     older += [basis(tested, "comparisons of this list")] if tested else []
     return older + _gathered([(f"{pair.name} {pair.setting}", pair.comparison) for pair in section.pairs])

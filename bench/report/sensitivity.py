@@ -6,9 +6,10 @@ report (`bench.report.model`); `bench.stats.power` has the test that they are ab
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 from bench.report import quantities
@@ -194,10 +195,14 @@ def explained(asked: Question) -> str:
         f"Power {100 * asked.target:g} %, of one comparison at Holm's first and strictest step; Student-t over paired "
         f"seeds with the variance moderated as in the report. “Shown from”: the smallest true difference, in points, "
         f"that the seeds in the column show with this power; a smaller one mostly ends as “no difference shown”. "
-        f"“Seeds for {100 * asked.effect:g}”: seeds that a difference of {100 * asked.effect:g} points needs, and in "
+        f"“Seeds for {100 * asked.effect:g}”: seeds that a difference of {_points(asked.effect)} needs, and in "
         "brackets what they would be at the ends of the deviation's interval. Differences are assumed to be normally "
         "distributed. Device time: of the seeds that are missing, all rows of the table, as stored runs cost."
     )
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:g} point{'s' * (100 * fraction != 1)}"
 
 
 def part(model: ReportModel, asked: Question) -> list[Part]:
@@ -227,7 +232,10 @@ class _Family:
 
 
 def planned_line(
-    runs: Sequence[PlannedRun], read: Callable[[], Sequence[Sensitivity]], seconds: float | None = None
+    runs: Sequence[PlannedRun],
+    read: Callable[[], Sequence[Sensitivity]],
+    seconds: float | None = None,
+    effects: int | None = None,
 ) -> str:
     """Say what a plan's seeds can show, for its least sensitive table.
 
@@ -235,11 +243,14 @@ def planned_line(
         runs: Every run of the plan.
         read: Reads the variation of stored tables; not called where the plan compares nothing.
         seconds: Device seconds of one seed of the plan; None where they are not known.
+        effects: Effects that an ablation tests together in a table; None where the plan compares methods.
 
     Returns:
         One line; empty where the plan compares nothing.
     """
     families = _families(runs)
+    if effects is not None:
+        families = [replace(family, comparisons=effects) for family in families]
     if not families:
         return ""
     told, known = [], read()
@@ -248,7 +259,7 @@ def planned_line(
         told.append((smallest_effect(spread, family.seeds), family, spread, basis))
     smallest, family, spread, basis = max(told, key=lambda one: 2.0 if one[0] is None else one[0])
     preset, protocol, form, dataset = family.where
-    against = "to scratch" if family.against == "scratch" else "between methods"
+    against = "to scratch" if family.against == "scratch" else "between methods" if effects is None else "between two settings"
     count = f"{family.seeds} seed{'s' * (family.seeds != 1)}"
     holm = f", Holm over {family.comparisons}" if family.comparisons > 1 else ""
     words = f"{protocol}{'' if form == 'fair' else f' ({form} form)'} on {dataset}, {preset}"
@@ -271,24 +282,28 @@ def _hours(seconds: float) -> str:
 
 
 def _families(runs: Sequence[PlannedRun]) -> list[_Family]:
-    """Return the families of comparisons that a plan makes."""
-    tables: dict[tuple[str, str, str, str], dict[str, tuple[str, set[int]]]] = {}
+    """Return the families of comparisons that a plan makes.
+
+    Methods are compared within a setting of the protocol, and a table has all settings.
+    """
+    tables: dict[tuple[str, str, str, str], dict[str, tuple[str, str, set[int]]]] = {}
     for run in runs:
         if run.label["preset"] != SMOKE:
             where = run.label["preset"], run.label["protocol"], run.label["form"], run.label["dataset"]
             name = cell_digest(run.spec.model_dump(mode="json"))
-            tables.setdefault(where, {}).setdefault(name, (run.label["method"], set()))[1].add(run.spec.seed)
+            tables.setdefault(where, {}).setdefault(name, (run.label["method"], run.label["setting"], set()))[2].add(run.spec.seed)
     found = []
     for where, cells in tables.items():
-        opponents = [seeds for method, seeds in cells.values() if method in (SCRATCH, TEACHER_ALONE)]
-        pretrained = [seeds for method, seeds in cells.values() if method not in (SCRATCH, TEACHER_ALONE)]
+        opponents = [seeds for method, _, seeds in cells.values() if method in (SCRATCH, TEACHER_ALONE)]
+        pretrained = [seeds for method, _, seeds in cells.values() if method not in (SCRATCH, TEACHER_ALONE)]
+        sizes = Counter(setting for method, setting, _ in cells.values() if method not in (SCRATCH, TEACHER_ALONE))
+        pairs = sum(math.comb(size, 2) for size in sizes.values())
         if not pretrained:
             continue
         if opponents:
             fewest = min(map(len, (*opponents, *pretrained)))
             found.append(_Family(where, "scratch", len(pretrained), fewest))
-        elif len(pretrained) > 1:
-            pairs = len(list(combinations(pretrained, 2)))
+        elif pairs:
             found.append(_Family(where, "each other", pairs, min(map(len, pretrained))))
     return found
 

@@ -21,13 +21,17 @@ SYMBOLS: Mapping[Verdict, str] = {
 }
 
 
-def older(names: Iterable[str]) -> list[str]:
+def older(names: Iterable[str], every: str = "") -> list[str]:
     """Name results of older code in a line.
 
     For tables without a column that marks them.
+
+    Args:
+        names: The results.
+        every: What to say instead of the names, because all results of the table are older.
     """
     found = "; ".join(dict.fromkeys(names))
-    return [f"Made by code that has changed since (older): {found}."] if found else []
+    return [f"Made by code that has changed since (older): {every or found}."] if found else []
 
 
 def percent(value: float) -> str:

@@ -86,6 +86,7 @@ class Best:
         resamples: Their number.
         exact: Whether these are all resamples.
         seeds: Seeds that all settings have.
+        level: Other settings with the same mean validation score; the first in order is taken.
     """
 
     values: Values
@@ -96,6 +97,7 @@ class Best:
     resamples: int
     exact: bool
     seeds: int
+    level: tuple[Values, ...] = ()
 
 
 def effects(axes: Sequence[str], tried: Sequence[Tried], reference: Values, *, fraction: bool = False) -> list[Effect]:
@@ -267,7 +269,8 @@ def best_setting(axes: Sequence[str], tried: Sequence[Tried]) -> Best | None:
     table = np.array(
         [[statistics.fmean(means[u] for u in units if u.seed == seed) for seed in seeds] for _, means in scored]
     )
-    at = int(table.mean(1).argmax())
+    highest = np.isclose(table.mean(1), table.mean(1).max(), rtol=0, atol=1e-12).nonzero()[0].tolist()
+    at = highest[0]
     chosen = scored[at][0]
     kept: list[Scores] = [{unit: {None: means[unit]} for unit in units} for _, means in scored]
     name = setting_name(axes, chosen.values)
@@ -293,6 +296,7 @@ def best_setting(axes: Sequence[str], tried: Sequence[Tried]) -> Best | None:
         resamples=len(drawn),
         exact=exact,
         seeds=len(seeds),
+        level=tuple(scored[place][0].values for place in highest[1:]),
     )
 
 

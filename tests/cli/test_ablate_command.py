@@ -121,7 +121,7 @@ def test_the_papers_axes_exist(method: str, tmp_path: Path) -> None:
         ("recon --axis mask_ratio=0.6 --design one-at-a-time", "nothing to compare"),
         ("recon --axis mask_ratio=0,05", "--axis recon.mask_ratio=0,05: is that a decimal comma"),
         ("recon --axis mask_ratio=0.2,0.2", "the value 0.2 stands twice"),
-        ("recon --axis mask_ratio=0.2,1.4", "with recon.mask_ratio = 1.4"),
+        ("recon --axis mask_ratio=0.2,1.4", "recon.mask_ratio = 1.4: input should be less than 1"),
         ("recon --axis mask_ratio=0.2,0.4 --axis mask_ratio=0.6,0.8", "given twice"),
         ("recon --axis mask_ratio=0.2,0.4 --axis recon.mask_ratio=0.6,0.8", "given twice"),
         ("recon --axis mask_ratio=0.2,0.4 --set recon.mask_ratio=0.6", "leave one of the two out"),

@@ -166,9 +166,9 @@ def test_parts_are_compared_by_their_iou(compare: Compare, results: Path, tmp_pa
     [
         (("point-may", "scratch"), "unknown stored method 'point-may': did you mean point-mae"),
         (("point-mae", "abcdef12"), "no stored run has a key beginning with 'abcdef12'"),
-        (("point-mae",), "'point-mae' needs a second group to compare with, or --ensemble"),
+        (("point-mae",), "name B, which 'point-mae' is compared with, or add --ensemble to see 'point-mae' alone"),
         (("point-mae+scratch", "scratch"), "names several methods; add --ensemble to join them"),
-        (("point-mae", "point-mae", "-p", "svm"), "both groups name the same runs"),
+        (("point-mae", "point-mae", "-p", "svm"), "A and B are the same runs"),
         (("point-mae,protocol=linear", "scratch,protocol=fewshot"), "never judged alike"),
         (("point-mae", "scratch", "--setting", "5w10s"), "unknown stored setting '5w10s': did you mean 5w2s"),
         (("point-mae,", "scratch"), "expected METHOD or KEY"),

@@ -79,3 +79,24 @@ def test_a_plan_uses_the_variation_of_the_same_protocol(plan: Callable[..., Any]
     stored = next(k for k in known if k.section.protocol == "linear" and k.against == "scratch")
     assert f"deviation {100 * stored.spread.deviation:.1f} points from 20 stored runs of linear on " in line
     assert stored.section.dataset in line
+
+
+def test_a_plan_counts_comparisons_within_a_setting(toy_modelnet: Path, tmp_path: Path) -> None:
+    """Two variants in four few-shot settings make four comparisons: no variant is compared with another setting."""
+    data = f"modelnet-h5:{toy_modelnet}"
+    given: dict[str, Any] = {"preset": "nano", "pretrain_data": data, "baseline": False, "seeds": 3}
+    swept = bench.study(
+        "point-mae", "fewshot", data, results=tmp_path, overrides={"point-mae.mask_ratio": "0.2,0.4"}, **given
+    )
+    settings = len({run.label["setting"] for run in swept.plan().plan.runs})
+    assert settings > 1
+    assert f"Holm over {settings}," in swept.plan().sensitivity
+
+
+def test_an_ablations_plan_counts_its_effects(toy_modelnet: Path, tmp_path: Path) -> None:
+    """Four by two values have three and one main effects and three interactions, not 28 pairs of settings."""
+    data = f"modelnet-h5:{toy_modelnet}"
+    axes: dict[str, Any] = {"mask_ratio": [0.2, 0.4, 0.6, 0.8], "loss": ["cdl1", "cdl2"]}
+    study = bench.ablate("point-mae", axes, protocols="linear", dataset=data, pretrain_data=data, results=tmp_path)
+    assert "between two settings from" in study.plan().sensitivity
+    assert "Holm over 7," in study.plan().sensitivity

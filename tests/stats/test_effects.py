@@ -120,3 +120,11 @@ def test_one_seed_says_nothing_about_sureness() -> None:
     best = best_setting(("axis",), [tried(("a",), [0.5]), tried(("b",), [0.6])])
     assert best is not None
     assert (best.values, best.probability) == (("b",), None)
+
+
+def test_settings_level_on_validation_are_named() -> None:
+    """Equal means in another order of seeds are a tie, although their sums differ in the last bit."""
+    scores = {"a": [0.1, 0.2, 0.3], "b": [0.3, 0.1, 0.2], "c": [0.0, 0.0, 0.0]}
+    best = best_setting(("axis",), [tried((name,), own) for name, own in scores.items()])
+    assert best is not None
+    assert (best.values, best.level) == (("a",), (("b",),))
