@@ -259,7 +259,13 @@ def planned_line(
         told.append((smallest_effect(spread, family.seeds), family, spread, basis))
     smallest, family, spread, basis = max(told, key=lambda one: 2.0 if one[0] is None else one[0])
     preset, protocol, form, dataset = family.where
-    against = "to scratch" if family.against == "scratch" else "between methods" if effects is None else "between two settings"
+    against = (
+        "to scratch"
+        if family.against == "scratch"
+        else "between methods"
+        if effects is None
+        else "between two settings"
+    )
     count = f"{family.seeds} seed{'s' * (family.seeds != 1)}"
     holm = f", Holm over {family.comparisons}" if family.comparisons > 1 else ""
     words = f"{protocol}{'' if form == 'fair' else f' ({form} form)'} on {dataset}, {preset}"
@@ -291,7 +297,9 @@ def _families(runs: Sequence[PlannedRun]) -> list[_Family]:
         if run.label["preset"] != SMOKE:
             where = run.label["preset"], run.label["protocol"], run.label["form"], run.label["dataset"]
             name = cell_digest(run.spec.model_dump(mode="json"))
-            tables.setdefault(where, {}).setdefault(name, (run.label["method"], run.label["setting"], set()))[2].add(run.spec.seed)
+            tables.setdefault(where, {}).setdefault(name, (run.label["method"], run.label["setting"], set()))[2].add(
+                run.spec.seed
+            )
     found = []
     for where, cells in tables.items():
         opponents = [seeds for method, _, seeds in cells.values() if method in (SCRATCH, TEACHER_ALONE)]
