@@ -22,6 +22,7 @@ from bench.errors import SetupError
 from bench.report import contents
 from bench.report.build import BuiltReport, build_report, require_writable
 from bench.report.document import Document, Part, Table
+from bench.report.forms import Format
 from bench.report.html import to_html
 from bench.report.model import build_model
 from bench.report.records import to_csv
@@ -69,6 +70,10 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def one_run(maker: Maker) -> Any:
     return maker().run("scratch", "recon", "linear", "ldraw40", 0, "all")
+
+
+DRAWN_IN_NONE: tuple[Format, ...] = ("csv", "markdown")
+"""Files without figures, which take longest."""
 
 
 def read_csv(report: BuiltReport) -> list[dict[str, str]]:
@@ -204,7 +209,9 @@ def test_seeds_left_out_of_a_pair_are_said_below_it(maker: Maker, tmp_path: Path
 def test_one_seed_shows_the_folds_and_no_interval(one_seed: Any, tmp_path: Path) -> None:
     """The deviation over folds of one encoder must never pass for an interval over pretrainings."""
     screen = io.StringIO()
-    report = build_report(by_run(one_seed.rows), one_seed.runs, tmp_path, console=Console(file=screen, width=140))
+    report = build_report(
+        by_run(one_seed.rows), one_seed.runs, tmp_path, console=Console(file=screen, width=140), forms=DRAWN_IN_NONE
+    )
     section = report.markdown.read_text().partition("## fewshot on")[2]
     assert "folds of one encoder (s.d.)" in section
     assert "one seed: no comparison" in section
@@ -261,7 +268,7 @@ def test_older_code_is_marked(maker: Maker, tmp_path: Path) -> None:
     """A reused result of older code must be recognisable in its table."""
     results = maker(older_code=True).run("recon", "recon", "linear", "ldraw40", 0, "all")
     results += maker().run("scratch", "recon", "linear", "ldraw40", 0, "all")
-    report = build_report(by_run(results.rows), results.runs, tmp_path)
+    report = build_report(by_run(results.rows), results.runs, tmp_path, forms=DRAWN_IN_NONE)
     assert [r["older_code"] for r in read_csv(report)] == ["True", "False"]
     assert re.search(r"\| code \|\n.*\n\| all \| recon .*\| older \|\n", report.markdown.read_text())
 
@@ -281,7 +288,7 @@ def test_provenance_marks_older_runs_and_no_others(maker: Maker, tmp_path: Path)
     """One older seed would send readers to redo all five."""
     results = maker(older_code=True).run("recon", "recon", "linear", "ldraw40", 0, "all")
     results += maker().run("recon", "recon", "linear", "ldraw40", 1, "all")
-    report = build_report(by_run(results.rows), results.runs, tmp_path)
+    report = build_report(by_run(results.rows), results.runs, tmp_path, forms=DRAWN_IN_NONE)
     assert {(line.seed, line.older_code) for line in report.model.runs} == {("0", True), ("1", False)}
 
 
@@ -290,7 +297,7 @@ def test_numbers_selected_on_test_have_a_column_of_their_own(maker: Maker, tmp_p
     results = maker().run("recon", "recon", "linear", "ldraw40", 0, "all")
     chosen = [row for row in results.rows if row.split == "test"]
     inflated = [replace(row, selection="test", value=row.value + 0.03) for row in chosen]
-    report = build_report(by_run([*results.rows, *inflated]), results.runs, tmp_path)
+    report = build_report(by_run([*results.rows, *inflated]), results.runs, tmp_path, forms=DRAWN_IN_NONE)
     assert "| chosen on test (inflation) |" in report.markdown.read_text()
     assert "(+3.0)" in report.markdown.read_text()
     (record,) = read_csv(report)

@@ -39,7 +39,7 @@ CARDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def results(maker: Callable[..., Any]) -> Any:
     """One run of each method, with its card."""
     found = maker().run("recon", "recon", "linear", "ldraw40", 0, "all")
@@ -51,9 +51,9 @@ def results(maker: Callable[..., Any]) -> Any:
     return found
 
 
-@pytest.fixture
-def report(results: Any, tmp_path: Path) -> BuiltReport:
-    return build_report(by_run(results.rows), results.runs, tmp_path)
+@pytest.fixture(scope="module")
+def report(results: Any, tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
+    return build_report(by_run(results.rows), results.runs, tmp_path_factory.mktemp("report"))
 
 
 def test_every_file_says_what_the_methods_declare(report: BuiltReport) -> None:

@@ -59,7 +59,7 @@ def test_parts_of_the_data_have_names_of_their_own(results: Any, tmp_path: Path)
     """Two lines of one name: nobody could say which of them all the pretraining data gave."""
     part = {"pretrain_data": "shapes (25 %)", "run_key": "0" * 64}
     results.rows += [replace(row, **part) for row in results.rows if row.method == "recon" and row.seed == 0]
-    built = build_report(by_run(results.rows), results.runs, tmp_path)
+    built = build_report(by_run(results.rows), results.runs, tmp_path, forms=("csv",))
     names = [row["method"] for row in headed(selection.table(built.model))]
     assert sorted(names) == ["recon, pretrained on shapes", "recon, pretrained on shapes (25 %)"]
 
@@ -93,14 +93,16 @@ def test_every_rule_has_its_column_and_the_honest_number_stays(results: Any, tmp
 def test_lines_of_older_code_are_marked(results: Any, tmp_path: Path) -> None:
     """An inflation measured by older code would be quoted as today's."""
     results.rows = [replace(row, older_code=row.method == "recon" and row.seed == 1) for row in results.rows]
-    (found,) = headed(selection.table(build_report(by_run(results.rows), results.runs, tmp_path).model))
+    built = build_report(by_run(results.rows), results.runs, tmp_path, forms=("csv",))
+    (found,) = headed(selection.table(built.model))
     assert found["method"] == "recon (older code)"
 
 
-def test_without_other_rules_there_is_no_table(one_seed: Any, tmp_path: Path) -> None:
+def test_without_other_rules_there_is_no_table(maker: Callable[..., Any], tmp_path: Path) -> None:
     """A report of plain runs must not grow an empty section; asked for it, the user learns what to run."""
-    screen = console()
-    built = build_report(by_run(one_seed.rows), one_seed.runs, tmp_path, console=screen, selection=True)
+    screen, plain = console(), maker().run("recon", "recon", "linear", "ldraw40", 0, "all")
+    plain += maker().run("scratch", "recon", "linear", "ldraw40", 0, "all")
+    built = build_report(by_run(plain.rows), plain.runs, tmp_path, console=screen, selection=True)
     assert built.model.ledger == ()
     assert "--legacy" in printed(screen)
     assert selection.TITLE not in built.html.read_text() + built.markdown.read_text()
@@ -111,7 +113,7 @@ def test_smoke_runs_show_their_path_and_no_inflation(maker: Callable[..., Any], 
     found = maker(preset="smoke").run("recon", "recon", "linear", "ldraw40", 0, "all")
     found.rows += [beside(row, "test", 0.02) for row in found.rows if row.split == "test"]
     screen = console()
-    build_report(by_run(found.rows), found.runs, tmp_path, console=screen, selection=True)
+    build_report(by_run(found.rows), found.runs, tmp_path, console=screen, selection=True, forms=("csv",))
     shown = printed(screen)
     assert selection.SMOKE_NOTE in shown
     assert "SMOKE: linear on ldraw40" in shown
@@ -142,7 +144,7 @@ def test_one_network_has_one_line_and_options_are_told_apart(maker: Callable[...
     results += run(False, 0, seed=1)
     results += run(True, 0)
     results += run(False, 5)
-    built = build_report(by_run(results.rows), results.runs, tmp_path)
+    built = build_report(by_run(results.rows), results.runs, tmp_path, forms=("csv",))
     lines = headed(selection.table(built.model))
     assert {line["method"] for line in lines} == {"recon"}
     assert sorted((line["judged by"], line["test"] != "–") for line in lines) == [

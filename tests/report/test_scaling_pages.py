@@ -271,7 +271,7 @@ def test_reports_without_parts_have_no_empty_figures(one_seed: Results) -> None:
     model = model_of(one_seed)
     assert not scaling.figures(model)
     assert not transfer.matrices(model)
-    assert scaling.TITLE not in to_html(contents.report(model))
+    assert scaling.TITLE not in to_markdown(contents.report(model))
 
 
 def test_smoke_figures_have_no_intervals() -> None:
