@@ -84,8 +84,8 @@ def encoder() -> Encoder:
 def task(name: str, form: Form, place: Path) -> Task:
     """Objects, parts, captions or rooms, with a teacher where the protocol needs one."""
     clouds = []
-    for number in (1, 2):
-        made = cloud_set(8 // number, number, points=96, noise=0.2)
+    for number, per_class in ((1, 5), (2, 3)):
+        made = cloud_set(per_class, number, points=96, noise=0.2)
         parts, captions = (made.points[..., 1] > 0).astype(np.int64), [f"{NAMES[i]} number{i}" for i in made.labels]
         clouds.append(replace(made, classes=NAMES, parts=parts, captions=tuple(captions)))
     rooms = name == "semseg"
