@@ -262,6 +262,8 @@ class PretrainSpec(Frozen):
 
 Adapt = Literal["head", "bitfit", "prompt", "adapter", "lora", "full"]
 """Parameters of an encoder that fine-tuning trains, from least to most."""
+FrozenDense = Literal["no", "linear", "decoder"]
+"""What is trained above a frozen encoder that labels points; ``no``: the encoder, too."""
 Rotation = Literal["none", "z/z", "z/SO3", "SO3/SO3"]
 """How training and test clouds are turned: about the vertical axis, or in any way."""
 

@@ -17,6 +17,7 @@ from bench.models.blocks import MLP, CrossAttention, SelfAttention
 from bench.models.classifier import Classifier
 from bench.models.frozen import NotFrozenError, tensor_digests
 from bench.models.roles import in_head_group
+from bench.models.segmentation import PartSegmenter
 from bench.spec import Adapt
 
 LORA_SCALE = 2.0
@@ -149,24 +150,24 @@ def _wrapped(parent: nn.Module, name: str, child: nn.Module, how: Adapt, size: i
     return LowRank(child, size) if name in projects and isinstance(child, nn.Linear) else None
 
 
-def frozen_tensors(classifier: Classifier) -> dict[str, str]:
+def frozen_tensors(network: Classifier | PartSegmenter) -> dict[str, str]:
     """Return the SHA-256 of what must not change by training, by name.
 
     Parameters that take no gradient, and the buffers of an encoder that stays in evaluation mode.
     """
-    trained = {name for name, parameter in classifier.named_parameters() if parameter.requires_grad}
-    buffers = {name for name, _ in classifier.named_buffers()}
-    moving = {name for name in buffers if name.startswith("head.") or not classifier.evaluates}
-    return {name: sha for name, sha in tensor_digests(classifier).items() if name not in trained | moving}
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    buffers = {name for name, _ in network.named_buffers()}
+    moving = {name for name in buffers if name.startswith("head.") or not network.evaluates}
+    return {name: sha for name, sha in tensor_digests(network).items() if name not in trained | moving}
 
 
-def check_frozen(classifier: Classifier, before: dict[str, str], title: str) -> None:
+def check_frozen(network: nn.Module, before: dict[str, str], title: str) -> None:
     """Compare what must not change with what it was.
 
     Raises:
         NotFrozenError: A frozen tensor changed.
     """
-    after = tensor_digests(classifier)
+    after = tensor_digests(network)
     moved = [name for name, sha in before.items() if after.get(name) != sha]
     if moved:
         raise NotFrozenError(f"{title}: frozen tensor '{moved[0]}' changed in training")

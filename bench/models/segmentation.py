@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from bench.errors import UsageError
 from bench.models.encoder import BlockOutputs, Encoder
 from bench.models.pooling import patch_max
-from bench.models.segmentation_parts import CategoryBranch, Propagation
+from bench.models.segmentation_parts import CategoryBranch, LinearPoints, Propagation
+from bench.spec import FrozenDense as Frozen
 
 LEVELS = 3
 """Default number of depths from which tokens are taken."""
@@ -136,6 +137,7 @@ class PartSegmenter(nn.Module):
         groups: int | None = None,
         group_size: int | None = None,
         widths: HeadWidths | None = None,
+        frozen: Frozen = "no",
     ) -> None:
         """Put a fresh head on an encoder.
 
@@ -149,6 +151,8 @@ class PartSegmenter(nn.Module):
             groups: Patches per cloud; None for the encoder's own number (published: 128).
             group_size: Points per patch; None for the encoder's own number.
             widths: Widths inside the head; None for the published ones.
+            frozen: ``linear``: the encoder stays as it is and the head is one linear layer on interpolated tokens;
+                ``decoder``: the encoder stays as it is under the usual head; ``no``: everything is trained.
 
         Raises:
             UsageError: The encoder does not return tokens of its blocks, or has no such blocks.
@@ -164,9 +168,25 @@ class PartSegmenter(nn.Module):
             )
         self.encoder = encoder
         self.groups, self.group_size = groups, group_size
-        self.head = SegmentationHead(
-            shape.width, len(self.fetch_blocks), shape.queries, parts, categories, dropout, widths or HeadWidths()
+        levels = len(self.fetch_blocks)
+        self.head: SegmentationHead | LinearPoints = (
+            LinearPoints(levels * shape.width, parts)
+            if frozen == "linear"
+            else SegmentationHead(
+                shape.width, levels, shape.queries, parts, categories, dropout, widths or HeadWidths()
+            )
         )
+        self.evaluates = frozen != "no"
+        if self.evaluates:
+            encoder.requires_grad_(False)
+            self.train(self.training)
+
+    def train(self, mode: bool = True) -> PartSegmenter:
+        """Switch the mode; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.evaluates:
+            self.encoder.eval()
+        return self
 
     def forward(self, points: Tensor, category: Tensor | None = None) -> Tensor:
         """Label every point.

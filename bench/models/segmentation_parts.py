@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.models.encoder import BlockOutputs
 from bench.models.ops import interpolation_matrix
 
 
@@ -29,6 +30,24 @@ class CategoryBranch(nn.Module):
         if category.ndim == 1:
             category = F.one_hot(category, self.categories)
         return F.leaky_relu(self.norm(self.embed(category.to(self.embed.weight.dtype))), 0.2)
+
+
+class LinearPoints(nn.Module):
+    """Label points by one linear layer on interpolated patch tokens.
+
+    It knows no category and no cloud summary: what it finds was in the tokens.
+    """
+
+    def __init__(self, features: int, parts: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(features, parts)
+
+    def forward(self, points: Tensor, outputs: BlockOutputs, category: Tensor | None = None) -> Tensor:
+        """Return log-probabilities ``[B, N, parts]``, float32; ignores `category`."""
+        per_patch = self.out(torch.cat(outputs.levels, dim=-1))
+        every = outputs.centres is points
+        spread = per_patch if every else torch.bmm(interpolation_matrix(points, outputs.centres), per_patch)
+        return F.log_softmax(spread.float(), dim=-1)
 
 
 class Propagation(nn.Module):

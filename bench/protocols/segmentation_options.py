@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from bench.protocols.base import Form, ProtocolOptions
 from bench.protocols.options import recipe_words
 from bench.protocols.trained_options import PublishedTraining
 from bench.recipes.row import shortened
-from bench.spec import MOST_POINTS, WIDEST, Recipe
+from bench.spec import MOST_POINTS, WIDEST, FrozenDense, Recipe
 
 PILOT_SHARE = 8
 """Of several candidates each is first trained for an eighth of the epochs; the best on validation starts afresh."""
@@ -39,8 +41,13 @@ class SegmentationOptions(PublishedTraining):
     """Patches among them; null: the backbone's number."""
     group_size: int | None = Field(None, ge=1, le=MOST_POINTS)
     """Points of a patch; null: the backbone's number."""
+    frozen: FrozenDense = Field("no", exclude_if=lambda frozen: frozen == "no")
+    """``linear``: one linear layer on the interpolated tokens of the frozen encoder; ``decoder``: the usual head on the
+    frozen encoder; ``no``: everything is trained (fair form)."""
     head: HeadSizes = HeadSizes()
     dropout: float = Field(0.5, ge=0, lt=1)
+    fair_only: ClassVar[tuple[str, ...]] = ("frozen",)
+
     reference: bool = False
     """Step twice with the same gradients, first unclipped, as the released loops do."""
 
@@ -68,6 +75,9 @@ def sizes(preset: str) -> dict[str, object]:
     return {"points": 2048, "groups": 128, "group_size": 32}
 
 
+_KEPT = "the encoder stays in evaluation mode and is compared bit by bit afterwards"
+
+
 def training_words(options: SegmentationOptions, fair: str, published: str) -> str:
     """Describe the training in sentences for the card."""
     form: Form = options.form
@@ -81,7 +91,13 @@ def training_words(options: SegmentationOptions, fair: str, published: str) -> s
         if options.reference
         else "One optimiser step per iteration (the releases take two with the same gradients: reference=true)."
     )
-    return f"Encoder and head (dropout {options.dropout:g}) are trained together: {words}; {fair}. {steps}"
+    trained = {
+        "no": f"Encoder and head (dropout {options.dropout:g}) are trained together",
+        "linear": "One linear layer on the interpolated tokens of the frozen encoder is trained, without category or "
+        f"summary of the cloud; {_KEPT}",
+        "decoder": f"The head (dropout {options.dropout:g}) is trained on the frozen encoder; {_KEPT}",
+    }
+    return f"{trained[options.frozen]}: {words}; {fair}. {steps}"
 
 
 PILOT_WORDS = (

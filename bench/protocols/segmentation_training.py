@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bench.data.transforms import Transform, compose
 from bench.errors import SetupError
+from bench.models.adaptation import check_frozen, frozen_tensors
 from bench.models.encoder import Encoder
 from bench.models.init import truncated_normal_trunk
 from bench.models.segmentation import HeadWidths, PartSegmenter
@@ -171,6 +172,7 @@ class Work:
                 groups=options.groups,
                 group_size=options.group_size,
                 widths=HeadWidths(**options.head.model_dump()),
+                frozen=options.frozen,
             )
             if self.act_head:
                 truncated_normal_trunk(segmenter.head)
@@ -267,6 +269,7 @@ def train(candidate: Candidate, work: Work, recipe: Recipe, *, final: bool) -> T
     if done is not None:
         return done
     segmenter = load()
+    kept = frozen_tensors(segmenter)
     objective = SegmentationObjective(
         segmenter, work.draw, compose(recipe.augmentation), work.weights, work.options.reference
     )
@@ -292,6 +295,7 @@ def train(candidate: Candidate, work: Work, recipe: Recipe, *, final: bool) -> T
         identity=identity,
     )
     assert result.best is not None
+    check_frozen(segmenter, kept, f"{work.protocol} with frozen={work.options.frozen}")
     states = {"best": result.best.state, "last": segmenter.state_dict()}
     tensors = {f"{part}/{name}": tensor for part, state in states.items() for name, tensor in state.items()}
     last = {name.removeprefix("val_"): series[-1][1] for name, series in result.curves.items() if name[:4] == "val_"}

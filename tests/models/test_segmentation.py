@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.errors import UsageError
+from bench.models.adaptation import check_frozen, frozen_tensors, trained_parameters
 from bench.models.encoder import BlockOutputs, BlockShape, Encoder, EncoderOutput
 from bench.models.grouping import Sampling
 from bench.models.ops import gather_points, interpolation_matrix
@@ -220,3 +221,35 @@ def test_half_precision_learns_the_same_task() -> None:
     torch.testing.assert_close(half, full, atol=0.25, rtol=0.1)
     half.square().mean().backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.head.parameters())
+
+
+@pytest.mark.parametrize("kind", [StandardEncoder, TwoStreamEncoder])
+@pytest.mark.parametrize("frozen", ["linear", "decoder"])
+def test_a_frozen_encoder_is_not_trained(kind: type[StandardEncoder] | type[TwoStreamEncoder], frozen: str) -> None:
+    """A dense probe would otherwise measure fine-tuning, or BatchNorm statistics of the labelled set."""
+    network = segmenter(kind, frozen=frozen)
+    kept = frozen_tensors(network)
+    assert {name for name in network.state_dict() if name.startswith("encoder.")} <= set(kept)
+    if frozen == "linear":
+        assert trained_parameters(network) == 3 * SMALL.width * 5 + 5
+    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.5)
+    before = network.head.out.weight.clone()
+    for _ in range(2):
+        network.train()
+        loss = network(clouds(), torch.tensor([0, 1, 3])).exp().square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    check_frozen(network, kept, frozen)
+    assert not torch.equal(before, network.head.out.weight)
+
+
+def test_the_linear_layer_reads_interpolated_tokens() -> None:
+    """The layer first, the interpolation afterwards: both are linear, so the order changes nothing."""
+    network = segmenter(StandardEncoder, frozen="linear").eval()
+    points = clouds()
+    with torch.no_grad():
+        outputs = network.encoder.block_outputs(points, network.fetch_blocks)
+        tokens = torch.bmm(interpolation_matrix(points, outputs.centres), torch.cat(outputs.levels, -1))
+        expected = F.log_softmax(network.head.out(tokens), dim=-1)
+        torch.testing.assert_close(network(points, torch.tensor([0, 1, 3])), expected)

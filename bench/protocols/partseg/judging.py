@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.data.splits import carve_validation, object_groups, split_digest
+from bench.models.adaptation import trained_parameters
 from bench.models.segmentation import PartSegmenter
 from bench.protocols.base import Evaluation, Subject, Task
 from bench.protocols.partseg.clouds import FixedClouds, Index, Parts, PartTable, fixed_clouds, limit_objects, part_table
@@ -194,6 +195,7 @@ class _Session:
     def notes(self, name: str, trained: Trained) -> dict[str, JsonValue]:
         """Return the notes for the run's record."""
         notes: dict[str, JsonValue] = {
+            "trained_parameters": trained_parameters(trained.load()),
             "candidate": name,
             "epoch": trained.epochs[0],
             "last_epoch": trained.epochs[1],

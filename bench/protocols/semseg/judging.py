@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.data.base import Dataset, Room
 from bench.data.splits import split_digest
+from bench.models.adaptation import trained_parameters
 from bench.models.segmentation import PartSegmenter
 from bench.progress import named
 from bench.protocols.base import Evaluation, Subject, Task
@@ -207,6 +208,7 @@ class _Session:
     def notes(self, name: str, trained: Trained) -> dict[str, JsonValue]:
         """Return the notes for the run's record."""
         return {
+            "trained_parameters": trained_parameters(trained.load()),
             "candidate": name,
             "epoch": trained.epochs[0],
             "last_epoch": trained.epochs[1],
