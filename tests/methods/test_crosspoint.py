@@ -64,6 +64,8 @@ def test_pretraining_learns_in_mixed_precision(backbone: str) -> None:
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
+        if losses[-1] < 0.75 * losses[0]:
+            break
     assert losses[-1] < 0.75 * losses[0]
 
 

@@ -84,6 +84,8 @@ def test_pretraining_learns_in_mixed_precision(method: type[Method], tokenize: s
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
+        if losses[-1] < 0.75 * losses[0]:
+            break
     assert losses[-1] < 0.75 * losses[0]
 
 
