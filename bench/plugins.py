@@ -1,8 +1,8 @@
 """Load plugins: entry points of packages, and plugin files.
 
 Third parties register through the entry-point group ``bench.plugins`` (entry name ``KIND.NAME``, e.g.
-``methods.my-method``) or with ``--plugin path.py`` (every class of a method, protocol, data set, teacher or part of
-the backbone that is defined in that file).
+``methods.my-method``) or with ``--plugin path.py`` (every class of a method, encoder, protocol, data set, teacher or
+part of the backbone that is defined in that file).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ PLUGIN_MODULE = "bench_plugin_"
 """Beginning of the names of modules that are plugin files."""
 
 _BASES = {
+    "encoders": "bench.encoders.base:FrozenEncoder",  # before methods, which encoders are, too
     "methods": "bench.methods.base:Method",
     "protocols": "bench.protocols.base:Protocol",
     "datasets": "bench.data.base:Dataset",
@@ -148,16 +149,19 @@ def _places(name: str) -> list[str]:
 
 def _plugin_entries(module_name: str, path: Path) -> Iterator[Entry]:
     module = sys.modules[module_name]
+    taken = set[str]()
     for kind, target in _BASES.items():
         base_module, _, base_name = target.partition(":")
         if base_module not in sys.modules:  # a subclass cannot exist where its base was never imported
             continue
         base = getattr(sys.modules[base_module], base_name)
         for attribute, value in vars(module).items():
-            if not (inspect.isclass(value) and issubclass(value, base) and value.__module__ == module_name):
+            own = inspect.isclass(value) and issubclass(value, base) and value.__module__ == module_name
+            if not own or attribute in taken:
                 continue
             name = getattr(value, "name", None)
             if isinstance(name, str):
+                taken.add(attribute)
                 summary = (inspect.getdoc(value) or "").partition("\n")[0]
                 version = str(getattr(module, "__version__", "file"))
                 yield Entry(kind, name, f"{module_name}:{attribute}", summary, source=f"file {path}", version=version)

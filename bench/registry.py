@@ -1,4 +1,4 @@
-"""Registry of methods, protocols, data sets, teachers, backbone parts.
+"""Registry of methods, encoders, protocols, data sets, teachers, backbone parts.
 
 Targets are ``module:attribute`` strings imported on first use, so listing names costs nothing. Third parties add
 theirs through `bench.plugins`.
@@ -10,13 +10,14 @@ import importlib
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bench.errors import UsageError, unknown_name
 from bench.summaries import summary_of
 
 if TYPE_CHECKING:
     from bench.data.base import Dataset
+    from bench.encoders.base import AnyEncoder
     from bench.methods.base import AnyMethod
     from bench.models.parts import Block, Norm, Tokenizer
     from bench.protocols.base import AnyProtocol
@@ -73,11 +74,23 @@ class Entry:
 
 
 class Registry(Generic[T]):
-    """Names of one kind, each with a lazily imported class."""
+    """Names of one kind, each with a lazily imported class.
 
-    def __init__(self, kind: str, entries: tuple[Entry, ...]) -> None:
+    Args:
+        kind: Plural kind.
+        entries: Built-in names.
+        beside: Registry of another kind whose units stand in for this kind's. `entry` and `load` find them, too, but
+            they are not listed, and no name is in both.
+    """
+
+    def __init__(self, kind: str, entries: tuple[Entry, ...], beside: Registry[Any] | None = None) -> None:
         self.kind = kind
         self._entries = {entry.name: entry for entry in entries}
+        self._beside = beside
+        self._sharing: list[Registry[Any]] = []
+        if beside is not None:
+            self._sharing.append(beside)
+            beside._sharing.append(self)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
@@ -102,12 +115,11 @@ class Registry(Generic[T]):
         Raises:
             UsageError: The name is taken by something else.
         """
-        known = self._entries.get(entry.name)
-        if known is not None and known.target != entry.target:
-            raise UsageError(
-                f"{entry.source} registers {self.kind[:-1]} '{entry.name}', "
-                f"which {known.source} already provides; rename it"
-            )
+        for one in (self, *self._sharing):
+            known = one._entries.get(entry.name)
+            if known is not None and known.target != entry.target:
+                provided = f"which {known.source} already provides{'' if one is self else f' as a {one.kind[:-1]}'}"
+                raise UsageError(f"{entry.source} registers {self.kind[:-1]} '{entry.name}', {provided}; rename it")
         self._entries[entry.name] = entry
 
     def entry(self, name: str) -> Entry:
@@ -116,6 +128,19 @@ class Registry(Generic[T]):
         Raises:
             UsageError: Unknown name (with near-miss suggestions).
         """
+        if self._beside is not None and name in self._beside:
+            return self._beside.entry(name)
+        return self.own(name)
+
+    def own(self, name: str) -> Entry:
+        """Return the entry of a name of this kind.
+
+        Raises:
+            UsageError: Unknown name (with near-miss suggestions), or one of the kind beside this one.
+        """
+        if self._beside is not None and name in self._beside:
+            beside = self._beside.kind[:-1]
+            raise UsageError(f"'{name}' is an {beside}, no {self.kind[:-1]}: give it as --{beside} {name}")
         try:
             return self._entries[name]
         except KeyError:
@@ -155,6 +180,17 @@ def _entries(
         for name, (target, needs) in rows.items()
     )
 
+
+ENCODERS: Registry[AnyEncoder] = Registry(
+    "encoders",
+    _entries(
+        "encoders",
+        {
+            "features": ("bench.encoders.features:Features", "a file: features:FILE.npz or .h5"),
+        },
+        ("torch",),
+    ),
+)
 
 METHODS: Registry[AnyMethod] = Registry(
     "methods",
@@ -199,6 +235,7 @@ METHODS: Registry[AnyMethod] = Registry(
         part_of={"act-dvae": "act"},
         named_only=("render-classify",),
     ),
+    beside=ENCODERS,
 )
 
 PROTOCOLS: Registry[AnyProtocol] = Registry(
@@ -412,6 +449,7 @@ BACKBONE_PARTS: dict[str, Registry[Block] | Registry[Norm] | Registry[Tokenizer]
 REGISTRIES: dict[
     str,
     Registry[AnyMethod]
+    | Registry[AnyEncoder]
     | Registry[AnyProtocol]
     | Registry[Dataset]
     | Registry[Teacher]
@@ -420,6 +458,7 @@ REGISTRIES: dict[
     | Registry[Tokenizer],
 ] = {
     "methods": METHODS,
+    "encoders": ENCODERS,
     "protocols": PROTOCOLS,
     "datasets": DATASETS,
     "teachers": TEACHERS,

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from bench.chosen import chosen_method
 from bench.data.base import DataPlace
 from bench.data.local import list_local, resolve_dataset_ref
 from bench.errors import BenchError, UsageError
 from bench.execution.local import Listener, LocalPool, PoolOptions
 from bench.paths import Workspace
+from bench.plan.brought import Brought
 from bench.plan.code import IMPORTED
 from bench.plan.encoders import encoder_key, find_encoder
 from bench.plan.graph import Plan, Stored, build_plan
@@ -23,7 +25,7 @@ from bench.plan.located import Located
 from bench.plan.resolve import Resolution
 from bench.plan.teachers import open_teacher
 from bench.plugins import load_plugin_file
-from bench.registry import DATASETS, REGISTRIES
+from bench.registry import DATASETS, ENCODERS, REGISTRIES
 from bench.spec import DataSpec, PretrainSpec, RunSpec, content_key
 from bench.store.records import Metric, RunRecord
 from bench.store.scratch import scratch_name
@@ -129,7 +131,9 @@ def rerun(
         apart = Workspace(Path(name) / "results", Path(name) / "cache")
         apart.prepare()
         _borrow_cache(workspace.cache, apart.cache)
-        if spec.encoder.imported is not None:
+        if spec.encoder.method in ENCODERS:
+            resolution.brought[str(spec.encoder.imported)] = _brought(spec, record)
+        elif spec.encoder.imported is not None:
             found = find_encoder(workspace.results, encoder_key(spec.encoder))
             resolution.stored.append(found)
             place = Store(apart.results).artifacts.folder("encoder", found.key, IMPORTED.digest)
@@ -152,6 +156,21 @@ def rerun(
     }
     folder = Store(workspace.results, options.store_url).publish_again(again)
     return Rerun(record, again, changes, numbers, arrays, same_code, folder)
+
+
+def _brought(spec: RunSpec, record: RunRecord) -> Brought:
+    """Return the encoder that a user brought, with the file it was read from.
+
+    Raises:
+        UsageError: The file is gone; that it holds something else now is found by the job.
+    """
+    told = record.provenance.get("encoder")
+    place = told.get("file") if isinstance(told, dict) else None
+    file = Path(str(place)) if place is not None else None
+    if file is not None and not file.is_file():
+        raise UsageError(f"the run was made with {file} of encoder '{spec.encoder.method}', which is gone; put it back")
+    chosen = chosen_method(spec.encoder.method, spec.encoder.options)
+    return Brought(chosen, file, str(spec.encoder.imported))
 
 
 def _run(plan: Plan, apart: Workspace, options: PoolOptions, listener: Listener) -> RunRecord:

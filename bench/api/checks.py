@@ -249,6 +249,7 @@ def check_plugin(
     names: Sequence[str] = (),
     device: DeviceName = "auto",
     root: PathLike | None = None,
+    encoder_file: PathLike | None = None,
     plugins: Sequence[PathLike] = (),
     listener: Callable[[PluginCheck], None] = lambda check: None,
 ) -> pd.DataFrame:
@@ -261,6 +262,7 @@ def check_plugin(
         names: Only these plugins of the file.
         device: ``auto`` compares with a GPU where there is one, ``cuda`` insists on it.
         root: Folder of a data set that comes as files.
+        encoder_file: File of an encoder, as in ``NAME:FILE``.
         plugins: Further plugin files that this one needs.
         listener: Told of each check when it is done.
 
@@ -280,7 +282,9 @@ def check_plugin(
 
     resolve_device(device)
     done = []
-    for suite in file_suites(Path(file), tuple(names), device=device, root=None if root is None else Path(root)):
+    places = {"root": root, "encoder_file": encoder_file}
+    given = {name: None if place is None else Path(place) for name, place in places.items()}
+    for suite in file_suites(Path(file), tuple(names), device=device, **given):
         for one in suite.run():
             done.append(PluginCheck(suite.subject, one.check, one.status, one.remark, suite.checks[one.check].what))
             listener(done[-1])

@@ -262,7 +262,7 @@ class Claims:
             if value is not None
         }
         return {
-            "methods": [arm.method],
+            **({"encoders": [arm.encoder]} if arm.encoder else {"methods": [arm.method]}),
             "protocols": study.protocols,
             "datasets": study.datasets,
             "settings": study.settings,

@@ -20,14 +20,23 @@ if TYPE_CHECKING:
     from bench.registry import Entry
 
 
-NewKind = Literal["method", "protocol", "dataset", "teacher", "block"]
+NewKind = Literal["method", "encoder", "protocol", "dataset", "teacher", "block"]
 Style = Literal["masked", "contrastive"]
-UnitKind = Literal["methods", "protocols", "datasets", "teachers", "blocks", "norms", "tokenizers"]
+UnitKind = Literal["methods", "encoders", "protocols", "datasets", "teachers", "blocks", "norms", "tokenizers"]
 
 
 def available(
     kind: Literal[
-        "methods", "protocols", "datasets", "teachers", "blocks", "norms", "tokenizers", "presets", "recipes"
+        "methods",
+        "encoders",
+        "protocols",
+        "datasets",
+        "teachers",
+        "blocks",
+        "norms",
+        "tokenizers",
+        "presets",
+        "recipes",
     ],
     *,
     plugins: Sequence[PathLike] = (),

@@ -55,7 +55,7 @@ def import_encoder(
     for text in assignments:
         parse_assignment(text)
     if method is not None:
-        METHODS.entry(method)
+        METHODS.own(method)
     if not Path(path).exists():
         raise DataError(f"{path}: no such file; give a checkpoint file")
     place = workspace_at(results)

@@ -17,6 +17,7 @@ from bench.errors import UsageError
 
 Listed = Literal[
     "methods",
+    "encoders",
     "protocols",
     "datasets",
     "teachers",
@@ -75,6 +76,8 @@ def _entries(kind: UnitKind, verbose: bool) -> None:
     screen = console()
     screen.print(Text(kind, style="bold italic"))
     screen.print(TextTable(("name", "what it is", "needs", "here"), rows, whole=("name",), below=("here",)))
+    if kind == "encoders":
+        screen.print(Text("judged with --encoder NAME[:FILE] (docs/add-an-encoder.md)", style="dim"))
     if kind in PARTS:
         field = kind.removesuffix("s")
         used = f"used with --set backbone.{field}=NAME, its options with --set backbone.{field}_options.OPTION=VALUE"

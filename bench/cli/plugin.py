@@ -40,6 +40,7 @@ def new(
     file, test = new_plugin(kind, name, style=style, out=out)
     uses = {
         "method": f"-m {name} -p linear",
+        "encoder": f"--encoder {name} -p linear",
         "protocol": f"-m point-mae -p {name}",
         "dataset": f"-m point-mae -p linear --dataset {name}",
         "teacher": f"-m recon -p linear --teacher {name}",
@@ -64,6 +65,7 @@ def check_plugin(
         DeviceName, typer.Option(help="auto compares with a GPU where there is one, cpu does not, cuda insists on it.")
     ] = "auto",
     root: Annotated[Path | None, typer.Option(help="Folder of a data set that comes as files.")] = None,
+    file_: Annotated[Path | None, typer.Option("--file", help="File of an encoder, as in NAME:FILE.")] = None,
     plugin: PluginOption = None,
 ) -> None:
     """Check a plugin file against the contracts.
@@ -95,7 +97,7 @@ def check_plugin(
 
     subjects: list[str] = []
     checked = checks.check_plugin(
-        file, names=method or (), device=device, root=root, plugins=plugin or (), listener=show
+        file, names=method or (), device=device, root=root, encoder_file=file_, plugins=plugin or (), listener=show
     )
     conclude()
     raise typer.Exit(1 if (checked["status"] == "fail").any() else 0)

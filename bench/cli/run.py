@@ -40,7 +40,7 @@ def run(
     method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Method; repeatable, or 'all'.")] = None,
     encoder: Annotated[
         list[str] | None,
-        typer.Option("--encoder", help="Stored encoder by name or key, see bench encoders; repeatable."),
+        typer.Option("--encoder", help="Stored one by name or key, or NAME[:FILE] of bench list encoders; repeatable."),
     ] = None,
     protocol: Annotated[list[str] | None, typer.Option("--protocol", "-p", help="Protocol; repeatable.")] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="Data set to evaluate on: NAME[:ROOT]; repeatable.")] = None,

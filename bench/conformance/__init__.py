@@ -15,13 +15,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bench.conformance.pytest_classes import (
         DatasetConformance,
+        EncoderConformance,
         MethodConformance,
         PartConformance,
         ProtocolConformance,
         TeacherConformance,
     )
 
-__all__ = ["DatasetConformance", "MethodConformance", "PartConformance", "ProtocolConformance", "TeacherConformance"]
+__all__ = [
+    "DatasetConformance",
+    "EncoderConformance",
+    "MethodConformance",
+    "PartConformance",
+    "ProtocolConformance",
+    "TeacherConformance",
+]
 
 
 def __getattr__(name: str) -> Any:

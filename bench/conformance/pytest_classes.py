@@ -21,12 +21,21 @@ import pytest
 from bench.conformance.checks import Suite
 from bench.conformance.dataset_checks import DATASET_CHECKS
 from bench.conformance.encoder_checks import METHOD_CHECKS
+from bench.conformance.frozen_checks import FROZEN_CHECKS
 from bench.conformance.method_kit import NANO
 from bench.conformance.part_checks import PART_CHECKS, Part
 from bench.conformance.protocol_checks import PROTOCOL_CHECKS
-from bench.conformance.suites import dataset_suite, method_suite, part_suite, protocol_suite, teacher_suite
+from bench.conformance.suites import (
+    dataset_suite,
+    encoder_suite,
+    method_suite,
+    part_suite,
+    protocol_suite,
+    teacher_suite,
+)
 from bench.conformance.teacher_checks import TEACHER_CHECKS
 from bench.data.base import Dataset
+from bench.encoders.base import FrozenEncoder
 from bench.methods.base import Method
 from bench.protocols.base import Protocol
 from bench.spec import BackboneSpec
@@ -90,6 +99,24 @@ class MethodConformance(_Conformance):
     @pytest.mark.parametrize("check", METHOD_CHECKS.names())
     def test_conforms(self, check: str) -> None:
         """The method keeps this part of its contract."""
+        self._make(check)
+
+
+class EncoderConformance(_Conformance):
+    """Checks of a frozen encoder; derive from it and set `encoder`."""
+
+    encoder: ClassVar[type[FrozenEncoder[Any]]]
+    file: ClassVar[Path | None] = None
+    """File behind its name."""
+
+    @classmethod
+    def suite(cls) -> Suite[Any]:
+        """Return the checks of the encoder."""
+        return encoder_suite(cls.encoder, file=cls.file, left_out=cls.left_out)
+
+    @pytest.mark.parametrize("check", FROZEN_CHECKS.names())
+    def test_conforms(self, check: str) -> None:
+        """The encoder keeps this part of its contract."""
         self._make(check)
 
 

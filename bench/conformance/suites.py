@@ -12,12 +12,14 @@ from bench.conformance.checks import Suite
 from bench.conformance.dataset_checks import DATASET_CHECKS, DatasetKit
 from bench.conformance.declarations import plugin_file
 from bench.conformance.encoder_checks import METHOD_CHECKS
+from bench.conformance.frozen_checks import FROZEN_CHECKS, EncoderKit
 from bench.conformance.method_kit import NANO, MethodKit
 from bench.conformance.part_checks import PART_CHECKS, Part, PartKit
 from bench.conformance.protocol_checks import PROTOCOL_CHECKS, ProtocolKit
 from bench.conformance.teacher_checks import TEACHER_CHECKS, TeacherKit
 from bench.data.base import Dataset
-from bench.errors import unknown_name
+from bench.encoders.base import FrozenEncoder
+from bench.errors import DataError, unknown_name
 from bench.methods.base import AnyMethod
 from bench.plugins import load_plugin_file
 from bench.protocols.base import AnyProtocol
@@ -49,6 +51,22 @@ def method_suite(
     """
     kit = MethodKit(method, size, options, steps=steps, image_size=image_size, device=device)
     return Suite(_subject("method", method), kit, METHOD_CHECKS, plugin_file(method), left_out or {})
+
+
+def encoder_suite(
+    encoder: type[FrozenEncoder[Any]], *, file: Path | None = None, left_out: Mapping[str, str] | None = None
+) -> Suite[EncoderKit]:
+    """Return the checks of a frozen encoder.
+
+    `file` is that behind its name.
+
+    Raises:
+        DataError: There is no such file.
+    """
+    if file is not None and not file.is_file():
+        raise DataError(f"{file}: no such file, expected that of encoder {encoder.name}")
+    kit = EncoderKit(encoder, file)
+    return Suite(_subject("encoder", encoder), kit, FROZEN_CHECKS, plugin_file(encoder), left_out or {})
 
 
 def dataset_suite(
@@ -86,7 +104,12 @@ def _subject(kind: str, plugin: type[Any]) -> str:
 
 
 def file_suites(
-    path: Path, names: tuple[str, ...] = (), *, device: str = "auto", root: Path | None = None
+    path: Path,
+    names: tuple[str, ...] = (),
+    *,
+    device: str = "auto",
+    root: Path | None = None,
+    encoder_file: Path | None = None,
 ) -> list[Suite[Any]]:
     """Register a plugin file; return checks of what it defines.
 
@@ -95,6 +118,7 @@ def file_suites(
         names: Plugins to check; all of the file when empty.
         device: See `method_suite`.
         root: See `dataset_suite`.
+        encoder_file: See `encoder_suite`.
 
     Raises:
         UsageError: The file is missing, fails to import or defines no plugin, or has none of a given name.
@@ -111,6 +135,8 @@ def file_suites(
         loaded: Any = REGISTRIES[entry.kind].load(entry.name)
         if entry.kind == "methods":
             suites.append(method_suite(loaded, device=device))
+        elif entry.kind == "encoders":
+            suites.append(encoder_suite(loaded, file=encoder_file))
         elif entry.kind == "datasets":
             suites.append(dataset_suite(loaded, root=root))
         elif entry.kind == "protocols":

@@ -10,7 +10,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from bench.data.base import NO_OBJECTS, CloudSet, Dataset
 from bench.data.contents import split_contents
 from bench.data.rotations import REVISION as TURNED
 from bench.data.rotations import turned
 from bench.data.seen import UNKNOWN_TEXTS, class_names_seen
-from bench.errors import BenchError
+from bench.encoders.base import AnyEncoder, FrozenEncoder, described_features, named_features
+from bench.encoders.features import read as read_features
+from bench.errors import BenchError, DataError, unknown_name
 from bench.execution.task_data import task_data
 from bench.methods.base import AnyMethod
 from bench.methods.scratch import scratch_candidates
@@ -36,7 +38,7 @@ from bench.models.cost import forward_flops
 from bench.models.encoder import Encoder
 from bench.progress import Progress
 from bench.protocols.base import AlignedHead, Alignment, Candidate, CorruptedTest, Evaluation, HeldOut, Subject, Task
-from bench.protocols.features import whole_clouds
+from bench.protocols.features import POINTS, whole_clouds
 from bench.seeds import derive
 from bench.spec import DataSpec, PretrainSpec, ProtocolSpec, RunSpec, content_key
 from bench.store.records import RunRecord, SeenNames
@@ -62,6 +64,7 @@ class EncoderSource:
         folder: Artefact of a pretrained encoder; None for scratch.
         fingerprint: Digest of the code that makes the encoder; part of the identity of cached features.
         teacher: Gives the teacher whose space its heads reach, made or found first; None where there is none.
+        file: File of an encoder that the user brings.
     """
 
     spec: PretrainSpec
@@ -70,6 +73,48 @@ class EncoderSource:
     folder: Path | None
     fingerprint: str
     teacher: Callable[[], Teacher | None] = lambda: None
+    file: Path | None = None
+
+    @cached_property
+    def options(self) -> BaseModel:
+        """Options of the method; of scratch, those of its architecture."""
+        stored = self.spec.options
+        return self.architecture.parse(stored["architecture_options"] if self.untrained else stored)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether it is scratch."""
+        return self.spec.method == "scratch"
+
+    @property
+    def brought(self) -> type[AnyEncoder] | None:
+        """Class of an encoder that the user brings, or whose untrained network this is."""
+        return self.architecture if issubclass(self.architecture, FrozenEncoder) else None
+
+    @property
+    def has_network(self) -> bool:
+        """Whether there is a network to run."""
+        return self.method.has_encoder and (self.brought is None or self.brought.has_network)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns that the encoder is given of a cloud, by name."""
+        return POINTS if self.brought is None else self.brought.inputs
+
+    @property
+    def points(self) -> int:
+        """Points of a cloud that the encoder sees."""
+        own = getattr(self.options, "points", None) if self.brought is not None else None
+        return self.spec.backbone.points if own is None else int(own)
+
+    @property
+    def described(self) -> Mapping[str, str]:
+        """Features in words, by name."""
+        if not self.method.has_encoder:
+            return {}
+        if self.brought is not None and not self.untrained:
+            return described_features(self.brought.features(self.options, self.file), self.spec.method)[1]
+        return self.build().feature_descriptions
 
     @property
     def key(self) -> str:
@@ -83,8 +128,23 @@ class EncoderSource:
         """
         if self.folder is not None:
             return load_encoder(self.folder, self.method, self.spec)
-        options = self.architecture.parse(self.spec.options["architecture_options"])
-        return self.architecture.build_encoder(self.spec.backbone, options)
+        if self.brought is not None and not self.untrained:
+            return self.brought.wrapped(self.options, self.file)
+        return self.architecture.build_encoder(self.spec.backbone, self.options)
+
+    def verify(self, cache: Path) -> None:
+        """Check that an encoder the user brings is the one its runs were planned with.
+
+        Raises:
+            DataError: Its file or its weights have changed since.
+        """
+        if self.brought is None or self.untrained:
+            return
+        if self.brought.identity(self.options, self.file, cache) != self.spec.imported:
+            raise DataError(
+                f"encoder '{self.spec.method}' is not the one this run was planned with: its file changed since, or "
+                "network() draws weights instead of loading them"
+            )
 
     def read(self, name: str) -> JsonValue:
         """Read a JSON file of the encoder's folder.
@@ -188,17 +248,37 @@ class Judge:
         source = self.source
         if not source.method.has_encoder:
             return Subject(source.spec.method, source.architecture.name, {}, source.spec.options)
-        if source.folder is not None:
-            name = "trained" if calibrated and batch_norms(source.build()) else ""
-            candidates = {name: Candidate(name, source.build, source.key)}
-        else:
+        if not source.has_network:
+            candidates = {"": Candidate("", source.build, source.key, stored=partial(self._read, task))}
+            return Subject(source.spec.method, source.architecture.name, candidates)
+        if source.untrained:
             candidates = {
-                name: Candidate(name, partial(copy.deepcopy, encoder), f"{source.key}-{name}")
+                name: Candidate(name, partial(copy.deepcopy, encoder), f"{source.key}-{name}", source.inputs)
                 for name, encoder in self._initialisations.items()
             }
+        else:
+            name = "trained" if calibrated and batch_norms(source.build()) else ""
+            candidates = {name: Candidate(name, source.build, source.key, source.inputs)}
         if calibrated:
             candidates |= self._with_calibration(candidates, task)
         return Subject(method=source.spec.method, architecture=source.architecture.name, candidates=candidates)
+
+    def _read(self, task: Task, feature: str) -> dict[str, npt.NDArray[np.float32]]:
+        """Read a feature of a task's objects from the file of features.
+
+        Raises:
+            UsageError: There is no such feature.
+            DataError: The file does not fit the data set.
+        """
+        file = self.source.file
+        assert file is not None
+        found = read_features(file)
+        found.check({"train": self.train.ids, "test": self.test.ids}, f"data set '{self.dataset.name}'")
+        names = named_features(found.declared, str(file))
+        if feature not in names:
+            raise unknown_name("feature", feature, names)
+        own = names[feature]
+        return {"train": found.of(own, "train", task.train.ids), "test": found.of(own, "test", task.test.ids)}
 
     @cached_property
     def alignment(self) -> Alignment:
@@ -217,23 +297,32 @@ class Judge:
                 "run the same command again"
             )
         teacher.run_on(spec.numerics.device)
-        stored = load_heads(self.source.folder) if self.source.folder is not None else {}
         joint = spec.text_teacher is None and 0 < teacher.image_dim == teacher.text_dim
-        heads = {
-            space: AlignedHead(head.feature, head.weight, head.bias)
-            for space, head in stored.items()
-            if space == "text" or joint
-        }
+        heads = {space: head for space, head in self._heads().items() if space == "text" or joint}
         return Alignment(heads, teacher)
+
+    def _heads(self) -> dict[str, AlignedHead]:
+        """Return heads into a teacher's space: of a brought encoder, features that lie there already."""
+        source = self.source
+        if source.brought is not None and not source.untrained:
+            declared = source.brought.features(source.options, source.file)
+            return {
+                space: AlignedHead(
+                    name, np.eye(declared[name].width, dtype=np.float32), np.zeros(declared[name].width, np.float32)
+                )
+                for space, name in source.brought.spaces(source.options).items()
+            }
+        stored = load_heads(source.folder) if source.folder is not None else {}
+        return {space: AlignedHead(head.feature, head.weight, head.bias) for space, head in stored.items()}
 
     @cached_property
     def size(self) -> dict[str, float]:
         """Return parameters and forward operations; empty without an encoder."""
         spec = self.source.spec
-        if not self.source.method.has_encoder:
+        if not self.source.has_network:
             return {}
         encoder = self.source.build()
-        flops = forward_flops(encoder, spec.backbone.points, spec.numerics.device)
+        flops = forward_flops(encoder, self.source.points, spec.numerics.device, 3 * len(self.source.inputs))
         return {"parameters_encoder": float(encoder.parameter_count), "flops_forward": float(flops)}
 
     @cached_property
@@ -256,11 +345,12 @@ class Judge:
                     continue
                 self._calibrated[name] = calibrate_batch_norm(encoder, self._calibration_clouds(task))
             key = f"{candidate.key}+bn-{seen[:16]}"
-            found[name] = Candidate(name, partial(copy.deepcopy, self._calibrated[name]), key)
+            found[name] = Candidate(name, partial(copy.deepcopy, self._calibrated[name]), key, candidate.inputs)
         return found
 
     def _calibration_clouds(self, task: Task) -> torch.Tensor:
-        prepared = whole_clouds(task, "train", normalise=True)  # the same whatever part is labelled
+        # The same whatever part is labelled.
+        prepared = whole_clouds(task, "train", normalise=True, inputs=self.source.inputs)
         seed = derive(self.source.spec.seed, "init")
         picked = np.random.default_rng(seed).permutation(len(prepared))[:CALIBRATION_CLOUDS]
         return torch.from_numpy(prepared[np.sort(picked)])
@@ -291,7 +381,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
         numerics=spec.numerics,
         cache=judge.cache,
         workdir=workdir,
-        points=spec.backbone.points,
+        points=judge.source.points,
         form=run.protocol.form,
         legacy=run.protocol.legacy,
         dataset=judge.trained or judge.dataset,
@@ -304,7 +394,6 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
     subject = judge.subject(task, calibrated=protocol.calibrates(options, task.form))
     evaluation = protocol.evaluate(subject, task, run.setting, options)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-    encoder = judge.source.build() if judge.source.method.has_encoder else None
     return RunRecord(
         key=content_key(run),
         fingerprint="",
@@ -324,7 +413,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
             **_trained(evaluation),
         },
         provenance={
-            "feature": _feature(encoder, evaluation, str(run.protocol.options.get("feature", "transfer"))),
+            "feature": _feature(judge.source, evaluation, str(run.protocol.options.get("feature", "transfer"))),
             "card": f"{protocol.card(options)}{_clouds_card(run.protocol, task.points)}",
             "metric": protocol.metric,
             "method_card": judge.source.method.card.model_dump(mode="json"),
@@ -360,15 +449,22 @@ def _clouds_card(spec: ProtocolSpec, points: int) -> str:
     return told
 
 
-def _feature(encoder: Encoder | None, evaluation: Evaluation, asked: str) -> str:
+def _feature(source: EncoderSource, evaluation: Evaluation, asked: str) -> str:
     """Describe the feature that was judged."""
-    noted = evaluation.notes.get("feature")
-    described = encoder.feature_descriptions if encoder is not None else {}
+    noted, described = evaluation.notes.get("feature"), source.described
     return described.get(noted, noted) if isinstance(noted, str) else described.get(asked, "")
 
 
 def _origin(source: EncoderSource) -> dict[str, JsonValue]:
-    """Return name and file of imported weights, for the record."""
+    """Return name and file of imported weights or a brought encoder, for the record."""
+    if source.brought is not None and not source.untrained:
+        told: dict[str, JsonValue] = {
+            "name": source.spec.method,
+            "identity": source.spec.imported,
+            "described": source.brought.describe(source.options, source.file),
+            "file": str(source.file) if source.file is not None else None,
+        }
+        return {"encoder": told}
     facts = source.read("provenance.json") if source.spec.imported is not None else None
     found = facts if isinstance(facts, dict) else {}
     return {"imported": {key: found[key] for key in ("name", "source") if key in found}} if found else {}
@@ -398,6 +494,9 @@ def _seen(judge: Judge, classes: tuple[str, ...]) -> SeenNames | None:
     if not judge.source.method.has_encoder:  # a teacher alone has seen the texts it was trained on
         seen_by = judge.alignment.teacher.captions_seen()
         texts = [UNKNOWN_TEXTS] if seen_by is None else list(seen_by)
+    elif judge.source.brought is not None and not judge.source.untrained:
+        seen_names = judge.source.brought.class_names_seen
+        texts = [UNKNOWN_TEXTS] if seen_names is None else list(seen_names)
     elif texts is None and judge.source.folder is not None:
         return None
     known = [str(text) for text in texts if text != UNKNOWN_TEXTS] if isinstance(texts, list) else []

@@ -65,9 +65,9 @@ def task_data(run: RunSpec, train: CloudSet, test: CloudSet) -> TaskData:
     if run.train_data is not None:
         common = common_classes(train.classes, test.classes)
         kept, rows = restrict(train, common.train, common.names)
-        all_points = test.points
+        every = test
         test, test_rows = restrict(test, common.test, common.names)
-        origins["test"] = Origin(run.data.manifest, all_points, test_rows)
+        origins["test"] = Origin(run.data.manifest, every.points, test_rows, every.normals)
         facts["train"] = run.train_data.manifest
         notes["classes"] = common.describe()
     if run.label_fraction < 1:
@@ -75,7 +75,7 @@ def task_data(run: RunSpec, train: CloudSet, test: CloudSet) -> TaskData:
         kept, taken, notes["labels"] = _labelled_part(kept, run.label_fraction, seed)
         rows = rows[taken]
         facts |= {"labels": run.label_fraction, "seed": seed}
-    origins["train"] = Origin(trained_on.manifest, train.points, rows)
+    origins["train"] = Origin(trained_on.manifest, train.points, rows, train.normals)
     return TaskData(kept, test, content_key(facts), origins, notes)
 
 

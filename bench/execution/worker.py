@@ -35,7 +35,7 @@ from bench.progress import named
 from bench.protocols.cards import card_hash
 from bench.protocols.metric_code import METRIC_CODE
 from bench.provenance import provenance
-from bench.registry import DATASETS, METHODS
+from bench.registry import DATASETS, ENCODERS, METHODS
 from bench.seeds import derive
 from bench.signals import INTERRUPTED, like_ctrl_c
 from bench.spec import DataSpec, PretrainSpec, RunSpec, TeacherSpec
@@ -185,7 +185,7 @@ class Worker:
         digest = self.job.runs[0].fingerprint.digest
         if spec.method == "scratch":
             architecture = str(spec.options["architecture"])
-        elif METHODS.load(spec.method).has_encoder:
+        elif METHODS.load(spec.method).has_encoder and spec.method not in ENCODERS:
             folder = self._encoder_folder(spec)
             if (
                 spec.imported is None
@@ -198,7 +198,9 @@ class Worker:
             folder=folder,
             fingerprint=digest,
             teacher=lambda: self._ready_teacher(spec.text_teacher or spec.teacher),
+            file=Path(self.job.file) if self.job.file is not None else None,
         )
+        source.verify(self.workspace.cache)
         judges: dict[tuple[str, str], Judge] = {}
         good = True
         for run in self.job.runs:

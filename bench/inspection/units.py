@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from bench.plan.presets import PRESETS
-from bench.registry import METHODS, REGISTRIES
+from bench.registry import ENCODERS, METHODS, REGISTRIES
 from bench.spec import BackboneSpec, TransformerShape
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from bench.encoders.base import AnyEncoder
     from bench.methods.base import AnyMethod, Deviation
     from bench.models.encoder import Encoder
 
@@ -35,6 +36,8 @@ def describe_unit(kind: str, name: str) -> dict[str, tuple[str, ...]]:
     facts: list[tuple[str, Sequence[str]]] = list(_card(loaded))
     if kind == "methods":
         facts += _sizes(METHODS.load(name))
+    if kind == "encoders":
+        facts += _frozen(ENCODERS.load(name))
     facts.append(("options", [_option(option, info) for option, info in loaded.Options.model_fields.items()]))
     return {fact: tuple(lines) for fact, lines in facts if lines}
 
@@ -95,6 +98,14 @@ def _sizes(method: type[AnyMethod]) -> Iterator[tuple[str, Sequence[str]]]:
     yield "features", [f"{name}: {words}" for name, words in encoder.feature_descriptions.items()]
     counts = ", ".join(f"{preset} {one.parameter_count:,}" for preset, one in built.items())
     yield "parameters", [f"{counts} (encoder{note})"]
+
+
+def _frozen(encoder: type[AnyEncoder]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield what a frozen encoder reads and gives under its default options."""
+    yield "reads", [" and ".join(encoder.inputs)]
+    yield "file", [{"none": "takes none", "optional": "may be given, NAME:FILE", "needed": "NAME:FILE"}[encoder.file]]
+    declared = encoder.features(encoder.parse({}), None) if encoder.file != "needed" else {}
+    yield "features", [f"{name}: {one.words} ({one.width})" for name, one in declared.items()] or ["those of the file"]
 
 
 def _outline(method: type[AnyMethod], backbone: BackboneSpec, options: BaseModel) -> Encoder:

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.models.encoder import Encoder
 
 
-def forward_flops(encoder: Encoder, points: int, device: str = "cpu") -> int:
+def forward_flops(encoder: Encoder, points: int, device: str = "cpu", columns: int = 3) -> int:
     """Return the floating-point operations per cloud.
 
     A multiplication and an addition count as two. Counted are matrix products, attention and convolutions, which
@@ -18,8 +18,9 @@ def forward_flops(encoder: Encoder, points: int, device: str = "cpu") -> int:
         encoder: Moved to `device` and left in evaluation mode.
         points: Points of the cloud.
         device: Where to run it.
+        columns: Numbers of a point.
     """
-    cloud = torch.randn(1, points, 3, generator=torch.Generator().manual_seed(0))
+    cloud = torch.randn(1, points, columns, generator=torch.Generator().manual_seed(0))
     encoder.to(device).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         encoder.features(encoder(cloud.to(device)))

@@ -8,19 +8,21 @@ space.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from bench.paths import Workspace
-from bench.plan.encoder_specs import AskedEncoder
-from bench.plan.encoders import StoredEncoder, encoder_key
+from bench.plan.brought import frozen_kind
+from bench.plan.encoder_specs import AskedEncoder, AskedEncoders
+from bench.plan.encoders import encoder_key
 from bench.plan.inputs import Inputs
-from bench.plan.located import Located
+from bench.plan.located import DataPair, open_dataset
 from bench.plan.protocol_specs import AskedProtocol
 from bench.plan.teachers import joint_teacher, open_teacher
 from bench.protocols.base import Facts
 from bench.registry import DATASETS
-from bench.spec import PretrainSpec, TeacherSpec
+from bench.spec import PretrainSpec, Rotation, TeacherSpec
 from bench.training.aligned import stored_widths
 
 
@@ -57,23 +59,31 @@ class Reach:
 
 
 def applies(
-    encoder: AskedEncoder, protocol: AskedProtocol, place: Located, inputs: Inputs, stored: Sequence[StoredEncoder]
+    encoder: AskedEncoder,
+    protocol: AskedProtocol,
+    pair: DataPair,
+    inputs: Inputs,
+    asked: AskedEncoders,
+    rotation: Rotation = "none",
 ) -> Applies:
     """Ask a protocol which of its settings apply.
 
     Args:
         encoder: Encoder to judge.
         protocol: The protocol as it would be carried out.
-        place: Data set tested on.
+        pair: Data trained and tested on.
         inputs: The request, which names the teacher of imported encoders.
-        stored: Encoders of the results folder that were asked for.
+        asked: All encoders that were asked for.
+        rotation: How training and test clouds are turned.
     """
-    spec, loaded, options = encoder.spec, protocol.chosen.protocol, protocol.chosen.options
+    spec, loaded, options, place = encoder.spec, protocol.chosen.protocol, protocol.chosen.options, pair.test
+    if (why := _not_frozen_alone(spec, protocol, pair, inputs, rotation)) is not None:
+        return Applies(spec, (), (why,))
     if not encoder.chosen.method.has_encoder and not loaded.judges_teachers:
         return Applies(spec, (), ("it has no encoder, only a teacher",))
     reach = Reach(spec, unaligned="not asked")
     if spec.imported is None or loaded.judges_teachers:  # imported weights need a teacher from the request
-        reach = reach_of(encoder, inputs, stored)
+        reach = reach_of(encoder, inputs, asked)
     card = DATASETS.load(place.spec.name).card
     facts = Facts(
         spec.method,
@@ -98,7 +108,44 @@ def applies(
     )
 
 
-def reach_of(encoder: AskedEncoder, inputs: Inputs, stored: Sequence[StoredEncoder]) -> Reach:
+def _not_frozen_alone(
+    spec: PretrainSpec, protocol: AskedProtocol, pair: DataPair, inputs: Inputs, rotation: Rotation
+) -> str | None:
+    """Return why a brought encoder, or its `scratch`, cannot be judged so; None for every other encoder."""
+    kind, name = frozen_kind(spec), protocol.spec.name
+    if kind is None:
+        return None
+    if protocol.chosen.protocol.trains_encoder(protocol.chosen.options):
+        otherwise = _frozen_otherwise(protocol)
+        return f"{kind.name} is judged by its frozen features of whole clouds, and {name} goes beyond these{otherwise}"
+    if pair.train is not None and not kind.has_network:
+        return f"{kind.name} holds the objects of one data set, and these are two"
+    corrupted = inputs.request.corruptions
+    if not kind.has_network and (corrupted or rotation != "none"):
+        return f"{kind.name} holds features of the clouds as they are, not of turned or corrupted ones"
+    if "normals" in kind.inputs and corrupted:
+        return f"{kind.name} asks for normals, and corrupted clouds have none"
+    for located in filter(None, (pair.train, pair.test)):
+        # Other sets are made on demand; if one of them has no normals, the run says so.
+        read = DATASETS.load(located.spec.name).needs_root and not DATASETS.load(located.spec.name).card.has_rooms
+        if "normals" in kind.inputs and read and open_dataset(located, inputs.workspace).load("test").normals is None:
+            return f"{kind.name} asks for normals, and {located.label} has none"
+    return None
+
+
+def _frozen_otherwise(protocol: AskedProtocol) -> str:
+    """Return how the protocol would leave the encoder as it is; empty if it cannot."""
+    loaded, options = protocol.chosen.protocol, protocol.chosen.options
+    if protocol.spec.form == "published" and "fair" in loaded.forms:
+        return " in its published form"
+    head = loaded.Options.model_fields.get("head")
+    for value in get_args(head.annotation) if head is not None else ():
+        if not loaded.trains_encoder(options.model_copy(update={"head": value})):
+            return f"; --set {protocol.spec.name}.head={value} does not"
+    return ""
+
+
+def reach_of(encoder: AskedEncoder, inputs: Inputs, asked: AskedEncoders) -> Reach:
     """Return the spaces that an encoder's heads project into.
 
     A head into the space of a teacher's pictures leads to texts only where the same teacher knows both.
@@ -107,7 +154,7 @@ def reach_of(encoder: AskedEncoder, inputs: Inputs, stored: Sequence[StoredEncod
     if not encoder.chosen.method.has_encoder:
         return Reach(spec, pictures=True)
     if spec.imported is not None:
-        return _reach_of_imported(spec, inputs, stored)
+        return _reach_of_imported(spec, inputs, asked)
     if spec.recipe is None:
         return Reach(spec, unaligned="nothing was trained")
     method, options = encoder.chosen.method, encoder.chosen.options
@@ -125,16 +172,20 @@ def reach_of(encoder: AskedEncoder, inputs: Inputs, stored: Sequence[StoredEncod
     return Reach(spec, unaligned=why)
 
 
-def _reach_of_imported(spec: PretrainSpec, inputs: Inputs, stored: Sequence[StoredEncoder]) -> Reach:
+def _reach_of_imported(spec: PretrainSpec, inputs: Inputs, asked: AskedEncoders) -> Reach:
     """Return the spaces of imported weights.
 
     They name no teacher: the request's is taken if its space has the width of the heads.
     """
-    key = encoder_key(spec)
-    folder = next((found.folder for found in stored if found.key == key), None)
-    widths: Mapping[str, int] = stored_widths(folder) if folder is not None else {}
+    widths: Mapping[str, int] = {}
+    if (brought := asked.brought.get(str(spec.imported))) is not None:
+        widths, lacking = brought.widths, "none of its features lies in the space of a teacher (spaces())"
+    else:
+        key, lacking = encoder_key(spec), "no projection heads were imported with it"
+        folder = next((found.folder for found in asked.stored if found.key == key), None)
+        widths = stored_widths(folder) if folder is not None else {}
     if not widths:
-        return Reach(spec, unaligned="no projection heads were imported with it")
+        return Reach(spec, unaligned=lacking)
     named = joint_teacher(inputs, images=False)
     teacher, joint = open_teacher(named, inputs.workspace), _is_joint(named, inputs.workspace)
     fitting = {space for space, width in widths.items() if width == teacher.text_dim and (space == "text" or joint)}

@@ -11,7 +11,7 @@ from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
 from bench.plan.backbones import parts_of
 from bench.plan.defaults import cached_answer
-from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS, Entry
+from bench.registry import DATASETS, ENCODERS, METHODS, PROTOCOLS, TEACHERS, Entry
 from bench.spec import PretrainSpec, RunSpec
 from bench.store.records import RunRecord
 
@@ -38,7 +38,8 @@ def run_fingerprint(spec: RunSpec) -> Fingerprint:
 
 def _roots(spec: RunSpec, units: Sequence[Entry]) -> list[str]:
     """Return the modules where a run's code begins."""
-    pretrained = [] if spec.encoder.method == "scratch" else [PRETRAIN_MODULE]
+    untouched = spec.encoder.method == "scratch" or spec.encoder.method in ENCODERS
+    pretrained = [] if untouched else [PRETRAIN_MODULE]
     return [EVALUATE_MODULE, *pretrained, *(unit.module for unit in units)]
 
 

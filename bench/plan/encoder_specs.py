@@ -1,4 +1,4 @@
-"""Encoders of a request: pretrained, untrained, stored, teachers alone."""
+"""Encoders of a request: pretrained, untrained, stored, brought, teachers alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from bench.chosen import ChosenMethod, chosen_method
 from bench.errors import UsageError
 from bench.plan.backbones import refuse_unused, taken_by
+from bench.plan.brought import Brought, backbone_beside, find_brought, is_brought, no_scratch
 from bench.plan.encoders import StoredEncoder, as_evaluated, find_encoder
 from bench.plan.inputs import Inputs
 from bench.plan.located import Located, locate
@@ -43,11 +44,13 @@ class AskedEncoders:
     Attributes:
         all: In order; each once.
         stored: Those among them that the results folder holds.
+        brought: Those among them that the user brings, by `PretrainSpec.imported`.
         data: Pretraining data; None if nothing is pretrained.
     """
 
     all: list[AskedEncoder] = field(default_factory=list)
     stored: list[StoredEncoder] = field(default_factory=list)
+    brought: dict[str, Brought] = field(default_factory=dict)
     data: Located | None = None
 
     def add(self, encoders: Iterable[AskedEncoder]) -> None:
@@ -83,7 +86,11 @@ def asked_encoders(inputs: Inputs, backbones: Backbones) -> AskedEncoders:
     for name in architectures:
         found.add(_untrained(inputs, inputs.method(name), backbones.of(name), request.seeds))
     for name in request.encoders:
-        found.add(_stored(inputs, name, found.stored))
+        if is_brought(name):
+            sized = backbones.plain if inputs.methods else None
+            found.add(_brought(inputs, find_brought(inputs, name), sized, found.brought))
+        else:
+            found.add(_stored(inputs, name, found.stored))
     return found
 
 
@@ -112,6 +119,34 @@ def _stored(inputs: Inputs, name: str, stored: list[StoredEncoder]) -> list[Aske
     chosen = chosen_method(spec.method, spec.options)
     beside = _untrained(inputs, chosen, spec.backbone, seeds) if inputs.request.baseline else []
     return [AskedEncoder(spec, chosen, seed), *beside]
+
+
+def _brought(
+    inputs: Inputs, found: Brought, sized: BackboneSpec | None, brought: dict[str, Brought]
+) -> list[AskedEncoder]:
+    """Return an encoder that the user brings, and untrained ones beside it."""
+    request, chosen = inputs.request, found.chosen
+    brought[found.identity] = found
+    backbone = backbone_beside(inputs, chosen, sized)
+    if len(request.seeds) > 1:
+        inputs.note(f"{found.shown} is one pretraining, so it is judged with one seed, {request.seeds[0]}")
+    spec = PretrainSpec(
+        method=chosen.name,
+        options=chosen.stored,
+        backbone=backbone,
+        recipe=None,
+        data=None,
+        imported=found.identity,
+        numerics=numerics_of(inputs, 0, versions(method=chosen.name, backbone=backbone)),
+        seed=request.seeds[0],
+    )
+    beside: list[AskedEncoder] = []
+    if request.baseline:
+        if why := no_scratch(found):
+            inputs.note(f"no scratch beside {found.shown}: {why}")
+        else:
+            beside = _untrained(inputs, chosen, backbone, request.seeds)
+    return [AskedEncoder(spec, chosen, spec.seed), *beside]
 
 
 def _untrained(

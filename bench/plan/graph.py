@@ -18,7 +18,7 @@ from bench.plan.request import Reuse
 from bench.plan.resolve import Resolution
 from bench.plan.skips import Skipped
 from bench.plan.sweeps import Axis, Point, shown
-from bench.registry import TEACHERS
+from bench.registry import ENCODERS, TEACHERS
 from bench.spec import Frozen, PretrainSpec, RunSpec, TeacherSpec, content_key
 
 JobKind = Literal["teacher", "encoder", "evaluate"]
@@ -47,8 +47,8 @@ class Job(Frozen):
     """One unit of work for one process.
 
     `key` and `fingerprint` name what it makes: a teacher's identity, an encoder's key, or the encoder whose
-    runs it evaluates; `alone` is the key of the run that has the job to itself; `swept` is the part of the title that
-    names the values of swept options.
+    runs it evaluates; `file` is that of a brought encoder; `alone` is the key of the run that has the job to itself;
+    `swept` is the part of the title that names the values of swept options.
     """
 
     kind: JobKind
@@ -58,6 +58,7 @@ class Job(Frozen):
     needs: tuple[str, ...] = ()
     teacher: TeacherSpec | None = None
     encoder: PretrainSpec | None = None
+    file: str | None = None
     runs: tuple[PlannedRun, ...] = ()
     places: tuple[Place, ...] = ()
     alone: str = ""
@@ -149,6 +150,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
                 title=f"evaluate {encoder_title(encoder, resolution)}{swept.get(key, '')}: {_run_titles(runs)}",
                 needs=needs,
                 encoder=encoder,
+                file=_file(encoder, resolution),
                 runs=tuple(runs),
                 places=places,
                 alone=alone,
@@ -156,6 +158,12 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
             )
         )
     return plan
+
+
+def _file(encoder: PretrainSpec, resolution: Resolution) -> str | None:
+    """Return the file of a brought encoder."""
+    brought = resolution.brought.get(str(encoder.imported))
+    return None if brought is None or brought.file is None else str(brought.file)
 
 
 def _swept(resolution: Resolution) -> dict[str, str]:
@@ -227,7 +235,7 @@ class _Making:
         """
         if spec.recipe is not None:
             return self.encoder(spec)
-        made = self.encoder(spec) if spec.imported is not None else ()
+        made = self.encoder(spec) if spec.imported is not None and spec.method not in ENCODERS else ()
         return made + (self.teacher(spec.teacher) if spec.teacher is not None else ())
 
     def encoder(self, spec: PretrainSpec) -> tuple[str, ...]:

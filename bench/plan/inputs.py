@@ -10,7 +10,7 @@ from bench.paths import Workspace
 from bench.plan.overrides import Overrides
 from bench.plan.presets import Preset, preset
 from bench.plan.request import RunRequest, validated
-from bench.registry import METHODS, PROTOCOLS
+from bench.registry import ENCODERS, METHODS, PROTOCOLS
 
 _GROUPS = frozenset(
     {
@@ -26,7 +26,7 @@ _GROUPS = frozenset(
         "numerics",
     }
 )
-"""Groups of ``--set`` besides the names of methods and protocols."""
+"""Groups of ``--set`` besides the names of methods, encoders and protocols."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ def read_inputs(request: RunRequest, workspace: Workspace, opened: dict[str, Any
         request=request,
         workspace=workspace,
         preset=preset(request.preset),
-        overrides=Overrides(request.overrides, _GROUPS | {*METHODS.names(), *PROTOCOLS.names()}),
+        overrides=Overrides(request.overrides, _GROUPS | {*METHODS.names(), *ENCODERS.names(), *PROTOCOLS.names()}),
         methods=_spelt_out(request.methods, METHODS.standalone()),
         protocols=_spelt_out(request.protocols, PROTOCOLS.standalone()),
         opened={} if opened is None else opened,

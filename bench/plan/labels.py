@@ -12,7 +12,7 @@ from bench.stats.naming import labelled_suffix, percent, pretrained_suffix, turn
 def method_label(encoder: PretrainSpec, name: str = "") -> str:
     """Return a method's name for tables.
 
-    scratch is named with its architecture, imported weights with their name.
+    scratch is named with its architecture, imported weights with their name, brought encoders with their file.
     """
     beside = str(encoder.options["architecture"]) if encoder.method == "scratch" else name
     return f"{encoder.method} ({beside})" if beside else encoder.method
@@ -26,7 +26,7 @@ def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
     encoder, places = spec.encoder, resolution.places
     stored = _stored(encoder, resolution)
     scratch = encoder.method == "scratch"
-    pretrain_data = stored.trained_on if stored is not None else "none"
+    pretrain_data = stored.trained_on if stored is not None else "none" if encoder.imported is None else "elsewhere"
     if encoder.data is not None and encoder.data.manifest in places:
         pretrain_data = places[encoder.data.manifest].label
     if encoder.fraction < 1:
@@ -36,7 +36,7 @@ def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
         sets = {"trained_on": places[spec.train_data.manifest].label, "tested_on": dataset}
         dataset = f"{sets['trained_on']} > {dataset}"
     return {
-        "method": encoder.method if scratch or stored is None else method_label(encoder, stored.name),
+        "method": encoder.method if scratch else method_label(encoder, _name(encoder, resolution)),
         "architecture": architecture_name(encoder, spec.protocol.form),
         "protocol": spec.protocol.name,
         "form": spec.protocol.form,
@@ -50,10 +50,16 @@ def run_label(spec: RunSpec, resolution: Resolution) -> dict[str, str]:
 
 def encoder_title(encoder: PretrainSpec, resolution: Resolution | None = None) -> str:
     """Return an encoder's name for job titles."""
-    stored = _stored(encoder, resolution) if resolution is not None else None
-    label = method_label(encoder, stored.name if stored is not None else "")
+    label = method_label(encoder, _name(encoder, resolution) if resolution is not None else "")
     part = f" on {percent(encoder.fraction)}" if encoder.fraction < 1 else ""
     return label if encoder.imported is not None else f"{label}{part} seed {encoder.seed}"
+
+
+def _name(encoder: PretrainSpec, resolution: Resolution) -> str:
+    """Return the name of imported weights, or of a brought encoder's file; empty for others."""
+    brought = resolution.brought.get(str(encoder.imported))
+    stored = _stored(encoder, resolution)
+    return brought.label if brought is not None else stored.name if stored is not None else ""
 
 
 def _stored(encoder: PretrainSpec, resolution: Resolution) -> StoredEncoder | None:

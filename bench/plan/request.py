@@ -35,7 +35,7 @@ class RunRequest(Frozen):
     methods: tuple[str, ...] = ("recon",)
     """Methods to pretrain; none by default if `encoders` are given."""
     encoders: tuple[str, ...] = ()
-    """Encoders of the results folder, by imported name or beginning of the key."""
+    """Encoders of the results folder, by imported name or beginning of the key, and brought ones, ``NAME[:FILE]``."""
     protocols: tuple[str, ...] = Field(("fewshot",), min_length=1)
     datasets: tuple[str, ...] = Field((DEFAULT_DATASET,), min_length=1)
     train_on: str | None = None
@@ -188,7 +188,7 @@ class RunRequest(Frozen):
         preset(self.preset)
         for name in self.methods:
             if name != "all":
-                METHODS.entry(name)
+                METHODS.own(name)
         for name in self.protocols:
             if name != "all":
                 PROTOCOLS.entry(name)

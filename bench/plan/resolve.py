@@ -12,6 +12,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.paths import Workspace
 from bench.plan.applies import applies
+from bench.plan.brought import Brought
 from bench.plan.encoder_specs import AskedEncoders, asked_encoders, teacher_alone
 from bench.plan.encoders import StoredEncoder
 from bench.plan.inputs import Inputs, read_inputs
@@ -33,6 +34,7 @@ class Resolution:
         runs: One specification per (method, protocol, data set, setting, seed, split seed), each once.
         places: Data sets by manifest.
         stored: Encoders of the results folder that were asked for.
+        brought: Encoders that the user brings, by `bench.spec.PretrainSpec.imported`.
         notes: Decisions, one line each.
         skipped: Combinations that do not apply.
         axes: Swept options.
@@ -42,6 +44,7 @@ class Resolution:
     runs: list[RunSpec] = field(default_factory=list)
     places: dict[str, Located] = field(default_factory=dict)
     stored: list[StoredEncoder] = field(default_factory=list)
+    brought: dict[str, Brought] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     axes: tuple[Axis, ...] = ()
@@ -84,6 +87,7 @@ def resolve_points(axes: tuple[Axis, ...], points: Iterable[Point], workspace: W
             places.append(place)
         found.points.append((point, tuple(dict.fromkeys(places))))
         found.places |= one.places
+        found.brought |= one.brought
         found.stored += [encoder for encoder in one.stored if encoder not in found.stored]
         found.notes += [note for note in one.notes if note not in found.notes]
         found.skipped += [skipped for skipped in one.skipped if skipped not in found.skipped]
@@ -100,7 +104,8 @@ def _resolve(request: RunRequest, workspace: Workspace, opened: dict[str, Locate
     pairs = data_pairs(inputs)
     backbones = Backbones(inputs)
     encoders = asked_encoders(inputs, backbones)
-    judging = _Judging(inputs, backbones, encoders, Resolution(stored=encoders.stored, notes=inputs.notes))
+    judging = _Judging(inputs, backbones, encoders, Resolution(notes=inputs.notes))
+    judging.result.stored, judging.result.brought = encoders.stored, encoders.brought
     located = [one for pair in pairs for one in (pair.train, pair.test)] + [encoders.data]
     judging.result.places = {one.spec.manifest: one for one in located if one is not None}
     for protocol in protocols:
@@ -150,7 +155,7 @@ class _Judging:
             if impossible is not None:
                 self._skip(encoder.spec, protocol, pair, impossible)
                 continue
-            found = applies(encoder, protocol, pair.test, inputs, self.encoders.stored)
+            found = applies(encoder, protocol, pair, inputs, self.encoders, rotation)
             for reason in found.reasons:
                 self._skip(encoder.spec, protocol, pair, reason)
             matched = self.backbones.matched(encoder.spec)

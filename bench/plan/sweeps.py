@@ -22,7 +22,7 @@ from bench.data.local import resolve_dataset_ref
 from bench.errors import UsageError
 from bench.paths import Workspace
 from bench.plan.request import RunRequest, split_values, validated
-from bench.registry import DATASETS, METHODS, PROTOCOLS, TEACHERS
+from bench.registry import DATASETS, ENCODERS, METHODS, PROTOCOLS, TEACHERS
 from bench.spec import BackboneSpec, Numerics, Recipe
 from bench.yamltext import YamlError, parse_yaml
 
@@ -204,7 +204,8 @@ def _models(group: str, request: RunRequest, workspace: Workspace) -> Iterable[t
     if group in _OWN_MODELS:
         return (_OWN_MODELS[group],)
     if group == "method":
-        return named(request.methods, METHODS)
+        brought = (name for name in (one.partition(":")[0] for one in request.encoders) if name in ENCODERS)
+        return (*named(request.methods, METHODS), *named(brought, ENCODERS))
     if group == "protocol":
         return named(request.protocols, PROTOCOLS)
     if group == "data":
@@ -214,8 +215,9 @@ def _models(group: str, request: RunRequest, workspace: Workspace) -> Iterable[t
     if group in ("teacher", "text_teacher"):
         teacher = request.teacher if group == "teacher" else request.text_teacher
         return (TEACHERS.load(teacher).Options,) if teacher is not None else ()
-    if group in METHODS.names():
-        return named((group,), METHODS)
+    for registry in (METHODS, ENCODERS):
+        if group in registry.names():
+            return named((group,), registry)
     return named((group,), PROTOCOLS) if group in PROTOCOLS.names() else ()
 
 

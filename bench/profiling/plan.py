@@ -96,7 +96,7 @@ class ProfilePlan:
     """Profile request with every default resolved."""
 
     def __init__(self, request: ProfileRequest) -> None:
-        METHODS.entry(request.method)
+        METHODS.own(request.method)
         self.preset: Preset = preset(request.preset)
         parse_assignments(request.overrides)
         if request.device not in ("auto", "cpu", "cuda"):

@@ -65,11 +65,16 @@ class Candidate:
         name: Short name for tables, e.g. ``trained`` or ``trunc+bn``.
         build: Returns a fresh encoder with its weights, on the CPU, every time it is called.
         key: Identity of the weights; cached features carry it.
+        inputs: What the encoder is given of a cloud: ``points``, and ``normals`` behind them if it asks for them.
+        stored: Gives a feature of the ``train`` and the ``test`` objects where features are read instead of computed;
+            None for an encoder that is run.
     """
 
     name: str
     build: Callable[[], Encoder]
     key: str
+    inputs: tuple[str, ...] = ("points",)
+    stored: Callable[[str], Mapping[str, npt.NDArray[np.float32]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,11 @@ class HeldOut:
     def points(self) -> npt.NDArray[np.float32]:
         """Clouds ``[m, N, 3]``."""
         return self._clouds.points
+
+    @property
+    def normals(self) -> npt.NDArray[np.float32] | None:
+        """Normals ``[m, N, 3]``, or None."""
+        return self._clouds.normals
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -230,11 +240,13 @@ class Origin:
         manifest: Digest of that data set's content.
         points: All clouds of its split of the same name ``[n, N, 3]``; no label comes along.
         rows: int64, position of each of the task's objects among them.
+        normals: Normals of all these points, or None.
     """
 
     manifest: str
     points: npt.NDArray[np.float32]
     rows: npt.NDArray[np.int64]
+    normals: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

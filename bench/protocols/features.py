@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bench.data.coordinates import Name, check_coordinates
 from bench.data.transforms import unit_sphere
-from bench.errors import DivergedError, unknown_name
+from bench.errors import DataError, DivergedError, unknown_name
 from bench.fingerprint import fingerprint
 from bench.models.encoder import Encoder
 from bench.models.frozen import FrozenWatch
@@ -43,6 +43,8 @@ Part = Split | str
 
 ENCODER_BATCH = 64
 CLOUD_BATCH = 64
+POINTS = ("points",)
+"""What most encoders are given of a cloud."""
 TWICE = 16
 """Clouds of each split that are encoded twice: a frozen encoder gives the same bits."""
 
@@ -58,7 +60,9 @@ def clipped_points(task: Task) -> str | None:
     return f"{task.points} points wanted, the clouds have {available}: all are used"
 
 
-def prepared_clouds(task: Task, split: Part, *, normalise: bool, count: int | None = None) -> Array:
+def prepared_clouds(
+    task: Task, split: Part, *, normalise: bool, count: int | None = None, inputs: Sequence[str] = POINTS
+) -> Array:
     """Return clouds as the encoder sees them at evaluation, cached.
 
     Args:
@@ -66,41 +70,51 @@ def prepared_clouds(task: Task, split: Part, *, normalise: bool, count: int | No
         split: Split, or a condition of the corrupted test split.
         normalise: Centre each cloud and scale it into the unit sphere first.
         count: Points to keep; None for `Task.points`.
+        inputs: What is wanted of each point: ``points``, ``normals``.
 
     Returns:
-        float32 ``[n, min(N, count), 3]``, chosen by deterministic farthest point sampling (start at point 0; in the
-        published form as the released sampler does, which skips points near the origin); memory-mapped where they
-        came from the cache.
+        float32 ``[n, min(N, count), 3k]`` with three columns for each of the k inputs, chosen by deterministic
+        farthest point sampling (start at point 0; in the published form as the released sampler does, which skips
+        points near the origin); memory-mapped where they came from the cache.
 
     Raises:
+        DataError: Normals are wanted and there are none.
         SetupError: The cache cannot be written.
     """
-    clouds = whole_clouds(task, split, normalise=normalise, count=count)
+    clouds = whole_clouds(task, split, normalise=normalise, count=count, inputs=inputs)
     return _of_task(clouds, task, split)
 
 
-def whole_clouds(task: Task, split: Part, *, normalise: bool, count: int | None = None) -> Array:
+def whole_clouds(
+    task: Task, split: Part, *, normalise: bool, count: int | None = None, inputs: Sequence[str] = POINTS
+) -> Array:
     """Return prepared clouds of a split's whole data set.
 
     See `prepared_clouds`; a task may use only some of them.
     """
+    beside = [_beside(task, split, name) for name in inputs if name != "points"]
     size, available = _shape(task, split)
     count = min(count or task.points, available or count or task.points)
-    file = task.cache / "clouds" / f"{_clouds_key(task, split, normalise, count)[:32]}.npy"
-    stored = open_array(file, np.float32, (size, None if available is None else count, 3))
+    columns = 3 * len(inputs)
+    file = task.cache / "clouds" / f"{_clouds_key(task, split, normalise, count, inputs)[:32]}.npy"
+    stored = open_array(file, np.float32, (size, None if available is None else count, columns))
     if stored is not None:
         return stored
     points = _points(task, split)
     count = min(count, points.shape[1])
-    reduced = np.empty((len(points), count, 3), dtype=np.float32)
+    reduced = np.empty((len(points), count, columns), dtype=np.float32)
 
     def reduce(start: int, stop: int) -> None:
-        batch = torch.from_numpy(np.array(points[start:stop], dtype=np.float32)).to(task.device)
+        first, *others = (
+            torch.from_numpy(np.array(values[start:stop], dtype=np.float32)).to(task.device)
+            for values in (points, *beside)
+        )
         if normalise:
-            batch = unit_sphere(batch)
-        if count < batch.shape[1]:
-            batch = farthest_points(batch, count, task)
-        reduced[start:stop] = batch.cpu().numpy()
+            first = unit_sphere(first)
+        if count < first.shape[1]:
+            picks = _farthest(first, count, task)
+            first, *others = (gather_points(values, picks) for values in (first, *others))
+        reduced[start:stop] = torch.cat([first, *others], dim=-1).cpu().numpy()
 
     stage = f"clouds of {split}"
     for_batches(len(points), CLOUD_BATCH, task.device, reduce, named(task.progress, stage))
@@ -108,16 +122,34 @@ def whole_clouds(task: Task, split: Part, *, normalise: bool, count: int | None 
     return reduced
 
 
+def _beside(task: Task, split: Part, name: str) -> Array:
+    """Return what is wanted of each point besides its place, ``[n, N, 3]``.
+
+    Raises:
+        DataError: The data set has none.
+    """
+    origin, own = task.origins.get(_split_of(split)), task.train if split == "train" else task.test
+    given = name == "normals" and not _is_corrupted(split)
+    found = None if not given else own.normals if origin is None else origin.normals
+    if found is None:
+        raise DataError(f"the encoder asks for {name} and the {split} objects have none; choose another data set")
+    return found
+
+
 def farthest_points(points: Tensor, count: int, task: Task) -> Tensor:
     """Return `count` farthest points of each cloud, ``[B, count, 3]``.
 
     In the published form by the authors' operator (docs/reference.md#farthest-point-sampling).
     """
+    return gather_points(points, _farthest(points, count, task))
+
+
+def _farthest(points: Tensor, count: int, task: Task) -> Tensor:
+    """Return the positions of farthest points, ``[B, count]``."""
     sampling = RELEASED_POINT_MAE if task.form == "published" else Sampling()
-    picks = farthest_point_sample(
+    return farthest_point_sample(
         points, count, skip_origin=sampling.skip_origin, ties=sampling.ties, backend=task.numerics.op_backend
     )
-    return gather_points(points, picks)
 
 
 def frozen_features(candidate: Candidate, task: Task, feature: str, *, normalise: bool) -> dict[Split, Array]:
@@ -151,6 +183,9 @@ def features_of(
     candidate: Candidate, task: Task, feature: str, parts: Sequence[Part], *, normalise: bool
 ) -> dict[Part, Array]:
     """Return one feature of some parts, cached; see `frozen_features`."""
+    if candidate.stored is not None:
+        read = candidate.stored(feature)
+        return {part: read[part] for part in parts}
     found: dict[Part, Array] = {}
     watch: FrozenWatch | None = None
     encoder: Encoder | None = None
@@ -222,7 +257,7 @@ def _encode(
     encoder: Encoder, watch: FrozenWatch, candidate: Candidate, task: Task, split: Part, normalise: bool
 ) -> Mapping[str, Array]:
     """Encode a split; return all features, ``[n, F]`` each."""
-    clouds = whole_clouds(task, split, normalise=normalise)
+    clouds = whole_clouds(task, split, normalise=normalise, inputs=candidate.inputs)
     made = {name: np.empty((len(clouds), width), np.float32) for name, width in encoder.feature_dims.items()}
 
     def features(batch: Tensor) -> Mapping[str, Tensor]:
@@ -240,7 +275,7 @@ def _encode(
     for name, values in made.items():
         bad = np.flatnonzero(~np.isfinite(values).all(1))
         if len(bad):
-            _blame_clouds(clouds[bad], _points(task, split), bad, split)
+            _blame_clouds(clouds[bad][..., :3], _points(task, split), bad, split)
             raise DivergedError(
                 f"feature '{name}' of encoder {candidate.name or candidate.key[:12]} is not finite for {len(bad)} of "
                 f"{len(values)} {split} objects (first: row {bad[0]}): the weights are damaged or training diverged; "
@@ -278,13 +313,14 @@ def _code() -> str:
     return fingerprint([__name__]).digest
 
 
-def _clouds_key(task: Task, split: Part, normalise: bool, count: int) -> str:
+def _clouds_key(task: Task, split: Part, normalise: bool, count: int, inputs: Sequence[str]) -> str:
     corrupted: dict[str, JsonValue] = {}
     if _is_corrupted(split):
         assert task.corrupted is not None
         corrupted = {"corruptions": task.corrupted.suite, "least": task.least_points}
     return content_key(
         {
+            **({} if tuple(inputs) == POINTS else {"inputs": list(inputs)}),
             "kind": "clouds",
             "code": _code(),
             "manifest": _source(task, split)[0],
@@ -304,7 +340,7 @@ def _features_stem(candidate: Candidate, task: Task, split: Part, normalise: boo
         {
             "kind": "features",
             "candidate": candidate.key,
-            "clouds": _clouds_key(task, split, normalise, count),
+            "clouds": _clouds_key(task, split, normalise, count, candidate.inputs),
             "device": task.numerics.device,
             "torch": task.numerics.torch,
         }

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator, model_va
 from bench.errors import UsageError, unknown_name
 from bench.plan.presets import preset
 from bench.plan.request import MOST_SEEDS, check_fractions, validated
-from bench.registry import METHODS, PROTOCOLS
+from bench.registry import ENCODERS, METHODS, PROTOCOLS
 from bench.spec import Budget, Captions, Frozen
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, natural
 from bench.stats.equivalence import FEWEST_SEEDS
@@ -47,9 +47,11 @@ Text = Annotated[str, Field(min_length=1, max_length=_MOST_TEXT), AfterValidator
 
 
 class Arm(Frozen):
-    """One side of a contrast: a method with what is changed about it."""
+    """One side of a contrast: a method with what is changed about it, or a frozen encoder."""
 
-    method: str
+    method: str = ""
+    encoder: str = ""
+    """A frozen encoder in place of a method, ``NAME[:FILE]`` as after ``--encoder``."""
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
     """Assignments of ``--set``."""
     pretrain_fraction: float = 1.0
@@ -60,6 +62,23 @@ class Arm(Frozen):
     captions: Literal["auto"] | Captions = "auto"
     preset: str | None = None
     """Preset of this arm, for claims about size; None: that of the verdict."""
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> Arm:
+        if bool(self.method) == bool(self.encoder):
+            raise ValueError("an arm names a method, or an encoder (NAME[:FILE]): give one of the two")
+        return self
+
+    @property
+    def unit(self) -> str:
+        """Name of its method or encoder, which its options are a group of."""
+        return self.method or self.encoder.partition(":")[0]
+
+    @property
+    def label(self) -> str:
+        """Name of its cells in tables."""
+        name, _, file = self.encoder.partition(":")
+        return self.method or (f"{name} ({Path(file).stem})" if file else name)
 
     @field_validator("pretrain_fraction")
     @classmethod
@@ -245,7 +264,7 @@ class Claim(Frozen):
         try:
             for name in self.pretrained:
                 arm = self.arm(name)
-                METHODS.entry(arm.method)
+                (ENCODERS if arm.encoder else METHODS).own(arm.unit)
                 if arm.preset is not None:
                     preset(arm.preset)
             for name in self.study.protocols if self.study else ():

@@ -149,13 +149,13 @@ class Evidence:
 
     def of(self, arm: Arm, study: ClaimStudy, where: Where) -> list[StoredCell]:
         """Return the stored cells of an arm; an empty setting means any."""
-        pool = self._by_method.get((arm.preset or where.preset, arm.method, where.protocol), [])
+        pool = self._by_method.get((arm.preset or where.preset, arm.label, where.protocol), [])
         trained_on = self._labels.get(study.pretrain_data, study.pretrain_data)
         return [
             one
             for one in pool
             if _judged(one, study, where)
-            and one.cell.whole_pretrain_data in (trained_on, "none")
+            and (arm.encoder or one.cell.whole_pretrain_data in (trained_on, "none"))
             and one.cell.fraction == arm.pretrain_fraction
             and (arm.pretrain_fraction == 1 or one.cell.budget == arm.budget)
             and _as_asked(one, arm, study)
@@ -236,7 +236,7 @@ def _asked(arm: Arm, study: ClaimStudy, cell: Cell) -> Iterator[tuple[str, str, 
         **_GROUPS,
         cell.protocol: _GROUPS["protocol"],
         stage: ("encoder.first_stage.options", "first_stage.method"),
-        arm.method: _GROUPS["method"],
+        arm.unit: _GROUPS["method"],
     }
     for path, value in {**study.overrides, **arm.overrides}.items():
         group, _, rest = path.partition(".")

@@ -20,6 +20,7 @@ from typing import Literal
 from bench.published.claimfile import Claim, Contrast
 from bench.published.evidence import Evidence, StoredCell, Where
 from bench.stats import student
+from bench.stats.cells import Cell
 from bench.stats.comparisons import Comparison, compare, holm
 from bench.stats.equivalence import FEWEST_SEEDS, of_comparison
 from bench.stats.intervals import CONFIDENCE, Scores
@@ -252,16 +253,16 @@ def _part(contrast: Contrast, required: bool, claim: Claim, evidence: Evidence, 
             return replace(plain, reason=_nothing(contrast, claim, evidence, where), missing=True)
         cells: tuple[StoredCell, ...] = pairs[0]
         names, lost = (contrast.first, contrast.second), [one.cell.losses for one in cells]
-        second: Scores = cells[1].cell.scores
+        first, second = _seeded(cells[0].cell, cells[1].cell), _seeded(cells[1].cell, cells[0].cell)
     else:
         own = evidence.of(claim.arm(contrast.first), claim.study, where)
         if not own:
             return replace(plain, reason=f"no run of {contrast.first} is stored", missing=True)
         best = min(own, key=lambda one: (-len(one.cell.scores), one.cell.older_code, sorted(one.cell.runs.values())))
         cells, names = (best,), (contrast.first, f"{contrast.second:g} %")
-        second = _constant(best.cell.scores, contrast.second / 100)
+        first, second = best.cell.scores, _constant(best.cell.scores, contrast.second / 100)
         lost = [best.cell.losses]
-    found = compare(names, cells[0].cell.scores, second, lost)
+    found = compare(names, first, second, lost)
     plain = replace(plain, cells=cells, comparison=found)
     if found.verdict == "lost":
         return replace(plain, reason=found.words)
@@ -305,6 +306,18 @@ def p_values(found: Comparison, contrast: Contrast) -> tuple[float, float]:
     inside = max(beyond(found.difference - low), beyond(high - found.difference))
     outside = min(beyond(low - found.difference), beyond(found.difference - high))
     return min(1.0, inside if contrast.direction == "equal" else 2 * inside), min(1.0, 2 * outside)
+
+
+def _seeded(cell: Cell, other: Cell) -> Scores:
+    """Return a cell's scores, those of weights from elsewhere in every seed of the other.
+
+    Such an encoder is one pretraining. Its score is a fixed number, as a published one is, and the interval is over the
+    seeds of what it is compared with.
+    """
+    if not cell.is_single or other.is_single or not cell.scores:
+        return cell.scores
+    by_split = {unit.split: folds for unit, folds in cell.scores.items()}
+    return {unit: by_split[unit.split] for unit in other.scores if unit.split in by_split}
 
 
 def _constant(scores: Scores, value: float) -> Scores:

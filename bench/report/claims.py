@@ -353,6 +353,8 @@ def sentence(one: Judged) -> str:
     seeds = f"{one.seeds} pretraining seeds"
     parts = [f"{head} is {_told(one)} at {one.preset}: {_differences(one.parts)} ({seeds}, paired; {corrected})."]
     parts += [_ranked(one.rankings)] if one.rankings else []
+    single = dict.fromkeys(each.cell.label for part in one.parts for each in part.cells if each.cell.is_single)
+    parts += [f"A single pretraining, whose score counts as fixed: {', '.join(single)}."] if single else []
     untested = list(dict.fromkeys(part.reason for part in one.parts if part.reason))
     parts += [f"No test: {'; '.join(untested)}."] if untested else []
     parts.append(about)

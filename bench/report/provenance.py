@@ -101,8 +101,7 @@ def gaps(model: ReportModel) -> list[Gap]:
             for method in methods[section.preset_words]:
                 cell = rows.get(method)
                 own_seeds = {unit.seed for unit in (*cell.scores, *cell.lost)} if cell else set()
-                imported = cell is not None and cell.spec.get("encoder.imported", "null") != "null"
-                if (lacking := every - own_seeds) and not imported:
+                if (lacking := every - own_seeds) and not (cell is not None and cell.is_single):
                     told = words.numbers(tuple(sorted(lacking))) if cell else "all"
                     found.append(Gap(title, section.anchor, setting, method, told))
                     if len(found) == MOST_GAPS:

@@ -401,7 +401,7 @@ def _not_run(section: Section) -> list[str]:
     for row in section.rows:
         cell = row.cell
         lacking = seeds - {unit.seed for unit in (*cell.scores, *cell.lost)}
-        if lacking and not cell.is_opponent and cell.spec.get("encoder.imported", "null") == "null":
+        if lacking and not cell.is_opponent and not cell.is_single:
             found.setdefault(words.numbers(tuple(sorted(lacking))), []).append(f"{cell.label} {cell.setting}")
     return [f"Not run with seed {lacking}: {_some(names)}." for lacking, names in found.items()]
 

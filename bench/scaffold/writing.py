@@ -12,11 +12,12 @@ from typing import Literal, get_args
 from bench.errors import UsageError, unknown_name
 from bench.registry import REGISTRIES
 
-Kind = Literal["method", "protocol", "dataset", "teacher", "block"]
+Kind = Literal["method", "encoder", "protocol", "dataset", "teacher", "block"]
 Style = Literal["masked", "contrastive"]
 
 _CONFORMANCE = {
     "method": "MethodConformance",
+    "encoder": "EncoderConformance",
     "protocol": "ProtocolConformance",
     "dataset": "DatasetConformance",
     "teacher": "TeacherConformance",
@@ -102,10 +103,15 @@ def check_name(kind: Kind, name: str) -> None:
             f"name {name[:80]!r} of a {kind}: expected at most 60 lower-case letters, digits and single hyphens, a "
             f"letter first, such as my-{kind}"
         )
-    if name in REGISTRIES[f"{kind}s"] or name in {"all", "method", "protocol"}:
+    if name in REGISTRIES[f"{kind}s"] or name in {"all", "method", "protocol"} or _shared(kind, name):
         raise UsageError(f"the name '{name}' of a {kind} is taken; choose another (bench list {kind}s)")
     if not _importable(name.replace("-", "_")):
         raise UsageError(f"name '{name}' of a {kind}: it is a Python keyword or standard module; choose another")
+
+
+def _shared(kind: Kind, name: str) -> bool:
+    """Whether a kind that shares its names with this one has the name."""
+    return kind in ("method", "encoder") and any(name in REGISTRIES[one] for one in ("methods", "encoders"))
 
 
 def _importable(module: str) -> bool:

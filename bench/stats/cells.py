@@ -143,6 +143,11 @@ class Cell:
         return self.method == SCRATCH
 
     @property
+    def is_single(self) -> bool:
+        """Whether its encoder is one pretraining: weights or features from elsewhere."""
+        return self.spec.get("encoder.imported", "null") != "null"
+
+    @property
     def is_opponent(self) -> bool:
         """Whether the cell is a baseline.
 

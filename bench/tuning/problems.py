@@ -126,7 +126,7 @@ def _subjects(request: RunRequest, baseline: bool) -> list[Subject]:
     """Return the methods, then ``scratch`` in each requested architecture."""
     names = METHODS.standalone() if "all" in request.methods else tuple(dict.fromkeys(request.methods))
     for name in names:
-        METHODS.entry(name)
+        METHODS.own(name)
     trained = [name for name in names if name != SCRATCH]
     architectures = [name for name in trained if METHODS.load(name).has_encoder] if baseline else []
     if SCRATCH in names and not architectures:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bench.published.claimfile import Claim, shipped_claims
 from bench.published.evidence import Evidence, RunFact, StoredCell
 from bench.published.verdicts import Judged, judge
+from bench.report.claims import sentence
 from bench.stats.cells import Cell, natural
 from bench.stats.comparisons import compare
 from bench.stats.deviations import Deviation, Deviations
@@ -186,6 +187,26 @@ def test_a_published_number_is_something_to_compare_with() -> None:
     reaches = {"first": "recon", "second": 50.0, "direction": "not-below", "margin": 1}
     assert one(claim(reaches), stored("recon", [0.51, 0.512, 0.509])).verdict == "supported"
     assert one(claim(reaches), stored("recon", [0.41, 0.412, 0.409])).verdict == "contradicted"
+
+
+def test_a_frozen_encoder_is_a_fixed_number_against_the_seeds_of_others() -> None:
+    """One pretraining has no interval; its claims would never be judged, or its one seed counted as many."""
+    arms = {"mine": {"encoder": "my-net:folder/weights.pt"}}
+    above = {"first": "mine", "second": "recon", "direction": "above"}
+    mine = stored("my-net (weights)", [0.6], spec={"encoder.imported": "ab"})
+    recon = stored("recon", [0.51, 0.52, 0.5])
+    asked = claim(above, arms=arms)
+    assert one(asked, mine, recon).verdict == "supported"
+    assert "A single pretraining, whose score counts as fixed: my-net (weights)." in sentence(one(asked, mine, recon))
+    assert one(asked, stored("my-net (weights)", [0.51], spec={"encoder.imported": "ab"}), recon).verdict == "not shown"
+    turned = claim({"first": "recon", "second": "mine", "direction": "above"}, arms=arms)
+    assert one(turned, mine, recon).verdict == "contradicted"
+    assert one(asked, mine, stored("recon", [0.5])).verdict == "not run"
+    two = stored("recon", [0.5], spec={"encoder.imported": "cd"})
+    assert one(asked, mine, two).verdict == "not run"
+    for wrong in ({}, {"method": "recon", "encoder": "my-net"}):
+        with pytest.raises(ValueError, match="an arm names a method, or an encoder"):
+            claim(above, arms={"mine": wrong})
 
 
 def test_it_is_said_when_a_claim_is_not_older_than_its_runs() -> None:
