@@ -25,6 +25,7 @@ from hypothesis import settings
 
 from bench.cli.main import main
 from bench.registry import REGISTRIES
+from bench.store.store import SAID
 
 gc.disable()  # until all tests are collected: importing makes little garbage, and looking for it takes seconds
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -45,6 +46,12 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure() -> None:
     """Let libraries free what they made; some report leaks otherwise."""
     gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said() -> None:
+    """Let each test see the warnings that a process gives once."""
+    SAID.clear()
 
 
 def toy_cloud(kind: int, rng: np.random.Generator, points: int) -> np.ndarray:
@@ -150,6 +157,10 @@ def bench_here(*arguments: object) -> subprocess.CompletedProcess[str]:
     Jobs still have processes of their own, forked from one server that all calls share.
     """
     argv = sys.argv
+
+
+    SAID.clear()
+    entries = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
     out, err, code = io.StringIO(), io.StringIO(), 1
     told = logging.StreamHandler(err)  # what a process does with warnings unless pytest collects them
     told.setLevel(logging.WARNING)

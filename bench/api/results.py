@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.execution.local import Listener
     from bench.models.encoder import Encoder
     from bench.plan.encoders import StoredEncoder
+    from bench.progress import Progress
     from bench.protocols.cards import ProtocolCard
     from bench.report.document import Document
     from bench.report.forms import FigureWidth, Format
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from bench.rerun import Rerun
     from bench.sharing.bundling import Bundled
     from bench.sharing.rescoring import Rescored
+    from bench.sharing.tracking import Tracked, Tracker
     from bench.store.maintenance import RebuildReport, StoreStatus
     from bench.store.queries import MetricRow
     from bench.store.records import RunRecord
@@ -354,6 +356,61 @@ class Results:
             force=force,
         )
 
+    def to_mlflow(
+        self,
+        tracking_uri: str | None = None,
+        *,
+        experiment: str | None = None,
+        progress: Progress | None = None,
+        **labels: Unpack[Labels],
+    ) -> Tracked:
+        """Copy runs to MLflow, each once (``bench track mlflow``).
+
+        Args:
+            tracking_uri: A server (``http://HOST:PORT``) or a database file (``sqlite:////FOLDER/mlflow.db``);
+                ``MLFLOW_TRACKING_URI`` by default.
+            experiment: Experiment of all runs; one per data set by default.
+            progress: Told of runs done.
+            **labels: Only runs with these labels.
+
+        Raises:
+            UsageError: No run fits, or there is no such address.
+            SetupError: MLflow is not installed, or the server does not answer.
+        """
+        from bench.sharing.to_mlflow import ToMlflow
+
+        return self._track(ToMlflow(tracking_uri), experiment, progress, labels)
+
+    def to_wandb(
+        self,
+        project: str | None = None,
+        *,
+        mode: Literal["online", "offline"] = "online",
+        entity: str | None = None,
+        out: PathLike = ".",
+        progress: Progress | None = None,
+        **labels: Unpack[Labels],
+    ) -> Tracked:
+        """Copy runs to Weights & Biases, each once (``bench track wandb``).
+
+        Args:
+            project: Project of all runs; one per data set by default.
+            mode: ``offline`` writes folders that ``wandb sync`` uploads.
+            entity: User or team.
+            out: Folder whose subfolder ``wandb`` takes offline runs.
+            progress: Told of runs done.
+            **labels: Only runs with these labels.
+
+        Raises:
+            UsageError: No run fits, nobody is logged in, or no project may have the name.
+            SetupError: wandb is not installed, the server does not answer, or the folder cannot be written.
+        """
+        from bench.sharing.to_wandb import MODES, ToWandb
+
+        if mode not in MODES:
+            raise unknown_name("mode", mode, MODES)
+        return self._track(ToWandb(mode, Path(out), entity), project, progress, labels)
+
     def tables(self, width: int = 120) -> str:
         """Return the tables and sentences that ``bench report`` prints."""
         import io
@@ -512,6 +569,21 @@ class Results:
         """Name the folder and its runs."""
         about = "all runs" if self.keys is None else f"{len(self.keys)} runs"
         return f"Results({str(self.workspace.results)!r}, {about})"
+
+    def _track(self, tracker: Tracker, project: str | None, progress: Progress | None, labels: Labels) -> Tracked:
+        from bench.progress import silent
+        from bench.sharing.tracking import track
+
+        return track(
+            self.workspace,
+            self.store_url,
+            tracker,
+            keys=self.keys,
+            labels=_wanted(labels),
+            verify=self.verify,
+            project=project,
+            progress=progress or silent,
+        )
 
     def _store(self) -> Store:
         from bench.store.store import Store

@@ -47,6 +47,7 @@ COMMANDS = {
     "protocols": ("protocols:app", "Print what each protocol does, and where papers differ."),
     "bundle": ("bundle:app", "Write stored runs into one file, and verify such files."),
     "site": ("site:site", "Write a static leaderboard from bundles of many people."),
+    "track": ("track:app", "Copy stored runs to MLflow or Weights & Biases, each once."),
     "db": ("database:app", "Rebuild, inspect, merge and rescore stored runs."),
 }
 """Every command: where it is (``MODULE:NAME`` below `bench.cli`), and the line that ``bench --help`` shows of it.

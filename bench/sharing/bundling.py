@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -97,9 +98,7 @@ def create(
     if out.exists() and not force:
         raise UsageError(f"{out} exists already; add --force (force=True) to replace it, or choose another file")
     store = Store.open_readonly(workspace.results, store_url, keys=keys, verify=verify)
-    chosen, trials = _chosen(store, keys, labels or {})
-    if not chosen:
-        raise UsageError(nothing_stored(store) if not trials else "all runs that fit are trials of searches")
+    chosen, trials = chosen_runs(store, keys, labels or {})
     if len(chosen) > MOST_RUNS:
         raise UsageError(
             f"{len(chosen):,} runs fit, a bundle holds at most {MOST_RUNS:,}; narrow with --method, --protocol, "
@@ -108,7 +107,7 @@ def create(
     head: dict[str, JsonValue] = {"format": FORMAT, "kind": KIND, "bench": __version__, "metric_code": METRIC_CODE}
     head |= {"report_code": report_code(), "chosen": {name: [*sorted(of)] for name, of in (labels or {}).items()}}
     with whole_file(out, "the bundle", suffix=".zip") as stream, zipfile.ZipFile(stream, "w") as archive:
-        runs = [_add_run(archive, workspace.results, name) for name in chosen]
+        runs = [_add_run(archive, workspace.results, run.folder) for run in chosen]
         head["runs"] = {run.folder: run.row.manifest_sha256 for run in runs}
         shelf = Shelf(runs, lambda name: record_in(workspace.results, name))
         pages = {ENVIRONMENT: _environments(shelf), REQUESTS: _requests(shelf)}
@@ -120,6 +119,33 @@ def create(
             _add(archive, name, content)
     done = sum(run.status == "done" for run in runs)
     return Bundled(out, digest_of(out), out.stat().st_size, done, len(runs) - done, trials)
+
+
+def chosen_runs(
+    store: Store, keys: Collection[str] | None, labels: Mapping[str, Collection[str]]
+) -> tuple[list[IndexedRun], int]:
+    """Return wanted runs by folder, and count left-out trials.
+
+    A failed run is one of them while no later one of its key finished.
+
+    Args:
+        store: The store.
+        keys: Only the runs of these keys; None for all.
+        labels: Only runs that have, of every label, one of these values.
+
+    Raises:
+        UsageError: No run fits.
+    """
+    fits = fitting(labels)
+    if labels:
+        require_stored(store, labels)
+    runs = [run for run in store.runs() if fits(run.row) and (keys is None or run.key in keys)]
+    failed = {run.folder for run in failed_runs(store)}
+    wanted = [run for run in runs if run.status == "done" or run.folder in failed]
+    chosen = sorted((run for run in wanted if not run.row.trial), key=attrgetter("folder"))
+    if not chosen:
+        raise UsageError("all runs that fit are trials of searches" if wanted else nothing_stored(store))
+    return chosen, len(wanted) - len(chosen)
 
 
 def files_of(results: Path, name: str) -> dict[str, bytes]:
@@ -150,18 +176,6 @@ def record_in(results: Path, name: str) -> RunRecord:
         SetupError: It is damaged or cannot be read.
     """
     return check_run(name, files_of(results, name), keep=True)[1].record()
-
-
-def _chosen(store: Store, keys: Collection[str] | None, labels: Mapping[str, Collection[str]]) -> tuple[list[str], int]:
-    """Return the folders of wanted runs in order, and count trials."""
-    fits = fitting(labels)
-    if labels:
-        require_stored(store, labels)
-    runs = [run for run in store.runs() if fits(run.row) and (keys is None or run.key in keys)]
-    failed = {run.folder for run in failed_runs(store)}
-    wanted = [run for run in runs if run.status == "done" or run.folder in failed]
-    chosen = [run.folder for run in wanted if not run.row.trial]
-    return sorted(chosen), len(wanted) - len(chosen)
 
 
 def _add_run(archive: zipfile.ZipFile, results: Path, name: str) -> IndexedRun:

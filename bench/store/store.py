@@ -38,6 +38,8 @@ _NAMED = 20
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
+SAID: set[tuple[Path, str]] = set()
+"""Warnings of this process, with their results folders: a command may open one many times."""
 
 
 @dataclass(frozen=True)
@@ -396,16 +398,15 @@ class Store:
                 later = self._indexed()
                 view.missing = [name for name in view.missing if name not in later]
             if unusable and view.runs:
-                _log.warning("index %s; read %d run folders instead", unusable, len(view.runs))
+                self._warn(f"index {unusable}; read {len(view.runs)} run folders instead")
             elif not unusable and (said := view.disagreement()):
-                _log.warning(
-                    "index '%s' does not agree with the run folders: %s; took the folders, 'bench db rebuild' mends it",
-                    shown(self.database.shown),
-                    said,
+                self._warn(
+                    f"index '{shown(self.database.shown)}' does not agree with the run folders: {said}; "
+                    "took the folders, 'bench db rebuild' mends it"
                 )
-            for damage in _first(view.damaged):
+            for damage in self._first(view.damaged):
                 name = shown(damage.folder.relative_to(self.results))
-                _log.warning("left out %s: %s; 'bench db rebuild' sets it aside", name, damage.reason)
+                self._warn(f"left out {name}: {damage.reason}; 'bench db rebuild' sets it aside")
             self._name(view)
             view.indexed, view.rows = {}, {}  # Nothing asks for them again, and there may be 100,000.
             self._seen = view
@@ -463,8 +464,20 @@ class Store:
 
     def _name(self, view: View) -> None:
         """Warn of folders that are left in place."""
-        for _, refusal in _first(view.refused):
-            _log.warning("left out: %s", refusal)
+        for _, refusal in self._first(view.refused):
+            self._warn(f"left out: {refusal}")
+
+    def _first(self, found: list[_T]) -> list[_T]:
+        """Return the first few findings; warn how many are left."""
+        if len(found) > _NAMED:
+            self._warn(f"{len(found)} run folders are left out, the first {_NAMED} of them:")
+        return found[:_NAMED]
+
+    def _warn(self, text: str) -> None:
+        """Warn of a fact of this folder once, however often a command reads it."""
+        if (self.results, text) not in SAID:
+            SAID.add((self.results, text))
+            _log.warning("%s", text)
 
     def _row_of(self, stored: StoredRun) -> IndexedRun | None:
         """Return what was taken from the index for a run's folder."""
@@ -511,13 +524,6 @@ class Store:
         for _, reason in report.skipped:
             _log.warning("left out: %s", reason)
         self.set_aside += report.quarantined
-
-
-def _first(found: list[_T]) -> list[_T]:
-    """Return the first few findings; warn how many are left."""
-    if len(found) > _NAMED:
-        _log.warning("%d run folders are left out, the first %d of them:", len(found), _NAMED)
-    return found[:_NAMED]
 
 
 def _stamp() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,7 @@ import bench
 from bench.errors import UsageError
 from bench.paths import Workspace
 from bench.published.claimfile import find_claims
-from tests.conftest import bench_environment, write_modelnet
+from tests.conftest import bench_environment, bench_here, write_modelnet
 
 TINY = {
     "backbone.points": 64, "backbone.groups": 8, "backbone.group_size": 8, "backbone.width": 24, "backbone.depth": 1,
@@ -71,6 +73,19 @@ def test_the_runs_that_a_claim_asks_for_answer_it(call: Compare, ran: tuple[Path
     assert any(found["parts"][0]["difference"] == pytest.approx(value) for value in known)
     dry = json.loads(call("claims", claim, "--results", results, "--dry-run", "--json")[1])
     assert (dry[0]["complete"], dry[0]["jobs"]) == (True, 0)
+
+
+def test_a_copied_folder_is_warned_of_once(ran: tuple[Path, Path, str], tmp_path: Path) -> None:
+    """Fourteen equal lines hid the table below them."""
+    claim, results, _ = ran
+    copy = tmp_path / "copy"
+    shutil.copytree(results, copy)
+    for file in copy.glob("runs/*/*/MANIFEST.json"):
+        os.utime(file)
+    for words in (("claims", claim, "R1", "C1", "--dry-run"), ("claims", claim), ("runs",), ("power",), ("report",)):
+        more = ("--out", tmp_path / "report") if words == ("report",) else ()
+        error = bench_here(*words, *more, "--results", copy).stderr
+        assert sum("does not agree with the run folders" in line for line in error.splitlines()) == 1, (words, error)
 
 
 def test_another_option_is_another_claim(call: Compare, ran: tuple[Path, Path, str], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from bench.store import Store, failed_rows, metric_rows, rebuild, run_rows
 from bench.store.codec import LIMITS
 from bench.store.files import file_digest
 from bench.store.folders import MANIFEST
+from bench.store.store import SAID
 
 
 def fill(results: Path) -> Store:
@@ -146,6 +147,7 @@ def test_a_forged_index_is_read_past_with_a_line_and_mended(
     before = tree(results)
     for verify in (False, True):
         caplog.clear()
+        SAID.clear()
         assert reported(Store.open_readonly(results, verify=verify)) == right
         assert sum("index" in line.getMessage() for line in caplog.records) == 1
     assert tree(results) == before
