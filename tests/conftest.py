@@ -158,7 +158,6 @@ def bench_here(*arguments: object) -> subprocess.CompletedProcess[str]:
     """
     argv = sys.argv
 
-
     SAID.clear()
     entries = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
     out, err, code = io.StringIO(), io.StringIO(), 1
