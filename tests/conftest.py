@@ -157,9 +157,7 @@ def bench_here(*arguments: object) -> subprocess.CompletedProcess[str]:
     Jobs still have processes of their own, forked from one server that all calls share.
     """
     argv = sys.argv
-
     SAID.clear()
-    entries = {kind: dict(registry._entries) for kind, registry in REGISTRIES.items()}
     out, err, code = io.StringIO(), io.StringIO(), 1
     told = logging.StreamHandler(err)  # what a process does with warnings unless pytest collects them
     told.setLevel(logging.WARNING)
