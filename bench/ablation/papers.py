@@ -6,13 +6,32 @@ gives them. An axis that cannot be run stands here with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 RECON = "Qi et al., ICML 2023, arXiv 2302.02318"
 ACT = "Dong et al., ICLR 2023, arXiv 2212.08320"
 CROSSPOINT = "Afham et al., CVPR 2022, arXiv 2203.00680"
 _WEIGHTS = "a second teacher's weights are not shipped; where they are on disk: --axis teacher=tiny-clip,open-clip"
+
+
+def cited_once(lines: Sequence[str]) -> tuple[str, list[str]]:
+    """Take the paper that lines cite out of them.
+
+    Args:
+        lines: Sources of axes and reasons of those left out.
+
+    Returns:
+        The paper, empty where none is cited; and the lines without it.
+    """
+    paper = next((one for one in (RECON, ACT, CROSSPOINT) if any(one in line for line in lines)), "")
+    if not paper:
+        return "", list(lines)
+    spots = (f": {paper};", ";"), (f": {paper},", ":"), (f": {paper}", ""), (f"({paper}; ", "("), (f" ({paper})", "")
+    short = list(lines)
+    for spot, instead in spots:
+        short = [line.replace(spot, instead) for line in short]
+    return paper, short
 
 
 @dataclass(frozen=True)

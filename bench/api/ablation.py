@@ -341,7 +341,7 @@ class Ablated:
             document, folder = self._document([read]), Path(out) / read[0].name
             write_whole(folder / "report.json", to_json(document), "the report")
             write_whole(folder / "results.md", to_markdown(document), "the report")
-            write_whole(folder / "index.html", to_html(document), "the report")
+            write_whole(folder / "index.html", to_html(document, ["results.md", "report.json"]), "the report")
             write_figures(document, folder)
             folders.append(folder)
         return folders

@@ -137,15 +137,22 @@ def ablate(
 
 def _announce(ablation: Ablation, planned: StudyPlan, screen: Console) -> None:
     """Print axes, design, and what is left out."""
+    from bench.ablation.papers import cited_once
     from bench.plan.sweeps import shown
 
     note_environment(screen)
     study = ablation.study
-    for axis, base, source in zip(study.axes, study.base, study.sources, strict=True):
+    paper, told_once = cited_once([*study.sources, *study.left_out])
+    sources, left_out = told_once[: len(study.sources)], told_once[len(study.sources) :]
+    if paper:
+        screen.print(
+            escape(f"axes as in {paper}; the values are ours where the paper's are not known"), highlight=False
+        )
+    for axis, base, source in zip(study.axes, study.base, sources, strict=True):
         told = f"; {source}" if source else ""
         screen.print(escape(f"axis {axis} (base {shown(base)}{told})"), highlight=False)
     screen.print(f"design {study.design}: {len(study.points)} settings", highlight=False)
-    for line in study.left_out:
+    for line in left_out:
         screen.print(f"[yellow]left out[/yellow] {escape(line)}", highlight=False)
     for note in planned.plan.notes:
         screen.print(f"[yellow]note[/yellow]: {escape(note)}", highlight=False)

@@ -59,7 +59,9 @@ def create(
         soft_wrap=True,
     )
     screen.print(f"sha256 {made.sha256}", highlight=False)
-    screen.print(f"anyone verifies it with: bench bundle verify {made.path.name}", highlight=False, markup=False)
+    screen.print(
+        f"anyone verifies it with: bench bundle verify {made.path}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 @app.command()

@@ -48,9 +48,21 @@ def status(results: ResultsOption = None, store_url: StoreOption = None) -> None
     from dataclasses import fields
 
     found = load(results, store_url=store_url).index_status()
-    for field in fields(found):
+    for field in fields(found):  # all of them are plain values, counts by name, or holders of leases
         value = getattr(found, field.name)
-        console().print(f"{field.name.replace('_', ' ')}: {value}", highlight=False, markup=False)
+        told = _readable(value, sizes=field.name == "sizes")
+        console().print(f"{field.name.replace('_', ' ')}: {told}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _readable(value: object, *, sizes: bool) -> str:
+    """Return a value of the status as words."""
+    if value is None or value in ({}, []):
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {f'{n / 1e6:.1f} MB' if sizes else n}" for name, n in value.items())
+    if isinstance(value, list):
+        return "; ".join(f"{one.kind} {one.key[:12]} by process {one.pid} on {one.host}" for one in value)
+    return str(value)
 
 
 SHOWN = 20

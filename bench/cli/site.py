@@ -19,7 +19,7 @@ def site(
 
     Every score is computed again from predictions; entries are ranked where
     they were judged alike, on the same objects and seeds. Exit code 1 where
-    a bundle holds something that does not hold; the page says what.
+    a bundle is damaged or forged; the page says what is wrong.
     """
     from bench.api.sharing import site as write
 

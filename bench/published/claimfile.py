@@ -7,6 +7,7 @@ and by how much. `docs/own-claims.md` shows one.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -79,6 +80,17 @@ class Arm(Frozen):
         """Name of its cells in tables."""
         name, _, file = self.encoder.partition(":")
         return self.method or (f"{name} ({Path(file).stem})" if file else name)
+
+    def __str__(self) -> str:
+        """Say what it is: ``recon with recon.mask_ratio=0.4``."""
+        told = [
+            f"{path}={value if isinstance(value, str) else json.dumps(value)}" for path, value in self.overrides.items()
+        ]
+        told += [f"{100 * self.pretrain_fraction:g} % of the pretraining data"] if self.pretrain_fraction != 1 else []
+        named = {"teacher": self.teacher, "text teacher": self.text_teacher, "preset": self.preset}
+        told += [f"{name} {value}" for name, value in named.items() if value is not None]
+        told += [f"captions {self.captions}"] if self.captions != "auto" else []
+        return f"{self.label} with {', '.join(told)}" if told else self.label
 
     @field_validator("pretrain_fraction")
     @classmethod

@@ -42,6 +42,7 @@ class Part:
         comparison: Their paired comparison; None where nothing is stored.
         reason: Why there is no test; empty where there is one.
         missing: Whether runs are missing, so that running them would help.
+        lacking: Arms of which no run is stored under this way to judge.
         required: Whether the claim needs it to hold; the other parts can only contradict it.
         p_for: P value of the claimed side; None without a test.
         p_against: P value of the other side.
@@ -54,6 +55,7 @@ class Part:
     comparison: Comparison | None = None
     reason: str = ""
     missing: bool = False
+    lacking: tuple[str, ...] = ()
     required: bool = True
     p_for: float | None = None
     p_against: float | None = None
@@ -113,7 +115,7 @@ class Judged:
         p_none: P value of equivalence after Holm's correction.
         family: Claims that Holm's correction ran over.
         stored: Verdict of the parts that are stored, where others are not; before any correction.
-        in_favour: P value of the claim, which `p` is unless the claim is contradicted.
+        in_favour: P value of the claim; `p` is the smaller one of it and that of the other side.
         first_day: Day of the oldest run behind it.
         seconds: Seconds that the runs behind it took, every pretraining once.
     """
@@ -136,6 +138,11 @@ class Judged:
     def answered(self) -> bool:
         """Whether runs gave a verdict."""
         return self.verdict not in ("not run", "not testable here")
+
+    @property
+    def opposite(self) -> bool:
+        """Whether `p` is the p value of the other side, because it is the smaller one."""
+        return self.p is not None and self.p != self.in_favour
 
     @property
     def seeds(self) -> int:
@@ -250,14 +257,16 @@ def _part(contrast: Contrast, required: bool, claim: Claim, evidence: Evidence, 
     if isinstance(contrast.second, str):
         pairs = evidence.pairs(contrast.first, contrast.second, claim, where)
         if not pairs:
-            return replace(plain, reason=_nothing(contrast, claim, evidence, where), missing=True)
+            reason, lacking = _nothing(contrast, claim, evidence, where)
+            return replace(plain, reason=reason, missing=True, lacking=lacking)
         cells: tuple[StoredCell, ...] = pairs[0]
         names, lost = (contrast.first, contrast.second), [one.cell.losses for one in cells]
         first, second = _seeded(cells[0].cell, cells[1].cell), _seeded(cells[1].cell, cells[0].cell)
     else:
         own = evidence.of(claim.arm(contrast.first), claim.study, where)
         if not own:
-            return replace(plain, reason=f"no run of {contrast.first} is stored", missing=True)
+            name = contrast.first
+            return replace(plain, reason=f"no run of {name} is stored", missing=True, lacking=(name,))
         best = min(own, key=lambda one: (-len(one.cell.scores), one.cell.older_code, sorted(one.cell.runs.values())))
         cells, names = (best,), (contrast.first, f"{contrast.second:g} %")
         first, second = best.cell.scores, _constant(best.cell.scores, contrast.second / 100)
@@ -325,8 +334,8 @@ def _constant(scores: Scores, value: float) -> Scores:
     return {unit: dict.fromkeys(folds, value) for unit, folds in scores.items()}
 
 
-def _nothing(contrast: Contrast, claim: Claim, evidence: Evidence, where: Where) -> str:
-    """Say of which arm nothing is stored."""
+def _nothing(contrast: Contrast, claim: Claim, evidence: Evidence, where: Where) -> tuple[str, tuple[str, ...]]:
+    """Say why there is no pair, and of which arms nothing is stored."""
     assert claim.study is not None
     assert isinstance(contrast.second, str)
     lacking = [
@@ -335,10 +344,10 @@ def _nothing(contrast: Contrast, claim: Claim, evidence: Evidence, where: Where)
         if name in claim.pretrained and not evidence.of(claim.arm(name), claim.study, where)
     ]
     if lacking:
-        return f"no run of {' or '.join(lacking)} is stored"
+        return f"no run of {' or '.join(lacking)} is stored", tuple(lacking)
     if contrast.second not in claim.pretrained:
-        return f"no run of {contrast.second} beside {contrast.first} is stored"
-    return f"the stored runs of {contrast.first} and {contrast.second} were judged differently (bench why A B)"
+        return f"no run of {contrast.second} beside {contrast.first} is stored", ()
+    return f"the stored runs of {contrast.first} and {contrast.second} were judged differently (bench why A B)", ()
 
 
 def _ranking(claim: Claim, evidence: Evidence, where: Where) -> Ranking:

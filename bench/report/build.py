@@ -167,7 +167,7 @@ def write_model(
     """Write a report's files from its content, see `build_report`."""
     document = contents.report(model, title=title, published=published)
     render: Mapping[Format, Callable[[], str]] = {
-        "html": lambda: to_html(document),
+        "html": lambda: to_html(document, [NAMES[form] for form in forms if form != "html"]),
         "csv": lambda: to_csv(model),
         "markdown": lambda: to_markdown(document),
         "json": lambda: to_json(document),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.published.claimfile import Claim, shipped_claims
-from bench.published.evidence import Evidence, RunFact, StoredCell
+from bench.published.evidence import Evidence, RunFact, StoredCell, Where
 from bench.published.verdicts import SMOKE, Judged, Part, Ranking, Verdict, judge
 from bench.report import quantities, words
 from bench.report.document import (
@@ -143,7 +143,7 @@ _FIELDS: tuple[Field[Judged], ...] = (
     Field("preset", "preset", cell=lambda one: one.preset),
     Field("verdict", "verdict", cell=lambda one: _verdict(one)),
     Field("seeds", "seeds", right=True, cell=lambda one: Cell(str(one.seeds), one.seeds) if one.runs else NOTHING),
-    Field("p", "p (Holm)", right=True, cell=lambda one: quantities.p_value(one.p_holm)),
+    Field("p", "p (Holm)", right=True, cell=lambda one: _p_cell(one)),
     Field("seconds", "computation", drop=2, cell=lambda one: _seconds(one)),
     Field("sentence", "in words", below=True, cell=lambda one: sentence(one)),
 )
@@ -183,8 +183,8 @@ def part(judged: Sequence[Judged]) -> DocumentPart:
 
 SMALL_PRINT = (
     "Differences are paired by seed, with 95 % Student-t intervals from their own variance. A claim's p is the largest "
-    "of its parts', a contradiction's the smallest times the number of parts; Holm's correction runs over the claims "
-    "shown. “This part” is before any correction."
+    "of its parts', a contradiction's the smallest times the number of parts; the smaller one is given, and “against” "
+    "marks the latter. Holm's correction runs over the claims shown. “This part” is before any correction."
 )
 
 
@@ -272,6 +272,7 @@ def as_json(one: Judged) -> dict[str, Any]:
         "seeds": one.seeds,
         "p": one.p,
         "p_holm": one.p_holm,
+        "p_of": None if one.p is None else "opposite" if one.opposite else "claim",
         "family": one.family,
         "seconds": one.seconds if one.runs else None,
         "first_run": one.first_day or None,
@@ -308,6 +309,10 @@ def _verdict(one: Judged) -> Cell:
     return Cell(f"{one.verdict}{stored}", one.verdict, tone=TONES[one.verdict])
 
 
+def _p_cell(one: Judged) -> Cell:
+    return Cell(f"{words.p_value(one.p_holm)}{' against' if one.opposite else ''}", one.p_holm)
+
+
 def _seconds(one: Judged) -> Cell:
     return quantities.seconds(one.seconds) if one.runs else quantities.NONE
 
@@ -319,19 +324,27 @@ def _part_verdict(part: Part) -> Cell:
 
 
 def contrast_words(part: Part) -> str:
-    """Say what is claimed: ``recon − scratch above 1``."""
+    """Say what is claimed: ``recon − scratch: above 1``."""
+    only = "" if part.required else " (can only contradict)"
+    return f"{_pair(part)}: {_claimed(part)}{only}"
+
+
+def _pair(part: Part) -> str:
     contrast = part.contrast
     second = contrast.second if isinstance(contrast.second, str) else f"{contrast.second:g} %"
+    return f"{contrast.first} − {second}"
+
+
+def _claimed(part: Part) -> str:
+    contrast = part.contrast
     margin = f"{contrast.margin:g}"
-    claimed = {
+    return {
         "above": f"above {margin}",
         "below": f"below −{margin}" if contrast.margin else "below 0",
         "equal": f"within ±{margin}",
         "not-above": f"not above {margin}",
         "not-below": f"not below −{margin}",
     }[contrast.direction]
-    only = "" if part.required else " (can only contradict)"
-    return f"{contrast.first} − {second}: {claimed}{only}"
 
 
 def sentence(one: Judged) -> str:
@@ -345,11 +358,12 @@ def sentence(one: Judged) -> str:
     about = f"This is a verdict about {one.preset} on {_data(claim)}, not about the paper's networks and data."
     if one.verdict == "not run":
         missing = [part for part in one.parts if part.missing]
-        reasons = "; ".join(list(dict.fromkeys(part.reason for part in missing))[:3])
         count = "every part" if len(missing) == len(one.parts) else f"{len(missing)} of {len(one.parts)} parts"
-        said = f"{head} is not run at {one.preset}: {reasons} (missing: {count})."
-        return said if not one.stored else f"{said} The stored parts alone: {one.stored}. {_differences(one.parts)}."
-    corrected = f"p {_p(one)} after Holm's correction over {one.family} claim{'s' * (one.family != 1)}"
+        said = f"{head} is not run at {one.preset}: {_reasons(missing)} (missing: {count})."
+        said += f" The stored parts alone: {one.stored}. {_differences(one.parts)}." if one.stored else ""
+        return " ".join([said, *_arms(one)])
+    side = "" if one.verdict in ("supported", "equivalent") else f" {'against' if one.opposite else 'for'} the claim"
+    corrected = f"p {_p(one)}{side} after Holm's correction over {one.family} claim{'s' * (one.family != 1)}"
     seeds = f"{one.seeds} pretraining seeds"
     parts = [f"{head} is {_told(one)} at {one.preset}: {_differences(one.parts)} ({seeds}, paired; {corrected})."]
     parts += [_ranked(one.rankings)] if one.rankings else []
@@ -357,7 +371,7 @@ def sentence(one: Judged) -> str:
     parts += [f"A single pretraining, whose score counts as fixed: {', '.join(single)}."] if single else []
     untested = list(dict.fromkeys(part.reason for part in one.parts if part.reason))
     parts += [f"No test: {'; '.join(untested)}."] if untested else []
-    parts.append(about)
+    parts += [*_arms(one), about]
     parts += [f"It leaves out {claim.leaves_out.rstrip('.')}."] if claim.leaves_out else []
     late = (
         f"The claim was written in this form on {claim.written}, not before the first of these runs ({one.first_day})."
@@ -391,12 +405,32 @@ def _differences(parts: Sequence[Part]) -> str:
     shown = [part for part in parts if part.comparison is not None]
     grouped: dict[str, list[str]] = defaultdict(list)
     for part in shown[:_MOST_DIFFERENCES]:
-        second = part.contrast.second if isinstance(part.contrast.second, str) else f"{part.contrast.second:g} %"
         told = f"{words.difference(part.comparison)} points by {part.where}"
-        grouped[f"{part.contrast.first} − {second}"].append(told)
+        grouped[f"{_pair(part)} (claimed {_claimed(part)})"].append(told)
     said = "; ".join(f"{name} {', '.join(told)}" for name, told in grouped.items())
     left = len(shown) - _MOST_DIFFERENCES
     return f"{said}; and {left} more" if left > 0 else said
+
+
+def _reasons(missing: Sequence[Part]) -> str:
+    """Say which runs are missing, arms that are missing in the same places once."""
+    places: dict[str, list[Where]] = defaultdict(list)
+    for part in missing:
+        for arm in part.lacking:
+            places[arm] += [part.where] if part.where not in places[arm] else []
+    arms: dict[str, list[str]] = defaultdict(list)
+    for arm, own in places.items():
+        arms[" and ".join(map(str, own))].append(arm)
+    told = [f"no run of {' or '.join(names)} is stored that was judged by {where}" for where, names in arms.items()]
+    told += dict.fromkeys(part.reason for part in missing if not part.lacking)
+    return "; ".join(told)
+
+
+def _arms(one: Judged) -> list[str]:
+    """Say in a sentence what the named arms are, where their names do not."""
+    own = {name: str(one.claim.arm(name)) for name in one.claim.pretrained}
+    told = [f"{name} is {arm}" for name, arm in own.items() if name != arm]
+    return [f"Here {'; '.join(told)}."] if told else []
 
 
 def _ranked(rankings: Sequence[Ranking]) -> str:

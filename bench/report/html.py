@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -49,8 +50,13 @@ def _numbers(cell: Cell) -> list[float]:
     return [float(end) for end in (cell.value, cell.low, cell.high) if isinstance(end, int | float)]
 
 
-def to_html(document: Document) -> str:
-    """Render a document as one self-contained page."""
+def to_html(document: Document, beside: Sequence[str] = ()) -> str:
+    """Render a document as one self-contained page.
+
+    Args:
+        document: The document.
+        beside: Names of files beside the page that hold the same.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -61,7 +67,7 @@ def to_html(document: Document) -> str:
         lstrip_blocks=True,
     )
     page = environment.get_template("page.html").render(
-        document=document, kind=_kind, drawn=_drawn, grouped=_grouped, scales=_scales, signs=SIGNS
+        document=document, beside=beside, kind=_kind, drawn=_drawn, grouped=_grouped, scales=_scales, signs=SIGNS
     )
     return page.rstrip("\n") + "\n"
 

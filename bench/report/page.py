@@ -129,7 +129,9 @@ def read_page(path: Path) -> Page:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise UsageError(f"{path} describes no page: {where}: {first['msg']}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise UsageError(f"cannot read the page {path}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read the page {path}: {' '.join(str(error).split())}") from None
 
 

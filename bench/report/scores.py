@@ -194,7 +194,7 @@ def verdict(row: ReportRow) -> Cell:
     if row.cell.is_opponent:
         return Cell("")
     if found is None:
-        return Cell("no scratch run")
+        return Cell("no scratch run here")
     return Cell(
         f"{words.SYMBOLS[found.verdict]} {_short_verdict(row, found)}",
         found.verdict,

@@ -45,7 +45,7 @@ def summarise_report(model: ReportModel) -> list[Sentence]:
         sentences += [_sentence(section, rows) for rows in groups.values() if rows not in alone]
         if alone:
             names = ", ".join(_subject(rows) for rows in alone)
-            text = f"{names} in {section.title}, {section.preset_words}: no scratch run to compare with."
+            text = f"{names} in {section.title}, {section.preset_words}: no scratch run among these to compare with."
             sentences.append(Sentence("no-comparison", text, section.anchor))
         sentences += _against_each_other(section)
     return sentences + _warnings(model)

@@ -82,7 +82,7 @@ def write_site(bundles: Sequence[Path], out: Path, title: str = "Leaderboard") -
     found = collect(bundles)
     document = board_document(found, title)
     site = Site(out / "index.html", out / "board.json", found)
-    write_text(site.page, to_html(document))
+    write_text(site.page, to_html(document, [site.data.name]))
     write_text(site.data, to_json(document))
     return site
 

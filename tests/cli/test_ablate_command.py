@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.ablation.papers import PAPERS
+from bench.ablation.papers import PAPERS, cited_once
 from bench.cli.main import main
 from bench.paths import Workspace
 from bench.plan.inputs import read_inputs
@@ -153,3 +153,16 @@ def test_one_name_is_as_good_as_a_list(tmp_path: Path) -> None:
         "recon", {"mask_ratio": [0.2, 0.4]}, protocols="fewshot", settings="5w2s", preset="smoke", results=tmp_path
     )
     assert {run.label["setting"] for run in asked.plan().plan.runs} == {"5w2s"}
+
+
+def test_a_paper_is_cited_once_and_what_it_says_of_an_axis_stays() -> None:
+    """The same citation on each of ten axes hides the axes."""
+    for rows in PAPERS.values():
+        lines = [
+            f"{row.what}: {row.source}" if row.axis else f"{row.what}: {row.missing} ({row.source})" for row in rows
+        ]
+        paper, short = cited_once(lines)
+        assert paper
+        assert not any("et al." in line or ": ;" in line or "()" in line for line in short)
+        assert all(line.startswith(row.what) for line, row in zip(short, rows, strict=True))
+    assert cited_once(["", ""]) == ("", ["", ""])

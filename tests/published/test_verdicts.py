@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.published.claimfile import Claim, shipped_claims
 from bench.published.evidence import Evidence, RunFact, StoredCell
 from bench.published.verdicts import Judged, judge
-from bench.report.claims import sentence
+from bench.report.claims import as_json, sentence
 from bench.stats.cells import Cell, natural
 from bench.stats.comparisons import compare
 from bench.stats.deviations import Deviation, Deviations
@@ -237,3 +237,28 @@ def test_the_package_has_all_claims_and_all_can_be_judged() -> None:
 def test_presets_are_never_mixed(preset: str) -> None:
     cells = stored("recon", [0.8, 0.81, 0.79], preset=preset), stored("act", [0.5, 0.505, 0.493], preset=preset)
     assert judge([claim(ABOVE)], Evidence(cells), "nano")[0].verdict == ("supported" if preset == "nano" else "not run")
+
+
+def test_a_quoted_p_value_says_what_it_is_of() -> None:
+    """A claim whose opposite is almost shown was quoted with a small p value, as if it were almost shown itself."""
+    above = {**ABOVE, "margin": 5}
+    opposite = one(claim(above), stored("recon", [0.38, 0.44, 0.52]), stored("act", [0.5, 0.5, 0.52]))
+    assert (opposite.verdict, as_json(opposite)["p_of"]) == ("not shown", "opposite")
+    assert opposite.p_holm is not None
+    assert opposite.p_holm < 0.5
+    assert " against the claim after Holm's correction over 1 claim)" in sentence(opposite)
+    assert "recon − act (claimed above 5) −6.0 [" in sentence(opposite)
+    own = one(claim(above), stored("recon", [0.60, 0.64, 0.50]), stored("act", [0.5, 0.5, 0.42]))
+    assert (own.verdict, as_json(own)["p_of"]) == ("not shown", "claim")
+    assert " for the claim after Holm's correction" in sentence(own)
+
+
+def test_missing_runs_are_named_with_the_way_to_judge_and_arms_with_their_options() -> None:
+    """Nobody can make the runs of an arm called low; and there were runs of recon, but none by this protocol."""
+    arms = {"low": {"method": "recon", "overrides": {"recon.mask_ratio": 0.4}}}
+    against_low = {"first": "recon", "second": "low"}
+    found = one(claim(ABOVE, against_low, arms=arms, protocols=["svm", "linear"]), stored("recon", [0.5, 0.6, 0.7]))
+    said = sentence(found)
+    assert "no run of recon is stored that was judged by svm on toys" in said
+    assert "no run of act or low is stored that was judged by svm on toys and linear on toys" in said
+    assert said.endswith("Here low is recon with recon.mask_ratio=0.4.")

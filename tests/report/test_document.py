@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from bench.report import contents, curves
@@ -104,3 +106,11 @@ def test_many_variants_are_not_compared_each_with_each(maker: Maker) -> None:
     (section,) = build_model(by_run(made.rows), made.runs).sections
     assert section.pairs == ()
     assert any("not compared with each other" in note for note in notes(section))
+
+
+@pytest.mark.parametrize("beside", [(), ("board.json",), ("results.md", "report.json")])
+def test_a_page_names_only_files_that_lie_beside_it(beside: tuple[str, ...]) -> None:
+    """The pages of a leaderboard and of an ablation named results.csv, which neither has."""
+    page = to_html(Document("Title", ()), beside)
+    assert re.findall(r"<code>([^<]+)</code>", page) == list(beside)
+    assert ("<footer>" in page) == bool(beside)

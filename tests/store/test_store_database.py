@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 from store_helpers import Start, alter_and_die, key_of, make_record, tree, try_load
 
+from bench.cli.main import main
 from bench.errors import BenchError, SetupError, UsageError
 from bench.store import Store, failed_rows, index, leases, metric_rows, rebuild, run_rows
 from bench.store.database import Database, parse_url
@@ -358,8 +359,10 @@ def test_a_database_elsewhere_by_url(tmp_path: Path) -> None:
     assert parse_url(url).database == str(tmp_path / "local" / "index.sqlite")
 
 
-def test_status_counts_what_is_there(store: Store) -> None:
-    """`bench db status` is what one looks at when something seems lost."""
+def test_status_counts_what_is_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`bench db status` is what one looks at when something seems lost: in words, not in Python's."""
     store.publish(make_record(1))
     store.publish(make_record(2, status="failed"))
     lease = store.lease("run", "k")
@@ -369,6 +372,13 @@ def test_status_counts_what_is_there(store: Store) -> None:
     assert [holder.key for holder in found.leases] == ["k"]
     assert found.sizes["runs"] > 1000
     assert lease is not None
+    monkeypatch.setattr(sys, "argv", ["bench", "db", "status", "--results", str(store.results)])
+    with pytest.raises(SystemExit):
+        main()
+    printed = capsys.readouterr().out
+    assert "problem: none" in printed
+    assert "leases: run k by process" in printed
+    assert not set("{}[]'") & set(printed.partition("version")[2])
     (store.results / "runs" / key_of(1) / "junk").mkdir()
     assert status(store.results).folders == 3
     store.find(key_of(1))
