@@ -61,7 +61,8 @@ def _readable(value: object, *, sizes: bool) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {f'{n / 1e6:.1f} MB' if sizes else n}" for name, n in value.items())
     if isinstance(value, list):
-        return "; ".join(f"{one.kind} {one.key[:12]} by process {one.pid} on {one.host}" for one in value)
+        held = ((one, one.host.partition("/")[0]) for one in value)
+        return "; ".join(f"{one.kind} {one.key[:12]} by process {one.pid} on {host}" for one, host in held)
     return str(value)
 
 
