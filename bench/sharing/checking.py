@@ -20,7 +20,7 @@ from bench.protocols.metric_code import METRIC_CODE
 from bench.sharing.archive import ENVIRONMENT, HEAD, PAGES, REPORT, REQUESTS, Archive, digest_of, not_a_bundle, opened
 from bench.sharing.bundling import FORMAT, KIND, report_code
 from bench.sharing.shelf import Shelf, write_report_of
-from bench.stats.recomputed import Check, recompute
+from bench.stats.recomputed import Check, TooMuchError, recompute
 from bench.store import jsontext
 from bench.store.codec import Content
 from bench.store.files import shown
@@ -133,11 +133,13 @@ class Numbers:
         checks: Every number that predictions determine, beside the stored one.
         unverified: The other numbers, counted by the reason.
         unreadable: Why predictions determine none; empty where they do.
+        malformed: Whether that is because they are not in the form that a protocol of the package stores.
     """
 
     checks: tuple[Check, ...] = ()
     unverified: Counter[str] = field(default_factory=Counter)
     unreadable: str = ""
+    malformed: bool = False
 
 
 def verify(path: Path, *, report: bool = True) -> Examined:
@@ -195,7 +197,8 @@ def numbers_of(content: Content) -> Numbers:
             checks = tuple(recompute(record.predictions, record.metrics))
     except _UNREADABLE as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        return Numbers((), Counter(_reason(row, why) for row in record.metrics), why)
+        malformed = not record.spec.get("plugins") and not isinstance(error, TooMuchError)
+        return Numbers((), Counter(_reason(row, why) for row in record.metrics), why, malformed)
     known = {check.at for check in checks}
     rest = [row for at, row in enumerate(record.metrics) if at not in known]
     unverified = Counter(_reason(row) for row in rest)
@@ -229,8 +232,15 @@ def note_numbers(found: Examined, name: str, numbers: Numbers) -> None:
         else:
             found.add(wrong_number(name, check))
     found.unverified += numbers.unverified
-    if numbers.unreadable:
+    if numbers.malformed:
+        found.add(malformed(name, numbers))
+    elif numbers.unreadable:
         found.unverified_runs[name] = numbers.unreadable
+
+
+def malformed(name: str, numbers: Numbers) -> Finding:
+    """Describe predictions that are not what their protocol stores, so that any score could stand beside them."""
+    return Finding(name, f"its test scores do not follow from predictions: {numbers.unreadable}")
 
 
 def wrong_number(name: str, check: Check) -> Finding:
@@ -258,7 +268,10 @@ def checked_head(archive: Archive, found: Examined) -> dict[str, Any]:
         if not all(isinstance(text, str) for text in texts) or set(files) - {*archive.pages} - {*_DERIVED}:
             raise ValueError("a field of another kind than expected")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise not_a_bundle(path, f"{HEAD} is not what a bundle says ({str(error)[:100]})") from error
+        why = (
+            str(error)[:100] if isinstance(error, ValueError) else "a field is missing or of another kind than expected"
+        )
+        raise not_a_bundle(path, f"{HEAD} is not what a bundle says ({why})") from error
     if version > FORMAT:
         raise not_a_bundle(path, f"a newer bench wrote it (format {version}, this one reads up to {FORMAT})")
     for name in _DERIVED:
@@ -305,7 +318,11 @@ def _check_report(archive: Archive, found: Examined, runs: list[IndexedRun], hea
         for line in _different_cells(archive.page(name), own["results.csv"]):
             found.add(Finding(name, line))
     if head.get("report_code") != report_code():
-        found.notes.append("another version of bench wrote its report; of that, results.csv is compared")
+        others = ", ".join(page for page in PAGES if page != "results.csv")
+        found.notes.append(
+            f"its report names another version of bench: only results.csv was compared, {others} were not; "
+            "bench report writes them anew after bench db merge"
+        )
         return
     for page, mine in own.items():
         name = f"{REPORT}/{page}"
@@ -335,7 +352,8 @@ def _different_cells(stored: bytes, own: bytes) -> Iterator[str]:
                 continue
             a, b = theirs[key][column], mine[key][column]
             if not _equal(a, b):
-                told = shown(" ".join(part for part in key[:7] if part))
+                keys = " ".join(one[:12] for one in key[6].split())
+                told = shown(" ".join(part for part in (*key[:6], keys) if part))
                 yield f"{told[:160]}: {column} is reported as {shown(a)[:30]}, but the runs give {b}"
 
 

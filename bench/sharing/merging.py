@@ -11,7 +11,7 @@ from bench.errors import SetupError, UsageError
 from bench.paths import Workspace
 from bench.sharing.archive import opened
 from bench.sharing.bundling import files_of
-from bench.sharing.checking import Examined, Finding, Numbers, checked_head, numbers_of, wrong_number
+from bench.sharing.checking import Examined, Finding, Numbers, checked_head, malformed, numbers_of, wrong_number
 from bench.store import folders
 from bench.store.codec import Content
 from bench.store.failures import file_failure
@@ -122,6 +122,9 @@ def _take(store: Store, name: str, files: Files, found: Merged) -> None:
     numbers = numbers_of(content)
     if wrong := [check for check in numbers.checks if not check.holds]:
         found.refused.append(wrong_number(name, wrong[0]))
+        return
+    if numbers.malformed:
+        found.refused.append(malformed(name, numbers))
         return
     destination = store.results / name
     if destination.exists():

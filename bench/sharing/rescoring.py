@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from bench.paths import Workspace
 from bench.protocols.metric_code import METRIC_CODE
-from bench.sharing.checking import Finding, numbers_of
+from bench.sharing.checking import Finding, malformed, numbers_of
 from bench.stats.recomputed import Check
 from bench.store import codec, folders, scan
 from bench.store.codec import Content
@@ -108,6 +108,9 @@ def rescore(
 
 def _rescore(store: Store, name: str, content: Content, found: Rescored, *, dry_run: bool) -> None:
     numbers = numbers_of(content)
+    if numbers.malformed:
+        found.wrong.append(malformed(name, numbers))
+        return
     if numbers.unreadable:
         found.unverified[name] = numbers.unreadable
         return

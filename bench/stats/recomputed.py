@@ -75,6 +75,10 @@ class Check:
         return f"{self.name}{variant}{'' if self.fold is None else f' of fold {self.fold}'}"
 
 
+class TooMuchError(ValueError):
+    """Predictions that would take too long to score."""
+
+
 def recompute(predictions: Arrays, metrics: Sequence[Metric]) -> list[Check]:
     """Recompute every test score that stored predictions determine.
 
@@ -371,4 +375,4 @@ def _whole(name: str, predictions: Arrays, dimensions: int) -> npt.NDArray[Any]:
 
 def _require_little(questions: int, groups: int) -> None:
     if questions * groups > _MOST_WORK:
-        raise ValueError("its stored predictions name more classes, folds or parts than can be scored")
+        raise TooMuchError("its stored predictions name more classes, folds or parts than can be scored")

@@ -75,6 +75,7 @@ FORGERIES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "predicted": ("predictions.npz", change_array("predicted", lambda a: (a + 1) % 4), "accuracy is stored as"),
     "logits": ("predictions.npz", change_array("logits", lambda a: -a), "share of predictions that the logits name"),
     "objects": ("predictions.npz", change_array("labels", lambda a: a[:-1]), "different lengths"),
+    "not finite": ("predictions.npz", change_array("logits", lambda a: a * np.nan), "not finite"),
     "csv": ("report/results.csv", flatter, "mean is reported as"),
     "page": ("report/index.html", lambda page: page.replace(b"recon", b"mine!"), "not the report of these runs"),
     "json": ("report/report.json", lambda page: page.replace(b"0.", b"1."), "not the report of these runs"),
@@ -87,9 +88,24 @@ def test_a_forgery_with_right_checksums_is_named(bundle: Path, tmp_path: Path, n
     file, change, message = FORGERIES[name]
     forged, folder = forge(bundle, tmp_path / "forged.zip", file, change)
     found = bench.verify_bundle(forged)
-    told = [*map(str, found.findings), *(f"{where}: {why}" for where, why in found.unverified_runs.items())]
+    told = [*map(str, found.findings)]
     assert any(line.startswith(folder) and message in line for line in told), told
     assert not found.holds
+
+
+@pytest.mark.parametrize("name", ["objects", "not finite"])
+def test_predictions_that_cannot_be_scored_are_no_proof(bundle: Path, tmp_path: Path, name: str) -> None:
+    """Any score could stand beside them; and who names another version of the report has no pages compared."""
+    file, change, message = FORGERIES[name]
+    forged, folder = forge(bundle, tmp_path / "forged.zip", file, change)
+    entries = entries_of(forged)
+    entries["bundle.json"] = json.dumps({**json.loads(entries["bundle.json"]), "report_code": "0" * 64}).encode()
+    found = bench.verify_bundle(write_zip(tmp_path / "other.zip", entries))
+    assert any(one.where == folder and message in one.what for one in found.findings)
+    assert any("only results.csv was compared" in note for note in found.notes)
+    merged = bench.merge(forged, tmp_path / "mine")
+    assert [one.where for one in merged.refused] == [folder]
+    assert not (tmp_path / "mine" / folder).exists()
 
 
 def test_a_number_that_does_not_follow_is_shown_with_both_values(bundle: Path, tmp_path: Path) -> None:
