@@ -98,9 +98,10 @@ def test_only_what_is_comparable_is_ranked(pack: Pack, tmp_path: Path) -> None:
     assert why["act"] == "one seed"
     assert why["point-mae"] == "lacks seeds 0, 1, 2, 3"
     assert why["two-tower"] == "1 of 4 seeds diverged"
-    assert "cannot be computed" in why["crosspoint"]
+    assert "crosspoint" not in why, "predictions without labels prove nothing"
+    assert sum("do not follow" in one.what for one in site.collected.left_out) == len(some("crosspoint", 0.9))
     assert "multitask" not in why
-    assert {one.where.partition(":")[0] for one in site.collected.left_out} == {"labels.zip"}
+    assert {one.where.partition(":")[0] for one in site.collected.left_out} == {"labels.zip", "others.zip"}
     assert "tested on other objects or labels" in site.page.read_text()
 
 
