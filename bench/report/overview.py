@@ -81,7 +81,8 @@ def _blocks(matrix: Matrix, columns: int, at: int) -> list[Block]:
         matrix.table(f"overview-{at}", ranks=True),
         Notes((*matrix.explained(), *left)),
     ]
-    kinds = [kind for kind in KINDS if sum(point.costs[kind] is not None for point in points) > 1]
+    # Where all cost the same, as encoders of one size do, there is no front to draw.
+    kinds = [kind for kind in KINDS if len({point.costs[kind] for point in points} - {None}) > 1]
     if kinds:
         drawn = [Figure(f"front-{at}-{kind}", lambda kind=kind: draw(points, kind)) for kind in kinds]  # type: ignore[misc]
         drawn[-1] = replace(drawn[-1], caption=_legend(points))

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -375,9 +376,9 @@ def _add_labels(flat: dict[str, dict[str, str]], runs: Iterable[RunNumbers]) -> 
             continue
         done.add(run.run_key)
         own = flat.get(run.run_key, {})
-        told = _told_by_labels(run, run.run_key in known)
-        same = (id(own) if own else run.run_key, *told.values())
+        same = (id(own) if own else run.run_key, *_labels_of(run))
         if same not in made:
+            told = _told_by_labels(run, run.run_key in known)
             made[same] = own, told | own  # `own` is kept, so that nothing else gets its identity
         flat[run.run_key] = made[same][1]
 
@@ -391,6 +392,10 @@ def run_unit(spec: Mapping[str, JsonValue]) -> Unit:
 def cell_digest(spec: Mapping[str, JsonValue]) -> str:
     """Return a digest that only runs of one cell share."""
     return digest({name: value for name, value in flatten(spec).items() if name not in BESIDE})
+
+
+_labels_of = attrgetter("preset", "setting", "protocol", "form", "dataset", "method", "architecture", "pretrain_data")
+"""Labels that `_told_by_labels` reads."""
 
 
 def _told_by_labels(run: RunNumbers, known: bool) -> dict[str, str]:

@@ -80,7 +80,7 @@ def file_size(path: Path) -> int:
     return found.st_size
 
 
-def signature(folder: Path, names: Iterable[str]) -> str:
+def signature(folder: Path | str, names: Iterable[str]) -> str:
     """Return a digest of files' sizes, times and inodes.
 
     A file that was written, replaced or moved here since has another change time or inode, which programs cannot

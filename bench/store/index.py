@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -391,7 +392,7 @@ def provenance_of(run: IndexedRun, texts: Texts) -> dict[str, JsonValue]:
 class IndexedRecord(RunRecord):
     """A run record read from the index, part by part.
 
-    Each part is made when it is used, and not kept.
+    Each part is made when it is used, and not kept, except the cost, which a report asks for most often.
 
     Parts belong to other runs too: they must not be changed.
     """
@@ -407,6 +408,7 @@ class IndexedRecord(RunRecord):
         self.key, self.fingerprint, self.status = run.row.key, run.row.fingerprint, run.status
         self.error, self.failure = run.row.error, run.row.failure
         self._run, self._texts, self._load = run, texts, load
+        self._costs: dict[str, float] | None = None
 
     @property
     def alike(self) -> str:
@@ -426,6 +428,12 @@ class IndexedRecord(RunRecord):
         shared: dict[str, JsonValue] = self._texts.value(self._run.row.provenance)
         return shared.get(name)
 
+    def _cost(self) -> dict[str, float]:
+        if self._costs is None:
+            read: dict[str, float] = jsontext.loads_verified(self._run.row.cost)
+            self._costs = {sys.intern(name): value for name, value in read.items()}
+        return self._costs
+
     def _metrics(self) -> list[Metric]:
         return [Metric(value=value, **path._asdict()) for path, value in numbers(self._run, self._texts)]
 
@@ -441,7 +449,7 @@ _PARTS: dict[str, Callable[[IndexedRecord], Any]] = {
     "seen_names": lambda self: self._seen(),
     "predictions": lambda self: self._load(self._run).predictions,
     "curves": lambda self: self._load(self._run).curves,
-    "cost": lambda self: jsontext.loads_verified(self._run.row.cost),
+    "cost": lambda self: self._cost(),
     "provenance": lambda self: provenance_of(self._run, self._texts),
 }
 for _name, _make in _PARTS.items():  # A method of the class would slow down every other attribute.

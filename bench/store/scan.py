@@ -141,7 +141,7 @@ def look(
     view.rows = {} if complete is None else {run.folder: run for run in complete(wanted)}
     for head in wanted:
         run = view.rows.get(head.folder)
-        if not verify and run is not None and run.row.signature == _signature(results / run.folder):
+        if not verify and run is not None and run.row.signature == _signature(f"{results}/{run.folder}"):
             view.runs.append(run)
         else:
             unread.append(head.folder)
@@ -232,7 +232,7 @@ def _read_one(results: Path, name: str, *, series: bool, keep: bool) -> Read | S
     return run, content.record() if keep else None
 
 
-def _signature(folder: Path) -> str:
+def _signature(folder: Path | str) -> str:
     """Return a run folder's signature; empty if files are missing."""
     try:
         return files.signature(folder, FILES)

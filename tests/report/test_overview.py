@@ -80,6 +80,11 @@ def test_the_front_holds_what_nothing_cheaper_beats(results: Results) -> None:
     assert "flops" not in rows[worse]["front"] or worse == best
     figures = [block.name for block in Document("x", (found,)).walk() if isinstance(block, Figure)]
     assert figures == ["front-1-seconds", "front-1-flops", "front-1-parameters"]
+    alike = by_run(row for row in results.rows if row.architecture == "recon")
+    found = overview.part(build_model(alike, results.runs))
+    assert found is not None
+    figures = [block.name for block in Document("x", (found,)).walk() if isinstance(block, Figure)]
+    assert figures == ["front-1-seconds"], "networks of one size stand on a vertical line"
 
 
 def test_one_way_of_judging_needs_no_overview(maker: type[Maker]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.stats.cells import FailedRun, flatten, group_cells, judging, natural
 from bench.stats.intervals import Unit
@@ -162,6 +166,12 @@ def test_versions_of_plugins_that_judge_are_part_of_the_judge(row: Row) -> None:
         assert found({kind: "1.0"}, {kind: "1.0"})
         assert not found({kind: "1.0"}, {kind: "2.0"})
         assert not found({kind: "1.0"}, {})
+
+
+@given(st.none() | st.booleans() | st.integers() | st.floats() | st.lists(st.integers() | st.text()))
+def test_flat_values_are_json(value: Any) -> None:
+    """Stored specs are compared by these texts; 1.0 and 1, or true and 1, are two values."""
+    assert flatten({"field": value}) == {"field": json.dumps(value)}
 
 
 def test_flatten_leaves_the_seeds_out_and_nothing_else() -> None:

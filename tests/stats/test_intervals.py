@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.stats.intervals import Unit, fold_mean, mean_error, summarise
+from bench.stats.intervals import Unit, fold_mean, mean_error, standard_deviation, summarise
 
 fractions = st.floats(0.0, 1.0, allow_nan=False)
 
@@ -87,3 +87,11 @@ def test_equal_values_have_no_interval() -> None:
     """Two seeds that happen to agree, or a teacher that never varies, would read as known without error (± 0.0)."""
     assert student_interval([0.1 + 0.2, 0.3, 0.3]) is None
     assert summarise({Unit(0): {None: 0.8}, Unit(1): {None: 0.8}}).half_width is None
+
+
+@given(st.lists(fractions, min_size=2, max_size=20))
+def test_standard_deviation_is_that_of_exact_fractions(values: list[float]) -> None:
+    """Sums of squares in floats lose a small spread around a large mean; `statistics` calculates exactly."""
+    assert standard_deviation(values) == pytest.approx(statistics.stdev(values), rel=1e-9, abs=1e-12)
+    with pytest.raises(ValueError, match="two are needed"):
+        standard_deviation(values[:1])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from operator import attrgetter
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import event, text
 from store_helpers import FINGERPRINT, LABEL, key_of, make_record
 
-from bench.store import Metric, Store, failed_rows, metric_rows, run_rows
+from bench.store import Metric, Store, failed_rows, jsontext, metric_rows, run_rows
 from bench.store.index import Head
 from bench.store.queries import fitting
 
@@ -138,3 +141,10 @@ def test_what_is_not_asked_for_costs_next_to_nothing(store: Store) -> None:
         asked.append(len(said))
     assert asked[1] == asked[2] > 0
     assert (calls[2] - calls[1]) / 38 < 40
+
+
+@given(st.dictionaries(st.text(), st.floats() | st.integers() | st.text(), max_size=4))
+def test_verified_texts_are_read_as_all_others(value: dict[str, Any]) -> None:
+    """A cost that is not a number is stored as a mark, which the short way of reading must not show."""
+    text = jsontext.dump_parsed(value)
+    assert repr(jsontext.loads_verified(text)) == repr(jsontext.loads(text))
