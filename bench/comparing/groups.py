@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.errors import BenchError, UsageError, unknown_name
+from bench.plan.left_out import value_of
 from bench.stats.cells import BESIDE, SCRATCH, cell_digest, flatten, run_unit, stored_beside
 from bench.stats.comparisons import Lost
 from bench.stats.intervals import Unit
@@ -144,7 +145,7 @@ class Shelf:
                 continue
             flat = flatten(record.spec)
             seen.append(flat)
-            if member.keys or all(_fits(flat.get(name, ABSENT), values) for name, values in asked.items()):
+            if member.keys or all(_has(flat, name, values) for name, values in asked.items()):
                 own = {name: value for name, value in flat.items() if name not in BESIDE}
                 # Runs with and without --legacy belong to one cell.
                 labels = (*_labels(row), *(f"{name}={value}" for name, value in sorted(own.items())))
@@ -228,6 +229,14 @@ class Shelf:
         return f" with {', '.join(words)}" if words else ""
 
 
+def _has(flat: Mapping[str, str], name: str, wanted: Sequence[str]) -> bool:
+    """Whether a field has a wanted value, perhaps as a default that its specification leaves out."""
+    if name not in flat and ABSENT in wanted:
+        return True
+    value = value_of(flat, name)
+    return value is not None and _fits(value, wanted)
+
+
 def _fits(value: str, wanted: Sequence[str]) -> bool:
     """Whether a value is wanted; numbers compare by value."""
     return value in wanted or _read(value) in [_read(text) for text in wanted]
@@ -245,15 +254,15 @@ def _why_none(
 ) -> UsageError | None:
     """Return an error naming the field that no spec fits."""
     for name, wanted in asked.items() if seen else ():
-        values = {flat.get(name, ABSENT) for flat in seen}
-        if values == {ABSENT}:
+        values = {value_of(flat, name) for flat in seen}
+        if values == {None}:
             fields = {field for flat in seen for field in flat} | {*LABELS}
             ends = sorted(field for field in fields if field.endswith(f".{name}") or name.endswith(f".{field}"))
             near = ends or difflib.get_close_matches(name, fields, n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "bench why prints fields of two runs"
             return UsageError(f"unknown field '{name}' of '{member.text}': {hint}")
-        if not any(_fits(value, wanted) for value in values):
-            return unknown_name(f"stored {name}", wanted[0], values)
+        if not any(_has(flat, name, wanted) for flat in seen):
+            return unknown_name(f"stored {name}", wanted[0], {ABSENT if one is None else one for one in values})
     return None
 
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
+from bench.plan.answers import cached_answer
 from bench.plan.backbones import parts_of
-from bench.plan.defaults import cached_answer
 from bench.registry import DATASETS, ENCODERS, METHODS, PROTOCOLS, TEACHERS, Entry
 from bench.spec import PretrainSpec, RunSpec
 from bench.store.records import RunRecord

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from bench.plan.left_out import value_of
 from bench.published.claimfile import OPPONENTS, Arm, Claim, ClaimStudy
-from bench.spec import BackboneSpec
 from bench.stats.cells import Cell, flatten
 from bench.stats.deviations import Deviations
 from bench.stats.intervals import run_means
@@ -33,8 +33,6 @@ _GROUPS = {
     "numerics": ("encoder.numerics", "numerics"),
 }
 """Groups of ``--set``: fields of a flat spec, and of deviations."""
-_ABSENT = {f"encoder.backbone.{name}": str(f.default) for name, f in BackboneSpec.model_fields.items()}
-"""Values of fields that a spec leaves out."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +206,7 @@ def _as_asked(one: StoredCell, arm: Arm, study: ClaimStudy, *, pretrained: bool 
             continue
         if not pretrained and field.startswith(("encoder.data", "encoder.teacher", "encoder.text_teacher")):
             continue
-        if _value(spec.get(field, _ABSENT.get(field))) != _value(value):
+        if _value(value_of(spec, field)) != _value(value):
             return False
         allowed.add(deviation)
     for name, wanted in (("teacher", arm.teacher), ("text_teacher", arm.text_teacher)):
@@ -253,7 +251,7 @@ def _asked(arm: Arm, study: ClaimStudy, cell: Cell) -> Iterator[tuple[str, str, 
 def _has(cell: Cell, field: str, rest: str) -> bool:
     """Whether a cell's method has an option; ``method.X`` is for those that have X."""
     name = f"{field}.{rest}"
-    return any(one == name or one.startswith(f"{name}.") for one in cell.spec)
+    return value_of(cell.spec, name) is not None or any(one == name or one.startswith(f"{name}.") for one in cell.spec)
 
 
 def _value(text: str | None) -> object:

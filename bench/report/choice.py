@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError, unknown_name
+from bench.plan.left_out import value_of
 from bench.report.runs import run_name, seed_of
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, flatten
 
@@ -59,12 +60,13 @@ def narrowed(runs: Runs, where: Mapping[str, Collection[str]]) -> Runs:
     fields = [_fields(record) for record in records]
     every = dict.fromkeys(name for own in fields for name in own)
     for name, values in where.items():
-        if name not in every:
+        known = {value_of(own, name) for own in fields}
+        if known == {None}:
             raise unknown_field(name, every)
-        known = {own.get(name, ABSENT) for own in fields}
         for value in values:
-            if not any(_same(value, other) for other in known):
-                raise unknown_name(f"value of {name} in a stored run", value, known)
+            if not any(_has(own, name, value) for own in fields):
+                shown = {ABSENT if one is None else one for one in known}
+                raise unknown_name(f"value of {name} in a stored run", value, shown)
     kept = [record for record, own in zip(records, fields, strict=True) if _fits(own, where)]
     if not kept:
         words = ", ".join(f"{name} {' or '.join(values)}" for name, values in where.items())
@@ -95,10 +97,17 @@ def _fields(record: RunRecord) -> dict[str, str]:
 def _fits(own: Mapping[str, str], where: Mapping[str, Collection[str]]) -> bool:
     alone = own.get("method") in (SCRATCH, TEACHER_ALONE)
     return all(
-        (alone and name.startswith(ENCODER) and name not in own)
-        or any(_same(value, own.get(name, ABSENT)) for value in values)
+        (alone and name.startswith(ENCODER) and name not in own) or any(_has(own, name, value) for value in values)
         for name, values in where.items()
     )
+
+
+def _has(own: Mapping[str, str], name: str, value: str) -> bool:
+    """Whether a run's field has a value, perhaps as a default that its specification leaves out."""
+    if name not in own and value == ABSENT:
+        return True
+    stored = value_of(own, name)
+    return stored is not None and _same(value, stored)
 
 
 def _same(asked: str, stored: str) -> bool:

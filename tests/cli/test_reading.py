@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from compare_runs import Compare, rows
 
-from bench.plan import defaults
+from bench.plan import answers
 from bench.plan.encoders import stored_encoders
 from bench.tuning.studies import open_storage
 from tests.conftest import bench_environment
@@ -152,7 +152,7 @@ def test_reading_what_is_stored_imports_no_network_library(
         f"    print('imported:', command, [name for name in {NEVER_IMPORTED} if name in sys.modules])",
     ]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    defaults._kept.cache_clear()
+    answers._kept.cache_clear()
     said = ""
     for command in commands:  # The first time, methods are asked for their defaults, and the answers are kept.
         code, output, error = call(*command.split(), "--results", results)

@@ -145,6 +145,30 @@ def test_missing_seeds_lost_seeds_and_smoke_give_no_verdict() -> None:
     assert smoke[0].verdict == "not testable here"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "answered"),
+    [
+        ({"recon.teachers": "frozen"}, True),
+        ({"recon.teachers": "tuned"}, False),
+        ({"method.teachers": "tuned"}, False),
+        ({"backbone.block": "attention", "backbone.norm_options": {}}, True),
+        ({"backbone.block": "mine"}, False),
+        ({"numerics.threads": None}, True),
+        ({"finetune.adapt": "full", "finetune.strengths": [1.0]}, True),  # of another protocol
+        ({"recon.no_such": 1}, False),
+    ],
+)
+def test_an_option_at_its_default_is_answered_by_runs_that_leave_it_out(
+    overrides: dict[str, object], answered: bool
+) -> None:
+    """A claim that names a default was "not run" for ever, however many runs were stored."""
+    arms = {"plain": {"method": "recon", "overrides": overrides}}
+    of = claim({"first": "plain", "second": "act", "direction": "above"}, arms=arms)
+    facts = {"encoder.backbone.width": "128", "encoder.numerics.device": "cpu"}
+    cells = stored("recon", [0.8, 0.81, 0.82], spec=facts), stored("act", [0.5, 0.51, 0.52], spec=facts)
+    assert (one(of, *cells).verdict != "not run") == answered
+
+
 def test_only_runs_that_deviate_as_the_claim_says_count() -> None:
     """A run with another learning rate would answer a claim about the mask ratio."""
     spec, wanted = {"encoder.options.mask_ratio": "0.20"}, (Deviation("method.mask_ratio", "0.20", "0.6"),)

@@ -82,6 +82,11 @@ def test_present_code_and_finished_runs_come_first(maker: type[Maker], turned: b
         (["encoder.recipe.lr=1e-3", "seed=1"], {(m, 1) for m in ("recon", "point-mae", "scratch")}),
         (["method=recon", "seed=0", "seed=2"], {("recon", 0), ("recon", 2)}),
         (["protocol.name=linear", "encoder.options.mask_ratio=0.60"], None),
+        (
+            ["encoder.options.teachers=frozen", "encoder.backbone.block=attention", "protocol.rotation=none"],
+            {(m, s) for m in ("recon", "scratch") for s in range(3)},
+        ),
+        (["label_fraction=1", "encoder.numerics.threads=null", "encoder.options.teachers=absent"], None),
         (["encoder.options.architecture=absent"], {(m, s) for m in ("recon", "point-mae") for s in range(3)}),
     ],
 )
@@ -96,6 +101,8 @@ def test_fields_choose_runs(some: Results, where: list[str], kept: set[tuple[str
     [
         (["encoder.recipe.epoch=90"], "did you mean encoder.recipe.epochs"),
         (["encoder.recipe.epochs=70"], "value of encoder.recipe.epochs"),
+        (["encoder.options.teachers=tuned"], "known: absent, frozen"),
+        (["encoder.options.techers=frozen"], "unknown field"),
         (["seed=9"], "known: 0, 1, 2"),
         (["seed"], "expected FIELD=VALUE"),
         (["=1"], "expected FIELD=VALUE"),
