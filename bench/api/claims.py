@@ -132,7 +132,7 @@ class Claims:
     def studies(self, claim: Claim, device: DeviceName = "auto") -> list[Study]:
         """Return the studies that make a claim's runs.
 
-        Arms that differ in their method only share a study.
+        Arms that differ in their method or encoder only share a study.
 
         Raises:
             UsageError: An arm cannot be requested; the line names the claim.
@@ -145,9 +145,10 @@ class Claims:
         asked: dict[str, dict[str, Any]] = {}
         for name in claim.pretrained:
             fields = self._request(claim, name, device, baseline=name in beside)
-            method = fields.pop("methods")
-            known = asked.setdefault(repr(sorted(fields.items())), {**fields, "methods": []})
-            known["methods"] += [one for one in method if one not in known["methods"]]
+            own = {kind: fields.pop(kind) for kind in ("methods", "encoders")}
+            known = asked.setdefault(repr(sorted(fields.items())), {**fields, "methods": [], "encoders": []})
+            for kind, names in own.items():
+                known[kind] += [one for one in names if one not in known[kind]]
         try:
             found = [Study.of(fields, self._place.results, self._store_url, self._plugins) for fields in asked.values()]
         except BenchError as error:
@@ -262,7 +263,8 @@ class Claims:
             if value is not None
         }
         return {
-            **({"encoders": [arm.encoder]} if arm.encoder else {"methods": [arm.method]}),
+            "methods": [arm.method] if arm.method else [],
+            "encoders": [arm.encoder] if arm.encoder else [],
             "protocols": study.protocols,
             "datasets": study.datasets,
             "settings": study.settings,

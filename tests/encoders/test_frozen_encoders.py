@@ -218,6 +218,20 @@ def test_the_encoder_of_torch_geometric_conforms(tmp_path: Path, monkeypatch: py
     assert [run.label["method"] for run in planned.plan.runs] == ["pyg-pointnet2 (weights)", "scratch"]
 
 
+def test_a_claim_plans_the_runs_of_an_encoder(tmp_path: Path) -> None:
+    """``bench claims --run`` would make nothing, or a method of that name."""
+    bench.load_plugins(BROKEN)
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "{id: mine, paper: p, statement: It holds., source: s, written: 2026-01-01,"
+        " study: {protocols: [knn], datasets: [shapes-scan-novel], seeds: 2}, arms: {mine: {encoder: sound}},"
+        " contrasts: [{first: mine, second: scratch}, {first: recon, second: scratch}]}"
+    )
+    claims = bench.claims(str(file), results=tmp_path / "results", new=True)
+    (study,) = claims.studies(claims.claims[0])
+    assert (study.request.methods, study.request.encoders) == (("recon",), ("sound",))
+
+
 def test_normals_are_those_of_the_points_that_are_kept(tmp_path: Path) -> None:
     """Farthest points with the normals of other points would be noise that no check sees."""
     clouds = cloud_set(4, 1)
