@@ -140,6 +140,7 @@ class Listed:
             "changed": list(self.changed),
             "metric": None if self.score is None else self.score[0],
             "score": None if self.score is None or not math.isfinite(self.score[1]) else self.score[1],
+            "rescored": row.provenance.get("rescored", []),
             "error": row.error,
             "folder": str(row.stored.folder),
         }

@@ -25,10 +25,12 @@ from bench.report.grouping import grouping
 from bench.report.methods import MethodLine, method_lines
 from bench.report.runs import (
     Environment,
+    RescoredNumber,
     RunFacts,
     RunLine,
     environment,
     failures,
+    rescored_numbers,
     run_lines,
     run_name,
 )
@@ -287,6 +289,7 @@ class ReportModel:
         classes: Answers by class, by the anchor of their table.
         claims: Claims of papers that the runs answer.
         robust: Accuracies on corrupted clouds.
+        rescored: Numbers that newer metric code computed anew.
     """
 
     sections: tuple[Section, ...]
@@ -302,6 +305,7 @@ class ReportModel:
     classes: Mapping[str, ClassCounts] = field(default_factory=dict)
     claims: tuple[Judged, ...] = ()
     robust: tuple[RobustTable, ...] = ()
+    rescored: tuple[RescoredNumber, ...] = ()
 
     @property
     def shown(self) -> tuple[Section, ...]:
@@ -385,6 +389,7 @@ def build_model(
         sections=_repetitions({key[:-2] + key[-1:] + key[-2:-1]: s for key, s in zip(ordered, sections, strict=True)}),
         failures=failures(runs),
         runs=run_lines(done.values(), older),
+        rescored=rescored_numbers(done.values()),
         environment=environment(done.values()),
         panels=curve_panels(done.values()),
         methods=method_lines(done.values()),

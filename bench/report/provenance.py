@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.report import quantities, words
 from bench.report.document import NOTHING, Cell, Detail, Facts, Field, Fold, Paragraph, Part, Table
 from bench.report.model import ReportModel
-from bench.report.runs import NOT_RECORDED, Environment, RunLine
+from bench.report.runs import NOT_RECORDED, Environment, RescoredNumber, RunLine
 
 MOST_GAPS = 1000
 """Entries of what was not run; a report of more is one of other studies beside each other."""
@@ -34,6 +34,20 @@ FAILURE_FIELDS: tuple[Field[RunLine], ...] = (
     Field("status", "status", lambda line: line.run.status),
     Field("reason", "reason", lambda line: _reason(line), below=True),
     Field("log", "log", lambda line: line.told("log") or NOTHING, below=True),
+)
+
+
+RESCORED = (
+    "bench db rescore computed these from stored predictions with newer metric code. All tables have the new values; "
+    "the old run folders are kept in rescored/."
+)
+RESCORED_FIELDS: tuple[Field[RescoredNumber], ...] = (
+    Field("run", "run", lambda one: one.line.label),
+    Field("seed", "seed", lambda one: one.line.seed),
+    Field("number", "number", lambda one: one.number),
+    Field("old", "old value", lambda one: Cell(f"{one.old:.4f}", one.old)),
+    Field("metric_code", "by metric code", lambda one: Cell(str(one.code), one.code)),
+    Field("new", "new value", lambda one: NOTHING if one.new is None else Cell(f"{one.new:.4f}", one.new)),
 )
 
 
@@ -110,11 +124,14 @@ def gaps(model: ReportModel) -> list[Gap]:
 
 
 def without_result(model: ReportModel) -> list[Part]:
-    """Return failed runs, and those that were skipped or not made."""
+    """Return failed runs, rescored numbers, and what was not run."""
     parts = []
     if model.failures:
         table = Table.of("failures", FAILURE_FIELDS, model.failures)
         parts.append(Part("Runs without a result", (table,), "failures"))
+    if model.rescored:
+        table = Table.of("rescored", RESCORED_FIELDS, model.rescored)
+        parts.append(Part("Rescored numbers", (Paragraph(RESCORED, "soft"), table), "rescored"))
     if missing := gaps(model):
         told = Paragraph(MISSING, "soft")
         table = Table.of("missing", GAP_FIELDS, missing)

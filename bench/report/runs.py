@@ -161,6 +161,25 @@ class RunLine:
 
 
 @dataclass(frozen=True)
+class RescoredNumber:
+    """A number that newer metric code computed anew.
+
+    Attributes:
+        line: Its run.
+        number: Metric, with variant and fold.
+        old: Value before.
+        code: Metric code that gave it; 0 where an older bench stored none.
+        new: Value after; None where it is not recorded.
+    """
+
+    line: RunLine
+    number: str
+    old: float
+    code: int
+    new: float | None
+
+
+@dataclass(frozen=True)
 class Environment:
     """Software and machines of finished runs.
 
@@ -254,6 +273,24 @@ def run_lines(runs: Iterable[RunRecord], older: Collection[str]) -> tuple[RunLin
     newest.sort(key=lambda one: one[1].order)
     newest.sort(key=lambda one: one[0], reverse=True)
     return tuple(line for _, line in newest[:MOST_RUNS])
+
+
+def rescored_numbers(runs: Iterable[RunRecord]) -> tuple[RescoredNumber, ...]:
+    """Return what was rescored, by run, oldest value first."""
+    found = []
+    for line in sorted((RunLine(run) for run in runs if run.recorded("rescored")), key=lambda line: line.order):
+        entries = line.provenance["rescored"]
+        for entry in entries if isinstance(entries, list) else ():
+            # A bundle may say anything here.
+            told = entry if isinstance(entry, dict) else {}
+            code, old, new = told.get("metric_code"), told.get("values"), told.get("new")
+            after = new if isinstance(new, dict) else {}
+            for name, value in old.items() if isinstance(old, dict) else ():
+                if isinstance(value, int | float):
+                    later = after.get(name)
+                    known = float(later) if isinstance(later, int | float) else None
+                    found.append(RescoredNumber(line, name, float(value), code if isinstance(code, int) else 0, known))
+    return tuple(found)
 
 
 def environment(runs: Iterable[RunRecord]) -> Environment:

@@ -144,7 +144,8 @@ def _with_new_values(record: RunRecord, changed: list[Check]) -> RunRecord:
     ]
     before = record.provenance.get("rescored", [])
     old: dict[str, JsonValue] = {check.title: check.stored for check in changed}
-    entry: dict[str, JsonValue] = {"metric_code": scored_by(record), "values": old}
+    new: dict[str, JsonValue] = {check.title: check.recomputed for check in changed}
+    entry: dict[str, JsonValue] = {"metric_code": scored_by(record), "values": old, "new": new}
     rescored: list[JsonValue] = [*(before if isinstance(before, list) else []), entry]
     return replace(
         record, metrics=metrics, provenance={**record.provenance, "metric_code": METRIC_CODE, "rescored": rescored}

@@ -148,7 +148,17 @@ def test_old_metric_code_is_replaced_and_kept(tmp_path: Path) -> None:
     assert f"changed {name}: accuracy 0.123000 -> {truth:.6f}" in done.stdout
     record = bench.load(place).record(old.key)
     assert record.metrics[1].value == truth
-    assert record.provenance["rescored"] == [{"metric_code": 0, "values": {"accuracy": 0.123}}]
+    entry = {"metric_code": 0, "values": {"accuracy": 0.123}, "new": {"accuracy": truth}}
+    assert record.provenance["rescored"] == [entry]
+    listed = json.loads(bench_here("runs", "--json", "--results", place).stdout)
+    assert [run["rescored"] for run in sorted(listed, key=lambda run: run["seed"])] == [[], [entry]]
+    pages = bench_here("report", "--results", place, "--out", tmp_path / "report").stdout
+    assert "Rescored numbers" in pages
+    assert "0.1230" in pages
+    blocks = json.loads((tmp_path / "report" / "report.json").read_text())["blocks"]
+    (part,) = (one for one in blocks if one.get("anchor") == "rescored")
+    (row,) = part["blocks"][-1]["rows"]
+    assert (row["number"], row["old"]["value"], row["new"]["value"]) == ("accuracy", 0.123, truth)
     assert record.provenance["metric_code"] == metric_code.METRIC_CODE
     kept = {f"rescored/{old.key}/{CODE[:16]}-1{n.removeprefix(name)}": c for n, c in before.items() if name in n}
     assert kept.items() <= tree(place).items()
