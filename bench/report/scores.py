@@ -332,6 +332,16 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return "; ".join(names[:most]) + (f"; and {len(names) - most} more" if len(names) > most else "")
 
 
+def _shared_opponents(section: Section) -> list[str]:
+    """Name the opponents of methods that no row of scratch is named after."""
+    found: dict[str, list[str]] = {}
+    for row in section.rows:
+        if row.versus is not None and row.cell.architecture != row.cell.method:
+            found.setdefault(row.versus.second, []).append(row.cell.label)
+    told = ((other, list(dict.fromkeys(names))) for other, names in found.items())
+    return [f"Compared with {other}, which has their architecture: {_some(names, 6)}." for other, names in told]
+
+
 def _judged_together(section: Section) -> list[str]:
     """Explain intervals and verdicts of comparisons with scratch.
 
@@ -389,6 +399,7 @@ def notes(section: Section) -> list[str]:
         + _not_run(section)
         + sorted(clipped)
         + _warned(section)
+        + _shared_opponents(section)
         + _judged_together(section)
         + _gathered(compared)
     )

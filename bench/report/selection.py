@@ -16,14 +16,6 @@ from bench.stats.deviations import Deviations, heading
 from bench.stats.selection import LAST, TEST, VAL, LedgerLine, Rule
 
 TITLE = "What selection changes"
-EXPLAINED = (
-    "The same trained networks, reported under different rules; accuracy in percent. “val” is the number of the tables "
-    "above: chosen on validation, test scored once. “test” is the epoch or setting with the highest test accuracy, as "
-    "much of the literature reports. “voted” averages predictions over random draws of points; “max of votes” is the "
-    "best of several repeats of the vote at the epoch chosen on test. Inflation is test minus val, paired by seed, "
-    "with its 95 % interval; “best seed” is the best seed minus the mean over seeds, both chosen on validation; “all "
-    "habits” is the best seed under the most flattering rule minus the honest mean. Points."
-)
 EMPTY = (
     "No stored run was reported under more than one selection rule yet. Add --legacy to bench run, or use a protocol "
     "that trains by epochs (finetune, mlp)."
@@ -61,7 +53,33 @@ _FIELDS: tuple[Field[_Line], ...] = (
 def part(model: ReportModel) -> Part:
     """Return the selection ledger as a part of the document."""
     smoke = [Paragraph(SMOKE_NOTE, "warning")] if any(map(_smoke, model.ledger)) else []
-    return Part(TITLE, (*smoke, Paragraph(EXPLAINED, "soft"), table(model)), "selection", detail=Detail.FILES)
+    return Part(
+        TITLE, (*smoke, Paragraph(explained(model.ledger), "soft"), table(model)), "selection", detail=Detail.FILES
+    )
+
+
+def explained(ledger: Sequence[LedgerLine]) -> str:
+    """Say what the columns mean that the lines fill."""
+    rules = {rule for line in ledger for rule in line.scores}
+    told = [
+        "The same trained networks, reported under different rules; accuracy in percent.",
+        "“val” is the number of the tables above: chosen on validation, test scored once.",
+    ]
+    if any(rule.selection == TEST.selection for rule in rules):
+        told.append("“test” is the epoch or setting with the highest test accuracy, as much of the literature reports.")
+    if any(rule.voted for rule in rules):
+        told.append("“voted” averages predictions over random draws of points.")
+    if any(rule.repeats > 1 for rule in rules):
+        told.append("“max of votes” is the best of several repeats of the vote at the epoch chosen on test.")
+    if any(line.inflation is not None for line in ledger):
+        told.append("Inflation is test minus val, paired by seed, with its 95 % interval.")
+    return " ".join(
+        [
+            *told,
+            "“best seed” is the best seed minus the mean over seeds, both chosen on validation; “all habits” is the best "
+            "seed under the most flattering rule of this table minus the honest mean. Points.",
+        ]
+    )
 
 
 def table(model: ReportModel) -> Table:
