@@ -76,8 +76,8 @@ def explained(ledger: Sequence[LedgerLine]) -> str:
     return " ".join(
         [
             *told,
-            "“best seed” is the best seed minus the mean over seeds, both chosen on validation; “all habits” is the best "
-            "seed under the most flattering rule of this table minus the honest mean. Points.",
+            "“best seed” is the best seed minus the mean over seeds, both chosen on validation; “all habits” is the "
+            "best seed under the most flattering rule of this table minus the honest mean. Points.",
         ]
     )
 

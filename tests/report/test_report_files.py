@@ -284,6 +284,16 @@ def test_pairs_with_older_code_are_named(maker: Maker, tmp_path: Path) -> None:
     assert line in report.html.read_text()
 
 
+def test_a_difference_says_which_scratch_it_is_to(maker: Maker, tmp_path: Path) -> None:
+    """No row of scratch is named after act, so that nobody could trace its difference; nor name fifteen older pairs."""
+    found = maker(older_code=True).run("recon", "recon", "linear", "ldraw40", 0, "all")
+    for method, architecture in (("act", "point-mae"), ("crosspoint", "point-mae"), ("scratch", "point-mae")):
+        found += maker(older_code=True).run(method, architecture, "linear", "ldraw40", 0, "all")
+    page = build_report(by_run(found.rows), found.runs, tmp_path).markdown.read_text()
+    assert "Compared with scratch (point-mae), which has their architecture: act; crosspoint." in page
+    assert "Made by code that has changed since (older): all 3 comparisons." in page
+
+
 def test_provenance_marks_older_runs_and_no_others(maker: Maker, tmp_path: Path) -> None:
     """One older seed would send readers to redo all five."""
     results = maker(older_code=True).run("recon", "recon", "linear", "ldraw40", 0, "all")

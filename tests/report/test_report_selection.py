@@ -159,3 +159,14 @@ def test_one_network_has_one_line_and_options_are_told_apart(maker: Callable[...
     assert line["test"].endswith("(1 of 2 seeds)"), "the seed without --legacy has no such score"
     assert line["inflation"] == "+2.0", "over the seeds that have both"
     assert scores(plain).texts()[0]["selection-test"].endswith("(+2.0, 1 of 2 seeds)")
+
+
+def test_only_the_rules_that_the_table_shows_are_explained(results: Any, tmp_path: Path) -> None:
+    """A reader looks for the column that a caption explains."""
+    words = ("“test” is the epoch", "“voted”", "“max of votes”", "Inflation is")
+    every = build_report(by_run(results.rows), results.runs, tmp_path).markdown.read_text()
+    assert all(word in every for word in words)
+    rows = [row for row in results.rows if row.selection != "test" and row.votes == 1]
+    few = build_report(by_run(rows), results.runs, tmp_path).markdown.read_text()
+    assert "“all habits” is" in few
+    assert not any(word in few for word in words)
