@@ -364,6 +364,8 @@ def validated(model: type[BaseModel], values: dict[str, Any], where: str) -> Any
         # Drop the prefix "Value error, " that pydantic puts before messages of our validators.
         text = problem["msg"].removeprefix("Value error, ")
         text = f"{text[:1].lower()}{text[1:]}"
+        if problem["type"] == "missing":  # the input would be all fields but the missing one
+            raise UsageError(f"{where}.{field} is missing") from None
         if not field:  # an error about several fields: the input would be all of them
             raise UsageError(f"{where}: {text}") from None
         raise UsageError(f"{where}.{field} = {_shown(problem.get('input'))}: {text}") from None

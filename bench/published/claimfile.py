@@ -116,6 +116,8 @@ class Contrast(Frozen):
 
     @model_validator(mode="after")
     def _margin_is_stated(self) -> Contrast:
+        if isinstance(self.second, float) and not 0 <= self.second <= 100:
+            raise ValueError(f"second {self.second:g}: expected a published number in percent, from 0 to 100")
         if self.direction in ("equal", "not-above", "not-below") and not self.margin:
             raise ValueError(f"direction {self.direction} needs a margin above 0: no run can show a difference of 0")
         return self

@@ -32,7 +32,7 @@ def document(model: ReportModel, title: str = "") -> Document:
         tables = [block for at, one in enumerate(_matrices(sections)) for block in _scores(one, preset, at)]
         blocks.append(Part(f"Preset {preset}", (*smoke, *tables)))
     if model.ledger:
-        table = replace(selection.table(model), caption=selection.EXPLAINED)
+        table = replace(selection.table(model), caption=selection.explained(model.ledger))
         blocks.append(Part(selection.TITLE, (table,)))
     if any(section.main for section in model.shown):
         table = _without_common_preset(cost.table(model.shown))

@@ -16,7 +16,7 @@ from bench.store.queries import MetricRow, by_run
 from bench.store.records import RunRecord
 
 FEWSHOT = ("5w10s", "5w20s", "10w10s", "10w20s")
-GAIN = {"recon": 0.09, "point-mae": 0.05, "scratch": 0.0}
+GAIN = {"recon": 0.09, "act": 0.07, "crosspoint": 0.06, "point-mae": 0.05, "scratch": 0.0}
 LEVEL = {"shapes-scan": 0.62, "shapes-scan-novel": 0.58, "ldraw40": 0.47}
 EASE = {"5w10s": 0.12, "5w20s": 0.16, "10w10s": 0.0, "10w20s": 0.05, "all": 0.02}
 CANDIDATES = ("default", "default+bn", "trunc", "trunc+bn")

@@ -167,6 +167,8 @@ def test_only_the_rules_that_the_table_shows_are_explained(results: Any, tmp_pat
     every = build_report(by_run(results.rows), results.runs, tmp_path).markdown.read_text()
     assert all(word in every for word in words)
     rows = [row for row in results.rows if row.selection != "test" and row.votes == 1]
-    few = build_report(by_run(rows), results.runs, tmp_path).markdown.read_text()
+    report = build_report(by_run(rows), results.runs, tmp_path, forms=("markdown", "latex"))
+    few = report.markdown.read_text()
     assert "“all habits” is" in few
+    assert "all habits" in report.file("latex").read_text()
     assert not any(word in few for word in words)
