@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 import statistics
 import subprocess
@@ -287,8 +288,10 @@ def test_pairs_with_older_code_are_named(maker: Maker, tmp_path: Path) -> None:
 def test_a_difference_says_which_scratch_it_is_to(maker: Maker, tmp_path: Path) -> None:
     """No row of scratch is named after act, so that nobody could trace its difference; nor name fifteen older pairs."""
     found = maker(older_code=True).run("recon", "recon", "linear", "ldraw40", 0, "all")
-    for method, architecture in (("act", "point-mae"), ("crosspoint", "point-mae"), ("scratch", "point-mae")):
-        found += maker(older_code=True).run(method, architecture, "linear", "ldraw40", 0, "all")
+    for method, seed in itertools.product(("recon", "act", "crosspoint", "scratch"), (0, 1)):
+        if (method, seed) != ("recon", 0):
+            architecture = "recon" if method == "recon" else "point-mae"
+            found += maker(older_code=True).run(method, architecture, "linear", "ldraw40", seed, "all")
     page = build_report(by_run(found.rows), found.runs, tmp_path).markdown.read_text()
     assert "Compared with scratch (point-mae), which has their architecture: act; crosspoint." in page
     assert "Made by code that has changed since (older): all 3 comparisons." in page
