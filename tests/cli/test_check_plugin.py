@@ -135,7 +135,11 @@ def test_a_broken_method_gets_one_reason_and_exit_code_1(check: Call, tmp_path: 
     ("content", "arguments", "message"),
     [
         (None, (), "does not exist"),
-        ("x = 1", (), "defines no Method, Protocol, Dataset, Teacher, Block, Norm or Tokenizer subclass with a name"),
+        (
+            "x = 1",
+            (),
+            "defines no FrozenEncoder, Method, Protocol, Dataset, Teacher, Block, Norm or Tokenizer subclass",
+        ),
         ("def broken(:", (), "fails to import: SyntaxError"),
         (BROKEN, ("--method", "mien"), "unknown plugin of bad.py 'mien': did you mean mine"),
         (BROKEN, ("--device", "gpu"), "is not one of 'auto', 'cpu', 'cuda'"),

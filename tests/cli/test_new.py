@@ -72,7 +72,7 @@ def test_a_method_that_is_written_passes_every_check(call: Compare, folder: Path
         (("method", "all"), "is taken"),
         (("dataset", "json"), "it is a Python keyword or standard module"),
         (("protocol", "class"), "it is a Python keyword or standard module"),
-        (("encoder", "mine"), "is not one of"),
+        (("decoder", "mine"), "is not one of"),
         (("protocol", "mine", "--style", "masked"), "--style masked is for methods"),
         (("method", "mine", "--style", "other"), "is not one of"),
         (("method", "mine", "--out", "here.py"), "here.py exists already"),
