@@ -13,6 +13,7 @@ from bench.errors import UsageError, unknown_name
 from bench.paths import Workspace
 from bench.plan.code import current_fingerprint
 from bench.plan.deviations import DeviationReader
+from bench.plan.skips import remembered
 from bench.report import choice, contents
 from bench.report.build import BuiltReport, report_model, require_writable, write_model, write_text
 from bench.report.forms import ALWAYS, NAMES, FigureWidth, Format, PageFormat
@@ -155,7 +156,8 @@ def print_results(
 def read_model(workspace: Workspace, store_url: str | None, keys: Collection[str] | None = None) -> ReportModel:
     """Return the content of a report (see `read_results`)."""
     numbers, records = read_results(workspace, store_url, keys)
-    return build_model(numbers, records, deviations_by_key(records))
+    model = build_model(numbers, records, deviations_by_key(records))
+    return replace(model, skipped=tuple(remembered(workspace.results)))
 
 
 def compared_results(
@@ -248,7 +250,8 @@ def write_report(
     model = content()
     whole = keys is None and not labels and not where
     studies = [study for place in places for study in read_studies(place.results)] if whole else []
-    model = replace(model, studies=tuple(studies))
+    skipped = [one for place in places for one in remembered(place.results)]
+    model = replace(model, studies=tuple(studies), skipped=tuple(dict.fromkeys(skipped)))
     return write_model(
         model,
         out,

@@ -228,10 +228,13 @@ class Study:
             SetupError: The results folder cannot be written.
         """
         from bench.plan.planning import make_plan
+        from bench.plan.skips import remember
 
         _check_reuse(reuse)
         self.workspace.prepare()
-        return make_plan(self.request, self.workspace, self.store_url, reuse)
+        plan = make_plan(self.request, self.workspace, self.store_url, reuse)
+        remember(self.workspace.results, plan.skipped)
+        return plan
 
     def execute(self, plan: Plan, listener: Listener, *, jobs: int | None = None) -> Outcome:
         """Run a plan's jobs; report events to a listener."""

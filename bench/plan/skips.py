@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from bench.store.publish import write_whole
 
 Names = tuple[str, ...]
+_FILE = "skipped.json"
 
 
 @dataclass(frozen=True)
@@ -45,3 +50,27 @@ def skip_lines(skipped: Sequence[Skipped], methods: Iterable[str]) -> list[str]:
         who = "every method" if len(everyone) > 1 and set(names_) == everyone else ", ".join(names_)
         lines.append(f"{', '.join(protocols)} on {', '.join(datasets_)} ({who}): {reason}")
     return lines
+
+
+def remember(results: Path, skipped: Sequence[Skipped]) -> None:
+    """Keep why combinations were skipped, for reports of the results folder.
+
+    What an earlier plan said of the same combinations is replaced.
+
+    Raises:
+        SetupError: The file cannot be written.
+    """
+    before = remembered(results)
+    again = {astuple(one)[:3] for one in skipped}
+    found = [*(one for one in before if astuple(one)[:3] not in again), *skipped]
+    if found != before:
+        write_whole(results / _FILE, json.dumps([astuple(one) for one in found], indent=1) + "\n", "the skipped runs")
+
+
+def remembered(results: Path) -> list[Skipped]:
+    """Return what plans of a results folder skipped; nothing if it is not known."""
+    try:
+        stored = json.loads((results / _FILE).read_bytes())
+        return [Skipped(*map(str, one)) for one in stored if len(one) == 4]
+    except (OSError, ValueError, TypeError, RecursionError):
+        return []

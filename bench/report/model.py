@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
+from bench.plan.skips import Skipped
 from bench.report.apart import set_apart
 from bench.report.curves import Panel, curve_panels
 from bench.report.floors import ACCURACY, BY_CLASS, Floor, floors, same_scores
@@ -290,6 +291,7 @@ class ReportModel:
         claims: Claims of papers that the runs answer.
         robust: Accuracies on corrupted clouds.
         rescored: Numbers that newer metric code computed anew.
+        skipped: Combinations that plans skipped, with the reason.
     """
 
     sections: tuple[Section, ...]
@@ -306,6 +308,7 @@ class ReportModel:
     claims: tuple[Judged, ...] = ()
     robust: tuple[RobustTable, ...] = ()
     rescored: tuple[RescoredNumber, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def shown(self) -> tuple[Section, ...]:

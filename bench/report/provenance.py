@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from bench.report import quantities, words
 from bench.report.document import NOTHING, Cell, Detail, Facts, Field, Fold, Paragraph, Part, Table
-from bench.report.model import ReportModel
+from bench.report.model import ReportModel, Section
 from bench.report.runs import NOT_RECORDED, Environment, RescoredNumber, RunLine
 
 MOST_GAPS = 1000
 """Entries of what was not run; a report of more is one of other studies beside each other."""
 MISSING = (
     "Settings and seeds that other methods of the same table have: skipped because they do not apply, left out of the "
-    "request, or still to be run. bench run --dry-run says which."
+    "request, or still to be run. The reason is known of what a plan of this results folder skipped."
 )
 RUN_FIELDS: tuple[Field[RunLine], ...] = (
     Field("run", "run", lambda line: line.label),
@@ -77,6 +77,7 @@ class Gap:
         setting: Setting.
         method: Method.
         seeds: Seeds that were not run, in words; ``all`` where none was.
+        reason: Why a plan skipped it; empty where none did.
     """
 
     table: str
@@ -84,6 +85,7 @@ class Gap:
     setting: str
     method: str
     seeds: str
+    reason: str = ""
 
 
 GAP_FIELDS: tuple[Field[Gap], ...] = (
@@ -91,6 +93,7 @@ GAP_FIELDS: tuple[Field[Gap], ...] = (
     Field("setting", "setting", lambda gap: gap.setting),
     Field("method", "method", lambda gap: gap.method, whole=True),
     Field("seeds", "seeds not run", lambda gap: gap.seeds),
+    Field("reason", "why", lambda gap: gap.reason, below=True),
 )
 
 
@@ -100,10 +103,12 @@ def gaps(model: ReportModel) -> list[Gap]:
     Of headline tables: settings that other methods of the report have, and seeds that others of the setting have. What
     a plan skipped because it does not apply is among it: a method without text, say, in zero-shot.
     """
-    methods: dict[str, dict[str, None]] = {}
+    methods: dict[str, dict[str, str]] = {}
     for section in model.shown:
         own = methods.setdefault(section.preset_words, {})
-        own.update((row.cell.label, None) for row in section.rows if not row.cell.is_opponent and section.main)
+        own.update(
+            (row.cell.label, row.cell.method) for row in section.rows if not row.cell.is_opponent and section.main
+        )
     found = []
     for section in model.shown:
         if not section.main or section.smoke:
@@ -112,15 +117,25 @@ def gaps(model: ReportModel) -> list[Gap]:
         for setting in section.settings:
             rows = {row.cell.label: row.cell for row in section.rows if row.cell.setting == setting}
             every = {unit.seed for cell in rows.values() for unit in (*cell.scores, *cell.lost)}
-            for method in methods[section.preset_words]:
-                cell = rows.get(method)
+            for label, method in methods[section.preset_words].items():
+                cell = rows.get(label)
                 own_seeds = {unit.seed for unit in (*cell.scores, *cell.lost)} if cell else set()
                 if (lacking := every - own_seeds) and not (cell is not None and cell.is_single):
                     told = words.numbers(tuple(sorted(lacking))) if cell else "all"
-                    found.append(Gap(title, section.anchor, setting, method, told))
+                    why = "" if cell else _skipped(model, section, setting, method)
+                    found.append(Gap(title, section.anchor, setting, label, told, why))
                     if len(found) == MOST_GAPS:
                         return found
     return found
+
+
+def _skipped(model: ReportModel, section: Section, setting: str, method: str) -> str:
+    """Return why a plan skipped a setting or all of them."""
+    asked = (method, section.protocol, section.dataset)
+    reasons = [one.reason for one in model.skipped if (one.method, one.protocol, one.dataset) == asked]
+    own = [one.removeprefix(f"{setting}: ") for one in reasons if one.startswith(f"{setting}: ")]
+    every = [one for one in reasons if not any(one.startswith(f"{other}: ") for other in section.settings)]
+    return "; ".join(own or every)
 
 
 def without_result(model: ReportModel) -> list[Part]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.plan.skips import Skipped, skip_lines
+import bench
+from bench.plan.skips import Skipped, remember, remembered, skip_lines
 
 METHODS, PROTOCOLS, DATASETS, REASONS = ("a", "b", "c"), ("p", "q"), ("x", "y", "z"), ("no parts", "no rooms")
 combinations = st.builds(
@@ -34,3 +37,21 @@ def test_a_grid_is_one_line() -> None:
     grid = [Skipped(m, p, d, "no rooms") for m in METHODS for p in PROTOCOLS for d in DATASETS]
     assert skip_lines(grid, METHODS) == ["p, q on x, y, z (every method): no rooms"]
     assert skip_lines(grid[:1], METHODS) == ["p on x (a): no rooms"]
+
+
+def test_a_report_learns_what_a_plan_skipped(tmp_path: Path) -> None:
+    """A reader of a report was told that a method was not run, and not why."""
+    asked = {"datasets": ["shapes-scan-novel"], "preset": "smoke", "seeds": 1, "results": tmp_path}
+    study = bench.study(methods=["recon", "point-mae"], protocols=["retrieval", "linear"], **asked)  # type: ignore[arg-type]
+    study.plan()
+    assert remembered(tmp_path) == [], "looking must write nothing"
+    plan = study.prepare()
+    found = remembered(tmp_path)
+    assert found == plan.skipped
+    assert ("recon", "retrieval") in {(one.method, one.protocol) for one in found}
+    newer = Skipped("recon", "retrieval", "shapes-scan-novel", "another reason")
+    remember(tmp_path, [newer])
+    assert [one for one in remembered(tmp_path) if one.method == "recon"] == [newer]
+    for harm in (b"", b"[[1]]", b"{}", b"[" * 100_000, b"\xff"):
+        (tmp_path / "skipped.json").write_bytes(harm)
+        assert remembered(tmp_path) == []

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.plan.skips import Skipped
 from bench.report import contents, overview, provenance
 from bench.report.build import build_report
 from bench.report.classes import count_classes
@@ -62,6 +63,15 @@ def test_a_method_that_lacks_a_protocol_has_no_mean_rank(results: Results) -> No
     assert [str(row.cells[3]), str(row.cells[4])] == ["–", "–"]
     missing = [(gap.method, gap.setting, gap.seeds) for gap in provenance.gaps(model)]
     assert missing == [("recon", "all", "all")]
+    place = next(s for s in model.shown if s.protocol == "linear")
+    asked = ("recon", "linear", place.dataset)
+    for reasons, told in {
+        ("it has no heads",): "it has no heads",
+        ("all: no labels", "it has no heads"): "no labels",
+        ("5w10s: of another setting",): "5w10s: of another setting",
+    }.items():
+        skipped = (*(Skipped(*asked, reason) for reason in reasons), Skipped("act", *asked[1:], "of another method"))
+        assert [gap.reason for gap in provenance.gaps(replace(model, skipped=skipped))] == [told]
     assert "missing" in [block.anchor for block in contents.report(model).walk() if isinstance(block, Part)]
 
 
