@@ -208,6 +208,8 @@ LABELS = (
     "split_seed",
 )
 """Labels of a run, in the order of tables."""
+_NOUNS = {"dataset": "data set", "pretrain_data": "pretraining data", "split_seed": "split seed"}
+"""Labels that are not the words a reader knows them by."""
 
 
 def metric_rows(
@@ -361,7 +363,7 @@ def narrow(rows: Sequence[_Row], wanted: Mapping[str, Collection[str]]) -> list[
         known = {str(getattr(row, label)) for row in rows}
         for value in values if rows else ():
             if value not in known:
-                raise unknown_name(f"{label} of a stored run", value, known)
+                raise unknown_name(f"{_NOUNS.get(label, label)} of a stored run", value, known)
     kept = [row for row in rows if all(str(getattr(row, label)) in values for label, values in wanted.items())]
     if rows and not kept:
         words = ", ".join(f"{label} {' or '.join(values)}" for label, values in wanted.items())
@@ -410,7 +412,7 @@ def require_labels(rows: Sequence[Head | Row], wanted: Mapping[str, Collection[s
         known = {str(value) for value in set(map(attrgetter(label), rows))}
         for value in values:
             if value not in known:
-                raise unknown_name(f"{label} of a stored run", value, known)
+                raise unknown_name(f"{_NOUNS.get(label, label)} of a stored run", value, known)
     if not any(map(fitting(wanted), rows)):
         words = ", ".join(f"{label} {' or '.join(values)}" for label, values in wanted.items())
         raise UsageError(f"no stored run has {words} together")
