@@ -131,7 +131,7 @@ def look(
         there.add(name)
         if row is None:
             unread.append(name)
-        elif fits is not None and not fits(row):
+        elif state is None:
             view.others.append(row)
         else:
             rows.append(row)
@@ -319,10 +319,10 @@ def _settled(state: os.stat_result) -> bool:
 
 def _entries(
     results: Path, indexed: Mapping[str, Head | None], keys: Collection[str] | None, fits: Fits | None = None
-) -> Iterator[tuple[str, Head | None, str]]:
+) -> Iterator[tuple[str, Head | None, str | None]]:
     """Yield run folders with rows and the parents' states.
 
-    The state is that of the folder above, if the run is alone in it.
+    The state is that of the folder above, if the run is alone in it, and None of a row that does not fit.
 
     A folder that has held one run and has not changed since is not listed again.
     """
@@ -334,7 +334,7 @@ def _entries(
         for key in _keys(results / parent, keys):
             row = rows.get(above := f"{parent}/{key}")
             if row is not None and fits is not None and not fits(row):
-                yield row.folder, row, ""
+                yield row.folder, row, None
                 continue
             try:
                 found = os.lstat(place := f"{results}/{above}")
@@ -352,7 +352,9 @@ def _entries(
                 names = ["*"]  # Cannot be listed; reading it will raise the error.
             single = len(names) == 1 and state != "" and _settled(found)
             for name in names:
-                yield f"{above}/{name}", indexed.get(f"{above}/{name}"), state if single else ""
+                row = indexed.get(f"{above}/{name}")
+                fitting = row is None or fits is None or fits(row)
+                yield f"{above}/{name}", row, (state if single else "") if fitting else None
 
 
 def _keys(parent: Path, keys: Collection[str] | None) -> list[str]:
