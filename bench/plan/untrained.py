@@ -53,16 +53,19 @@ def untrained_network(chosen: ChosenMethod, form: str, preset: str, backbone: Ba
     if name != default_name:
         return name, kept
     size = backbone.model_dump_json()
-    for option in kept:
-        if option in default and kept[option] != default[option]:
-            tried = {**kept, option: default[option]}
-            try:  # an option may settle another one, as recon.global_queries=false does stop_gradient
-                full = chosen_method(name, tried).stored
-            except ValidationError:
-                continue
-            tried = {one: full[one] for one in kept}
-            if tried != kept and _same_network(name, _text(tried), _text(kept), size):
-                kept = tried
+    later = {option for option in kept if option not in default}  # left out at their defaults, several perhaps together
+    for changed in [later, *({option} for option in kept)]:
+        told = {one: value for one, value in kept.items() if one in default or one not in changed}
+        tried = {one: default[one] if one in changed else value for one, value in told.items()}
+        if tried == kept:
+            continue
+        try:  # an option may settle another one, as recon.global_queries=false does stop_gradient
+            full = chosen_method(name, tried).stored
+        except ValidationError:
+            continue
+        tried = {one: full[one] for one in kept if one in full}
+        if tried != kept and _same_network(name, _text(tried), _text(kept), size):
+            kept = tried
     return name, kept
 
 

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from bench.errors import BenchError
 from bench.paths import Workspace
@@ -82,6 +83,28 @@ def test_tuned_teachers_share_the_untrained_network_and_are_not_asked_for_texts(
         reasons = {skipped.method: skipped.reason for skipped in found.skipped}
         assert "it trained its teachers, which are not kept" in reasons[method]
         assert len(scratch) == 1
+
+
+@pytest.mark.parametrize("form", ["fair", "published"])
+@pytest.mark.parametrize(
+    ("method", "overrides"),
+    [
+        ("recon", TUNED),
+        ("recon", {**TUNED, "method.teacher_lr_factor": 0.5, "method.mask_ratio": 0.3}),
+        ("point-mae", {"method.decoder_heads": 2}),
+    ],
+)
+def test_options_that_later_versions_added_do_not_double_scratch(
+    tmp_path: Path, form: str, method: str, overrides: dict[str, JsonValue]
+) -> None:
+    """The same untrained network was trained and judged twice, and the report had two equal rows."""
+    scratch = set()
+    for changed in ({}, overrides):
+        values = {"preset": "smoke", "protocols": ("finetune",), "datasets": ("shapes-scan",), "form": form}
+        request = RunRequest.model_validate({**values, "methods": (method,), "overrides": changed, "device": "cpu"})
+        found = resolve(request, Workspace(tmp_path / "results", tmp_path / "cache"))
+        scratch |= {content_key(run.encoder) for run in found.runs if run.encoder.method == "scratch"}
+    assert len(scratch) == 1
 
 
 @pytest.mark.parametrize(
