@@ -13,20 +13,24 @@ import pytest
 import torch
 
 import bench
+from bench.chosen import chosen_protocol
 from bench.conformance.suites import encoder_suite, file_suites
 from bench.errors import BenchError, DataError, UsageError
 from bench.execution.evaluate import EncoderSource
-from bench.protocols.base import HeldOut, Task
+from bench.models.encoder import Encoder
+from bench.protocols.base import Candidate, HeldOut, Subject, Task
 from bench.protocols.features import prepared_clouds
-from bench.registry import ENCODERS, METHODS, REGISTRIES
-from bench.spec import content_key
+from bench.registry import ENCODERS, METHODS, PROTOCOLS, REGISTRIES
+from bench.rerun import _brought as brought_again
+from bench.spec import RunSpec, content_key
 from tests.conftest import ROOT, bench_here
 from tests.protocols.conftest import NUMERICS, cloud_set
 from tests.test_docs import block
 
 BROKEN = Path(__file__).with_name("broken_encoders.py")
 NO_PROCESS = {"import": "tests/conformance tries all examples in one process"}
-HEADS = ("linear", "mlp", "svm", "knn", "fewshot")
+RUN = ("linear", "fewshot")
+HEADS = {"linear": {}, "mlp": {}, "svm": {}, "knn": {}, "fewshot": {"head": "linear"}}
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +67,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     done = bench_here(
         "run", "--plugin", BROKEN, "--preset", "smoke", "--results", folder / "results", "--set", "fewshot.head=linear",
         *(word for name in ("sound", "moves-buffer", f"features:{folder / 'd2.npz'}") for word in ("--encoder", name)),
-        *(word for name in HEADS for word in ("-p", name)), "-p", "finetune", "-p", "zeroshot",
+        *(word for name in RUN for word in ("-p", name)), "-p", "finetune", "-p", "zeroshot",
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     return folder / "results", " ".join(done.stdout.split())
@@ -80,12 +84,12 @@ def records(results: Path) -> dict[tuple[str, str], tuple[dict[str, object], dic
     return found
 
 
-def test_every_frozen_protocol_judges_a_network_and_a_file(ran: tuple[Path, str]) -> None:
+def test_a_network_and_a_file_are_judged_beside_scratch(ran: tuple[Path, str]) -> None:
     """Scratch stands beside the network, and the file says why it has none; what would train an encoder is skipped."""
     results, said = ran
     found = records(results)
     done = {name: {protocol for one, protocol in found if one == name} for name, _ in found}
-    assert done["sound"] == done["scratch sound"] == done["features"] == set(HEADS)
+    assert done["sound"] == done["scratch sound"] == done["features"] == set(RUN)
     assert "no scratch beside features:d2.npz: a file of features holds no network" in said
     assert "sound is judged by its frozen features of whole clouds, and finetune goes beyond these" in said
     assert "none of its features lies in the space of a teacher" in said
@@ -99,7 +103,7 @@ def test_the_record_proves_that_it_was_frozen(ran: tuple[Path, str]) -> None:
     spec, told = found["sound", "linear"]
     assert told["frozen"]["trained"]["before"] == told["frozen"]["trained"]["after"]  # type: ignore[index]
     assert told["encoder"]["identity"] == spec["encoder"]["imported"]  # type: ignore[index]
-    _, file = found["features", "knn"]
+    _, file = found["features", "fewshot"]
     assert file["encoder"]["file"].endswith("d2.npz")  # type: ignore[index]
     assert found["scratch sound", "linear"][1]["frozen"].keys() >= {"default", "trunc"}  # type: ignore[attr-defined]
 
@@ -111,9 +115,15 @@ def test_report_compare_and_rerun_take_them(ran: tuple[Path, str]) -> None:
     assert {"sound", "features (d2)"} <= names
     compared = results.compare("features (d2)", "sound", protocol="linear")
     assert "features (d2)" in str(compared)
-    bench.load_plugins(BROKEN)
-    key = next(folder.name for folder in ran[0].glob("runs/*") if _is(folder, "features", "knn"))
-    assert results.rerun(key).identical
+    key = next(folder.name for folder in ran[0].glob("runs/*") if _is(folder, "features", "linear"))
+    record = results.record(key)
+    again = brought_again(RunSpec.model_validate(record.spec), record)
+    assert again.file is not None
+    assert again.kind.identity(again.chosen.options, again.file, ran[0] / "cache") == again.identity
+    gone = again.file.rename(again.file.with_suffix(".moved"))
+    with pytest.raises(UsageError, match=r"d2.npz of encoder 'features', which is gone; put it back"):
+        brought_again(RunSpec.model_validate(record.spec), record)
+    gone.rename(again.file)
 
 
 def _is(folder: Path, method: str, protocol: str) -> bool:
@@ -216,6 +226,25 @@ def test_the_encoder_of_torch_geometric_conforms(tmp_path: Path, monkeypatch: py
     assert {o.check: o.remark for o in suite.run() if o.status == "fail"} == {}
     planned = plan(f"pyg-pointnet2:{tmp_path / 'weights.pt'}", results=tmp_path / "r")
     assert [run.label["method"] for run in planned.plan.runs] == ["pyg-pointnet2 (weights)", "scratch"]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_frozen_protocol_judges_stored_features(tmp_path: Path, name: str) -> None:
+    """Whoever has features and no network would get part of the report's columns."""
+    train, test = cloud_set(8, 1, classes=5), cloud_set(6, 2, classes=5)
+    sides = {"train": train.points.std(1), "test": test.points.std(1)}
+    task = Task(train, HeldOut(test), "m", 0, 0, "cpu", NUMERICS, tmp_path, tmp_path, points=8)
+    judged = Subject("features", "features", {"": Candidate("", _no_network, "k", stored=lambda feature: sides)})
+    chosen = chosen_protocol(name, {**PROTOCOLS.load(name).defaults("smoke").model_dump(mode="json"), **HEADS[name]})
+    setting = chosen.protocol.settings(chosen.options)[0]
+    evaluation = chosen.protocol.evaluate(judged, task, setting, chosen.options)
+    scores = [m.value for m in evaluation.metrics if m.headline and m.split == "test" and m.name == "accuracy"]
+    assert scores
+    assert max(scores) > (0 if name == "mlp" else 0.3)  # smoke trains the head for an epoch
+
+
+def _no_network() -> Encoder:
+    raise AssertionError("a file of features has no network to build")
 
 
 def test_a_claim_plans_the_runs_of_an_encoder(tmp_path: Path) -> None:
