@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from bench.api import common
 from bench.cli.main import main
 from bench.registry import REGISTRIES
 from bench.store.store import SAID
@@ -92,9 +93,12 @@ def toy_modelnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def names_as_before() -> Iterator[None]:
     """Forget afterwards which plugins were loaded: tests walk all names."""
     before = {registry: dict(registry._entries) for registry in REGISTRIES.values()}
+    files = dict(common._loaded)
     try:
         yield
     finally:
+        common._loaded.clear()
+        common._loaded.update(files)
         for registry, entries in before.items():
             registry._entries = entries
 

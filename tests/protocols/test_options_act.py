@@ -58,7 +58,7 @@ OTHER: dict[str, Any] = {
 """Another value; other numbers are halved, of choices the others are tried."""
 BASES: dict[str, list[dict[str, Any]]] = {
     "fewshot": [{"head": "linear"}, {"head": "mlp", "mlp_recipe": RECIPE}, {"full_recipe": ONCE}],
-    "finetune": [{"recipe": ONCE}],
+    "finetune": [{"recipe": ONCE}, {"recipe": ONCE, "adapt": "lora"}],
     "mlp": [{"recipe": RECIPE}],
     "partseg": [{"recipe": ONCE}],
     "semseg": [{"recipe": ONCE, "blocks_per_epoch": 16}],
