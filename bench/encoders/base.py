@@ -221,7 +221,10 @@ def described_features(declared: Mapping[str, Feature], where: str) -> tuple[dic
 
 
 class _Wrapped(Encoder):
-    """A user's network as an encoder; it sees ``[B, N, 3k]``, one triple for each of its k inputs."""
+    """A user's network as an encoder.
+
+    It sees ``[B, N, 3k]``, one triple for each of its k inputs.
+    """
 
     def __init__(self, kind: type[FrozenEncoder[Any]], options: BaseModel, file: Path | None, network: nn.Module):
         super().__init__()

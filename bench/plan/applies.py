@@ -111,7 +111,10 @@ def applies(
 def _not_frozen_alone(
     spec: PretrainSpec, protocol: AskedProtocol, pair: DataPair, inputs: Inputs, rotation: Rotation
 ) -> str | None:
-    """Return why a brought encoder, or its `scratch`, cannot be judged so; None for every other encoder."""
+    """Return why a protocol cannot judge a frozen encoder.
+
+    Asked of encoders that a user brought and of their `scratch`; None for every other.
+    """
     kind, name = frozen_kind(spec), protocol.spec.name
     if kind is None:
         return None

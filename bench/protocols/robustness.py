@@ -16,7 +16,7 @@ from bench.protocols.base import Evaluation, Task
 from bench.store.records import Metric
 
 METRIC = "corrupted_accuracy"
-"""Mean over types of the mean over levels, mOA in the papers."""
+"""Mean over types of the mean over levels, mOA in the papers; with ``[TYPE]`` or ``[TYPE-LEVEL]`` behind it a part."""
 NAMED = "corrupted_predicted"
 """Stored classes that were named, int32 ``[conditions, answers]``."""
 CONDITIONS = "corruptions"

@@ -48,7 +48,10 @@ Text = Annotated[str, Field(min_length=1, max_length=_MOST_TEXT), AfterValidator
 
 
 class Arm(Frozen):
-    """One side of a contrast: a method with what is changed about it, or a frozen encoder."""
+    """One side of a contrast: a method or frozen encoder.
+
+    A method may have changed options.
+    """
 
     method: str = ""
     encoder: str = ""

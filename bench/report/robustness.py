@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.data.corruptions import CLEAN
+from bench.protocols.robustness import METRIC
 from bench.report import quantities
 from bench.report.accuracy_plot import drawn_rows
 from bench.report.document import AnyCell, Block, Column, Drawing, Figure, Notes, Paragraph, Part, Row, Table
@@ -21,8 +22,6 @@ from bench.stats.robustness import DGCNN, Robust, mean_corruption_error, relativ
 if TYPE_CHECKING:
     from bench.store.queries import RunNumbers
 
-METRIC = "corrupted_accuracy"
-"""Headline metric of corrupted clouds; with ``[TYPE]`` and ``[TYPE-LEVEL]`` behind it, parts of it."""
 TITLE = "Corrupted test clouds"
 OFFICIAL = f"{METRIC}[{CLEAN}]"
 """Number that only runs on ModelNet-C's files have: accuracy on its own clean clouds."""

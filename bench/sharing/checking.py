@@ -239,7 +239,10 @@ def note_numbers(found: Examined, name: str, numbers: Numbers) -> None:
 
 
 def malformed(name: str, numbers: Numbers) -> Finding:
-    """Describe predictions that are not what their protocol stores, so that any score could stand beside them."""
+    """Describe predictions in a form their protocol never stores.
+
+    Any score could stand beside them.
+    """
     return Finding(name, f"its test scores do not follow from predictions: {numbers.unreadable}")
 
 

@@ -249,7 +249,10 @@ def named_project(kind: str, name: str, refused: str, longest: int) -> str:
 
 @contextmanager
 def _alone(where: str) -> Iterator[None]:
-    """Let one process at a time write to a tracker, so that none adds a run twice."""
+    """Let one process at a time write to a tracker.
+
+    Two could add the same run twice.
+    """
     name = f"bench-track-{getuid()}-{sha256(where.encode()).hexdigest()[:16]}.lock"
     with file_lock(Path(tempfile.gettempdir()) / name, exclusive=True, timeout=inf):
         yield
