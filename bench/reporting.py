@@ -28,6 +28,7 @@ from bench.store.queries import (
     failed_runs,
     finished_runs,
     fitting,
+    nothing_stored,
     require_labels,
     require_stored,
     run_numbers,
@@ -125,6 +126,23 @@ def _read(store: Store, keys: Collection[str] | None, labels: Mapping[str, Colle
     found = run_numbers(store, chosen, current), [store.record(run) for run in (*chosen, *failed)]
     store.forget()
     return found
+
+
+def keys_where(store: Store, keys: Collection[str] | None, where: Mapping[str, Collection[str]]) -> frozenset[str]:
+    """Return the keys of runs whose fields have some values.
+
+    Args:
+        store: The store.
+        keys: Only the runs of these keys; None for all.
+        where: Accepted values of fields (`bench.report.choice.narrowed`).
+
+    Raises:
+        UsageError: No run has such a field, such a value, or all of them together.
+    """
+    records = [store.record(run) for run in store.runs() if keys is None or run.key in keys]
+    if not records:
+        raise UsageError(nothing_stored(store))
+    return frozenset(record.key for record in choice.narrowed(([], records), where)[1])
 
 
 class _CodeReader:

@@ -81,6 +81,24 @@ class Results:
         self.keys = keys
         self.verify = verify
 
+    def where(self, fields: Mapping[str, Names]) -> Results:
+        """Return the runs whose specification has these values.
+
+        Untrained networks and teachers alone are not asked for fields of an encoder that they lack.
+
+        Args:
+            fields: Values of fields of the specification, as ``bench why`` prints them; ``absent`` for none.
+
+        Raises:
+            UsageError: No run has such a field, such a value, or all of them together.
+        """
+        from bench.reporting import keys_where
+
+        if not fields:
+            return self
+        wanted = {name: listed(values) or () for name, values in fields.items()}
+        return Results(self.workspace, self.store_url, keys_where(self._store(), self.keys, wanted), verify=self.verify)
+
     def runs(self, **labels: Unpack[Labels]) -> pd.DataFrame:
         """Return finished runs, oldest first.
 
@@ -547,7 +565,7 @@ class Results:
         """
         from bench.sharing.rescoring import rescore
 
-        return rescore(self.workspace, self.store_url, _wanted(labels), dry_run=dry_run)
+        return rescore(self.workspace, self.store_url, _wanted(labels), keys=self.keys, dry_run=dry_run)
 
     def index_status(self) -> StoreStatus:
         """Return counts, sizes and agreement with folders (``bench db status``).

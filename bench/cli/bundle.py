@@ -16,9 +16,11 @@ from bench.cli.common import (
     ResultsOption,
     StoreOption,
     VerifyOption,
+    WhereFilter,
     chosen_labels,
     console,
     print_json,
+    read_fields,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def create(
     protocol: ProtocolFilter = None,
     dataset: DatasetFilter = None,
     preset: PresetFilter = None,
+    where: WhereFilter = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     verify: VerifyOption = False,
     results: ResultsOption = None,
@@ -48,7 +51,8 @@ def create(
     from bench.api.results import load
 
     labels = chosen_labels(method, protocol, dataset, preset)
-    made = load(results, store_url=store_url, verify=verify).bundle(out, force=force, **labels)  # type: ignore[arg-type]
+    stored = load(results, store_url=store_url, verify=verify).where(read_fields(where))
+    made = stored.bundle(out, force=force, **labels)  # type: ignore[arg-type]
     failed = f" and {made.failed} failed" if made.failed else ""
     trials = f"; {made.trials} trials of searches left out" if made.trials else ""
     screen = console()

@@ -33,6 +33,10 @@ DatasetFilter = Annotated[
     list[str] | None, typer.Option("--dataset", help="Only this data set, as listed; repeatable.")
 ]
 PresetFilter = Annotated[list[str] | None, typer.Option("--preset", help="Only this preset; repeatable.")]
+WhereFilter = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="FIELD=VALUE", help="Only runs with this, as bench why prints fields; repeatable."),
+]
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file with methods, protocols, data sets, teachers or blocks; repeatable."),
@@ -98,6 +102,23 @@ def console() -> Console:
     from bench.texts import screen
 
     return screen()
+
+
+def read_fields(texts: Iterable[str] | None) -> dict[str, tuple[str, ...]]:
+    """Read ``--where FIELD=VALUE``; values of one field are joined.
+
+    Raises:
+        UsageError: A text has another form.
+    """
+    from bench.errors import UsageError
+
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts or ():
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not sign or not name or not value:
+            raise UsageError(f"--where {text}: expected FIELD=VALUE, as bench why prints fields")
+        found[name] = (*found.get(name, ()), value)
+    return found
 
 
 def chosen_labels(

@@ -14,7 +14,9 @@ from bench.cli.common import (
     ResultsOption,
     StoreOption,
     VerifyOption,
+    WhereFilter,
     console,
+    read_fields,
 )
 from bench.errors import UsageError
 
@@ -35,9 +37,7 @@ def compare(
     preset: Annotated[list[str] | None, typer.Option(help="Preset of both; repeatable.")] = None,
     form: Annotated[list[str] | None, typer.Option(help="Form of both: fair or published; repeatable.")] = None,
     pretrain_data: Annotated[list[str] | None, typer.Option(help="Pretraining data of both; repeatable.")] = None,
-    where: Annotated[
-        list[str] | None, typer.Option(help="FIELD=VALUE of both, as bench why prints fields; repeatable.")
-    ] = None,
+    where: WhereFilter = None,
     seed: Annotated[list[int] | None, typer.Option(help="Only these seeds; repeatable.")] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Join the seeds of A and of B; METHOD+METHOD joins methods too.")
@@ -68,18 +68,12 @@ def compare(
         raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}")
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out} is a folder; give the name of a file")
-    fields: dict[str, list[str]] = {}
-    for text in where or []:
-        name, sign, value = text.partition("=")
-        if not sign or not name or not value:
-            raise UsageError(f"--where {text}: expected FIELD=VALUE")
-        fields.setdefault(name, []).append(value)
     found = stored.compare(
         first,
         second,
         ensemble=average if ensemble else None,
         margin=margin,
-        where=fields,
+        where=read_fields(where),
         protocol=protocol or (),
         dataset=dataset or (),
         setting=setting or (),

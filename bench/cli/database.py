@@ -17,8 +17,10 @@ from bench.cli.common import (
     ProtocolFilter,
     ResultsOption,
     StoreOption,
+    WhereFilter,
     chosen_labels,
     console,
+    read_fields,
 )
 
 app = typer.Typer(help="Rebuild, inspect, merge and rescore stored runs.", no_args_is_help=True)
@@ -99,6 +101,7 @@ def rescore(
     protocol: ProtocolFilter = None,
     dataset: DatasetFilter = None,
     preset: PresetFilter = None,
+    where: WhereFilter = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would change.")] = False,
     results: ResultsOption = None,
     store_url: StoreOption = None,
@@ -109,7 +112,7 @@ def rescore(
     today's code do not follow from their predictions.
     """
     labels = chosen_labels(method, protocol, dataset, preset)
-    found = load(results, store_url=store_url).rescore(dry_run=dry_run, **labels)  # type: ignore[arg-type]
+    found = load(results, store_url=store_url).where(read_fields(where)).rescore(dry_run=dry_run, **labels)  # type: ignore[arg-type]
     _some("put back", "yellow", found.restored)
     lines = (f"{one.run}: {one.name} {one.old:.6f} -> {one.new:.6f}" for one in found.changed)
     _some("would change" if dry_run else "changed", "yellow", lines)

@@ -16,9 +16,11 @@ from bench.cli.common import (
     ResultsOption,
     StoreOption,
     VerifyOption,
+    WhereFilter,
     chosen_labels,
     console,
     print_json,
+    read_fields,
 )
 
 
@@ -32,6 +34,7 @@ def power(
     protocol: ProtocolFilter = None,
     dataset: DatasetFilter = None,
     preset: PresetFilter = None,
+    where: WhereFilter = None,
     json: JsonOption = False,
     verify: VerifyOption = False,
     results: ResultsOption = None,
@@ -46,7 +49,7 @@ def power(
     Holm's correction over the comparisons of the table. Nothing is run.
     """
     labels = chosen_labels(method, protocol, dataset, preset)
-    stored = load(results, store_url=store_url, verify=verify)
+    stored = load(results, store_url=store_url, verify=verify).where(read_fields(where))
     found = stored.power(effect, target=target, seeds=seeds, **labels)  # type: ignore[arg-type]
     if json:
         print_json(found.answers)

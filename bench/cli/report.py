@@ -15,8 +15,11 @@ from bench.cli.common import (
     PresetFilter,
     ProtocolFilter,
     StoreOption,
+    VerifyOption,
+    WhereFilter,
     chosen_labels,
     console,
+    read_fields,
     reading,
 )
 from bench.errors import UsageError
@@ -52,20 +55,14 @@ def report(
     protocol: ProtocolFilter = None,
     dataset: DatasetFilter = None,
     preset: PresetFilter = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FIELD=VALUE", help="Only runs with this, as bench why prints fields; repeatable."),
-    ] = None,
+    where: WhereFilter = None,
     group_by: Annotated[
         str, typer.Option(metavar="FIELD", help="A table of its own for each value of this field.")
     ] = "",
     published: Annotated[
         bool, typer.Option("--published", help="Set published figures beside the runs that correspond to them.")
     ] = False,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Ignore the index: read every run again and verify all checksums."),
-    ] = False,
+    verify: VerifyOption = False,
     store_url: StoreOption = None,
 ) -> None:
     """Print stored results; write HTML, CSV, Markdown and JSON.
@@ -74,14 +71,12 @@ def report(
     tables for a paper; --json is --format json. Several results folders are
     read as one: a run that two of them have counts once.
     """
-    from bench.report.choice import read_fields
-
     if json and form not in (None, "json"):
         raise UsageError(f"--json is --format json: give it without --format {form}")
     form = "json" if json else form
     if form is not None and selection:
         raise UsageError(f"--selection prints one table, which every file holds: give it without {_asked(form, json)}")
-    labels, fields = chosen_labels(method, protocol, dataset, preset), read_fields(where or [])
+    labels, fields = chosen_labels(method, protocol, dataset, preset), read_fields(where)
     if page is not None:
         chosen = [*(f"--{name}" for name in labels), *["--where"] * bool(fields), *["--group-by"] * bool(group_by)]
         chosen += ["--figures"] * (figures is not None)

@@ -16,8 +16,10 @@ from bench.cli.common import (
     ResultsOption,
     StoreOption,
     VerifyOption,
+    WhereFilter,
     chosen_labels,
     console,
+    read_fields,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def mlflow(
     protocol: ProtocolFilter = None,
     dataset: DatasetFilter = None,
     preset: PresetFilter = None,
+    where: WhereFilter = None,
     verify: VerifyOption = False,
     results: ResultsOption = None,
     store_url: StoreOption = None,
@@ -51,7 +54,7 @@ def mlflow(
     from bench.data.reading_progress import progress_on_stderr
 
     labels = chosen_labels(method, protocol, dataset, preset)
-    stored = load(results, store_url=store_url, verify=verify)
+    stored = load(results, store_url=store_url, verify=verify).where(read_fields(where))
     told = progress_on_stderr("runs for MLflow")
     found = stored.to_mlflow(tracking_uri, experiment=experiment, progress=told, **labels)  # type: ignore[arg-type]
     _show(found, "experiment")
@@ -74,6 +77,7 @@ def wandb(
     protocol: ProtocolFilter = None,
     dataset: DatasetFilter = None,
     preset: PresetFilter = None,
+    where: WhereFilter = None,
     verify: VerifyOption = False,
     results: ResultsOption = None,
     store_url: StoreOption = None,
@@ -86,7 +90,7 @@ def wandb(
     from bench.data.reading_progress import progress_on_stderr
 
     labels = chosen_labels(method, protocol, dataset, preset)
-    stored = load(results, store_url=store_url, verify=verify)
+    stored = load(results, store_url=store_url, verify=verify).where(read_fields(where))
     told = progress_on_stderr("runs for Weights & Biases")
     found = stored.to_wandb(project, mode=mode, entity=entity, out=out, progress=told, **labels)  # type: ignore[arg-type]
     _show(found, "project")

@@ -25,21 +25,6 @@ ENCODER = "encoder."
 SEEDS = ("seed", "split_seed")
 
 
-def read_fields(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Read ``FIELD=VALUE``; values of one field are joined.
-
-    Raises:
-        UsageError: A text has another form.
-    """
-    found: dict[str, tuple[str, ...]] = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign or not name.strip() or not value.strip():
-            raise UsageError(f"--where {text}: expected FIELD=VALUE, as bench why prints fields")
-        found[name.strip()] = (*found.get(name.strip(), ()), value.strip())
-    return found
-
-
 def narrowed(runs: Runs, where: Mapping[str, Collection[str]]) -> Runs:
     """Keep runs whose fields have one of some values.
 

@@ -120,11 +120,13 @@ class Collected:
         bundles: What verifying each bundle found.
         boards: The boards.
         left_out: Runs that no board shows, with the reason.
+        runs: Different finished runs, of which several copies count once.
     """
 
     bundles: tuple[Examined, ...]
     boards: tuple[Board, ...]
     left_out: tuple[Finding, ...]
+    runs: int
 
 
 def collect(paths: Sequence[Path]) -> Collected:
@@ -136,8 +138,9 @@ def collect(paths: Sequence[Path]) -> Collected:
     left_out: list[Finding] = []
     shared: list[Shared] = []
     examined = [_read(path, shared, left_out) for path in paths]
+    runs = len({one.run.key for one in shared if one.run.status == "done"})
     sound = _same_objects(_first_of_each(shared, left_out), left_out)
-    return Collected(tuple(examined), tuple(_boards(sound)), tuple(left_out))
+    return Collected(tuple(examined), tuple(_boards(sound)), tuple(left_out), runs)
 
 
 def _read(path: Path, shared: list[Shared], left_out: list[Finding]) -> Examined:

@@ -105,7 +105,7 @@ def create(
             "--dataset or --preset"
         )
     head: dict[str, JsonValue] = {"format": FORMAT, "kind": KIND, "bench": __version__, "metric_code": METRIC_CODE}
-    head |= {"report_code": report_code(), "chosen": {name: [*sorted(of)] for name, of in (labels or {}).items()}}
+    head["report_code"] = report_code()
     with whole_file(out, "the bundle", suffix=".zip") as stream, zipfile.ZipFile(stream, "w") as archive:
         runs = [_add_run(archive, workspace.results, run.folder) for run in chosen]
         head["runs"] = {run.folder: run.row.manifest_sha256 for run in runs}

@@ -69,6 +69,7 @@ def rescore(
     store_url: str | None,
     labels: Mapping[str, Collection[str]] | None = None,
     *,
+    keys: Collection[str] | None = None,
     dry_run: bool = False,
 ) -> Rescored:
     """Score stored predictions again; keep what they were.
@@ -81,6 +82,7 @@ def rescore(
         workspace: Results folder.
         store_url: Database URL, or None.
         labels: Only runs that have, of every label, one of these values.
+        keys: Only the runs of these keys; None for all.
         dry_run: Change nothing; only say what would change.
 
     Raises:
@@ -95,7 +97,8 @@ def rescore(
         sweep(store.database)
     if labels:
         require_stored(store, labels)
-    for run in [run for run in store.runs() if run.status == "done" and fits(run.row)]:
+    done = [run for run in store.runs() if run.status == "done" and fits(run.row)]
+    for run in (run for run in done if keys is None or run.key in keys):
         try:
             _, content = scan.read_run(store.results, store.results / run.folder, series=True, keep=True)
         except OSError as error:

@@ -104,9 +104,8 @@ def board_document(found: Collected, title: str) -> Document:
     blocks.append(Part("Bundles", (_bundles(found.bundles),), anchor="bundles"))
     if found.left_out:
         blocks.append(Part("Runs that no table shows", (_left_out(found.left_out),), anchor="left-out"))
-    runs = sum(one.done for one in found.bundles)
     bundles = f"{len(found.bundles)} bundle{'s' * (len(found.bundles) != 1)}"
-    lead = f"{bundles}, {runs} finished runs, {sum(one.followed for one in found.bundles):,} numbers"
+    lead = f"{bundles}, {found.runs} finished runs, {sum(one.followed for one in found.bundles):,} numbers"
     return Document(title, tuple(blocks), lead=f"{lead} recomputed from predictions")
 
 

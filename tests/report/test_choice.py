@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from bench.cli.common import read_fields
 from bench.errors import UsageError
-from bench.report.choice import Runs, joined, narrowed, read_fields
+from bench.report.choice import Runs, joined, narrowed
 from bench.report.model import build_model
 from bench.store.queries import by_run
 from tests.report.conftest import Maker, Results, grid

@@ -180,7 +180,12 @@ def test_only_runs_that_were_asked_for_are_bundled(results: Path, tmp_path: Path
     made = bench.load(results).bundle(tmp_path / "scratch.zip", method="scratch")
     assert (made.done, made.failed) == (3, 0)
     assert bench.verify_bundle(made.path).holds
-    assert json.loads(entries_of(made.path)["bundle.json"])["chosen"] == {"method": ["scratch"]}
+    second = bench.load(results).where({"seed": "1"}).bundle(tmp_path / "second.zip")
+    assert second.done == 2
+    options = ["--where", "seed=1", "--where", "encoder.options.mask_ratio=0.6"]
+    assert bench_here("bundle", "create", tmp_path / "same.zip", *options, "--results", results).returncode == 0
+    assert (tmp_path / "same.zip").read_bytes() == second.path.read_bytes()
+    assert bench.load(results).where({"seed": ["0", "1"]}).rescore(dry_run=True).unchanged == 4
 
 
 def test_trials_of_searches_stay_at_home(tmp_path: Path) -> None:

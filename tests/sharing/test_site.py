@@ -64,6 +64,8 @@ def test_entries_that_nothing_tells_apart_share_a_rank(pack: Pack, tmp_path: Pat
     assert data["blocks"][-1]["title"] == "Bundles"
     again = bench.site([first, second], tmp_path / "again")
     assert again.page.read_bytes() == site.page.read_bytes()
+    copy = shutil.copyfile(second, tmp_path / "copy.zip")
+    assert bench.site([first, second, copy], tmp_path / "third").collected.runs == 16, "a copy is no new evidence"
 
 
 def wrong_labels(run: RunRecord) -> RunRecord:
