@@ -34,8 +34,14 @@ def store_failure(
         command: The command line that asked for it, as typed and without secrets.
         diverged: Whether a number of its networks, or of those it needs, stopped being finite.
     """
+    record = failed_record(run, error, log, command, diverged=diverged)
+    Store(workspace.results, store_url).publish(record)
+
+
+def failed_record(run: PlannedRun, error: str, log: Path, command: Sequence[str], *, diverged: bool) -> RunRecord:
+    """Return the record of a failed run (see `store_failure`)."""
     revision, dirty = commit()
-    record = RunRecord(
+    return RunRecord(
         key=run.key,
         fingerprint=run.fingerprint.digest,
         status="failed",
@@ -51,4 +57,3 @@ def store_failure(
         error=f"{error} (log: {log})",
         failure="diverged" if diverged else "failed",
     )
-    Store(workspace.results, store_url).publish(record)

@@ -24,7 +24,7 @@ from bench.chosen import ChosenProtocol, chosen_protocol
 from bench.data.base import DataPlace, Dataset
 from bench.errors import BenchError, DataError, DivergedError, Interrupted
 from bench.execution.events import Channel, Event, WarningsToParent
-from bench.execution.failures import store_failure
+from bench.execution.failures import failed_record
 from bench.paths import Workspace
 from bench.plan.code import encoder_fingerprint
 from bench.plan.encoders import encoder_key
@@ -40,6 +40,7 @@ from bench.seeds import derive
 from bench.signals import INTERRUPTED, like_ctrl_c
 from bench.spec import DataSpec, PretrainSpec, RunSpec, TeacherSpec
 from bench.store.once import once
+from bench.store.run_folders import RunFolders, WorkerStore
 from bench.store.scratch import scratch_name
 from bench.store.store import Store
 from bench.teachers.base import Teacher
@@ -55,10 +56,13 @@ class Worker:
     def __init__(self, payload: dict[str, Any], channel: Channel) -> None:
         self.job = Job.model_validate(payload["job"])
         self.workspace = Workspace(Path(payload["results"]), Path(payload["cache"]))
-        self.store_url: str | None = payload["store_url"]
         self.command: list[str] = payload["command"]
         self.channel = channel
-        self.store = Store(self.workspace.results, self.store_url)
+        self.store: WorkerStore = (
+            Store(self.workspace.results, payload["store_url"])
+            if payload.get("indexes", True)
+            else RunFolders(self.workspace.results)
+        )
         self.artifacts = self.store.artifacts
         load_entry_points()
         self.plugins: list[str] = payload["plugins"]
@@ -255,7 +259,7 @@ class Worker:
         traceback.print_exc()
         line = describe(error)
         log = self.workspace.logs / f"{self.job.id}.log"
-        store_failure(self.workspace, self.store_url, run, line, log, self.command, diverged=has_diverged(error))
+        self.store.publish(failed_record(run, line, log, self.command, diverged=has_diverged(error)))
         stage = f"{run.spec.protocol.name} {run.spec.setting}"
         self.channel.send(Event(kind="failed", key=run.key, stage=stage, note=line))
 

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 
 from bench.store.leases import Holder
-from bench.store.store import Store
+from bench.store.run_folders import WorkerStore
 
 OnWait = Callable[[str], None]
 
 
 def once(
-    store: Store,
+    store: WorkerStore,
     kind: str,
     key: str,
     *,

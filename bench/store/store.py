@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
-import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from bench.errors import SetupError
-from bench.store import codec, folders, index, leases, maintenance, scan
+from bench.store import folders, index, leases, maintenance, scan
 from bench.store.artifacts import ArtifactStore
 from bench.store.database import BUSY_SECONDS, Condition, Database, NewerDatabaseError
 from bench.store.failures import file_failure
@@ -27,7 +24,8 @@ from bench.store.index import Head, IndexedRecord, IndexedRun, Row
 from bench.store.leases import Holder, Lease
 from bench.store.maintenance import RebuildReport
 from bench.store.records import RunRecord
-from bench.store.scan import FAILED, RUNS, View
+from bench.store.run_folders import destination_of, place, stamp
+from bench.store.scan import RUNS, View
 from bench.store.shared import Texts
 
 READER_BUSY_SECONDS = 5.0
@@ -201,8 +199,8 @@ class Store:
         """
         if self.readonly:
             raise SetupError(f"results folder '{self.results}' was opened for reading only")
-        destination = self._destination(record)
-        self._place(record, destination)
+        destination = destination_of(self.results, record)
+        place(record, destination, self._set_aside)
         try:
             return self.stored(self._index(destination))
         except (SetupError, OSError) as error:
@@ -221,23 +219,9 @@ class Store:
         """
         if self.readonly:
             raise SetupError(f"results folder '{self.results}' was opened for reading only")
-        destination = self.results / maintenance.AGAIN / folders.path_part(record.key, "key") / _stamp()
-        self._place(record, destination)
+        destination = self.results / maintenance.AGAIN / folders.path_part(record.key, "key") / stamp()
+        place(record, destination, self._set_aside)
         return destination
-
-    def _place(self, record: RunRecord, destination: Path) -> None:
-        """Write a run folder and rename it into place."""
-        files = codec.encode(record)
-        try:
-            staged = folders.stage(destination.parent.parent, files)
-            try:
-                folders.seal(staged, scan.KIND, record.key, record.fingerprint)
-                folders.place(staged, destination, self._set_aside)
-            except BaseException:
-                shutil.rmtree(staged, ignore_errors=True)
-                raise
-        except OSError as error:
-            raise file_failure("write", destination, error) from error
 
     def find(self, key: str, fingerprint: str | None = None) -> StoredRun | None:
         """Return a finished run, or None.
@@ -373,13 +357,6 @@ class Store:
     ) -> bool:
         """Wait until no living process holds a lease (see `bench.store.leases.wait_for`)."""
         return leases.wait_for(self.database, kind, key, on_wait, timeout=timeout)
-
-    def _destination(self, record: RunRecord) -> Path:
-        key = folders.path_part(record.key, "key")
-        fingerprint = folders.path_part(record.fingerprint, "fingerprint")
-        if record.status == "done":
-            return self.results / RUNS / key / fingerprint[: folders.SHORT]
-        return self.results / FAILED / key / _stamp()
 
     def stored(self, run: IndexedRun) -> StoredRun:
         """Return the location of an indexed run."""
@@ -524,11 +501,6 @@ class Store:
         for _, reason in report.skipped:
             _log.warning("left out: %s", reason)
         self.set_aside += report.quarantined
-
-
-def _stamp() -> str:
-    """Return a new folder name: time and random digits."""
-    return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}-{uuid.uuid4().hex[:8]}"
 
 
 def make_writable(results: Path) -> None:
