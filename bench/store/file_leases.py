@@ -128,7 +128,7 @@ def wait_for(
             beat, changed = (state.st_mtime_ns, state.st_ino), now
         found = _read(path) or Holder(kind, key, "", _UNKNOWN, 0, 0.0, time.time(), 0.0, "")
         here = found.host == host_name()
-        if here and not process_alive(found.pid, found.process_start) or not here and now - changed > STALE_SECONDS:
+        if (here and not process_alive(found.pid, found.process_start)) or (not here and now - changed > STALE_SECONDS):
             _remove(path, found.owner)
             return True
         if on_wait is not None:

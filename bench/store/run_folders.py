@@ -148,4 +148,3 @@ def stamp() -> str:
 def _finished(results: Path, key: str, fingerprint: str) -> Path:
     code = folders.path_part(fingerprint, "fingerprint")[: folders.SHORT]
     return results / RUNS / folders.path_part(key, "key") / code
-

@@ -176,7 +176,9 @@ class Cluster:
         lines = [f"{', '.join(ended)} ended"] if ended else ["the node is not idle in time"]
         for log in ("munged.out", "slurmctld.log", "slurmd.log", "slurmctld.out", "slurmd.out"):
             with suppress(OSError):
-                said = [line for line in (self.folder / log).read_text().splitlines() if "rror" in line or "atal" in line]
+                said = [
+                    line for line in (self.folder / log).read_text().splitlines() if "rror" in line or "atal" in line
+                ]
                 lines += [f"{log}: {line}" for line in said[-2:]]
         return "; ".join(lines)
 
