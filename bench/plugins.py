@@ -1,8 +1,8 @@
 """Load plugins: entry points of packages, and plugin files.
 
 Third parties register through the entry-point group ``bench.plugins`` (entry name ``KIND.NAME``, e.g.
-``methods.my-method``) or with ``--plugin path.py`` (every class of a method, encoder, protocol, data set, teacher or
-part of the backbone that is defined in that file).
+``methods.my-method``) or with ``--plugin path.py`` (every class of a method, encoder, protocol, data set, teacher,
+part of the backbone or engine that is defined in that file).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _BASES = {
     "blocks": "bench.models.parts:Block",
     "norms": "bench.models.parts:Norm",
     "tokenizers": "bench.models.parts:Tokenizer",
+    "engines": "bench.execution.engines:Engine",
 }
 
 

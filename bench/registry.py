@@ -1,4 +1,4 @@
-"""Registry of methods, encoders, protocols, data sets, teachers, backbone parts.
+"""Registry of methods, encoders, protocols, data sets, teachers, engines and more.
 
 Targets are ``module:attribute`` strings imported on first use, so listing names costs nothing. Third parties add
 theirs through `bench.plugins`.
@@ -18,6 +18,7 @@ from bench.summaries import summary_of
 if TYPE_CHECKING:
     from bench.data.base import Dataset
     from bench.encoders.base import AnyEncoder
+    from bench.execution.engines import AnyEngine
     from bench.methods.base import AnyMethod
     from bench.models.parts import Block, Norm, Tokenizer
     from bench.protocols.base import AnyProtocol
@@ -446,6 +447,17 @@ BACKBONE_PARTS: dict[str, Registry[Block] | Registry[Norm] | Registry[Tokenizer]
 }
 """Parts of the backbone, by the field of `bench.spec.BackboneSpec` that names one."""
 
+ENGINES: Registry[AnyEngine] = Registry(
+    "engines",
+    _entries(
+        "engines",
+        {
+            "local": ("bench.execution.local:LocalEngine", "nothing"),
+        },
+        ("torch",),
+    ),
+)
+
 REGISTRIES: dict[
     str,
     Registry[AnyMethod]
@@ -455,7 +467,8 @@ REGISTRIES: dict[
     | Registry[Teacher]
     | Registry[Block]
     | Registry[Norm]
-    | Registry[Tokenizer],
+    | Registry[Tokenizer]
+    | Registry[AnyEngine],
 ] = {
     "methods": METHODS,
     "encoders": ENCODERS,
@@ -465,4 +478,5 @@ REGISTRIES: dict[
     "blocks": BLOCKS,
     "norms": NORMS,
     "tokenizers": TOKENIZERS,
+    "engines": ENGINES,
 }

@@ -15,7 +15,7 @@ from bench.chosen import chosen_method
 from bench.data.base import DataPlace
 from bench.data.local import list_local, resolve_dataset_ref
 from bench.errors import BenchError, UsageError
-from bench.execution.local import Listener, LocalPool, PoolOptions
+from bench.execution.engines import EngineSetup, Listener, run_plan
 from bench.paths import Workspace
 from bench.plan.brought import Brought
 from bench.plan.code import IMPORTED
@@ -92,7 +92,7 @@ def load_plugins_of(record: RunRecord, given: Sequence[Path]) -> tuple[Path, ...
 
 def rerun(
     workspace: Workspace,
-    options: PoolOptions,
+    setup: EngineSetup,
     record: RunRecord,
     datasets: Sequence[str],
     listener: Listener,
@@ -103,7 +103,7 @@ def rerun(
 
     Args:
         workspace: Results folder of the run.
-        options: How jobs are run, with the plugins of the run (see `load_plugins_of`).
+        setup: How jobs are run, with the plugins of the run (see `load_plugins_of`).
         record: The run.
         datasets: Folders of data sets, ``NAME:ROOT``; those recorded with the run are tried next.
         listener: Told how it goes.
@@ -144,7 +144,7 @@ def rerun(
             encoder=lambda key, code: artifacts.find_folder("encoder", key, code) is not None,
             teacher=lambda teacher: open_teacher(teacher, apart).ready(),
         )
-        again = _run(build_plan(resolution, nothing), apart, replace(options, store_url=None), listener)
+        again = _run(build_plan(resolution, nothing), apart, replace(setup, store_url=None), listener)
     again.label = dict(record.label)
     changes, numbers = _changes(record.metrics, again.metrics)
     arrays = tuple(name for name in _names(record, again) if not _same(record, again, name))
@@ -154,7 +154,7 @@ def rerun(
         "identical": not changes and not arrays,
         "data_root": {place.label: str(place.root) if place.root else None for place in places.values()},
     }
-    folder = Store(workspace.results, options.store_url).publish_again(again)
+    folder = Store(workspace.results, setup.store_url).publish_again(again)
     return Rerun(record, again, changes, numbers, arrays, same_code, folder)
 
 
@@ -173,8 +173,8 @@ def _brought(spec: RunSpec, record: RunRecord) -> Brought:
     return Brought(chosen, file, str(spec.encoder.imported))
 
 
-def _run(plan: Plan, apart: Workspace, options: PoolOptions, listener: Listener) -> RunRecord:
-    outcome = LocalPool(apart, options, listener).run(plan)
+def _run(plan: Plan, apart: Workspace, setup: EngineSetup, listener: Listener) -> RunRecord:
+    outcome = run_plan(plan, apart, setup, listener)
     if outcome.interrupted:
         raise KeyboardInterrupt
     if outcome.failed:

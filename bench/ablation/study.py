@@ -24,7 +24,7 @@ from bench.yamltext import parse_yaml
 
 DEFAULT = "default"
 """Name of an axis's base where the option is not one of the stored spec."""
-_NO_STUDY = ("seeds", "split_seeds", "plugins", "legacy")
+_NO_STUDY = ("seeds", "split_seeds", "plugins", "legacy", "engine", "engine_config")
 """Fields of a request in which one study may differ from run to run."""
 Values = tuple[JsonValue, ...]
 

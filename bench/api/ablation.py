@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bench.ablation.stored import StoredAblation
     from bench.ablation.study import Ablation as Planned
-    from bench.execution.local import Listener, Outcome
+    from bench.execution.engines import Listener, Outcome
     from bench.report.ablation import AblationTable
     from bench.report.document import Document
 

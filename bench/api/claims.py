@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.api.study import Study, StudyPlan
-    from bench.execution.local import Listener
+    from bench.execution.engines import Listener
     from bench.published.verdicts import Judged
 
 
@@ -180,13 +180,21 @@ class Claims:
         return ClaimCost(claim, runs, stored, jobs)
 
     def run(
-        self, *, device: DeviceName = "auto", jobs: int | None = None, listener: Listener | None = None
+        self,
+        *,
+        device: DeviceName = "auto",
+        jobs: int | None = None,
+        engine: str = "local",
+        engine_config: PathLike | None = None,
+        listener: Listener | None = None,
     ) -> list[tuple[str, str, str]]:
         """Run what is missing of every claim; results of older code count as stored.
 
         Args:
             device: Device of the jobs.
             jobs: Jobs at a time; None for one per core (at most four), or one on a GPU.
+            engine: Where they run.
+            engine_config: YAML file with options of the engine.
             listener: Told of the events of jobs.
 
         Returns:
@@ -199,7 +207,7 @@ class Claims:
         """
         failed = []
         missing = [claim for claim in self.claims if self._missing(claim)]
-        planned = [study for claim in missing for study in self.studies(claim, device)]
+        planned = [study.on(engine, engine_config) for claim in missing for study in self.studies(claim, device)]
         for study in planned:
             self._planned(study)
         for study in planned:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.analysis.analyse import Analyst
     from bench.comparing.differences import Differences
     from bench.comparing.pairs import Compared
-    from bench.execution.local import Listener
+    from bench.execution.engines import Listener
     from bench.models.encoder import Encoder
     from bench.plan.encoders import StoredEncoder
     from bench.progress import Progress
@@ -462,13 +462,13 @@ class Results:
             UsageError: No run fits, or it cannot be done here.
         """
         record = self.record(key)
-        from bench.execution.local import PoolOptions
+        from bench.execution.engines import EngineSetup
         from bench.rerun import load_plugins_of, rerun
 
         self.workspace.prepare()
         files = load_plugins_of(record, [Path(path).resolve() for path in plugins])
-        options = PoolOptions(workers=1, store_url=self.store_url, plugins=files)
-        return rerun(self.workspace, options, record, list(datasets), listener)
+        setup = EngineSetup(workers=1, store_url=self.store_url, plugins=files)
+        return rerun(self.workspace, setup, record, list(datasets), listener)
 
     def encoders(self) -> pd.DataFrame:
         """Return a table of the folder's encoders.

@@ -13,14 +13,14 @@ from bench.api.results import Results
 from bench.errors import Interrupted, UsageError, unknown_name
 from bench.paths import Workspace
 from bench.plan.request import Reuse, RunRequest, read_request, validated, write_request
-from bench.registry import METHODS
+from bench.registry import ENGINES, METHODS
 from bench.spec import Rotation
 
 if TYPE_CHECKING:
     import pandas as pd
     from pydantic import JsonValue
 
-    from bench.execution.local import Listener, Outcome
+    from bench.execution.engines import EngineSetup, Listener, Outcome
     from bench.plan.graph import Plan
     from bench.report.sensitivity import Sensitivity
     from bench.tuning.engine import Found
@@ -57,6 +57,8 @@ class StudyOptions(TypedDict, total=False):
     precision: Literal["auto", "fp32", "bf16"]
     compile: Literal["auto", "on", "off"]
     threads: int
+    engine: str
+    engine_config: PathLike
     overrides: Mapping[str, JsonValue]
     sweep: Mapping[str, Sequence[JsonValue]]
 
@@ -147,7 +149,10 @@ class Study:
         Raises:
             UsageError: A field or a name is unknown, or a value cannot be taken.
         """
-        request: RunRequest = validated(RunRequest, dict(fields), "request")
+        given = dict(fields)
+        if isinstance(config := given.get("engine_config"), str | Path):
+            given["engine_config"] = str(Path(config).absolute())
+        request: RunRequest = validated(RunRequest, given, "request")
         files = registered(*loaded_plugins(), *request.plugins, *plugins)
         request.check_names()
         return cls(request, workspace_at(results), store_url, files)
@@ -166,6 +171,21 @@ class Study:
             UsageError: The file is missing, is no YAML, or holds a wrong field, name or value.
         """
         return cls.of(read_request(Path(path)), results, store_url, plugins)
+
+    def on(self, engine: str, engine_config: PathLike | None = None) -> Study:
+        """Return this study for another engine; its runs stay the same.
+
+        Args:
+            engine: Name of the engine.
+            engine_config: YAML file with options of the engine.
+
+        Raises:
+            UsageError: There is no such engine.
+        """
+        ENGINES.entry(engine)
+        config = None if engine_config is None else str(Path(engine_config).absolute())
+        request = self.request.model_copy(update={"engine": engine, "engine_config": config})
+        return Study(request, self.workspace, self.store_url, self.plugins)
 
     def plan(self, reuse: Reuse = "exact") -> StudyPlan:
         """Return what would run and what is stored.
@@ -227,10 +247,12 @@ class Study:
             UsageError: The request cannot be carried out.
             SetupError: The results folder cannot be written.
         """
+        from bench.execution.engines import engine_options
         from bench.plan.planning import make_plan
         from bench.plan.skips import remember
 
         _check_reuse(reuse)
+        engine_options(self.setup())  # what is wrong with them is said before the planning
         self.workspace.prepare()
         plan = make_plan(self.request, self.workspace, self.store_url, reuse)
         remember(self.workspace.results, plan.skipped)
@@ -238,10 +260,26 @@ class Study:
 
     def execute(self, plan: Plan, listener: Listener, *, jobs: int | None = None) -> Outcome:
         """Run a plan's jobs; report events to a listener."""
-        from bench.execution.local import LocalPool, PoolOptions
+        from bench.execution.engines import run_plan
 
-        options = PoolOptions(workers=jobs, store_url=self.store_url, plugins=self.plugins)
-        return LocalPool(self.workspace, options, listener).run(plan)
+        return run_plan(plan, self.workspace, self.setup(jobs), listener)
+
+    def setup(self, jobs: int | None = None) -> EngineSetup:
+        """Return how this study's jobs are run.
+
+        Args:
+            jobs: Jobs at a time; None leaves it to the engine.
+        """
+        from bench.execution.engines import EngineSetup
+
+        config = self.request.engine_config
+        return EngineSetup(
+            workers=jobs,
+            store_url=self.store_url,
+            plugins=self.plugins,
+            engine=self.request.engine,
+            config=None if config is None else Path(config),
+        )
 
     def tune(
         self,
@@ -379,12 +417,10 @@ class Search:
             timeout: Seconds after which no further trial is started.
             jobs: Jobs of a trial at a time.
         """
-        from bench.execution.local import PoolOptions
         from bench.tuning.engine import Searcher
 
         study = self.study
-        options = PoolOptions(workers=jobs, store_url=study.store_url, plugins=study.plugins)
-        searcher = Searcher(study.workspace, options, listener, say)
+        searcher = Searcher(study.workspace, study.setup(jobs), listener, say)
         failed: Sequence[str] = ()
         interrupted = False
         try:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 NewKind = Literal["method", "encoder", "protocol", "dataset", "teacher", "block"]
 Style = Literal["masked", "contrastive"]
-UnitKind = Literal["methods", "encoders", "protocols", "datasets", "teachers", "blocks", "norms", "tokenizers"]
+UnitKind = Literal[
+    "methods", "encoders", "protocols", "datasets", "teachers", "blocks", "norms", "tokenizers", "engines"
+]
 
 
 def available(
@@ -35,6 +37,7 @@ def available(
         "blocks",
         "norms",
         "tokenizers",
+        "engines",
         "presets",
         "recipes",
     ],

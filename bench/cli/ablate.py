@@ -11,6 +11,8 @@ from rich.markup import escape
 
 from bench.api.ablation import Ablation, stored_ablation
 from bench.cli.common import (
+    EngineConfigOption,
+    EngineOption,
     JsonOption,
     PluginOption,
     ResultsOption,
@@ -70,6 +72,8 @@ def ablate(
         "reports/ablations"
     ),
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Jobs at a time.")] = None,
+    engine: EngineOption = None,
+    engine_config: EngineConfigOption = None,
     plugin: PluginOption = None,
     verify: VerifyOption = False,
     json: JsonOption = False,
@@ -109,6 +113,8 @@ def ablate(
         "captions": captions,
         "device": device,
         "threads": threads,
+        "engine": engine,
+        "engine_config": engine_config,
     }
     ablation = Ablation.of(
         method,

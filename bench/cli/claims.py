@@ -11,6 +11,8 @@ from rich.markup import escape
 
 from bench.api.common import DeviceName
 from bench.cli.common import (
+    EngineConfigOption,
+    EngineOption,
     JsonOption,
     PluginOption,
     ResultsOption,
@@ -44,6 +46,8 @@ def claims(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Jobs at a time; one per core by default, one on a GPU.")
     ] = None,
+    engine: EngineOption = None,
+    engine_config: EngineConfigOption = None,
     json: JsonOption = False,
     plugin: PluginOption = None,
     results: ResultsOption = None,
@@ -70,7 +74,7 @@ def claims(
     if page is not None:
         console().print(f"wrote {found.write_page(page)}", highlight=False, markup=False, soft_wrap=True)
         return
-    code = _run(found, device, jobs) if run else 0
+    code = _run(found, device, jobs, engine or "local", engine_config) if run else 0
     if json:
         print_json(found.as_json())
     else:
@@ -81,7 +85,7 @@ def claims(
     raise typer.Exit(code)
 
 
-def _run(found: Claims, device: DeviceName, jobs: int | None) -> int:
+def _run(found: Claims, device: DeviceName, jobs: int | None, engine: str, config: Path | None) -> int:
     """Run what is missing.
 
     Returns:
@@ -93,7 +97,7 @@ def _run(found: Claims, device: DeviceName, jobs: int | None) -> int:
     screen = screen_of(stderr=True)
     note_environment(screen)
     with ProgressView(screen) as view:
-        failed = found.run(device=device, jobs=jobs, listener=view)
+        failed = found.run(device=device, jobs=jobs, engine=engine, engine_config=config, listener=view)
     for title, error, log in failed:
         screen.print(
             f"[red]failed[/red] {escape(title)}: {escape(error)}  [dim]log: {escape(log)}[/dim]", highlight=False

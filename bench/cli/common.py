@@ -52,6 +52,12 @@ ThreadsOption = Annotated[
         help="CPU threads of each job; part of the key (default: 1 for jobs on a CPU, 4 on a GPU).",
     ),
 ]
+EngineOption = Annotated[
+    str | None, typer.Option("--engine", help="Where jobs run: local (default), or one of bench list engines.")
+]
+EngineConfigOption = Annotated[
+    Path | None, typer.Option("--engine-config", help="YAML file with options of the engine.")
+]
 
 
 def reading(results: Path | None) -> Workspace:

@@ -25,6 +25,7 @@ Listed = Literal[
     "blocks",
     "norms",
     "tokenizers",
+    "engines",
     "presets",
     "recipes",
 ]

@@ -14,6 +14,8 @@ from rich.markup import escape
 from bench.api.results import load
 from bench.api.study import Study
 from bench.cli.common import (
+    EngineConfigOption,
+    EngineOption,
     PluginOption,
     ResultsOption,
     StoreOption,
@@ -26,7 +28,7 @@ from bench.plan.request import Reuse, parse_assignments, read_request
 from bench.signals import INTERRUPTED
 
 if TYPE_CHECKING:
-    from bench.execution.local import Outcome
+    from bench.execution.engines import Outcome
     from bench.paths import Workspace
     from bench.plan.graph import Job, Plan
 
@@ -112,6 +114,8 @@ def run(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Jobs at a time; one per core by default, one on a GPU.")
     ] = None,
+    engine: EngineOption = None,
+    engine_config: EngineConfigOption = None,
     plugin: PluginOption = None,
     results: ResultsOption = None,
     store_url: StoreOption = None,
@@ -150,6 +154,8 @@ def run(
         "precision": precision,
         "compile": compile_,
         "threads": threads,
+        "engine": engine,
+        "engine_config": engine_config,
     }
     fields = read_request(config) if config is not None else {}
     fields |= {name: value for name, value in given.items() if value is not None}
@@ -266,6 +272,8 @@ def conclude(outcome: Outcome, stored: int, runs: int) -> int:
         line = (
             f"stopped: {kept}; finished pretraining is kept, and one that had begun goes on from its last checkpoint."
         )
+        if outcome.left_behind:
+            line = f"left: {kept}. {outcome.left_behind}"
         screen.print(f"{line} Run the same command again to continue.", highlight=False)
         return INTERRUPTED
     return 1 if outcome.failed else 0

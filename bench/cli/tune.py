@@ -11,6 +11,8 @@ from rich.markup import escape
 
 from bench.api.study import Study
 from bench.cli.common import (
+    EngineConfigOption,
+    EngineOption,
     PluginOption,
     ResultsOption,
     StoreOption,
@@ -65,6 +67,8 @@ def tune(
     compile_: Annotated[str | None, typer.Option("--compile", help="auto, on or off.")] = None,
     threads: ThreadsOption = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Jobs of a trial at a time.")] = None,
+    engine: EngineOption = None,
+    engine_config: EngineConfigOption = None,
     plugin: PluginOption = None,
     results: ResultsOption = None,
     store_url: StoreOption = None,
@@ -90,6 +94,8 @@ def tune(
         "device": device,
         "compile": compile_,
         "threads": threads,
+        "engine": engine,
+        "engine_config": engine_config,
         "overrides": parse_assignments(assignments or ()),
     }
     study = Study.of(

@@ -9,8 +9,6 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
-from bench.paths import Workspace
-from bench.plan.estimate import Estimator
 from bench.plan.graph import Job
 
 
@@ -18,16 +16,17 @@ class Forecast:
     """Estimates the remaining time of a plan's jobs.
 
     Args:
-        workspace: Results folder, whose stored runs say how fast this machine is.
-        jobs: Jobs of the plan.
+        jobs: Jobs of the plan, each with its estimated seconds.
+
+    Attributes:
+        total: Number of jobs.
         workers: Jobs at a time.
     """
 
-    def __init__(self, workspace: Workspace, jobs: Sequence[Job], workers: int) -> None:
-        estimator = Estimator(workspace)
+    def __init__(self, jobs: Sequence[tuple[Job, float]]) -> None:
         self.total = len(jobs)
-        self._workers = workers
-        self._open = {job.id: (job.kind, max(estimator.seconds(job), 0.1)) for job in jobs}
+        self.workers = 1
+        self._open = {job.id: (job.kind, max(seconds, 0.1)) for job, seconds in jobs}
         self._begun: dict[str, float] = {}
         self._took: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
@@ -58,4 +57,4 @@ class Forecast:
             known = self._took.get(kind) or every
             pace = sum(took for took, _ in known) / sum(told for _, told in known) if known else 1.0
             rest.append(max(estimated * pace - (now - self._begun.get(identity, now)), 0.0))
-        return max([sum(rest) / self._workers, *rest], default=0.0)
+        return max([sum(rest) / self.workers, *rest], default=0.0)

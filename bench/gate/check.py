@@ -39,7 +39,7 @@ from bench.store.publish import write_whole
 from bench.store.scratch import temporary_folder
 
 if TYPE_CHECKING:
-    from bench.execution.local import Outcome
+    from bench.execution.engines import Outcome
     from bench.plan.graph import Plan
 
 _NOTE = ".suite"
@@ -244,7 +244,7 @@ def _refuse_other_runs(workspace: Workspace, plan: Plan) -> None:
 def measure(request: RunRequest, results: Path, plugins: tuple[Path, ...], screen: Console) -> Measured:
     """Run what is missing of a suite's request."""
     # These load torch, for seconds: what is wrong with the request is said before.
-    from bench.execution.local import LocalPool, PoolOptions
+    from bench.execution.engines import EngineSetup, run_plan
     from bench.plan.planning import make_plan
     from bench.reporting import read_results
     from bench.screen import ProgressView
@@ -255,7 +255,7 @@ def measure(request: RunRequest, results: Path, plugins: tuple[Path, ...], scree
     if (results / _NOTE).exists():
         _refuse_other_runs(workspace, plan)
     with ProgressView(screen) as view:
-        outcome = LocalPool(workspace, PoolOptions(plugins=plugins), view).run(plan)
+        outcome = run_plan(plan, workspace, EngineSetup(plugins=plugins), view)
     for title, error, _ in outcome.failed:
         screen.print(f"[red]failed[/red] {escape(title)}: {escape(error)}", highlight=False)
     if outcome.interrupted:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validat
 
 from bench.errors import UsageError, unknown_name
 from bench.plan.presets import preset
-from bench.registry import METHODS, PROTOCOLS
+from bench.registry import ENGINES, METHODS, PROTOCOLS
 from bench.spec import Budget, Frozen, Rotation, TunedSpec
 from bench.yamltext import YamlError, parse_yaml, read_yaml
 
@@ -82,6 +82,10 @@ class RunRequest(Frozen):
     """Threads of one job's operators on the CPU; None for a fixed number, the same on every machine."""
     plugins: tuple[str, ...] = ()
     """Plugin files; in a configuration file, a relative one lies beside that file."""
+    engine: str = "local"
+    """Where jobs run; no result depends on it."""
+    engine_config: str | None = None
+    """YAML file with options of the engine; in a configuration file, a relative one lies beside that file."""
     overrides: dict[str, JsonValue] = Field(default_factory=dict)
     """Assignments of ``--set``; a text such as ``0.2,0.4`` sweeps an option that takes no text."""
     sweep: dict[str, list[JsonValue]] = Field(default_factory=dict)
@@ -183,7 +187,7 @@ class RunRequest(Frozen):
         """Refuse unknown names before anything loads torch.
 
         Raises:
-            UsageError: Unknown preset, method or protocol (with near-miss suggestions).
+            UsageError: Unknown preset, method, protocol or engine (with near-miss suggestions).
         """
         preset(self.preset)
         for name in self.methods:
@@ -192,6 +196,7 @@ class RunRequest(Frozen):
         for name in self.protocols:
             if name != "all":
                 PROTOCOLS.entry(name)
+        ENGINES.entry(self.engine)
 
 
 def parse_assignment(text: str) -> tuple[str, JsonValue]:
@@ -325,6 +330,8 @@ def read_request(path: Path) -> dict[str, Any]:
         raise UsageError(f"configuration file '{path}' must hold a mapping, e.g. 'methods: [recon]'")
     if isinstance(plugins := content.get("plugins"), list):
         content["plugins"] = [str(path.absolute().parent / str(plugin)) for plugin in plugins]
+    if isinstance(config := content.get("engine_config"), str):
+        content["engine_config"] = str(path.absolute().parent / config)
     return content
 
 

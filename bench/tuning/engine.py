@@ -19,7 +19,7 @@ import yaml
 from pydantic import JsonValue
 
 from bench.errors import BenchError, Interrupted, SetupError
-from bench.execution.local import Listener, LocalPool, PoolOptions
+from bench.execution.engines import EngineSetup, Listener, run_plan
 from bench.paths import Workspace
 from bench.plan.graph import Plan
 from bench.plan.planning import make_plan
@@ -65,20 +65,20 @@ class Found:
 class Searcher:
     """Run the trials of searches in one results folder."""
 
-    def __init__(self, workspace: Workspace, options: PoolOptions, listener: Listener, say: Say) -> None:
+    def __init__(self, workspace: Workspace, setup: EngineSetup, listener: Listener, say: Say) -> None:
         """Open the store and the file of searches.
 
         Args:
             workspace: Results folder.
-            options: How jobs are run.
+            setup: How jobs are run.
             listener: Told about the jobs of each trial.
             say: Told about trials, one line each.
         """
         self._workspace = workspace
-        self._options = options
+        self._setup = setup
         self._listener = listener
         self._say = say
-        self._store = Store(workspace.results, options.store_url)
+        self._store = Store(workspace.results, setup.store_url)
         self._storage = _open(self._store, workspace.results)
         self._waited = ""
 
@@ -168,7 +168,7 @@ class Searcher:
         values = problem.space.values(trial.params)
         place = len(studies.counted(study.get_trials(deepcopy=False)))
         self._say(f"{problem.label}, trial {place + 1} of {trials}: {assignments(values)}")
-        plan = make_plan(problem.trial(values), self._workspace, self._options.store_url)
+        plan = make_plan(problem.trial(values), self._workspace, self._setup.store_url)
         codes: list[JsonValue] = [*sorted({run.fingerprint.digest for run in plan.runs})]
         facts = {studies.VALUES: values, studies.RUNS: [run.key for run in plan.runs], studies.CODE: codes}
         studies.note(self._storage, study, trial, facts)
@@ -190,7 +190,7 @@ class Searcher:
     def _run(self, plan: Plan) -> str:
         """Run missing jobs; return the failure's reason, or ""."""
         if plan.jobs:
-            outcome = LocalPool(self._workspace, self._options, self._listener).run(plan)
+            outcome = run_plan(plan, self._workspace, self._setup, self._listener)
             if outcome.interrupted:
                 raise Interrupted("stopped; run the same command again to continue this trial")
             if outcome.failed:

@@ -45,6 +45,8 @@ IN_FILE = {
     "precision": ("--precision", "fp32", "precision"),
     "compile_": ("--compile", "off", "compile"),
     "threads": ("--threads", "3", "threads"),
+    "engine": ("--engine nowhere --plugin plugin.py", None, "engine"),
+    "engine_config": ("--engine-config", "engine.yaml", "engine_config"),
     "plugin": ("--plugin", "plugin.py", "plugins"),
 }
 IN_LINE = {"reuse": ("--reuse", "same-spec"), "jobs": ("--jobs", "3"), "results": ("--results", "/tmp/a b")}
@@ -52,11 +54,21 @@ NOT_KEPT = {"config", "save_config", "dry_run", "verbose", "store_url"}
 """What is about this one command, and what may hold a password."""
 PLUGIN = '''
 """A method."""
+from bench.execution.engines import Engine
+from bench.execution.local import LocalOptions
 from bench.methods.point_mae import PointMAE
 
 class Kept(PointMAE):
     """Point-MAE."""
     name = "kept-by-save-config"
+
+class Nowhere(Engine[LocalOptions]):
+    """An engine."""
+    name = "nowhere"
+    Options = LocalOptions
+
+    def run(self):
+        """Run nothing."""
 '''
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.execution.local import PoolOptions
+from bench.execution.engines import EngineSetup
 from bench.paths import Workspace
 from bench.plan.request import RunRequest
 from bench.spec import RunSpec, canonical_json
@@ -52,7 +52,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, toy_modelnet: Path) -> tu
     problems, _ = make_problems(asked(toy_modelnet), "downstream", place, baseline=False)
 
     def beside() -> list[str]:
-        searcher = Searcher(place, PoolOptions(), lambda job, event: None, lambda line: None)
+        searcher = Searcher(place, EngineSetup(), lambda job, event: None, lambda line: None)
         return searcher.search(problems, 2)
 
     with environment_of_jobs(), ThreadPoolExecutor(1) as pool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,8 +11,6 @@ from rich.console import Console
 from bench.execution.events import Event
 from bench.execution.forecast import Forecast
 from bench.fingerprint import Fingerprint
-from bench.paths import Workspace
-from bench.plan.estimate import Estimator
 from bench.plan.graph import Job
 from bench.screen import ProgressView
 
@@ -22,12 +19,11 @@ def job(name: str) -> Job:
     return Job(kind="teacher", key=name * 64, fingerprint=Fingerprint(digest="0" * 64, modules={}), title=f"fit {name}")
 
 
-def test_the_forecast_learns_from_finished_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_forecast_learns_from_finished_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """An estimate that is ten times off would stay so until the end."""
-    place, jobs, now = Workspace.at(tmp_path), [job(name) for name in "abc"], [0.0]
+    jobs, now, one = [job(name) for name in "abc"], [0.0], 45.0
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    one = Estimator(place).seconds(jobs[0])
-    forecast = Forecast(place, jobs, 1)
+    forecast = Forecast([(job, one) for job in jobs])
     assert (forecast.begun, forecast.left()) == (0, pytest.approx(3 * one))
     forecast.begin(jobs[0])
     now[0] = one / 3

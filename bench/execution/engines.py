@@ -1,0 +1,347 @@
+"""Engines: run the jobs of a plan, each in a process of its own.
+
+An engine is a class with a `name`, an `Options` model (the fields of ``--engine-config``) and `run`. It is registered
+like a method: built in (`bench.registry.ENGINES`), or by a plugin file or an entry point ``engines.NAME``.
+
+What it gets: an `Engine.ledger` of `Task` objects in an order that respects their needs, each with its job, what the
+job takes of a machine (`Resources`) and `Task.write`, which writes the job as a JSON file for `bench.execution.jobfile`
+(``bench worker FILE`` does such a job anywhere the results folder is mounted).
+
+What it does: it takes tasks from `Ledger.ready` and tells the ledger of each what happens, always in the thread that
+called `run`: `Ledger.begin`, `Ledger.receive` with every event of the worker, `Ledger.end` with its exit code. The
+ledger tells the listener, keeps the outcome, stores failures, and gives up what needs a job that failed; all other
+jobs go on. While nothing happens, the engine calls `Ledger.alive` at least once a minute.
+
+Ctrl-C: `KeyboardInterrupt` is raised in `run`. The engine stops its workers (SIGTERM: they save a checkpoint and end
+with exit code 130), or leaves them where they outlive this process and says so in `Outcome.left_behind`;
+it lets the exception pass. The same command continues: whatever is stored is in no later plan.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from bench.environment import typed_command
+from bench.errors import BenchError, UsageError
+from bench.execution.events import Event
+from bench.execution.failures import store_failure
+from bench.execution.forecast import Forecast
+from bench.execution.jobfile import JobFile
+from bench.options import Configured
+from bench.paths import Workspace
+from bench.plan.estimate import Estimator
+from bench.plan.graph import Job, Plan
+from bench.plan.request import validated
+from bench.registry import ENGINES
+from bench.signals import INTERRUPTED
+from bench.yamltext import YamlError, read_yaml
+
+OptionsT = TypeVar("OptionsT", bound=BaseModel)
+
+Listener = Callable[[Job, Event], None]
+"""Called in the main thread with every event; ``stage`` events named ``start`` and ``end`` frame a job."""
+
+
+@dataclass(frozen=True)
+class EngineSetup:
+    """Where and how jobs are run; no result depends on it.
+
+    Attributes:
+        workers: Jobs at a time; None leaves it to the engine.
+        store_url: Database URL, or None for the SQLite file of the results folder.
+        plugins: Plugin files every worker loads.
+        engine: Name of the engine.
+        config: YAML file with the engine's options, or None.
+    """
+
+    workers: int | None = None
+    store_url: str | None = None
+    plugins: tuple[Path, ...] = ()
+    engine: str = "local"
+    config: Path | None = None
+
+
+@dataclass
+class Outcome:
+    """Outcome of running a plan.
+
+    Attributes:
+        done: Keys of runs stored now.
+        failed: (title, error, log path) of what failed.
+        interrupted: Whether the user stopped it.
+        left_behind: What goes on elsewhere after an interruption, and how to look at it, in one sentence.
+    """
+
+    done: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str, Path]] = field(default_factory=list)
+    interrupted: bool = False
+    left_behind: str = ""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a job takes of a machine, estimated.
+
+    Attributes:
+        device: Where its networks run.
+        gpus: GPUs it uses; 0 on CPUs.
+        cores: CPU cores that it keeps busy.
+        seconds: Time.
+    """
+
+    device: Literal["cpu", "cuda"]
+    gpus: int
+    cores: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job with what an engine needs to place it.
+
+    Attributes:
+        job: The job; `Job.needs` names the jobs it waits for.
+        resources: What it takes.
+        log: File that takes all that its worker prints.
+    """
+
+    job: Job
+    resources: Resources
+    log: Path
+    _file: JobFile
+
+    def write(self, folder: Path) -> Path:
+        """Write the job for a worker elsewhere.
+
+        Args:
+            folder: Folder that the worker sees, too.
+
+        Returns:
+            The file, named by the job's id.
+        """
+        return self._file.write(folder)
+
+    def payload(self) -> dict[str, Any]:
+        """Return the job as a worker reads it from standard input."""
+        return self._file.payload()
+
+
+@dataclass(frozen=True)
+class _Broken:
+    error: str
+    log: Path
+    diverged: bool = False
+
+
+@dataclass
+class _Begun:
+    error: str = ""
+    diverged: bool = False
+    told: set[str] = field(default_factory=set)
+    """Keys of runs that ended."""
+
+
+class Ledger:
+    """State of a plan's jobs while an engine runs them.
+
+    Attributes:
+        tasks: All jobs of the plan.
+        waiting: Those not begun and not given up, in the plan's order.
+        forecast: Time left; an engine sets how many jobs run side by side.
+        outcome: What happened so far.
+    """
+
+    def __init__(self, tasks: Sequence[Task], workspace: Workspace, setup: EngineSetup, listener: Listener) -> None:
+        self.tasks = tuple(tasks)
+        self.waiting = list(tasks)
+        self.outcome = Outcome()
+        self.forecast = Forecast([(task.job, task.resources.seconds) for task in tasks])
+        self._workspace = workspace
+        self._setup = setup
+        self._listener = listener
+        self._begun: dict[str, _Begun] = {}
+        self._open = {task.job.id for task in tasks}
+        self._broken: dict[str, _Broken] = {}
+
+    def ready(self) -> list[Task]:
+        """Return jobs that may begin, in the plan's order.
+
+        Those that need a job that failed are given up.
+        """
+        for task in list(self.waiting):
+            cause = next((self._broken[need] for need in task.job.needs if need in self._broken), None)
+            if cause is not None:
+                self.waiting.remove(task)
+                self.forecast.end(task.job)
+                self._give_up(task.job, replace(cause, error=f"needs a job that failed: {cause.error}"))
+        return [task for task in self.waiting if self._open.isdisjoint(task.job.needs)]
+
+    def begin(self, task: Task) -> None:
+        """Note that a worker does a job now."""
+        self.waiting.remove(task)
+        self._begun[task.job.id] = _Begun()
+        self.forecast.begin(task.job)
+        self._listener(task.job, self._of_plan(Event(kind="stage", stage="start")))
+
+    def receive(self, task: Task, event: Event) -> None:
+        """Take an event of a job's worker."""
+        begun = self._begun[task.job.id]
+        if event.kind == "run":
+            begun.told.add(event.key)
+            self.outcome.done.append(event.key)
+        elif event.kind == "failed" and event.key:
+            begun.told.add(event.key)
+            self.outcome.failed.append((f"{task.job.title}, {event.stage}", event.note, task.log))
+        elif event.kind == "failed":
+            begun.error, begun.diverged = event.note, event.diverged
+        self._listener(task.job, event)
+
+    def alive(self) -> None:
+        """Tell the listener that the jobs that began go on."""
+        for task in self.tasks:
+            if task.job.id in self._begun:
+                self._listener(task.job, self._of_plan(Event(kind="alive")))
+
+    def end(self, task: Task, code: int, why: str = "") -> None:
+        """Note that a job's worker ended.
+
+        Args:
+            task: The job.
+            code: Exit code of the worker; negative for a signal.
+            why: Reason of a bad end where its last event does not tell it.
+        """
+        job = task.job
+        begun = self._begun.pop(job.id)
+        self.forecast.end(job)
+        self._listener(job, self._of_plan(Event(kind="stage", stage="end")))
+        if code == 0:
+            self._open.discard(job.id)
+        elif code == INTERRUPTED:
+            self.outcome.interrupted = True
+            self._broken[job.id] = _Broken("interrupted", task.log)
+        elif job.runs and {run.key for run in job.runs} <= begun.told:
+            self._broken[job.id] = _Broken("a run failed", task.log)  # each failure was reported when it happened
+        else:
+            killed = f"its process was killed by signal {-code}"
+            error = begun.error or why or (killed if code < 0 else f"its process ended with code {code}")
+            self._give_up(job, _Broken(error, task.log, begun.diverged), begun.told)
+
+    def _of_plan(self, event: Event) -> Event:
+        """Add to an event its job number and remaining time."""
+        forecast = self.forecast
+        return event.model_copy(update={"done": forecast.begun, "total": forecast.total, "left": forecast.left()})
+
+    def _give_up(self, job: Job, cause: _Broken, skip: Collection[str] = frozenset()) -> None:
+        self._broken[job.id], error, log = cause, cause.error, cause.log
+        self.outcome.failed.append((job.title, error, log))
+        for run in job.runs:
+            if run.key in skip:
+                continue
+            try:
+                store_failure(
+                    self._workspace, self._setup.store_url, run, error, log, typed_command(), diverged=cause.diverged
+                )
+            except BenchError as problem:  # e.g. the disk is full: the summary must still appear
+                self.outcome.failed.append((f"record the failure of {job.title}", str(problem), log))
+                return
+
+
+class Engine(Configured[OptionsT], ABC):
+    """Base of engines (see the module).
+
+    Attributes:
+        name: Name on the command line.
+        ledger: The jobs, and who hears of them.
+        workspace: Results folder and cache.
+        setup: What the user asked for.
+        options: Its options, validated.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, ledger: Ledger, workspace: Workspace, setup: EngineSetup, options: OptionsT) -> None:
+        self.ledger = ledger
+        self.workspace = workspace
+        self.setup = setup
+        self.options = options
+
+    @abstractmethod
+    def run(self) -> None:
+        """Run every job of the ledger; others go on if one fails."""
+
+
+AnyEngine = Engine[Any]
+"""An engine of any options."""
+
+
+def engine_options(setup: EngineSetup) -> BaseModel:
+    """Return an engine's options as the user gave them.
+
+    Raises:
+        UsageError: The engine is unknown or not usable here, or its file is missing or wrong.
+    """
+    model = ENGINES.load(setup.engine).Options
+    if setup.config is None:
+        return validated(model, {}, f"engine {setup.engine}")  # type: ignore[no-any-return]
+    where = f"engine configuration '{setup.config}'"
+    try:
+        fields = read_yaml(setup.config)
+    except FileNotFoundError:
+        raise UsageError(f"{where} does not exist") from None
+    except YamlError as error:
+        raise UsageError(f"{where} cannot be read as YAML: {error}") from error
+    if not isinstance(fields, dict):
+        raise UsageError(f"{where} must hold a mapping of options of engine {setup.engine}")
+    return validated(model, fields, str(setup.config))  # type: ignore[no-any-return]
+
+
+def run_plan(plan: Plan, workspace: Workspace, setup: EngineSetup, listener: Listener) -> Outcome:
+    """Run a plan's jobs on the engine that was asked for.
+
+    Args:
+        plan: The jobs.
+        workspace: Results folder and cache.
+        setup: How they are run.
+        listener: Told of every event.
+
+    Returns:
+        What was stored, what failed, and whether it was stopped.
+
+    Raises:
+        UsageError: The engine is unknown or not usable here, or its options are wrong.
+    """
+    options = engine_options(setup)
+    ledger = Ledger(tasks_of(plan, workspace, setup), workspace, setup, listener)
+    try:
+        ENGINES.load(setup.engine)(ledger, workspace, setup, options).run()
+    except KeyboardInterrupt:
+        ledger.outcome.interrupted = True
+    return ledger.outcome
+
+
+def tasks_of(plan: Plan, workspace: Workspace, setup: EngineSetup) -> list[Task]:
+    """Return a plan's jobs with what an engine needs."""
+    estimator = Estimator(workspace)
+    return [
+        Task(
+            job=job,
+            resources=_resources(job, estimator.seconds(job)),
+            log=workspace.logs / f"{job.id}.log",
+            _file=JobFile.of(job, workspace, setup.plugins, setup.store_url),
+        )
+        for job in plan.jobs
+    ]
+
+
+def _resources(job: Job, seconds: float) -> Resources:
+    if job.encoder is None:
+        return Resources("cpu", 0, 1, seconds)
+    numerics = job.encoder.numerics
+    device: Literal["cpu", "cuda"] = "cuda" if numerics.device == "cuda" else "cpu"
+    return Resources(device, 1 if device == "cuda" else 0, numerics.job_threads, seconds)
