@@ -20,6 +20,8 @@ it lets the exception pass. The same command continues: whatever is stored is in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,8 +37,8 @@ from bench.execution.forecast import Forecast
 from bench.execution.jobfile import JobFile
 from bench.options import Configured
 from bench.paths import Workspace
-from bench.plan.estimate import Estimator
-from bench.plan.graph import Job, Plan
+from bench.plan.estimate import Estimator, gpu_bytes
+from bench.plan.graph import Job, Plan, trains_encoder
 from bench.plan.request import validated
 from bench.registry import ENGINES
 from bench.signals import INTERRUPTED
@@ -93,15 +95,19 @@ class Resources:
         gpus: GPUs it uses; 0 on CPUs.
         cores: CPU cores that it keeps busy.
         seconds: Time.
+        gpu_bytes: Memory of a GPU, roughly; 0 on CPUs.
+        frozen: Whether it judges frozen features: its networks run for seconds, the rest is work for a CPU.
     """
 
     device: Literal["cpu", "cuda"]
     gpus: int
     cores: int
     seconds: float
+    gpu_bytes: int = 0
+    frozen: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """A job with what an engine needs to place it.
 
@@ -116,6 +122,11 @@ class Task:
     log: Path
     _file: JobFile
 
+    @property
+    def threads(self) -> int:
+        """Threads of an operator on the CPU."""
+        return 1 if self.job.encoder is None else self.job.encoder.numerics.job_threads
+
     def write(self, folder: Path) -> Path:
         """Write the job for a worker elsewhere.
 
@@ -127,9 +138,13 @@ class Task:
         """
         return self._file.write(folder)
 
-    def payload(self) -> dict[str, Any]:
-        """Return the job as a worker reads it from standard input."""
-        return self._file.payload()
+    def payload(self, **environment: str) -> dict[str, Any]:
+        """Return the job as a worker reads it from standard input.
+
+        Args:
+            **environment: Variables that it sets before it looks for a GPU.
+        """
+        return {**self._file.payload(), "environment": environment}
 
 
 @dataclass(frozen=True)
@@ -141,6 +156,7 @@ class _Broken:
 
 @dataclass
 class _Begun:
+    job: Job
     error: str = ""
     diverged: bool = False
     told: set[str] = field(default_factory=set)
@@ -150,42 +166,52 @@ class _Begun:
 class Ledger:
     """State of a plan's jobs while an engine runs them.
 
+    It takes no longer for a job of many than for one of few.
+
     Attributes:
         tasks: All jobs of the plan.
-        waiting: Those not begun and not given up, in the plan's order.
         forecast: Time left; an engine sets how many jobs run side by side.
         outcome: What happened so far.
     """
 
     def __init__(self, tasks: Sequence[Task], workspace: Workspace, setup: EngineSetup, listener: Listener) -> None:
         self.tasks = tuple(tasks)
-        self.waiting = list(tasks)
         self.outcome = Outcome()
         self.forecast = Forecast([(task.job, task.resources.seconds) for task in tasks])
         self._workspace = workspace
         self._setup = setup
         self._listener = listener
         self._begun: dict[str, _Begun] = {}
-        self._open = {task.job.id for task in tasks}
-        self._broken: dict[str, _Broken] = {}
+        self._waiting = {task.job.id: task for task in tasks}
+        self._open = {task.job.id: {*task.job.needs} & {*self._waiting} for task in tasks}
+        """Jobs of the plan that a job still waits for."""
+        self._dependents: dict[str, list[Task]] = {}
+        for task in tasks:
+            for need in self._open[task.job.id]:
+                self._dependents.setdefault(need, []).append(task)
+        self._rank: dict[str, int] = {}
+        self._ready: list[Task] = []
+        self.arrange(tasks)
 
-    def ready(self) -> list[Task]:
-        """Return jobs that may begin, in the plan's order.
+    @property
+    def waiting(self) -> Collection[Task]:
+        """Jobs that did not begin and were not given up."""
+        return self._waiting.values()
 
-        Those that need a job that failed are given up.
-        """
-        for task in list(self.waiting):
-            cause = next((self._broken[need] for need in task.job.needs if need in self._broken), None)
-            if cause is not None:
-                self.waiting.remove(task)
-                self.forecast.end(task.job)
-                self._give_up(task.job, replace(cause, error=f"needs a job that failed: {cause.error}"))
-        return [task for task in self.waiting if self._open.isdisjoint(task.job.needs)]
+    def arrange(self, tasks: Sequence[Task]) -> None:
+        """Set the order of `ready`: all jobs, first the one to be tried first."""
+        self._rank = {task.job.id: place for place, task in enumerate(tasks)}
+        self._ready = [task for task in tasks if task.job.id in self._waiting and not self._open[task.job.id]]
+
+    def ready(self) -> Sequence[Task]:
+        """Return jobs that may begin, in the plan's order or as arranged."""
+        return self._ready
 
     def begin(self, task: Task) -> None:
         """Note that a worker does a job now."""
-        self.waiting.remove(task)
-        self._begun[task.job.id] = _Begun()
+        del self._waiting[task.job.id]
+        del self._ready[bisect_left(self._ready, self._place(task), key=self._place)]
+        self._begun[task.job.id] = _Begun(task.job)
         self.forecast.begin(task.job)
         self._listener(task.job, self._of_plan(Event(kind="stage", stage="start")))
 
@@ -202,11 +228,26 @@ class Ledger:
             begun.error, begun.diverged = event.note, event.diverged
         self._listener(task.job, event)
 
+    def again(self, task: Task, why: str) -> None:
+        """Let a job that ended wait once more.
+
+        What its worker told of failures until then must not have been passed to `receive`.
+
+        Args:
+            task: The job.
+            why: Reason, told in one line.
+        """
+        self._begun.pop(task.job.id)
+        self.forecast.again(task.job)
+        self._listener(task.job, Event(kind="warning", note=why))
+        self._listener(task.job, self._of_plan(Event(kind="stage", stage="end")))
+        self._waiting[task.job.id] = task
+        insort(self._ready, task, key=self._place)
+
     def alive(self) -> None:
         """Tell the listener that the jobs that began go on."""
-        for task in self.tasks:
-            if task.job.id in self._begun:
-                self._listener(task.job, self._of_plan(Event(kind="alive")))
+        for begun in self._begun.values():
+            self._listener(begun.job, self._of_plan(Event(kind="alive")))
 
     def end(self, task: Task, code: int, why: str = "") -> None:
         """Note that a job's worker ended.
@@ -221,16 +262,36 @@ class Ledger:
         self.forecast.end(job)
         self._listener(job, self._of_plan(Event(kind="stage", stage="end")))
         if code == 0:
-            self._open.discard(job.id)
-        elif code == INTERRUPTED:
+            for other in self._dependents.get(job.id, ()):
+                needs = self._open[other.job.id]
+                needs.discard(job.id)
+                if not needs and other.job.id in self._waiting:
+                    insort(self._ready, other, key=self._place)
+            return
+        if code == INTERRUPTED:
             self.outcome.interrupted = True
-            self._broken[job.id] = _Broken("interrupted", task.log)
+            cause = _Broken("interrupted", task.log)
         elif job.runs and {run.key for run in job.runs} <= begun.told:
-            self._broken[job.id] = _Broken("a run failed", task.log)  # each failure was reported when it happened
+            cause = _Broken("a run failed", task.log)  # each failure was reported when it happened
         else:
             killed = f"its process was killed by signal {-code}"
             error = begun.error or why or (killed if code < 0 else f"its process ended with code {code}")
-            self._give_up(job, _Broken(error, task.log, begun.diverged), begun.told)
+            cause = _Broken(error, task.log, begun.diverged)
+            self._give_up(job, cause, begun.told)
+        self._without(job, replace(cause, error=f"needs a job that failed: {cause.error}"))
+
+    def _without(self, job: Job, cause: _Broken) -> None:
+        """Give up the jobs that need one, and those that need these."""
+        doomed = deque(self._dependents.get(job.id, ()))
+        while doomed:
+            task = doomed.popleft()
+            if self._waiting.pop(task.job.id, None) is not None:
+                self.forecast.end(task.job)
+                self._give_up(task.job, cause)
+                doomed += self._dependents.get(task.job.id, ())
+
+    def _place(self, task: Task) -> int:
+        return self._rank[task.job.id]
 
     def _of_plan(self, event: Event) -> Event:
         """Add to an event its job number and remaining time."""
@@ -238,7 +299,7 @@ class Ledger:
         return event.model_copy(update={"done": forecast.begun, "total": forecast.total, "left": forecast.left()})
 
     def _give_up(self, job: Job, cause: _Broken, skip: Collection[str] = frozenset()) -> None:
-        self._broken[job.id], error, log = cause, cause.error, cause.log
+        error, log = cause.error, cause.log
         self.outcome.failed.append((job.title, error, log))
         for run in job.runs:
             if run.key in skip:
@@ -343,5 +404,7 @@ def _resources(job: Job, seconds: float) -> Resources:
     if job.encoder is None:
         return Resources("cpu", 0, 1, seconds)
     numerics = job.encoder.numerics
-    device: Literal["cpu", "cuda"] = "cuda" if numerics.device == "cuda" else "cpu"
-    return Resources(device, 1 if device == "cuda" else 0, numerics.job_threads, seconds)
+    frozen = job.kind == "evaluate" and not any(trains_encoder(run.spec) for run in job.runs)
+    if numerics.device != "cuda":
+        return Resources("cpu", 0, numerics.job_threads, seconds, frozen=frozen)
+    return Resources("cuda", 1, numerics.job_threads, seconds, gpu_bytes(job), frozen)

@@ -359,6 +359,7 @@ def main(parent: int) -> int:
     payload = json.load(sys.stdin)
     sys.path[:] = payload["path"]
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    os.environ |= payload.get("environment", {})
     _follow(parent)
     print(f"--- {_now()} {payload['job']['title']}", file=sys.stderr)
     from bench.models.memory import keep_freed_memory

@@ -6,9 +6,8 @@ import json
 import re
 from functools import cached_property
 
-from bench.chosen import chosen_protocol
 from bench.paths import Workspace
-from bench.plan.graph import Job
+from bench.plan.graph import Job, trains_encoder
 from bench.spec import BackboneSpec, PretrainSpec, RunSpec
 
 # Rough throughput in FLOP/s of a training step, for machines without history (two CPU cores; one recent GPU).
@@ -17,6 +16,13 @@ _TEACHER_SECONDS = 45.0
 _START_SECONDS = 5.0
 _EVALUATE_SECONDS = 3.0
 _PUBLISHED_EPOCHS = 300
+_CUDA_BYTES = 1 << 30
+_EVALUATED = 256
+"""Objects of a batch where no recipe says how many."""
+_DECODER = 4
+"""Blocks of a decoder."""
+_KEPT_PER_BLOCK = 34
+"""Numbers per token and channel that a block keeps for its backward pass."""
 
 
 class Estimator:
@@ -81,13 +87,32 @@ def training_flops(backbone: BackboneSpec) -> float:
     return 6.0 * (tokenizer + transformer)
 
 
+def gpu_bytes(job: Job) -> int:
+    """Estimate the memory of a GPU that a job takes, roughly and rather too much.
+
+    Weights with their gradients and moments, what a step keeps for its backward pass in float32, the data, and what
+    CUDA itself takes.
+    """
+    if job.encoder is None:
+        return 0
+    spec = job.encoder
+    size, width = spec.backbone, spec.backbone.width
+    trained = job.kind == "encoder" or any(trains_encoder(run.spec) for run in job.runs)
+    batch = spec.recipe.batch_size if spec.recipe is not None else _EVALUATED
+    weights = 4 * 12 * (size.depth + _DECODER) * width**2 * (4 if trained else 1)
+    kept = 4 * batch * size.groups * (_KEPT_PER_BLOCK * width * (size.depth + _DECODER if trained else 1))
+    patches = 4 * batch * size.groups * size.group_size * 4 * size.tokenizer_width * (2 if trained else 1)
+    objects = max((place.objects for place in job.places), default=0)
+    return _CUDA_BYTES + weights + kept + patches + 4 * 3 * objects * size.points
+
+
 def _tuned_samples(run: RunSpec, objects: int) -> float:
     """Count training samples of fine-tuning; 0 for frozen encoders.
 
     Of all folds together.
     """
-    chosen, options = chosen_protocol(run.protocol.name, run.protocol.options), run.protocol.options
-    if not chosen.protocol.trains_encoder(chosen.options):
+    options = run.protocol.options
+    if not trains_encoder(run):
         return 0.0
     recipe = options.get("full_recipe") or options.get("recipe")
     epochs = recipe.get("epochs") if isinstance(recipe, dict) else options.get("published_epochs")

@@ -208,8 +208,13 @@ def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> tuple[Pla
 
 def _worth_a_process(run: PlannedRun) -> bool:
     """Whether a run trains long enough for its own process."""
-    chosen = chosen_protocol(run.spec.protocol.name, run.spec.protocol.options)
-    return preset(run.label["preset"]).comparable and chosen.protocol.trains_encoder(chosen.options)
+    return preset(run.label["preset"]).comparable and trains_encoder(run.spec)
+
+
+def trains_encoder(run: RunSpec) -> bool:
+    """Return whether a run trains its encoder again."""
+    chosen = chosen_protocol(run.protocol.name, run.protocol.options)
+    return chosen.protocol.trains_encoder(chosen.options)
 
 
 class _Making:
