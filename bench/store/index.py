@@ -19,7 +19,7 @@ from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnClause, and_, column, delete, insert, select, update
+from sqlalchemy import ColumnClause, Select, and_, column, delete, insert, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
@@ -277,8 +277,10 @@ def heads(session: Session, results: str, key: str | None = None) -> dict[str, H
     return found
 
 
-def complete(session: Session, results: str, chosen: Sequence[Head], texts: Texts) -> list[IndexedRun]:
-    """Read whole rows of runs; return the unaltered ones.
+def complete(session: Session, results: str, chosen: Sequence[Head], texts: Texts) -> Iterator[IndexedRun]:
+    """Yield whole rows of runs, of those that are unaltered.
+
+    A batch at a time: of 100,000 runs, not all numbers are in memory twice.
 
     Args:
         session: A transaction.
@@ -286,28 +288,45 @@ def complete(session: Session, results: str, chosen: Sequence[Head], texts: Text
         chosen: The runs.
         texts: Receives the texts that they name.
     """
-    by_id = {run.id: run for run in _rows(session, chosen) if run.id is not None}
-    for run_id, values in _numbers(session, list(by_id)):
-        by_id[run_id].values = values
-    runs = list(by_id.values())
-    _read_texts(session, results, runs, texts)
-    return [run for run in runs if _is_whole(run, texts)]
+    every = len(chosen) > _MANY
+    if every:
+        for name, text in session.execute(_texts_of(results)):
+            texts.add(name, text)
+    once: dict[Any, Any] = {}
+    for some in _batches(chosen):
+        runs = _rows(session, some, once)
+        for run_id, values in _numbers(session, list(runs)):
+            runs[run_id].values = values
+        if not every:
+            _read_texts(session, results, runs.values(), texts)
+        yield from (run for run in runs.values() if _is_whole(run, texts))
 
 
-def _rows(session: Session, chosen: Sequence[Head]) -> Iterator[IndexedRun]:
-    """Yield the unaltered rows of runs."""
+def _rows(session: Session, chosen: Sequence[Head], once: dict[Any, Any]) -> dict[int, IndexedRun]:
+    """Return the unaltered rows of runs by row id."""
     wanted: list[ColumnClause[Any]] = [column(name) for name in ("id", "digest", *Row._fields)]
     query = select(*wanted).select_from(RunTable.__table__)
     by_id = {head.id: head for head in chosen}
-    once: dict[Any, Any] = {}
-    for ids in _batches(by_id):
-        for run_id, digest, *values in read_rows(session, query.where(RunTable.id.in_(ids))):
-            if _digest(tuple(values)) == digest and (head := by_id.get(run_id)) is not None:
-                for at in _SHARED:
-                    values[at] = once.setdefault(values[at], values[at])
-                row = Row._make(values)
-                if _head(row) == head[1:]:
-                    yield IndexedRun(row, digest, id=run_id)
+    found = {}
+    for run_id, digest, *values in read_rows(session, query.where(RunTable.id.in_(list(by_id)))):
+        if _digest(tuple(values)) == digest and (head := by_id.get(run_id)) is not None:
+            row = shared_row(values, once)
+            if _head(row) == head[1:]:
+                found[head.id] = IndexedRun(row, digest, id=head.id)
+    return found
+
+
+def shared_row(values: Sequence[Any], once: dict[Any, Any]) -> Row:
+    """Return a row that shares equal values with others.
+
+    Args:
+        values: Its columns.
+        once: Values of other rows; is added to.
+    """
+    own = list(values)
+    for at in _SHARED:
+        own[at] = once.setdefault(own[at], own[at])
+    return Row._make(own)
 
 
 def _is_whole(run: IndexedRun, texts: Texts) -> bool:
@@ -337,13 +356,13 @@ def _numbers(session: Session, ids: Sequence[int]) -> Iterator[tuple[int, Sequen
                 start += count
 
 
-def _read_texts(session: Session, results: str, runs: Sequence[IndexedRun], texts: Texts) -> None:
+def _texts_of(results: str) -> Select[str, str]:
+    return select(TextTable.id, TextTable.text).where(TextTable.results == results)
+
+
+def _read_texts(session: Session, results: str, runs: Iterable[IndexedRun], texts: Texts) -> None:
     """Read the texts that runs name, recursively."""
-    query = select(TextTable.id, TextTable.text).where(TextTable.results == results)
-    if len(runs) > _MANY:
-        for name, text in session.execute(query):
-            texts.add(name, text)
-        return
+    query = _texts_of(results)
     wanted = {getattr(run.row, name) for run in runs for name in _TEXTS} - {None}
     while wanted := {name for name in wanted if isinstance(name, str) and name not in texts}:
         new: set[str] = set()
@@ -462,6 +481,25 @@ def same(first: IndexedRun, second: IndexedRun) -> bool:
     Times and inodes of files do not count.
     """
     return _timeless(first) == _timeless(second)
+
+
+class Brief(NamedTuple):
+    """What tells whether a run's folder is as its row says.
+
+    Attributes:
+        signature: Of the folder's files.
+        digest: Of the whole row.
+        content: Of the row without times and inodes of files.
+    """
+
+    signature: str
+    digest: str
+    content: str
+
+    @classmethod
+    def of(cls, run: IndexedRun) -> Brief:
+        """Summarise a row."""
+        return cls(run.row.signature, run.digest, _digest(tuple(_timeless(run))))
 
 
 def _timeless(run: IndexedRun) -> Row:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,8 +167,7 @@ def refresh(database: Database, keys: Collection[str] | None = None, *, verify: 
     indexed = view.indexed
     lost = [damage.folder.relative_to(database.results).as_posix() for damage in view.damaged]
     lost = [name for name in lost if name in indexed]
-    put = [run for run in view.fresh if view.rows.get(run.folder) != run]
-    if put or view.gone or lost or view.unlisted:
+    if view.fresh or view.gone or lost or view.unlisted:
         try:
             with database.write() as session:
                 for name in view.gone:
@@ -176,11 +175,11 @@ def refresh(database: Database, keys: Collection[str] | None = None, *, verify: 
                         index.remove(session, database.owner, name)
                 for name in lost:
                     index.remove(session, database.owner, name)
-                index.put(session, database.owner, put, view.new_texts)
+                index.put(session, database.owner, view.fresh, view.new_texts)
                 index.relist(session, view.unlisted)
         except IntegrityError:
             # On a server two processes may insert the same folder at once; the other one's rows are the same.
-            _log.debug("%s was indexed by another process", put)
+            _log.debug("%s was indexed by another process", view.fresh)
     return view
 
 
@@ -205,11 +204,10 @@ def looked(
     with database.read() as session:
         indexed = index.heads(session, database.owner, key)
 
-    def complete(chosen: list[Head]) -> list[IndexedRun]:
-        with (
-            database.read() as session
-        ):  # a separate transaction: one left open while folders are read would block writers
-            return index.complete(session, database.owner, chosen, texts)
+    def complete(chosen: list[Head]) -> Iterator[IndexedRun]:
+        # A separate transaction: one left open while folders are read would block writers.
+        with database.read() as session:
+            yield from index.complete(session, database.owner, chosen, texts)
 
     return scan.look(
         database.results,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.errors import SetupError
 from bench.signals import stop_signals
@@ -20,7 +21,7 @@ from bench.store.codec import Content
 from bench.store.failures import file_failure
 from bench.store.files import shown
 from bench.store.folders import DamagedFolderError
-from bench.store.index import Head, IndexedRun
+from bench.store.index import Brief, Head, IndexedRun
 from bench.store.records import RunRecord
 from bench.store.shared import Texts
 
@@ -49,7 +50,7 @@ class View:
         records: Whole records by folder, if requested.
         damaged: Damaged folders, which nothing may use.
         refused: Folders that this bench or this user cannot read, with the reason.
-        fresh: Runs that were read from their folder, not from the index.
+        fresh: Runs that were read from their folder, and whose row is not the same.
         missing: Folders without a row.
         altered: Folders whose row was altered.
         changed: Folders whose content changed after it was indexed.
@@ -58,9 +59,8 @@ class View:
         others: Heads of rows that were not chosen; their folders were not read.
         unlisted: Rows of runs alone in their parent folder that lack its state, with that state.
         texts: Texts that the rows of `runs` name.
-        new_texts: Texts of `fresh`, by name.
+        new_texts: Texts of the runs that were read from their folders, by name.
         indexed: Heads of index rows by folder; None for an altered row.
-        rows: Whole unaltered rows of chosen runs, by folder.
     """
 
     runs: list[IndexedRun] = field(default_factory=list)
@@ -78,7 +78,6 @@ class View:
     texts: Texts = field(default_factory=Texts)
     new_texts: dict[str, str] = field(default_factory=dict)
     indexed: Mapping[str, Head | None] = field(default_factory=dict)
-    rows: dict[str, IndexedRun] = field(default_factory=dict)
 
     def disagreement(self) -> str:
         """Describe how index and folders differ; empty if they agree."""
@@ -95,7 +94,7 @@ class View:
 def look(
     results: Path,
     indexed: Mapping[str, Head | None],
-    complete: Callable[[list[Head]], list[IndexedRun]] | None = None,
+    complete: Callable[[list[Head]], Iterator[IndexedRun]] | None = None,
     *,
     keys: Collection[str] | None = None,
     verify: bool = False,
@@ -113,7 +112,7 @@ def look(
     Args:
         results: Results folder.
         indexed: Rows of the index by folder (`bench.store.index.heads`).
-        complete: Reads whole rows and returns the unaltered ones. None without an index.
+        complete: Reads whole rows and yields the unaltered ones. None without an index.
         keys: Only the runs of these keys; None for all.
         verify: Read every folder, predictions and curves too.
         keep: Keep the whole records of the folders that are read.
@@ -138,18 +137,26 @@ def look(
             if state and state != row.listed:
                 unlisted[name] = state
     wanted = rows if choose is None else choose(rows)
-    view.rows = {} if complete is None else {run.folder: run for run in complete(wanted)}
-    for head in wanted:
-        run = view.rows.get(head.folder)
-        if not verify and run is not None and run.row.signature == _signature(f"{results}/{run.folder}"):
-            view.runs.append(run)
-        else:
-            unread.append(head.folder)
+    known: dict[str, Brief] = {}
+    told = () if complete is None else complete(wanted)
+    if verify:  # Of the old rows only what is compared: both old and new ones of 100,000 runs fill the memory.
+        known = {run.folder: Brief.of(run) for run in told}
+    else:
+        for run in list(told):
+            if run.row.signature == _signature(f"{results}/{run.folder}"):
+                view.runs.append(run)
+            else:
+                known[run.folder] = Brief.of(run)
+    taken = {run.folder: run for run in view.runs}
+    unread += [head.folder for head in wanted if head.folder not in taken]
     chosen = {head.folder for head in wanted}
     view.others += [head for head in rows if head.folder not in chosen]
-    view.unlisted = [(view.rows[name], state) for name, state in unlisted.items() if name in view.rows]
+    view.unlisted = [(taken[name], state) for name, state in unlisted.items() if name in taken]
+    once: dict[Any, Any] = {}
     for name, found in _read_all(results, unread, series=verify or keep, keep=keep):
-        _note(view, results, name, found)
+        if not isinstance(found, SetupError):
+            found[0].row = index.shared_row(found[0].row, once)
+        _note(view, results, name, known.get(name), found)
     view.texts.raw |= view.new_texts
     view.runs.sort(key=lambda run: (run.row.created_at, run.folder))
     view.gone = sorted(name for name in indexed if name not in there and _key(name, keys))
@@ -161,8 +168,8 @@ Fits = Callable[[Head], bool]
 Choose = Callable[[list[Head]], list[Head]]
 
 
-def _note(view: View, results: Path, name: str, found: Read | SetupError) -> None:
-    """Add a folder's finding to a view."""
+def _note(view: View, results: Path, name: str, row: Brief | None, found: Read | SetupError) -> None:
+    """Add a folder's finding to a view, beside what its row says."""
     folder = results / name
     if isinstance(found, DamagedFolderError):
         if folder.exists() or folder.is_symlink():  # Otherwise another process has moved it.
@@ -172,9 +179,10 @@ def _note(view: View, results: Path, name: str, found: Read | SetupError) -> Non
         view.refused.append((folder, found))
         return
     run, record = found
-    row = view.rows.get(name)
+    new = Brief.of(run)
     view.runs.append(run)
-    view.fresh.append(run)
+    if row is None or row.digest != new.digest:
+        view.fresh.append(run)
     view.new_texts |= run.texts or {}
     run.texts = None
     if record is not None:
@@ -183,9 +191,9 @@ def _note(view: View, results: Path, name: str, found: Read | SetupError) -> Non
         view.missing.append(name)
     elif row is None:
         view.altered.append(name)
-    elif not index.same(row, run):
-        (view.altered if row.row.signature == run.row.signature else view.changed).append(name)
-    elif row.row.signature != run.row.signature:
+    elif row.content != new.content:
+        (view.altered if row.signature == new.signature else view.changed).append(name)
+    elif row.signature != new.signature:
         view.moved.append(name)
 
 

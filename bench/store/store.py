@@ -385,7 +385,7 @@ class Store:
                 name = shown(damage.folder.relative_to(self.results))
                 self._warn(f"left out {name}: {damage.reason}; 'bench db rebuild' sets it aside")
             self._name(view)
-            view.indexed, view.rows = {}, {}  # Nothing asks for them again, and there may be 100,000.
+            view.indexed = {}  # Nothing asks for it again, and there may be 100,000.
             self._seen = view
         return self._seen
 

@@ -85,7 +85,7 @@ def test_results_folders_that_share_a_database_keep_their_rows(tmp_path: Path) -
     for store, count in zip(stores, (0, 11), strict=True):
         with store.database.read() as session:
             rows = [run for run in index.heads(session, store.database.owner).values() if run]
-            runs = index.complete(session, store.database.owner, rows, Texts())
+            runs = list(index.complete(session, store.database.owner, rows, Texts()))
         assert (len(runs), sum(len(run.values or ()) for run in runs)) == (len(rows), count)
         assert len(metric_rows(store)) == count
 
