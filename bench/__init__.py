@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         remove_data,
         show_data,
     )
+    from bench.api.jobs import SubmittedJob, cancel_jobs, jobs
     from bench.api.literature import published_figures
     from bench.api.results import Comparison, Results, encoder, load
     from bench.api.study import Search, Study, StudyPlan, Tuned, study
@@ -68,12 +69,14 @@ __all__ = [
     "SetupError",
     "Study",
     "StudyPlan",
+    "SubmittedJob",
     "Tuned",
     "UsageError",
     "ablate",
     "add_data",
     "audit_data",
     "available",
+    "cancel_jobs",
     "card",
     "cards",
     "check",
@@ -86,6 +89,7 @@ __all__ = [
     "export_encoder",
     "fit_teacher",
     "import_encoder",
+    "jobs",
     "list_files",
     "load",
     "load_plugins",
@@ -114,6 +118,7 @@ _MODULES = {
     "api.claims": "ClaimCost Claims claims",
     "api.common": "load_plugins",
     "api.data": "add_data audit_data check_data dataset list_files local_data remove_data show_data",
+    "api.jobs": "SubmittedJob cancel_jobs jobs",
     "api.literature": "published_figures",
     "api.results": "Comparison Results encoder load",
     "api.sharing": "merge site verify_bundle",

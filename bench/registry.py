@@ -455,6 +455,13 @@ ENGINES: Registry[AnyEngine] = Registry(
             "local": ("bench.execution.local:LocalEngine", "nothing"),
         },
         ("torch",),
+    )
+    + _entries(
+        "engines",
+        {
+            "slurm": ("bench.execution.slurm.engine:SlurmEngine", "pip install 'recon-bench[slurm]'"),
+        },
+        ("torch", "submitit"),
     ),
 )
 

@@ -1,4 +1,6 @@
-"""Stop signals: Ctrl-C, SIGTERM and SIGHUP, all handled alike.
+"""Stop signals: Ctrl-C, SIGTERM, SIGHUP, SIGUSR2, all handled alike.
+
+SLURM announces the end of a time limit with SIGUSR2 here (`bench.execution.slurm`).
 
 A signal that was ignored when the process started stays ignored (``nohup``, a shell's background jobs).
 """
@@ -16,7 +18,7 @@ INTERRUPTED = 130
 
 def stop_signals() -> tuple[signal.Signals, ...]:
     """Return the signals that stop this process."""
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2")
     known = [signal.Signals[name] for name in names if name in signal.Signals.__members__]
     return tuple(number for number in known if signal.getsignal(number) is not signal.SIG_IGN)
 

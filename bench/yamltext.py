@@ -5,6 +5,7 @@ Also local names of data sets. JSON is YAML, too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 
@@ -24,11 +25,17 @@ class YamlError(ValueError):
     """Invalid or unsupported YAML; the line says what and where."""
 
 
+def _without_colons(tag: str, pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """Leave 1:30:00 a text, which YAML 1.1 reads as a number to base 60."""
+    number = tag.endswith((":int", ":float"))
+    return re.compile(f"(?![^:]*:){pattern.pattern}", pattern.flags) if number else pattern
+
+
 class _Loader(yaml.SafeLoader):
     """YAML loader for plain values, without tags or duplicate keys."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as the parent has it); a date stays the text that was written
-        first: [(tag, pattern) for tag, pattern in found if tag in _TAGS]
+        first: [(tag, _without_colons(tag, pattern)) for tag, pattern in found if tag in _TAGS]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 

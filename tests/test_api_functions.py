@@ -113,8 +113,9 @@ def leaves(command: object, words: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield every command of the command line, groups left out."""
     command = getattr(command, "real", command)
     inner = getattr(command, "commands", None)
-    if inner is None:
+    if inner is None or getattr(command, "invoke_without_command", False):
         yield " ".join(words)
+    if inner is None:
         return
     for name, one in inner.items():
         yield from leaves(one, (*words, name))

@@ -86,6 +86,8 @@ def parsed(command: Command) -> tuple[list[str], dict[str, Any]]:
     while hasattr(found, "commands"):
         if not words and not command.whole:
             return names, {}
+        if getattr(found, "invoke_without_command", False) and (not words or words[0].startswith("-")):
+            break
         assert words, "lacks a command"
         assert words[0] in found.commands, f"has no command {words[0]}"
         names.append(words[0])

@@ -258,11 +258,20 @@ class Study:
         remember(self.workspace.results, plan.skipped)
         return plan
 
-    def execute(self, plan: Plan, listener: Listener, *, jobs: int | None = None) -> Outcome:
-        """Run a plan's jobs; report events to a listener."""
+    def execute(self, plan: Plan, listener: Listener, *, jobs: int | None = None, detach: bool = False) -> Outcome:
+        """Run a plan's jobs; report events to a listener.
+
+        Args:
+            plan: The jobs.
+            listener: Told of every event.
+            jobs: Jobs at a time; None leaves it to the engine.
+            detach: Leave once jobs are submitted to an engine that outlives this process.
+        """
+        from dataclasses import replace
+
         from bench.execution.engines import run_plan
 
-        return run_plan(plan, self.workspace, self.setup(jobs), listener)
+        return run_plan(plan, self.workspace, replace(self.setup(jobs), detach=detach), listener)
 
     def setup(self, jobs: int | None = None) -> EngineSetup:
         """Return how this study's jobs are run.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": ("run:run", "Pretrain and evaluate, reusing whatever is stored."),
+    "jobs": ("jobs:app", "Show jobs on a cluster: running, waiting, failed."),
     "rerun": ("run:rerun", "Do a stored run again from nothing and compare."),
     "report": ("report:report", "Print stored results; write HTML, CSV, Markdown and JSON."),
     "runs": ("runs:runs", "List stored runs with their keys, scores and what failed."),

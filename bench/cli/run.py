@@ -116,6 +116,9 @@ def run(
     ] = None,
     engine: EngineOption = None,
     engine_config: EngineConfigOption = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="With --engine slurm: submit and leave; run it again to collect.")
+    ] = False,
     plugin: PluginOption = None,
     results: ResultsOption = None,
     store_url: StoreOption = None,
@@ -171,7 +174,7 @@ def run(
         line = shlex.join(["bench", "run", "--config", str(save_config), *told])
         console().print(f"wrote {save_config}; run it with: {line}", markup=False, highlight=False, soft_wrap=True)
         return
-    raise typer.Exit(execute(study, jobs, reuse, dry_run=dry_run, verbose=verbose))
+    raise typer.Exit(execute(study, jobs, reuse, dry_run=dry_run, verbose=verbose, detach=detach))
 
 
 def _mapping(name: str, fields: Mapping[str, Any], config: Path | None) -> dict[str, object]:
@@ -183,7 +186,15 @@ def _mapping(name: str, fields: Mapping[str, Any], config: Path | None) -> dict[
     return dict(given)
 
 
-def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = False, verbose: bool = False) -> int:
+def execute(
+    study: Study,
+    jobs: int | None,
+    reuse: Reuse,
+    *,
+    dry_run: bool = False,
+    verbose: bool = False,
+    detach: bool = False,
+) -> int:
     """Plan a study, run what is missing, print the outcome.
 
     Returns:
@@ -211,9 +222,9 @@ def execute(study: Study, jobs: int | None, reuse: Reuse, *, dry_run: bool = Fal
     outcome = None
     if planned.plan.jobs:
         with ProgressView(screen) as view:
-            outcome = study.execute(planned.plan, view, jobs=jobs)
+            outcome = study.execute(planned.plan, view, jobs=jobs, detach=detach)
     stored = len(planned.plan.reused) + (0 if outcome is None else len(set(outcome.done)))
-    if stored or outcome is None or not outcome.interrupted:
+    if stored or outcome is None or not (outcome.interrupted or outcome.left_behind):
         print_results(place, study.store_url, screen, {run.key for run in planned.plan.runs})
     return 0 if outcome is None else conclude(outcome, stored, len(planned.plan.runs))
 
@@ -276,6 +287,9 @@ def conclude(outcome: Outcome, stored: int, runs: int) -> int:
             line = f"left: {kept}. {outcome.left_behind}"
         screen.print(f"{line} Run the same command again to continue.", highlight=False)
         return INTERRUPTED
+    if outcome.left_behind:
+        line = f"{outcome.left_behind} Run the same command again to follow them and to index what is finished."
+        screen.print(line, highlight=False, markup=False)
     return 1 if outcome.failed else 0
 
 

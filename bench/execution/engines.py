@@ -60,6 +60,7 @@ class EngineSetup:
         plugins: Plugin files every worker loads.
         engine: Name of the engine.
         config: YAML file with the engine's options, or None.
+        detach: Leave as soon as jobs are where they outlive this process (`Outcome.left_behind`).
     """
 
     workers: int | None = None
@@ -67,6 +68,7 @@ class EngineSetup:
     plugins: tuple[Path, ...] = ()
     engine: str = "local"
     config: Path | None = None
+    detach: bool = False
 
 
 @dataclass
@@ -77,7 +79,7 @@ class Outcome:
         done: Keys of runs stored now.
         failed: (title, error, log path) of what failed.
         interrupted: Whether the user stopped it.
-        left_behind: What goes on elsewhere after an interruption, and how to look at it, in one sentence.
+        left_behind: What goes on elsewhere when this process ends, and how to look at it, in one sentence.
     """
 
     done: list[str] = field(default_factory=list)
@@ -244,6 +246,11 @@ class Ledger:
         self._waiting[task.job.id] = task
         insort(self._ready, task, key=self._place)
 
+    def tell(self, event: Event) -> None:
+        """Tell the listener something that concerns all jobs."""
+        if self.tasks:
+            self._listener(self.tasks[0].job, event)
+
     def alive(self) -> None:
         """Tell the listener that the jobs that began go on."""
         for begun in self._begun.values():
@@ -270,8 +277,9 @@ class Ledger:
             return
         if code == INTERRUPTED:
             self.outcome.interrupted = True
-            cause = _Broken("interrupted", task.log)
-        elif job.runs and {run.key for run in job.runs} <= begun.told:
+            self._without(job, None)
+            return
+        if job.runs and {run.key for run in job.runs} <= begun.told:
             cause = _Broken("a run failed", task.log)  # each failure was reported when it happened
         else:
             killed = f"its process was killed by signal {-code}"
@@ -280,14 +288,18 @@ class Ledger:
             self._give_up(job, cause, begun.told)
         self._without(job, replace(cause, error=f"needs a job that failed: {cause.error}"))
 
-    def _without(self, job: Job, cause: _Broken) -> None:
-        """Give up the jobs that need one, and those that need these."""
+    def _without(self, job: Job, cause: _Broken | None) -> None:
+        """Give up the jobs that need one, and those that need these.
+
+        Without a cause they are no failures: the same command does them later.
+        """
         doomed = deque(self._dependents.get(job.id, ()))
         while doomed:
             task = doomed.popleft()
             if self._waiting.pop(task.job.id, None) is not None:
                 self.forecast.end(task.job)
-                self._give_up(task.job, cause)
+                if cause is not None:
+                    self._give_up(task.job, cause)
                 doomed += self._dependents.get(task.job.id, ())
 
     def _place(self, task: Task) -> int:
@@ -325,6 +337,8 @@ class Engine(Configured[OptionsT], ABC):
     """
 
     name: ClassVar[str]
+    detaches: ClassVar[bool] = False
+    """Whether its jobs outlive the process that started them."""
 
     def __init__(self, ledger: Ledger, workspace: Workspace, setup: EngineSetup, options: OptionsT) -> None:
         self.ledger = ledger
@@ -378,6 +392,8 @@ def run_plan(plan: Plan, workspace: Workspace, setup: EngineSetup, listener: Lis
         UsageError: The engine is unknown or not usable here, or its options are wrong.
     """
     options = engine_options(setup)
+    if setup.detach and not ENGINES.load(setup.engine).detaches:
+        raise UsageError(f"--detach: jobs of engine '{setup.engine}' end with this command; leave it out")
     ledger = Ledger(tasks_of(plan, workspace, setup), workspace, setup, listener)
     try:
         ENGINES.load(setup.engine)(ledger, workspace, setup, options).run()

@@ -142,7 +142,7 @@ def _path(results: Path, kind: str, key: str) -> Path:
 
 
 def _read(path: Path) -> Holder | None:
-    """Return who holds a lease; None if nobody, or it is not written yet."""
+    """Return a lease's holder; None if unknown or absent."""
     try:
         return Holder(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerStore(Protocol):
-    """What a worker needs of a store: `Store` or `RunFolders`."""
+    """Store of a worker: `Store` or `RunFolders`."""
 
     @property
     def artifacts(self) -> ArtifactStore:

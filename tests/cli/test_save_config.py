@@ -50,7 +50,7 @@ IN_FILE = {
     "plugin": ("--plugin", "plugin.py", "plugins"),
 }
 IN_LINE = {"reuse": ("--reuse", "same-spec"), "jobs": ("--jobs", "3"), "results": ("--results", "/tmp/a b")}
-NOT_KEPT = {"config", "save_config", "dry_run", "verbose", "store_url"}
+NOT_KEPT = {"config", "save_config", "dry_run", "verbose", "detach", "store_url"}
 """What is about this one command, and what may hold a password."""
 PLUGIN = '''
 """A method."""

@@ -21,8 +21,8 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 CPUS = 2
-MAX_ARRAY_SIZE = 9
-"""SLURM counts array indices from 0 to one less than this, so an array has at most 9 tasks here."""
+MAX_ARRAY_SIZE = 4
+"""Most tasks of an array: their indices are less than this."""
 
 CONFIGURATION = """
 ClusterName=bench
@@ -96,7 +96,7 @@ class Cluster:
                 ports=_free_ports(2),
                 folder=folder,
                 cpus=CPUS,
-                max_array=MAX_ARRAY_SIZE + 1,
+                max_array=MAX_ARRAY_SIZE,
                 min_job_age=min_job_age,
             )
         )

@@ -1,0 +1,1 @@
+"""SLURM: submit jobs, follow them, do them on a node."""
