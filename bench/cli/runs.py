@@ -73,15 +73,18 @@ def runs(
         raise UsageError("--all and --limit contradict each other; give one of them")
     most = limit or (None if json or every else SHOWN)
     status: Literal["done", "failed"] = "failed" if failed else "done"
-
-    fits = fitting(labels)
+    unread = 0
 
     def choose(found: list[Head]) -> list[Head]:
+        nonlocal unread
         own = [run for run in found if run.status == status]
-        return own if most is None else sorted(own, key=attrgetter("created_at"))[-most:]
+        if most is None:
+            return own
+        unread = max(0, len(own) - most)
+        return sorted(own, key=attrgetter("created_at"))[unread:]
 
     store = Store.open_readonly(
-        reading(results).results, store_url, verify=verify, fits=fits if labels else None, choose=choose
+        reading(results).results, store_url, verify=verify, fits=fitting(labels) if labels else None, choose=choose
     )
     heads = store.heads()
     done = {run.key for run in heads if run.status == "done"}
@@ -92,20 +95,17 @@ def runs(
         screen.print(nothing, highlight=False, markup=False)
     require_stored(store, labels, status)
     rows = [row for row in rows if all(str(getattr(row, label)) in values for label, values in labels.items())]
+    more = 0 if most is None else unread + max(0, len(rows) - most)
     rows = rows if most is None else rows[-most:]
     if json:
         print_json_list(one.as_json() for one in _listed(store, rows))
         return
     if rows:
         _print(list(_listed(store, rows)), failed, screen)
-    if (
-        most is not None
-        and len(rows) == most
-        and (more := sum(run.status == status and fits(run) for run in store.others()))
-    ):
+    if rows and more:
         screen.print(
-            f"the newest {most:,} of {most + more:,} runs; narrow with --method, --protocol, --dataset or --preset, "
-            "or list more with --limit N or --all",
+            f"the newest {len(rows):,} of {len(rows) + more:,} runs; narrow with --method, --protocol, --dataset or "
+            "--preset, or list more with --limit N or --all",
             highlight=False,
         )
     if broken and not failed:

@@ -397,7 +397,8 @@ def require_stored(store: Store, wanted: Mapping[str, Collection[str]], status: 
     Raises:
         UsageError: No run has one of the values, or none has them together; stored values are named.
     """
-    require_labels([run for run in store.heads() if status in (None, run.status)], wanted)
+    if wanted:
+        require_labels([run for run in store.heads() if status in (None, run.status)], wanted)
 
 
 def require_labels(rows: Sequence[Head | Row], wanted: Mapping[str, Collection[str]]) -> None:

@@ -338,6 +338,7 @@ def _entries(
     for name, row in indexed.items():
         above = name.rpartition("/")[0]
         rows[above] = None if above in rows else row
+    root = str(results)
     for parent in (RUNS, FAILED):
         for key in _keys(results / parent, keys):
             row = rows.get(above := f"{parent}/{key}")
@@ -345,7 +346,7 @@ def _entries(
                 yield row.folder, row, None
                 continue
             try:
-                found = os.lstat(place := f"{results}/{above}")
+                found = os.lstat(place := f"{root}/{above}")
             except OSError:  # Gone meanwhile.
                 continue
             state = files.listing(found) if stat.S_ISDIR(found.st_mode) and keys is None else ""
