@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
+from bench.errors import SetupError
+from bench.execution.slurm import scheduler
 from bench.execution.slurm.options import Resources, SlurmOptions, minutes
 from bench.yamltext import parse_yaml
 from tests.conftest import ROOT
@@ -40,6 +43,13 @@ def test_times_are_those_of_sbatch(written: str, expected: int) -> None:
     assert isinstance(found, dict)
     assert minutes(SlurmOptions.model_validate(found).time or 0) == expected
     assert minutes(written) == expected
+
+
+def test_without_slurm_the_line_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a laptop, or without the cluster's module, the error would be a missing file."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError, match=r"not on PATH here \(sbatch, .*login node"):
+        scheduler.require()
 
 
 def test_other_numbers_of_yaml_stay_numbers() -> None:

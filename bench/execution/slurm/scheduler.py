@@ -193,9 +193,10 @@ def say(*command: str) -> str:
         raise SilentSchedulerError(f"{command[0]} has not answered for {_SECONDS:.0f} s") from None
     if done.returncode == 0:
         return done.stdout
-    words = " ".join(done.stderr.split()) or f"it ended with code {done.returncode}"
+    lines = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+    words = lines[-1].removeprefix(f"{command[0]}: ")
     silent = ("Unable to contact slurm controller", "Socket timed out", "Connection refused", "connect failure")
-    kind = SilentSchedulerError if any(word in words for word in silent) else SetupError
+    kind = SilentSchedulerError if any(word in done.stderr for word in silent) else SetupError
     raise kind(f"{' '.join(command[:2])} failed: {words}")
 
 
