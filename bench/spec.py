@@ -228,6 +228,20 @@ class TransformerShape(Frozen):
     """Whether a norm stands before the first block (CLIP's image tower)."""
 
 
+MOST_RANKS = 1_024
+"""Most processes that train one network."""
+
+
+class RanksSpec(Frozen):
+    """Processes that train one network, each on its share of every batch."""
+
+    count: int = Field(ge=2, le=MOST_RANKS)
+    batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
+    """Whether BatchNorm's statistics are of the whole batch or of each rank's share."""
+    negatives: Literal["gathered", "per-rank"] = "gathered"
+    """Whether losses in which objects meet see the whole batch or each rank's share."""
+
+
 class PretrainSpec(Frozen):
     """One encoder: pretrained, untrained (`scratch`) or imported weights."""
 
@@ -256,6 +270,8 @@ class PretrainSpec(Frozen):
     """SHA-256 of weights that were trained elsewhere; then there is no recipe and no data."""
     texts: str | None = None
     """SHA-256 of the texts that imported weights are said to have read; the tables count class names in them."""
+    ranks: RanksSpec | None = Field(None, exclude_if=_is_default(None))
+    """Processes that train it together; None for one process."""
     numerics: Numerics
     seed: Seed
 

@@ -57,6 +57,7 @@ class StudyOptions(TypedDict, total=False):
     precision: Literal["auto", "fp32", "bf16"]
     compile: Literal["auto", "on", "off"]
     threads: int
+    gpus: int
     engine: str
     engine_config: PathLike
     overrides: Mapping[str, JsonValue]

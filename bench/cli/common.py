@@ -59,6 +59,11 @@ EngineConfigOption = Annotated[
     Path | None, typer.Option("--engine-config", help="YAML file with options of the engine.")
 ]
 
+GpusOption = Annotated[
+    int | None,
+    typer.Option("--gpus", min=1, help="GPUs (or CPU processes) that pretrain one network together; part of the key."),
+]
+
 
 def reading(results: Path | None) -> Workspace:
     """Return the workspace of a command that only reads.

@@ -16,6 +16,7 @@ from bench.api.study import Study
 from bench.cli.common import (
     EngineConfigOption,
     EngineOption,
+    GpusOption,
     PluginOption,
     ResultsOption,
     StoreOption,
@@ -106,6 +107,7 @@ def run(
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
     compile_: Annotated[str | None, typer.Option("--compile", help="auto, on or off.")] = None,
     threads: ThreadsOption = None,
+    gpus: GpusOption = None,
     config: Annotated[Path | None, typer.Option(help="YAML request; options given here override it.")] = None,
     save_config: Annotated[Path | None, typer.Option(help="Write the request as YAML and stop.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
@@ -159,6 +161,7 @@ def run(
         "threads": threads,
         "engine": engine,
         "engine_config": engine_config,
+        "gpus": gpus,
     }
     fields = read_request(config) if config is not None else {}
     fields |= {name: value for name, value in given.items() if value is not None}

@@ -420,7 +420,8 @@ def _resources(job: Job, seconds: float) -> Resources:
     if job.encoder is None:
         return Resources("cpu", 0, 1, seconds)
     numerics = job.encoder.numerics
+    cores = numerics.job_threads * job.processes
     frozen = job.kind == "evaluate" and not any(trains_encoder(run.spec) for run in job.runs)
     if numerics.device != "cuda":
-        return Resources("cpu", 0, numerics.job_threads, seconds, frozen=frozen)
-    return Resources("cuda", 1, numerics.job_threads, seconds, gpu_bytes(job), frozen)
+        return Resources("cpu", 0, cores, seconds, frozen=frozen)
+    return Resources("cuda", job.processes, cores, seconds, gpu_bytes(job), frozen)

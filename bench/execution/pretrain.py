@@ -26,6 +26,7 @@ from bench.execution.held_out import measured_data
 from bench.execution.pretrain_data import Gathering
 from bench.methods.base import AnyMethod, Given
 from bench.methods.weights import load_encoder, save_rest
+from bench.models.ranks import Ranks
 from bench.models.tower import Tower
 from bench.progress import Progress, named
 from bench.seeds import derive, seed_torch
@@ -51,6 +52,7 @@ class PretrainJob:
         progress: Receives progress.
         first_stage: Folder and class of the method's first stage, whose specification is ``spec.first_stage``.
         checkpoint_seconds: Time between checkpoints.
+        join: Connects with the other ranks of ``spec.ranks``, once this one has its data; None without others.
     """
 
     spec: PretrainSpec
@@ -63,6 +65,7 @@ class PretrainJob:
     first_stage: tuple[Path, type[AnyMethod]] | None = None
     text_teacher: Teacher | None = None
     checkpoint_seconds: float = 20.0
+    join: Callable[[], Ranks] | None = None
 
     @cached_property
     def options(self) -> BaseModel:
@@ -75,7 +78,7 @@ class PretrainJob:
         return self.method.uses(self.options)
 
 
-def run_pretraining(job: PretrainJob, destination: Path) -> None:
+def run_pretraining(job: PretrainJob, destination: Path | None) -> None:
     """Pretrain an encoder and write its folder.
 
     Writes ``encoder.safetensors``, ``aligned.safetensors`` (heads into teachers' spaces, where there are any),
@@ -86,7 +89,7 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
 
     Args:
         job: The pretraining with its inputs.
-        destination: An existing empty folder.
+        destination: An existing empty folder; None on every rank but the first, which writes alone.
 
     Raises:
         BenchError: Bad data, a diverging loss, or an interruption (a checkpoint is kept).
@@ -102,6 +105,7 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
     texts, contents = gathering.texts, gathering.contents
     costs |= gathering.costs
     measured = measured_data(job.dataset, data, gathering) if spec.held_out else {}
+    ranks = None if job.join is None else job.join()
     seed_torch(derive(spec.seed, "init"))
     given = _given(job, data, gathering.towers)
     model = job.method.build(spec.backbone, job.options, given)
@@ -113,7 +117,10 @@ def run_pretraining(job: PretrainJob, destination: Path) -> None:
         point_views=job.method.point_views,
         measured=measured,
         lr_factors=model.lr_factors(),
+        ranks=ranks,
     )
+    if destination is None:
+        return
     encoder = model.encoder()
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     save_file(tensors, destination / "encoder.safetensors")

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from bench.data.base import DataPlace, Dataset
 from bench.errors import BenchError, DataError, DivergedError, Interrupted
 from bench.execution.events import Channel, Event, WarningsToParent
 from bench.execution.failures import failed_record
+from bench.execution.ranks import LOST, FirstRank, OtherRank, fork_ranks
+from bench.models.ranks import RankLostError, Ranks
 from bench.paths import Workspace
 from bench.plan.code import encoder_fingerprint
 from bench.plan.encoders import encoder_key
@@ -51,10 +54,17 @@ _LAST_WORDS = 60.0
 
 
 class Worker:
-    """Does one job."""
+    """Does one job.
 
-    def __init__(self, payload: dict[str, Any], channel: Channel) -> None:
+    Args:
+        payload: The job and its places.
+        channel: Takes events.
+        ranks: This process among the ranks of a pretraining; None for one process.
+    """
+
+    def __init__(self, payload: dict[str, Any], channel: Channel, ranks: FirstRank | OtherRank | None = None) -> None:
         self.job = Job.model_validate(payload["job"])
+        self.ranks = ranks
         self.workspace = Workspace(Path(payload["results"]), Path(payload["cache"]))
         self.command: list[str] = payload["command"]
         self.channel = channel
@@ -148,7 +158,11 @@ class Worker:
             first_stage=first,
             text_teacher=text_teacher,
             checkpoint_seconds=float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "20")),
+            join=self._join(spec),
         )
+        if isinstance(self.ranks, OtherRank):
+            run_pretraining(job, None)
+            return
         started = _now()
 
         def work() -> None:
@@ -160,6 +174,7 @@ class Worker:
                 facts = provenance(code, spec.numerics.device, {"root": spec.seed}, started, self.command)
                 labels = [place.label for place in self.job.places if place.manifest == data.manifest]
                 facts |= {"trained_on": labels[0]} if labels else {}
+                facts |= {"ranks": [*self.ranks.devices]} if isinstance(self.ranks, FirstRank) else {}
                 (folder / "provenance.json").write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
                 self.artifacts.publish_folder("encoder", key, code.digest, folder)
             shutil.rmtree(workdir, ignore_errors=True)
@@ -170,6 +185,18 @@ class Worker:
             lambda: self.artifacts.find_folder("encoder", key, code.digest) is not None,
             work,
         )
+
+    def _join(self, spec: PretrainSpec) -> Callable[[], Ranks] | None:
+        """Return what connects this process with other ranks."""
+        if isinstance(self.ranks, OtherRank):
+            return partial(self.ranks.join, spec)
+        return None if self.ranks is None else partial(self.ranks.join, spec, self._give_up)
+
+    def _give_up(self, reason: str) -> None:
+        """Fail and end, whatever the main thread waits for."""
+        print(reason, file=sys.stderr, flush=True)
+        self.channel.send(Event(kind="failed", note=reason))
+        os._exit(1)
 
     def _encoder_folder(self, spec: PretrainSpec) -> Path:
         """Find a trained encoder and verify its digests."""
@@ -342,6 +369,48 @@ def _follow(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _ranks(payload: dict[str, Any]) -> FirstRank | OtherRank | None:
+    """Fork the other ranks that the job asks for."""
+    job = Job.model_validate(payload["job"])
+    return fork_ranks(job.processes) if job.processes > 1 else None
+
+
+def _perform(payload: dict[str, Any], channel: Channel, ranks: FirstRank | None) -> bool:
+    """Do the job; return whether all of it succeeded.
+
+    Raises:
+        BenchError: Among others, a rank ended too early.
+    """
+    done = False
+    try:
+        done = Worker(payload, channel, ranks).perform()
+    except RankLostError as error:
+        raise (BenchError(ranks.reason()) if ranks is not None else error) from error
+    finally:
+        if ranks is not None:
+            ranks.end(now=not done)
+    return done
+
+
+def _as_other_rank(payload: dict[str, Any], ranks: OtherRank) -> int:
+    """Train as a rank that reports and stores nothing."""
+    if not ranks.begins():
+        return 0
+    channel = Channel(os.open(os.devnull, os.O_WRONLY))
+    try:
+        with like_ctrl_c():
+            return 0 if Worker(payload, channel, ranks).perform() else 1
+    except (Interrupted, KeyboardInterrupt):
+        return INTERRUPTED
+    except RankLostError as error:
+        print(describe(error), file=sys.stderr)
+        return LOST
+    except Exception as error:
+        traceback.print_exc()
+        ranks.tell(describe(error))
+        return 1
+
+
 def main(parent: int) -> int:
     """Do the job on standard input; return the exit code.
 
@@ -360,6 +429,9 @@ def main(parent: int) -> int:
     sys.path[:] = payload["path"]
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     os.environ |= payload.get("environment", {})
+    ranks = _ranks(payload)
+    if isinstance(ranks, OtherRank):
+        return _as_other_rank(payload, ranks)
     _follow(parent)
     print(f"--- {_now()} {payload['job']['title']}", file=sys.stderr)
     from bench.models.memory import keep_freed_memory
@@ -367,7 +439,7 @@ def main(parent: int) -> int:
     keep_freed_memory()
     try:
         with like_ctrl_c():
-            return 0 if Worker(payload, channel).perform() else 1
+            return 0 if _perform(payload, channel, ranks) else 1
     except (Interrupted, KeyboardInterrupt) as error:
         print(describe(error), file=sys.stderr)
         return INTERRUPTED

@@ -159,6 +159,7 @@ class ACT(Method[ACTOptions]):
     """Masked distillation of a cross-modal autoencoder (ACT, ICLR 2023)."""
 
     name = "act"
+    several_gpus = True
     first_stage = "act-dvae"
     card = MethodCard(
         paper="Dong et al., Autoencoders as Cross-Modal Teachers: Can Pretrained 2D Image Transformers Help 3D "

@@ -134,6 +134,7 @@ class ActDvae(Method[ActDvaeOptions]):
     """First stage of act: autoencoder around a frozen transformer."""
 
     name = "act-dvae"
+    several_gpus = True
     card = MethodCard(
         paper="Dong et al., Autoencoders as Cross-Modal Teachers: Can Pretrained 2D Image Transformers Help 3D "
         "Representation Learning?, ICLR 2023, arXiv 2212.08320 (first stage)",

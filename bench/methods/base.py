@@ -109,6 +109,12 @@ class Method(Configured[OptionsT], ABC):
     """False for a method that consists of its teacher alone; only protocols for teachers evaluate it."""
     untrained: ClassVar[Mapping[str, str]] = {}
     """Trainable parameters without gradient from the loss: name (``*`` matches anything) and reason."""
+    several_gpus: ClassVar[bool] = False
+    """Whether several GPUs, each with its share of a batch, give the numbers of one; every class says so for itself.
+
+    True where each loss is a mean over objects, or brings together those of all ranks
+    (`bench.models.ranks.gathered`), and `prepare` returns rows of objects and single numbers.
+    """
     recipes: ClassVar[Mapping[str, Recipe]] = {}
     """Recipe by preset: the authors' for ``tiny``, ``small``, ``base`` (`bench.recipes`), ours otherwise."""
 

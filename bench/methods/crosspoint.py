@@ -141,6 +141,7 @@ class CrossPoint(Method[CrossPointOptions]):
     """Contrast of views and of points with images (CrossPoint)."""
 
     name = "crosspoint"
+    several_gpus = True
     point_views = 2
     card = MethodCard(
         paper="Afham et al., CrossPoint: Self-Supervised Cross-Modal Contrastive Learning for 3D Point Cloud "

@@ -116,6 +116,7 @@ class Multitask(Guided[MultitaskOptions]):
     """Reconstruction and contrast in one encoder (ReCon's vanilla baseline)."""
 
     name = "multitask"
+    several_gpus = True
     card = MethodCard(
         paper="our reading of the vanilla multi-task baseline in appendix C of Qi et al., Contrast with Reconstruct, "
         "ICML 2023, arXiv 2302.02318; the authors released no code or configuration of it",

@@ -88,6 +88,7 @@ class PointMAE(Method[PointMAEOptions]):
     """Masked autoencoding of point patches."""
 
     name = "point-mae"
+    several_gpus = True
     card = MethodCard(
         paper="Pang et al., Masked Autoencoders for Point Cloud Self-supervised Learning, ECCV 2022, arXiv 2203.06604",
         modalities=("points",),

@@ -144,6 +144,7 @@ class ReCon(Guided[ReConOptions]):
     """Reconstruction guided by cross-modal contrast (ReCon, ICML 2023)."""
 
     name = "recon"
+    several_gpus = True
     card = MethodCard(
         paper="Qi et al., Contrast with Reconstruct: Contrastive 3D Representation Learning Guided by Generative "
         "Pretraining, ICML 2023, arXiv 2302.02318",

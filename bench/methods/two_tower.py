@@ -137,6 +137,7 @@ class TwoTower(Guided[TwoTowerOptions]):
     """Reconstruction and contrast in separate towers (ReCon's two-tower baseline)."""
 
     name = "two-tower"
+    several_gpus = True
     card = MethodCard(
         paper="two-tower baseline of Qi et al., Contrast with Reconstruct: Contrastive 3D Representation Learning "
         "Guided by Generative Pretraining, ICML 2023, arXiv 2302.02318",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bench.models.attention import attend
 from bench.models.parts import Block, BlockSite
+from bench.models.ranks import drawn
 from bench.spec import Frozen
 
 
@@ -28,8 +29,9 @@ class StochasticDepth(nn.Module):
         if self.rate == 0.0 or not self.training:
             return branch
         keep = 1.0 - self.rate
-        shape = (branch.shape[0],) + (1,) * (branch.ndim - 1)
-        kept = torch.rand(shape, device=branch.device, dtype=torch.float32) < keep
+        ones = (1,) * (branch.ndim - 1)
+        draws = drawn(len(branch), lambda rows: torch.rand((rows, *ones), device=branch.device, dtype=torch.float32))
+        kept = draws < keep
         return branch * (kept.to(branch.dtype) / keep)
 
     def extra_repr(self) -> str:

@@ -6,13 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.models.ranks import gathered
+
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
     """Return the NT-Xent loss of paired samples, in float32.
 
     Both sets are normalised and stacked to 2B rows. Each row's logits are its cosine similarities to the 2B - 1 other
     rows, divided by the temperature; the loss is the cross-entropy at its partner, averaged over rows, and therefore
-    symmetric in its arguments.
+    symmetric in its arguments. On several ranks the rows are those of all of them.
 
     Args:
         first: ``[B, D]``, row i belongs to row i of `second`.
@@ -29,7 +31,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
     0.5514
     """
     with torch.autocast(first.device.type, enabled=False):
-        rows = F.normalize(torch.cat([first.float(), second.float()]), dim=-1)
+        rows = F.normalize(torch.cat([gathered(first.float()), gathered(second.float())]), dim=-1)
         count = len(rows)
         number = torch.arange(count, device=rows.device)
         logits = (rows @ rows.T / temperature).masked_fill(number[:, None] == number, float("-inf"))

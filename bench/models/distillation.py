@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.models.ranks import gathered
+
 DistillationLoss = Literal["cosine", "l2", "smooth_l1", "nt_xent", "barlow"]
 
 _SELF = -1e4
@@ -45,7 +47,7 @@ def distillation(
             return F.mse_loss(student, teacher)
         if kind == "smooth_l1":
             return F.smooth_l1_loss(student, teacher)
-        student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
+        student, teacher = gathered(student.flatten(0, 1)), gathered(teacher.flatten(0, 1))
         if kind == "nt_xent":
             return normalised_temperature_contrast(student, teacher, temperature)
         return redundancy_reduction(student, teacher, redundancy)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from bench.errors import UsageError
 from bench.models.ops import knn
 from bench.models.pooling import patch_max
+from bench.models.ranks import pooled, update_running
 
 SLOPE = 0.2
 """Negative slope of every LeakyReLU."""
@@ -83,8 +84,8 @@ class EdgeConv(nn.Module):
             near, own = edge_products(self.linear, x.float())
             norm = self.norm
             if norm.training:
-                mean, variance = _edge_statistics(near, own, rows)
-                _update_running(norm, mean, variance, rows.numel())
+                mean, variance, ranks = pooled(*_edge_statistics(near, own, rows))
+                update_running(norm, mean, variance, ranks * rows.numel())
             else:
                 assert norm.running_mean is not None
                 assert norm.running_var is not None
@@ -248,17 +249,3 @@ def _edge_statistics(near: Tensor, own: Tensor, rows: Tensor) -> tuple[Tensor, T
     square = chosen @ near.square() + 2 * (own * over_neighbours).sum(0) + neighbours * own.square().sum(0)
     variance = (square / edges - mean.square()).clamp_min(0)
     return mean + shift_near + shift_own, variance
-
-
-@torch.no_grad()
-def _update_running(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, count: int) -> None:
-    """Update BatchNorm's buffers as its forward pass does.
-
-    The variance is unbiased; without momentum the average is cumulative.
-    """
-    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
-        return
-    norm.num_batches_tracked += 1
-    weight: Any = norm.momentum if norm.momentum is not None else 1.0 / norm.num_batches_tracked.float()
-    norm.running_mean.lerp_(mean, weight)
-    norm.running_var.lerp_(variance * (count / max(count - 1, 1)), weight)

@@ -12,6 +12,7 @@ from bench.models.batch import Batch
 from bench.models.heads import contrast_head
 from bench.models.init import released_projection, truncated_normal_trunk
 from bench.models.losses import CrossModalLoss, cross_modal
+from bench.models.ranks import gathered
 from bench.models.tower import Tower
 
 Modalities = Literal["both", "image", "text", "none"]
@@ -125,7 +126,7 @@ class TunedTeachers(nn.Module):
         ``spread_image`` and ``spread_text``: standard deviation over the objects, mean over the features. It goes to
         zero where a tower collapses to one feature for all objects.
         """
-        features = {space: prepared[f"{space}_features"].detach() for space in self.towers}
+        features = {space: gathered(prepared[f"{space}_features"].detach()) for space in self.towers}
         return {f"spread_{space}": values.std(0, unbiased=False).mean() for space, values in features.items()}
 
     def _tower(self, space: str) -> Tower:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.models.ops import chamfer_l1, chamfer_l2
+from bench.models.ranks import gathered
 
 ReconstructionLoss = Literal["cdl1", "cdl2"]
 CrossModalLoss = Literal["smooth_l1", "cosine", "infonce"]
@@ -66,6 +67,7 @@ def cross_modal(
         return (1 - F.cosine_similarity(student, teacher, dim=-1)).mean()
     if kind == "infonce":
         with torch.autocast(student.device.type, enabled=False):
+            student, teacher = gathered(student), gathered(teacher)
             similarity = F.normalize(student, dim=-1) @ F.normalize(teacher, dim=-1).T
             return F.cross_entropy(similarity / temperature, torch.arange(len(student), device=student.device))
     return F.smooth_l1_loss(student, teacher)
@@ -89,7 +91,8 @@ def self_contrast(embedding: Tensor, labels: Tensor, temperature: float = 0.1) -
     Source: docs/reference.md#recon-losses.
     """
     with torch.autocast(embedding.device.type, enabled=False):
-        unit = F.normalize(embedding.float(), dim=-1)
+        labels = gathered(labels)
+        unit = F.normalize(gathered(embedding.float()), dim=-1)
         similarity = unit @ unit.T
         same = labels[:, None] == labels[None, :]
         positive = (similarity * same).sum(1) / same.sum(1) / temperature

@@ -35,6 +35,7 @@ from bench.store.records import RunRecord
 
 _FOLLOWS = 0.1
 """Relative tolerance of a part's epochs, when the number of objects, which determines them, is unknown."""
+_ONE_RANK: Options = {"count": 1, "batch_norm": "synchronised", "negatives": "gathered"}
 _DEFAULTS: dict[str, Any] = {name: field.default for name, field in RunRequest.model_fields.items()}
 
 
@@ -100,6 +101,8 @@ def _encoder(spec: PretrainSpec, size: Preset, form: str, matched: bool, stage: 
         for name in ("budget", "live_teacher"):
             if getattr(spec, name) != _DEFAULTS[name]:
                 yield Deviation(name, str(getattr(spec, name)).lower(), str(_DEFAULTS[name]).lower())
+        if spec.ranks is not None:
+            yield from _differing("ranks", spec.ranks.model_dump(mode="json"), _ONE_RANK)
     if spec.first_stage is not None:
         yield from _encoder(spec.first_stage, size, form, matched, "first_stage.")
 

@@ -12,7 +12,7 @@ from bench.plan.brought import Brought, backbone_beside, find_brought, is_brough
 from bench.plan.encoders import StoredEncoder, as_evaluated, find_encoder
 from bench.plan.inputs import Inputs
 from bench.plan.located import Located, locate
-from bench.plan.machine import device_of, numerics_of, refuse_too_large, versions
+from bench.plan.machine import device_of, numerics_of, ranks_of, refuse_too_large, versions
 from bench.plan.match import Backbones
 from bench.plan.recipes import part_of, shipped_recipe
 from bench.plan.request import validated
@@ -72,6 +72,8 @@ def asked_encoders(inputs: Inputs, backbones: Backbones) -> AskedEncoders:
         if not METHODS.load(name).has_encoder:
             teacher = joint_teacher(inputs)
             found.add(teacher_alone(inputs, name, backbones.plain, teacher, seed) for seed in request.seeds)
+    if request.gpus > 1 and not pretrained:
+        inputs.note(f"nothing is pretrained here: --gpus {request.gpus} changes nothing")
     if pretrained:
         data, overrides = request.pretrain_data, inputs.overrides
         found.data = locate(data, "pretrain_data", inputs.preset, overrides, inputs.workspace, inputs.opened)
@@ -261,6 +263,7 @@ class _Pretraining:
             live_teacher=teachers.live,
             held_out=request.held_out_losses and not whole,
             first_stage=first,
+            ranks=ranks_of(inputs, name, recipe, objects),
             numerics=numerics_of(inputs, recipe.epochs * objects, plugins),
             seed=seed,
         )

@@ -65,6 +65,12 @@ class Job(Frozen):
     swept: str = ""
 
     @property
+    def processes(self) -> int:
+        """Processes that work together: the ranks of a pretraining."""
+        ranks = self.encoder.ranks if self.kind == "encoder" and self.encoder is not None else None
+        return 1 if ranks is None else ranks.count
+
+    @property
     def id(self) -> str:
         """Name of the job in plan and log."""
         name = f"{self.kind}-{self.key[:12]}-{self.fingerprint.digest[:6]}"

@@ -24,6 +24,7 @@ _GROUPS = frozenset(
         "teacher",
         "text_teacher",
         "numerics",
+        "ranks",
     }
 )
 """Groups of ``--set`` besides the names of methods, encoders and protocols."""

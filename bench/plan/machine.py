@@ -8,8 +8,9 @@ from bench.data.files import in_words
 from bench.errors import UsageError, unknown_name
 from bench.plan.backbones import parts_of
 from bench.plan.inputs import Inputs
-from bench.registry import REGISTRIES
-from bench.spec import BackboneSpec, Numerics, Recipe, TeacherSpec
+from bench.plan.request import validated
+from bench.registry import METHODS, REGISTRIES
+from bench.spec import BackboneSpec, Numerics, RanksSpec, Recipe, TeacherSpec
 
 _NUMBER = 4
 """Bytes of a float32."""
@@ -61,6 +62,45 @@ def numerics_of(inputs: Inputs, samples: int, plugins: dict[str, str]) -> Numeri
         plugins=plugins,
         threads=values["threads"],
     )
+
+
+def ranks_of(inputs: Inputs, name: str, recipe: Recipe, objects: int) -> RanksSpec | None:
+    """Return the ranks that train a method; None for one process.
+
+    Args:
+        inputs: The request.
+        name: Method.
+        recipe: Its recipe.
+        objects: Objects it is trained on.
+
+    Raises:
+        UsageError: The method is not made for it, the batch does not divide, or there are fewer GPUs.
+    """
+    count = inputs.request.gpus
+    if count == 1:
+        return None
+    method = METHODS.load(name)
+    if not vars(method).get("several_gpus", False):  # not of a base class, whose loss may be another
+        raise UsageError(
+            f"--gpus {count}: {name} does not say that several GPUs give the numbers of one; if its loss is a mean "
+            "over objects, or brings the objects of all ranks together (bench.models.ranks.gathered), set "
+            f"several_gpus = True in class {method.__name__}"
+        )
+    from bench.training.loop import share_of
+
+    share_of(min(recipe.batch_size, objects), count)
+    if device_of(inputs) == "cuda":
+        import torch
+
+        if torch.cuda.device_count() < count:
+            raise UsageError(
+                f"--gpus {count}: this machine has {torch.cuda.device_count()}; ask for fewer, or use --device cpu"
+            )
+    fields = inputs.overrides.merge({}, "ranks")
+    if "count" in fields:
+        raise UsageError(f"--set ranks.count = {fields['count']}: use --gpus")
+    ranks: RanksSpec = validated(RanksSpec, {"count": count, **fields}, "ranks")
+    return ranks
 
 
 def versions(

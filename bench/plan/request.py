@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validat
 from bench.errors import UsageError, unknown_name
 from bench.plan.presets import preset
 from bench.registry import ENGINES, METHODS, PROTOCOLS
-from bench.spec import Budget, Frozen, Rotation, TunedSpec
+from bench.spec import MOST_RANKS, Budget, Frozen, Rotation, TunedSpec
 from bench.yamltext import YamlError, parse_yaml, read_yaml
 
 Reuse = Literal["exact", "same-spec"]
@@ -80,6 +80,8 @@ class RunRequest(Frozen):
     compile: Literal["auto", "on", "off"] = "auto"
     threads: int | None = Field(None, ge=1, le=1_024)
     """Threads of one job's operators on the CPU; None for a fixed number, the same on every machine."""
+    gpus: int = Field(1, ge=1, le=MOST_RANKS)
+    """GPUs, or processes on CPUs, that train one network together."""
     plugins: tuple[str, ...] = ()
     """Plugin files; in a configuration file, a relative one lies beside that file."""
     engine: str = "local"

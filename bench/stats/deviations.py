@@ -18,6 +18,7 @@ _OF_PRETRAINING = (
     "pretrain_data.",
     "pretrain_fraction",
     "budget",
+    "ranks.",
 )
 """Fields that encoders without pretraining do not have."""
 

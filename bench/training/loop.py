@@ -20,9 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.errors import DivergedError, Interrupted, SetupError, UsageError
 from bench.models import roles
+from bench.models.ranks import Ranks, active
 from bench.seeds import derive, seed_torch, torch_stream
 from bench.spec import Numerics, Recipe, content_key
-from bench.training.checkpoint import CheckpointFolder, all_finite
+from bench.training.checkpoint import Checkpoint, CheckpointFolder, all_finite, deserialise, serialise
 from bench.training.contract import FitResult, Objective, Selected, TrainingPlace, Validate
 from bench.training.interrupt import StopRequest
 from bench.training.optim import Decays, InHeadGroup, build_optimiser, parameter_groups
@@ -56,6 +57,7 @@ def fit(
     validate: Validate | None = None,
     select: str | None = "accuracy",
     identity: str = "",
+    ranks: Ranks | None = None,
 ) -> FitResult:
     """Minimise an objective.
 
@@ -80,12 +82,14 @@ def fit(
         select: Validation metric to maximise; the earliest best epoch is kept. None: the metrics of `validate` enter
             the curves under their own names and select nothing.
         identity: Further text that a checkpoint must agree in to be continued, e.g. a digest of the data.
+        ranks: This process among several that train one network (`bench.models.ranks`); each calls this function. The
+            first one alone validates, saves, and returns curves and costs.
 
     Returns:
         Curves, costs and the selected state.
 
     Raises:
-        UsageError: Fewer than two objects, or nothing to train.
+        UsageError: Fewer than two objects, nothing to train, or a batch that does not divide among the ranks.
         BenchError: A loss or a weight is no longer finite.
         SetupError: Compilation fails, or a checkpoint cannot be written.
         Interrupted: SIGINT or SIGTERM; the state was saved first.
@@ -93,7 +97,7 @@ def fit(
     if n_objects < 2:
         raise UsageError(f"{stage}: {n_objects} object(s) to train on, expected at least 2")
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if numerics.device == "cuda" else []):
-        loop = Loop(objective, n_objects, recipe, numerics, seed, stage, place or TrainingPlace())
+        loop = Loop(objective, n_objects, recipe, numerics, seed, stage, place or TrainingPlace(), ranks)
         loop.validate, loop.select = validate, select
         loop.set_up(decays, in_head_group, identity, lr_factors)
         with StopRequest() as stop:
@@ -119,6 +123,7 @@ class Loop:
         seed: int,
         stage: str,
         place: TrainingPlace,
+        ranks: Ranks | None = None,
     ) -> None:
         self.objective = objective
         self.compute = objective.compute
@@ -132,6 +137,10 @@ class Loop:
         self.validate: Validate | None = None
         self.select: str | None = None
         self.batch = min(recipe.batch_size, n_objects)
+        self.ranks = ranks
+        self.leads = ranks is None or ranks.rank == 0
+        if ranks is not None:
+            ranks.objects = share_of(self.batch, ranks.count)
         self.steps_per_epoch = n_objects // self.batch
         self.epochs = epochs_run(recipe)
         self.total = self.epochs * self.steps_per_epoch
@@ -149,22 +158,39 @@ class Loop:
         """Build the optimiser, restore the newest checkpoint and compile."""
         groups = parameter_groups(self.model, self.recipe, decays, in_head_group, lr_factors)
         self.optimiser = build_optimiser(groups, self.recipe)
-        if self.place.folder is not None:
+        if self.ranks is not None:
+            self.model.train()
+            self.ranks.adopt(self.model)
+        if self.place.folder is not None and self.leads:
             trainable = [name for group in groups for name in group.names]
             self.checkpoints = CheckpointFolder(self.place.folder, self._identity(identity, trainable))
             found = self.checkpoints.load()
             if found is not None:
-                self.state = unpack(found, self.model, self.optimiser, torch.device(self.numerics.device))
-                self.resumed_from = found.step
+                self._restore(found)
                 epoch = min(found.step // self.steps_per_epoch + 1, self.epochs)
                 where = f"epoch {epoch} of {self.epochs}, step {found.step} of {self.total}"
                 _log.warning("%s goes on from its checkpoint, %s", self.stage, where)
+        if self.ranks is not None:
+            self._start_alike(self.ranks)
         self.started = self.saved_at = time.perf_counter()
         self.seconds_before = self.state.seconds
-        self.cpu_before = self.state.cpu_seconds - time.process_time()
+        self.cpu_started = time.process_time()
+        self.cpu_before = self.state.cpu_seconds - self.cpu_started
+        self.cpu_elsewhere = 0.0  # of the other ranks
         self.save_cost = 0.0
         if self.numerics.compile and self.state.step < self.total:
             self._compile()
+
+    def _restore(self, found: Checkpoint) -> None:
+        self.state = unpack(found, self.model, self.optimiser, torch.device(self.numerics.device))
+        self.resumed_from = found.step
+
+    def _start_alike(self, ranks: Ranks) -> None:
+        """Give the other ranks the state of the first."""
+        own = serialise(*pack(self.state, self.model, self.optimiser)) if self.leads else b""
+        step, state = ranks.told((self.state.step, own))
+        if not self.leads:
+            self._restore(Checkpoint(step, *deserialise(state)))
 
     def _identity(self, extra: str, trainable: list[str]) -> str:
         """Return the digest that a checkpoint must have to continue."""
@@ -180,6 +206,7 @@ class Loop:
                 "layout": layout,
                 "trainable": list(trainable),
                 **({"double_step": True} if self.objective.double_step else {}),
+                **({} if self.ranks is None else {"ranks": self.ranks.spec.model_dump(mode="json")}),
             }
         )
 
@@ -208,10 +235,11 @@ class Loop:
             began = time.perf_counter()
             here, after = within * self.batch, (within + 1) * self.batch
             upcoming = order[after : after + self.batch] if within + 1 < self.steps_per_epoch else None
-            if self.state.step == 0 and not self.numerics.compile:
+            if self.state.step == 0 and not self.numerics.compile and self.leads:
                 with FlopCounterMode(display=False) as counter:
                     losses = self.step(order[here:after], first, upcoming)
-                self.state.step_flops = float(counter.get_total_flops())
+                ranks = 1 if self.ranks is None else self.ranks.count
+                self.state.step_flops = float(counter.get_total_flops()) * ranks
             else:
                 losses = self.step(order[here:after], first, upcoming)
             if first and self.numerics.compile:
@@ -223,7 +251,7 @@ class Loop:
             if pace.due(self.state.step, self.total):
                 values = {name: float(value) for name, value in losses.items()}
                 pace.send(self.stage, self.state.step, self.total, values, self.batch)
-            self._save_if_due(stop, ends_epoch)
+            self._save_if_due(self._stop_asked(stop), ends_epoch)
         self.model.eval()
         return self._result()
 
@@ -238,36 +266,59 @@ class Loop:
         step = self.state.step
         with torch.no_grad():
             prepared = self.objective.prepare(index, torch_stream(self.seed, "augmentation", step, "input"), step)
+            if self.ranks is not None:
+                prepared = self.ranks.share(prepared)
             if upcoming is not None:
                 self.objective.expect(upcoming)
         seed_torch(derive(self.seed, "augmentation", step, "network"))
         try:
-            with autocast(self.numerics.device, self.numerics.precision):
-                losses = self.compute(prepared)
-            if "total" not in losses:
-                known = ", ".join(losses) or "nothing"
-                raise UsageError(f"{self.stage}: compute() returned {known}, but not 'total', the loss to minimise")
-            if self.numerics.device == "cpu" or step % _CUDA_CHECK_EVERY == 0:
-                self._check_finite(losses, step)
-            losses["total"].backward()  # type: ignore[no-untyped-call]
+            with active(self.ranks):
+                with autocast(self.numerics.device, self.numerics.precision):
+                    losses = self.compute(prepared)
+                if "total" not in losses:
+                    known = ", ".join(losses) or "nothing"
+                    raise UsageError(f"{self.stage}: compute() returned {known}, but not 'total', the loss to minimise")
+                detached = self._over_ranks(losses)
+                if self.numerics.device == "cpu" or step % _CUDA_CHECK_EVERY == 0:
+                    self._check_finite(detached, step)
+                losses["total"].backward()  # type: ignore[no-untyped-call]
         except Exception as error:
             if first and self.numerics.compile and _from_compiler(error):
                 raise SetupError(
                     f"{self.stage}: torch.compile fails here ({_first_line(error)}): use --set numerics.compile=false"
                 ) from error
             raise
+        if self.ranks is not None:
+            self.ranks.average_gradients(self.model)
         if self.objective.double_step:
             self.optimiser.step()
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        detached = {name: value.detach() for name, value in losses.items()}
         for name, value in detached.items():
             before = self.state.sums.get(name)
             self.state.sums[name] = value.double() if before is None else before + value.double()
         self.state.step += 1
         return detached
+
+    def _over_ranks(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return detached losses of the whole batch."""
+        if self.ranks is not None:
+            return self.ranks.mean(losses)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _stop_asked(self, stop: StopRequest) -> str | None:
+        """Return the name of a stop signal that a rank received.
+
+        Adds up the ranks' processor time, too.
+        """
+        if self.ranks is None:
+            return stop.name
+        used = time.process_time() - self.cpu_started
+        stops, seconds = self.ranks.sum(torch.tensor([stop.name is not None, used], dtype=torch.float64)).tolist()
+        self.cpu_elsewhere = seconds - used
+        return stop.name or ("a signal to another rank" if stops else None)
 
     def _finish_epoch(self, epoch: int) -> None:
         """Record an epoch's curves, validate, and update the selection."""
@@ -275,7 +326,7 @@ class Loop:
         row = {name: float(value) / self.steps_per_epoch for name, value in self.state.sums.items()}
         row["lr"] = rate(epoch, self.recipe)
         self.state.sums = {}
-        if self.validate is not None:
+        if self.validate is not None and self.leads:
             self.model.eval()
             metrics = self.validate()
             row.update(metrics if self.select is None else {f"val_{name}": value for name, value in metrics.items()})
@@ -299,7 +350,7 @@ class Loop:
             "recipe.clip_norm"
         )
 
-    def _save_if_due(self, stop: StopRequest, ends_epoch: bool) -> None:
+    def _save_if_due(self, stop: str | None, ends_epoch: bool) -> None:
         """Save a checkpoint if one is due.
 
         It is due after an interval, at the end, and on a stop signal, after which `Interrupted` is raised.
@@ -309,22 +360,22 @@ class Loop:
         # The end of an epoch is a better place than the middle of one, so it is taken a little early.
         due = since >= (0.75 * interval if ends_epoch else interval)
         finished = self.state.step == self.total
-        if due or finished or stop.name is not None:
+        if due or finished or stop is not None:
             self._save()
-        if stop.name is None or finished:
+        if stop is None or finished:
             return
         outcome = "nothing was saved, for want of a work folder"
-        if self.checkpoints is not None:
+        if self.checkpoints is not None or not self.leads:
             outcome = "its state is saved, run the same command again to go on"
         raise Interrupted(
-            f"{self.stage} stopped by {stop.name} in epoch {self.state.step // self.steps_per_epoch + 1} of "
+            f"{self.stage} stopped by {stop} in epoch {self.state.step // self.steps_per_epoch + 1} of "
             f"{self.epochs}, after step {self.state.step} of {self.total}: {outcome}"
         )
 
     def _save(self) -> None:
         began = time.perf_counter()
         self.state.seconds = self.seconds_before + began - self.started
-        self.state.cpu_seconds = self.cpu_before + time.process_time()
+        self.state.cpu_seconds = self.cpu_before + time.process_time() + self.cpu_elsewhere
         self.state.peak_memory = max(self.state.peak_memory, peak_memory_bytes(self.numerics.device))
         tensors, header = pack(self.state, self.model, self.optimiser)
         if not all_finite(tensors):
@@ -346,6 +397,20 @@ class Loop:
             compile_seconds=self.state.compile_seconds,
             best=self.state.best,
         )
+
+
+def share_of(batch: int, ranks: int) -> int:
+    """Return the objects of a batch that each of several ranks takes.
+
+    Raises:
+        UsageError: They are not as many for each, or fewer than two.
+    """
+    if batch % ranks or batch < 2 * ranks:
+        raise UsageError(
+            f"a batch of {batch} objects (recipe.batch_size, or all objects where there are fewer) does not divide "
+            f"among {ranks} ranks: each needs as many, and at least 2; change recipe.batch_size or --gpus"
+        )
+    return batch // ranks
 
 
 def _from_compiler(error: BaseException) -> bool:

@@ -17,6 +17,7 @@ from bench.data.transforms import Transform, compose, subsample
 from bench.errors import DataError, UsageError
 from bench.models import roles
 from bench.models.batch import Batch
+from bench.models.ranks import Ranks
 from bench.seeds import derive
 from bench.spec import PretrainSpec, content_key
 from bench.training.contract import FitResult, Objective, TrainingPlace
@@ -220,13 +221,21 @@ class PretrainObjective(Objective):
         points: Points drawn from each cloud in each step.
         augment: Applied to the drawn points, normalisation included (docs/data-formats.md#shapenet-55).
         point_views: Augmented copies of each cloud, every one with its own random points.
+        ranks: This process among several, of which each prepares the whole batch: the random numbers are then those of
+            one process. A live teacher sees each rank's share.
 
     Attributes:
         step: Optimiser steps taken before the last one that was prepared.
     """
 
     def __init__(
-        self, model: nn.Module, data: PretrainData, points: int, augment: Transform, point_views: int = 1
+        self,
+        model: nn.Module,
+        data: PretrainData,
+        points: int,
+        augment: Transform,
+        point_views: int = 1,
+        ranks: Ranks | None = None,
     ) -> None:
         self.model = model
         self._network = cast(PretrainNetwork, model)
@@ -234,6 +243,7 @@ class PretrainObjective(Objective):
         self._points = points
         self._augment = augment
         self._point_views = point_views
+        self._ranks = ranks
         self._streamed = tuple(data.streamed.values())
         self.step = 0
 
@@ -248,16 +258,33 @@ class PretrainObjective(Objective):
         )
         batch = Batch(
             points=first,
-            image_features=_pick(data.image_features, index, generator),
-            text_features=_pick(data.text_features, index, generator),
+            image_features=self._pick(data.image_features, index, generator),
+            text_features=self._pick(data.text_features, index, generator),
             labels=None if data.labels is None else data.labels.index_select(0, index),
             other_points=tuple(others),
-            images=_pick(data.images, index, generator),
-            tokens=_pick(data.tokens, index, generator),
+            images=self._pick(data.images, index, generator),
+            tokens=self._pick(data.tokens, index, generator),
             step=step,
             generator=generator,
         )
         return self._network.prepare(batch)
+
+    def _pick(self, features: Features | None, index: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Return the features of objects, each from one random view.
+
+        Draws alike for a tensor, a file and a live teacher, so that all see the same views and crops.
+        """
+        if features is None:
+            return None
+        choices, choice = _choices(features), None
+        if choices is not None:
+            choice = torch.randint(choices, (len(index),), generator=generator).to(index.device)
+        if isinstance(features, Tensor):
+            return features.index_select(0, index) if choice is None else features[index, choice]
+        if self._ranks is None or isinstance(features, StreamedRows):
+            return features.pick(index, choice)
+        own = self._ranks.own_rows
+        return self._ranks.gather(features.pick(own(index), None if choice is None else own(choice)))
 
     def compute(self, prepared: Any) -> dict[str, Tensor]:
         """See `Objective.compute`."""
@@ -283,21 +310,6 @@ def _choices(features: Features) -> int | None:
     return features.shape[1] if features.ndim > 2 else None
 
 
-def _pick(features: Features | None, index: Tensor, generator: torch.Generator) -> Tensor | None:
-    """Return the features of objects, each from one random view.
-
-    Draws alike for a tensor, a file and a live teacher, so that all see the same views and crops.
-    """
-    if features is None:
-        return None
-    choices, choice = _choices(features), None
-    if choices is not None:
-        choice = torch.randint(choices, (len(index),), generator=generator).to(index.device)
-    if not isinstance(features, Tensor):
-        return features.pick(index, choice)
-    return features.index_select(0, index) if choice is None else features[index, choice]
-
-
 def pretrain(
     model: nn.Module,
     data: PretrainData,
@@ -309,6 +321,7 @@ def pretrain(
     point_views: int = 1,
     measured: Mapping[str, PretrainData] | None = None,
     lr_factors: Mapping[str, float] | None = None,
+    ranks: Ranks | None = None,
 ) -> FitResult:
     """Pretrain a method's network in place.
 
@@ -323,6 +336,7 @@ def pretrain(
         measured: Sets on which the losses are measured after each epoch, by name (`bench.training.held_out`); they
             enter the curves as ``SET_LOSS`` and nothing else.
         lr_factors: Factors on the learning rate of parts, by the beginning of their parameters' names.
+        ranks: This process among those of ``spec.ranks``, see `fit`.
 
     Returns:
         Curves and costs; the model is in its last state (pretraining selects nothing).
@@ -334,6 +348,8 @@ def pretrain(
     """
     if spec.recipe is None:
         raise UsageError(f"method {spec.method} has no recipe: there is nothing to pretrain")
+    if spec.ranks != (None if ranks is None else ranks.spec):
+        raise UsageError(f"method {spec.method}: the specification names other ranks than those that train")
     if not (hasattr(model, "prepare") and hasattr(model, "compute")):
         raise UsageError(f"method {spec.method}: its network needs prepare(batch) and compute(prepared)")
     data.check()
@@ -344,10 +360,10 @@ def pretrain(
         )
     device, augment = torch.device(spec.numerics.device), compose(spec.recipe.augmentation)
 
-    def objective_on(part: PretrainData) -> PretrainObjective:
-        return PretrainObjective(model, part.to(device), spec.backbone.points, augment, point_views)
+    def objective_on(part: PretrainData, ranks: Ranks | None = None) -> PretrainObjective:
+        return PretrainObjective(model, part.to(device), spec.backbone.points, augment, point_views, ranks)
 
-    objective = objective_on(data)
+    objective = objective_on(data, ranks)
     meter = LossMeter(
         {name: objective_on(part) for name, part in (measured or {}).items()},
         {name: len(part) for name, part in (measured or {}).items()},
@@ -368,4 +384,5 @@ def pretrain(
         validate=meter if measured else None,
         select=None,
         identity=content_key(spec),
+        ranks=ranks,
     )

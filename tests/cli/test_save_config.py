@@ -45,6 +45,7 @@ IN_FILE = {
     "precision": ("--precision", "fp32", "precision"),
     "compile_": ("--compile", "off", "compile"),
     "threads": ("--threads", "3", "threads"),
+    "gpus": ("--gpus", "2", "gpus"),
     "engine": ("--engine nowhere --plugin plugin.py", None, "engine"),
     "engine_config": ("--engine-config", "engine.yaml", "engine_config"),
     "plugin": ("--plugin", "plugin.py", "plugins"),
