@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from bench.api.jobs import SubmittedJob, cancel_jobs, jobs
     from bench.api.literature import published_figures
     from bench.api.results import Comparison, Results, encoder, load
-    from bench.api.study import Search, Study, StudyPlan, Tuned, study
+    from bench.api.study import Search, Study, StudyPlan, Tuned, do_job, study
     from bench.api.units import available, card, cards, describe, fit_teacher, new_plugin, recipes, teacher, write_cards
     from bench.api.weights import export_encoder, import_encoder
     from bench.errors import (
@@ -85,6 +85,7 @@ __all__ = [
     "claims",
     "dataset",
     "describe",
+    "do_job",
     "encoder",
     "export_encoder",
     "fit_teacher",
@@ -122,7 +123,7 @@ _MODULES = {
     "api.literature": "published_figures",
     "api.results": "Comparison Results encoder load",
     "api.sharing": "merge site verify_bundle",
-    "api.study": "Search Study StudyPlan Tuned study",
+    "api.study": "Search Study StudyPlan Tuned do_job study",
     "api.units": "available card cards describe fit_teacher new_plugin recipes teacher write_cards",
     "api.weights": "export_encoder import_encoder",
     "errors": "BenchError DataError DivergedError Interrupted NotComparableError SetupError UsageError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,7 @@ class Workspace:
         for folder in (self.results, self.cache, self.logs):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / f".write-probe-{os.getpid()}"
+                probe = folder / f".write-probe-{uuid.uuid4().hex}"  # process ids repeat on other machines
                 probe.write_text("bench")
                 probe.unlink()
             except OSError as error:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pydantic import JsonValue
 
+    from bench.execution.elsewhere import WrittenPlan
     from bench.execution.engines import EngineSetup, Listener, Outcome
     from bench.plan.graph import Plan
     from bench.report.sensitivity import Sensitivity
@@ -97,6 +98,39 @@ def study(
     """
     fields = request_fields(more, protocols, dataset, methods=listed(methods), seeds=seeds, preset=preset)
     return Study.of(fields, results, store_url, plugins)
+
+
+def do_job(
+    file: PathLike,
+    *,
+    results: PathLike | None = None,
+    store_url: str | None = None,
+    listener: Listener | None = None,
+) -> list[tuple[str, str, str]]:
+    """Do one job of a written plan (`Study.write_plan`, ``bench worker``).
+
+    Args:
+        file: The job file.
+        results: Results folder, where it is not at the place that the file names.
+        store_url: Database that indexes the runs; None writes their folders only.
+        listener: Told of the events of the job.
+
+    Returns:
+        What failed: title, error and log.
+
+    Raises:
+        DataError: The file is wrong, or of another version.
+        UsageError: The code here is not that of the plan, or a job that this one needs is not done.
+        SetupError: The results folder cannot be written, or this machine cannot do the job.
+        Interrupted: It was stopped; called again, it goes on from there.
+    """
+    from bench.execution.elsewhere import do_job as do
+
+    place = None if results is None else Path(results)
+    outcome = do(Path(file), listener or (lambda job, event: None), results=place, store_url=store_url)
+    if outcome.interrupted:
+        raise Interrupted("stopped; the same job goes on from its last checkpoint")
+    return [(title, error, str(log)) for title, error, log in outcome.failed]
 
 
 def request_fields(
@@ -290,6 +324,21 @@ class Study:
             engine=self.request.engine,
             config=None if config is None else Path(config),
         )
+
+    def write_plan(self, folder: PathLike, reuse: Reuse = "exact") -> WrittenPlan:
+        """Write missing jobs as files for another scheduler (``bench plan``).
+
+        Args:
+            folder: Folder that workers see; it gets ``plan.json`` and a file for each job.
+            reuse: See `plan`.
+
+        Raises:
+            UsageError: The request cannot be carried out.
+            SetupError: A folder cannot be written.
+        """
+        from bench.execution.elsewhere import write_plan
+
+        return write_plan(self.prepare(reuse), self.workspace, self.setup(), Path(folder))
 
     def tune(
         self,

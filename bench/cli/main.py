@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": ("run:run", "Pretrain and evaluate, reusing whatever is stored."),
     "jobs": ("jobs:app", "Show jobs on a cluster: running, waiting, failed."),
+    "plan": ("elsewhere:plan", "Write the missing jobs of a study as files."),
+    "worker": ("elsewhere:worker", "Do one job of a written plan; done ones take a moment."),
     "rerun": ("run:rerun", "Do a stored run again from nothing and compare."),
     "report": ("report:report", "Print stored results; write HTML, CSV, Markdown and JSON."),
     "runs": ("runs:runs", "List stored runs with their keys, scores and what failed."),

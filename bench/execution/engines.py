@@ -24,6 +24,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -37,7 +38,7 @@ from bench.execution.forecast import Forecast
 from bench.execution.jobfile import JobFile
 from bench.options import Configured
 from bench.paths import Workspace
-from bench.plan.estimate import Estimator, gpu_bytes
+from bench.plan.estimate import Estimator, gpu_bytes, host_bytes
 from bench.plan.graph import Job, Plan, trains_encoder
 from bench.plan.request import validated
 from bench.registry import ENGINES
@@ -52,7 +53,7 @@ Listener = Callable[[Job, Event], None]
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """Where and how jobs are run; no result depends on it.
+    """Settings of running jobs; no result depends on them.
 
     Attributes:
         workers: Jobs at a time; None leaves it to the engine.
@@ -61,6 +62,7 @@ class EngineSetup:
         engine: Name of the engine.
         config: YAML file with the engine's options, or None.
         detach: Leave as soon as jobs are where they outlive this process (`Outcome.left_behind`).
+        indexes: Whether runs are indexed when they are stored; else there are their folders, for others to index.
     """
 
     workers: int | None = None
@@ -69,6 +71,7 @@ class EngineSetup:
     engine: str = "local"
     config: Path | None = None
     detach: bool = False
+    indexes: bool = True
 
 
 @dataclass
@@ -90,7 +93,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a job takes of a machine, estimated.
+    """Estimated needs of a job.
 
     Attributes:
         device: Where its networks run.
@@ -98,6 +101,7 @@ class Resources:
         cores: CPU cores that it keeps busy.
         seconds: Time.
         gpu_bytes: Memory of a GPU, roughly; 0 on CPUs.
+        host_bytes: Main memory, roughly.
         frozen: Whether it judges frozen features: its networks run for seconds, the rest is work for a CPU.
     """
 
@@ -106,6 +110,7 @@ class Resources:
     cores: int
     seconds: float
     gpu_bytes: int = 0
+    host_bytes: int = 0
     frozen: bool = False
 
 
@@ -122,7 +127,7 @@ class Task:
     job: Job
     resources: Resources
     log: Path
-    _file: JobFile
+    _file: Callable[[], JobFile]
 
     @property
     def threads(self) -> int:
@@ -138,7 +143,7 @@ class Task:
         Returns:
             The file, named by the job's id.
         """
-        return self._file.write(folder)
+        return self._file().write(folder)
 
     def payload(self, **environment: str) -> dict[str, Any]:
         """Return the job as a worker reads it from standard input.
@@ -146,7 +151,7 @@ class Task:
         Args:
             **environment: Variables that it sets before it looks for a GPU.
         """
-        return {**self._file.payload(), "environment": environment}
+        return {**self._file().payload(), "environment": environment}
 
 
 @dataclass(frozen=True)
@@ -317,8 +322,9 @@ class Ledger:
             if run.key in skip:
                 continue
             try:
+                url, indexes = self._setup.store_url, self._setup.indexes
                 store_failure(
-                    self._workspace, self._setup.store_url, run, error, log, typed_command(), diverged=cause.diverged
+                    self._workspace, url, run, error, log, typed_command(), diverged=cause.diverged, indexes=indexes
                 )
             except BenchError as problem:  # e.g. the disk is full: the summary must still appear
                 self.outcome.failed.append((f"record the failure of {job.title}", str(problem), log))
@@ -391,10 +397,15 @@ def run_plan(plan: Plan, workspace: Workspace, setup: EngineSetup, listener: Lis
     Raises:
         UsageError: The engine is unknown or not usable here, or its options are wrong.
     """
-    options = engine_options(setup)
     if setup.detach and not ENGINES.load(setup.engine).detaches:
         raise UsageError(f"--detach: jobs of engine '{setup.engine}' end with this command; leave it out")
-    ledger = Ledger(tasks_of(plan, workspace, setup), workspace, setup, listener)
+    return run_tasks(tasks_of(plan, workspace, setup), workspace, setup, listener)
+
+
+def run_tasks(tasks: Sequence[Task], workspace: Workspace, setup: EngineSetup, listener: Listener) -> Outcome:
+    """Run jobs (see `run_plan`)."""
+    options = engine_options(setup)
+    ledger = Ledger(tasks, workspace, setup, listener)
     try:
         ENGINES.load(setup.engine)(ledger, workspace, setup, options).run()
     except KeyboardInterrupt:
@@ -408,20 +419,27 @@ def tasks_of(plan: Plan, workspace: Workspace, setup: EngineSetup) -> list[Task]
     return [
         Task(
             job=job,
-            resources=_resources(job, estimator.seconds(job)),
+            resources=resources_of(job, estimator.seconds(job)),
             log=workspace.logs / f"{job.id}.log",
-            _file=JobFile.of(job, workspace, setup.plugins, setup.store_url),
+            _file=partial(JobFile.of, job, workspace, setup.plugins, setup.store_url),
         )
         for job in plan.jobs
     ]
 
 
-def _resources(job: Job, seconds: float) -> Resources:
+def resources_of(job: Job, seconds: float) -> Resources:
+    """Return what a job takes of a machine.
+
+    Args:
+        job: The job.
+        seconds: Its estimated time.
+    """
+    memory = host_bytes(job) * job.processes
     if job.encoder is None:
-        return Resources("cpu", 0, 1, seconds)
+        return Resources("cpu", 0, 1, seconds, host_bytes=memory)
     numerics = job.encoder.numerics
     cores = numerics.job_threads * job.processes
     frozen = job.kind == "evaluate" and not any(trains_encoder(run.spec) for run in job.runs)
     if numerics.device != "cuda":
-        return Resources("cpu", 0, cores, seconds, frozen=frozen)
-    return Resources("cuda", job.processes, cores, seconds, gpu_bytes(job), frozen)
+        return Resources("cpu", 0, cores, seconds, host_bytes=memory, frozen=frozen)
+    return Resources("cuda", job.processes, cores, seconds, gpu_bytes(job), memory, frozen)

@@ -1,4 +1,4 @@
-"""Store failed runs as records, apart from finished ones."""
+"""Records of failed runs, and the store that takes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,19 @@ from bench.paths import Workspace
 from bench.plan.graph import PlannedRun
 from bench.provenance import commit
 from bench.store.records import RunRecord
+from bench.store.run_folders import RunFolders, WorkerStore
 from bench.store.store import Store
+
+
+def open_store(results: Path, url: str | None, *, indexes: bool) -> WorkerStore:
+    """Open a results folder for writing.
+
+    Args:
+        results: The folder.
+        url: Database URL, or None.
+        indexes: Whether runs are indexed; without it, only folders are written.
+    """
+    return Store(results, url) if indexes else RunFolders(results)
 
 
 def store_failure(
@@ -22,24 +34,23 @@ def store_failure(
     command: Sequence[str],
     *,
     diverged: bool,
+    indexes: bool = True,
 ) -> None:
-    """Store a failed run with its error.
+    """Store a failed run with its error (see `failed_record`, `open_store`)."""
+    record = failed_record(run, error, log, command, diverged=diverged)
+    open_store(workspace.results, store_url, indexes=indexes).publish(record)
+
+
+def failed_record(run: PlannedRun, error: str, log: Path, command: Sequence[str], *, diverged: bool) -> RunRecord:
+    """Return the record of a failed run.
 
     Args:
-        workspace: Results folder.
-        store_url: Database URL, or None.
         run: The run.
         error: One line.
         log: The job's log.
         command: The command line that asked for it, as typed and without secrets.
         diverged: Whether a number of its networks, or of those it needs, stopped being finite.
     """
-    record = failed_record(run, error, log, command, diverged=diverged)
-    Store(workspace.results, store_url).publish(record)
-
-
-def failed_record(run: PlannedRun, error: str, log: Path, command: Sequence[str], *, diverged: bool) -> RunRecord:
-    """Return the record of a failed run (see `store_failure`)."""
     revision, dirty = commit()
     return RunRecord(
         key=run.key,

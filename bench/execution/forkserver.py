@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -78,6 +79,7 @@ class ForkServer:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
+        self._lock = threading.Lock()
         self._server: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
@@ -91,18 +93,19 @@ class ForkServer:
         Raises:
             SetupError: The server cannot start, or ended; why is in the log.
         """
-        if self._server is not None and self._server.poll() is not None:
-            self.close()  # killed since the last job
-        if self._socket is None:
-            self._socket = self._launch(log)
-        reader, writer = os.pipe()
-        try:
-            socket.send_fds(self._socket, [b"\0"], [job.fileno(), log.fileno(), writer])
-            told = self._socket.recv(32)
-        except OSError:
-            told = b""
-        finally:
-            os.close(writer)
+        with self._lock:
+            if self._server is not None and self._server.poll() is not None:
+                self.close()  # killed since the last job
+            if self._socket is None:
+                self._socket = self._launch(log)
+            reader, writer = os.pipe()
+            try:
+                socket.send_fds(self._socket, [b"\0"], [job.fileno(), log.fileno(), writer])
+                told = self._socket.recv(32)
+            except OSError:
+                told = b""
+            finally:
+                os.close(writer)
         channel = os.fdopen(reader, encoding="utf-8")
         if not told:
             channel.close()
@@ -133,6 +136,7 @@ class ForkServer:
         self._socket = self._server = None
 
 
+_lock = threading.Lock()
 _servers: dict[int, tuple[object, ForkServer]] = {}
 
 
@@ -143,9 +147,10 @@ def server_for(threads: int) -> ForkServer:
     """
     environment = job_environment(threads)
     inherited = {**environment, "PYTHONPATH": "", "PWD": str(Path.cwd())}  # each job brings the path it imports from
-    if threads in _servers and _servers[threads][0] != inherited:
-        _servers.pop(threads)[1].close()
-    return _servers.setdefault(threads, (inherited, ForkServer(environment)))[1]
+    with _lock:
+        if threads in _servers and _servers[threads][0] != inherited:
+            _servers.pop(threads)[1].close()
+        return _servers.setdefault(threads, (inherited, ForkServer(environment)))[1]
 
 
 @atexit.register

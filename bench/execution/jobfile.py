@@ -38,6 +38,7 @@ class JobFile(BaseModel):
         command: Command line that asked for it, without secrets.
         path: Import path of the process that planned it.
         store_url: Database URL; it is no part of a file, for it may hold a password.
+        indexes: Whether runs are indexed when they are stored; a worker with a file says so itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +53,7 @@ class JobFile(BaseModel):
     command: tuple[str, ...]
     path: tuple[str, ...]
     store_url: str | None = None
+    indexes: bool = True
 
     @classmethod
     def of(cls, job: Job, workspace: Workspace, plugins: Sequence[Path], store_url: str | None) -> JobFile:
@@ -73,7 +75,7 @@ class JobFile(BaseModel):
 
     def text(self) -> str:
         """Return the file's content."""
-        content = self.model_dump(mode="json", exclude={"store_url"})
+        content = self.model_dump(mode="json", exclude={"store_url", "indexes"})
         return json.dumps({**content, "sha256": _digest(content)}, indent=1, sort_keys=True) + "\n"
 
     def write(self, folder: Path) -> Path:
@@ -108,6 +110,8 @@ def read_job(path: Path) -> JobFile:
         raise DataError(f"job file '{path}' does not exist") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"job file '{path}' cannot be read as JSON: {' '.join(str(error).split())}") from error
+    if isinstance(content, dict) and content.get("format") == "recon-bench plan":
+        raise DataError(f"'{path}' is a whole plan: give the file of one of its jobs")
     if not isinstance(content, dict) or content.get("format") != "recon-bench job":
         raise DataError(f"'{path}' is no job file: its field 'format' must be 'recon-bench job'")
     if content.get("version") != VERSION:

@@ -43,7 +43,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many jobs run at a time.
+    """Numbers of jobs at a time.
 
     Attributes:
         jobs: In all.

@@ -25,7 +25,7 @@ from bench.chosen import ChosenProtocol, chosen_protocol
 from bench.data.base import DataPlace, Dataset
 from bench.errors import BenchError, DataError, DivergedError, Interrupted
 from bench.execution.events import Channel, Event, WarningsToParent
-from bench.execution.failures import failed_record
+from bench.execution.failures import failed_record, open_store
 from bench.execution.ranks import LOST, FirstRank, OtherRank, fork_ranks
 from bench.models.ranks import RankLostError, Ranks
 from bench.paths import Workspace
@@ -43,9 +43,7 @@ from bench.seeds import derive
 from bench.signals import INTERRUPTED, like_ctrl_c
 from bench.spec import DataSpec, PretrainSpec, RunSpec, TeacherSpec
 from bench.store.once import once
-from bench.store.run_folders import RunFolders, WorkerStore
 from bench.store.scratch import scratch_name
-from bench.store.store import Store
 from bench.teachers.base import Teacher
 from bench.texts import Log
 
@@ -68,11 +66,7 @@ class Worker:
         self.workspace = Workspace(Path(payload["results"]), Path(payload["cache"]))
         self.command: list[str] = payload["command"]
         self.channel = channel
-        self.store: WorkerStore = (
-            Store(self.workspace.results, payload["store_url"])
-            if payload.get("indexes", True)
-            else RunFolders(self.workspace.results)
-        )
+        self.store = open_store(self.workspace.results, payload["store_url"], indexes=payload["indexes"])
         self.artifacts = self.store.artifacts
         load_entry_points()
         self.plugins: list[str] = payload["plugins"]

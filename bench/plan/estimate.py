@@ -17,6 +17,7 @@ _START_SECONDS = 5.0
 _EVALUATE_SECONDS = 3.0
 _PUBLISHED_EPOCHS = 300
 _CUDA_BYTES = 1 << 30
+_PROCESS_BYTES = 1 << 30
 _EVALUATED = 256
 """Objects of a batch where no recipe says how many."""
 _DECODER = 4
@@ -88,11 +89,19 @@ def training_flops(backbone: BackboneSpec) -> float:
 
 
 def gpu_bytes(job: Job) -> int:
-    """Estimate the memory of a GPU that a job takes, roughly and rather too much.
+    """Estimate the memory of a GPU that a job takes, roughly and rather too much."""
+    on_gpu = job.encoder is not None and job.encoder.numerics.device == "cuda"
+    return _CUDA_BYTES + _network_bytes(job) + _data_bytes(job) if on_gpu else 0
 
-    Weights with their gradients and moments, what a step keeps for its backward pass in float32, the data, and what
-    CUDA itself takes.
-    """
+
+def host_bytes(job: Job) -> int:
+    """Estimate the main memory that a job takes, roughly and rather too much."""
+    on_cpu = job.encoder is None or job.encoder.numerics.device == "cpu"
+    return _PROCESS_BYTES + 2 * _data_bytes(job) + (_network_bytes(job) if on_cpu else _CUDA_BYTES)
+
+
+def _network_bytes(job: Job) -> int:
+    """Estimate weights with gradients and moments, and what a step keeps for its backward pass."""
     if job.encoder is None:
         return 0
     spec = job.encoder
@@ -102,8 +111,14 @@ def gpu_bytes(job: Job) -> int:
     weights = 4 * 12 * (size.depth + _DECODER) * width**2 * (4 if trained else 1)
     kept = 4 * batch * size.groups * (_KEPT_PER_BLOCK * width * (size.depth + _DECODER if trained else 1))
     patches = 4 * batch * size.groups * size.group_size * 4 * size.tokenizer_width * (2 if trained else 1)
-    objects = max((place.objects for place in job.places), default=0)
-    return _CUDA_BYTES + weights + kept + patches + 4 * 3 * objects * size.points
+    return weights + kept + patches
+
+
+def _data_bytes(job: Job) -> int:
+    """Estimate the clouds of the largest data set."""
+    if job.encoder is None:
+        return 0
+    return 4 * 3 * max((place.objects for place in job.places), default=0) * job.encoder.backbone.points
 
 
 def _tuned_samples(run: RunSpec, objects: int) -> float:
