@@ -223,7 +223,7 @@ def execute(
             screen.print(planned.sensitivity, highlight=False, markup=False)
         return 0
     outcome = None
-    if planned.plan.jobs:
+    if planned.plan.jobs or study.request.engine != "local":  # the ends of jobs elsewhere are still to be noted
         with ProgressView(screen) as view:
             outcome = study.execute(planned.plan, view, jobs=jobs, detach=detach)
     stored = len(planned.plan.reused) + (0 if outcome is None else len(set(outcome.done)))

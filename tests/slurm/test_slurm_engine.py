@@ -125,10 +125,12 @@ def test_a_study_gives_the_numbers_of_one_machine(
         left = bench_here(*request(toy_modelnet, results), *on_slurm, "--detach")
         assert "3 jobs are with SLURM, 3 of them new" in left.stdout
         cluster.say("scontrol", "update", f"nodename={cluster.host}", "state=resume")
-        done = bench_here(*request(toy_modelnet, results), *on_slurm)
+        wait_for(lambda: all(word == "COMPLETED" for _, word, _ in cluster.jobs()[-3:]), 600)
+        assert states(results) == ["done encoder", "done evaluate", "done evaluate"]
+        done = bench_here(*request(toy_modelnet, results), *on_slurm, "--detach")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 of them new" in done.stdout, "it follows what was submitted"
-    assert "2 finished runs" in done.stdout, "this process indexed what nodes wrote"
+    assert "2 stored already, 0 to do" in done.stdout, "it finds what nodes stored while nobody looked"
+    assert "2 finished runs" in done.stdout, "it indexed what nodes wrote"
     assert numbers(results) == numbers(local) != {}
     assert shown(results) == []
     assert not [*(results / "slurm").glob("2*")], "nothing is left of a submission that went well"

@@ -81,8 +81,9 @@ class SlurmEngine(Engine[SlurmOptions]):
             submitted = self._submit(cluster, live)
         jobs = {unit.facts.slurm for unit in self._followed.values()}
         told = f"{len(self._followed)} jobs are with SLURM, {submitted} of them new (SLURM jobs {_listed(jobs)})"
-        self.ledger.outcome.left_behind = f"{told}: {FOLLOW}"
-        if self.setup.detach:
+        if self._followed:
+            self.ledger.outcome.left_behind = f"{told}: {FOLLOW}"
+        if self.setup.detach and self._followed:
             return
         self._tell(f"{told}; Ctrl-C leaves them there")
         self._follow()
