@@ -76,6 +76,7 @@ class FirstRank:
         self._others = others  # by rank: process, where to write to begin, where to read why it failed
         self._codes: dict[int, int] = {}
         self._give_up: Callable[[str], None] | None = None
+        self._ends = threading.Event()
         self._watches = [threading.Thread(target=self._watch, args=(rank,), daemon=True) for rank in others]
         for watch in self._watches:
             watch.start()
@@ -126,7 +127,7 @@ class FirstRank:
             if now and rank not in self._codes:
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
-        self._give_up = None
+        self._ends.set()
         for watch in self._watches:
             watch.join(timeout=_GRACE)
 
@@ -136,8 +137,7 @@ class FirstRank:
         code = self._codes[rank] = os.waitstatus_to_exitcode(status)
         if code in (0, INTERRUPTED, LOST):
             return
-        time.sleep(_GRACE)
-        if self._give_up is not None:
+        if not self._ends.wait(_GRACE) and self._give_up is not None:
             for process, _, _ in self._others.values():
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)

@@ -135,8 +135,8 @@ def kill(folder: Path) -> None:
         assert isinstance(own, FirstRank)
         began = time.monotonic()
         reason = own.reason()
-        (folder / "killed.txt").write_text(f"{reason}\n{time.monotonic() - began}")
         own.end(now=True)
+        (folder / "killed.txt").write_text(f"{reason}\n{time.monotonic() - began}")
 
 
 def go_on(folder: Path) -> None:
