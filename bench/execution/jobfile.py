@@ -15,9 +15,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.environment import job_path, typed_command
-from bench.errors import DataError, SetupError
+from bench.errors import DataError
 from bench.paths import Workspace
 from bench.plan.graph import Job
+from bench.store.failures import file_failure
 from bench.store.scratch import scratch_name
 
 VERSION = 1
@@ -91,9 +92,7 @@ class JobFile(BaseModel):
             staged.write_text(self.text(), encoding="utf-8")
             staged.replace(target)
         except OSError as error:
-            raise SetupError(
-                f"cannot write {target}: {error.strerror or error}; free the space and try again"
-            ) from error
+            raise file_failure("write", target, error) from error
         return target
 
 

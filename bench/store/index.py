@@ -484,7 +484,7 @@ def same(first: IndexedRun, second: IndexedRun) -> bool:
 
 
 class Brief(NamedTuple):
-    """What tells whether a run's folder is as its row says.
+    """Facts that tell whether a run's folder is as its row says.
 
     Attributes:
         signature: Of the folder's files.
