@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from enum import Enum
@@ -40,6 +41,9 @@ _ANY_TEXT = functools.partial(str, encoding="utf-8", errors="surrogateescape")
 """Makes texts of what SQLite holds: a row that was tampered with must be readable, to be seen as such."""
 _SQLITE, _WRITE_AHEAD = b"SQLite format 3\0", 2
 """First bytes of an SQLite file, and the two bytes that mark a write-ahead log."""
+
+_WRITERS, _MAKERS = 72_031_109, 7_203_110_902
+"""Numbers of a server's advisory locks: of writers of one results folder, and of makers of the tables."""
 
 Fill = Callable[[Session], None]
 """Writes the rows of a database that was just made."""
@@ -87,8 +91,10 @@ class Database:
         self.path = Path(self.url.database) if self.is_sqlite and self.url.database else None
         inside = self.path is not None and self.path.absolute().parent == results.absolute()
         self.owner = "" if inside else str(results.absolute())
-        self._reader = self._engine(self.url)
-        self._writer = self._reader.execution_options(bench_write=True)
+        engine = self._engine(self.url)
+        # A server gives every statement a snapshot of its own unless told otherwise.
+        self._reader = engine if self.is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
+        self._writer = engine.execution_options(bench_write=True)
 
     @property
     def is_sqlite(self) -> bool:
@@ -115,10 +121,14 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, *, alone: bool = True) -> Iterator[Session]:
         """Yield a session inside one write transaction.
 
-        On SQLite the transaction is exclusive from its start, so what was read in it stays true until it commits.
+        What was read in it stays true until it commits: no other process writes rows of this results folder meanwhile.
+
+        Args:
+            alone: Keep others from writing. False for leases, whose heartbeats must not wait for minutes while a
+                server's index is made again; SQLite has one writer at a time in any case.
 
         Raises:
             SetupError: One line saying what is wrong with the database and how to mend it.
@@ -127,7 +137,20 @@ class Database:
         if self.readonly:
             raise SetupError(f"database '{self.shown}' was opened for reading only")
         with self._translated(), self._lock(exclusive=False), Session(self._writer) as session, session.begin():
+            if alone and not self.is_sqlite:
+                lock = "SELECT pg_advisory_xact_lock(:number, hashtext(:owner))"
+                session.execute(text(lock), {"number": _WRITERS, "owner": self.owner})
             yield session
+
+    def now(self, session: Session) -> float:
+        """Return the time on the clock that all users of the database share.
+
+        Seconds since the epoch. Machines that share a server need not agree on the time; those that share an SQLite
+        file are one machine.
+        """
+        if self.is_sqlite:
+            return time.time()
+        return float(session.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
 
     def condition(self) -> tuple[Condition, str]:
         """Return the database's condition, and problems in words.
@@ -232,7 +255,7 @@ class Database:
         with self._translated(), Session(self._writer) as session, session.begin():
             connection = session.connection()
             # Servers have no lock file: the first of several starting processes does it, the others wait.
-            connection.execute(text("SELECT pg_advisory_xact_lock(7203110902)"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _MAKERS})
             if _condition(connection, self.shown)[0] is Condition.current:
                 return
             there = set(inspect(connection).get_table_names())
@@ -266,7 +289,7 @@ class Database:
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise UsageError(
                 f"database URL '{self.url.render_as_string()}' needs a driver that is not installed ({error}); "
-                "install it (for PostgreSQL: pip install psycopg and postgresql+psycopg://...)"
+                "install it (for PostgreSQL: pip install 'recon-bench[postgres]', and postgresql+psycopg://...)"
             ) from error
         _configure_sqlite(engine)
         return engine

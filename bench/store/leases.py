@@ -2,7 +2,7 @@
 
 A lease is a row (kind, key). Its holder writes a heartbeat every few seconds from a thread. A holder on this machine
 is dead when its process is gone, and is replaced at once; a holder on another machine is dead when its heartbeat is
-older than `STALE_SECONDS` (the machines' clocks must agree to well within that). A process on this machine that
+older than `STALE_SECONDS` on the database's clock, which all of them share. A process on this machine that
 merely hangs keeps its lease. A lease that was taken over wrongly costs repeated work, never a mixed result, because
 folders are published whole and the first one stays.
 """
@@ -45,8 +45,8 @@ class Holder:
         host: Machine, its boot and its process namespace (process ids mean something only inside these).
         pid: Process id.
         process_start: Start of the process on a clock of its host, to recognise a reused process id.
-        claimed_at: Seconds since the epoch.
-        heartbeat_at: Seconds since the epoch.
+        claimed_at: Seconds since the epoch, on the database's clock.
+        heartbeat_at: The same.
         note: The holder's description of its work.
     """
 
@@ -60,14 +60,18 @@ class Holder:
     heartbeat_at: float
     note: str
 
-    def alive(self, silent_seconds: float = STALE_SECONDS) -> bool:
+    def alive(self, now: float, silent_seconds: float = STALE_SECONDS) -> bool:
         """Whether the holder may still be at work.
 
         On another machine, whether it was heard of lately.
+
+        Args:
+            now: Time on the clock of its heartbeat (`Database.now`).
+            silent_seconds: Seconds after which a holder elsewhere counts as dead.
         """
         if self.host == host_name():
             return process_alive(self.pid, self.process_start)
-        return time.time() - self.heartbeat_at <= silent_seconds
+        return now - self.heartbeat_at <= silent_seconds
 
 
 class Lease:
@@ -102,8 +106,9 @@ class Lease:
         """
         if self._lost or self._done.is_set():
             return False
-        with self._database.write() as session:
-            done = session.execute(update(LeaseTable).where(self._mine()).values(heartbeat_at=time.time()))
+        with self._database.write(alone=False) as session:
+            now = self._database.now(session)
+            done = session.execute(update(LeaseTable).where(self._mine()).values(heartbeat_at=now))
             assert isinstance(done, CursorResult)
             self._lost = done.rowcount == 0
         return not self._lost
@@ -126,7 +131,7 @@ class Lease:
         self._done.set()
         self._thread.join()
         try:
-            with self._database.write() as session:
+            with self._database.write(alone=False) as session:
                 session.execute(delete(LeaseTable).where(self._mine()))
         except BenchError as error:
             # Do not fail finished work: the lease ends with this process anyway.
@@ -165,19 +170,19 @@ def claim(database: Database, kind: str, key: str, note: str = "") -> Lease | No
     Raises:
         SetupError: The database cannot be written.
     """
-    now = time.time()
-    mine = Holder(
-        kind, key, uuid.uuid4().hex, host_name(), os.getpid(), process_start(os.getpid()) or 0.0, now, now,
-        jsontext.storable(note),
-    )  # fmt: skip
     try:
-        with database.write() as session:
+        with database.write(alone=False) as session:
+            now = database.now(session)
+            mine = Holder(
+                kind, key, uuid.uuid4().hex, host_name(), os.getpid(), process_start(os.getpid()) or 0.0, now, now,
+                jsontext.storable(note),
+            )  # fmt: skip
             found = session.execute(
                 select(LeaseTable).where(LeaseTable.kind == kind, LeaseTable.key == key).with_for_update()
             ).scalar_one_or_none()
             if found is None:
                 session.execute(insert(LeaseTable).values(**vars(mine)))
-            elif _holder(found).alive():
+            elif _holder(found).alive(now):
                 return None
             else:
                 session.execute(
@@ -194,16 +199,27 @@ def claim(database: Database, kind: str, key: str, note: str = "") -> Lease | No
 def holder(database: Database, kind: str, key: str) -> Holder | None:
     """Return the living holder of a lease, or None."""
     with database.read() as session:
-        row = session.get(LeaseTable, (kind, key))
+        row, now = session.get(LeaseTable, (kind, key)), database.now(session)
         found = None if row is None else _holder(row)
-    return found if found is not None and found.alive() else None
+    return found if found is not None and found.alive(now) else None
 
 
 def holders(database: Database) -> list[Holder]:
     """Return all recorded leases, dead holders included, oldest first."""
+    return _holders(database)[0]
+
+
+def living(database: Database) -> list[Holder]:
+    """Return the leases of living holders, oldest first."""
+    found, now = _holders(database)
+    return [one for one in found if one.alive(now)]
+
+
+def _holders(database: Database) -> tuple[list[Holder], float]:
+    """Return all recorded leases, and the time they were read."""
     with database.read() as session:
         rows = session.execute(select(LeaseTable).order_by(LeaseTable.claimed_at)).scalars()
-        return [_holder(row) for row in rows]
+        return [_holder(row) for row in rows], database.now(session)
 
 
 def wait_for(
@@ -244,12 +260,12 @@ def wait_for(
 def remove_dead(database: Database) -> int:
     """Delete leases of dead holders; return how many.
 
-    A holder on this machine is dead when its process is gone. One elsewhere must have been silent for a day, since
-    its clock may differ.
+    A holder on this machine is dead when its process is gone. One elsewhere must have been silent for a day.
     """
-    dead = [one for one in holders(database) if not one.alive(FORGOTTEN_SECONDS)]
+    found, now = _holders(database)
+    dead = [one for one in found if not one.alive(now, FORGOTTEN_SECONDS)]
     if dead:
-        with database.write() as session:
+        with database.write(alone=False) as session:
             for one in dead:
                 mine = (LeaseTable.kind == one.kind, LeaseTable.key == one.key, LeaseTable.owner == one.owner)
                 session.execute(delete(LeaseTable).where(*mine, LeaseTable.heartbeat_at == one.heartbeat_at))

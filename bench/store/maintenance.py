@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import func, insert, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from bench.errors import BenchError, SetupError
@@ -168,18 +167,14 @@ def refresh(database: Database, keys: Collection[str] | None = None, *, verify: 
     lost = [damage.folder.relative_to(database.results).as_posix() for damage in view.damaged]
     lost = [name for name in lost if name in indexed]
     if view.fresh or view.gone or lost or view.unlisted:
-        try:
-            with database.write() as session:
-                for name in view.gone:
-                    if not (database.results / name).exists():
-                        index.remove(session, database.owner, name)
-                for name in lost:
+        with database.write() as session:
+            for name in view.gone:
+                if not (database.results / name).exists():
                     index.remove(session, database.owner, name)
-                index.put(session, database.owner, view.fresh, view.new_texts)
-                index.relist(session, view.unlisted)
-        except IntegrityError:
-            # On a server two processes may insert the same folder at once; the other one's rows are the same.
-            _log.debug("%s was indexed by another process", view.fresh)
+            for name in lost:
+                index.remove(session, database.owner, name)
+            index.put(session, database.owner, view.fresh, view.new_texts)
+            index.relist(session, view.unlisted)
     return view
 
 
@@ -291,7 +286,7 @@ def _remove_finished_work(database: Database) -> int:
     if not saved:
         return 0
     try:
-        held = {(one.key[:16], one.key.rpartition(":")[2][:16]) for one in leases.holders(database) if one.alive()}
+        held = {(one.key[:16], one.key.rpartition(":")[2][:16]) for one in leases.living(database)}
     except BenchError as error:  # the caller rebuilds it
         _log.debug("saved states stay, leases cannot be read: %s", error)
         return 0
@@ -409,7 +404,7 @@ def _salvage(database: Database) -> list[Holder]:
         return []
     try:
         old = Database(database.results, database.url, readonly=True)
-        return [one for one in leases.holders(old) if one.alive()]
+        return leases.living(old)
     except BenchError as error:
         _log.debug("not every lease of the damaged database could be read: %s", error)
         return []

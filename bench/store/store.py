@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from bench.errors import SetupError
@@ -468,12 +467,8 @@ class Store:
         The folder, not the caller's record, is what gets indexed: it is what later readers will verify.
         """
         run, _ = scan.read_run(self.results, folder, series=False)
-        try:
-            with self.database.write() as session:
-                index.put(session, self.database.owner, [run], run.texts or {})
-        except IntegrityError:
-            # On a server two processes may insert the same folder at once; the other one's rows are the same.
-            _log.debug("%s was indexed by another process", folder)
+        with self.database.write() as session:
+            index.put(session, self.database.owner, [run], run.texts or {})
         return run
 
     def _set_aside(self, damage: DamagedFolderError) -> Path | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres_server import Server
 from store_helpers import Start
 
 from bench.store import Store, leases
@@ -33,9 +34,36 @@ def quiet_hearts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 3600.0)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module with ``DATABASES`` once for each of them."""
+    if "store_url" in metafunc.fixturenames and (names := getattr(metafunc.module, "DATABASES", ())):
+        metafunc.parametrize("store_url", names, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server; tests that need one skip where its programs are missing."""
+    with tempfile.TemporaryDirectory(prefix="bench-pg-") as folder:
+        server = Server(Path(folder))
+        yield server
+        server.stop()
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results")
+def store_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """URL of the index: None for an SQLite file in the results folder, or a new database of the server."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield None
+        return
+    server: Server = request.getfixturevalue("postgres")
+    url = server.new_database()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def store(tmp_path: Path, store_url: str | None) -> Store:
+    return Store(tmp_path / "results", store_url)
 
 
 @pytest.fixture

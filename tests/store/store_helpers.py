@@ -63,9 +63,9 @@ def make_record(number: int, fingerprint: str = FINGERPRINT, **changes: Any) -> 
     return RunRecord(**({"key": content_key(values["spec"])} | values))
 
 
-def publish_all(results: Path, numbers: list[int], repeats: int = 1) -> None:
+def publish_all(results: Path, numbers: list[int], repeats: int = 1, url: str | None = None) -> None:
     """Open the results folder (perhaps creating it) and publish these runs."""
-    store = Store(results)
+    store = Store(results, url)
     for _ in range(repeats):
         for number in numbers:
             store.publish(make_record(number))
@@ -79,6 +79,11 @@ def publish_for_ever(results: Path) -> None:
         number += 1
         store.publish(make_record(number))
         store.publish(make_record(number, status="failed", error="stopped"))
+
+
+def index_folders(results: Path, url: str | None) -> None:
+    """Index what the folders hold."""
+    Store(results, url).refresh()
 
 
 def alter_and_die(results: Path) -> None:
@@ -131,17 +136,17 @@ def _kill_at(step: int) -> None:
     sys.addaudithook(hook)
 
 
-def hold_lease(results: Path, key: str, sign: Path) -> None:
+def hold_lease(results: Path, key: str, sign: Path, url: str | None = None) -> None:
     """Claim a lease, say so by a file, and hold it until killed."""
-    lease = Store(results).lease("run", key, "held by a test")
+    lease = Store(results, url).lease("run", key, "held by a test")
     assert lease is not None
     sign.touch()
     time.sleep(600)
 
 
-def work_once_each(results: Path, keys: list[str], log: Path) -> None:
+def work_once_each(results: Path, keys: list[str], log: Path, url: str | None = None) -> None:
     """Claim key after key; note begin and end of the work done under each lease in an append-only log."""
-    store = Store(results)
+    store = Store(results, url)
     with log.open("a", buffering=1) as out:
         for key in keys:
             while not (results / f"done-{key}").exists():

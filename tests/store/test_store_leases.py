@@ -19,6 +19,8 @@ from store_helpers import Start, hold_lease, work_once_each
 from bench.store import Holder, Store, leases
 from bench.store.schema import LeaseTable
 
+DATABASES = ("sqlite", "postgresql")
+
 
 def alter(store: Store, key: str, **values: object) -> None:
     with store.database.write() as session:
@@ -58,13 +60,15 @@ def test_an_exception_gives_the_lease_back(store: Store) -> None:
     assert store.lease("run", "k") is not None
 
 
-def test_processes_hammering_the_same_keys_do_each_work_once(tmp_path: Path, start: Start) -> None:
+def test_processes_hammering_the_same_keys_do_each_work_once(
+    tmp_path: Path, store_url: str | None, start: Start
+) -> None:
     """Four `bench run` at once on the same spec do the work once."""
     results = tmp_path / "results"
-    Store(results)
+    Store(results, store_url)
     log = tmp_path / "log"
     keys = [f"key{i}" for i in range(8)]
-    jobs = [start(work_once_each, results, keys if i % 2 else keys[::-1], log) for i in range(4)]
+    jobs = [start(work_once_each, results, keys if i % 2 else keys[::-1], log, store_url) for i in range(4)]
     for job in jobs:
         job.join(60)
         assert job.exitcode == 0
@@ -73,9 +77,9 @@ def test_processes_hammering_the_same_keys_do_each_work_once(tmp_path: Path, sta
     assert Counter(key for what, key, _ in lines if what == "end") == dict.fromkeys(keys, 1)
 
 
-def test_a_killed_holder_is_replaced_at_once(store: Store, tmp_path: Path, start: Start) -> None:
+def test_a_killed_holder_is_replaced_at_once(store: Store, store_url: str | None, tmp_path: Path, start: Start) -> None:
     """After `kill -9` the same command must go on, not wait for a time-out."""
-    job = start(hold_lease, store.results, "k", tmp_path / "sign")
+    job = start(hold_lease, store.results, "k", tmp_path / "sign", store_url)
     wait_until((tmp_path / "sign").exists)
     assert store.lease("run", "k") is None
     assert not store.wait_for("run", "k", timeout=0.2)

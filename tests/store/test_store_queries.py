@@ -17,6 +17,8 @@ from bench.store import Metric, Store, failed_rows, jsontext, metric_rows, run_r
 from bench.store.index import Head
 from bench.store.queries import fitting
 
+DATABASES = ("sqlite", "postgresql")
+
 OLD, NEW = "0" * 64, "1" * 64
 
 
@@ -85,7 +87,7 @@ FORGED = ["method = 'act'", "status = 'failed'", "created_at = '0'", "preset = x
 
 
 @pytest.mark.parametrize("change", FORGED)
-def test_no_forged_row_hides_a_run_from_a_filtered_reading(store: Store, change: str) -> None:
+def test_no_forged_row_hides_a_run_from_a_filtered_reading(store: Store, store_url: str | None, change: str) -> None:
     """Only the rows that are chosen are read whole: one that was altered must not choose itself away."""
     store.publish(make_record(1))
     store.publish(make_record(2, label=LABEL | {"method": "act"}))
@@ -95,7 +97,7 @@ def test_no_forged_row_hides_a_run_from_a_filtered_reading(store: Store, change:
     def newest(heads: list[Head]) -> list[Head]:
         return sorted(heads, key=attrgetter("created_at"))[-1:]
 
-    reader = Store.open_readonly(store.results, fits=fitting({"method": ["recon"]}), choose=newest)
+    reader = Store.open_readonly(store.results, store_url, fits=fitting({"method": ["recon"]}), choose=newest)
     assert [(run.key, run.row.method) for run in reader.runs()] == [(key_of(1), "recon")]
     assert [row.value for row in metric_rows(reader)] == [row.value for row in metric_rows(store, keys=[key_of(1)])]
 
@@ -124,14 +126,14 @@ def calls_of(function: Callable[[], object]) -> int:
     return count
 
 
-def test_what_is_not_asked_for_costs_next_to_nothing(store: Store) -> None:
+def test_what_is_not_asked_for_costs_next_to_nothing(store: Store, store_url: str | None) -> None:
     """`bench runs` takes 5 s on 100,000 runs: at most 40 calls, and no statement, for each that is not shown."""
     asked, calls = [], []
     for others in (1, 2, 40):  # the first time imports and fills caches
         for number in range(others):
             store.publish(make_record(100 + number, label=LABEL | {"method": "act"}))
         store.publish(make_record(1))
-        reader = Store.open_readonly(store.results, fits=fitting({"method": ["recon"]}))
+        reader = Store.open_readonly(store.results, store_url, fits=fitting({"method": ["recon"]}))
         said: list[str] = []
         with reader.database.read() as session:
             event.listen(session.get_bind(), "before_cursor_execute", lambda *given, said=said: said.append(given[2]))

@@ -18,6 +18,8 @@ from store_helpers import LABEL, key_of, make_record, tree
 from bench.store import Metric, SeenNames, Store, metric_rows, run_rows
 from bench.store.codec import OWN, decode, encode
 
+DATABASES = ("sqlite", "postgresql")
+
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 TEXT = st.text(max_size=8)
 JSON = st.recursive(

@@ -16,6 +16,8 @@ from bench.store import Store, StoredRun, failed_rows, metric_rows, rebuild, run
 from bench.store.files import file_digest
 from bench.store.folders import MANIFEST
 
+DATABASES = ("sqlite", "postgresql")
+
 
 def digest(path: Path) -> str:
     return file_digest(path)[1]
@@ -113,24 +115,26 @@ def forge(stored: StoredRun, old: str, new: str) -> None:
     (stored.folder / MANIFEST).write_text(json.dumps(manifest))
 
 
-def test_a_folder_that_changed_since_it_was_indexed_is_named(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_changed_since_it_was_indexed_is_named(
+    store: Store, store_url: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whoever edits a number and repairs the manifest is still noticed; the folder is the truth all the same."""
     forge(store.publish(make_record(1)), "0.501", "0.999")
-    assert metric_rows(Store.open_readonly(store.results))[0].value == 0.999
+    assert metric_rows(Store.open_readonly(store.results, store_url))[0].value == 0.999
     assert "1 x run folder changed since it was indexed" in caplog.text
-    report = rebuild(store.results)
+    report = rebuild(store.results, store_url)
     assert (report.indexed, report.quarantined) == (1, [])
     assert "1 x run folder changed" in report.mended
-    assert rebuild(store.results).mended == ""
+    assert rebuild(store.results, store_url).mended == ""
 
 
 @pytest.mark.parametrize("target", [f"runs/{key_of(2)}/{FINGERPRINT[:16]}", f"runs/{key_of(1)}/beefbeefbeefbeef"])
-def test_a_run_moved_to_another_key_is_set_aside(store: Store, target: str) -> None:
+def test_a_run_moved_to_another_key_is_set_aside(store: Store, store_url: str | None, target: str) -> None:
     """A folder copied or renamed by hand must not stand for another run."""
     stored = store.publish(make_record(1))
     (store.results / target).parent.mkdir(exist_ok=True)
     shutil.copytree(stored.folder, store.results / target)
-    reason = rebuild(store.results).quarantined[0][1]
+    reason = rebuild(store.results, store_url).quarantined[0][1]
     assert "belongs to" in reason
     assert {row.run_key for row in metric_rows(store)} == {key_of(1)}
 
@@ -165,9 +169,9 @@ def test_a_deleted_run_leaves_the_index(store: Store) -> None:
     assert metric_rows(store) == []
 
 
-def test_a_run_that_was_never_indexed_is_found_and_indexed(store: Store) -> None:
+def test_a_run_that_was_never_indexed_is_found_and_indexed(store: Store, store_url: str | None) -> None:
     """A process killed between the rename and the database must not cost its run."""
-    other = Store(store.results.parent / "other")
+    other = Store(store.results.parent / "other", store_url)
     stored = other.publish(make_record(1))
     target = store.results / stored.folder.relative_to(other.results)
     shutil.copytree(stored.folder, target)
@@ -180,23 +184,23 @@ def test_a_run_that_was_never_indexed_is_found_and_indexed(store: Store) -> None
     assert len(metric_rows(store)) == 22
 
 
-def test_a_run_of_a_newer_bench_is_left_alone(store: Store) -> None:
+def test_a_run_of_a_newer_bench_is_left_alone(store: Store, store_url: str | None) -> None:
     """Older code must neither use nor set aside what it cannot read."""
     stored = store.publish(make_record(1))
     manifest = stored.folder / MANIFEST
     manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
     with pytest.raises(SetupError, match="newer bench"):
         store.find(key_of(1))
-    report = rebuild(store.results)
+    report = rebuild(store.results, store_url)
     assert report.skipped[0][0] == stored.folder
     assert "newer bench" in report.skipped[0][1]
     assert stored.folder.exists()
 
 
-def test_results_can_be_moved(store: Store) -> None:
+def test_results_can_be_moved(store: Store, store_url: str | None) -> None:
     """A results folder copied to another disk keeps its tables and its runs."""
     store.publish(make_record(1))
     moved = store.results.rename(store.results.with_name("moved"))
-    again = Store(moved)
+    again = Store(moved, store_url)
     assert metric_rows(again)[0].folder.is_relative_to(moved)
     assert try_load(again, 1) == "loaded"
