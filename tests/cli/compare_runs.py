@@ -48,6 +48,7 @@ def perform(place: Workspace, request: RunRequest, *plugins: Path) -> None:
         "results": str(place.results),
         "cache": str(place.cache),
         "store_url": None,
+        "indexes": True,
         "plugins": [str(plugin) for plugin in plugins],
         "command": [],
     }

@@ -47,7 +47,7 @@ def test_a_whole_run_with_two_live_teachers(tmp_path: Path, toy_modelnet: Path) 
     channel = Channel(os.open(os.devnull, os.O_WRONLY))
     for job in plan.jobs:
         payload = {"job": job.model_dump(mode="json"), "results": str(workspace.results), "cache": str(workspace.cache)}
-        assert Worker({**payload, "store_url": None, "plugins": [], "command": []}, channel).perform()
+        assert Worker({**payload, "store_url": None, "indexes": True, "plugins": [], "command": []}, channel).perform()
     rows = metric_rows(Store(workspace.results))
     assert {(len(row.seen or ()), row.seen_total) for row in rows} == {(6, 6)}, "captions state the evaluated classes"
     assert not list(workspace.cache.glob("features/timm-*")), "a live teacher keeps nothing"

@@ -128,7 +128,7 @@ def test_imported_weights_are_judged_with_the_teacher_that_is_named(tmp_path: Pa
         if not any(run.spec.protocol.name == "zeroshot" for run in job.runs):
             continue
         payload = {"job": job.model_dump(mode="json"), "results": str(workspace.results), "cache": str(workspace.cache)}
-        assert Worker({**payload, "store_url": None, "plugins": [], "command": []}, channel).perform()
+        assert Worker({**payload, "store_url": None, "indexes": True, "plugins": [], "command": []}, channel).perform()
     rows = [row for row in metric_rows(Store(workspace.results)) if row.name == "accuracy" and row.split == "test"]
     assert {(row.method, row.n_objects) for row in rows} == {("recon (zeroshot)", 36), ("render-classify", 36)}
     assert {row.seen for row in rows if row.method == "render-classify"} == {None}, "nobody knows what that CLIP read"

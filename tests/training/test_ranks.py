@@ -13,6 +13,7 @@ from ranks_of_methods import CASES, RECIPE
 
 from bench.errors import UsageError
 from bench.training.loop import share_of
+from tests.conftest import bench_here
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +66,18 @@ def test_a_batch_that_does_not_divide_is_refused(batch: int, ranks: int) -> None
     with pytest.raises(UsageError, match=rf"a batch of {batch} objects .* does not divide among {ranks} ranks"):
         share_of(batch, ranks)
     assert share_of(8, 4) == 2
+
+
+def test_a_method_that_does_not_say_so_is_refused(tmp_path: Path) -> None:
+    """A subclass may have a loss that couples objects of different ranks: its numbers would be silently wrong."""
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from bench.methods.point_mae import PointMAE\n\n\n"
+        'class Own(PointMAE):\n    """A method of one\'s own."""\n\n    name = "own-ranks"\n'
+    )
+    done = bench_here(
+        "run", "-m", "own-ranks", "-p", "linear", "--preset", "smoke", "--plugin", file, "--gpus", 2, "--dry-run",
+        "--device", "cpu", "--results", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "set several_gpus = True in class Own" in " ".join(done.stderr.split())
