@@ -18,7 +18,6 @@ from bench.summaries import summary_of
 if TYPE_CHECKING:
     from bench.data.base import Dataset
     from bench.encoders.base import AnyEncoder
-    from bench.execution.engines import AnyEngine
     from bench.methods.base import AnyMethod
     from bench.models.parts import Block, Norm, Tokenizer
     from bench.protocols.base import AnyProtocol
@@ -447,7 +446,7 @@ BACKBONE_PARTS: dict[str, Registry[Block] | Registry[Norm] | Registry[Tokenizer]
 }
 """Parts of the backbone, by the field of `bench.spec.BackboneSpec` that names one."""
 
-ENGINES: Registry[AnyEngine] = Registry(
+ENGINES: Registry[Any] = Registry(
     "engines",
     _entries(
         "engines",
@@ -464,6 +463,7 @@ ENGINES: Registry[AnyEngine] = Registry(
         ("torch", "submitit"),
     ),
 )
+"""Of `bench.execution.engines.Engine`, which stands above this module and imports it."""
 
 REGISTRIES: dict[
     str,
@@ -475,7 +475,7 @@ REGISTRIES: dict[
     | Registry[Block]
     | Registry[Norm]
     | Registry[Tokenizer]
-    | Registry[AnyEngine],
+    | Registry[Any],
 ] = {
     "methods": METHODS,
     "encoders": ENCODERS,

@@ -361,13 +361,17 @@ AnyEngine = Engine[Any]
 """An engine of any options."""
 
 
+def _class_of(setup: EngineSetup) -> type[AnyEngine]:
+    return ENGINES.load(setup.engine)
+
+
 def engine_options(setup: EngineSetup) -> BaseModel:
     """Return an engine's options as the user gave them.
 
     Raises:
         UsageError: The engine is unknown or not usable here, or its file is missing or wrong.
     """
-    model = ENGINES.load(setup.engine).Options
+    model = _class_of(setup).Options
     if setup.config is None:
         return validated(model, {}, f"engine {setup.engine}")  # type: ignore[no-any-return]
     where = f"engine configuration '{setup.config}'"
@@ -397,7 +401,7 @@ def run_plan(plan: Plan, workspace: Workspace, setup: EngineSetup, listener: Lis
     Raises:
         UsageError: The engine is unknown or not usable here, or its options are wrong.
     """
-    if setup.detach and not ENGINES.load(setup.engine).detaches:
+    if setup.detach and not _class_of(setup).detaches:
         raise UsageError(f"--detach: jobs of engine '{setup.engine}' end with this command; leave it out")
     return run_tasks(tasks_of(plan, workspace, setup), workspace, setup, listener)
 
@@ -407,7 +411,7 @@ def run_tasks(tasks: Sequence[Task], workspace: Workspace, setup: EngineSetup, l
     options = engine_options(setup)
     ledger = Ledger(tasks, workspace, setup, listener)
     try:
-        ENGINES.load(setup.engine)(ledger, workspace, setup, options).run()
+        _class_of(setup)(ledger, workspace, setup, options).run()
     except KeyboardInterrupt:
         ledger.outcome.interrupted = True
     return ledger.outcome
