@@ -138,7 +138,7 @@ def test_a_broken_method_gets_one_reason_and_exit_code_1(check: Call, tmp_path: 
         (
             "x = 1",
             (),
-            "defines no FrozenEncoder, Method, Protocol, Dataset, Teacher, Block, Norm or Tokenizer subclass",
+            "defines no FrozenEncoder, Method, Protocol, Dataset, Teacher, Block, Norm, Tokenizer or Engine subclass",
         ),
         ("def broken(:", (), "fails to import: SyntaxError"),
         (BROKEN, ("--method", "mien"), "unknown plugin of bad.py 'mien': did you mean mine"),

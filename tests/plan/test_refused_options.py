@@ -18,6 +18,10 @@ from bench.registry import REGISTRIES
 from bench.spec import RunSpec, TransformerShape
 
 OWN_RULES = {
+    "Resources.time",
+    "SlurmOptions.time",
+    "Resources.sbatch",
+    "SlurmOptions.sbatch",
     *("RunSpec.version", "PretrainSpec.version", "ProtocolSpec.revision"),  # no user gives them
     *("RunRequest.seeds", "RunRequest.split_seeds"),  # their validator bounds them
     "ShapesRooms.Options.seed",  # 64 bits, as any number; a change of its file would change the rooms' digest

@@ -92,7 +92,8 @@ def test_jobs_are_submitted_once_and_cancelled_ones_again(
         assert "18 jobs are with SLURM, 0 of them new" in again.stdout
         assert len(cluster.say("squeue", "--noheader", "--array").splitlines()) == len(listed)
         assert states(results) == ["waiting encoder"] * 6 + ["waiting evaluate"] * 12
-        assert "after jobs that it needs (Dependency)" in {job["why"] for job in shown(results)}
+        waits = "after jobs that it needs (Dependency)"  # said once the controller has looked at the job
+        wait_for(lambda: waits in {job["why"] for job in shown(results)}, 60)
 
         cluster.say("scancel", encoders[2])
         wait_for(lambda: states(results).count("cancelled encoder") == 1, 30)

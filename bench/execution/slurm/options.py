@@ -73,9 +73,9 @@ class SlurmOptions(Resources):
     """Other resources for one kind of job: ``teacher``, ``encoder`` or ``evaluate``."""
     setup: tuple[Text, ...] = ()
     """Lines of shell before the job, e.g. ``module load cuda``."""
-    max_array: int | None = Field(None, ge=1)
+    max_array: int | None = Field(None, ge=1, le=10**7)
     """Most tasks of an array; the cluster's MaxArraySize where that is less."""
-    parallel: int | None = Field(None, ge=1)
+    parallel: int | None = Field(None, ge=1, le=10**7)
     """Most tasks of an array that run at a time."""
     bundle: int = Field(8, ge=1, le=1000)
     """Most evaluations that share a SLURM job, one after another; those with a trained head stay alone."""
