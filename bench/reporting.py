@@ -63,8 +63,7 @@ def read_results(
         UsageError: No run has such labels.
     """
     store = _opened(workspace, store_url, keys, labels or {}, verify)
-    if labels:
-        require_stored(store, labels)
+    require_stored(store, labels or {})
     return _read(store, keys, labels or {})
 
 

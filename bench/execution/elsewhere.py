@@ -28,6 +28,7 @@ from bench.plugins import load_entry_points, load_plugin_file
 from bench.registry import TEACHERS
 from bench.store.artifacts import ArtifactStore
 from bench.store.failures import file_failure
+from bench.store.publish import write_whole
 
 PLAN_FILE = "plan.json"
 
@@ -131,15 +132,14 @@ def write_plan(plan: Plan, workspace: Workspace, setup: EngineSetup, folder: Pat
         )  # fmt: skip
     written = WrittenPlan(results=str(workspace.results), waves=1 + max(waves.values(), default=-1), jobs=tuple(jobs))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("wave-*.txt"):
             old.unlink()
-        for wave in range(written.waves):
-            lines = [f"{job.file}\n" for job in jobs if job.wave == wave]
-            (folder / f"wave-{wave}.txt").write_text("".join(lines), encoding="utf-8")
-        (folder / PLAN_FILE).write_text(written.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise file_failure("write", folder, error) from error
+    for wave in range(written.waves):
+        lines = [f"{job.file}\n" for job in jobs if job.wave == wave]
+        write_whole(folder / f"wave-{wave}.txt", "".join(lines), "list of jobs")
+    write_whole(folder / PLAN_FILE, written.model_dump_json(indent=1) + "\n", "plan")
     return written
 
 

@@ -40,10 +40,9 @@ from bench.options import Configured
 from bench.paths import Workspace
 from bench.plan.estimate import Estimator, gpu_bytes, host_bytes
 from bench.plan.graph import Job, Plan, trains_encoder
-from bench.plan.request import validated
+from bench.plan.request import read_mapping, validated
 from bench.registry import ENGINES
 from bench.signals import INTERRUPTED
-from bench.yamltext import YamlError, read_yaml
 
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
@@ -128,11 +127,6 @@ class Task:
     resources: Resources
     log: Path
     _file: Callable[[], JobFile]
-
-    @property
-    def threads(self) -> int:
-        """Threads of an operator on the CPU."""
-        return 1 if self.job.encoder is None else self.job.encoder.numerics.job_threads
 
     def write(self, folder: Path) -> Path:
         """Write the job for a worker elsewhere.
@@ -374,15 +368,7 @@ def engine_options(setup: EngineSetup) -> BaseModel:
     model = _class_of(setup).Options
     if setup.config is None:
         return validated(model, {}, f"engine {setup.engine}")  # type: ignore[no-any-return]
-    where = f"engine configuration '{setup.config}'"
-    try:
-        fields = read_yaml(setup.config)
-    except FileNotFoundError:
-        raise UsageError(f"{where} does not exist") from None
-    except YamlError as error:
-        raise UsageError(f"{where} cannot be read as YAML: {error}") from error
-    if not isinstance(fields, dict):
-        raise UsageError(f"{where} must hold a mapping of options of engine {setup.engine}")
+    fields = read_mapping(setup.config, "engine configuration", f"a mapping of options of engine {setup.engine}")
     return validated(model, fields, str(setup.config))  # type: ignore[no-any-return]
 
 
@@ -442,7 +428,7 @@ def resources_of(job: Job, seconds: float) -> Resources:
     if job.encoder is None:
         return Resources("cpu", 0, 1, seconds, host_bytes=memory)
     numerics = job.encoder.numerics
-    cores = numerics.job_threads * job.processes
+    cores = job.threads * job.processes
     frozen = job.kind == "evaluate" and not any(trains_encoder(run.spec) for run in job.runs)
     if numerics.device != "cuda":
         return Resources("cpu", 0, cores, seconds, host_bytes=memory, frozen=frozen)

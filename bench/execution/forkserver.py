@@ -11,17 +11,19 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import json
 import os
 import selectors
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from bench.environment import job_environment
 from bench.errors import SetupError
@@ -151,6 +153,24 @@ def server_for(threads: int) -> ForkServer:
         if threads in _servers and _servers[threads][0] != inherited:
             _servers.pop(threads)[1].close()
         return _servers.setdefault(threads, (inherited, ForkServer(environment)))[1]
+
+
+def start_worker(payload: Mapping[str, Any], threads: int, log: Path) -> WorkerProcess:
+    """Start a worker on a job.
+
+    Args:
+        payload: The job as a worker reads it (`bench.execution.jobfile.JobFile.payload`).
+        threads: Threads of an operator on the CPU.
+        log: File to which all that it prints is added.
+
+    Raises:
+        SetupError: The server cannot start, or ended; why is in the log.
+    """
+    # A nameless file: nothing is left behind when we or the worker are killed.
+    with log.open("a", encoding="utf-8") as log_file, tempfile.TemporaryFile("w+", encoding="utf-8") as job_file:
+        json.dump(payload, job_file)
+        job_file.seek(0)
+        return server_for(threads).start(job_file, log_file)
 
 
 @atexit.register

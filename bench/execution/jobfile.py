@@ -18,8 +18,7 @@ from bench.environment import job_path, typed_command
 from bench.errors import DataError
 from bench.paths import Workspace
 from bench.plan.graph import Job
-from bench.store.failures import file_failure
-from bench.store.scratch import scratch_name
+from bench.store.publish import write_whole
 
 VERSION = 1
 """Version of the format; another one is refused."""
@@ -86,13 +85,7 @@ class JobFile(BaseModel):
             SetupError: It cannot be written.
         """
         target = folder / f"{self.id}.json"
-        staged = folder / f"{scratch_name()}-{target.name}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            staged.write_text(self.text(), encoding="utf-8")
-            staged.replace(target)
-        except OSError as error:
-            raise file_failure("write", target, error) from error
+        write_whole(target, self.text(), "job file")
         return target
 
 

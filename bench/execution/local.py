@@ -6,11 +6,9 @@ frozen features run beside them, on CPUs. Each worker sees only its own GPU. `be
 
 from __future__ import annotations
 
-import json
 import queue
 import re
 import signal
-import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -20,7 +18,7 @@ from pydantic import Field, field_validator
 
 from bench.execution.engines import Engine, EngineSetup, Ledger
 from bench.execution.events import Event
-from bench.execution.forkserver import WorkerProcess, close_servers, server_for
+from bench.execution.forkserver import WorkerProcess, close_servers, start_worker
 from bench.execution.seats import Machine, Seat, in_order, limits, machine_here, seat
 from bench.paths import Workspace
 from bench.signals import INTERRUPTED
@@ -126,14 +124,7 @@ class LocalEngine(Engine[LocalOptions]):
 
     def _start(self, seat: Seat) -> None:
         task = seat.task
-        # A nameless file: nothing is left behind when we or the worker are killed.
-        with (
-            task.log.open("a", encoding="utf-8") as log_file,
-            tempfile.TemporaryFile("w+", encoding="utf-8") as job_file,
-        ):
-            json.dump(task.payload(**seat.environment), job_file)
-            job_file.seek(0)
-            process = server_for(task.threads).start(job_file, log_file)
+        process = start_worker(task.payload(**seat.environment), task.job.threads, task.log)
         pump = threading.Thread(target=self._pump, args=(task.job.id, process), daemon=True)
         new = _Running(seat, process, pump)
         for other in self._running.values():

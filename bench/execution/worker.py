@@ -78,7 +78,7 @@ class Worker:
         """Set torch's thread count, whatever a plugin changed."""
         import torch
 
-        torch.set_num_threads(1 if self.job.encoder is None else self.job.encoder.numerics.job_threads)
+        torch.set_num_threads(self.job.threads)
 
     def perform(self) -> bool:
         """Do the job; return whether all of it succeeded."""

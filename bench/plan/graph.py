@@ -71,6 +71,11 @@ class Job(Frozen):
         return 1 if ranks is None else ranks.count
 
     @property
+    def threads(self) -> int:
+        """Threads of an operator on the CPU."""
+        return 1 if self.encoder is None else self.encoder.numerics.job_threads
+
+    @property
     def id(self) -> str:
         """Name of the job in plan and log."""
         name = f"{self.kind}-{self.key[:12]}-{self.fingerprint.digest[:6]}"

@@ -322,18 +322,33 @@ def read_request(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: The file is missing, is not YAML, or is not a mapping.
     """
-    try:
-        content = read_yaml(path)
-    except FileNotFoundError:
-        raise UsageError(f"configuration file '{path}' does not exist") from None
-    except YamlError as error:
-        raise UsageError(f"configuration file '{path}' cannot be read as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"configuration file '{path}' must hold a mapping, e.g. 'methods: [recon]'")
+    content: dict[str, Any] = read_mapping(path, "configuration file", "a mapping, e.g. 'methods: [recon]'")
     if isinstance(plugins := content.get("plugins"), list):
         content["plugins"] = [str(path.absolute().parent / str(plugin)) for plugin in plugins]
     if isinstance(config := content.get("engine_config"), str):
         content["engine_config"] = str(path.absolute().parent / config)
+    return content
+
+
+def read_mapping(path: Path, what: str, holds: str) -> dict[str, JsonValue]:
+    """Read a mapping from a YAML file of a user.
+
+    Args:
+        path: The file.
+        what: Description of the file, for errors.
+        holds: Description of what it must hold, for errors.
+
+    Raises:
+        UsageError: The file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        content = read_yaml(path)
+    except FileNotFoundError:
+        raise UsageError(f"{what} '{path}' does not exist") from None
+    except YamlError as error:
+        raise UsageError(f"{what} '{path}' cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{what} '{path}' must hold {holds}")
     return content
 
 

@@ -21,12 +21,12 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator, model_va
 
 from bench.errors import UsageError, unknown_name
 from bench.plan.presets import preset
-from bench.plan.request import MOST_SEEDS, check_fractions, validated
+from bench.plan.request import MOST_SEEDS, check_fractions, read_mapping, validated
 from bench.registry import ENCODERS, METHODS, PROTOCOLS
 from bench.spec import Budget, Captions, Frozen
 from bench.stats.cells import SCRATCH, TEACHER_ALONE, natural
 from bench.stats.equivalence import FEWEST_SEEDS
-from bench.yamltext import YamlError, parse_yaml, read_yaml
+from bench.yamltext import parse_yaml
 
 Direction = Literal["above", "below", "equal", "not-above", "not-below"]
 """Claimed place of a difference: above the margin, below minus the margin, within it, or not beyond it."""
@@ -311,19 +311,16 @@ def shipped_claims() -> dict[str, Claim]:
 _ORDER = {"R": 0, "C": 1, "A": 2}
 
 
+_HOLDS = "a mapping with id, paper, statement, source, written, study"
+
+
 def read_claim(path: Path) -> Claim:
     """Read a user's claim.
 
     Raises:
         UsageError: The file is missing, is no YAML, or holds no claim; the line names the field.
     """
-    try:
-        content = read_yaml(path)
-    except FileNotFoundError:
-        raise UsageError(f"claim file '{path}' does not exist") from None
-    except YamlError as error:
-        raise UsageError(f"claim file '{path}' cannot be read as YAML: {error}") from error
-    claim = _claim(content, str(path))
+    claim = _claim(read_mapping(path, "claim file", _HOLDS), str(path))
     if claim.id in shipped_claims():
         raise UsageError(f"claim file '{path}': id {claim.id} is a claim of the package; give it another id")
     return claim
@@ -331,7 +328,7 @@ def read_claim(path: Path) -> Claim:
 
 def _claim(content: Any, where: str) -> Claim:
     if not isinstance(content, dict):
-        raise UsageError(f"claim file '{where}' must hold a mapping with id, paper, statement, source, written, study")
+        raise UsageError(f"claim file '{where}' must hold {_HOLDS}")
     claim: Claim = validated(Claim, content, where)
     return claim
 

@@ -137,8 +137,7 @@ def chosen_runs(
         UsageError: No run fits.
     """
     fits = fitting(labels)
-    if labels:
-        require_stored(store, labels)
+    require_stored(store, labels)
     runs = [run for run in store.runs() if fits(run.row) and (keys is None or run.key in keys)]
     failed = {run.folder for run in failed_runs(store)}
     wanted = [run for run in runs if run.status == "done" or run.folder in failed]

@@ -95,8 +95,7 @@ def rescore(
     store = Store.open_readonly(workspace.results, store_url) if dry_run else Store(workspace.results, store_url)
     if not dry_run:
         sweep(store.database)
-    if labels:
-        require_stored(store, labels)
+    require_stored(store, labels or {})
     done = [run for run in store.runs() if run.status == "done" and fits(run.row)]
     for run in (run for run in done if keys is None or run.key in keys):
         try:

@@ -12,7 +12,6 @@ import math
 import os
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from typing import IO, Any
 
 from bench.errors import BenchError, Interrupted
 from bench.execution.events import Event
-from bench.execution.forkserver import WorkerProcess, server_for
+from bench.execution.forkserver import WorkerProcess, start_worker
 from bench.execution.jobfile import read_job
 from bench.execution.slurm.submissions import Reader, events_of
 from bench.signals import INTERRUPTED
@@ -89,13 +88,9 @@ def _do(file: Path) -> int:
         raise Interrupted(f"{need}, which it needs, was cancelled or failed")
     payload = content.payload() | {"indexes": False, "store_url": None}
     log = Path(content.results) / "logs" / f"{content.id}.log"
-    threads = 1 if content.job.encoder is None else content.job.encoder.numerics.job_threads
     with events_of(file).open("a", encoding="utf-8") as told:
         _write(told, began=_slurm_id(), host=socket.gethostname())
-        with log.open("a", encoding="utf-8") as log_file, tempfile.TemporaryFile("w+", encoding="utf-8") as job_file:
-            json.dump(payload, job_file)
-            job_file.seek(0)
-            process = server_for(threads).start(job_file, log_file)
+        process = start_worker(payload, content.job.threads, log)
         pump = threading.Thread(target=_pump, args=(process, told), daemon=True)
         _Current.process, _Current.pump = process, pump
         pump.start()

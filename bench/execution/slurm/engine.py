@@ -146,7 +146,7 @@ class SlurmEngine(Engine[SlurmOptions]):
         while waiting:
             open_ = {task.job.id for task in waiting}
             ready = [task for task in waiting if open_.isdisjoint(task.job.needs)]
-            waiting = [task for task in waiting if task not in ready]
+            waiting = [task for task in waiting if not open_.isdisjoint(task.job.needs)]
             for bundles in self._arrays(ready, after, most):
                 self._submit_array(folder, cluster.name, bundles)
         return len(new)
