@@ -19,6 +19,7 @@ from bench.report.document import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
 INK, FAINT, PAPER = "#010203", "#040506", "#070809"
@@ -122,19 +123,21 @@ def small_multiples(
     return figure, grid[:panels]
 
 
-def _lay_out(figure: Figure) -> None:
-    """Lay a figure out as saving it as SVG would.
+def _lay_out(figure: Figure) -> FigureCanvasSVG:
+    """Lay a figure out at the resolution of SVG.
 
-    Saving would draw everything once more for that.
+    Returns:
+        A canvas of it.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-    FigureCanvasSVG(figure)
+    made = FigureCanvasSVG(figure)
     own, figure.dpi = figure.dpi, 72
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
         figure.set_layout_engine("none")
     figure.dpi = own
+    return made
 
 
 def svg(draw: Callable[[], Drawing], prefix: str) -> tuple[str, str]:
@@ -152,8 +155,8 @@ def svg(draw: Callable[[], Drawing], prefix: str) -> tuple[str, str]:
     buffer = io.StringIO()
     with mpl.rc_context(STYLE):
         drawing = draw()
-        _lay_out(drawing.canvas)
-        drawing.canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        # Without `savefig`, which draws everything once more to no purpose.
+        _lay_out(drawing.canvas).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

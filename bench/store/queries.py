@@ -409,12 +409,15 @@ def require_labels(rows: Sequence[Head | Row], wanted: Mapping[str, Collection[s
     """
     if not rows:
         return
+    chosen = list(filter(fitting(wanted), rows))
     for label, values in wanted.items():
+        if {str(value) for value in set(map(attrgetter(label), chosen))}.issuperset(values):
+            continue
         known = {str(value) for value in set(map(attrgetter(label), rows))}
         for value in values:
             if value not in known:
                 raise unknown_name(f"{_NOUNS.get(label, label)} of a stored run", value, known)
-    if not any(map(fitting(wanted), rows)):
+    if not chosen:
         words = ", ".join(f"{label} {' or '.join(values)}" for label, values in wanted.items())
         raise UsageError(f"no stored run has {words} together")
 
