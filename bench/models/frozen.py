@@ -79,7 +79,7 @@ class FrozenWatch:
         network.eval()
         network.requires_grad_(False)
         self._before = tensor_digests(network)
-        self._compared = 0
+        self.compared = 0
         if found := self._training():
             raise self._error(f"{found} stays in training mode after eval(): its train() must reach every part")
 
@@ -111,7 +111,7 @@ class FrozenWatch:
                     f"feature '{name}' differs by up to {apart:.2g} between two passes over the same {len(batch)} "
                     "clouds: its forward pass draws at random or keeps a state"
                 )
-        self._compared += len(batch)
+        self.compared += len(batch)
 
     def check(self) -> Frozen:
         """Compare the network with what it was; return the proof.
@@ -130,7 +130,7 @@ class FrozenWatch:
         wanting = [name for name, parameter in self.network.named_parameters() if parameter.requires_grad]
         if wanting:
             raise self._error(f"parameter '{wanting[0]}' was made to take a gradient while features were computed")
-        return Frozen(network_digest(before), network_digest(after), len(after), self._compared)
+        return Frozen(network_digest(before), network_digest(after), len(after), self.compared)
 
     def _training(self) -> str:
         """Name the first part in training mode; empty if none is."""

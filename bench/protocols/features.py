@@ -46,7 +46,10 @@ CLOUD_BATCH = 64
 POINTS = ("points",)
 """What most encoders are given of a cloud."""
 TWICE = 16
-"""Clouds of each split that are encoded twice: a frozen encoder gives the same bits."""
+"""Clouds of each split that are encoded twice: a frozen encoder gives the same bits.
+
+Of corrupted splits only the first that is encoded alone: seven types at five levels would be 35 such passes more.
+"""
 
 
 def clipped_points(task: Task) -> str | None:
@@ -268,7 +271,7 @@ def _encode(
         for name, feature in features(batch).items():
             made[name][start:stop] = feature.float().cpu().numpy()
 
-    if len(clouds):
+    if len(clouds) and not (watch.compared and _is_corrupted(split)):
         watch.twice(features, torch.from_numpy(np.array(clouds[:TWICE])).to(task.device))
     stage = f"features of {split}" + (f" ({candidate.name})" if candidate.name else "")
     for_batches(len(clouds), ENCODER_BATCH, task.device, encode, named(task.progress, stage))

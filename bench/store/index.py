@@ -251,8 +251,10 @@ def remove(session: Session, results: str, folder: str | None = None) -> None:
     chosen = RunTable.results == results
     if folder is not None:
         chosen &= RunTable.folder == folder
-    session.execute(delete(MetricTable).where(MetricTable.run_id.in_(select(RunTable.id).where(chosen))))
-    session.execute(delete(RunTable).where(chosen))
+    # By their identities, a batch at a time: SQLite keeps what one statement deletes in memory.
+    for some in _batches(session.execute(select(RunTable.id).where(chosen)).scalars().all()):
+        session.execute(delete(MetricTable).where(MetricTable.run_id.in_(some)))
+        session.execute(delete(RunTable).where(RunTable.id.in_(some)))
     if folder is None:
         session.execute(delete(TextTable).where(TextTable.results == results))
 

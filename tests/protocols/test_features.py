@@ -14,8 +14,8 @@ import torch
 from bench.errors import BenchError, DataError, SetupError, UsageError
 from bench.models.encoder import EncoderOutput
 from bench.models.frozen import NotFrozenError
-from bench.protocols.base import Candidate, Task
-from bench.protocols.features import clipped_points, frozen_features, prepared_clouds
+from bench.protocols.base import Candidate, CorruptedTest, Task
+from bench.protocols.features import clipped_points, features_of, frozen_features, prepared_clouds
 
 from .conftest import POINTS, MakeTask, MomentEncoder, cloud_set
 
@@ -169,6 +169,26 @@ def test_an_encoder_that_moves_leaves_no_features(make_task: MakeTask, tmp_path:
         with pytest.raises(NotFrozenError, match=r"encoder c is not frozen: tensor 'lift.bias' changed"):
             frozen_features(Candidate("c", Moving, "k"), make_task(), "transfer", normalise=True)
     assert not (tmp_path / "c" / "features").exists()
+
+
+class MovingFarAway(MomentEncoder):
+    """Moves a weight when clouds lie far from the origin."""
+
+    def forward(self, points: torch.Tensor) -> EncoderOutput:
+        if float(points.mean()) > 50:
+            self.lift.bias.data += 1e-3
+        return super().forward(points)
+
+
+def test_an_encoder_that_moves_on_corrupted_clouds_leaves_no_features(make_task: MakeTask) -> None:
+    """Corrupted clouds are not encoded twice each, but the weights are compared after every part."""
+    task = make_task()
+    task = replace(task, corrupted=CorruptedTest("toy", ("same-1",), lambda _: task.test.points + 100))
+    with pytest.raises(NotFrozenError, match=r"tensor 'lift.bias' changed"):
+        features_of(Candidate("c", MovingFarAway, "k"), task, "transfer", ("train", "test", "same-1"), normalise=False)
+    clean = Counted()  # Of the clean splits all was well.
+    features_of(replace(clean.candidate, key="k"), task, "transfer", ("train", "test"), normalise=False)
+    assert not clean.built
 
 
 def test_the_proof_stays_with_cached_features(make_task: MakeTask, tmp_path: Path) -> None:
