@@ -22,6 +22,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
 from bench.seeds import numpy_stream
+from bench.upload import upload
 
 Style = Literal["plain", "recon"]
 
@@ -105,8 +106,8 @@ def augment(images: Tensor, crops: Sequence[Crop], side: int) -> Tensor:
     pixels = images.permute(0, 3, 1, 2)
     whole = round(side * RESIZE_RATIO)
     pixels = tv.resize(pixels, [whole, whole], InterpolationMode.BICUBIC, antialias=True).float()
-    boxes = torch.tensor([crop.box for crop in crops], dtype=torch.float32, device=images.device)
-    flips = torch.tensor([-1.0 if crop.flip else 1.0 for crop in crops], device=images.device)
+    boxes = upload(torch.tensor([crop.box for crop in crops], dtype=torch.float32), images.device)
+    flips = upload(torch.tensor([-1.0 if crop.flip else 1.0 for crop in crops]), images.device)
     top, left, height, width = boxes.unbind(1)
     zero = torch.zeros_like(top)
     # The whole picture is mirrored before the box is cut out.

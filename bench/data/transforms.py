@@ -14,13 +14,19 @@ import torch
 from torch import Generator, Tensor
 
 from bench.errors import DataError, unknown_name
+from bench.upload import upload
 
 Transform = Callable[[Tensor, Generator], Tensor]
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, points: Tensor, generator: Generator) -> Tensor:
     drawn = torch.rand(shape, generator=generator, device=generator.device)
-    return (drawn * (high - low) + low).to(points)
+    return upload((drawn * (high - low) + low).to(points.dtype), points.device)
+
+
+def _normal(shape: tuple[int, ...], points: Tensor, generator: Generator) -> Tensor:
+    drawn = torch.randn(shape, generator=generator, device=generator.device)
+    return upload(drawn.to(points.dtype), points.device)
 
 
 def rotate_y(points: Tensor, generator: Generator) -> Tensor:
@@ -39,7 +45,7 @@ def rotate_so3(points: Tensor, generator: Generator) -> Tensor:
 
     The rotation is a normalised Gaussian quaternion.
     """
-    drawn = torch.randn((len(points), 4), generator=generator, device=generator.device).to(points)
+    drawn = _normal((len(points), 4), points, generator)
     w, x, y, z = torch.nn.functional.normalize(drawn, dim=1).unbind(1)
     rows = (
         torch.stack((1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)), dim=1),
@@ -93,7 +99,7 @@ def translate_by_extent(points: Tensor, generator: Generator) -> Tensor:
 
 def jitter(points: Tensor, generator: Generator) -> Tensor:
     """Add Gaussian noise of deviation 0.01, cut at 0.05 (PointNet++)."""
-    noise = torch.randn(points.shape, generator=generator, device=generator.device).to(points)
+    noise = _normal(tuple(points.shape), points, generator)
     return points + (0.01 * noise).clamp_(-0.05, 0.05)
 
 
@@ -180,13 +186,13 @@ def subsample(points: Tensor, count: int, generator: Generator, common: bool = F
         )
     if common or count == available:
         order = torch.randperm(available, generator=generator, device=generator.device)[:count]
-        return points.index_select(1, order.to(points.device))
+        return points.index_select(1, upload(order, points.device))
     keys = torch.rand((batch, available), generator=generator, device=generator.device)
     kept = keys.topk(count, dim=1, sorted=False).indices
     # An unsorted topk prefers some positions for its first entries, and FPS starts at the first point: so start
     # each cloud at a random entry.
     start = torch.randint(count, (batch, 1), generator=generator, device=generator.device)
-    kept = kept.gather(1, (start + torch.arange(count, device=generator.device)) % count).to(points.device)
+    kept = upload(kept.gather(1, (start + torch.arange(count, device=generator.device)) % count), points.device)
     # One flat index_select is several times faster than gather along a short last axis.
     flat = kept + torch.arange(batch, device=points.device)[:, None] * available
     return points.reshape(batch * available, 3).index_select(0, flat.reshape(-1)).view(batch, count, 3)

@@ -25,6 +25,7 @@ from bench.models.noise import gumbel
 from bench.models.token_transformer import TokenTransformer
 from bench.recipes.pretraining import pretraining_recipes
 from bench.spec import WIDEST, BackboneSpec, Recipe, TransformerShape
+from bench.upload import upload
 
 
 class ActDvaeModel(PretrainModel):
@@ -60,8 +61,8 @@ class ActDvaeModel(PretrainModel):
             "patches": patches.points,
             "centres": patches.centres,
             "noise": gumbel((len(batch.points), backbone.groups, o.codes), batch.generator, device),
-            "temperature": torch.tensor(temperature, device=device),
-            "kl_weight": torch.tensor(weight, device=device),
+            "temperature": upload(torch.tensor(temperature), device),
+            "kl_weight": upload(torch.tensor(weight), device),
         }
 
     def compute(self, prepared: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bench.errors import UsageError
 from bench.models.contrast import projection_head
+from bench.upload import upload
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -98,13 +99,13 @@ def augment_images(images: Tensor, size: int, generator: torch.Generator | None)
         x = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
     x = x.expand(-1, 3, -1, -1)
     device = None if generator is None else generator.device
-    factors = 1 + STRENGTH * (2 * torch.rand((3, batch), generator=generator, device=device) - 1)
+    factors = upload(1 + STRENGTH * (2 * torch.rand((3, batch), generator=generator, device=device) - 1), x.device)
     flipped = torch.rand(batch, generator=generator, device=device) < 0.5
     order = torch.randperm(3, generator=generator, device=device).tolist()
     for kind in order:
-        x = _jitter(x, kind, factors[kind].to(x).view(-1, 1, 1, 1))
-    x = torch.where(flipped.to(x.device).view(-1, 1, 1, 1), x.flip(-1), x)
-    mean, std = (torch.tensor(values, device=x.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+        x = _jitter(x, kind, factors[kind].view(-1, 1, 1, 1))
+    x = torch.where(upload(flipped, x.device).view(-1, 1, 1, 1), x.flip(-1), x)
+    mean, std = (upload(torch.tensor(values), x.device).view(1, 3, 1, 1) for values in (MEAN, STD))
     return (x - mean) / std
 
 
@@ -115,6 +116,6 @@ def _jitter(x: Tensor, kind: int, factor: Tensor) -> Tensor:
     """
     if kind == 0:
         return (x * factor).clamp(0, 1)
-    grey = (x * torch.tensor(_GREY, device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    grey = (x * upload(torch.tensor(_GREY), x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
     other = grey.mean((1, 2, 3), keepdim=True) if kind == 1 else grey
     return (x * factor + other * (1 - factor)).clamp(0, 1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.errors import UsageError
 from bench.models.grouping import Sampling, cut_patches
-from bench.models.masking import MaskKind, draw_mask, mask_index
+from bench.models.masking import MaskKind, draw_mask, mask_index, masked_count
 from bench.models.ops import gather_points
 from bench.spec import WIDEST, BackboneSpec
 
@@ -94,7 +94,9 @@ def prepare_masked(
     patches = cut_patches(points, backbone.groups, backbone.group_size, sampling)
     if mask is None:
         mask = draw_mask(patches.centres, ratio, kind, generator)
-    index = mask_index(mask)
+        index = mask_index(mask, masked_count(backbone.groups, ratio))
+    else:
+        index = mask_index(mask)
     prepared = {
         "visible_centres": gather_points(patches.centres, index.visible),
         "masked_centres": gather_points(patches.centres, index.masked),

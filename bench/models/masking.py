@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import UsageError
+from bench.upload import upload
 
 MaskKind = Literal["rand", "block"]
 
@@ -58,9 +59,9 @@ def draw_mask(centres: Tensor, ratio: float, kind: MaskKind, generator: torch.Ge
     count = masked_count(groups, ratio)
     if kind == "block":
         start = torch.randint(groups, (batch,), generator=generator)
-        return block_mask(centres, start.to(centres.device), count)
+        return block_mask(centres, upload(start, centres.device), count)
     hidden = torch.rand(batch, groups, generator=generator).argsort(1)[:, :count]
-    return torch.zeros(batch, groups, dtype=torch.bool).scatter_(1, hidden, True).to(centres.device)
+    return upload(torch.zeros(batch, groups, dtype=torch.bool).scatter_(1, hidden, True), centres.device)
 
 
 def block_mask(centres: Tensor, start: Tensor, count: int) -> Tensor:
@@ -82,23 +83,26 @@ def block_mask(centres: Tensor, start: Tensor, count: int) -> Tensor:
     return torch.zeros(centres.shape[:2], dtype=torch.bool, device=centres.device).scatter_(1, hidden, True)
 
 
-def mask_index(mask: Tensor) -> MaskIndex:
+def mask_index(mask: Tensor, count: int | None = None) -> MaskIndex:
     """Return the numbers of visible and masked patches.
 
     Every row must hide equally many patches.
 
     Args:
         mask: bool ``[B, G]``, True = hidden.
+        count: Hidden patches of every row, as in a drawn mask; None counts and compares them, and waits for a GPU to
+            do so.
 
     Raises:
         UsageError: Rows hide different numbers of patches.
     """
-    hidden = mask.sum(1)
-    count = int(hidden[0])
-    if not bool((hidden == count).all()):
-        raise UsageError(
-            "masks hide different numbers of patches in different samples; every row needs the same number"
-        )
+    if count is None:
+        hidden = mask.sum(1)
+        count = int(hidden[0])
+        if not bool((hidden == count).all()):
+            raise UsageError(
+                "masks hide different numbers of patches in different samples; every row needs the same number"
+            )
     # A stable sort of the flags keeps ascending patch order on both sides.
     order = mask.to(torch.uint8).argsort(dim=1, stable=True)
     visible = mask.shape[1] - count

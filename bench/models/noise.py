@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from bench.upload import upload
+
 _LARGE = 1 << 23
 """Numbers that a CPU draws in about 20 ms, longer than a GPU should be kept waiting."""
 
@@ -26,7 +28,7 @@ def uniform(shape: tuple[int, ...], generator: torch.Generator | None, device: t
         float32 of that shape.
     """
     if device.type == "cpu" or math.prod(shape) <= _LARGE:
-        return torch.rand(shape, generator=generator).to(device)
+        return upload(torch.rand(shape, generator=generator), device)
     seed = int(torch.randint(1 << 62, (), generator=generator))
     return torch.rand(shape, generator=torch.Generator(device).manual_seed(seed), device=device)
 

@@ -29,6 +29,7 @@ from bench.training.contract import TrainingPlace
 from bench.training.loop import Loop
 from bench.training.pretraining import PretrainData, PretrainObjective
 from bench.training.state import peak_memory_bytes
+from bench.upload import upload
 
 TEXT_WIDTH = 512
 _CLASSES = 40
@@ -89,7 +90,7 @@ class LiveTeacher(nn.Module):
     def _features(self, count: int) -> Tensor:
         images = self._images[torch.arange(count, device=self._images.device) % len(self._images)]
         pixels = images.permute(0, 3, 1, 2).float().div_(255)
-        mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
+        mean, std = (upload(torch.tensor(values), pixels.device).view(3, 1, 1) for values in (_MEAN, _STD))
         with torch.no_grad():
             features: Tensor = self._teacher[0]((pixels - mean) / std)
         return features

@@ -20,6 +20,7 @@ from bench.models.ops.gather import gather_points
 from bench.protocols.base import Task
 from bench.protocols.features import farthest_points, prepared_clouds
 from bench.recipes.downstream import MANY
+from bench.upload import upload
 
 _OVERSAMPLING = 1200 / 1024
 
@@ -64,6 +65,6 @@ def shuffled_cut(count: int, task: Task) -> Transform:
 
     def cut(points: Tensor, generator: torch.Generator) -> Tensor:
         order = torch.rand(points.shape[:2], generator=generator, device=generator.device).argsort(1)
-        return farthest_points(gather_points(points, order.to(points.device)), count, task)
+        return farthest_points(gather_points(points, upload(order, points.device)), count, task)
 
     return cut

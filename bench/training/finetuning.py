@@ -20,6 +20,7 @@ from bench.spec import Numerics, Recipe
 from bench.training.contract import FitResult, Objective, TrainingPlace, Validate
 from bench.training.loop import fit
 from bench.training.precision import autocast
+from bench.upload import upload
 
 
 class ClassificationObjective(Objective):
@@ -62,7 +63,7 @@ class ClassificationObjective(Objective):
     def prepare(self, index: Tensor, generator: torch.Generator, step: int) -> Any:
         """See `Objective.prepare`."""
         self.steps = step + 1
-        index = index.to(self._inputs.device)
+        index = upload(index, self._inputs.device)
         inputs = self._inputs.index_select(0, index)
         if inputs.ndim == 3:
             if self._cut is not None:

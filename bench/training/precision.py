@@ -42,7 +42,7 @@ def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 def has_bf16(device: Device) -> bool:
     """Return whether the device multiplies bf16 in hardware."""
-    return bool(torch.cuda.is_bf16_supported()) if device == "cuda" else cpu_has_bf16()
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False)) if device == "cuda" else cpu_has_bf16()
 
 
 def has_compiler(device: Device) -> bool:

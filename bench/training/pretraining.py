@@ -25,6 +25,7 @@ from bench.training.held_out import LossMeter
 from bench.training.loop import fit
 from bench.training.optim import Decays
 from bench.training.streaming import StreamedRows
+from bench.upload import upload
 
 
 class PretrainNetwork(Protocol):
@@ -60,7 +61,7 @@ class FeatureSource(Protocol):
     def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
         """Return rows of some objects, e.g. features ``[B, width]``.
 
-        `index` and `choice` are int64 ``[B]``; the result is on their device.
+        `index` and `choice` are int64 ``[B]`` on the CPU; the result is there, or already where the network is.
         """
 
 
@@ -203,7 +204,7 @@ class _PartSource:
 
     def pick(self, index: Tensor, choice: Tensor | None) -> Tensor:
         """See `FeatureSource.pick`."""
-        return self._source.pick(self._index.to(index.device).index_select(0, index), choice)
+        return self._source.pick(self._index.index_select(0, index), choice)
 
 
 def _part(source: FeatureSource | None, index: Tensor) -> FeatureSource | None:
@@ -251,40 +252,44 @@ class PretrainObjective(Objective):
         """See `Objective.prepare`."""
         self.step = step
         data = self._data
-        index = index.to(data.points.device)
-        clouds = _rows(data.points, index)
+        there = upload(index, data.points.device)
+        clouds = data.points.index_select(0, there) if isinstance(data.points, Tensor) else data.points.pick(index)
         first, *others = (
             self._augment(subsample(clouds, self._points, generator), generator) for _ in range(self._point_views)
         )
         batch = Batch(
             points=first,
-            image_features=self._pick(data.image_features, index, generator),
-            text_features=self._pick(data.text_features, index, generator),
-            labels=None if data.labels is None else data.labels.index_select(0, index),
+            image_features=self._pick(data.image_features, index, there, generator),
+            text_features=self._pick(data.text_features, index, there, generator),
+            labels=None if data.labels is None else data.labels.index_select(0, there),
             other_points=tuple(others),
-            images=self._pick(data.images, index, generator),
-            tokens=self._pick(data.tokens, index, generator),
+            images=self._pick(data.images, index, there, generator),
+            tokens=self._pick(data.tokens, index, there, generator),
             step=step,
             generator=generator,
         )
         return self._network.prepare(batch)
 
-    def _pick(self, features: Features | None, index: Tensor, generator: torch.Generator) -> Tensor | None:
+    def _pick(
+        self, features: Features | None, index: Tensor, there: Tensor, generator: torch.Generator
+    ) -> Tensor | None:
         """Return the features of objects, each from one random view.
 
-        Draws alike for a tensor, a file and a live teacher, so that all see the same views and crops.
+        Draws alike for a tensor, a file and a live teacher, so that all see the same views and crops. `index` is on the
+        CPU, `there` the same on the device.
         """
         if features is None:
             return None
         choices, choice = _choices(features), None
         if choices is not None:
-            choice = torch.randint(choices, (len(index),), generator=generator).to(index.device)
+            choice = torch.randint(choices, (len(index),), generator=generator)
         if isinstance(features, Tensor):
-            return features.index_select(0, index) if choice is None else features[index, choice]
+            return features.index_select(0, there) if choice is None else features[there, upload(choice, there.device)]
         if self._ranks is None or isinstance(features, StreamedRows):
-            return features.pick(index, choice)
+            return upload(features.pick(index, choice), there.device)
         own = self._ranks.own_rows
-        return self._ranks.gather(features.pick(own(index), None if choice is None else own(choice)))
+        rows = features.pick(own(index), None if choice is None else own(choice))
+        return self._ranks.gather(upload(rows, there.device))
 
     def compute(self, prepared: Any) -> dict[str, Tensor]:
         """See `Objective.compute`."""
@@ -294,10 +299,6 @@ class PretrainObjective(Objective):
         """See `Objective.expect`."""
         for rows in self._streamed:
             rows.expect(index)
-
-
-def _rows(rows: Rows, index: Tensor) -> Tensor:
-    return rows.index_select(0, index) if isinstance(rows, Tensor) else rows.pick(index)
 
 
 def _choices(features: Features) -> int | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.data.rows import MappedRows, release, underlying
 from bench.errors import DataError
+from bench.upload import upload
 
 Array = npt.NDArray[Any] | MappedRows
 
@@ -102,7 +103,7 @@ class StreamedRows:
             values = values if choice is None else values[:, 0]
         else:
             values = self._read(rows, None if choice is None else choice.cpu().numpy())
-        return values.to(self.device, non_blocking=True)
+        return upload(values, self.device)
 
     def _read(self, rows: npt.NDArray[np.int64], choice: npt.NDArray[np.int64] | None) -> Tensor:
         read = np.asarray(self.array[rows] if choice is None else self.array[rows, choice])
@@ -115,7 +116,7 @@ class StreamedRows:
                 raise DataError(
                     f"pretraining data: {self.name} of object {row} is not finite; remove or repair that object"
                 )
-        return values.pin_memory() if self.device.type == "cuda" else values
+        return values if self.device.type == "cpu" else values.pin_memory()
 
     def _release(self) -> None:
         release(self.array.source if isinstance(self.array, MappedRows) else self.array)

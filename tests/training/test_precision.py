@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,6 +39,18 @@ def test_bf16_is_read_from_the_processor_flags(text: str, expected: bool, tmp_pa
     (tmp_path / "cpuinfo").write_text(text)
     assert cpu_has_bf16(tmp_path / "cpuinfo") is expected
     assert cpu_has_bf16(tmp_path / "absent") is False
+
+
+@pytest.mark.parametrize(("generation", "expected"), [(7, "fp32"), (8, "bf16"), (9, "bf16")])
+def test_bf16_is_for_gpus_that_multiply_it(generation: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older GPUs emulate bf16: a run would be slower, and its numbers those of another precision."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=generation))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
+    resolved = resolve_numerics("auto", compile=False)
+    assert (resolved.device, resolved.precision) == ("cuda", expected)
+    assert resolve_numerics("cuda", "fp32", compile=False).precision == "fp32"
 
 
 def test_compilation_is_for_long_runs_with_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

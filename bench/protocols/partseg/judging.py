@@ -28,6 +28,7 @@ from bench.protocols.segmentation_training import (
     train,
 )
 from bench.recipes.downstream import released_segmentation
+from bench.upload import upload
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -119,7 +120,7 @@ class _Session:
             picks = torch.randint(available, (batch, self.points), generator=generator)
         else:
             picks = torch.rand((batch, available), generator=generator).argsort(1)[:, : self.points]
-        index, picks = index.to(self._points.device), picks.to(self._points.device)
+        index, picks = upload(index, self._points.device), upload(picks, self._points.device)
         points = self._points[index].gather(1, picks[..., None].expand(-1, -1, 3))
         return points, self._parts[index].gather(1, picks), self._category[index]
 

@@ -32,6 +32,7 @@ from bench.protocols.semseg.blocks import BlockSampler, Index, Points, RoomSplit
 from bench.protocols.semseg.options import SemanticSegmentationOptions
 from bench.protocols.semseg.votes import label_rooms
 from bench.recipes.downstream import released_segmentation
+from bench.upload import upload
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -106,8 +107,8 @@ class _Session:
         rng = np.random.Generator(np.random.PCG64(int(torch.randint(2**62, (), generator=generator))))
         drawn = [self.sampler.draw(rng) for _ in range(len(index))]
         device = torch.device(self.task.numerics.device)
-        points = torch.from_numpy(np.stack([block for block, _ in drawn])).to(device)
-        return points, torch.from_numpy(np.stack([labels for _, labels in drawn])).to(device), None
+        blocks, labels = (upload(torch.from_numpy(np.stack(part)), device) for part in zip(*drawn, strict=True))
+        return blocks, labels, None
 
     def work(self, architecture: str) -> Work:
         """Return the description of the training."""
