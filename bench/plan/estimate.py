@@ -24,6 +24,8 @@ _DECODER = 4
 """Blocks of a decoder."""
 _KEPT_PER_BLOCK = 34
 """Numbers per token and channel that a block keeps for its backward pass."""
+_KEPT_PER_PIXEL = 3000
+"""Bytes per pixel that an image network in training, a ResNet-50, keeps for its backward pass."""
 
 
 class Estimator:
@@ -111,7 +113,9 @@ def _network_bytes(job: Job) -> int:
     weights = 4 * 12 * (size.depth + _DECODER) * width**2 * (4 if trained else 1)
     kept = 4 * batch * size.groups * (_KEPT_PER_BLOCK * width * (size.depth + _DECODER if trained else 1))
     patches = 4 * batch * size.groups * size.group_size * 4 * size.tokenizer_width * (2 if trained else 1)
-    return weights + kept + patches
+    side = spec.options.get("image_size") if job.kind == "encoder" else None
+    pictures = batch * side**2 * _KEPT_PER_PIXEL if isinstance(side, int) else 0
+    return weights + kept + patches + pictures
 
 
 def _data_bytes(job: Job) -> int:
