@@ -13,6 +13,7 @@ from bench.api.ablation import Ablation, stored_ablation
 from bench.cli.common import (
     EngineConfigOption,
     EngineOption,
+    GpusOption,
     JsonOption,
     PluginOption,
     ResultsOption,
@@ -63,6 +64,7 @@ def ablate(
     captions: Annotated[str | None, typer.Option(help="auto, none, dataset or class-names.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     threads: ThreadsOption = None,
+    gpus: GpusOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="With --dry-run: list every job.")] = False,
     no_run: Annotated[
@@ -113,6 +115,7 @@ def ablate(
         "captions": captions,
         "device": device,
         "threads": threads,
+        "gpus": gpus,
         "engine": engine,
         "engine_config": engine_config,
     }

@@ -13,6 +13,7 @@ from bench.api.study import Study
 from bench.cli.common import (
     EngineConfigOption,
     EngineOption,
+    GpusOption,
     PluginOption,
     ResultsOption,
     StoreOption,
@@ -66,6 +67,7 @@ def tune(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     compile_: Annotated[str | None, typer.Option("--compile", help="auto, on or off.")] = None,
     threads: ThreadsOption = None,
+    gpus: GpusOption = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Jobs of a trial at a time.")] = None,
     engine: EngineOption = None,
     engine_config: EngineConfigOption = None,
@@ -94,6 +96,7 @@ def tune(
         "device": device,
         "compile": compile_,
         "threads": threads,
+        "gpus": gpus,
         "engine": engine,
         "engine_config": engine_config,
         "overrides": parse_assignments(assignments or ()),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
+import subprocess
+import sys
 from fnmatch import fnmatchcase
 from itertools import islice
 
@@ -13,6 +17,7 @@ from bench.conformance.checks import Checks, fail, listed, skip
 from bench.conformance.growth import growing, usage, watching
 from bench.conformance.method_checks import CONTRACT
 from bench.conformance.method_kit import MethodKit
+from bench.conformance.two_ranks import asked_of
 from bench.methods.base import Batch
 from bench.training.precision import resolve_device
 
@@ -152,6 +157,35 @@ def _values(kit: MethodKit, model: torch.nn.Module, device: torch.device) -> dic
         features = encoder.features(encoder(kit.clouds().to(device)))
     found |= {f"feature '{name}'": value for name, value in features.items()}
     return {name: value.detach().float().cpu() for name, value in found.items()}
+
+
+@TRAINING.add("several gpus", "finite")
+def several_gpus(kit: MethodKit) -> str:
+    """Two processes, each with half a batch, give the step of one."""
+    if not vars(kit.method).get("several_gpus", False):
+        skip("does not say several_gpus = True")
+    asked = asked_of(kit)
+    if asked is None:
+        skip("defined in no file, so another process cannot import it")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "bench.conformance.two_ranks"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        check=False,
+    )
+    if done.returncode or not done.stdout.strip():
+        fail(f"two processes: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    if "error" in found:
+        fail(found["error"])
+    if wrong := [f"{part} '{name}' by {apart:.0%}" for part, all_ in found.items() for name, apart in all_.items()]:
+        fail(
+            f"two processes with half a batch each differ from one in {listed(wrong)}: bring objects of all ranks "
+            "together where they meet (bench.models.ranks.gathered), draw in prepare(), or leave several_gpus out"
+        )
+    return "losses, gradients and buffers of one step"
 
 
 @TRAINING.add("memory", "finite")

@@ -135,6 +135,7 @@ def test_the_papers_axes_exist(method: str, tmp_path: Path) -> None:
         ("all --axis mask_ratio=0.2,0.4", "all has none"),
         ("recon --axis mask_ratio=0.2,0.4 --no-run", "no such ablation of recon is stored"),
         ("recon --no-run --paper", "leave --paper out"),
+        ("point-mae --axis mask_ratio=0.2,0.4 --gpus 3 --device cpu", "does not divide among 3 ranks"),
     ],
 )
 def test_slips_are_named_in_one_line(call: Call, tmp_path: Path, words: str, told: str) -> None:

@@ -153,6 +153,7 @@ def test_the_best_values_are_a_request_that_says_so(searched: tuple[Path, str], 
         (["-m", "scratch", "-p", "all"], "one protocol at a time"),
         (["-m", "scratch", "--set", "linear.strengths=[1]"], "--set linear.strengths: this field is searched"),
         (["-m", "scratch", "--set", "act.mask_ratio=1"], "--set act.mask_ratio: no method of this request"),
+        (["-m", "point-mae", "--gpus", "3", "--device", "cpu"], "does not divide among 3 ranks"),
         (["-m", "scratch", "--preset", "nanoo"], "unknown preset 'nanoo': did you mean nano"),
     ],
 )

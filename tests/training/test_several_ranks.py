@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from ranks_of_methods import CASES, RECIPE
+from torch import nn
 
 from bench.errors import UsageError
+from bench.models.ranks import Ranks
+from bench.spec import RanksSpec
 from bench.training.loop import share_of
 from tests.conftest import bench_here
 
@@ -66,6 +69,18 @@ def test_a_batch_that_does_not_divide_is_refused(batch: int, ranks: int) -> None
     with pytest.raises(UsageError, match=rf"a batch of {batch} objects .* does not divide among {ranks} ranks"):
         share_of(batch, ranks)
     assert share_of(8, 4) == 2
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.1), nn.Dropout2d(0.1)], ids=["Dropout", "Dropout2d"])
+def test_dropout_is_refused(layer: nn.Module) -> None:
+    """Every rank would drop other units than one process: the numbers would depend on the number of GPUs."""
+    ranks = Ranks(RanksSpec(count=2), 0, None)
+    network = nn.ModuleDict({"head": nn.Sequential(nn.Linear(3, 3), layer)})
+    with pytest.raises(UsageError, match=rf"Sequential\.1 is a {type(layer).__name__}, whose draws depend on"):
+        ranks.adopt(network)
+    network.eval()
+    ranks.adopt(network)  # it draws nothing
+    ranks.adopt(nn.Sequential(nn.Dropout(0.0)))
 
 
 def test_a_method_that_does_not_say_so_is_refused(tmp_path: Path) -> None:
