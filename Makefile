@@ -8,7 +8,7 @@ READY := .venv/.ready
 DOCS := .venv/.docs
 RESULTS ?= results
 
-.PHONY: help setup demo demo-full test benchmark-index coverage lint check slurm-nightly check-nightly gate-selftest docs wheel clean
+.PHONY: help setup demo demo-full test benchmark-index coverage lint check gpu-check slurm-nightly check-nightly gate-selftest docs wheel clean
 
 help:
 	@echo "make demo       pretrain two methods small, evaluate few-shot, report: minutes on two CPU cores"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make check      the accuracy-regression check"
 	@echo "make check-nightly  the same with all six methods and more data, three seeds: half an hour"
+	@echo "make gpu-check  on a machine with a GPU: its tests, the step's speed, two short pretrainings, a report: 8 minutes"
 	@echo "make slurm-nightly  studies on a real SLURM: time limits, a drained node, a killed controller: half an hour"
 	@echo "make gate-selftest  break the package in six ways, and see the check notice: an hour"
 	@echo "make docs       the documentation as a web site in site/; a broken link is an error"
@@ -64,6 +65,9 @@ check: setup
 
 check-nightly: setup
 	$(BIN)/bench check --baseline baselines/nightly.json --golden tests/golden
+
+gpu-check: setup
+	$(BIN)/python tests/benchmarks/gpu_check.py
 
 slurm-nightly: setup
 	BENCH_SLURM_NIGHTLY=1 $(BIN)/python -m pytest tests/slurm

@@ -210,4 +210,7 @@ def test_verdicts_follow_from_the_figures() -> None:
     assert {ratio.verdict for ratio in other} == {"no target at this size"}
     assert len(other) == 3, "without a live teacher there is nothing to compare with it"
     on_gpu = ratios(paths, paths[2], peak, device="cuda", sized=True, released=True)
-    assert {ratio.name for ratio in on_gpu if ratio.target is not None} == {"fast / exact + teacher"}
+    assert {ratio.name: ratio.target for ratio in on_gpu if ratio.target is not None} == {
+        "fast / exact + teacher": 5.0,
+        "fast share of bf16 peak": 0.35,
+    }
