@@ -47,8 +47,13 @@ def fingerprint(roots: Iterable[str]) -> Fingerprint:
         roots: Dotted module names: the plugin's module, the protocol's, the job's.
 
     Returns:
-        The digest over all modules, with one digest per module.
+        The digest over all modules, with one digest per module; equal modules share it.
     """
+    return _fingerprint(frozenset(roots))
+
+
+@cache
+def _fingerprint(roots: frozenset[str]) -> Fingerprint:
     modules: dict[str, str] = {}
     waiting = list(roots)
     while waiting:

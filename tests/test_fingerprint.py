@@ -73,6 +73,7 @@ def test_changing_one_module_changes_exactly_its_dependents(tmp_path: Path) -> N
         "for text in ('', '# a comment', 'EXTRA = 1'):\n"
         "    target.write_text(target.read_text() + text + chr(10))\n"
         "    f._read.cache_clear()\n"
+        "    f._fingerprint.cache_clear()\n"
         "    print(*(f.fingerprint([root]).digest for root in ('bench.methods.recon', 'bench.data.modelnet_h5')))\n"
     )
     done = subprocess.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from bench.chosen import ChosenMethod, chosen_method
 from bench.errors import UsageError
@@ -19,7 +20,7 @@ from bench.plan.request import validated
 from bench.plan.teachers import Asked, choose_teachers, joint_teacher, with_transformer
 from bench.plan.untrained import untrained_network
 from bench.registry import DATASETS, METHODS
-from bench.spec import BackboneSpec, Captions, Images, PretrainSpec, Recipe, TeacherSpec
+from bench.spec import BackboneSpec, Captions, Images, PretrainSpec, Recipe, TeacherSpec, content_key
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class AskedEncoder:
     spec: PretrainSpec
     chosen: ChosenMethod
     seed: int
+
+    @cached_property
+    def name(self) -> tuple[str, int]:
+        """Key of its specification, and its seed."""
+        return content_key(self.spec), self.seed
 
 
 @dataclass
@@ -52,11 +58,13 @@ class AskedEncoders:
     stored: list[StoredEncoder] = field(default_factory=list)
     brought: dict[str, Brought] = field(default_factory=dict)
     data: Located | None = None
+    _known: set[tuple[str, int]] = field(default_factory=set)
 
     def add(self, encoders: Iterable[AskedEncoder]) -> None:
         """Add encoders, leaving out repeated ones."""
         for encoder in encoders:
-            if all(encoder.spec != known.spec or encoder.seed != known.seed for known in self.all):
+            if encoder.name not in self._known:
+                self._known.add(encoder.name)
                 self.all.append(encoder)
 
 

@@ -211,10 +211,15 @@ def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> tuple[Pla
         for corruptions in dict.fromkeys((own.corruptions, own.corruptions or SUITE))
         for legacy in dict.fromkeys((own.legacy, True))
     ]
-    specs = (spec.model_copy(update={"protocol": own.model_copy(update=fields)}) for fields in wanted)
-    forms = [PlannedRun(spec=one, key=content_key(one), fingerprint=code, label=label) for one in specs]
-    found = next((run for run in forms if stored.run(run.key, code.digest)), None)
-    return found or forms[0], found is not None
+    first: PlannedRun | None = None
+    for fields in wanted:
+        one = spec.model_copy(update={"protocol": own.model_copy(update=fields)})
+        run = PlannedRun(spec=one, key=content_key(one), fingerprint=code, label=label)
+        if stored.run(run.key, code.digest):
+            return run, True
+        first = first or run
+    assert first is not None
+    return first, False
 
 
 def _worth_a_process(run: PlannedRun) -> bool:
@@ -236,12 +241,11 @@ class _Making:
         self.swept = swept
         self.stored = stored
         self.jobs: dict[str, Job] = {}
-        self._handed_out = 0
+        self._new: list[Job] = []
 
     def added(self) -> list[Job]:
         """Return jobs made since the last call."""
-        new = list(self.jobs.values())[self._handed_out :]
-        self._handed_out = len(self.jobs)
+        new, self._new = self._new, []
         return new
 
     def needs(self, spec: PretrainSpec) -> tuple[str, ...]:
@@ -267,7 +271,7 @@ class _Making:
             needs = [name for teacher in (spec.teacher, spec.text_teacher) if teacher for name in self.teacher(teacher)]
             if spec.first_stage is not None:
                 needs += self.encoder(spec.first_stage)
-            self.jobs[key] = Job(
+            made = Job(
                 kind="encoder",
                 key=key,
                 fingerprint=code,
@@ -277,6 +281,7 @@ class _Making:
                 places=self.places,
                 swept=self.swept.get(key, ""),
             )
+            self._add(key, made)
         return (self.jobs[key].id,)
 
     def teacher(self, spec: TeacherSpec) -> tuple[str, ...]:
@@ -284,14 +289,19 @@ class _Making:
         if self.stored.teacher(spec):
             return ()
         if spec.identity not in self.jobs:
-            self.jobs[spec.identity] = Job(
+            made = Job(
                 kind="teacher",
                 key=spec.identity,
                 fingerprint=fingerprint([TEACHERS.entry(spec.name).module]),
                 title=f"fit teacher {spec.name}",
                 teacher=spec,
             )
+            self._add(spec.identity, made)
         return (self.jobs[spec.identity].id,)
+
+    def _add(self, name: str, job: Job) -> None:
+        self.jobs[name] = job
+        self._new.append(job)
 
 
 def _run_titles(runs: list[PlannedRun]) -> str:

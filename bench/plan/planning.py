@@ -10,6 +10,7 @@ from bench.plan.graph import Plan, Stored, build_plan
 from bench.plan.request import Reuse, RunRequest
 from bench.plan.resolve import Resolution, resolve
 from bench.plan.teachers import open_teacher
+from bench.spec import TeacherSpec
 from bench.store.store import Store
 
 
@@ -59,27 +60,35 @@ def plan_runs(
     Raises:
         UsageError: An encoder that is asked for was trained by other code.
     """
-    store = _store(workspace, store_url, readonly)
-    stored = Stored(
-        run=lambda key, code: store is not None and store.find(key, code) is not None,
-        encoder=lambda key, code: store is not None and store.artifacts.find_folder("encoder", key, code) is not None,
-        teacher=lambda spec: open_teacher(spec, workspace).ready(),
-    )
+    stored = _stored(workspace, store_url, readonly)
     for encoder in resolution.stored:
         _check_code(encoder, stored)
     return build_plan(resolution, stored, reuse)
 
 
-def _store(workspace: Workspace, store_url: str | None, readonly: bool) -> Store | None:
-    """Open the store; None if a reader finds none.
+def _stored(workspace: Workspace, store_url: str | None, readonly: bool) -> Stored:
+    """Look up what is stored; nothing where a reader finds no folder.
 
-    It is tidied where it may be changed.
+    The store is tidied where it may be changed.
     """
+
+    def teacher(spec: TeacherSpec) -> bool:
+        return open_teacher(spec, workspace).ready()
+
+    if readonly and not workspace.results.is_dir():
+        return Stored(run=lambda key, code: False, encoder=lambda key, code: False, teacher=teacher)
     if readonly:
-        return Store.open_readonly(workspace.results, store_url) if workspace.results.is_dir() else None
-    store = Store(workspace.results, store_url)
-    store.tidy(workspace.cache)
-    return store
+        store = Store.open_readonly(workspace.results, store_url)
+        finished = store.finished()
+        store.forget()
+    else:
+        store = Store(workspace.results, store_url)
+        finished = store.tidy(workspace.cache)
+    return Stored(
+        run=finished.has,
+        encoder=lambda key, code: store.artifacts.find_folder("encoder", key, code) is not None,
+        teacher=teacher,
+    )
 
 
 def _check_code(encoder: StoredEncoder, stored: Stored) -> None:

@@ -80,7 +80,7 @@ class RunFolders:
         Raises:
             SetupError: It cannot be read, or a newer bench wrote it.
         """
-        folder = _finished(self.results, key, fingerprint)
+        folder = finished(self.results, key, fingerprint)
         if not folder.is_dir():
             return None
         try:
@@ -112,7 +112,7 @@ def destination_of(results: Path, record: RunRecord) -> Path:
     Failed attempts are stored apart, each under its own time.
     """
     if record.status == "done":
-        return _finished(results, record.key, record.fingerprint)
+        return finished(results, record.key, record.fingerprint)
     return results / FAILED / folders.path_part(record.key, "key") / stamp()
 
 
@@ -145,6 +145,7 @@ def stamp() -> str:
     return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}-{uuid.uuid4().hex[:8]}"
 
 
-def _finished(results: Path, key: str, fingerprint: str) -> Path:
+def finished(results: Path, key: str, fingerprint: str) -> Path:
+    """Return the place of a finished run's folder."""
     code = folders.path_part(fingerprint, "fingerprint")[: folders.SHORT]
     return results / RUNS / folders.path_part(key, "key") / code

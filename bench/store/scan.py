@@ -79,6 +79,15 @@ class View:
     new_texts: dict[str, str] = field(default_factory=dict)
     indexed: Mapping[str, Head | None] = field(default_factory=dict)
 
+    @functools.cached_property
+    def by_key(self) -> dict[str, list[IndexedRun]]:
+        """Finished runs by key, oldest first."""
+        found: dict[str, list[IndexedRun]] = {}
+        for run in self.runs:
+            if run.status == "done":
+                found.setdefault(run.key, []).append(run)
+        return found
+
     def disagreement(self) -> str:
         """Describe how index and folders differ; empty if they agree."""
         said = {

@@ -23,7 +23,7 @@ from bench.store.index import Head, IndexedRecord, IndexedRun, Row
 from bench.store.leases import Holder, Lease
 from bench.store.maintenance import RebuildReport
 from bench.store.records import RunRecord
-from bench.store.run_folders import destination_of, place, stamp
+from bench.store.run_folders import destination_of, finished, place, stamp
 from bench.store.scan import RUNS, View
 from bench.store.shared import Texts
 
@@ -58,6 +58,36 @@ class StoredRun:
     folder: Path
     created_at: str
     manifest_sha256: str
+
+
+class Finished:
+    """Finished runs of a results folder at one moment.
+
+    Args:
+        results: Results folder.
+        view: State of its run folders.
+    """
+
+    def __init__(self, results: Path, view: View) -> None:
+        self._refused = {
+            folder.parent.name: refusal for folder, refusal in view.refused if folder.parent.parent == results / RUNS
+        }
+        self._codes = {key: {run.row.fingerprint for run in runs} for key, runs in view.by_key.items()}
+
+    def has(self, key: str, fingerprint: str | None = None) -> bool:
+        """Whether a run is stored and finished.
+
+        Args:
+            key: Content key.
+            fingerprint: Code fingerprint (exact match), or None for any code.
+
+        Raises:
+            SetupError: A newer bench wrote a run of that key, or its folder cannot be read.
+        """
+        if key in self._refused:
+            raise self._refused[key]
+        codes = self._codes.get(key, ())
+        return bool(codes) if fingerprint is None else fingerprint in codes
 
 
 class Store:
@@ -225,7 +255,7 @@ class Store:
     def find(self, key: str, fingerprint: str | None = None) -> StoredRun | None:
         """Return a finished run, or None.
 
-        The folders decide; the index is mended where it lacks a sound folder or lists one that is gone.
+        The folders decide; the index is mended where it lacks a sound folder.
 
         Args:
             key: Content key.
@@ -241,13 +271,28 @@ class Store:
         folders.path_part(key, "key")
         if fingerprint is not None:
             folders.path_part(fingerprint, "fingerprint")
+        if (
+            fingerprint is not None
+            and not self.readonly
+            and not os.path.lexists(finished(self.results, key, fingerprint))
+        ):
+            return None
         view = self._view() if self.readonly else self._mend(key)
         for folder, refusal in view.refused:
             if folder.parent == self.results / RUNS / key:
                 raise refusal
-        found = [run for run in view.runs if run.key == key and run.status == "done"]
-        found = [run for run in found if fingerprint in (None, run.row.fingerprint)]
+        found = [run for run in view.by_key.get(key, ()) if fingerprint in (None, run.row.fingerprint)]
         return self.stored(found[-1]) if found else None
+
+    def finished(self) -> Finished:
+        """Look all finished runs up at once, to ask for many.
+
+        Index and damaged folders are treated as by `runs`.
+
+        Raises:
+            SetupError: The store cannot be read.
+        """
+        return Finished(self.results, self._current())
 
     def load(self, stored: StoredRun) -> RunRecord:
         """Read a whole run, verifying every checksum.
@@ -310,13 +355,16 @@ class Store:
             mended=view.disagreement(),
         )
 
-    def tidy(self, cache: Path | None = None) -> None:
+    def tidy(self, cache: Path | None = None) -> Finished:
         """Update the index; remove what killed processes left.
 
         Called once a command.
 
         Args:
             cache: Cache of the results folder, where that may be elsewhere.
+
+        Returns:
+            The finished runs.
 
         Raises:
             SetupError: The store cannot be written.
@@ -327,6 +375,7 @@ class Store:
         if said := view.disagreement():
             _log.warning("the index did not agree with the run folders: %s; mended from the folders", said)
         self._name(view)
+        return Finished(self.results, view)
 
     def rebuild(self) -> RebuildReport:
         """Recreate the index (see `bench.store.maintenance.rebuild`).
