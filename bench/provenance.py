@@ -45,6 +45,7 @@ def commit() -> tuple[str, bool]:
         return "unknown", True
 
 
+@cache
 def processor() -> str:
     """Return processor name, family and widest vector instructions.
 
@@ -64,6 +65,7 @@ def processor() -> str:
     return f"{name}{family}{f' ({widest})' if widest else ''}"
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return versions of Python, bench and numeric packages."""
     found = {"python": platform.python_version(), "bench": __version__}

@@ -24,7 +24,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -33,7 +33,7 @@ from pydantic import BaseModel
 from bench.environment import typed_command
 from bench.errors import BenchError, UsageError
 from bench.execution.events import Event
-from bench.execution.failures import store_failure
+from bench.execution.failures import failed_record, open_store
 from bench.execution.forecast import Forecast
 from bench.execution.jobfile import JobFile
 from bench.options import Configured
@@ -43,6 +43,7 @@ from bench.plan.graph import Job, Plan, trains_encoder
 from bench.plan.request import read_mapping, validated
 from bench.registry import ENGINES
 from bench.signals import INTERRUPTED
+from bench.store.run_folders import WorkerStore
 
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
@@ -309,6 +310,11 @@ class Ledger:
         forecast = self.forecast
         return event.model_copy(update={"done": forecast.begun, "total": forecast.total, "left": forecast.left()})
 
+    @cached_property
+    def _store(self) -> WorkerStore:
+        """Takes failures; opened at the first one."""
+        return open_store(self._workspace.results, self._setup.store_url, indexes=self._setup.indexes)
+
     def _give_up(self, job: Job, cause: _Broken, skip: Collection[str] = frozenset()) -> None:
         error, log = cause.error, cause.log
         self.outcome.failed.append((job.title, error, log))
@@ -316,10 +322,7 @@ class Ledger:
             if run.key in skip:
                 continue
             try:
-                url, indexes = self._setup.store_url, self._setup.indexes
-                store_failure(
-                    self._workspace, url, run, error, log, typed_command(), diverged=cause.diverged, indexes=indexes
-                )
+                self._store.publish(failed_record(run, error, log, typed_command(), diverged=cause.diverged))
             except BenchError as problem:  # e.g. the disk is full: the summary must still appear
                 self.outcome.failed.append((f"record the failure of {job.title}", str(problem), log))
                 return

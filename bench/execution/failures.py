@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.environment import quoted
-from bench.paths import Workspace
 from bench.plan.graph import PlannedRun
 from bench.provenance import commit
 from bench.store.records import RunRecord
@@ -23,22 +22,6 @@ def open_store(results: Path, url: str | None, *, indexes: bool) -> WorkerStore:
         indexes: Whether runs are indexed; without it, only folders are written.
     """
     return Store(results, url) if indexes else RunFolders(results)
-
-
-def store_failure(
-    workspace: Workspace,
-    store_url: str | None,
-    run: PlannedRun,
-    error: str,
-    log: Path,
-    command: Sequence[str],
-    *,
-    diverged: bool,
-    indexes: bool = True,
-) -> None:
-    """Store a failed run with its error (see `failed_record`, `open_store`)."""
-    record = failed_record(run, error, log, command, diverged=diverged)
-    open_store(workspace.results, store_url, indexes=indexes).publish(record)
 
 
 def failed_record(run: PlannedRun, error: str, log: Path, command: Sequence[str], *, diverged: bool) -> RunRecord:

@@ -28,6 +28,7 @@ from typing import IO, Any
 from bench.environment import job_environment
 from bench.errors import SetupError
 from bench.fingerprint import fingerprint
+from bench.provenance import commit, versions
 from bench.signals import stop_signals
 
 _ENDED = "ended "
@@ -261,6 +262,8 @@ def main() -> None:
     gc.freeze()  # keeps the garbage collector from touching memory pages shared with workers
     # Each job stores the code's fingerprint; modules are read here once, in the state in which they were loaded.
     fingerprint(name for name in _LOADED if name.startswith("bench."))
+    commit()
+    versions()
     gc.freeze()
     with socket.socket(fileno=int(sys.argv[1])) as control:
         serve(control)

@@ -21,7 +21,7 @@ from bench.environment import typed_command
 from bench.errors import BenchError, SetupError
 from bench.execution.engines import Engine, EngineSetup, Ledger, Task
 from bench.execution.events import Event
-from bench.execution.failures import store_failure
+from bench.execution.failures import failed_record
 from bench.execution.jobfile import read_job
 from bench.execution.local import ALIVE_SECONDS
 from bench.execution.slurm import scheduler, submissions
@@ -120,9 +120,7 @@ class SlurmEngine(Engine[SlurmOptions]):
             for run in read_job(unit.file).job.runs:
                 if run.key not in told.runs:
                     log = Path(unit.facts.log)
-                    store_failure(
-                        self.workspace, self.setup.store_url, run, why, log, typed_command(), diverged=told.diverged
-                    )
+                    self._store.publish(failed_record(run, why, log, typed_command(), diverged=told.diverged))
 
     def _submit(self, cluster: scheduler.ClusterFacts, live: Sequence[Unit]) -> int:
         """Submit what no live job makes; return the number of jobs."""
