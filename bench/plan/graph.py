@@ -213,7 +213,8 @@ def _planned(spec: RunSpec, resolution: Resolution, stored: Stored) -> tuple[Pla
     ]
     first: PlannedRun | None = None
     for fields in wanted:
-        one = spec.model_copy(update={"protocol": own.model_copy(update=fields)})
+        # The first form is the one that was asked for; runs share their protocol's specification.
+        one = spec if first is None else spec.model_copy(update={"protocol": own.model_copy(update=fields)})
         run = PlannedRun(spec=one, key=content_key(one), fingerprint=code, label=label)
         if stored.run(run.key, code.digest):
             return run, True
