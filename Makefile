@@ -8,7 +8,7 @@ READY := .venv/.ready
 DOCS := .venv/.docs
 RESULTS ?= results
 
-.PHONY: help setup demo demo-full test benchmark-index coverage lint check gpu-check slurm-nightly check-nightly gate-selftest docs wheel clean
+.PHONY: help setup demo demo-full test benchmark-index benchmark-jobs coverage lint check gpu-check slurm-nightly check-nightly gate-selftest docs wheel clean
 
 help:
 	@echo "make demo       pretrain two methods small, evaluate few-shot, report: minutes on two CPU cores"
@@ -16,6 +16,7 @@ help:
 	@echo "make demo-full  the same at the size where pretraining pays, with scratch and point-mae"
 	@echo "make coverage   the whole test suite, and which lines it runs (htmlcov/index.html)"
 	@echo "make benchmark-index  make 100,000 runs, time the commands that read them, delete them: half an hour, 6 GB"
+	@echo "make benchmark-jobs   plan and run 100,000 made-up jobs twice, count what is lost, measure what each costs: hours"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make check      the accuracy-regression check"
 	@echo "make check-nightly  the same with all six methods and more data, three seeds: half an hour"
@@ -53,6 +54,10 @@ coverage: setup
 RUNS ?= 100000
 benchmark-index: setup
 	$(BIN)/python tests/benchmarks/stored_runs.py all $(or $(TMPDIR),/tmp)/benchmark-index --runs $(RUNS)
+
+JOBS ?= 100000
+benchmark-jobs: setup
+	$(BIN)/python tests/benchmarks/many_jobs.py $(or $(TMPDIR),/tmp)/benchmark-jobs --jobs $(JOBS)
 
 lint: setup
 	$(BIN)/ruff check .

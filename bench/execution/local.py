@@ -112,6 +112,11 @@ class LocalEngine(Engine[LocalOptions]):
         finally:  # after any error, too: no job may outlive us
             self._stop_all()
 
+    def start_worker(self, seat: Seat) -> WorkerProcess:
+        """Start the worker of a job on its seat."""
+        task = seat.task
+        return start_worker(task.payload(**seat.environment), task.job.threads, task.log)
+
     def _next_message(self) -> tuple[str, Event | None]:
         """Wait for a message; report running jobs once a minute."""
         while True:
@@ -124,7 +129,7 @@ class LocalEngine(Engine[LocalOptions]):
 
     def _start(self, seat: Seat) -> None:
         task = seat.task
-        process = start_worker(task.payload(**seat.environment), task.job.threads, task.log)
+        process = self.start_worker(seat)
         pump = threading.Thread(target=self._pump, args=(task.job.id, process), daemon=True)
         new = _Running(seat, process, pump)
         for other in self._running.values():
