@@ -65,13 +65,13 @@ MOST_MS, MOST_MB = 20, 1000
 """Processor time beside its work that a job may take, and memory that planner or head process may."""
 
 
-def study(results: Path, jobs: int, options: Path | None = None) -> bench.Study:
+def study(results: Path, jobs: int, options: Path) -> bench.Study:
     """Describe a study of about so many jobs."""
     seeds = 10 if jobs < 10_000 else 100
     points = ceil(jobs / (JOBS_PER_ENCODER * len(METHODS) * seeds))
     return bench.study(
         METHODS, PROTOCOLS, seeds=seeds, results=results, baseline=False, compile="off", engine=MadeUpEngine.name,
-        engine_config=None if options is None else str(options),
+        engine_config=options,
         sweep={"recipe.lr": [round(1e-4 * (1 + step / 100), 8) for step in range(points)]},
     )  # fmt: skip
 
@@ -249,7 +249,7 @@ class MadeUpEngine(LocalEngine):
     """The local engine, with lasting processes for made-up work."""
 
     name = "made-up"
-    Options = MadeUpOptions  # type: ignore[assignment]
+    Options = MadeUpOptions
 
     def __init__(self, ledger: Ledger, workspace: Workspace, setup: EngineSetup, options: MadeUpOptions) -> None:
         super().__init__(ledger, workspace, setup, options)
