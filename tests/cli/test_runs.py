@@ -53,6 +53,34 @@ def test_the_newest_runs_are_listed_with_how_many_more_there_are(call: Compare, 
     assert json.loads(call("runs", "--results", place, "--json", "--failed")[1]) == []
 
 
+def test_what_is_not_listed_is_counted_however_runs_are_read(
+    call: Compare, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest 200 would pass for all runs where the index is damaged, lost or not believed."""
+    monkeypatch.setattr("bench.cli.runs.SHOWN", 3)
+    place = shelf(tmp_path / "many", results, lambda row, own: own)
+    own = record(results, rows(results, protocol="linear")[0])
+    for seed in range(5):
+        Store(place).publish(reset(own, "seed", 1000 + seed))
+    count = len(json.loads(call("runs", "--results", place, "--json")[1]))
+    assert count > 5
+    index = Store(place).database.path
+    assert index is not None
+
+    def listed(*arguments: str) -> tuple[bool, int]:
+        code, output, _ = call("runs", "--results", place, *arguments)
+        assert code == 0
+        return f"the newest 3 of {count} runs;" in output, len(re.findall(r" \d+\.\d$", output, re.MULTILINE))
+
+    assert listed() == listed("--verify") == (True, 3)
+    index.write_bytes(b"no database" * 1000)
+    assert listed() == (True, 3)
+    index.unlink()
+    assert listed() == (True, 3)
+    monkeypatch.setattr("bench.cli.runs.SHOWN", count)
+    assert listed() == listed("--verify") == (False, count)
+
+
 def test_a_damaged_run_is_named_and_the_others_are_listed(
     call: Compare, results: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
