@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -45,6 +45,12 @@ class Ranks:
         self.objects = 0
         self.devices: list[str] = []
         self._group = group
+        # Here, not as a decorator: that would load the compiler, seconds of it, wherever a network is defined.
+        self._gather_uncompiled: Callable[[Tensor, Ranks], Tensor] = torch.compiler.disable(_Gather.apply)
+
+    def gather_with_gradient(self, own: Tensor) -> Tensor:
+        """Return the rows of all ranks, in order; their gradient flows back to each."""
+        return self._gather_uncompiled(own, self)
 
     def gather(self, own: Tensor) -> Tensor:
         """Return the rows of all ranks, in order, without gradient."""
@@ -186,8 +192,7 @@ def gathered(rows: Tensor) -> Tensor:
     """
     if _active is None or _active.spec.negatives == "per-rank":
         return rows
-    whole: Tensor = _gather(rows, _active)
-    return whole
+    return _active.gather_with_gradient(rows)
 
 
 def pooled(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -199,7 +204,7 @@ def pooled(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, int]:
     """
     if _active is None or _active.spec.batch_norm == "per-rank":
         return mean, variance, 1
-    means, variances = _gather(torch.stack([mean, variance])[None], _active).unbind(1)
+    means, variances = _active.gather_with_gradient(torch.stack([mean, variance])[None]).unbind(1)
     whole = means.mean(0)
     return whole, (variances + (means - whole).square()).mean(0), _active.count
 
@@ -212,11 +217,6 @@ def drawn(rows: int, draw: Callable[[int], Tensor]) -> Tensor:
         draw: Draws so many rows.
     """
     return draw(rows) if _active is None else _active.own_rows(draw(rows * _active.count))
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _gather(rows: Tensor, ranks: Ranks) -> Tensor:
-    return cast(Tensor, _Gather.apply(rows, ranks))
 
 
 class _Gather(torch.autograd.Function):

@@ -8,6 +8,7 @@ Forking from one process that has imported torch, and computed nothing, makes ea
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -44,6 +45,7 @@ def child(folder: Path, precision: Precision, moment: str) -> None:
 
 def main() -> None:
     folder, precision, *moments = sys.argv[1:]
+    importlib.import_module("torch._dynamo")  # the first step of an optimiser loads it: seconds for each child
     for moment in [*moments, "none:0"]:
         process = os.fork()
         if process == 0:
