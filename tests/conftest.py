@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import io
@@ -42,11 +43,7 @@ def pytest_collection_finish() -> None:
     """Look for garbage from now on, in what the tests make: not among the million objects of libraries."""
     gc.freeze()
     gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    """Let libraries free what they made; some report leaks otherwise."""
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)  # so that libraries free what they made; some report leaks otherwise
 
 
 @pytest.fixture(autouse=True)
@@ -185,12 +182,12 @@ def bench_here(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 150.0) -> None:
-    """Wait until a condition holds."""
+def wait_for(condition: Callable[[], object], seconds: float = 150.0, every: float = 0.02) -> None:
+    """Wait until a condition holds, and look again after `every` seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 @contextmanager

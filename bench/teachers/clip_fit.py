@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import open_clip
 import torch
 from pydantic import JsonValue
 from torch import Tensor, nn
@@ -122,11 +121,13 @@ def fit(model: nn.Module, data: FitData, recipe: FitRecipe, progress: Progress) 
     Returns:
         Figures of the fit: losses, samples, seconds, threads.
     """
+    from open_clip import ClipLoss  # takes seconds to load
+
     batch = min(recipe.batch_size, len(data))
     steps_per_epoch = len(data) // batch
     total = recipe.epochs * steps_per_epoch
     optimizer = _optimizer(model, recipe)
-    criterion = open_clip.ClipLoss()
+    criterion = ClipLoss()
     losses: list[float] = []
     began = time.perf_counter()
     model.train()

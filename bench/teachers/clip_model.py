@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import open_clip
 import torch
 from torch import Tensor, nn
 
@@ -58,6 +57,8 @@ def build(size: ClipSize, vocab_size: int, seed: int) -> nn.Module:
         vocab_size: Number of token ids; the highest is the end token.
         seed: Root seed.
     """
+    import open_clip  # takes seconds, which only those who build one should pay
+
     with torch.random.fork_rng(devices=[]):
         seed_torch(derive(seed, "teacher", "init"))
         model = open_clip.CLIP(

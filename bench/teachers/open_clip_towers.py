@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import open_clip
 from torch import Tensor, nn
 
 from bench.errors import DataError
@@ -86,6 +85,8 @@ def empty_clip(sizes: ClipSizes) -> nn.Module:
     It is an `open_clip.CLIP` with quick GELU. Its weights have OpenAI's names. ``encode_image`` and ``encode_text``
     return projected features, not normalised, as ReCon's teachers do.
     """
+    import open_clip  # takes seconds, which only those who build one should pay
+
     model = open_clip.CLIP(
         sizes.embed,
         vision_cfg=open_clip.CLIPVisionCfg(

@@ -79,7 +79,7 @@ def test_a_replaced_baseline_needs_a_reason_and_keeps_what_it_replaces(baseline:
 
 
 def test_a_broken_shared_module_fails(baseline: Path, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "bench", tmp_path / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "bench", tmp_path / "bench")  # with what is compiled, which saves seconds
     shared = tmp_path / "bench" / "models" / "ops" / "gather.py"
     broken = (
         "\n\n_intact = gather_points\n\n\ndef gather_points(points, index):\n    return 0 * _intact(points, index)\n"

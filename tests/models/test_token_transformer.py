@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import QuickGELU
 from timm.layers import GELUTanh
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
@@ -20,6 +18,9 @@ from bench.models.token_transformer import TokenTransformer
 from bench.spec import TransformerShape
 from bench.teachers import transformers as convert
 from bench.teachers.clip_model import ClipSize, build
+
+if TYPE_CHECKING:
+    import open_clip
 
 
 def close(ours: Tensor, theirs: Tensor) -> None:
@@ -45,7 +46,7 @@ def vit(**options: Any) -> VisionTransformer:
     [
         {},
         {"init_values": 0.1, "no_embed_class": True},
-        {"pre_norm": True, "act_layer": QuickGELU, "norm_layer": nn.LayerNorm},
+        {"pre_norm": True, "act_layer": "quick_gelu", "norm_layer": nn.LayerNorm},
         {"qkv_bias": False, "proj_bias": False, "act_layer": GELUTanh, "mlp_ratio": 3},
         {"global_pool": "avg"},
     ],
@@ -64,6 +65,8 @@ def test_timm_blocks_compute_the_same(options: dict[str, Any]) -> None:
 
 
 def clip(**options: Any) -> open_clip.CLIP:
+    import open_clip  # takes seconds, which whoever runs other tests should not pay
+
     return open_clip.CLIP(
         24,
         vision_cfg=open_clip.CLIPVisionCfg(layers=2, width=48, head_width=12, patch_size=8, image_size=16, **options),

@@ -93,10 +93,10 @@ def test_jobs_are_submitted_once_and_cancelled_ones_again(
         assert len(cluster.say("squeue", "--noheader", "--array").splitlines()) == len(listed)
         assert states(results) == ["waiting encoder"] * 6 + ["waiting evaluate"] * 12
         waits = "after jobs that it needs (Dependency)"  # said once the controller has looked at the job
-        wait_for(lambda: waits in {job["why"] for job in shown(results)}, 60)
+        wait_for(lambda: waits in {job["why"] for job in shown(results)}, 60, every=0.5)
 
         cluster.say("scancel", encoders[2])
-        wait_for(lambda: states(results).count("cancelled encoder") == 1, 30)
+        wait_for(lambda: states(results).count("cancelled encoder") == 1, 30, every=0.5)
         assert states(results).count("waiting encoder") == 5
         third = bench_here(*command)
         assert "18 jobs are with SLURM, 2 of them new" in third.stdout
@@ -126,7 +126,7 @@ def test_a_study_gives_the_numbers_of_one_machine(
         left = bench_here(*request(toy_modelnet, results), *on_slurm, "--detach")
         assert "3 jobs are with SLURM, 3 of them new" in left.stdout
         cluster.say("scontrol", "update", f"nodename={cluster.host}", "state=resume")
-        wait_for(lambda: all(word == "COMPLETED" for _, word, _ in cluster.jobs()[-3:]), 600)
+        wait_for(lambda: all(word == "COMPLETED" for _, word, _ in cluster.jobs()[-3:]), 600, every=0.5)
         assert states(results) == ["done encoder", "done evaluate", "done evaluate"]
         done = bench_here(*request(toy_modelnet, results), *on_slurm, "--detach")
     assert done.returncode == 0, done.stdout + done.stderr
