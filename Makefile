@@ -44,7 +44,7 @@ demo-full: setup
 	$(BIN)/bench run --config demos/full.yaml --results $(RESULTS)
 	$(BIN)/bench report --results $(RESULTS)
 
-# In the order of their names the files that start processes come early, and no process is left with a long one alone.
+# Files that take long come first (marker `long`), then all others by name, so that no process is left with a long one alone.
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 

@@ -39,6 +39,11 @@ ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ("ball", "rod", "disc", "slab", "ring", "cross")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long; all others follow in the order of their names."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_collection_finish() -> None:
     """Look for garbage from now on, in what the tests make: not among the million objects of libraries."""
     gc.freeze()

@@ -16,6 +16,8 @@ import torch
 import bench
 from tests.conftest import ROOT, bench_here, environment_of_jobs
 
+pytestmark = pytest.mark.long
+
 DOCS = ROOT / "docs"
 
 

@@ -15,6 +15,8 @@ from bench.errors import UsageError
 from bench.gate.check import Suite
 from tests.conftest import ROOT, bench_command, bench_environment, bench_here
 
+pytestmark = pytest.mark.long
+
 SUITE = """
 methods: [point-mae]
 protocols: [linear]

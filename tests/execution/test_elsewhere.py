@@ -21,6 +21,8 @@ from bench.execution.jobfile import _digest
 from bench.plan.graph import Job
 from tests.conftest import ROOT, bench_command, bench_environment, bench_here, environment_of_jobs
 
+pytestmark = pytest.mark.long
+
 LONG = "recipe.epochs=20"
 PAGE = (ROOT / "docs" / "other-schedulers.md").read_text(encoding="utf-8")
 

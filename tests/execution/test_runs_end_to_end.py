@@ -17,6 +17,8 @@ import pytest
 
 from tests.conftest import bench_command, bench_environment, bench_here, children, meanwhile, wait_for
 
+pytestmark = pytest.mark.long
+
 LONG = ("--set", "recipe.epochs=30")
 
 

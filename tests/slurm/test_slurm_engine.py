@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import bench_here, wait_for
 from tests.slurm.cluster import MAX_ARRAY_SIZE, Cluster
 
-pytestmark = pytest.mark.timeout(900)  # jobs load torch anew, on two cores
+pytestmark = [pytest.mark.timeout(900), pytest.mark.long]  # jobs load torch anew, on two cores
 OPTIONS = "partition: main\ntime: 00:05:00\nmemory: 900M\nbundle: 2\npoll: 0.2\n"
 
 

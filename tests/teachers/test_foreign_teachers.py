@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import pytest
 import timm
 import torch
@@ -115,6 +114,8 @@ def test_open_clip_features_are_open_clips_own(tmp_path: Path, layout: str) -> N
     path = clip_file(tmp_path / "w", model) if layout == "file" else clip_folder(tmp_path / "w", model)
     teacher = OpenClipTeacher(tmp_path, OpenClipTeacher.Options(checkpoint=str(path)))
     images = pictures(3, side=32)
+    import open_clip  # takes seconds, which whoever runs other tests should not pay
+
     config = open_clip.transform.PreprocessCfg(size=32)
     if layout == "folder":
         config = open_clip.transform.PreprocessCfg(size=32, mean=(0.5,) * 3, std=(0.5,) * 3, resize_mode="squash")

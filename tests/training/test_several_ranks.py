@@ -18,6 +18,8 @@ from bench.spec import RanksSpec
 from bench.training.loop import share_of
 from tests.conftest import bench_here
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Path:
