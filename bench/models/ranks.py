@@ -46,7 +46,8 @@ class Ranks:
         self.devices: list[str] = []
         self._group = group
         # Here, not as a decorator: that would load the compiler, seconds of it, wherever a network is defined.
-        self._gather_uncompiled: Callable[[Tensor, Ranks], Tensor] = torch.compiler.disable(_Gather.apply)
+        disabled: Any = torch.compiler.disable(_Gather.apply)  # type: ignore[no-untyped-call]
+        self._gather_uncompiled: Callable[[Tensor, Ranks], Tensor] = disabled
 
     def gather_with_gradient(self, own: Tensor) -> Tensor:
         """Return the rows of all ranks, in order; their gradient flows back to each."""
