@@ -19,7 +19,6 @@ from bench.report.document import Drawing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
 INK, FAINT, PAPER = "#010203", "#040506", "#070809"
@@ -123,11 +122,11 @@ def small_multiples(
     return figure, grid[:panels]
 
 
-def _lay_out(figure: Figure) -> FigureCanvasSVG:
+def _lay_out(figure: Figure) -> Any:
     """Lay a figure out at the resolution of SVG.
 
     Returns:
-        A canvas of it.
+        A canvas of it, ``FigureCanvasSVG``, which has no types.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
