@@ -54,10 +54,11 @@ def create(
     stored = load(results, store_url=store_url, verify=verify).where(read_fields(where))
     made = stored.bundle(out, force=force, **labels)  # type: ignore[arg-type]
     failed = f" and {made.failed} failed" if made.failed else ""
+    skipped = f"; {made.skipped} skipped combinations with their reasons" if made.skipped else ""
     trials = f"; {made.trials} trials of searches left out" if made.trials else ""
     screen = console()
     screen.print(
-        f"wrote {made.path}: {made.done} finished{failed} runs, {made.size / 1e6:.1f} MB{trials}",
+        f"wrote {made.path}: {made.done} finished{failed} runs, {made.size / 1e6:.1f} MB{skipped}{trials}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -90,6 +91,9 @@ def verify(
 
 def show(found: Examined) -> None:
     """Print what was found about a bundle."""
+    from bench.plan.skips import skip_lines
+    from bench.store.files import shown
+
     screen = console()
 
     def line(text: str) -> None:
@@ -107,6 +111,11 @@ def show(found: Examined) -> None:
         line(f"not verified: {name}: {why}")
     if (more := len(found.unverified_runs) - SHOWN) > 0:
         line(f"not verified: {more:,} more runs")
+    reasons = skip_lines(found.skipped, ()) if found.skipped else []
+    for reason in reasons[:SHOWN]:
+        line(f"skipped, as its author says: {shown(reason)}")
+    if (more := len(reasons) - SHOWN) > 0:
+        line(f"skipped: {more:,} more combinations")
     for note in found.notes:
         line(f"note: {note}")
     for finding in found.findings[:SHOWN]:

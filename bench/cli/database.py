@@ -88,6 +88,8 @@ def merge(
     found = take_in(other, results, store_url=store_url)
     failed = f" and {found.failed} failed" if found.failed else ""
     console().print(f"took in {found.done} finished{failed} runs; {found.there} were here already", highlight=False)
+    if found.skipped:
+        console().print(f"learnt why {found.skipped} combinations were skipped", highlight=False)
     _some("note", "yellow", found.beside)
     _some("not verified", "yellow", (f"{name}: {why}" for name, why in found.unverified.items()))
     _some("conflict", "red", map(str, found.conflicts))

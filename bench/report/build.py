@@ -27,6 +27,7 @@ from bench.store.publish import cannot_write, write_whole
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bench.plan.skips import Skipped
     from bench.report.studies import StudyFacts
     from bench.stats.deviations import Deviations
     from bench.store.queries import RunNumbers
@@ -85,6 +86,7 @@ def build_report(
     console: Console | None = None,
     selection: bool = False,
     studies: Sequence[StudyFacts] = (),
+    skipped: Sequence[Skipped] = (),
     deviations: Mapping[str, Deviations] | None = None,
     forms: Sequence[Format] = ALWAYS,
     title: str = "",
@@ -104,6 +106,7 @@ def build_report(
         console: Console for the tables; None prints nothing.
         selection: Print how selection changes the numbers instead of the tables; the files hold both.
         studies: Searches for hyperparameters.
+        skipped: Combinations that plans skipped.
         deviations: Deviations from the preset, by run key.
         forms: Files to write.
         title: Title; `contents.TITLE` by default.
@@ -117,7 +120,7 @@ def build_report(
         SetupError: The folder cannot be written; one line says why. Earlier reports stay as they were.
     """
     model = report_model(numbers, runs, deviations, forms=forms, group_by=group_by, class_names=class_names)
-    model = replace(model, studies=tuple(studies))
+    model = replace(model, studies=tuple(studies), skipped=tuple(skipped))
     return write_model(
         model,
         out,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bench.plan.skips import reasons_of
 from bench.report import quantities, words
 from bench.report.document import NOTHING, Cell, Detail, Facts, Field, Fold, Paragraph, Part, Table
-from bench.report.model import ReportModel, Section
+from bench.report.model import ReportModel
 from bench.report.runs import NOT_RECORDED, Environment, RescoredNumber, RunLine
 
 MOST_GAPS = 1000
@@ -122,20 +123,12 @@ def gaps(model: ReportModel) -> list[Gap]:
                 own_seeds = {unit.seed for unit in (*cell.scores, *cell.lost)} if cell else set()
                 if (lacking := every - own_seeds) and not (cell is not None and cell.is_single):
                     told = words.numbers(tuple(sorted(lacking))) if cell else "all"
-                    why = "" if cell else _skipped(model, section, setting, method)
+                    asked = (method, section.protocol, section.dataset)
+                    why = "" if cell else reasons_of(model.skipped, asked, setting, section.settings)
                     found.append(Gap(title, section.anchor, setting, label, told, why))
                     if len(found) == MOST_GAPS:
                         return found
     return found
-
-
-def _skipped(model: ReportModel, section: Section, setting: str, method: str) -> str:
-    """Return why a plan skipped a setting or all of them."""
-    asked = (method, section.protocol, section.dataset)
-    reasons = [one.reason for one in model.skipped if (one.method, one.protocol, one.dataset) == asked]
-    own = [one.removeprefix(f"{setting}: ") for one in reasons if one.startswith(f"{setting}: ")]
-    every = [one for one in reasons if not any(one.startswith(f"{other}: ") for other in section.settings)]
-    return "; ".join(own or every)
 
 
 def without_result(model: ReportModel) -> list[Part]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bench.errors import DataError
+from bench.plan import skips
 from bench.store import codec, folders
 from bench.store.failures import file_failure
 from bench.store.files import shown
@@ -28,6 +29,7 @@ from bench.store.scan import FAILED, FILES, RUNS
 HEAD = "bundle.json"
 ENVIRONMENT = "environment.json"
 REQUESTS = "requests.json"
+SKIPPED = skips.FILE
 REPORT = "report"
 PAGES = ("index.html", "report.json", "results.csv", "results.md")
 """Files of the report."""
@@ -48,6 +50,7 @@ _LIMITS = {
     HEAD: _HEAD_BYTES,
     ENVIRONMENT: _HEAD_BYTES,
     REQUESTS: _HEAD_BYTES,
+    SKIPPED: skips.BYTES,
     **{f"{REPORT}/{page}": _PAGE_BYTES for page in PAGES},
 }
 _RUN_LIMITS = {**codec.LIMITS, folders.MANIFEST: folders.MANIFEST_BYTES}

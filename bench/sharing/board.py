@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from bench.plan.skips import Skipped, reasons_of
 from bench.sharing.archive import digest_of, opened
 from bench.sharing.checking import Examined, Finding, checked_head, checked_runs, note_numbers, numbers_of
 from bench.sharing.shelf import Shelf
@@ -93,6 +94,21 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class SkippedMethod:
+    """A method without runs, as a bundle says because it does not apply.
+
+    Attributes:
+        method: The method.
+        why: The reasons.
+        bundles: Names of the bundles that say so.
+    """
+
+    method: str
+    why: str
+    bundles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Board:
     """Entries that were judged alike.
 
@@ -100,11 +116,13 @@ class Board:
         entries: Ranked entries by rank and mean, then the others.
         units: Seeds (and split seeds) on which they are ranked.
         pairs: Comparisons that Holm's correction is over.
+        skipped: Methods without an entry that a bundle says do not apply.
     """
 
     entries: tuple[Entry, ...]
     units: tuple[Unit, ...]
     pairs: int
+    skipped: tuple[SkippedMethod, ...] = ()
 
     @property
     def cell(self) -> Cell:
@@ -120,12 +138,14 @@ class Collected:
         bundles: What verifying each bundle found.
         boards: The boards.
         left_out: Runs that no board shows, with the reason.
+        elsewhere: Skipped combinations of protocols and data sets without a board, by the bundle that names them.
         runs: Different finished runs, of which several copies count once.
     """
 
     bundles: tuple[Examined, ...]
     boards: tuple[Board, ...]
     left_out: tuple[Finding, ...]
+    elsewhere: tuple[tuple[str, Skipped], ...]
     runs: int
 
 
@@ -140,7 +160,27 @@ def collect(paths: Sequence[Path]) -> Collected:
     examined = [_read(path, shared, left_out) for path in paths]
     runs = len({one.run.key for one in shared if one.run.status == "done"})
     sound = _same_objects(_first_of_each(shared, left_out), left_out)
-    return Collected(tuple(examined), tuple(_boards(sound)), tuple(left_out), runs)
+    boards = _boards(sound)
+    skipped = [(one.path.name, combination) for one in examined for combination in one.skipped]
+    shown = {(board.cell.protocol, board.cell.dataset) for board in boards}
+    elsewhere = tuple(pair for pair in skipped if (pair[1].protocol, pair[1].dataset) not in shown)
+    marked = tuple(_marked(board, boards, skipped) for board in boards)
+    return Collected(tuple(examined), marked, tuple(left_out), elsewhere, runs)
+
+
+def _marked(board: Board, boards: Sequence[Board], skipped: Sequence[tuple[str, Skipped]]) -> Board:
+    """Add the methods that bundles say a board is not about."""
+    place = board.cell.protocol, board.cell.dataset
+    settings = {one.cell.setting for one in boards if (one.cell.protocol, one.cell.dataset) == place}
+    there = {entry.cell.method for entry in board.entries}
+    told: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for bundle in dict.fromkeys(bundle for bundle, _ in skipped):
+        own = [one for name, one in skipped if name == bundle and (one.protocol, one.dataset) == place]
+        for method in {one.method for one in own} - there:
+            if why := reasons_of(own, (method, *place), board.cell.setting, settings):
+                told[method, why].append(bundle)
+    methods = (SkippedMethod(method, why, tuple(bundles)) for (method, why), bundles in sorted(told.items()))
+    return replace(board, skipped=tuple(methods))
 
 
 def _read(path: Path, shared: list[Shared], left_out: list[Finding]) -> Examined:

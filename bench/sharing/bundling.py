@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path
@@ -15,8 +15,9 @@ from pydantic import JsonValue
 from bench.errors import UsageError
 from bench.fingerprint import fingerprint
 from bench.paths import Workspace
+from bench.plan.skips import Skipped, encoded, remembered
 from bench.protocols.metric_code import METRIC_CODE
-from bench.sharing.archive import ENVIRONMENT, HEAD, MOST_RUNS, PAGES, REPORT, REQUESTS, digest_of
+from bench.sharing.archive import ENVIRONMENT, HEAD, MOST_RUNS, PAGES, REPORT, REQUESTS, SKIPPED, digest_of
 from bench.sharing.shelf import Shelf, write_report_of
 from bench.store import codec, folders, jsontext
 from bench.store.failures import file_failure
@@ -30,7 +31,7 @@ from bench.store.scratch import temporary_folder
 from bench.store.store import Store
 from bench.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a bundle's layout changes in a way older code cannot read."""
 KIND = "bundle"
 _WHEN = (1980, 1, 1, 0, 0, 0)
@@ -51,6 +52,7 @@ class Bundled:
         done: Finished runs in it.
         failed: Failed runs in it.
         trials: Trials of searches, which were left out.
+        skipped: Combinations that plans skipped, with the reason.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class Bundled:
     done: int
     failed: int
     trials: int
+    skipped: int
 
 
 def report_code() -> str:
@@ -110,15 +113,28 @@ def create(
         runs = [_add_run(archive, workspace.results, run.folder) for run in chosen]
         head["runs"] = {run.folder: run.row.manifest_sha256 for run in runs}
         shelf = Shelf(runs, lambda name: record_in(workspace.results, name))
-        pages = {ENVIRONMENT: _environments(shelf), REQUESTS: _requests(shelf)}
+        skipped = skipped_in(workspace.results, labels or {})
+        pages = {ENVIRONMENT: _environments(shelf), REQUESTS: _requests(shelf), SKIPPED: encoded(skipped)}
         with temporary_folder() as place:
-            write_report_of(shelf, place)
+            write_report_of(shelf, place, skipped)
             pages |= {f"{REPORT}/{page}": (place / page).read_bytes() for page in PAGES}
         head["files"] = {name: sha256(content).hexdigest() for name, content in pages.items()}
         for name, content in {**pages, HEAD: jsontext.dump_bytes(head)}.items():
             _add(archive, name, content)
     done = sum(run.status == "done" for run in runs)
-    return Bundled(out, digest_of(out), out.stat().st_size, done, len(runs) - done, trials)
+    return Bundled(out, digest_of(out), out.stat().st_size, done, len(runs) - done, trials, len(skipped))
+
+
+def skipped_in(results: Path, labels: Mapping[str, Collection[str]]) -> list[Skipped]:
+    """Return skipped combinations of wanted names, in order.
+
+    Args:
+        results: Results folder.
+        labels: Accepted methods, protocols and data sets; other labels no combination has.
+    """
+    wanted = {name: values for name, values in labels.items() if name in ("method", "protocol", "dataset")}
+    fits = (one for one in remembered(results) if all(getattr(one, name) in wanted[name] for name in wanted))
+    return sorted(fits, key=astuple)
 
 
 def chosen_runs(

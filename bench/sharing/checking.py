@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,20 @@ from typing import Any
 import numpy as np
 
 from bench.errors import BenchError
+from bench.plan.skips import Skipped, decoded
 from bench.protocols.metric_code import METRIC_CODE
-from bench.sharing.archive import ENVIRONMENT, HEAD, PAGES, REPORT, REQUESTS, Archive, digest_of, not_a_bundle, opened
+from bench.sharing.archive import (
+    ENVIRONMENT,
+    HEAD,
+    PAGES,
+    REPORT,
+    REQUESTS,
+    SKIPPED,
+    Archive,
+    digest_of,
+    not_a_bundle,
+    opened,
+)
 from bench.sharing.bundling import FORMAT, KIND, report_code
 from bench.sharing.shelf import Shelf, write_report_of
 from bench.stats.recomputed import Check, TooMuchError, recompute
@@ -76,6 +88,7 @@ class Examined:
         wrong: How much does not hold, all together.
         unverified: Numbers that nothing in the bundle determines, by the reason.
         unverified_runs: Why none of a run's test scores could be computed, by its folder.
+        skipped: Combinations without runs, with the reasons that the bundle gives.
         notes: Remarks for the reader.
     """
 
@@ -90,6 +103,7 @@ class Examined:
     wrong: int = 0
     unverified: Counter[str] = field(default_factory=Counter)
     unverified_runs: dict[str, str] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -117,6 +131,7 @@ class Examined:
             "findings": [{name: _plain(value) for name, value in vars(one).items()} for one in self.findings],
             "unverified": dict(sorted(self.unverified.items())),
             "unverified_runs": self.unverified_runs,
+            "skipped": [asdict(one) for one in self.skipped],
             "notes": self.notes,
         }
 
@@ -260,7 +275,10 @@ def _number(value: float) -> str:
 
 
 def checked_head(archive: Archive, found: Examined) -> dict[str, Any]:
-    """Return the bundle's own statement, and compare its digests."""
+    """Return the bundle's own statement; compare its digests.
+
+    Reads the skipped combinations, too.
+    """
     path = archive.path
     try:
         head = jsontext.loads(archive.page(HEAD))
@@ -268,7 +286,7 @@ def checked_head(archive: Archive, found: Examined) -> dict[str, Any]:
             raise ValueError(f"it is no {KIND}")
         version, runs, files = head["format"], head["runs"], head["files"]
         texts = [*runs, *runs.values(), *files, *files.values()]
-        if not all(isinstance(text, str) for text in texts) or set(files) - {*archive.pages} - {*_DERIVED}:
+        if not all(isinstance(text, str) for text in texts) or set(files) - {*archive.pages} - {*_FOLLOWING}:
             raise ValueError("a field of another kind than expected")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         why = (
@@ -277,20 +295,32 @@ def checked_head(archive: Archive, found: Examined) -> dict[str, Any]:
         raise not_a_bundle(path, f"{HEAD} is not what a bundle says ({why})") from error
     if version > FORMAT:
         raise not_a_bundle(path, f"a newer bench wrote it (format {version}, this one reads up to {FORMAT})")
-    for name in _DERIVED:
+    expected = _FOLLOWING if version > 1 else tuple(name for name in _FOLLOWING if name != SKIPPED)
+    for name in sorted(archive.pages.keys() - {HEAD, *expected}):
+        found.add(Finding(name, f"no bundle of format {version} has it"))
+    for name in expected:
         if name not in archive.pages:
             found.add(Finding(name, "it is missing"))
         elif files.get(name) != sha256(archive.page(name)).hexdigest():
             found.add(Finding(name, f"it does not match its checksum in {HEAD}"))
         else:
             found.digests += 1
+            if name == SKIPPED:
+                _read_skipped(archive, found)
     if (code := head.get("metric_code")) != METRIC_CODE:
         found.notes.append(f"its numbers were computed by metric code {code!r:.20}, recomputed by {METRIC_CODE}")
     return dict(head)
 
 
-_DERIVED = (ENVIRONMENT, REQUESTS, *(f"{REPORT}/{page}" for page in PAGES))
-"""Entries that follow from the runs."""
+_FOLLOWING = (ENVIRONMENT, REQUESTS, SKIPPED, *(f"{REPORT}/{page}" for page in PAGES))
+"""Entries beside the head and the runs."""
+
+
+def _read_skipped(archive: Archive, found: Examined) -> None:
+    try:
+        found.skipped = decoded(archive.page(SKIPPED))
+    except ValueError as error:
+        found.add(Finding(SKIPPED, f"it is not what a bundle says ({shown(error)[:150]})"))
 
 
 def _check_derived(archive: Archive, found: Examined) -> None:
@@ -311,7 +341,7 @@ def _check_report(archive: Archive, found: Examined, runs: list[IndexedRun], hea
 
     with temporary_folder() as place:
         try:
-            write_report_of(Shelf(runs, read), place)
+            write_report_of(Shelf(runs, read), place, found.skipped)
         except (*_UNREADABLE, BenchError) as error:
             found.add(Finding(REPORT, f"no report can be written of its runs: {' '.join(str(error).split())[:200]}"))
             return

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bench.errors import SetupError, UsageError
 from bench.paths import Workspace
-from bench.sharing.archive import opened
+from bench.plan.skips import Skipped, remembered, take_in
+from bench.sharing.archive import SKIPPED, opened
 from bench.sharing.bundling import files_of
 from bench.sharing.checking import Examined, Finding, Numbers, checked_head, malformed, numbers_of, wrong_number
 from bench.store import folders
@@ -33,6 +34,7 @@ class Merged:
         done: Finished runs taken in.
         failed: Failed runs taken in.
         there: Runs that were there already.
+        skipped: Skipped combinations that were not known yet.
         unverified: Runs taken in of which no test score follows from predictions, with the reason.
         beside: Runs taken in beside other numbers of the same key, which another version of the code gave.
         conflicts: Runs left out because the same run is there with other numbers.
@@ -42,6 +44,7 @@ class Merged:
     done: int = 0
     failed: int = 0
     there: int = 0
+    skipped: int = 0
     unverified: dict[str, str] = field(default_factory=dict)
     beside: list[str] = field(default_factory=list)
     conflicts: list[Finding] = field(default_factory=list)
@@ -74,19 +77,26 @@ def merge(workspace: Workspace, store_url: str | None, source: Path) -> Merged:
     store = Store(workspace.results, store_url)
     sweep(store.database)
     try:
-        for name, files in _runs_of(source, found):
+        skipped: list[Skipped] = []
+        for name, files in _runs_of(source, found, skipped):
             _take(store, name, files, found)
+        found.skipped = take_in(workspace.results, skipped)
     finally:
         store.refresh()
     return found
 
 
-def _runs_of(source: Path, found: Merged) -> Iterator[tuple[str, Files]]:
-    """Yield the run folders of a results folder or a bundle."""
+def _runs_of(source: Path, found: Merged, skipped: list[Skipped]) -> Iterator[tuple[str, Files]]:
+    """Yield the run folders of a results folder or a bundle.
+
+    Adds its skipped combinations.
+    """
     if not source.is_dir():
         with opened(source) as archive:
             told = Examined(source)
             named = checked_head(archive, told)["runs"]
+            found.refused += (wrong := [one for one in told.findings if one.where == SKIPPED])
+            skipped += [] if wrong else told.skipped
             for name in archive.runs:
                 if name not in named:
                     found.refused.append(Finding(name, "the bundle does not name it in bundle.json"))
@@ -95,6 +105,7 @@ def _runs_of(source: Path, found: Merged) -> Iterator[tuple[str, Files]]:
             for name in sorted(set(named) - set(archive.runs)):
                 found.refused.append(Finding(name, "the bundle names it and does not have it"))
         return
+    skipped += remembered(source)
     for folder in run_folders(source):
         name = folder.relative_to(source).as_posix()
         try:

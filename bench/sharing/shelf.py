@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from bench.plan.skips import Skipped
 from bench.report.build import BuiltReport, build_report
 from bench.reporting import deviations_by_key
 from bench.store.index import IndexedRun
@@ -42,14 +43,20 @@ class Shelf(Store):
         return self._read(stored.folder.as_posix())
 
 
-def write_report_of(shelf: Shelf, out: Path) -> BuiltReport:
+def write_report_of(shelf: Shelf, out: Path, skipped: Sequence[Skipped]) -> BuiltReport:
     """Write the report of all runs of a shelf.
 
     It depends on the runs alone: not on places, nor on whether the code has changed since they were made.
+
+    Args:
+        shelf: The runs.
+        out: Folder of the report.
+        skipped: Combinations without runs, and why.
 
     Raises:
         SetupError: It cannot be written.
     """
     done, failed = finished_runs(shelf), failed_runs(shelf)
     records = [shelf.record(run) for run in (*done, *failed)]
-    return build_report(run_numbers(shelf, done, {}), records, out, deviations=deviations_by_key(records))
+    numbers = run_numbers(shelf, done, {})
+    return build_report(numbers, records, out, skipped=skipped, deviations=deviations_by_key(records))

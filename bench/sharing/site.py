@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.plan.skips import Skipped
 from bench.report import quantities, words
 from bench.report.apart import set_apart
 from bench.report.build import require_writable, write_text
@@ -27,11 +28,10 @@ from bench.report.document import (
     Table,
 )
 from bench.report.html import to_html
-from bench.sharing.board import Board, Collected, Entry, collect
+from bench.sharing.board import Board, Collected, Entry, SkippedMethod, collect
 from bench.sharing.checking import Examined, Finding
 from bench.stats.cells import judging, sizing
 
-_SHOWN = 200
 _FEW = 6
 """Seeds below which no test without such an assumption shows a difference."""
 _ABOUT = (
@@ -104,6 +104,8 @@ def board_document(found: Collected, title: str) -> Document:
     blocks.append(Part("Bundles", (_bundles(found.bundles),), anchor="bundles"))
     if found.left_out:
         blocks.append(Part("Runs that no table shows", (_left_out(found.left_out),), anchor="left-out"))
+    if found.elsewhere:
+        blocks.append(Part("Skipped, and in no table", (_elsewhere(found.elsewhere),), anchor="skipped"))
     bundles = f"{len(found.bundles)} bundle{'s' * (len(found.bundles) != 1)}"
     lead = f"{bundles}, {found.runs} finished runs, {sum(one.followed for one in found.bundles):,} numbers"
     return Document(title, tuple(blocks), lead=f"{lead} recomputed from predictions")
@@ -161,7 +163,16 @@ def _board(board: Board) -> list[Block]:
             Field("bundles", "bundle", drop=2, cell=lambda one: ", ".join(one.bundles)),
         ]
         blocks.append(Table.of("unranked", rows, others, lambda one: one.cell.is_opponent))
+    if board.skipped:
+        blocks.append(Table.of("skipped", SKIPPED_FIELDS, board.skipped))
     return blocks
+
+
+SKIPPED_FIELDS: tuple[Field[SkippedMethod], ...] = (
+    Field("method", "does not apply", whole=True, cell=lambda one: one.method),
+    Field("why", "why, as the bundle says", cell=lambda one: Cell(one.why, tone="no-comparison")),
+    Field("bundles", "bundle", drop=1, cell=lambda one: ", ".join(one.bundles)),
+)
 
 
 def _pretrained(entry: Entry) -> str:
@@ -208,6 +219,16 @@ def _wrong(one: Examined) -> str:
 
 
 def _left_out(found: Sequence[Finding]) -> Fold | Table:
-    rows = [(one.where, one.what) for one in found[:_SHOWN]]
-    table = Table.plain("left-out", ("run", "why"), rows)
-    return table if len(rows) <= 10 else Fold(f"{len(found)} runs", (table,))
+    table = Table.plain("left-out", ("run", "why"), ((one.where, one.what) for one in found))
+    return _folded(table, "runs")
+
+
+def _elsewhere(found: Sequence[tuple[str, Skipped]]) -> Fold | Table:
+    heads = ("method", "protocol", "data set", "why, as the bundle says", "bundle")
+    rows = ((one.method, one.protocol, one.dataset, one.reason, bundle) for bundle, one in found)
+    return _folded(Table.plain("skipped-elsewhere", heads, rows), "combinations")
+
+
+def _folded(table: Table, what: str) -> Fold | Table:
+    """Fold a long table away."""
+    return table if len(table.rows) <= 10 else Fold(f"{len(table.rows):,} {what}", (table,))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bench
-from bench.plan.skips import Skipped, remember, remembered, skip_lines
+from bench.plan.skips import FILE, LONGEST, MOST, Skipped, decoded, encoded, remember, remembered, skip_lines, take_in
 
 METHODS, PROTOCOLS, DATASETS, REASONS = ("a", "b", "c"), ("p", "q"), ("x", "y", "z"), ("no parts", "no rooms")
 combinations = st.builds(
@@ -55,3 +55,24 @@ def test_a_report_learns_what_a_plan_skipped(tmp_path: Path) -> None:
     for harm in (b"", b"[[1]]", b"{}", b"[" * 100_000, b"\xff"):
         (tmp_path / "skipped.json").write_bytes(harm)
         assert remembered(tmp_path) == []
+
+
+def test_what_another_folder_knows_is_added_once(tmp_path: Path) -> None:
+    """Merging every evening must neither repeat a reason nor replace the one that was found here."""
+    own, other = Skipped("a", "p", "x", "no parts"), Skipped("a", "p", "x", "no rooms")
+    remember(tmp_path, [own])
+    assert take_in(tmp_path, [other, own, other]) == 1
+    assert take_in(tmp_path, [other]) == 0
+    assert remembered(tmp_path) == [own, other]
+
+
+def test_what_is_kept_can_be_read_again(tmp_path: Path) -> None:
+    """A plugin's long reason, or one combination too many, must not cost all of them."""
+    many = [Skipped("a", "p", f"x{at}", "r" * 2 * LONGEST) for at in range(MOST + 5)]
+    remember(tmp_path, many)
+    found = remembered(tmp_path)
+    assert [one.dataset for one in found] == [one.dataset for one in many[5:]]
+    assert {len(one.reason) for one in found} == {LONGEST}
+    assert decoded(encoded(found)) == found
+    assert take_in(tmp_path, [Skipped("b", "p", "x", "r")]) == 0
+    assert (tmp_path / FILE).stat().st_size < 32 << 20

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.plan.skips import Skipped, remember
 from bench.protocols.selection import mean_class_accuracy
 from bench.spec import content_key
 from bench.store import Metric, RunRecord, Store, codec, folders, jsontext
@@ -102,6 +103,19 @@ def some_runs(results: Path, seeds: int = 3) -> Path:
     runs = [a_run(method, seed, right) for method, right in (("recon", 0.8), ("scratch", 0.5)) for seed in range(seeds)]
     lost = a_run("recon", 7, status="failed", error="RuntimeError: the loss is not finite", metrics=[], predictions={})
     return store_runs(results, *runs, replace(lost, failure="diverged"))
+
+
+SKIPPED = (
+    Skipped("act", "linear", "shapes-scan", "its teacher's weights are not here"),
+    Skipped("recon", "partseg", "shapes-scan", "the data set has no part labels"),
+    Skipped("recon", "linear", "shapes-scan", "few: another setting"),
+)
+
+
+def with_skipped(results: Path, *skipped: Skipped) -> Path:
+    """Let a plan of a results folder have skipped combinations."""
+    remember(results, skipped or SKIPPED)
+    return results
 
 
 # --- forging

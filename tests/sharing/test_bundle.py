@@ -13,7 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sharing_runs import a_run, entries_of, forge, resealed, store_runs, write_zip
+from sharing_runs import (
+    SKIPPED,
+    a_run,
+    entries_of,
+    forge,
+    resealed,
+    some_runs,
+    spec_of,
+    store_runs,
+    with_skipped,
+    write_zip,
+)
 
 import bench
 from bench.store import codec, jsontext
@@ -195,6 +206,76 @@ def test_trials_of_searches_stay_at_home(tmp_path: Path) -> None:
     results = store_runs(tmp_path / "results", a_run(), a_run(spec=spec))
     made = bench.load(results).bundle(tmp_path / "mine.zip")
     assert (made.done, made.trials) == (1, 1)
+
+
+def _rows(*rows: object) -> bytes:
+    return json.dumps([["m", "p", "d", "r"], *rows]).encode()
+
+
+FORGED_SKIPS: dict[str, tuple[bytes, str]] = {
+    "other reason": (_rows(), "report/index.html: it is not the report of these runs"),
+    "no JSON": (b"[", "skipped.json: it is not what a bundle says"),
+    "object": (b"{}", "skipped.json: it is not what a bundle says (no list of at most 5,000 combinations)"),
+    "deep": (b"[" * 100_000, "skipped.json: it is not what a bundle says"),
+    "three texts": (_rows(["m", "p", "d"]), "entry 2: expected four texts of at most 1,000 characters: method, proto"),
+    "number": (_rows(["m", "p", "d", 1]), "entry 2: expected four texts"),
+    "long": (_rows(["m", "p", "d", "r" * 1001]), "entry 2: expected four texts"),
+    "many": (_rows(*([["m", "p", str(at), "r"] for at in range(5000)])), "no list of at most 5,000 combinations"),
+}
+
+
+@pytest.fixture(scope="module")
+def skipping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose author's plan skipped combinations."""
+    place = tmp_path_factory.mktemp("skipping")
+    results = store_runs(with_skipped(some_runs(place / "results")), a_run("act", spec=spec_of("act", 0, "other-data")))
+    return bench.load(results).bundle(place / "skipping.zip").path
+
+
+def test_skipped_combinations_are_in_a_bundle(skipping: Path, tmp_path: Path) -> None:
+    """A reader saw that a method has no number, and had to ask the author why."""
+    found = bench.verify_bundle(skipping)
+    assert found.holds, found.findings
+    assert sorted(map(str, found.skipped)) == sorted(map(str, SKIPPED))
+    report = json.loads(entries_of(skipping)["report/report.json"])
+    assert "its teacher's weights are not here" in json.dumps(report)
+    told = bench_here("bundle", "verify", skipping).stdout
+    assert "skipped, as its author says: partseg on shapes-scan (recon): the data set has no part labels" in told
+    assert json.loads(bench_here("bundle", "verify", skipping, "--json").stdout)["skipped"][0]["method"] == "act"
+    results = skipping.parent / "results"
+    made = bench.load(results).bundle(tmp_path / "act.zip", method="recon", protocol="linear")
+    assert [one.reason for one in bench.verify_bundle(made.path).skipped] == ["few: another setting"]
+    assert made.skipped == 1
+
+
+@pytest.mark.parametrize("name", FORGED_SKIPS)
+def test_a_forged_list_of_skipped_is_one_line(skipping: Path, tmp_path: Path, name: str) -> None:
+    """The list is a stranger's: its checksums are right, its sizes and types need not be."""
+    content, message = FORGED_SKIPS[name]
+    forged, _ = forge(skipping, tmp_path / "forged.zip", "skipped.json", lambda _: content)
+    told = [str(one) for one in bench.verify_bundle(forged).findings]
+    assert any(message in line for line in told), told
+    assert all("\n" not in line and len(line) < 300 for line in told)
+    merged = bench.merge(forged, tmp_path / "mine")
+    if name != "other reason":
+        assert (merged.skipped, [one.where for one in merged.refused]) == (0, ["skipped.json"])
+        assert not (tmp_path / "mine" / "skipped.json").exists()
+
+
+def test_bundles_of_the_first_format_can_be_verified(bundle: Path, skipping: Path, tmp_path: Path) -> None:
+    """Published bundles are cited by their digest and cannot be made anew."""
+    entries = entries_of(bundle)
+    del entries["skipped.json"]
+    head = json.loads(entries["bundle.json"])
+    del head["files"]["skipped.json"]
+    older = write_zip(tmp_path / "old.zip", {**entries, "bundle.json": jsontext.dump_bytes({**head, "format": 1})})
+    assert bench.verify_bundle(older).holds
+    missing = write_zip(tmp_path / "missing.zip", {**entries, "bundle.json": jsontext.dump_bytes(head)})
+    assert [str(one) for one in bench.verify_bundle(missing).findings] == ["skipped.json: it is missing"]
+    entries = entries_of(skipping)
+    entries["bundle.json"] = entries["bundle.json"].replace(b'"format": 2', b'"format": 1')
+    strange = bench.verify_bundle(write_zip(tmp_path / "strange.zip", entries))
+    assert "skipped.json: no bundle of format 1 has it" in map(str, strange.findings)
 
 
 def test_wrong_use_is_one_line(results: Path, bundle: Path, tmp_path: Path) -> None:

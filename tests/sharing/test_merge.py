@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sharing_runs import CODE, a_run, forge, some_runs, store_runs
+from sharing_runs import CODE, SKIPPED, a_run, forge, some_runs, store_runs, with_skipped
 
 import bench
+from bench.plan.skips import Skipped, remembered
 from bench.protocols import metric_code
 from bench.sharing import rescoring
 from bench.store import RunRecord, Store, jsontext
@@ -123,6 +124,21 @@ def test_a_merge_that_is_killed_is_completed_by_the_next(results: Path, tmp_path
     assert tree(place) == tree(results)
     assert not list(place.rglob(".incoming*")), "unfinished folders of killed merges stay for ever"
     assert len(bench.load(place).runs()) == 6
+
+
+@pytest.mark.parametrize("source", ["folder", "bundle"])
+def test_reasons_of_skipped_combinations_come_in_once(tmp_path: Path, source: str) -> None:
+    """After a merge the report said "not run" where the other machine's report said why."""
+    results = with_skipped(some_runs(tmp_path / "results", seeds=1))
+    own = Skipped("act", "linear", "shapes-scan", "what this machine says")
+    place = with_skipped(store_runs(tmp_path / "mine", a_run("point-mae")), own)
+    other = results if source == "folder" else bench.load(results).bundle(tmp_path / "x.zip").path
+    assert "learnt why 3 combinations were skipped" in bench_here("db", "merge", other, "--results", place).stdout
+    found = remembered(place)
+    assert found[0] == own, "what is here stays"
+    assert sorted(map(str, found[1:])) == sorted(map(str, SKIPPED))
+    again = bench.merge(other, place)
+    assert (again.skipped, again.refused, remembered(place)) == (0, [], found)
 
 
 # --- scoring again

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from sharing_runs import a_run, forge, spec_of, store_runs
+from sharing_runs import a_run, forge, spec_of, store_runs, with_skipped
 
 import bench
+from bench.plan.skips import Skipped
 from bench.protocols.selection import mean_class_accuracy
 from bench.sharing.board import Entry
 from bench.sharing.site import Site
@@ -127,6 +128,26 @@ def test_a_forger_cannot_enter_or_push_others_out(pack: Pack, bundle: Path, tmp_
     assert found["recon"].summary == alone["recon"].summary
     assert found["recon"].bundles == ("honest.zip",)
     assert {one.where.partition(":")[0] for one in site.collected.left_out} == {"better.zip", "forged.zip"}
+
+
+def test_methods_that_do_not_apply_are_marked(pack: Pack, tmp_path: Path) -> None:
+    """A method without a row looked forgotten, or as if its author hid it; and nobody's word removes a row."""
+    results = store_runs(tmp_path / "first-results", *some("recon", 0.9), *some("scratch", 0.3))
+    evil = "no words <script>alert(1)</script>"
+    place = ("linear", "shapes-scan")
+    skipped = [Skipped("act", *place, evil), Skipped("point-mae", *place, "slow"), Skipped("recon", *place, "few: no")]
+    with_skipped(results, *skipped, Skipped("recon", "partseg", "shapes-scan", "no parts"))
+    first = bench.load(results).bundle(tmp_path / "first.zip").path
+    second = pack("second", *some("point-mae", 0.5))
+    site = bench.site([first, second], tmp_path / "site")
+    (board,) = site.collected.boards
+    assert [(one.method, one.why, one.bundles) for one in board.skipped] == [("act", evil, ("first.zip",))]
+    assert "point-mae" in entries(site)
+    assert [(bundle, one.protocol) for bundle, one in site.collected.elsewhere] == [("first.zip", "partseg")]
+    page = site.page.read_text()
+    assert "why, as the bundle says" in page
+    assert "Skipped, and in no table" in page
+    assert "<script>alert" not in page
 
 
 def test_wrong_use_is_one_line(bundle: Path, tmp_path: Path) -> None:
