@@ -306,7 +306,8 @@ class Results:
 
         Args:
             out: Folder for the files.
-            file: Write this file only: ``latex`` (tables for a paper), ``html``, ``csv``, ``markdown`` or ``json``.
+            file: Write this file only: ``latex`` (tables for a paper), ``latex-report``, ``html``, ``csv``,
+                ``markdown`` or ``json``.
             figures: Also write all figures as PDF, SVG and PNG to ``figures/``: ``column`` (85 mm wide) or ``page``
                 (175 mm).
             title: Title of the files.

@@ -68,8 +68,9 @@ def report(
     """Print stored results; write HTML, CSV, Markdown and JSON.
 
     The HTML page needs no other file. --format latex writes results.tex, with
-    tables for a paper; --json is --format json. Several results folders are
-    read as one: a run that two of them have counts once.
+    tables for a paper, --format latex-report writes all of it as report.tex;
+    --json is --format json. Several results folders are read as one: a run
+    that two of them have counts once.
     """
     if json and form not in (None, "json"):
         raise UsageError(f"--json is --format json: give it without --format {form}")
@@ -93,6 +94,8 @@ def report(
     if page is not None:
         if form == "csv":
             raise UsageError("a page has several tables and no CSV: give --page with another --format")
+        if form == "latex-report":
+            raise UsageError("--format latex-report is the whole report: give --page with --format latex")
         written = write_page(places, store_url, page, form or "markdown", title)
         screen.print(f"wrote {written}", highlight=False, markup=False)
         return

@@ -150,7 +150,7 @@ def report_model(
     model = build_model(numbers, runs, deviations, group_by)
     claims = stored_claims(evidence_of(model, numbers, runs))
     model = replace(model, claims=claims, robust=robust_tables(model.sections, numbers))
-    if {"html", "json"}.isdisjoint(forms):
+    if {"html", "json", "latex-report"}.isdisjoint(forms):
         return model
     done = {run.key: run for run in runs if run.status == "done"}
     return replace(model, classes=count_classes(model.shown, done, class_names))
@@ -175,6 +175,7 @@ def write_model(
         "markdown": lambda: to_markdown(document),
         "json": lambda: to_json(document),
         "latex": lambda: to_latex(paper.document(model, title), drawn),
+        "latex-report": lambda: to_latex(document, drawn, whole=True),
     }
     drawn = {} if figures is None else write_figures(document, out, figures, ADVICE)
     built = BuiltReport(model, document, out, drawn)

@@ -325,7 +325,7 @@ class Table(Block):
     def left_out(self) -> str:
         """Say how many rows are not shown; empty for none."""
         rest = len(self.rows) - self.most
-        return f"{rest:,} more rows are left out; report.json holds all {len(self.rows):,}." if rest > 0 else ""
+        return f"{rest:,} more rows are left out; the JSON file holds all {len(self.rows):,}." if rest > 0 else ""
 
     def texts(self) -> list[dict[str, str]]:
         """Return the texts of all rows, by column."""
@@ -335,7 +335,10 @@ class Table(Block):
     def only(self, names: Sequence[str]) -> Table:
         """Return the table with columns `names`, in that order."""
         places = {column.name: at for at, column in enumerate(self.columns)}
-        kept = [places[name] for name in names if name in places]
+        return self.at([places[name] for name in names if name in places])
+
+    def at(self, kept: Sequence[int]) -> Table:
+        """Return the table with the columns of some places, in that order."""
         rows = tuple(_only(row, kept) for row in self.rows)
         return replace(self, columns=tuple(self.columns[at] for at in kept), rows=rows)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-Format = Literal["html", "markdown", "csv", "json", "latex"]
+Format = Literal["html", "markdown", "csv", "json", "latex", "latex-report"]
 NAMES: Mapping[Format, str] = {
     "html": "index.html",
     "csv": "results.csv",
     "markdown": "results.md",
     "json": "report.json",
     "latex": "results.tex",
+    "latex-report": "report.tex",
 }
 """Name of the file in each form."""
 ALWAYS: tuple[Format, ...] = ("html", "csv", "markdown", "json")

@@ -10,6 +10,7 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from bench.report.document import (
@@ -20,6 +21,7 @@ from bench.report.document import (
     Document,
     Figure,
     Fold,
+    Links,
     Mark,
     Paragraph,
     Part,
@@ -32,8 +34,10 @@ from bench.texts import visible
 LEVELS = ("section", "subsection", "subsubsection", "paragraph")
 LONGEST_FLOAT = 40
 """Rows of a table from which on it may break over pages."""
-LINE = 100
-"""Characters of a line of a table, in small type on A4."""
+SIZES = ((r"\small", 100), (r"\scriptsize", 125))
+"""Type sizes of tables, with the characters of a line on A4."""
+SLACK = 1.15
+"""What a column is wider than its longest word, of which some letters are wide."""
 GAP = 3
 """Characters that the space between two columns takes."""
 LEAST = 14
@@ -55,6 +59,12 @@ PREAMBLE = r"""\expandafter\ifx\csname @notprerr\endcsname\documentclass\else
 \begin{document}
 \def\benchend{\end{document}}
 \fi"""
+FIGURE = r"""\providecommand{\benchfigure}[1]{\sbox0{\includegraphics{#1}}%
+\ifdim\wd0>\linewidth\includegraphics[width=\linewidth,height=.85\textheight,keepaspectratio]{#1}%
+\else\ifdim\dimexpr\ht0+\dp0>.85\textheight\includegraphics[height=.85\textheight]{#1}\else\usebox0\fi\fi}"""
+"""Shows a figure at its own size, or as large as the page has room."""
+ROOM = r"""\providecommand{\benchroom}{\par\penalty-100\ifdim\dimexpr\pagegoal-\pagetotal<9\baselineskip\newpage\fi}"""
+"""Begins a page where a heading would stand alone at the foot of one."""
 END = r"""\expandafter\ifx\csname benchend\endcsname\relax\else\expandafter\benchend\fi"""
 _MARKS: Mapping[Mark, str] = {"": "", "best": r"\textbf", "level": r"\underline"}
 _SIGNS = {
@@ -147,18 +157,22 @@ _LIGATURE = re.compile(r"([-,])(?=\1)")
 _NO_FIGURES: Mapping[str, str] = MappingProxyType({})
 
 
-def to_latex(document: Document, figures: Mapping[str, str] = _NO_FIGURES) -> str:
-    """Render a document without folded details.
+def to_latex(document: Document, figures: Mapping[str, str] = _NO_FIGURES, *, whole: bool = False) -> str:
+    """Render a document; figures float, and details are left out.
 
     Args:
         document: The document.
         figures: Path of each figure that is shown, relative to the file, by name.
+        whole: Render all that a page shows, folded details too, each table and figure where it stands. LaTeX then has
+            to run twice, for the widths of tables and the table of contents.
     """
     made = [f"% {_comment(document.made)}"] if document.made else []
-    lines = [*made, PREAMBLE, "", rf"\section*{{{escape(document.title)}}}"]
+    commands = [*([FIGURE] if figures else []), *([ROOM] if whole else [])]
+    lines = [*made, PREAMBLE, *commands, "", rf"\section*{{{escape(document.title)}}}"]
+    way = _Way(figures, whole)
     lines += [escape(document.lead), ""] if document.lead else [""]
     floats = 0
-    for line in _blocks(document.blocks, 0, figures):
+    for line in _blocks(document.blocks, 0, way):
         lines.append(line)
         floats += line in (r"\end{table}", r"\end{figure}")
         if floats == MOST_FLOATS:
@@ -167,26 +181,38 @@ def to_latex(document: Document, figures: Mapping[str, str] = _NO_FIGURES) -> st
     return "\n".join([*lines, END, ""])
 
 
-def _blocks(blocks: Iterable[Block], level: int, figures: Mapping[str, str]) -> list[str]:
-    return [line for block in blocks if block.detail <= Detail.FILES for line in _block(block, level, figures)]
+@dataclass(frozen=True)
+class _Way:
+    """The arguments of `to_latex` that blocks need."""
+
+    figures: Mapping[str, str]
+    whole: bool
 
 
-def _block(block: Block, level: int, figures: Mapping[str, str]) -> list[str]:
+def _blocks(blocks: Iterable[Block], level: int, way: _Way) -> list[str]:
+    shown = Detail.PAGE if way.whole else Detail.FILES
+    return [line for block in blocks if block.detail <= shown for line in _block(block, level, way)]
+
+
+def _block(block: Block, level: int, way: _Way) -> list[str]:
     if isinstance(block, Part):
         kind = LEVELS[min(level, len(LEVELS) - 1)]
-        heading = [rf"\{kind}*{{{escape(block.heading)}}}", ""]
-        return [*heading, *_blocks(block.blocks, level + 1, figures)]
+        title = f"{{{escape(block.heading)}}}"
+        heading = [r"\benchroom", rf"\{kind}{title}", ""] if way.whole else [rf"\{kind}*{title}", ""]
+        return [*heading, *_blocks(block.blocks, level + 1, way)]
     if isinstance(block, Fold):
-        return [rf"\textbf{{{escape(block.title)}}}", "", *_blocks(block.blocks, level, figures)]
+        return [rf"\textbf{{{escape(block.title)}}}", "", *_blocks(block.blocks, level, way)]
     if isinstance(block, Paragraph):
         text = escape(block.text)
         return [rf"\textbf{{{text}}}" if block.look == "warning" else text, ""]
     if isinstance(block, Prose):
         return [line for text in block.markdown.strip().split("\n\n") for line in (escape(text), "")]
     if isinstance(block, Table):
-        return [*_table(block), ""] if block.shown else []
+        return [line for piece in _pieces(block) for line in (*_table(piece, way), "")] if block.shown else []
     if isinstance(block, Figure):
-        return _figure(block, figures)
+        return _figure(block, way)
+    if isinstance(block, Links):
+        return [r"\setcounter{tocdepth}{1}\tableofcontents", ""] if way.whole else []
     return _list(block)
 
 
@@ -195,16 +221,48 @@ def _list(block: Block) -> list[str]:
     return [r"\begin{itemize}", *(rf"\item {text}" for text in texts), r"\end{itemize}", ""] if texts else []
 
 
-def _figure(block: Figure, figures: Mapping[str, str]) -> list[str]:
-    path = figures.get(block.name)
+def _figure(block: Figure, way: _Way) -> list[str]:
+    path = way.figures.get(block.name)
     if path is None:
         return []
+    shown = rf"\benchfigure{{\detokenize{{{path}}}}}"
+    if way.whole:
+        told = [r"\\*", rf"{{\small {escape(block.caption)}\par}}"] if block.caption else []
+        return [r"\begin{center}", shown, *told, r"\end{center}", ""]
     caption = [rf"\caption{{{escape(block.caption)}}}"] if block.caption else []
-    shown = rf"\includegraphics{{\detokenize{{{path}}}}}"
     return [r"\begin{figure}[htbp]", r"\centering", shown, *caption, r"\end{figure}", ""]
 
 
-def _table(table: Table) -> list[str]:
+def _pieces(table: Table) -> Iterator[Table]:
+    """Yield a table, in pieces where its columns do not fit a line.
+
+    Each piece begins with the first column.
+    """
+    _, line = SIZES[-1]
+    needed, kept, taken = _needed(table), [0], 0.0
+    for at in range(1, len(needed)):
+        if taken + needed[at] + GAP > line - needed[0] and len(kept) > 1:
+            yield table.at(kept)
+            kept, taken = [0], 0.0
+        kept.append(at)
+        taken += needed[at] + GAP
+    yield table.at(kept)
+
+
+def _needed(table: Table) -> list[float]:
+    """Return the characters below which a word of a column stands out of it."""
+    return [
+        SLACK * max(_longest(one.heading), *(_longest(str(row.cells[at])) for row in table.shown))
+        for at, one in enumerate(table.columns)
+    ]
+
+
+def _longest(text: str) -> int:
+    """Return the width of the longest piece of a text that does not break."""
+    return max((_length(piece) for word in visible(text).split() for piece in _broken(word)), default=0)
+
+
+def _table(table: Table, way: _Way) -> list[str]:
     """Return a table as a float, a long one as a longtable."""
     small, kinds = _kinds(table)
     longest = [max((_length(str(row.cells[at])) for row in table.shown), default=0) for at in range(len(kinds))]
@@ -213,7 +271,7 @@ def _table(table: Table) -> list[str]:
     caption = " ".join(filter(None, (table.caption, table.left_out)))
     told = rf"\caption{{{escape(caption)}}}" if caption else ""
     columns = f"{{@{{}}{''.join(kinds)}@{{}}}}"
-    if len(table.shown) > LONGEST_FLOAT:
+    if way.whole or len(table.shown) > LONGEST_FLOAT:
         begin = [rf"{{{small}", rf"\begin{{longtable}}{columns}", *([f"{told}\\\\"] if told else [])]
         return [*begin, *head, r"\endhead", r"\bottomrule", r"\endfoot", *_body(table), r"\end{longtable}", "}"]
     begin = [r"\begin{table}[!htbp]", r"\centering", *([told] if told else []), small]
@@ -251,19 +309,27 @@ def _kinds(table: Table) -> tuple[str, list[str]]:
     wanted = [max(word, *(_length(str(cell)) for cell in own)) for word, own in zip(words, cells, strict=True)]
     numbers = [one.right or _is_number(own) for one, own in zip(table.columns, cells, strict=True)]
     whole = ["r" if number else "l" for number in numbers]
-    for size, line in ((r"\small", LINE), (r"\scriptsize", LINE * 5 // 4)):
+    needed = _needed(table)
+    for size, line in SIZES:
         room = line - GAP * (len(wanted) - 1)
         if sum(wanted) <= room:
             return size, whole
-        fixed = sum(one for one, number in zip(wanted, numbers, strict=True) if number)
-        if room - fixed >= LEAST * numbers.count(False) > 0:
-            share = (room - fixed) / (sum(wanted) - fixed)
-            return size, [
-                kind if number else _wrapped(one * share, line, right=False)
-                for kind, number, one in zip(whole, numbers, wanted, strict=True)
-            ]
-    share = room / sum(wanted)
-    return size, [_wrapped(one * share, line, right=number) for number, one in zip(numbers, wanted, strict=True)]
+        texts = [at for at, number in enumerate(numbers) if not number]
+        left = room - sum(one for one, number in zip(wanted, numbers, strict=True) if number)
+        if texts and left >= max(LEAST * len(texts), sum(needed[at] for at in texts)):
+            shares = _shares([needed[at] for at in texts], [wanted[at] for at in texts], left)
+            for at, share in zip(texts, shares, strict=True):
+                whole[at] = _wrapped(share, line, right=False)
+            return size, whole
+    shares = _shares(needed, wanted, room)
+    return size, [_wrapped(one, line, right=number) for number, one in zip(numbers, shares, strict=True)]
+
+
+def _shares(needed: Sequence[float], wanted: Sequence[int], room: float) -> list[float]:
+    """Give each column what it needs, and of the rest a part of what it lacks."""
+    more = [max(most - least, 0) for least, most in zip(needed, wanted, strict=True)]
+    rest = (room - sum(needed)) / (sum(more) or 1)
+    return [least + rest * one for least, one in zip(needed, more, strict=True)]
 
 
 def _wrapped(characters: float, line: int, *, right: bool) -> str:
@@ -292,15 +358,22 @@ def _word(word: str) -> str:
     """Return a word that may break, if it is long."""
     if len(word) <= LONGEST_WORD and word.isascii() and word.isalnum():
         return word
-    shown = list(map(_sign, word))
-    if sum(map(_width, word)) > LONGEST_WORD:
-        since = 0
-        for at, sign in enumerate(word):
-            since += _width(sign)
-            if since >= LONGEST_WORD or (sign in BREAKS and since > 2):
-                shown[at] += BREAK
-                since = 0
-    return _LIGATURE.sub(r"\1{}", "".join(shown))
+    pieces = ("".join(map(_sign, piece)) for piece in _broken(word))
+    return _LIGATURE.sub(r"\1{}", BREAK.join(pieces))
+
+
+def _broken(word: str) -> list[str]:
+    """Return the pieces between which a word may break."""
+    if sum(map(_width, word)) <= LONGEST_WORD:
+        return [word]
+    pieces, since = [""], 0
+    for sign in word:
+        if since >= LONGEST_WORD or (pieces[-1][-1:] in tuple(BREAKS) and since > 2):
+            pieces.append("")
+            since = 0
+        pieces[-1] += sign
+        since += _width(sign)
+    return pieces
 
 
 def _length(text: str) -> int:
@@ -326,12 +399,3 @@ def _sign(sign: str) -> str:
 
 def _comment(text: str) -> str:
     return " ".join(visible(text).split())
-
-
-def walk(blocks: Iterable[Block]) -> Iterator[Figure]:
-    """Yield the figures that are shown."""
-    for block in blocks:
-        if block.detail <= Detail.FILES and isinstance(block, Figure):
-            yield block
-        elif block.detail <= Detail.FILES and isinstance(block, Part | Fold):
-            yield from walk(block.blocks)

@@ -128,6 +128,10 @@ def test_a_page_says_the_command_that_writes_it(
         code, _, error = call("report", "--page", typed, "--results", results)
         assert code == 0, error
         assert page.with_suffix(".md").read_text().startswith(f"<!-- Written by `bench report --page {typed}` from")
+    for form, words in (("csv", "a page has several tables and no CSV"), ("latex-report", "is the whole report")):
+        code, _, error = call("report", "--page", page, "--format", form, "--results", results)
+        assert (code, len(error.splitlines())) == (2, 1)
+        assert words in error
 
 
 NEVER_IMPORTED = ("torch", "timm", "open_clip", "sklearn")

@@ -61,7 +61,7 @@ def test_long_tables_are_cut_for_readers_and_whole_for_programs() -> None:
     for text in (on_screen(document), to_markdown(document), to_html(document)):
         assert "run 199!" in text
         assert "run 200!" not in text
-        assert "800 more rows are left out; report.json holds all 1,000." in text
+        assert "800 more rows are left out; the JSON file holds all 1,000." in text
 
 
 def test_cost_stands_in_every_rendering(maker: Maker) -> None:

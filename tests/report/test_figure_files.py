@@ -10,9 +10,10 @@ from PIL import Image
 
 from bench.report import contents
 from bench.report.build import BuiltReport, build_report
-from bench.report.document import Document, Figure, Part
+from bench.report.document import Document, Figure, Fold, Paragraph, Part, Table, list_items
 from bench.report.figures import KINDS, PRINTED, _print, write_figures
-from bench.report.forms import WIDTHS, FigureWidth
+from bench.report.forms import WIDTHS, FigureWidth, Format
+from bench.report.latex import escape
 from bench.report.model import ReportModel, build_model
 from bench.report.plots import STYLE, fitted_to
 from bench.store.queries import by_run
@@ -27,7 +28,8 @@ def few() -> Results:
 
 @pytest.fixture(scope="module")
 def made(few: Results, tmp_path_factory: pytest.TempPathFactory) -> BuiltReport:
-    return build_report(by_run(few.rows), few.runs, tmp_path_factory.mktemp("made"), forms=("latex",), figures="page")
+    forms: tuple[Format, ...] = ("latex", "latex-report")
+    return build_report(by_run(few.rows), few.runs, tmp_path_factory.mktemp("made"), forms=forms, figures="page")
 
 
 def test_the_same_runs_give_the_same_figures(few: Results, made: BuiltReport, tmp_path: Path) -> None:
@@ -95,3 +97,26 @@ def test_a_paper_shows_its_figures(made: BuiltReport) -> None:
     """A figure that has to be placed by hand is the one of the runs before."""
     log = compiled(made.file("latex").read_text(), made.out)
     assert made.figures["table-1"] in log
+
+
+@needs_latex
+def test_the_whole_report_is_one_document(made: BuiltReport) -> None:
+    """An appendix without curves, provenance or class tables has to be written by hand beside the page."""
+    text = made.file("latex-report").read_text()
+    blocks = list(made.document.walk())
+    texts = [block.heading for block in blocks if isinstance(block, Part)]
+    texts += [block.title for block in blocks if isinstance(block, Fold)]
+    texts += [block.text for block in blocks if isinstance(block, Paragraph)]
+    texts += [said for block in blocks for _, said in list_items(block)]
+    texts += [str(cell) for block in blocks if isinstance(block, Table) for row in block.shown for cell in row.cells]
+    texts += [block.caption for block in blocks if isinstance(block, Figure)]
+    kinds = {type(block).__name__ for block in blocks}
+    assert kinds >= {"Part", "Fold", "Paragraph", "Notes", "Facts", "Findings", "Table", "Figure", "Links"}
+    assert [words for words in texts if escape(words) not in text] == []
+    log = compiled(text, made.out, 2)
+    assert "undefined" not in log.lower()
+    assert "Rerun" not in log, "widths of tables and the table of contents are settled after two runs"
+    assert sorted(made.figures) == sorted(block.name for block in blocks if isinstance(block, Figure))
+    for path in made.figures.values():
+        assert path in log
+    assert r"\contentsline" in (made.out / "page.toc").read_text()

@@ -47,19 +47,20 @@ NASTY = (
 )
 
 
-def compiled(text: str, place: Path) -> str:
-    """Compile a document; return LaTeX's log."""
+def compiled(text: str, place: Path, times: int = 1) -> str:
+    """Compile a document; return LaTeX's last log."""
     place.mkdir(exist_ok=True)
     (place / "page.tex").write_text(text, encoding="utf-8")
-    done = subprocess.run(
-        ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "page.tex"],
-        cwd=place,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    log = (place / "page.log").read_text(encoding="utf-8", errors="replace")
-    assert done.returncode == 0, log[-3000:]
+    for _ in range(times):
+        done = subprocess.run(
+            ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "page.tex"],
+            cwd=place,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        log = (place / "page.log").read_text(encoding="utf-8", errors="replace")
+        assert done.returncode == 0, log[-3000:]
     assert (place / "page.pdf").stat().st_size > 5000
     beyond = [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)]
     assert max(beyond, default=0) < 10, "something stands beyond the margin"
@@ -111,9 +112,25 @@ def test_names_compile_whatever_they_hold(tmp_path: Path) -> None:
         wide,
         *(Part(name, (Table("t", columns, rows[:1]),)) for name in NASTY * 4),
     )
-    text = to_latex(Document(NASTY[0], blocks, all_names, made=f"{NASTY[1]}\n\\errmessage{{broken}}"))
-    assert "errmessage" not in text.partition("\n")[2], "a line end left the comment"
-    compiled(text, tmp_path)
+    for whole in (False, True):
+        document = Document(NASTY[0], blocks, all_names, made=f"{NASTY[1]}\n\\errmessage{{broken}}")
+        text = to_latex(document, whole=whole)
+        assert "errmessage" not in text.partition("\n")[2], "a line end left the comment"
+        compiled(text, tmp_path, 1 + whole)
+
+
+@needs_latex
+@pytest.mark.parametrize("words", ["12.3 ± 4.5", "misclassified-as-something else", "Q"])
+def test_a_table_of_many_columns_stays_on_the_page(tmp_path: Path, words: str) -> None:
+    """Sixty classes ran over the edge of the paper, one column on top of another."""
+    heads = ["class", *(f"kind-number-{at:02d}" for at in range(60))]
+    table = Table.plain("wide", heads, [[f"row {at}", *[words] * 60] for at in range(5)])
+    text = to_latex(Document("Wide", (table,)), whole=True)
+    compiled(text, tmp_path, 2)
+    pieces = text.count(r"\begin{longtable}")
+    assert 2 < pieces < 30
+    assert (text.count("row 3"), text.count(escape(words))) == (pieces, 300)
+    assert {text.count(escape(head)) for head in heads[1:]} == {1}, "every column once"
 
 
 @pytest.mark.parametrize(
