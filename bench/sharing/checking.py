@@ -204,22 +204,22 @@ def checked_runs(archive: Archive, found: Examined) -> Iterator[tuple[str, Index
 
 def numbers_of(content: Content) -> Numbers:
     """Recompute the numbers of a run from its predictions."""
-    record = content.record()
-    if record.status != "done":
+    if content.status != "done":
         return Numbers()
+    metrics = content.rows()
     try:
         with np.errstate(all="ignore"):
-            checks = tuple(recompute(record.predictions, record.metrics))
+            checks = tuple(recompute(content.predictions, metrics))
     except _UNREADABLE as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        malformed = not record.spec.get("plugins") and not isinstance(error, TooMuchError)
-        return Numbers((), Counter(_reason(row, why) for row in record.metrics), why, malformed)
+        malformed = not content.spec.get("plugins") and not isinstance(error, TooMuchError)
+        return Numbers((), Counter(_reason(row, why) for row in metrics), why, malformed)
     known = {check.at for check in checks}
-    rest = [row for at, row in enumerate(record.metrics) if at not in known]
+    rest = [row for at, row in enumerate(metrics) if at not in known]
     unverified = Counter(_reason(row) for row in rest)
-    if points := sum(map(len, record.curves.values())):
+    if points := sum(map(len, content.curves.values())):
         unverified["points of curves"] = points
-    headline = any(row.split == "test" and row.headline and row.selection == "val" for row in record.metrics)
+    headline = any(row.split == "test" and row.headline and row.selection == "val" for row in metrics)
     lacking = "its predictions determine no test score" if headline and not known - {None} else ""
     return Numbers(checks, unverified, lacking)
 

@@ -18,7 +18,7 @@ from bench.store.codec import Content
 from bench.store.failures import file_failure
 from bench.store.folders import DamagedFolderError
 from bench.store.maintenance import sweep
-from bench.store.records import Metric, MetricPath
+from bench.store.records import MetricPath
 from bench.store.scan import check_run, run_folders
 from bench.store.store import Store
 
@@ -201,8 +201,9 @@ def _difference(here: Content, there: Content) -> str:
 
 
 def _numbers(content: Content) -> dict[MetricPath, float]:
-    rows: list[Metric] = content.record().metrics
-    return {MetricPath(**{name: getattr(row, name) for name in MetricPath._fields}): row.value for row in rows}
+    return {
+        MetricPath(**{name: getattr(row, name) for name in MetricPath._fields}): row.value for row in content.rows()
+    }
 
 
 def _close(first: float, second: float) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -85,7 +86,7 @@ class Answers:
         """
         if self.fold is None:
             return float(self.score.mean())
-        return float(np.mean(list(self.fold_accuracies().values())))
+        return float(np.mean(list(self.fold_accuracies.values())))
 
     @property
     def mean_class_accuracy(self) -> float:
@@ -104,11 +105,14 @@ class Answers:
         above = (self.logits >= own).sum(1) - 1
         return float((above < min(TOP, self.logits.shape[1])).mean())
 
+    @cached_property
     def fold_accuracies(self) -> dict[int, float]:
         """Accuracy by fold; empty without folds."""
         if self.fold is None:
             return {}
-        return {int(fold): float(self.right[self.fold == fold].mean()) for fold in np.unique(self.fold)}
+        folds, inverse, counts = np.unique(self.fold, return_inverse=True, return_counts=True)
+        shares = np.bincount(inverse, self.right) / counts
+        return dict(zip(folds.tolist(), shares.tolist(), strict=True))
 
     def take(self, order: Index) -> Answers:
         """Return the answers at some positions, in that order."""

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -134,6 +135,7 @@ def _classes(predictions: Arrays, metrics: Sequence[Metric]) -> list[Check]:
     if (shown := _follows_from_logits(chosen)) is not None:
         checks.append(Check("share of predictions that the logits name", "", None, 1.0, shown))
     epochs = _chosen_epochs(metrics)
+    objects = cache(partial(_objects, chosen))
     for at, row in enumerate(metrics):
         answers = _answers_of(row, chosen, others, epochs)
         if answers is None:
@@ -141,7 +143,7 @@ def _classes(predictions: Arrays, metrics: Sequence[Metric]) -> list[Check]:
         name = "accuracy" if row.name.startswith("accuracy[") and row.variant == "" else row.name
         if (value := _class_score(name, row.fold, answers)) is not None:
             checks.append(Check(row.name, row.variant, row.fold, row.value, value, at=at))
-            if row.n_objects != (n := _objects(answers, row.fold)):
+            if row.n_objects != (n := objects(row.fold)):
                 checks.append(Check(f"n_objects of {row.name}", row.variant, row.fold, row.n_objects, n))
     return checks + _corrupted(predictions, chosen, metrics)
 
@@ -207,7 +209,7 @@ def _candidates(predictions: Arrays, chosen: Answers) -> dict[str, Answers]:
 
 def _class_score(name: str, fold: int | None, answers: Answers) -> float | None:
     if fold is not None:
-        return answers.fold_accuracies().get(fold) if name == "accuracy" else None
+        return answers.fold_accuracies.get(fold) if name == "accuracy" else None
     if name == "accuracy":
         return answers.accuracy
     if name == "mean_class_accuracy":

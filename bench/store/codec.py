@@ -159,6 +159,13 @@ class Content:
     predictions: Arrays
     curves: Curves
 
+    def rows(self) -> list[Metric]:
+        """Return its metrics with their values."""
+        return [
+            metric.model_copy(update={"value": value})
+            for metric, value in zip(self.metrics.value, self.values, strict=True)
+        ]
+
     def record(self) -> RunRecord:
         """Return the run as a record that shares nothing with others."""
         return RunRecord(
@@ -167,10 +174,7 @@ class Content:
             status=self.status,
             spec=self.spec,
             label=self.label,
-            metrics=[
-                metric.model_copy(update={"value": value})
-                for metric, value in zip(self.metrics.value, self.values, strict=True)
-            ],
+            metrics=self.rows(),
             seen_names=self.seen_names,
             predictions=self.predictions,
             curves=self.curves,
