@@ -255,6 +255,8 @@ class PretrainSpec(Frozen):
     """Part of the data's objects that is trained on (`bench.data.splits.nested_subset`)."""
     budget: Budget = Field("steps", exclude_if=_is_default("steps"))
     """Of a part of the data: whether `recipe` was brought to the optimiser steps of all of it, or kept its epochs."""
+    at: float = Field(1.0, gt=0, le=1, exclude_if=_is_default(1.0))
+    """Share of the pretraining's optimiser steps, those of its last stage, after which the encoder was kept."""
     images: Images = "none"
     captions: Captions = "none"
     teacher: TeacherSpec | None = None
@@ -274,6 +276,11 @@ class PretrainSpec(Frozen):
     """Processes that train it together; None for one process."""
     numerics: Numerics
     seed: Seed
+
+    @property
+    def whole(self) -> PretrainSpec:
+        """The same pretraining at its end, which is what is trained."""
+        return self if self.at == 1 else self.model_copy(update={"at": 1.0})
 
 
 Adapt = Literal["head", "bitfit", "prompt", "adapter", "lora", "full"]

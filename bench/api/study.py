@@ -49,6 +49,7 @@ class StudyOptions(TypedDict, total=False):
     text_teacher: str
     live_teacher: bool
     held_out_losses: bool
+    evaluate_at: Sequence[float]
     form: Literal["fair", "published"]
     corruptions: bool
     rotations: Sequence[Rotation]

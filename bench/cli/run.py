@@ -86,6 +86,10 @@ def run(
             "--held-out-losses", help="Measure pretraining losses on unseen objects, for bench analyse losses."
         ),
     ] = None,
+    evaluate_at: Annotated[
+        str | None,
+        typer.Option("--evaluate-at", help="Keep and judge encoders after parts of pretraining, e.g. 0.1,0.25,0.5,1."),
+    ] = None,
     form: Annotated[str | None, typer.Option(help="fair or published.")] = None,
     corruptions: Annotated[
         bool | None, typer.Option("--corruptions", help="Also score corrupted test clouds: 7 types, 5 levels.")
@@ -150,6 +154,7 @@ def run(
         "text_teacher": text_teacher,
         "live_teacher": live_teacher,
         "held_out_losses": held_out_losses,
+        "evaluate_at": evaluate_at,
         "form": form,
         "corruptions": corruptions,
         "rotations": rotation,

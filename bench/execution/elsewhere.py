@@ -249,5 +249,6 @@ def _check_needs(job: Job, workspace: Workspace) -> None:
         return
     key, code = encoder_key(needed), encoder_fingerprint(needed).digest
     if ArtifactStore(workspace.results).find_folder("encoder", key, code) is None:
-        name = next((need for need in job.needs if key[:12] in need), f"encoder {key[:12]}")
+        made = encoder_key(needed.whole)
+        name = next((need for need in job.needs if made[:12] in need), f"encoder {key[:12]}")
         raise UsageError(f"job {job.id} needs job {name}, which is not done in {workspace.results}: do that one first")

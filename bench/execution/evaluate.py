@@ -421,6 +421,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
             "contents": judge.contents,
             "notes": {**evaluation.notes, **data.notes},
             **({"frozen": task.frozen} if task.frozen else {}),
+            **({"kept": kept} if (kept := judge.source.read("kept.json")) else {}),
             **_origin(judge.source),
         },
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from bench.data.splits import nested_subset, object_groups
 from bench.errors import BenchError
 from bench.execution.held_out import measured_data
 from bench.execution.pretrain_data import Gathering
-from bench.methods.base import AnyMethod, Given
+from bench.methods.base import AnyMethod, Given, PretrainModel
 from bench.methods.weights import load_encoder, save_rest
 from bench.models.ranks import Ranks
 from bench.models.tower import Tower
@@ -33,8 +34,22 @@ from bench.seeds import derive, seed_torch
 from bench.spec import PretrainSpec
 from bench.teachers.base import Space, Teacher
 from bench.training.aligned import save_heads
+from bench.training.contract import FitResult, Kept
 from bench.training.loop import TrainingPlace
 from bench.training.pretraining import PretrainData, feature_width, pretrain
+
+
+@dataclass(frozen=True)
+class Along:
+    """Encoders that are kept before a pretraining ends.
+
+    Attributes:
+        shares: Shares of the optimiser steps, ascending; the training ends at the last one.
+        folder: Yields an empty folder for the encoder of one of the others, and stores it.
+    """
+
+    shares: tuple[float, ...]
+    folder: Callable[[float], AbstractContextManager[Path]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,7 @@ class PretrainJob:
         first_stage: Folder and class of the method's first stage, whose specification is ``spec.first_stage``.
         checkpoint_seconds: Time between checkpoints.
         join: Connects with the other ranks of ``spec.ranks``, once this one has its data; None without others.
+        along: Encoders to keep before the end; None for the last one alone.
     """
 
     spec: PretrainSpec
@@ -66,6 +82,7 @@ class PretrainJob:
     text_teacher: Teacher | None = None
     checkpoint_seconds: float = 20.0
     join: Callable[[], Ranks] | None = None
+    along: Along | None = None
 
     @cached_property
     def options(self) -> BaseModel:
@@ -83,13 +100,14 @@ def run_pretraining(job: PretrainJob, destination: Path | None) -> None:
 
     Writes ``encoder.safetensors``, ``aligned.safetensors`` (heads into teachers' spaces, where there are any),
     ``pretraining.safetensors`` (the rest of the network, such as its decoder, without tuned teachers), ``curves.json``,
-    ``cost.json``, ``contents.json`` (digests of what was read of the data set) and ``texts.json`` (every sentence that
-    reached the encoder through captions, teacher or supervision, with `UNKNOWN_TEXTS` for those of a teacher from
-    elsewhere).
+    ``cost.json``, ``kept.json`` (step and epoch), ``contents.json`` (digests of what was read of the data set) and
+    ``texts.json`` (every sentence that reached the encoder through captions, teacher or supervision, with
+    `UNKNOWN_TEXTS` for those of a teacher from elsewhere).
 
     Args:
         job: The pretraining with its inputs.
-        destination: An existing empty folder; None on every rank but the first, which writes alone.
+        destination: An existing empty folder for the encoder of the last step; None on every rank but the first,
+            which writes alone.
 
     Raises:
         BenchError: Bad data, a diverging loss, or an interruption (a checkpoint is kept).
@@ -109,6 +127,27 @@ def run_pretraining(job: PretrainJob, destination: Path | None) -> None:
     seed_torch(derive(spec.seed, "init"))
     given = _given(job, data, gathering.towers)
     model = job.method.build(spec.backbone, job.options, given)
+    fitted = _fit_seconds(job)
+    if fitted is not None:
+        costs["teacher_fit_seconds"] = fitted  # paid once by all runs that share the teacher
+    if job.first_stage is not None:
+        before = job.first_stage[0]
+        costs |= {f"first_stage_{name}": value for name, value in _read_json(before / "cost.json").items()}
+        texts |= set(_read_json(before / "texts.json"))
+        if (before / "contents.json").exists():  # not of an imported one
+            contents |= {f"first stage {part}": d for part, d in _read_json(before / "contents.json").items()}
+
+    def write(share: float, result: FitResult, folder: Path) -> None:
+        _write_encoder(model, given, result, costs, folder)
+        _write_json(folder / "contents.json", contents)
+        _write_json(folder / "texts.json", sorted(texts))
+        _write_json(folder / "spec.json", spec.model_copy(update={"at": share}).model_dump(mode="json"))
+
+    def take(share: float, result: FitResult) -> None:
+        assert job.along is not None
+        with job.along.folder(share) as folder:
+            write(share, result, folder)
+
     result = pretrain(
         model,
         data,
@@ -118,18 +157,23 @@ def run_pretraining(job: PretrainJob, destination: Path | None) -> None:
         measured=measured,
         lr_factors=model.lr_factors(),
         ranks=ranks,
+        kept=None if job.along is None else Kept(job.along.shares, take),
     )
-    if destination is None:
-        return
+    if destination is not None:
+        write(1.0 if job.along is None else job.along.shares[-1], result, destination)
+
+
+def _write_encoder(
+    model: PretrainModel, given: Given, result: FitResult, costs: Mapping[str, float], folder: Path
+) -> None:
+    """Write weights, curves and costs of an encoder as it is now."""
     encoder = model.encoder()
     tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
-    save_file(tensors, destination / "encoder.safetensors")
-    save_heads(model.aligned_heads(), destination)
-    save_rest(model, given, destination)
-    fitted = _fit_seconds(job)
-    if fitted is not None:
-        costs["teacher_fit_seconds"] = fitted  # paid once by all runs that share the teacher
-    costs |= {
+    save_file(tensors, folder / "encoder.safetensors")
+    save_heads(model.aligned_heads(), folder)
+    save_rest(model, given, folder)
+    own = {
+        **costs,
         "pretrain_seconds": result.seconds,
         "pretrain_cpu_seconds": result.cpu_seconds,
         "compile_seconds": result.compile_seconds,
@@ -139,18 +183,16 @@ def run_pretraining(job: PretrainJob, destination: Path | None) -> None:
         "parameters_encoder": float(encoder.parameter_count),
     }
     if result.step_flops is not None:
-        costs["pretrain_step_flops"] = result.step_flops
-    if job.first_stage is not None:
-        before = job.first_stage[0]
-        costs |= {f"first_stage_{name}": value for name, value in _read_json(before / "cost.json").items()}
-        texts |= set(_read_json(before / "texts.json"))
-        if (before / "contents.json").exists():  # not of an imported one
-            contents |= {f"first stage {part}": d for part, d in _read_json(before / "contents.json").items()}
-    _write_json(destination / "curves.json", result.curves)
-    _write_json(destination / "cost.json", costs)
-    _write_json(destination / "contents.json", contents)
-    _write_json(destination / "texts.json", sorted(texts))
-    _write_json(destination / "spec.json", spec.model_dump(mode="json"))
+        own["pretrain_step_flops"] = result.step_flops
+    _write_json(folder / "curves.json", result.curves)
+    _write_json(folder / "cost.json", own)
+    place = {
+        "step": result.step,
+        "steps": result.steps,
+        "epoch": result.step / result.steps_per_epoch,
+        "epochs": result.steps // result.steps_per_epoch,
+    }
+    _write_json(folder / "kept.json", place)
 
 
 def _place(job: PretrainJob) -> TrainingPlace:

@@ -15,7 +15,9 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -130,7 +132,7 @@ class Worker:
         return teacher
 
     def _encoder(self, spec: PretrainSpec) -> None:
-        from bench.execution.pretrain import PretrainJob, run_pretraining
+        from bench.execution.pretrain import Along, PretrainJob, run_pretraining
 
         data = spec.data
         assert data is not None
@@ -154,31 +156,39 @@ class Worker:
             checkpoint_seconds=float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "20")),
             join=self._join(spec),
         )
-        if isinstance(self.ranks, OtherRank):
-            run_pretraining(job, None)
-            return
+        keys = {share: encoder_key(spec.model_copy(update={"at": share})) for share in self.job.shares}
         started = _now()
 
-        def work() -> None:
-            self._materialise(data, dataset)
+        @contextmanager
+        def stored(share: float) -> Iterator[Path]:
+            """Yield a folder for an encoder, and publish it."""
             with tempfile.TemporaryDirectory(dir=self.workspace.results, prefix=f"{scratch_name()}-") as name:
                 folder = Path(name) / "artifact"
                 folder.mkdir()
-                run_pretraining(job, folder)
+                yield folder
                 facts = provenance(code, spec.numerics.device, {"root": spec.seed}, started, self.command)
                 labels = [place.label for place in self.job.places if place.manifest == data.manifest]
                 facts |= {"trained_on": labels[0]} if labels else {}
                 facts |= {"ranks": [*self.ranks.devices]} if isinstance(self.ranks, FirstRank) else {}
                 (folder / "provenance.json").write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
-                self.artifacts.publish_folder("encoder", key, code.digest, folder)
+                self.artifacts.publish_folder("encoder", keys[share], code.digest, folder)
+
+        def missing() -> tuple[float, ...]:
+            found = self.artifacts.find_folder
+            return tuple(share for share, own in keys.items() if found("encoder", own, code.digest) is None)
+
+        if isinstance(self.ranks, OtherRank):
+            run_pretraining(replace(job, along=Along(self.job.shares, stored)), None)
+            return
+
+        def work() -> None:
+            self._materialise(data, dataset)
+            shares = missing()
+            with stored(shares[-1]) as folder:
+                run_pretraining(replace(job, along=Along(shares, stored)), folder)
             shutil.rmtree(workdir, ignore_errors=True)
 
-        self._once(
-            "encoder",
-            f"{key}:{code.digest[:16]}",
-            lambda: self.artifacts.find_folder("encoder", key, code.digest) is not None,
-            work,
-        )
+        self._once("encoder", f"{key}:{code.digest[:16]}", lambda: not missing(), work)
 
     def _join(self, spec: PretrainSpec) -> Callable[[], Ranks] | None:
         """Return what connects this process with other ranks."""

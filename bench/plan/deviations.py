@@ -98,6 +98,8 @@ def _encoder(spec: PretrainSpec, size: Preset, form: str, matched: bool, stage: 
         yield from _numerics(spec.numerics)
         if spec.fraction != 1:
             yield Deviation("pretrain_fraction", f"{spec.fraction:g}", "1")
+        if spec.at != 1:
+            yield Deviation("evaluate_at", f"{spec.at:g}", "1")
         for name in ("budget", "live_teacher"):
             if getattr(spec, name) != _DEFAULTS[name]:
                 yield Deviation(name, str(getattr(spec, name)).lower(), str(_DEFAULTS[name]).lower())

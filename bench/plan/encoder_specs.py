@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from bench.chosen import ChosenMethod, chosen_method
@@ -15,7 +15,7 @@ from bench.plan.inputs import Inputs
 from bench.plan.located import Located, locate
 from bench.plan.machine import device_of, numerics_of, ranks_of, refuse_too_large, versions
 from bench.plan.match import Backbones
-from bench.plan.recipes import part_of, shipped_recipe
+from bench.plan.recipes import kept_along, part_of, shipped_recipe
 from bench.plan.request import validated
 from bench.plan.teachers import Asked, choose_teachers, joint_teacher, with_transformer
 from bench.plan.untrained import untrained_network
@@ -82,13 +82,17 @@ def asked_encoders(inputs: Inputs, backbones: Backbones) -> AskedEncoders:
             found.add(teacher_alone(inputs, name, backbones.plain, teacher, seed) for seed in request.seeds)
     if request.gpus > 1 and not pretrained:
         inputs.note(f"nothing is pretrained here: --gpus {request.gpus} changes nothing")
+    if request.evaluate_at != (1.0,):
+        _check_kept(inputs)
     if pretrained:
         data, overrides = request.pretrain_data, inputs.overrides
         found.data = locate(data, "pretrain_data", inputs.preset, overrides, inputs.workspace, inputs.opened)
         pretraining = _Pretraining(inputs, backbones, found.data)
         for name in pretrained:
             for fraction in request.pretrain_fractions:
-                found.add(pretraining.encoder(name, seed, fraction) for seed in request.seeds)
+                whole = [pretraining.encoder(name, seed, fraction) for seed in request.seeds]
+                for at in request.evaluate_at:
+                    found.add(replace(one, spec=one.spec.model_copy(update={"at": at})) for one in whole)
     architectures = pretrained if request.baseline or "scratch" in inputs.methods else []
     if not pretrained and "scratch" in inputs.methods:
         named = inputs.overrides.merge({"architecture": "recon"}, "scratch", known=frozenset({"architecture"}))
@@ -102,6 +106,23 @@ def asked_encoders(inputs: Inputs, backbones: Backbones) -> AskedEncoders:
         else:
             found.add(_stored(inputs, name, found.stored))
     return found
+
+
+def _check_kept(inputs: Inputs) -> None:
+    """Say which encoders have no course of pretraining.
+
+    Raises:
+        UsageError: None has.
+    """
+    request = inputs.request
+    if not inputs.pretrained:
+        raise UsageError(
+            "--evaluate-at keeps encoders along a pretraining, and nothing is pretrained here: name a method that is, "
+            "e.g. --method recon, or leave the option out"
+        )
+    alone = [name for name in inputs.methods if name not in inputs.pretrained]
+    for name in (*alone, *request.encoders):
+        inputs.note(f"{name} is not pretrained here: --evaluate-at changes nothing for it")
 
 
 def teacher_alone(inputs: Inputs, name: str, backbone: BackboneSpec, teacher: TeacherSpec, seed: int) -> AskedEncoder:
@@ -254,6 +275,8 @@ class _Pretraining:
             part = part_of(f"{name} on {data.label}", recipe, objects, fraction, budget)
             objects, recipe = part.objects, part.recipe
             inputs.note(part.note)
+        if not whole and request.evaluate_at != (1.0,):
+            inputs.note(kept_along(name, recipe, objects, request.evaluate_at))
         both = (teachers.main, teachers.text)
         plugins = versions(method=name, dataset=data.spec.name, teachers=both, backbone=backbone)
         return chosen, PretrainSpec(

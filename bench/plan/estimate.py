@@ -66,7 +66,7 @@ class Estimator:
             return _START_SECONDS + _EVALUATE_SECONDS * len(job.runs) + tuned / rate
         spec = job.encoder
         objects = next((place.objects for place in job.places if spec.data and place.manifest == spec.data.manifest), 0)
-        samples = spec.recipe.epochs * spec.fraction * objects if spec.recipe else 0
+        samples = spec.recipe.epochs * spec.fraction * objects * job.shares[-1] if spec.recipe else 0
         own = self._device in (None, spec.numerics.device)
         known = self._history.get(_kind(spec)) if own else None
         if known is not None:

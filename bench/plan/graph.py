@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from bench.fingerprint import Fingerprint, fingerprint
 from bench.plan.code import encoder_fingerprint, run_fingerprint
 from bench.plan.encoders import encoder_key
-from bench.plan.labels import encoder_title, run_label
+from bench.plan.labels import encoder_title, kept_title, run_label
 from bench.plan.presets import preset
 from bench.plan.request import Reuse
 from bench.plan.resolve import Resolution
@@ -48,7 +48,8 @@ class Job(Frozen):
 
     `key` and `fingerprint` name what it makes: a teacher's identity, an encoder's key, or the encoder whose
     runs it evaluates; `file` is that of a brought encoder; `alone` is the key of the run that has the job to itself;
-    `swept` is the part of the title that names the values of swept options.
+    `swept` is the part of the title that names the values of swept options; `shares` are those of a pretraining's steps
+    after which an encoder is stored, ascending: it ends at the last one.
     """
 
     kind: JobKind
@@ -63,6 +64,7 @@ class Job(Frozen):
     places: tuple[Place, ...] = ()
     alone: str = ""
     swept: str = ""
+    shares: tuple[float, ...] = (1.0,)
 
     @property
     def processes(self) -> int:
@@ -78,8 +80,9 @@ class Job(Frozen):
     @property
     def id(self) -> str:
         """Name of the job in plan and log."""
+        apart = self.alone if self.shares == (1.0,) else content_key([*self.shares])
         name = f"{self.kind}-{self.key[:12]}-{self.fingerprint.digest[:6]}"
-        return f"{name}-{self.alone[:6]}" if self.alone else name
+        return f"{name}-{apart[:6]}" if apart else name
 
 
 @dataclass
@@ -148,7 +151,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
             pending.setdefault((encoder_key, planned.key if _worth_a_process(planned) else ""), []).append(planned)
     plan.points = [(point, tuple(plan.runs[at].key for at in own)) for point, own in resolution.points]
     swept = _swept(resolution)
-    making = _Making(places, stored, swept)
+    making = _Making(places, stored, swept, encoders.values())
     for (key, alone), runs in pending.items():
         encoder = encoders[key]
         needs = making.needs(encoder)
@@ -168,6 +171,7 @@ def build_plan(resolution: Resolution, stored: Stored, reuse: Reuse = "exact") -
                 swept=swept.get(key, ""),
             )
         )
+    plan.notes += making.repeated()
     return plan
 
 
@@ -237,12 +241,29 @@ def trains_encoder(run: RunSpec) -> bool:
 class _Making:
     """Makes jobs for teachers and encoders, each once, in order."""
 
-    def __init__(self, places: tuple[Place, ...], stored: Stored, swept: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        places: tuple[Place, ...],
+        stored: Stored,
+        swept: Mapping[str, str],
+        encoders: Iterable[PretrainSpec],
+    ) -> None:
         self.places = places
         self.swept = swept
         self.stored = stored
         self.jobs: dict[str, Job] = {}
         self._new: list[Job] = []
+        self._known: dict[str, bool] = {}
+        self._shares: dict[str, set[float]] = {}
+        """Shares of each pretraining whose encoders are wanted and not stored."""
+        for spec in encoders:
+            self._want(spec)
+
+    def _want(self, spec: PretrainSpec | None) -> None:
+        """Note that an encoder is missing, and its first stage."""
+        if spec is not None and spec.recipe is not None and not self._is_stored(spec):
+            self._shares.setdefault(encoder_key(spec.whole), set()).add(spec.at)
+            self._want(spec.first_stage)
 
     def added(self) -> list[Job]:
         """Return jobs made since the last call."""
@@ -261,14 +282,17 @@ class _Making:
 
     def encoder(self, spec: PretrainSpec) -> tuple[str, ...]:
         """Return the job that makes an encoder; empty if stored."""
-        key, code = encoder_key(spec), encoder_fingerprint(spec)
-        if self.stored.encoder(key, code.digest):
+        if self._is_stored(spec):
             return ()
+        spec = spec.whole
+        key, code = encoder_key(spec), encoder_fingerprint(spec)
         if spec.imported is not None:
             raise UsageError(
                 f"imported encoder {key[:12]} is not in the results folder any more; import its file again"
             )
         if key not in self.jobs:
+            shares = tuple(sorted(self._shares.get(key, {1.0})))
+            swept = next((self.swept[one] for one in _kept_keys(spec, shares) if one in self.swept), "")
             needs = [name for teacher in (spec.teacher, spec.text_teacher) if teacher for name in self.teacher(teacher)]
             if spec.first_stage is not None:
                 needs += self.encoder(spec.first_stage)
@@ -276,14 +300,37 @@ class _Making:
                 kind="encoder",
                 key=key,
                 fingerprint=code,
-                title=f"pretrain {encoder_title(spec)}{self.swept.get(key, '')}",
+                title=f"pretrain {encoder_title(spec)}{swept}{kept_title(shares)}",
                 needs=tuple(dict.fromkeys(needs)),
                 encoder=spec,
                 places=self.places,
-                swept=self.swept.get(key, ""),
+                swept=swept,
+                shares=shares,
             )
             self._add(key, made)
         return (self.jobs[key].id,)
+
+    def repeated(self) -> list[str]:
+        """Name pretrainings that are done again for earlier encoders.
+
+        A finished training leaves nothing to go on from.
+        """
+        found: dict[str, int] = {}
+        for job in self.jobs.values():
+            if job.encoder is not None and job.shares[-1] < 1 and self._is_stored(job.encoder):
+                words = f"{job.encoder.method}{kept_title(job.shares)}"
+                found[words] = found.get(words, 0) + 1
+        return [
+            f"{words}: {count} finished pretraining{'s' * (count > 1)} did not keep this, and "
+            f"{'are' if count > 1 else 'is'} done again up to there"
+            for words, count in found.items()
+        ]
+
+    def _is_stored(self, spec: PretrainSpec) -> bool:
+        key = encoder_key(spec)
+        if key not in self._known:
+            self._known[key] = self.stored.encoder(key, encoder_fingerprint(spec).digest)
+        return self._known[key]
 
     def teacher(self, spec: TeacherSpec) -> tuple[str, ...]:
         """Return the job that fits a teacher; empty if fitted."""
@@ -303,6 +350,11 @@ class _Making:
     def _add(self, name: str, job: Job) -> None:
         self.jobs[name] = job
         self._new.append(job)
+
+
+def _kept_keys(spec: PretrainSpec, shares: Iterable[float]) -> list[str]:
+    """Return the keys of the encoders that a pretraining keeps."""
+    return [content_key(spec.model_copy(update={"at": share})) for share in shares]
 
 
 def _run_titles(runs: list[PlannedRun]) -> str:

@@ -52,7 +52,16 @@ def encoder_title(encoder: PretrainSpec, resolution: Resolution | None = None) -
     """Return an encoder's name for job titles."""
     label = method_label(encoder, _name(encoder, resolution) if resolution is not None else "")
     part = f" on {percent(encoder.fraction)}" if encoder.fraction < 1 else ""
-    return label if encoder.imported is not None else f"{label}{part} seed {encoder.seed}"
+    at = f" after {percent(encoder.at)}" if encoder.at < 1 else ""
+    return label if encoder.imported is not None else f"{label}{part} seed {encoder.seed}{at}"
+
+
+def kept_title(shares: tuple[float, ...]) -> str:
+    """Return the shares at which a pretraining keeps encoders.
+
+    Empty for its end alone.
+    """
+    return "" if shares == (1.0,) else f", kept after {', '.join(map(percent, shares))}"
 
 
 def _name(encoder: PretrainSpec, resolution: Resolution) -> str:

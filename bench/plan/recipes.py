@@ -9,7 +9,7 @@ from bench.recipes.row import in_unit_sphere
 from bench.registry import DATASETS, METHODS
 from bench.spec import Budget, Recipe
 from bench.stats.naming import percent
-from bench.training.schedule import epochs_run
+from bench.training.schedule import epochs_run, step_at
 
 SMALLEST = 2
 """Objects a pretraining needs: a batch of one has no contrast and no batch statistics."""
@@ -84,6 +84,31 @@ def part_of(name: str, recipe: Recipe, objects: int, fraction: float, budget: Bu
     if kept < recipe.batch_size <= objects:
         note += f"; batches of {kept} instead of {recipe.batch_size}"
     return Part(kept, recipe, note)
+
+
+def kept_along(name: str, recipe: Recipe, objects: int, shares: tuple[float, ...]) -> str:
+    """Say at which steps and epochs encoders are kept.
+
+    Args:
+        name: Method.
+        recipe: Its recipe.
+        objects: Objects that it is trained on.
+        shares: Shares of its optimiser steps.
+
+    Raises:
+        UsageError: Two shares are one step, or one is none.
+    """
+    each = _steps(objects, recipe.batch_size)
+    steps = epochs_run(recipe) * each
+    found: dict[int, float] = {}
+    for share in shares:
+        step = step_at(share, steps)
+        other = found.setdefault(step, share) if step < steps or share == 1 else 1.0
+        if other != share or round(share * steps) == 0:
+            what = f"the same step as {other:g}" if other != share else "less than one step"
+            raise UsageError(f"--evaluate-at {share:g}: of the {steps} steps of {name} that is {what}; leave it out")
+    told = ", ".join(f"{percent(share)}: step {step}, epoch {step / each:.3g}" for step, share in found.items())
+    return f"{name} is judged after {told} (of {steps} steps in {epochs_run(recipe)} epoch(s))"
 
 
 def _steps(objects: int, batch: int) -> int:

@@ -66,6 +66,8 @@ class RunRequest(Frozen):
     """Whether teachers run in every step of pretraining instead of once before it."""
     held_out_losses: bool = False
     """Whether pretraining measures its losses on objects it is not trained on, too (`bench analyse losses`)."""
+    evaluate_at: tuple[float, ...] = (1.0,)
+    """Shares of pretraining after which an encoder is kept and judged; 1 is its end."""
     form: Literal["fair", "published"] = "fair"
     corruptions: bool = False
     """Whether to score corrupted test clouds, too."""
@@ -151,12 +153,12 @@ class RunRequest(Frozen):
                 raise ValueError(f"'{path}' stands in 'overrides' and in 'sweep': give it once")
         return self
 
-    @field_validator("pretrain_fractions", "label_fractions", mode="before")
+    @field_validator("pretrain_fractions", "label_fractions", "evaluate_at", mode="before")
     @classmethod
     def _read_fractions(cls, fractions: object) -> object:
         return parse_fractions(str(fractions)) if isinstance(fractions, int | float | str) else fractions
 
-    @field_validator("pretrain_fractions", "label_fractions")
+    @field_validator("pretrain_fractions", "label_fractions", "evaluate_at")
     @classmethod
     def _fractions_are_parts(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
         return check_fractions(fractions)
@@ -286,13 +288,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def parse_fractions(text: str) -> tuple[float, ...]:
     """Parse fractions such as ``0.1,0.25,1`` or ``10%,25%,100%``.
 
-    For ``--pretrain-fraction`` and ``--label-fraction``.
+    For ``--pretrain-fraction``, ``--label-fraction`` and ``--evaluate-at``.
 
     Raises:
-        ValueError: Not a list of numbers.
+        ValueError: Not a list of numbers, or numbers with a decimal comma.
     """
     found = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if len(parts) > 1 and "0" in parts and all(part.isdecimal() for part in parts):
+        raise ValueError(
+            f"fractions have a decimal point: is {','.join(parts)[:40]} meant as {'.'.join(parts[:2])[:40]}?"
+        )
+    for part in parts:
         try:
             found.append(float(part[:-1]) / 100 if part.endswith("%") else float(part))
         except ValueError:

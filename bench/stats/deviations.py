@@ -17,6 +17,7 @@ _OF_PRETRAINING = (
     "captions",
     "pretrain_data.",
     "pretrain_fraction",
+    "evaluate_at",
     "budget",
     "ranks.",
 )

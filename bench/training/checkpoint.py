@@ -137,15 +137,20 @@ class CheckpointFolder:
             old.unlink(missing_ok=True)
         return path
 
-    def load(self) -> Checkpoint | None:
+    def load(self, most: int) -> Checkpoint | None:
         """Return the newest undamaged checkpoint of this identity, or None.
 
-        A file that is damaged or belongs to something else is set aside with the suffix ``.aside`` and reported
-        in the log (left in place it would count as the newest); left-overs of a killed write are removed.
+        A file that is damaged, belongs to something else or lies too late is set aside with the suffix ``.aside`` and
+        reported in the log (left in place it would count as the newest); left-overs of a killed write are removed.
+
+        Args:
+            most: Latest step that it may have.
         """
         remove_abandoned(self.folder)
         for step, path in self._files():
             try:
+                if step > most:
+                    raise ValueError(f"the encoder of step {most} is to be kept, and it is of step {step}")
                 return self._read(step, path)
             except ValueError as error:
                 log.warning("%s: checkpoint set aside: %s", path, error)

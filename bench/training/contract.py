@@ -76,6 +76,24 @@ class TrainingPlace:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Places along a training at which its state is handed out.
+
+    Nothing here changes a number of the training.
+
+    Attributes:
+        shares: Shares of the optimiser steps (`bench.training.schedule.step_at`), ascending. The training ends at the
+            last one; schedule and draws stay those of the whole.
+        take: Called at each of the others with the share and the result so far, before a later checkpoint is written:
+            a training that goes on from a checkpoint has handed out what lies before it. The model is in training
+            mode, and must stay as it is.
+    """
+
+    shares: tuple[float, ...]
+    take: Callable[[float, FitResult], None]
+
+
+@dataclass(frozen=True)
 class Selected:
     """Model state that validation selected.
 
@@ -104,6 +122,9 @@ class FitResult:
         resumed_from: Step this session continued from, or None.
         compile_seconds: Time of the first step of each session when compiling.
         best: State that validation selected; None without validation. The model itself is left in its last state.
+        step: Optimiser steps done.
+        steps: Optimiser steps of the whole training.
+        steps_per_epoch: Optimiser steps of an epoch.
     """
 
     curves: Curves
@@ -115,3 +136,6 @@ class FitResult:
     resumed_from: int | None
     compile_seconds: float
     best: Selected | None = None
+    step: int = 0
+    steps: int = 0
+    steps_per_epoch: int = 1

@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,15 +25,15 @@ from bench.models.ranks import Ranks, active
 from bench.seeds import derive, seed_torch, torch_stream
 from bench.spec import Numerics, Recipe, content_key
 from bench.training.checkpoint import Checkpoint, CheckpointFolder, all_finite, deserialise, serialise
-from bench.training.contract import FitResult, Objective, Selected, TrainingPlace, Validate
+from bench.training.contract import FitResult, Kept, Objective, Selected, TrainingPlace, Validate
 from bench.training.interrupt import StopRequest
 from bench.training.optim import Decays, InHeadGroup, build_optimiser, parameter_groups
 from bench.training.precision import autocast
 from bench.training.progress import Pace
-from bench.training.schedule import epochs_run, rate
+from bench.training.schedule import epochs_run, rate, step_at
 from bench.training.state import State, pack, peak_memory_bytes, unpack
 
-__all__ = ["FitResult", "Objective", "Selected", "TrainingPlace", "fit"]
+__all__ = ["FitResult", "Kept", "Objective", "Selected", "TrainingPlace", "fit"]
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def fit(
     select: str | None = "accuracy",
     identity: str = "",
     ranks: Ranks | None = None,
+    kept: Kept | None = None,
 ) -> FitResult:
     """Minimise an objective.
 
@@ -83,7 +85,8 @@ def fit(
             the curves under their own names and select nothing.
         identity: Further text that a checkpoint must agree in to be continued, e.g. a digest of the data.
         ranks: This process among several that train one network (`bench.models.ranks`); each calls this function. The
-            first one alone validates, saves, and returns curves and costs.
+            first one alone validates, saves, hands out, and returns curves and costs.
+        kept: Places at which the state is handed out, and the end where that comes before that of the schedule.
 
     Returns:
         Curves, costs and the selected state.
@@ -99,6 +102,8 @@ def fit(
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if numerics.device == "cuda" else []):
         loop = Loop(objective, n_objects, recipe, numerics, seed, stage, place or TrainingPlace(), ranks)
         loop.validate, loop.select = validate, select
+        if kept is not None:
+            loop.keep(kept)
         loop.set_up(decays, in_head_group, identity, lr_factors)
         with StopRequest() as stop:
             return loop.run(stop)
@@ -144,9 +149,16 @@ class Loop:
         self.steps_per_epoch = n_objects // self.batch
         self.epochs = epochs_run(recipe)
         self.total = self.epochs * self.steps_per_epoch
+        self.end = self.total
+        self.takes: dict[int, Callable[[FitResult], None]] = {}
         self.state = State()
         self.checkpoints: CheckpointFolder | None = None
         self.resumed_from: int | None = None
+
+    def keep(self, kept: Kept) -> None:
+        """End at the last of some shares, and hand out the state at the others."""
+        self.end = step_at(kept.shares[-1], self.total)
+        self.takes = {step_at(share, self.total): partial(kept.take, share) for share in kept.shares[:-1]}
 
     def set_up(
         self,
@@ -164,7 +176,7 @@ class Loop:
         if self.place.folder is not None and self.leads:
             trainable = [name for group in groups for name in group.names]
             self.checkpoints = CheckpointFolder(self.place.folder, self._identity(identity, trainable))
-            found = self.checkpoints.load()
+            found = self.checkpoints.load(min((*self.takes, self.end)))
             if found is not None:
                 self._restore(found)
                 epoch = min(found.step // self.steps_per_epoch + 1, self.epochs)
@@ -178,7 +190,7 @@ class Loop:
         self.cpu_before = self.state.cpu_seconds - self.cpu_started
         self.cpu_elsewhere = 0.0  # of the other ranks
         self.save_cost = 0.0
-        if self.numerics.compile and self.state.step < self.total:
+        if self.numerics.compile and self.state.step < self.end:
             self._compile()
 
     def _restore(self, found: Checkpoint) -> None:
@@ -188,7 +200,7 @@ class Loop:
     def _start_alike(self, ranks: Ranks) -> None:
         """Give the other ranks the state of the first."""
         own = serialise(*pack(self.state, self.model, self.optimiser)) if self.leads else b""
-        step, state = ranks.told((self.state.step, own))
+        step, self.end, state = ranks.told((self.state.step, self.end, own))
         if not self.leads:
             self._restore(Checkpoint(step, *deserialise(state)))
 
@@ -224,7 +236,8 @@ class Loop:
         order = torch.empty(0, dtype=torch.int64)
         ordered_epoch = -1
         first = True
-        while self.state.step < self.total:
+        self._hand_out()
+        while self.state.step < self.end:
             epoch, within = divmod(self.state.step, self.steps_per_epoch)
             if epoch != ordered_epoch:
                 order = torch.randperm(self.n, generator=torch_stream(self.seed, "order", epoch))
@@ -248,9 +261,10 @@ class Loop:
             ends_epoch = within + 1 == self.steps_per_epoch
             if ends_epoch:
                 self._finish_epoch(epoch)
-            if pace.due(self.state.step, self.total):
+            self._hand_out()
+            if pace.due(self.state.step, self.end):
                 values = {name: float(value) for name, value in losses.items()}
-                pace.send(self.stage, self.state.step, self.total, values, self.batch)
+                pace.send(self.stage, self.state.step, self.end, values, self.batch)
             self._save_if_due(self._stop_asked(stop), ends_epoch)
         self.model.eval()
         return self._result()
@@ -337,6 +351,16 @@ class Loop:
         for name, value in row.items():
             self.state.curves.setdefault(name, []).append((float(epoch + 1), value))
 
+    def _hand_out(self) -> None:
+        """Hand out the state if this step is one to keep."""
+        take = self.takes.pop(self.state.step, None)
+        if take is None or not self.leads:
+            return
+        self._account()
+        if not all_finite(self.model.state_dict()):
+            raise self._diverged("a weight is not finite", self.state.step - 1)
+        take(self._result())
+
     def _check_finite(self, losses: dict[str, Tensor], step: int) -> None:
         bad = [name for name, value in losses.items() if not bool(torch.isfinite(value))]
         if bad:
@@ -359,7 +383,7 @@ class Loop:
         interval = self.place.checkpoint_seconds and max(self.place.checkpoint_seconds, self.save_cost / _SAVE_SHARE)
         # The end of an epoch is a better place than the middle of one, so it is taken a little early.
         due = since >= (0.75 * interval if ends_epoch else interval)
-        finished = self.state.step == self.total
+        finished = self.state.step == self.end
         if due or finished or stop is not None:
             self._save()
         if stop is None or finished:
@@ -372,11 +396,15 @@ class Loop:
             f"{self.epochs}, after step {self.state.step} of {self.total}: {outcome}"
         )
 
-    def _save(self) -> None:
-        began = time.perf_counter()
-        self.state.seconds = self.seconds_before + began - self.started
+    def _account(self) -> None:
+        """Note time and memory used so far."""
+        self.state.seconds = self.seconds_before + time.perf_counter() - self.started
         self.state.cpu_seconds = self.cpu_before + time.process_time() + self.cpu_elsewhere
         self.state.peak_memory = max(self.state.peak_memory, peak_memory_bytes(self.numerics.device))
+
+    def _save(self) -> None:
+        began = time.perf_counter()
+        self._account()
         tensors, header = pack(self.state, self.model, self.optimiser)
         if not all_finite(tensors):
             raise self._diverged("a weight or a moment is not finite", self.state.step - 1)
@@ -396,6 +424,9 @@ class Loop:
             resumed_from=self.resumed_from,
             compile_seconds=self.state.compile_seconds,
             best=self.state.best,
+            step=self.state.step,
+            steps=self.total,
+            steps_per_epoch=self.steps_per_epoch,
         )
 
 

@@ -20,7 +20,7 @@ from bench.models.batch import Batch
 from bench.models.ranks import Ranks
 from bench.seeds import derive
 from bench.spec import PretrainSpec, content_key
-from bench.training.contract import FitResult, Objective, TrainingPlace
+from bench.training.contract import FitResult, Kept, Objective, TrainingPlace
 from bench.training.held_out import LossMeter
 from bench.training.loop import fit
 from bench.training.optim import Decays
@@ -323,6 +323,7 @@ def pretrain(
     measured: Mapping[str, PretrainData] | None = None,
     lr_factors: Mapping[str, float] | None = None,
     ranks: Ranks | None = None,
+    kept: Kept | None = None,
 ) -> FitResult:
     """Pretrain a method's network in place.
 
@@ -338,6 +339,7 @@ def pretrain(
             enter the curves as ``SET_LOSS`` and nothing else.
         lr_factors: Factors on the learning rate of parts, by the beginning of their parameters' names.
         ranks: This process among those of ``spec.ranks``, see `fit`.
+        kept: Places at which the network is handed out, see `fit`.
 
     Returns:
         Curves and costs; the model is in its last state (pretraining selects nothing).
@@ -349,6 +351,8 @@ def pretrain(
     """
     if spec.recipe is None:
         raise UsageError(f"method {spec.method} has no recipe: there is nothing to pretrain")
+    if spec.at != 1:
+        raise ValueError("a pretraining is trained as a whole; `kept` says at which shares it is handed out")
     if spec.ranks != (None if ranks is None else ranks.spec):
         raise UsageError(f"method {spec.method}: the specification names other ranks than those that train")
     if not (hasattr(model, "prepare") and hasattr(model, "compute")):
@@ -386,4 +390,5 @@ def pretrain(
         select=None,
         identity=content_key(spec),
         ranks=ranks,
+        kept=kept,
     )

@@ -33,6 +33,18 @@ def epochs_run(recipe: Recipe) -> int:
     return recipe.epochs + int(recipe.reference_schedule is True)
 
 
+def step_at(share: float, steps: int) -> int:
+    """Return the step at which a share of a training is done.
+
+    The nearest whole one, at least the first.
+
+    Args:
+        share: Share, above 0 and up to 1.
+        steps: Optimiser steps of the whole training.
+    """
+    return max(round(share * steps), 1)
+
+
 def rate_at(time: float, recipe: Recipe, scale: float = 1.0) -> float:
     """Return the learning rate at a schedule time.
 

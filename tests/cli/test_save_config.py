@@ -35,6 +35,7 @@ IN_FILE = {
     "text_teacher": ("--text-teacher", "sentences", "text_teacher"),
     "live_teacher": ("--live-teacher", None, "live_teacher"),
     "held_out_losses": ("--held-out-losses", None, "held_out_losses"),
+    "evaluate_at": ("--evaluate-at", "0.5,1", "evaluate_at"),
     "form": ("--form", "published", "form"),
     "corruptions": ("--corruptions", None, "corruptions"),
     "rotation": ("--rotation", "z/z,z/SO3", "rotations"),

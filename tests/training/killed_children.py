@@ -1,7 +1,8 @@
 """Trains the toy in child processes that are killed (SIGKILL) at given moments; run as a script.
 
 Usage: ``killed_children.py FOLDER PRECISION MOMENT:COUNT ...``. Each child trains in FOLDER until it kills itself
-at its moment; one more then trains to the end. FOLDER/outcome.json is what that last one ends with.
+at its moment; one more then trains to the end. FOLDER/outcome.json is what that last one ends with,
+FOLDER/kept-SHARE.json the weights after each of `SHARES`, which any of them wrote.
 
 Forking from one process that has imported torch, and computed nothing, makes each child cost milliseconds.
 """
@@ -16,9 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
-from training_toy import ToyObjective, outcome, train
+from training_toy import ToyObjective, outcome, train, weights
 
 from bench.spec import Precision
+from bench.training.contract import FitResult, Kept
+
+SHARES = (0.1, 0.25, 0.6)
 
 
 def child(folder: Path, precision: Precision, moment: str) -> None:
@@ -38,7 +42,15 @@ def child(folder: Path, precision: Precision, moment: str) -> None:
 
     os.fsync = cast(Any, counted_fsync)
     objective = ToyObjective(hook)
-    result = train(objective, folder / "work", precision)
+
+    def take(share: float, result: FitResult) -> None:
+        hook("take", result.step)
+        (folder / "unfinished").write_text(json.dumps([result.step, weights(objective)]))
+        (folder / "unfinished").rename(folder / f"kept-{share:g}.json")
+        hook("taken", result.step)
+
+    missing = tuple(share for share in SHARES if not (folder / f"kept-{share:g}.json").exists())
+    result = train(objective, folder / "work", precision, Kept((*missing, 1.0), take))
     text = json.dumps({**outcome(objective, result), "resumed_from": result.resumed_from})
     (folder / "outcome.json").write_text(text)
 

@@ -14,12 +14,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killed_children import SHARES
 from torch import Tensor, nn
-from training_toy import OBJECTS, RECIPE, STEPS, ToyObjective, numerics, outcome, train
+from training_toy import OBJECTS, RECIPE, STEPS, ToyObjective, numerics, outcome, train, weights
 
 from bench.errors import DivergedError, Interrupted, SetupError
 from bench.spec import Precision
 from bench.training.checkpoint import CheckpointFolder, deserialise, serialise, write_checkpoint
+from bench.training.contract import FitResult, Kept
 from bench.training.loop import TrainingPlace, fit
 from tests.conftest import no_file_larger_than
 
@@ -31,9 +33,23 @@ def uninterrupted(precision: Precision = "fp32") -> dict[str, object]:
     return outcome(objective, train(objective, None, precision))
 
 
+def uninterrupted_along(shares: tuple[float, ...]) -> list[list[object]]:
+    """Step and weights of trainings that end at each share."""
+    found: list[list[object]] = []
+    for share in shares:
+        objective = ToyObjective()
+        result = train(objective, None, kept=Kept((share,), lambda share, result: None))
+        found.append([result.step, weights(objective)])
+    return found
+
+
 # In the first step, mid-epoch before and inside a forward pass, in the middle of writing the first and
 # a later checkpoint (odd fsync: the file, even: its folder after the rename), inside validation.
-MOMENTS = ("prepare:1", "prepare:4", "fsync:1", "compute:3", "fsync:5", "fsync:6", "validate:1", "compute:7")
+# and before and after the state of a step (2, 5 and 12) was handed out.
+MOMENTS = (
+    *("prepare:1", "take:2", "taken:2", "prepare:4", "take:5", "fsync:1", "compute:3", "fsync:5", "fsync:6"),
+    *("validate:1", "take:12", "taken:12", "compute:7"),
+)
 
 
 def test_killed_runs_end_as_an_uninterrupted_one(tmp_path: Path) -> None:
@@ -47,6 +63,8 @@ def test_killed_runs_end_as_an_uninterrupted_one(tmp_path: Path) -> None:
     assert ended.pop("resumed_from") > 0
     assert ended == json.loads(json.dumps(uninterrupted()))
     assert len(list((tmp_path / "work").iterdir())) == 2, "the two newest checkpoints are kept"
+    kept = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("kept-*.json")}
+    assert kept == {f"kept-{share:g}": along for share, along in zip(SHARES, uninterrupted_along(SHARES), strict=True)}
 
 
 @pytest.mark.parametrize(("number", "precision"), [(signal.SIGINT, "fp32"), (signal.SIGTERM, "bf16")])
@@ -89,6 +107,59 @@ def test_a_finished_stage_is_not_trained_again(tmp_path: Path) -> None:
     assert again.seen == []
     assert result.resumed_from == STEPS
     assert outcome(again, result) == expected
+
+
+def test_keeping_states_changes_no_number_of_the_training() -> None:
+    """An encoder judged half-way would belong to another training than the one at the end."""
+    objective, seen = ToyObjective(), dict[float, tuple[int, dict[str, Any], int]]()
+
+    def take(share: float, result: FitResult) -> None:
+        seen[share] = result.step, weights(objective), len(result.curves.get("total", ()))
+
+    result = train(objective, None, kept=Kept((*SHARES, 1.0), take))
+    assert outcome(objective, result) == uninterrupted()
+    assert (result.step, result.steps, result.steps_per_epoch) == (STEPS, STEPS, STEPS // RECIPE.epochs)
+    assert [[step, at] for step, at, _ in seen.values()] == uninterrupted_along(SHARES)
+    assert [epochs for _, _, epochs in seen.values()] == [0, 1, 3], "curves hold what was finished by then"
+    assert [step for step, _, _ in seen.values()] == [2, 5, 12]
+
+
+def test_a_checkpoint_beyond_a_state_to_keep_is_not_gone_on_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The state would be missed, or a later one kept in its place."""
+    stopped_at(7, tmp_path)
+    objective, taken = ToyObjective(), list[int]()
+    result = train(objective, tmp_path, kept=Kept((0.25, 1.0), lambda share, result: taken.append(result.step)))
+    assert taken == [5]
+    assert result.resumed_from is None
+    assert outcome(objective, result) == uninterrupted()
+    assert any("the encoder of step 5 is to be kept, and it is of step 7" in line for line in caplog.messages)
+
+
+def test_a_state_that_is_the_checkpoint_itself_is_kept(tmp_path: Path) -> None:
+    stopped_at(5, tmp_path)
+    objective, taken = ToyObjective(), list[int]()
+    result = train(objective, tmp_path, kept=Kept((0.25, 1.0), lambda share, result: taken.append(result.step)))
+    assert (taken, result.resumed_from) == ([5], 5)
+    assert outcome(objective, result) == uninterrupted()
+
+
+def test_a_diverged_state_is_not_kept() -> None:
+    """Its encoder would be judged as if it were one."""
+
+    class Diverging(ToyObjective):
+        def compute(self, prepared: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+            losses = super().compute(prepared)
+            if self._counts["compute"] == 5:
+                weight = next(self.model.parameters()).sum()
+                losses["total"] = losses["total"] + (weight - weight.detach()).sqrt()
+            return losses
+
+    taken = list[int]()
+    with pytest.raises(DivergedError, match="a weight is not finite at epoch 2 of 5, step 1 of 4"):
+        train(Diverging(), None, kept=Kept((0.25, 1.0), lambda share, result: taken.append(result.step)))
+    assert taken == []
 
 
 def stopped_at(step: int, folder: Path) -> None:

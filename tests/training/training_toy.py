@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.spec import Numerics, Precision, Recipe
-from bench.training.contract import FitResult, Objective, TrainingPlace
+from bench.training.contract import FitResult, Kept, Objective, TrainingPlace
 from bench.training.loop import fit
 
 OBJECTS = 37
@@ -63,7 +63,13 @@ class ToyObjective(Objective):
             return {"accuracy": -float(functional.mse_loss(self.model(self.inputs), self.inputs.mean(1)))}
 
 
-def train(objective: ToyObjective, folder: Path | None, precision: Precision = "fp32", **place: Any) -> FitResult:
+def train(
+    objective: ToyObjective,
+    folder: Path | None,
+    precision: Precision = "fp32",
+    kept: Kept | None = None,
+    **place: Any,
+) -> FitResult:
     """Train with a checkpoint after every step."""
     return fit(
         objective,
@@ -74,14 +80,20 @@ def train(objective: ToyObjective, folder: Path | None, precision: Precision = "
         stage="toy",
         place=TrainingPlace(folder=folder, checkpoint_seconds=0.0, **place),
         validate=objective.validate,
+        kept=kept,
     )
+
+
+def weights(objective: ToyObjective) -> dict[str, Any]:
+    """Weights and buffers as they are now."""
+    return {name: tensor.tolist() for name, tensor in objective.model.state_dict().items()}
 
 
 def outcome(objective: ToyObjective, result: FitResult) -> dict[str, Any]:
     """Everything that must not depend on interruptions."""
     assert result.best is not None
     return {
-        "weights": {name: tensor.tolist() for name, tensor in objective.model.state_dict().items()},
+        "weights": weights(objective),
         "curves": result.curves,
         "best_epoch": result.best.epoch,
         "best": {name: tensor.tolist() for name, tensor in result.best.state.items()},
