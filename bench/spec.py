@@ -280,7 +280,11 @@ class PretrainSpec(Frozen):
     @property
     def whole(self) -> PretrainSpec:
         """The same pretraining at its end, which is what is trained."""
-        return self if self.at == 1 else self.model_copy(update={"at": 1.0})
+        return self.after(1.0)
+
+    def after(self, share: float) -> PretrainSpec:
+        """Return the encoder that is kept after a share of the same pretraining."""
+        return self if share == self.at else self.model_copy(update={"at": share})
 
 
 Adapt = Literal["head", "bitfit", "prompt", "adapter", "lora", "full"]

@@ -102,6 +102,7 @@ class Sources:
                     f"no encoder of {name}{seed} is stored: train one with bench run --method {name}; "
                     "bench encoders lists what is there"
                 )
+            fitting = [e for e in fitting if e.spec.at == 1] or fitting  # one kept on the way is named by its key
             found |= {e.key: e for e in fitting}  # sorted by age, so the newest of a key remains
         if not found:
             raise UsageError("name an encoder (--encoder, see bench encoders) or a method whose encoders are stored")
@@ -257,6 +258,7 @@ def names_of(chosen: list[StoredEncoder]) -> list[str]:
     for encoder in chosen:
         spec = encoder.spec
         part = f", {percent(spec.fraction)} of {encoder.trained_on}" if spec.fraction < 1 else ""
+        part += f", after {percent(spec.at)}" if spec.at < 1 else ""
         names.append(encoder.name or f"{spec.method}, seed {spec.seed}{part}")
     return [n if names.count(n) == 1 else f"{n} ({e.key[:6]})" for n, e in zip(names, chosen, strict=True)]
 

@@ -87,6 +87,7 @@ def encoders(verify: VerifyOption = False, results: ResultsOption = None, plugin
     for encoder in found:
         b, recipe = encoder.spec.backbone, encoder.spec.recipe
         part = "" if encoder.spec.fraction == 1 else f"{percent(encoder.spec.fraction)} of "
+        kept = "" if encoder.spec.at == 1 else f"{percent(encoder.spec.at)} of "
         rows.append(
             [
                 encoder.name or "–",
@@ -94,7 +95,7 @@ def encoders(verify: VerifyOption = False, results: ResultsOption = None, plugin
                 encoder.spec.method,
                 f"{b.width} wide, {b.depth} deep, {b.points} points in {b.groups} patches",
                 f"{part}{encoder.trained_on}",
-                "–" if recipe is None else str(recipe.epochs),
+                "–" if recipe is None else f"{kept}{recipe.epochs}",
                 "–" if encoder.spec.imported is not None else str(encoder.spec.seed),
                 encoder.created_at[:16].replace("T", " "),
             ]

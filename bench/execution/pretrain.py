@@ -141,7 +141,7 @@ def run_pretraining(job: PretrainJob, destination: Path | None) -> None:
         _write_encoder(model, given, result, costs, folder)
         _write_json(folder / "contents.json", contents)
         _write_json(folder / "texts.json", sorted(texts))
-        _write_json(folder / "spec.json", spec.model_copy(update={"at": share}).model_dump(mode="json"))
+        _write_json(folder / "spec.json", spec.after(share).model_dump(mode="json"))
 
     def take(share: float, result: FitResult) -> None:
         assert job.along is not None

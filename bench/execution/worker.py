@@ -156,7 +156,7 @@ class Worker:
             checkpoint_seconds=float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "20")),
             join=self._join(spec),
         )
-        keys = {share: encoder_key(spec.model_copy(update={"at": share})) for share in self.job.shares}
+        keys = {share: encoder_key(spec.after(share)) for share in self.job.shares}
         started = _now()
 
         @contextmanager

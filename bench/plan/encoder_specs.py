@@ -92,7 +92,7 @@ def asked_encoders(inputs: Inputs, backbones: Backbones) -> AskedEncoders:
             for fraction in request.pretrain_fractions:
                 whole = [pretraining.encoder(name, seed, fraction) for seed in request.seeds]
                 for at in request.evaluate_at:
-                    found.add(replace(one, spec=one.spec.model_copy(update={"at": at})) for one in whole)
+                    found.add(replace(one, spec=one.spec.after(at)) for one in whole)
     architectures = pretrained if request.baseline or "scratch" in inputs.methods else []
     if not pretrained and "scratch" in inputs.methods:
         named = inputs.overrides.merge({"architecture": "recon"}, "scratch", known=frozenset({"architecture"}))

@@ -354,7 +354,7 @@ class _Making:
 
 def _kept_keys(spec: PretrainSpec, shares: Iterable[float]) -> list[str]:
     """Return the keys of the encoders that a pretraining keeps."""
-    return [content_key(spec.model_copy(update={"at": share})) for share in shares]
+    return [content_key(spec.after(share)) for share in shares]
 
 
 def _run_titles(runs: list[PlannedRun]) -> str:

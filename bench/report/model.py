@@ -555,7 +555,9 @@ def _too_many(cells: Sequence[Cell]) -> tuple[str, ...]:
 
 
 def _differ_in_one(a: Cell, b: Cell) -> bool:
-    """Whether cells differ in method or data part, not both."""
+    """Whether cells differ in method, data part or share of pretraining alone."""
+    if a.at != b.at:
+        return a.course == b.course
     return a.label == b.label or a.fraction == b.fraction
 
 

@@ -70,6 +70,7 @@ COLUMNS: Mapping[str, Callable[[_Line], object]] = {
     "difference_of_spec": lambda one: one.cell.difference,
     "pretrain_data": lambda one: one.cell.pretrain_data,
     "pretrain_fraction": lambda one: None if one.cell.is_scratch else one.cell.fraction,
+    "evaluate_at": lambda one: None if one.cell.is_scratch else one.cell.at,
     "label_fraction": lambda one: one.cell.label_fraction,
     "changes_from_preset": lambda one: "; ".join(change.words for change in one.row.deviations),
     "numerics": lambda one: numerics(one.row),

@@ -172,6 +172,16 @@ class Cell:
         return float(self.spec.get("encoder.fraction", "1"))
 
     @property
+    def at(self) -> float:
+        """Share of its pretraining after which the encoder was kept."""
+        return float(self.spec.get("encoder.at", "1"))
+
+    @cached_property
+    def course(self) -> str:
+        """Digest of the spec without the share after which the encoder was kept."""
+        return digest({name: value for name, value in self.spec.items() if name != "encoder.at"})
+
+    @property
     def budget(self) -> str:
         """Quantity kept equal between parts: ``steps`` or ``epochs``."""
         return self.spec.get("encoder.budget", "steps")

@@ -334,3 +334,50 @@ def test_a_run_that_fails_is_told_once_and_listed_with_its_reason(tmp_path: Path
     narrowed = bench_here("runs", "-p", "lineer", "--results", results)
     assert narrowed.returncode == 2
     assert "did you mean linear?" in narrowed.stderr
+
+
+def test_encoders_along_a_pretraining_leave_its_end_as_it_is(
+    finished: Path, toy_modelnet: Path, tmp_path: Path
+) -> None:
+    """The encoder at the end would be another one because others were kept before, or be trained twice for them."""
+    results = tmp_path / "results"
+    ran = bench_here(*request(toy_modelnet, results, *LONG, "--evaluate-at", "0.2,1"))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "point-mae [at=0.2]" in ran.stdout
+    assert sum(line.startswith("computing encoder") for line in computed(results)) == 1
+    found = metrics(results)
+    assert len(found) == 3
+    assert {key: found[key] for key in metrics(finished)} == metrics(finished)
+    kept = {}
+    for file in results.glob("runs/*/*/provenance.json"):
+        at = json.loads((file.parent / "spec.json").read_text())["encoder"].get("at", 1.0)
+        kept |= {at: place} if (place := json.loads(file.read_text()).get("kept")) else {}
+    steps = kept[1.0]["steps"]
+    assert kept[0.2] == {"step": 18, "steps": steps, "epoch": 6.0, "epochs": 30}
+    assert kept[1.0] == {"step": steps, "steps": steps, "epoch": 30.0, "epochs": 30}
+    again = bench_here(*request(toy_modelnet, results, *LONG, "--evaluate-at", "0.1,0.2,1"))
+    assert again.returncode == 0
+    assert "1 finished pretraining did not keep this, and is done again up to there" in " ".join(again.stdout.split())
+    assert len(metrics(results)) == 4
+    compared = bench_here("compare", "point-mae,encoder.at=0.2", "point-mae,encoder.at=1", "--results", results)
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+
+
+def test_a_killed_pretraining_still_keeps_every_encoder(toy_modelnet: Path, tmp_path: Path) -> None:
+    """After kill -9 an encoder would be missing, or be of another step."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    shares = ("--evaluate-at", "0.2,0.5,1", "--no-baseline")
+    ran = bench_here(*request(toy_modelnet, whole, *LONG, *shares))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    command = request(toy_modelnet, killed, *LONG, *shares)
+
+    def kept() -> bool:
+        return any(killed.glob("artifacts/encoder/*/*/kept.json"))
+
+    with meanwhile(kept, lambda: os.kill(*workers(os.getpid()), signal.SIGKILL)):
+        lost = bench_here(*command, "--jobs", 1)
+    assert lost.returncode == 1, lost.stdout + lost.stderr
+    assert len([*killed.glob("artifacts/encoder/*")]) < 3, "it was killed too late to test anything"
+    again = bench_here(*command)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert metrics(killed) == metrics(whole)
