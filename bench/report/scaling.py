@@ -1,4 +1,4 @@
-"""Accuracy over the amount of pretraining data or labels."""
+"""Accuracy over the amount of pretraining, of its data, or of labels."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from bench.report.model import ReportModel
 
 TITLE = "Scaling with data"
+COURSE = (
+    "Encoders that one training kept on its way, each judged like the last. An encoder before the end was trained with "
+    "the schedule of the whole. A share chosen by these test scores would be selected on test."
+)
 NESTED = "Parts are nested: the objects of a smaller one are among those of every larger one of the same seed."
 LOSSES = (
     "Mean over seeds against the share of training done. Every panel has its own scale: losses of different methods "
@@ -37,7 +41,7 @@ _ASIDE = 1.015
 _STEPS = "as many optimiser steps on a part as on all of it"
 _EPOCHS = "as many epochs on a part as on all of it"
 
-Axis = Literal["pretraining data", "labels"]
+Axis = Literal["pretraining data", "labels", "steps of pretraining"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Curve:
     """Methods over parts of the same data, judged alike.
 
     Attributes:
-        axis: Quantity on the axis: parts of pretraining data, or of labels.
+        axis: Quantity on the axis: parts of pretraining data, of labels, or of the steps of one pretraining.
         title: Protocol and data.
         preset: Preset of the runs.
         changed: Deviations from the preset shared by all runs, in words.
@@ -99,7 +103,13 @@ class Curve:
     @property
     def heading(self) -> str:
         """Heading of the table."""
-        return f"{TITLE}: {self.title}, over {self.axis}"
+        over = "Course of pretraining" if self.along else TITLE
+        return f"{over}: {self.title}, over {self.axis}"
+
+    @property
+    def along(self) -> bool:
+        """Whether the points of a line are encoders of one pretraining."""
+        return self.axis == "steps of pretraining"
 
     @property
     def explained(self) -> str:
@@ -110,7 +120,15 @@ class Curve:
         how = [f"Pretrained on {self.how}."] if self.how else []
         summaries = [summary for line in self.lines for _, summary in line.points]
         drawn = [INTERVALS] if not self.smoke and any(summary.low is not None for summary in summaries) else []
-        return " ".join([NESTED, *how, *(f"{count}." for count in self.counts), *drawn, *words.older(self.older)])
+        return " ".join(
+            [
+                COURSE if self.along else NESTED,
+                *how,
+                *(f"{count}." for count in self.counts),
+                *drawn,
+                *words.older(self.older),
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -140,19 +158,50 @@ def figures(model: ReportModel) -> tuple[Curve, ...]:
     cells = [row.cell for _, row in shown]
     titles = {id(row.cell): title for title, row in shown}
     counts = {id(row.cell): row.facts.labelled for _, row in shown}
-    found = (*_over_pretraining(cells, titles), *_over_labels(cells, titles, counts))
+    found = (
+        *_along_pretraining(cells, titles),
+        *_over_pretraining(cells, titles),
+        *_over_labels(cells, titles, counts),
+    )
     return tuple(replace(figure, changed=_changed(own, changed)) for figure, own in found)
 
 
 def _changed(cells: Sequence[Cell], deviations: Mapping[int, Deviations]) -> str:
     """Return deviations shared by a figure, without the part."""
     told = shared([(not cell.is_opponent, deviations[id(cell)]) for cell in cells])
-    words = heading([one for one in told if one.field not in ("pretrain_fraction", "label_fraction")])
+    words = heading([one for one in told if one.field not in ("pretrain_fraction", "label_fraction", "evaluate_at")])
     return f" with {words}" if words else ""
 
 
 Drawn = tuple[Curve, list[Cell]]
 """A figure, and the cells in it."""
+
+
+def _along_pretraining(cells: Sequence[Cell], titles: dict[int, str]) -> list[Drawn]:
+    """Collect methods with encoders of several shares of their pretraining."""
+    groups: dict[tuple[str, ...], dict[str, list[tuple[float, Cell]]]] = {}
+    for cell in cells:
+        if not cell.is_opponent:
+            key = (cell.preset, titles[id(cell)], cell.setting, cell.metric)
+            groups.setdefault(key, {}).setdefault(cell.course, []).append((cell.at, cell))
+    found = []
+    for (preset, title, setting, metric), courses in groups.items():
+        lines, older, drawn = [], [], []
+        for points in courses.values():
+            own = sorted(points, key=lambda point: point[0])
+            if len(own) > 1:
+                last = own[-1][1]
+                words = ", ".join(word for word in last.difference.split(", ") if word and not word.startswith("at="))
+                label, beside = f"{last.name} [{words}]" if words else last.name, opponent(last, cells)
+                summaries = tuple((at, cell.summary) for at, cell in own)
+                lines.append(Line(label, last.architecture, summaries, beside))
+                drawn += [cell for _, cell in own]
+                older += [cell.label for _, cell in own if cell.older_code]
+        if lines:
+            name = f"{title}, {setting}" if setting != "all" else title
+            figure = Curve("steps of pretraining", name, preset, "", metric, "", tuple(lines), older=tuple(older))
+            found.append((figure, drawn))
+    return found
 
 
 def _over_pretraining(cells: Sequence[Cell], titles: dict[int, str]) -> list[Drawn]:
@@ -260,7 +309,7 @@ def table(figure: Curve, name: str) -> Table:
 
     One row per method, one column per part.
     """
-    over = figure.axis == "pretraining data"
+    over = figure.axis != "labels"
     rows: list[list[AnyCell]] = []
     for line in figure.lines:
         points = dict(line.points)

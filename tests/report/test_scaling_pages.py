@@ -32,7 +32,7 @@ def relabelled(results: Results, spec: dict[str, object], **label: str) -> Resul
             for name in above:
                 place = place[name]  # type: ignore[index,call-overload,assignment]
             place[last] = value  # type: ignore[call-overload,index]
-        key = f"{run.key[:40]}{abs(hash(tuple(sorted(label.items())))):024x}"
+        key = f"{run.key[:40]}{abs(hash((tuple(sorted(label.items())), str(spec)))):024x}"
         results.rows = [replace(row, run_key=key, **label) if row.run_key == run.key else row for row in results.rows]
         run.key = key
     return results
@@ -145,6 +145,34 @@ def test_a_part_of_the_labels_says_how_many_objects_it_is() -> None:
     page, text = to_html(contents.report(model)), to_markdown(contents.report(model))
     for shown in (page, text):
         assert shown.count("104 of 312 training objects are labelled (10 %).") >= 2, "below the table and the curve"
+
+
+def test_encoders_along_a_pretraining_are_a_curve_and_pairs_of_their_own() -> None:
+    """Which epoch? The answer would hide among comparisons of one method at 10 % with another at its end."""
+    results = Results()
+    for seed in range(3):
+        for method in ("recon", "point-mae"):
+            results += Maker().run("scratch", method, "linear", "shapes-scan", seed, "all")
+            for at in PARTS:
+                one = Maker().run(method, method, "linear", "shapes-scan", seed, "all")
+                results += relabelled(one, {"encoder.at": at} if at < 1 else {"encoder.seed": seed}, method=method)
+    model = model_of(results)
+    (figure,) = scaling.figures(model)
+    assert (figure.axis, figure.parts) == ("steps of pretraining", PARTS)
+    assert {line.label for line in figure.lines} == {"recon", "point-mae"}
+    assert all(line.opponent is not None for line in figure.lines)
+    assert "schedule of the whole" in figure.explained
+    assert "Course of pretraining" in to_html(contents.report(model))
+    (pairs,) = (section.pairs for section in model.sections if section.main)
+    named = {frozenset((pair.comparison.first, pair.comparison.second)) for pair in pairs}
+    shares = [" [at=0.1]", " [at=0.25]", ""]
+    expected = {frozenset((f"recon{share}", f"point-mae{share}")) for share in shares}
+    for name in ("recon", "point-mae"):
+        expected |= {frozenset((f"{name}{a}", f"{name}{b}")) for a in shares for b in shares if a != b}
+    assert named == expected
+    rows = list(csv.DictReader(io.StringIO(to_csv(model))))
+    assert {row["evaluate_at"] for row in rows if row["method"] == "recon"} == {"0.1", "0.25", "1.0"}
+    assert {row["evaluate_at"] for row in rows if row["method"] == "scratch"} == {""}
 
 
 def test_a_teacher_alone_is_not_called_scratch() -> None:
