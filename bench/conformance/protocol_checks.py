@@ -267,9 +267,14 @@ def _check_evaluation(kit: ProtocolKit, found: Evaluation, task: Task) -> Metric
         fail(f"metric {listed(broken)} is not finite")
     if unstored := [name for name, array in found.predictions.items() if array.dtype.kind not in "biufSU"]:
         fail(f"predictions {listed(unstored)} hold Python objects, which no file of a run takes")
+    if wrong := found.fault():
+        fail(wrong)
     for need in ("ids", "labels"):
         if need not in found.predictions:
             fail(f"predictions lack '{need}': every number has to be recomputable from its objects")
+    sizes = {name: len(found.predictions[name]) for name in ("ids", "labels", "predicted") if name in found.predictions}
+    if len(set(sizes.values())) > 1:
+        fail(f"predictions differ in length ({listed([f'{name} {size}' for name, size in sizes.items()])})")
     if not found.split_digest:
         fail("split_digest is empty: runs could not be paired")
     canonical_json(found.notes)

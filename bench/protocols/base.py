@@ -333,6 +333,22 @@ class Evaluation:
     notes: dict[str, JsonValue]
     split_digest: str
 
+    def fault(self) -> str:
+        """Say what makes it worthless; empty if nothing does.
+
+        A headline is a fraction. The largest of answers that are NaN is the first class: an accuracy without meaning.
+        """
+        import numpy as np
+
+        for one in self.metrics:
+            if one.headline and not 0 <= one.value <= 1:
+                return f"headline '{one.name}' is {one.value:g}, expected a fraction from 0 to 1"
+        for name, array in self.predictions.items():
+            if name.partition(".")[0] == "logits" and array.dtype.kind == "f" and not np.isfinite(array).all():
+                bad = int((~np.isfinite(array)).sum())
+                return f"{bad:,} of {array.size:,} numbers in predictions['{name}'] are NaN or infinite"
+        return ""
+
 
 class ProtocolOptions(Frozen):
     """Base of every protocol's options: immutable, refuses unknown fields.

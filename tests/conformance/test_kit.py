@@ -242,6 +242,36 @@ class Denies(Linear):
         return super().describe(options).model_copy(update={"split": split})
 
 
+class Percent(Linear):
+    """Gives per cent instead of a fraction."""
+
+    @classmethod
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: Any) -> Evaluation:
+        found = super().evaluate(subject, task, setting, options)
+        found.metrics = [one.model_copy(update={"value": 100 * one.value}) for one in found.metrics]
+        return found
+
+
+class NotANumber(Linear):
+    """Gives answers that are NaN, of which the first class is the largest."""
+
+    @classmethod
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: Any) -> Evaluation:
+        found = super().evaluate(subject, task, setting, options)
+        found.predictions["logits"] = np.full_like(found.predictions["logits"], np.nan)
+        return found
+
+
+class Short(Linear):
+    """Leaves out the label of an object."""
+
+    @classmethod
+    def evaluate(cls, subject: Subject, task: Task, setting: str, options: Any) -> Evaluation:
+        found = super().evaluate(subject, task, setting, options)
+        found.predictions["labels"] = found.predictions["labels"][1:]
+        return found
+
+
 class Silent(Linear):
     """Has an option that its description leaves out."""
 
@@ -280,6 +310,9 @@ def test_a_protocol_may_leave_points_unstated() -> None:
     ("protocol", "check", "words"),
     [
         (Peeks, "evaluates", "test labels were read 2 times"),
+        (Percent, "evaluates", "expected a fraction from 0 to 1"),
+        (NotANumber, "evaluates", "numbers in predictions['logits'] are NaN or infinite"),
+        (Short, "evaluates", "predictions differ in length (ids "),
         (Guesses, "same seed", "derive splits from"),
         (Denies, "split seed", "'nothing is set aside' with drawn=False, but another split seed gives other splits"),
         (Silent, "description", "say nothing of option secret, choice, text"),
