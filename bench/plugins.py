@@ -57,7 +57,10 @@ def load_entry_points() -> None:
 
 @cache
 def _entry_points(path: tuple[str, ...]) -> tuple[importlib.metadata.EntryPoint, ...]:
-    """Return our entry points of what is installed on a path; reading all packages takes 10 ms."""
+    """Return the entry points of installed packages for bench.
+
+    Once per path: reading all packages takes 10 ms.
+    """
     return tuple(importlib.metadata.entry_points(group="bench.plugins"))
 
 

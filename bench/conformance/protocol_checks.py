@@ -267,8 +267,7 @@ def _check_evaluation(kit: ProtocolKit, found: Evaluation, task: Task) -> Metric
         fail(f"metric {listed(broken)} is not finite")
     if unstored := [name for name, array in found.predictions.items() if array.dtype.kind not in "biufSU"]:
         fail(f"predictions {listed(unstored)} hold Python objects, which no file of a run takes")
-    if wrong := found.fault():
-        fail(wrong)
+    found.check()
     for need in ("ids", "labels"):
         if need not in found.predictions:
             fail(f"predictions lack '{need}': every number has to be recomputable from its objects")

@@ -28,7 +28,7 @@ from bench.data.rotations import turned
 from bench.data.seen import UNKNOWN_TEXTS, class_names_seen
 from bench.encoders.base import AnyEncoder, FrozenEncoder, described_features, named_features
 from bench.encoders.features import read as read_features
-from bench.errors import BenchError, DataError, DivergedError, unknown_name
+from bench.errors import BenchError, DataError, unknown_name
 from bench.execution.task_data import task_data
 from bench.methods.base import AnyMethod
 from bench.methods.scratch import scratch_candidates
@@ -393,8 +393,7 @@ def evaluate_run(run: RunSpec, judge: Judge, chosen: ChosenProtocol, workdir: Pa
     )
     subject = judge.subject(task, calibrated=protocol.calibrates(options, task.form))
     evaluation = protocol.evaluate(subject, task, run.setting, options)
-    if fault := evaluation.fault():
-        raise DivergedError(f"protocol {chosen.name}, {run.setting}: {fault}; no number is stored")
+    evaluation.check()
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     return RunRecord(
         key=content_key(run),

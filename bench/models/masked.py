@@ -92,11 +92,10 @@ def prepare_masked(
         ``masked`` int64 ``[B, M]``.
     """
     patches = cut_patches(points, backbone.groups, backbone.group_size, sampling)
+    count = masked_count(backbone.groups, ratio) if mask is None else None
     if mask is None:
         mask = draw_mask(patches.centres, ratio, kind, generator)
-        index = mask_index(mask, masked_count(backbone.groups, ratio))
-    else:
-        index = mask_index(mask)
+    index = mask_index(mask, count)
     prepared = {
         "visible_centres": gather_points(patches.centres, index.visible),
         "masked_centres": gather_points(patches.centres, index.masked),

@@ -38,7 +38,7 @@ class AskedEncoder:
     seed: int
 
     @cached_property
-    def name(self) -> tuple[str, int]:
+    def identity(self) -> tuple[str, int]:
         """Key of its specification, and its seed."""
         return content_key(self.spec), self.seed
 
@@ -63,8 +63,8 @@ class AskedEncoders:
     def add(self, encoders: Iterable[AskedEncoder]) -> None:
         """Add encoders, leaving out repeated ones."""
         for encoder in encoders:
-            if encoder.name not in self._known:
-                self._known.add(encoder.name)
+            if encoder.identity not in self._known:
+                self._known.add(encoder.identity)
                 self.all.append(encoder)
 
 

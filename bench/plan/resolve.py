@@ -143,7 +143,7 @@ class _Judging:
             rotation: How training and test clouds are turned.
         """
         inputs, judged = self.inputs, list(self.encoders.all)
-        known = {encoder.name for encoder in judged}
+        known = {encoder.identity for encoder in judged}
         impossible = pair.skip(inputs.workspace, protocol.spec.name, fraction)
         if rotation != "none" or inputs.request.corruptions:
             kept = protocol.chosen.protocol.keeps_clouds(protocol.chosen.options)
@@ -169,8 +169,8 @@ class _Judging:
             if found.opponent is not None and found.settings and inputs.request.baseline:
                 name, teacher = found.opponent
                 beside = teacher_alone(inputs, name, encoder.spec.backbone, teacher, encoder.seed)
-                judged += [] if beside.name in known else [beside]
-                known.add(beside.name)
+                judged += [] if beside.identity in known else [beside]
+                known.add(beside.identity)
 
     def _common(self, protocol: AskedProtocol, pair: DataPair, fraction: float, rotation: Rotation) -> dict[str, Any]:
         """Return fields shared by all runs on the data."""

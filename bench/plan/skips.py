@@ -98,7 +98,8 @@ def take_in(results: Path, skipped: Iterable[Skipped]) -> int:
         SetupError: The file cannot be written.
     """
     before = remembered(results)
-    new = [one for one in dict.fromkeys(skipped) if one not in set(before)][: MOST - len(before)]
+    known = set(before)
+    new = [one for one in dict.fromkeys(skipped) if one not in known][: MOST - len(before)]
     _write(results, before, [*before, *new])
     return len(new)
 

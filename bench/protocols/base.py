@@ -6,6 +6,7 @@ evaluated, so that listing, planning and ``--dry-run`` stay instant.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, JsonValue, model_validator
 
-from bench.errors import UsageError
+from bench.errors import BenchError, DivergedError, UsageError
 from bench.options import Configured, OptionsT
 from bench.progress import Progress, silent
 from bench.protocols.description import Description
@@ -333,21 +334,25 @@ class Evaluation:
     notes: dict[str, JsonValue]
     split_digest: str
 
-    def fault(self) -> str:
-        """Say what makes it worthless; empty if nothing does.
+    def check(self) -> None:
+        """Refuse what cannot be a result.
 
-        A headline is a fraction. The largest of answers that are NaN is the first class: an accuracy without meaning.
+        The largest of answers that are NaN is the first class: an accuracy without meaning.
+
+        Raises:
+            DivergedError: A headline or an answer is NaN or infinite.
+            BenchError: A headline is no fraction.
         """
         import numpy as np
 
         for one in self.metrics:
             if one.headline and not 0 <= one.value <= 1:
-                return f"headline '{one.name}' is {one.value:g}, expected a fraction from 0 to 1"
+                kind = BenchError if math.isfinite(one.value) else DivergedError
+                raise kind(f"headline '{one.name}' is {one.value:g}, expected a fraction from 0 to 1")
         for name, array in self.predictions.items():
             if name.partition(".")[0] == "logits" and array.dtype.kind == "f" and not np.isfinite(array).all():
                 bad = int((~np.isfinite(array)).sum())
-                return f"{bad:,} of {array.size:,} numbers in predictions['{name}'] are NaN or infinite"
-        return ""
+                raise DivergedError(f"{bad:,} of {array.size:,} numbers in predictions['{name}'] are NaN or infinite")
 
 
 class ProtocolOptions(Frozen):

@@ -13,20 +13,9 @@ from bench.plan.estimate import Estimator
 from bench.plan.graph import Job, Plan, Stored, build_plan
 from bench.plan.recipes import kept_along
 from bench.plan.request import RunRequest, validated
-from bench.plan.resolve import Resolution, resolve
+from bench.plan.resolve import Resolution
 from bench.spec import Recipe, content_key
-
-
-def resolved(tmp_path: Path, **fields: object) -> Resolution:
-    values = {
-        "methods": ["point-mae"],
-        "protocols": ["linear"],
-        "datasets": ["shapes-scan"],
-        "preset": "smoke",
-        "device": "cpu",
-        **fields,
-    }
-    return resolve(RunRequest.model_validate(values), Workspace.at(tmp_path))
+from tests.plan.small_requests import resolved
 
 
 def planned(resolution: Resolution, *encoders: str) -> Plan:

@@ -14,29 +14,17 @@ from bench.data.base import CloudSet
 from bench.data.transfer import common_classes, restrict
 from bench.errors import DataError, UsageError
 from bench.execution.task_data import task_data
-from bench.paths import Workspace
 from bench.plan.labels import run_label
 from bench.plan.match import closest_width, match_sizes
 from bench.plan.presets import preset
 from bench.plan.recipes import part_of
 from bench.plan.request import RunRequest, parse_fractions, validated
-from bench.plan.resolve import Resolution, resolve
+from bench.plan.resolve import Resolution
 from bench.registry import METHODS
 from bench.spec import DataSpec, Numerics, PretrainSpec, ProtocolSpec, Recipe, RunSpec, content_key
+from tests.plan.small_requests import resolved
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
-
-
-def resolved(tmp_path: Path, **fields: object) -> Resolution:
-    values = {
-        "methods": ["point-mae"],
-        "protocols": ["linear"],
-        "datasets": ["shapes-scan"],
-        "preset": "smoke",
-        "device": "cpu",
-        **fields,
-    }
-    return resolve(RunRequest.model_validate(values), Workspace(tmp_path / "results", tmp_path / "cache"))
 
 
 def labels(resolution: Resolution, name: str) -> list[str]:
